@@ -74,13 +74,13 @@ def _due_times(schedules: list[str], start: float, nights: int) -> list[float]:
 def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str, Any]:
     """Live through some nights; return what each run came to."""
     from strongroom.cli.main import main as command
-    from strongroom.cli.shared.services import services
-    from strongroom.cli.shared.settings import settings
+    from strongroom.cli.shared.services import open_services
+    from strongroom.config import load_settings
     from strongroom.operations.runs.drive import drive
     from strongroom.operations.runs.submit import open_due
     from strongroom.wiring.policies import scheduled
 
-    due = scheduled(settings())
+    due = scheduled(load_settings())
     runs = []
     done = 0
     for moment in _due_times([entry.schedule for entry in due], start, nights):
@@ -89,7 +89,7 @@ def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str,
         for words in (words for day in changes[done:night] for words in day):
             assert command(words) == 0, words
         done = night
-        built = services()
+        built = open_services()
         for ticket in open_due(built, due):
             run = drive(ticket.run, [ticket], built, processes=1)
             runs.append((run.id, run.spec.policy, run.state.value))

@@ -144,10 +144,10 @@ def _target_folders(place: Place) -> dict[str, Path | None]:
 
 
 def _configured_remote(name: str) -> Target:
-    from strongroom.cli.shared.settings import settings
+    from strongroom.config import load_settings
     from strongroom.wiring import adapters
 
-    return adapters.target(name, settings(), prepare=False)
+    return adapters.target(name, load_settings(), prepare=False)
 
 
 def directory_target(path: Path, *, name: str | None = None) -> DirectoryTarget:

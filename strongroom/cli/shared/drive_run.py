@@ -15,13 +15,13 @@ from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Ticket
 
 
-def end_abandoned(policy: str, built: Services, output: Output) -> None:
+def end_abandoned(policy: str, services: Services, output: Output) -> None:
     """Bring to their end backups of a policy whose process was killed, and say so."""
-    for run in abandoned.end_abandoned(built, policy=policy):
+    for run in abandoned.end_abandoned(services, policy=policy):
         output.note(f"run {run.id} was abandoned, for its process is gone; it is {run.state.value} now")
 
 
-def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) -> None:
+def finish(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> None:
     """Drive a run to its end here, and answer with what came of it.
 
     Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
@@ -30,14 +30,14 @@ def finish(run_id: str, tickets: list[Ticket], built: Services, output: Output) 
         StrongroomError: what the run failed of, or falls short of.
     """
     try:
-        with showing_progress(output, built.store) as watch:
-            run = drive(run_id, tickets, built, watch=by_ticket(watch))
+        with showing_progress(output, services.store) as watch:
+            run = drive(run_id, tickets, services, watch=by_ticket(watch))
     except KeyboardInterrupt:
-        built.store.cancel(run_id, error="interrupted")
-        end(run_id, built)
+        services.store.cancel(run_id, error="interrupted")
+        end(run_id, services)
         raise
     require_good(run)
-    rows = render_run.rows_of(built.store, run)
+    rows = render_run.rows_of(services.store, run)
     output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
     require_whole(run)
 

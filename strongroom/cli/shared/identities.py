@@ -125,10 +125,11 @@ _NOT_HERE = frozenset({"quorum", "all-of"})
 
 
 def _identities_by_settings(name: str) -> Iterator[Opener]:
-    from strongroom.cli.shared.settings import asking, settings
+    from strongroom.cli.shared.settings import asking
+    from strongroom.config import load_settings
     from strongroom.wiring import keys
 
-    return keys.identity(name, settings(), asking())
+    return keys.identity(name, load_settings(), asking())
 
 
 def _passphrase_identity(passphrase: str) -> Opener:

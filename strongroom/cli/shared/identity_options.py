@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from strongroom.operations.services import Services
 
 
-def with_identities(built: Services, arguments: Namespace, output: Output) -> Services:
+def with_identities(services: Services, arguments: Namespace, output: Output) -> Services:
     """Return the services of this process, which open with what was given as well."""
     typed = tuple(typed_identities(arguments, output))
-    return dataclasses.replace(built, identities=lambda: (*built.identities(), *typed))
+    return dataclasses.replace(services, identities=lambda: (*services.identities(), *typed))
 
 
 def typed_identities(arguments: Namespace, output: Output) -> Iterator[Opener]:

@@ -49,8 +49,8 @@ def refuse_circular_keys(arguments: Namespace, names: list[str], place: Place) -
     source = getattr(arguments, "source", "")
     if not names or place.section("sources").get(source, {}).get("kind") not in _VAULTS:
         return
-    from strongroom.cli.shared.settings import settings
+    from strongroom.config import load_settings
     from strongroom.config.checks.servers import SHUT_IN, needs_its_source
 
-    if needs_its_source(settings(), source, names):
+    if needs_its_source(load_settings(), source, names):
         raise UnsafeSetup(SHUT_IN[0], hint=SHUT_IN[1])

@@ -138,10 +138,11 @@ def _configured_recipient(name: str, table: Mapping[str, Any], output: Output, p
 
 
 def _recipient_by_settings(name: str) -> Recipient:
-    from strongroom.cli.shared.settings import asking, settings
+    from strongroom.cli.shared.settings import asking
+    from strongroom.config import load_settings
     from strongroom.wiring import keys
 
-    return keys.recipient(name, settings(), asking())
+    return keys.recipient(name, load_settings(), asking())
 
 
 def _configured_public_key(name: str, table: Mapping[str, Any], place: Place) -> Recipient:

@@ -1,4 +1,4 @@
-"""The full configuration, and how a person is asked for what it does not say."""
+"""How a person is asked for what the configuration does not say."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from functools import cache
 from strongroom.cli.shared import passphrases
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
-from strongroom.config import Settings, load_settings
 from strongroom.wiring.prompts import Ask
-
-
-def settings() -> Settings:
-    """Return the configuration. Raises ConfigProblems, with every problem at once."""
-    return load_settings()
 
 
 def asking(output: Output | None = None) -> Ask:

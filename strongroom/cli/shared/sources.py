@@ -53,10 +53,10 @@ def destination_of(spec: str, place: Place) -> Destination:
     if spec not in writable:
         known = nearest(spec, {LOCAL, *writable})
         raise UsageError(f"There is no '{spec}' to restore into.", hint=known)
-    from strongroom.cli.shared.settings import settings
+    from strongroom.config import load_settings
     from strongroom.wiring import adapters
 
-    return adapters.destination(spec, settings())
+    return adapters.destination(spec, load_settings())
 
 
 def local_store(place: Place) -> LocalStore:
@@ -97,10 +97,10 @@ def _configured(name: str, table: Mapping[str, Any], place: Place) -> Source:
 
         return LocalStore(place.path(table.get("path")) or place.state_dir, name=name)
     if table.get("kind") != "files":
-        from strongroom.cli.shared.settings import settings
+        from strongroom.config import load_settings
         from strongroom.wiring import adapters
 
-        return adapters.source(name, settings())
+        return adapters.source(name, load_settings())
     path = place.path(table.get("path"))
     if path is None:
         raise ConfigError(f"sources.{name} in {place.file} cannot be used.")

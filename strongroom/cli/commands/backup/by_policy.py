@@ -6,10 +6,10 @@ from argparse import Namespace
 
 from strongroom.cli.shared.drive_run import end_abandoned, finish
 from strongroom.cli.shared.options import LOCAL
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
+from strongroom.config import load_settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.words import nearest
@@ -31,10 +31,10 @@ _NOT_BESIDE = (
 def back_up(arguments: Namespace, output: Output) -> None:
     """Run a policy's backup to its end and say what came of it."""
     _refuse_beside(arguments)
-    found = settings()
-    policy = found.policies.get(arguments.policy)
+    settings = load_settings()
+    policy = settings.policies.get(arguments.policy)
     if policy is None:
-        known = nearest(arguments.policy, found.policies)
+        known = nearest(arguments.policy, settings.policies)
         raise ConfigError(f"There is no policy '{arguments.policy}'.", hint=known)
     if policy.kind == "full":
         where = ", ".join(policy.targets)
@@ -42,10 +42,10 @@ def back_up(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
-    built = services(found, output=output)
-    end_abandoned(arguments.policy, built, output)
-    run, tickets = submit_backup(built, policy=arguments.policy)
-    finish(run, tickets, built, output)
+    services = open_services(settings, output=output)
+    end_abandoned(arguments.policy, services, output)
+    run, tickets = submit_backup(services, policy=arguments.policy)
+    finish(run, tickets, services, output)
 
 
 def _refuse_beside(arguments: Namespace) -> None:

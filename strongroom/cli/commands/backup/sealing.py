@@ -9,7 +9,7 @@ from typing import Any
 from strongroom.cli.shared import key_separation, recipient_names
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.opening import read_signer
-from strongroom.cli.shared.services import services
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, fields, plural, size
 from strongroom.container.manifest import Manifest
 from strongroom.operations.backup.single_file import backup_to_file
@@ -20,9 +20,9 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
     """Seal a source into a file and print what it holds; for the options see :func:`backup_to_file`."""
     with loading():
         key_separation.warn_of_keys_beside(path, output)
-        built = services()
-    with showing_progress(output, built.store) as watch:
-        manifest = backup_to_file(path, services=built, watch=by_ticket(watch), **options)
+        services = open_services()
+    with showing_progress(output, services.store) as watch:
+        manifest = backup_to_file(path, services=services, watch=by_ticket(watch), **options)
     output.answer(*_answer(path, manifest))
 
 

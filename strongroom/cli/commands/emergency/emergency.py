@@ -14,11 +14,10 @@ from strongroom.cli.commands.keys.signers import installation_fingerprints, list
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.config import PolicySettings, Settings
+from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
 from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.archive.open import read_manifest
@@ -40,11 +39,11 @@ LOOK = 2.0
 def make_emergency_backup(arguments: Namespace, output: Output) -> None:
     if arguments.status and arguments.wait:
         raise UsageError("--status says how it stands at once: it does not go with --wait.")
-    found = settings()
-    policy = _policy(arguments.policy, found)
-    built = services(found, output=None if arguments.status else output)
+    settings = load_settings()
+    policy = _policy(arguments.policy, settings)
+    services = open_services(settings, output=None if arguments.status else output)
     if arguments.status:
-        _status(_standing(arguments.policy, policy, built), built, output)
+        _status(_standing(arguments.policy, policy, services), services, output)
         return
     if policy.kind == "full":
         where = ", ".join(policy.targets)
@@ -52,20 +51,20 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
-    _check_complete(found, built)
-    _await_media(arguments, policy, built, output)
-    run = _back_up(arguments.policy, built, output)
-    names = _furnish_or_explain(run, found, built)
-    rows = render_run.rows_of(built.store, run)
+    _check_complete(settings, services)
+    _await_media(arguments, policy, services, output)
+    run = _back_up(arguments.policy, services, output)
+    names = _furnish_or_explain(run, settings, services)
+    rows = render_run.rows_of(services.store, run)
     document = {**render_run.as_document(run, rows), "beside": names}
     output.answer(document, [*render_run.lines_of(run, rows), *_lines(names)])
     require_whole(run)
 
 
-def _policy(name: str, found: Settings) -> PolicySettings:
-    policy = found.policies.get(name)
+def _policy(name: str, settings: Settings) -> PolicySettings:
+    policy = settings.policies.get(name)
     if policy is None:
-        raise ConfigError(f"There is no policy '{name}'.", hint=nearest(name, found.policies))
+        raise ConfigError(f"There is no policy '{name}'.", hint=nearest(name, settings.policies))
     if not policy.sealed:
         raise UsageError(f"Policy '{name}' does not seal: what lies in a safe has to.", hint="")
     if not policy.offline:
@@ -78,12 +77,12 @@ def _policy(name: str, found: Settings) -> PolicySettings:
     return policy
 
 
-def _standing(name: str, policy: PolicySettings, built: Services) -> Standing:
-    return medium_status(built, policy=name, schedule=policy.schedule)
+def _standing(name: str, policy: PolicySettings, services: Services) -> Standing:
+    return medium_status(services, policy=name, schedule=policy.schedule)
 
 
-def _status(found: Standing, built: Services, output: Output) -> None:
-    remind(built, found)
+def _status(found: Standing, services: Services, output: Output) -> None:
+    remind(services, found)
     document = {
         "policy": found.policy,
         "state": found.state,
@@ -107,9 +106,9 @@ def _standing_lines(found: Standing) -> Iterator[str]:
         yield f"  every medium is there: run 'strongroom emergency-backup {found.policy}'"
 
 
-def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, output: Output) -> None:
+def _await_media(arguments: Namespace, policy: PolicySettings, services: Services, output: Output) -> None:
     told: dict[str, str] = {}
-    while away := absent(built, arguments.policy):
+    while away := absent(services, arguments.policy):
         if not arguments.wait:
             name, why = next(iter(away.items()))
             raise TargetUnavailable(
@@ -119,31 +118,31 @@ def _await_media(arguments: Namespace, policy: PolicySettings, built: Services, 
         if away != told:
             output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
             told = away
-        remind(built, _standing(arguments.policy, policy, built))
+        remind(services, _standing(arguments.policy, policy, services))
         time.sleep(LOOK)
 
 
-def _back_up(policy: str, built: Services, output: Output) -> Run:
-    end_abandoned(policy, built, output)
-    run_id, tickets = submit_backup(built, policy=policy)
-    with showing_progress(output, built.store) as watch:
-        run = drive(run_id, tickets, built, watch=by_ticket(watch))
+def _back_up(policy: str, services: Services, output: Output) -> Run:
+    end_abandoned(policy, services, output)
+    run_id, tickets = submit_backup(services, policy=policy)
+    with showing_progress(output, services.store) as watch:
+        run = drive(run_id, tickets, services, watch=by_ticket(watch))
     require_good(run)
     return run
 
 
-def _check_complete(found: Settings, built: Services) -> None:
+def _check_complete(settings: Settings, services: Services) -> None:
     """Refuse, before anything is written, what could not be put beside the backup afterwards."""
     try:
-        _beside(found, recovery_files())
-        _kit(found, built)
+        _beside(settings, recovery_files())
+        _kit(settings, services)
     except StrongroomError as error:
         raise type(error)(error.message, hint=f"{error.hint} Nothing was captured.".strip()) from None
 
 
-def _furnish_or_explain(run: Run, found: Settings, built: Services) -> list[str]:
+def _furnish_or_explain(run: Run, settings: Settings, services: Services) -> list[str]:
     try:
-        return _furnish(run, found, built)
+        return _furnish(run, settings, services)
     except StrongroomError as error:
         raise RunDegraded(
             f"The backup {run.id} is whole on its media, but what explains it could not be put beside it: "
@@ -153,24 +152,24 @@ def _furnish_or_explain(run: Run, found: Settings, built: Services) -> list[str]
         ) from None
 
 
-def _beside(found: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
-    text = configuration(found)
+def _beside(settings: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    text = configuration(settings)
     toml = {"strongroom.toml": text.encode()} if text else {}
-    return {**files, **quorum_files(found), **toml}
+    return {**files, **quorum_files(settings), **toml}
 
 
-def _kit(found: Settings, built: Services) -> bytes:
-    return render_kit(found, built).encode()
+def _kit(settings: Settings, services: Services) -> bytes:
+    return render_kit(settings, services).encode()
 
 
-def _furnish(run: Run, found: Settings, built: Services) -> list[str]:
+def _furnish(run: Run, settings: Settings, services: Services) -> list[str]:
     """Put tool, format, runbook, kit and quorum files beside the backup, on each medium."""
-    quorums = quorum_files(found)
-    files = {**_beside(found, recovery_files()), "kit.html": _kit(found, built)}
+    quorums = quorum_files(settings)
+    files = {**_beside(settings, recovery_files()), "kit.html": _kit(settings, services)}
     names: list[str] = []
     for pin in run.spec.targets:
-        target = built.target(pin.name)
-        manifest = read_manifest(target, run.id, trusted=built.signer_fingerprints)
+        target = services.target(pin.name)
+        manifest = read_manifest(target, run.id, trusted=services.signer_fingerprints)
         files["RUNBOOK.md"] = runbook(
             backup=run.id,
             medium=pin.name,

@@ -7,7 +7,7 @@ from argparse import Namespace
 from strongroom.cli.shared import identities, recipients
 from strongroom.cli.shared.backup_argument import open_objects
 from strongroom.cli.shared.opening import explain_wrong_key, open_trusted, read_signer
-from strongroom.cli.shared.services import services
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.errors import WrongKey
@@ -36,7 +36,7 @@ def _seal(arguments: Namespace, output: Output) -> None:
         arguments.file,
         source=source,
         recipients=found,
-        services=services(),
+        services=open_services(),
         replace_existing=arguments.force,
     )
     signer = read_signer(arguments.file)

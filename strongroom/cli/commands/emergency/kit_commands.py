@@ -40,23 +40,23 @@ MOST = 4
 
 
 def typed(
-    settings: Settings, built: Services, signs: Sequence[RoleKeyStatus], *, beside: bool
+    settings: Settings, services: Services, signs: Sequence[RoleKeyStatus], *, beside: bool
 ) -> Iterator[Section]:
     """Yield what to type for the newest backup of each policy, by the kind of its medium."""
-    aside = on_record(built.store)
+    aside = on_record(services.store)
     for name, policy in settings.policies.items():
-        found = (one for one in built.store.backups(policy=name) if one.backup not in aside)
+        found = (one for one in services.store.backups(policy=name) if one.backup not in aside)
         newest = next(found, None)
         if newest is None or policy.kind != "full":
             continue
         target = policy.targets[0]
-        medium = policy.offline and (beside or _furnished(built.target(target), newest.backup))
+        medium = policy.offline and (beside or _furnished(services.target(target), newest.backup))
         head = [*_medium(_folder(settings, target), newest.backup)] if medium else [*_copy(settings, target)]
         beside_it = f"emergency/{newest.backup}" if medium else None
         # Of a copy the newest on the day of need is meant, which paper cannot know.
         choice = f"--backup {newest.backup}" if medium else f"--policy {quote(name)}"
         part = policy.selection != Selection()
-        ways = ways_of(built.pinned(name).spec.recipients, settings)
+        ways = ways_of(services.pinned(name).spec.recipients, settings)
         yield _section(
             f"policy '{name}', from {'its medium' if medium else 'a copy of a target'} '{target}'",
             [*head, *_lines(choice, ways, signs, beside=beside_it, part=part)],

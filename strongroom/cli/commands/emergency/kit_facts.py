@@ -27,7 +27,12 @@ _UNKNOWN = "not seen here; write it down"
 
 
 def kit(
-    settings: Settings, built: Services, signs: Sequence[RoleKeyStatus], *, made_at: str, beside: bool = False
+    settings: Settings,
+    services: Services,
+    signs: Sequence[RoleKeyStatus],
+    *,
+    made_at: str,
+    beside: bool = False,
 ) -> Kit:
     """Gather a recovery kit.
 
@@ -36,13 +41,13 @@ def kit(
         made_at: RFC 3339.
         beside: whether the newest backup of each medium that answers is about to get its runbook.
     """
-    files = _files(built)
+    files = _files(services)
     sections = (
-        _who(settings, built, files),
+        _who(settings, services, files),
         Section(
             title="Where backups lie",
             head=("target", "kind", "address", "region", "provider"),
-            rows=(*_targets(settings, built), *(("", "file", str(path), "", "") for path in files)),
+            rows=(*_targets(settings, services), *(("", "file", str(path), "", "") for path in files)),
         ),
         Section(
             title="Whose signature to believe",
@@ -56,9 +61,9 @@ def kit(
         *_distrusted(signs),
         *_hsm(settings),
         *_quorums(settings),
-        _newest(settings, built),
-        _record(built),
-        *typed(settings, built, signs, beside=beside),
+        _newest(settings, services),
+        _record(services),
+        *typed(settings, services, signs, beside=beside),
         *(of_file(path, manifest, settings, signs) for path, manifest in files.items()),
         *snippet(settings),
         Section(
@@ -91,21 +96,21 @@ def _distrusted(signs: Sequence[RoleKeyStatus]) -> Iterator[Section]:
         yield Section(title="Keys not to believe", words=(words,), head=("role", "key", "state"), rows=rows)
 
 
-def _files(built: Services) -> dict[Path, Manifest]:
+def _files(services: Services) -> dict[Path, Manifest]:
     """Return the newest sealed files that this installation wrote and that lie where it wrote them."""
     found = {}
-    for path in sorted(written_files(built), key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(written_files(services), key=lambda path: path.stat().st_mtime, reverse=True):
         with suppress(StrongroomError):  # a file of somebody else's by now
-            found[path] = file_manifest(path, trusted=built.signer_fingerprints)
+            found[path] = file_manifest(path, trusted=services.signer_fingerprints)
         if len(found) == NEWEST:
             break
     return found
 
 
-def _who(settings: Settings, built: Services, files: Mapping[Path, Manifest]) -> Section:
+def _who(settings: Settings, services: Services, files: Mapping[Path, Manifest]) -> Section:
     rows = []
-    for name, policy in _policies(settings, built).items():
-        pins = built.pinned(name).spec.recipients
+    for name, policy in _policies(settings, services).items():
+        pins = services.pinned(name).spec.recipients
         opens = "; or ".join(pin.describes for pin in pins) or "nobody has to: it is not sealed"
         rows.append((name, policy.source, ", ".join(policy.targets), opens))
     for path, manifest in files.items():
@@ -120,15 +125,17 @@ def _who(settings: Settings, built: Services, files: Mapping[Path, Manifest]) ->
     )
 
 
-def _policies(settings: Settings, built: Services) -> dict[str, PolicySettings]:
+def _policies(settings: Settings, services: Services) -> dict[str, PolicySettings]:
     """Return the policies that concern a recovery: not one of metadata alone that has made nothing yet."""
-    made = {name for name in settings.policies if next(iter(built.store.backups(policy=name, limit=1)), None)}
+    made = {
+        name for name in settings.policies if next(iter(services.store.backups(policy=name, limit=1)), None)
+    }
     return {name: one for name, one in settings.policies.items() if one.sealed or name in made}
 
 
-def _targets(settings: Settings, built: Services) -> Iterator[tuple[str, ...]]:
-    named = {name for policy in _policies(settings, built).values() for name in policy.targets}
-    for name, target in built.targets.items():
+def _targets(settings: Settings, services: Services) -> Iterator[tuple[str, ...]]:
+    named = {name for policy in _policies(settings, services).values() for name in policy.targets}
+    for name, target in services.targets.items():
         if name in named or holds(target, "manifests/"):
             yield name, settings.targets[name].kind, target.address, target.region, target.provider
 
@@ -180,9 +187,9 @@ def _quorums(settings: Settings) -> Iterator[Section]:
         )
 
 
-def _newest(settings: Settings, built: Services) -> Section:
+def _newest(settings: Settings, services: Services) -> Section:
     entries = [
-        entry for name in settings.policies for entry in built.store.backups(policy=name, limit=NEWEST)
+        entry for name in settings.policies for entry in services.store.backups(policy=name, limit=NEWEST)
     ]
     return Section(
         title="The newest backups when this was printed",
@@ -192,8 +199,8 @@ def _newest(settings: Settings, built: Services) -> Section:
     )
 
 
-def _record(built: Services) -> Section:
-    found = verify_chain(built.store)
+def _record(services: Services) -> Section:
+    found = verify_chain(services.store)
     head = found.head
     words = ["A record that does not lead to this digest at this number was changed afterwards. At a drill:"]
     if found.broken is not None:  # the kit is needed all the same

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
-from strongroom.cli.shared.services import services
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, fields, plural
 from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError
@@ -40,11 +40,11 @@ def _report(arguments: Namespace, output: Output) -> None:
     if arguments.output:
         _refuse_other_format(arguments.output)
         refuse_existing(arguments.output, replace=arguments.force)
-    built = services()
-    take(built.state_dir, built.store)
-    found = audit(built.store, since=since, until=until, now=time.time())
+    services = open_services()
+    take(services.state_dir, services.store)
+    found = audit(services.store, since=since, until=until, now=time.time())
     if arguments.output:
-        content = sign(found, built.signers("control"))
+        content = sign(found, services.signers("control"))
         write_whole(arguments.output, content, replace=arguments.force)
     output.answer(to_builtins(found), _lines(found, arguments.output))
     if found.broken is not None:
@@ -107,11 +107,11 @@ _ABOUT = {
 
 
 def _check(file: Path, output: Output) -> None:
-    built = services()
+    services = open_services()
     with file.open("rb") as opened:
         content = opened.read(MAX_DOCUMENT + 1)
     try:
-        last = parse(content, trusted=built.signer_fingerprints).last
+        last = parse(content, trusted=services.signer_fingerprints).last
     except FormatError as error:
         raise type(error)(
             error.message, hint="Do not trust this copy. Ask for the one that was written."
@@ -119,6 +119,6 @@ def _check(file: Path, output: Output) -> None:
     if last is None:
         output.answer({"signed": True, "last": None}, ["It is signed, and says that nothing happened."])
         return
-    check(built.store, number=last.id, sha256=last.sha256)
+    check(services.store, number=last.id, sha256=last.sha256)
     words = f"It is signed, and up to its last event, {last.id}, of {last.at}, the record is what it was."
     output.answer({"signed": True, "last": to_builtins(last)}, [words])

@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from msgspec import to_builtins
 
 from strongroom.cli.commands.health.areas import check_areas
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
 from strongroom.operations.evidence.controls import Demands, require
@@ -25,7 +24,7 @@ Answer = Mapping[Framework, Sequence[Assessed]]
 
 
 def check_compliance(arguments: Namespace, output: Output) -> int:
-    findings = list(_findings(settings()))
+    findings = list(_findings(load_settings()))
     answer = {one: assess(one, findings) for one in arguments.framework or Framework}
     output.answer(_document(answer), _lines(answer))
     unmet = [one for every in answer.values() for one in every if one.verdict in _BAD]
@@ -33,22 +32,22 @@ def check_compliance(arguments: Namespace, output: Output) -> int:
     return worst or (RequirementUnmet.exit_code if unmet else 0)
 
 
-def _findings(found: Settings) -> Iterator[Finding]:
+def _findings(settings: Settings) -> Iterator[Finding]:
     """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
     now = time.time()
-    yield from require(_demands(found), told=len(found.alerts.email))
-    yield from check_areas(found, days=30, now=now)[0]
+    yield from require(_demands(settings), told=len(settings.alerts.email))
+    yield from check_areas(settings, days=30, now=now)[0]
     try:
-        services = looking_services(found)
+        services = looking_services(settings)
     except (StateError, RecordRefused) as error:
         yield unknown(RECORD, error)
         return
-    yield from attempted(RECORD, lambda: record(services, found.online, now=now), unknown)
+    yield from attempted(RECORD, lambda: record(services, settings.online, now=now), unknown)
 
 
-def _demands(found: Settings) -> Iterator[Demands]:
-    for name, policy in found.policies.items():
-        locks = {target: getattr(found.targets[target], "lock", "none") for target in policy.targets}
+def _demands(settings: Settings) -> Iterator[Demands]:
+    for name, policy in settings.policies.items():
+        locks = {target: getattr(settings.targets[target], "lock", "none") for target in policy.targets}
         yield Demands(
             name=name,
             values=policy.kind == "full",
@@ -62,7 +61,7 @@ def _demands(found: Settings) -> Iterator[Demands]:
             unyielding=tuple(one for one, lock in locks.items() if lock in _UNYIELDING),
             minimum_retention_days=policy.minimum_retention_days,
             why_short=policy.short_retention_reason,
-            keys={key: found.keys[key].kind for key in policy.recipients},
+            keys={key: settings.keys[key].kind for key in policy.recipients},
         )
 
 

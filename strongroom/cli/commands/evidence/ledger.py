@@ -8,10 +8,9 @@ from string import hexdigits
 
 from msgspec import to_builtins
 
-from strongroom.cli.shared.services import existing_run_store, services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import existing_run_store, open_services
 from strongroom.cli.terminal.output import Output, plural, verb
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.head import LedgerHead
 from strongroom.errors import UsageError
@@ -41,8 +40,8 @@ def show_head(arguments: Namespace, output: Output) -> None:
 
 def publish_head(arguments: Namespace, output: Output) -> None:
     del arguments
-    found = settings()
-    done = publish(services(found), found.online)
+    settings = load_settings()
+    done = publish(open_services(settings), settings.online)
     if done.head is None:
         output.answer(to_builtins(done), ["Nothing has happened yet."])
         return
@@ -98,19 +97,21 @@ def check_ledger(arguments: Namespace, output: Output) -> None:
 
 
 def _settings() -> Settings:
-    return settings()
+    return load_settings()
 
 
-def _store(found: Settings) -> RunStore:
+def _store(settings: Settings) -> RunStore:
     """Return the record for a look: one that the look made would be called unchanged."""
-    if (store := existing_run_store(found)) is None:
+    if (store := existing_run_store(settings)) is None:
         hint = "Look at STRONGROOM_STATE_DIR and 'state_dir'. If it is lost: docs/how-to/symptoms.md."
-        raise StateError(f"There is no state database in {found.state_dir}: no record of events.", hint=hint)
+        raise StateError(
+            f"There is no state database in {settings.state_dir}: no record of events.", hint=hint
+        )
     return store
 
 
-def _held(found: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
-    return compare_with_heads(looking_services(found), found.online, known=frozenset(known))
+def _held(settings: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
+    return compare_with_heads(looking_services(settings), settings.online, known=frozenset(known))
 
 
 def _said(one: OnTarget) -> str:

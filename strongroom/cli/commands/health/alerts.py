@@ -7,9 +7,8 @@ from argparse import Namespace
 
 from strongroom import durations
 from strongroom.cli.commands.health import render_alerts
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
@@ -31,12 +30,12 @@ LEAST, MOST = 60, 366 * 86_400
 
 def report_alerts(arguments: Namespace, output: Output) -> None:
     threshold_age = _check(arguments)
-    configured = settings()
-    watched = wiring_alerts.watched(configured)
-    limits = wiring_alerts.limits(configured, threshold_age=threshold_age)
+    settings = load_settings()
+    watched = wiring_alerts.watched(settings)
+    limits = wiring_alerts.limits(settings, threshold_age=threshold_age)
     found = gather_and_judge(watched, limits)
     put_lost_on_record(watched, found)
-    sending, trouble = _sending_or_why(arguments, configured)
+    sending, trouble = _sending_or_why(arguments, settings)
     telling = None
     if trouble is None:
         telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
@@ -63,24 +62,24 @@ def _check(arguments: Namespace) -> int | None:
 
 
 def _sending_or_why(
-    arguments: Namespace, configured: Settings
+    arguments: Namespace, settings: Settings
 ) -> tuple[Sending | None, StrongroomError | None]:
     """Return how people are told. Without a mail server what is wrong is printed all the same."""
     try:
-        return _sending(arguments, configured), None
+        return _sending(arguments, settings), None
     except StrongroomError as error:
         return None, error
 
 
-def _sending(arguments: Namespace, configured: Settings) -> Sending | None:
+def _sending(arguments: Namespace, settings: Settings) -> Sending | None:
     """Return who is told and how; ``None`` if nobody is named."""
-    recipients = tuple({one.lower(): one for one in arguments.email or configured.alerts.email}.values())
+    recipients = tuple({one.lower(): one for one in arguments.email or settings.alerts.email}.values())
     if not recipients:
         return None
     return Sending(
-        server=wiring_alerts.mail_server(configured),
+        server=wiring_alerts.mail_server(settings),
         recipients=recipients,
-        repeat=configured.alerts.repeat,
+        repeat=settings.alerts.repeat,
         everything=arguments.all,
     )
 

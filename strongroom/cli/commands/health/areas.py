@@ -50,13 +50,16 @@ class Known(NamedTuple):
     kept: list[CatalogEntry]
 
 
-def check_areas(found: Settings, *, days: int, now: float) -> tuple[list[Finding], Metrics | None]:
+def check_areas(settings: Settings, *, days: int, now: float) -> tuple[list[Finding], Metrics | None]:
     """Look at every area; the metrics are missing where the record cannot be read."""
-    known = _known(found)
+    known = _known(settings)
     if not isinstance(known, Known):
-        return [*_configuration(found), known, *_all(_machine(found, {}), wrong)], None
-    findings = [*_configuration(found), *_all(_foundations(found, known), wrong)]
-    findings += [*_all(_machine(found, _sizes(known)), wrong), *_all(_record(found, known, now), unknown)]
+        return [*_configuration(settings), known, *_all(_machine(settings, {}), wrong)], None
+    findings = [*_configuration(settings), *_all(_foundations(settings, known), wrong)]
+    findings += [
+        *_all(_machine(settings, _sizes(known)), wrong),
+        *_all(_record(settings, known, now), unknown),
+    ]
     try:
         metrics = _metrics(known, days, now)
     except StrongroomError as error:
@@ -69,19 +72,19 @@ def _all(areas: Iterable[tuple[str, Look]], failed: Failed) -> Iterator[Finding]
         yield from attempted(area, work, failed)
 
 
-def _configuration(found: Settings) -> Iterator[Finding]:
+def _configuration(settings: Settings) -> Iterator[Finding]:
     """It is valid, or there would be no settings to look by."""
-    said = list(remarks(found))
+    said = list(remarks(settings))
     yield from (remark(CONFIGURATION, one) for one in said)
     if not said:
         yield good(CONFIGURATION, "valid")
 
 
-def _known(found: Settings) -> Known | Finding:
+def _known(settings: Settings) -> Known | Finding:
     """Return what the record gives, or why it gives nothing."""
     try:
-        services = looking_services(found)
-        return Known(services, policies_now(found, services), retained_backups(services))
+        services = looking_services(settings)
+        return Known(services, policies_now(settings, services), retained_backups(services))
     except StrongroomError as error:
         return wrong(machine.STATE if isinstance(error, StateError | RecordRefused) else machine.FILES, error)
 
@@ -99,33 +102,36 @@ def _sizes(known: Known) -> dict[str, int]:
 # -- what needs no record ----------------------------------------------------------
 
 
-def _machine(found: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str, Look]]:
-    for name, source in found.sources.items():
+def _machine(settings: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str, Look]]:
+    for name, source in settings.sources.items():
         if isinstance(source, LocalSource):
             yield (
                 machine.STORE,
-                partial(machine.local_store, LocalStore(source.path or found.state_dir, name=name)),
+                partial(machine.local_store, LocalStore(source.path or settings.state_dir, name=name)),
             )
-    yield health_cluster.BROKER, partial(health_cluster.cluster, found)
-    yield machine.DISK, partial(machine.disks, list(_places(found, sizes)), percent=found.alerts.free_percent)
-    yield machine.FILES, partial(machine.modes, found.state_dir, list(_secret_files(found)))
-
-
-def _places(found: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Place]:
-    bounds = found.limits
-    yield machine.Place(name="state", path=found.state_dir)
-    yield machine.Place(
-        name="stage", path=found.stage_path, least=bounds.container_bytes, enough=bounds.stage_bytes
+    yield health_cluster.BROKER, partial(health_cluster.cluster, settings)
+    yield (
+        machine.DISK,
+        partial(machine.disks, list(_places(settings, sizes)), percent=settings.alerts.free_percent),
     )
-    away = {name for policy in found.policies.values() if policy.offline for name in policy.targets}
-    for name, target in found.targets.items():
+    yield machine.FILES, partial(machine.modes, settings.state_dir, list(_secret_files(settings)))
+
+
+def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Place]:
+    bounds = settings.limits
+    yield machine.Place(name="state", path=settings.state_dir)
+    yield machine.Place(
+        name="stage", path=settings.stage_path, least=bounds.container_bytes, enough=bounds.stage_bytes
+    )
+    away = {name for policy in settings.policies.values() if policy.offline for name in policy.targets}
+    for name, target in settings.targets.items():
         if isinstance(target, DirectoryTargetSettings) and (name not in away or target.path.is_dir()):
             size = sizes.get(name, 0)
             yield machine.Place(name=name, path=target.path, least=machine.LEAST + size)
 
 
-def _secret_files(found: Settings) -> Iterator[Path]:
-    for key in found.keys.values():
+def _secret_files(settings: Settings) -> Iterator[Path]:
+    for key in settings.keys.values():
         match key:
             case (
                 PassphraseKey(file=Path() as file)
@@ -135,43 +141,43 @@ def _secret_files(found: Settings) -> Iterator[Path]:
                 yield file
             case Pkcs11Key(pin_file=Path() as file):
                 yield file
-    files = (found.broker.password_file, found.state.password_file, found.flower.password_file)
+    files = (settings.broker.password_file, settings.state.password_file, settings.flower.password_file)
     yield from (file for file in files if file is not None)
 
 
 # -- what the record tells ---------------------------------------------------------
 
 
-def _foundations(found: Settings, known: Known) -> Iterator[tuple[str, Look]]:
-    database, store = Database(database_url(found)), known.services.store
+def _foundations(settings: Settings, known: Known) -> Iterator[tuple[str, Look]]:
+    database, store = Database(database_url(settings)), known.services.store
     yield machine.STATE, partial(machine.database, database, store)
     yield machine.LEDGER, partial(machine.chain, store)
     yield machine.CLOCK, partial(machine.clock, database)
 
 
-def _record(found: Settings, known: Known, now: float) -> Iterator[tuple[str, Look]]:
+def _record(settings: Settings, known: Known, now: float) -> Iterator[tuple[str, Look]]:
     services, policies, entries = known
-    cluster = cluster_runs(found)
+    cluster = cluster_runs(settings)
     newest = {one.policy: one for one in newest_of(entries)}
-    threshold = found.alerts.threshold_age
+    threshold = settings.alerts.threshold_age
     yield record.RUNS, partial(record.runs, services, policies, cluster=cluster, now=now)
     yield record.SLOTS, partial(record.freshness, services, policies, threshold=threshold, now=now)
     if cluster:
         yield record.SLOTS, partial(record.beat, services)
-    for entry in scheduled(found):
+    for entry in scheduled(settings):
         if entry.objective_seconds is not None:
             yield record.SLOTS, partial(record.drill_slot, services, entry, now=now)
     yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
     yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)
     yield record.DRILLS, partial(record.drills, services, policies, now=now)
-    yield record.KEYS, partial(_keys, found, known)
+    yield record.KEYS, partial(_keys, settings, known)
     yield record.EMERGENCY, partial(record.emergency, services, policies, now=now)
 
 
-def _keys(found: Settings, known: Known) -> Iterator[Finding]:
+def _keys(settings: Settings, known: Known) -> Iterator[Finding]:
     yield from record.keys(known.services)
     labels, past = labels_of(known.policies.values()), history(known.services, known.policies)
-    yield from judge_ages(record.KEYS, labels, past, limits(found))
+    yield from judge_ages(record.KEYS, labels, past, limits(settings))
     for policy in known.policies.values():
         yield from (unknown(record.KEYS, error) for error in policy.unpinned.values())
 

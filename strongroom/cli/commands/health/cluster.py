@@ -21,24 +21,24 @@ PATIENCE = 2.0
 _START = "Start it: 'strongroom up', or its service. Runs go on where they stopped."
 
 
-def cluster(found: Settings) -> Iterator[Finding]:
+def cluster(settings: Settings) -> Iterator[Finding]:
     """Say how the cluster stands. Without one there is nothing to be wrong."""
-    if not cluster_runs(found):
+    if not cluster_runs(settings):
         yield good(BROKER, "no cluster is configured or runs here: backups are driven by command lines")
         return
-    yield from _processes(found)
+    yield from _processes(settings)
     try:
-        broker.check(broker.broker_url(found), tls=broker.tls_options(found.broker))
+        broker.check(broker.broker_url(settings), tls=broker.tls_options(settings.broker))
     except BrokerUnavailable as error:
         yield wrong(BROKER, error)
         return
-    yield good(BROKER, f"{found.broker.url or 'the embedded one'} answers")
-    yield from _workers(found)
+    yield good(BROKER, f"{settings.broker.url or 'the embedded one'} answers")
+    yield from _workers(settings)
 
 
-def _processes(found: Settings) -> Iterator[Finding]:
+def _processes(settings: Settings) -> Iterator[Finding]:
     """Look at the processes of a cluster that runs on this machine."""
-    status = read(found.state_dir)
+    status = read(settings.state_dir)
     if status is None:
         return
     if not _alive(status.supervisor):
@@ -66,13 +66,13 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _workers(found: Settings) -> Iterator[Finding]:
+def _workers(settings: Settings) -> Iterator[Finding]:
     """Ask every worker that the broker reaches; a queue without one is waited on for ever."""
-    if not (role_keys(found.state_dir) / f"{SUBMIT}.key").exists():
+    if not (role_keys(settings.state_dir) / f"{SUBMIT}.key").exists():
         words = f"this machine has no key of the role '{SUBMIT}', so no worker would answer it"
         yield unknown(WORKERS, BrokerUnavailable(words, hint="Look where the cluster's keys are."))
         return
-    answered = _answered(found)
+    answered = _answered(settings)
     silent = [pool.role for pool in POOLS.values() if pool.always and pool.role not in answered]
     if silent:
         words = f"no worker answers for {', '.join(silent)}: what is on these queues waits"
@@ -81,10 +81,10 @@ def _workers(found: Settings) -> Iterator[Finding]:
         yield good(WORKERS, f"answer: {', '.join(sorted(answered))}")
 
 
-def _answered(found: Settings) -> set[str]:
+def _answered(settings: Settings) -> set[str]:
     """Return the pools of which a worker answers a signed ping. Raises BrokerUnavailable."""
     from workers.app import app
 
-    with broker.failing_fast(broker.broker_url(found), tls=broker.tls_options(found.broker)):
+    with broker.failing_fast(broker.broker_url(settings), tls=broker.tls_options(settings.broker)):
         answers = app.control.inspect(timeout=PATIENCE).ping() or {}
     return {str(name).partition("@")[0] for name in answers}

@@ -17,11 +17,11 @@ from strongroom.cli.shared import access_log, identity_options
 from strongroom.cli.shared.inspection import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.record_verification import recorded
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import Advance, counting
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
@@ -41,16 +41,16 @@ from strongroom.wiring.read_only import lock_caps, looking_services, policies_no
 
 
 def check_backups(arguments: Namespace, output: Output) -> int:
-    found = settings()
-    _refuse_unknown(arguments, found)
-    built = identity_options.with_identities(looking_services(found, ask=asking()), arguments, output)
-    policies = policies_now(found, built)
-    every = retained_backups(built)
+    settings = load_settings()
+    _refuse_unknown(arguments, settings)
+    services = identity_options.with_identities(looking_services(settings, ask=asking()), arguments, output)
+    policies = policies_now(settings, services)
+    every = retained_backups(services)
     chosen = every if arguments.all else newest_of(every)
     chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
-    files = file_backups(built) if arguments.all and not (arguments.policy or arguments.target) else []
+    files = file_backups(services) if arguments.all and not (arguments.policy or arguments.target) else []
     findings = _looked(
-        arguments, found, built, output, chosen=chosen, files=files, every=every, policies=policies
+        arguments, settings, services, output, chosen=chosen, files=files, every=every, policies=policies
     )
     backups = [one.backup for one in (*chosen, *files)]
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
@@ -58,9 +58,9 @@ def check_backups(arguments: Namespace, output: Output) -> int:
     return exit_code(findings)
 
 
-def _refuse_unknown(arguments: Namespace, found: Settings) -> None:
-    choose_named(arguments.policy, found.policies)
-    choose_named(arguments.target, found.targets)
+def _refuse_unknown(arguments: Namespace, settings: Settings) -> None:
+    choose_named(arguments.policy, settings.policies)
+    choose_named(arguments.target, settings.targets)
     deep = arguments.depth is not Depth.DIGEST
     if deep and arguments.checks and "integrity" not in arguments.checks:
         raise UsageError("--depth says how deep --check-integrity reads, and that was not asked for.")
@@ -68,8 +68,8 @@ def _refuse_unknown(arguments: Namespace, found: Settings) -> None:
 
 def _looked(
     arguments: Namespace,
-    found: Settings,
-    built: Services,
+    settings: Settings,
+    services: Services,
     output: Output,
     *,
     chosen: Sequence[CatalogEntry],
@@ -78,8 +78,8 @@ def _looked(
     policies: dict[str, Policy],
 ) -> list[Finding]:
     only = frozenset(arguments.target)
-    with counting(output, "replicas", len(chosen) * len(only or found.targets)) as advance:
-        means = _means(arguments, found, built, output, advance)
+    with counting(output, "replicas", len(chosen) * len(only or settings.targets)) as advance:
+        means = _means(arguments, settings, services, output, advance)
         findings = check(means, chosen, policies, every=every, targets=only)
         findings += health_files.check(means, files)
     first = min(means.checks)
@@ -89,28 +89,30 @@ def _looked(
     return [*findings, *nothing_seen(findings, first)]
 
 
-def _means(arguments: Namespace, found: Settings, built: Services, output: Output, advance: Advance) -> Means:
+def _means(
+    arguments: Namespace, settings: Settings, services: Services, output: Output, advance: Advance
+) -> Means:
     require_digest_key(
         Looking(arguments.depth, output, place.find())
     )  # says what lacks before anything is read
     return Means(
-        services=built,
+        services=services,
         checks=frozenset(arguments.checks or CHECKS),
         depth=arguments.depth,
         entering=_entering(arguments, output),
-        identities=_identities(arguments, built, output),
-        limits=limits(found),
-        caps=lock_caps(found),
+        identities=_identities(arguments, services, output),
+        limits=limits(settings),
+        caps=lock_caps(settings),
         progress=advance,
     )
 
 
-def _identities(arguments: Namespace, built: Services, output: Output) -> tuple[Opener, ...]:
+def _identities(arguments: Namespace, services: Services, output: Output) -> tuple[Opener, ...]:
     """Return what opens, if that is asked for: once, for all threads. Without it the digests are read."""
     if arguments.depth is Depth.DIGEST:
         return ()
     try:
-        return tuple(built.identities())
+        return tuple(services.identities())
     except StrongroomError as error:
         output.warn(f"What opens is not to be had here: {error.message}")
         return ()
@@ -134,7 +136,7 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 
 
 def check_installation(arguments: Namespace, output: Output) -> int:
-    findings, metrics = check_areas(settings(), days=arguments.days, now=time.time())
+    findings, metrics = check_areas(load_settings(), days=arguments.days, now=time.time())
     document = render.document(findings, metrics=to_builtins(metrics))
     output.answer(document, render.of_installation(findings))
     return exit_code(findings)

@@ -10,9 +10,9 @@ from functools import partial
 import msgspec
 
 from strongroom.cli.errors import UnsafeSetup
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output, in_line, table
-from strongroom.config import AllOfKey, Settings
+from strongroom.config import AllOfKey, Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Identity
 from strongroom.keys.allof import AllOfIdentity
@@ -23,55 +23,57 @@ from strongroom.wiring.prompts import Ask
 
 
 def diagnose_encryption(arguments: Namespace, output: Output) -> int:
-    found = settings()
+    settings = load_settings()
     ask = asking()
-    keys = [try_keys(name, found, ask) for name in _names(arguments.key, found)]
-    uses = [Use(policy=name, recipients=policy.recipients) for name, policy in found.policies.items()]
-    said = [] if arguments.key else [*remarks(keys, uses), *_strays(found)]
+    keys = [try_keys(name, settings, ask) for name in _names(arguments.key, settings)]
+    uses = [Use(policy=name, recipients=policy.recipients) for name, policy in settings.policies.items()]
+    said = [] if arguments.key else [*remarks(keys, uses), *_strays(settings)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
     output.answer(document, _lines(keys, said))
     failed = next((key.problem.exit_code for key in keys if key.problem is not None), 0)
     return failed or (UnsafeSetup.exit_code if any(remark.wrong for remark in said) else 0)
 
 
-def _names(wanted: Sequence[str], found: Settings) -> list[str]:
-    if unknown := [name for name in wanted if name not in found.keys]:
+def _names(wanted: Sequence[str], settings: Settings) -> list[str]:
+    if unknown := [name for name in wanted if name not in settings.keys]:
         raise UsageError(
             f"There is no configured key '{unknown[0]}'.",
-            hint=f"Configured: {', '.join(found.keys) or 'none'}.",
+            hint=f"Configured: {', '.join(settings.keys) or 'none'}.",
         )
-    return list(wanted or found.keys)
+    return list(wanted or settings.keys)
 
 
-def try_keys(name: str, found: Settings, ask: Ask | None) -> Diagnosed:
+def try_keys(name: str, settings: Settings, ask: Ask | None) -> Diagnosed:
     """Try one configured key for real."""
 
     def identities() -> Sequence[Identity]:
-        if found.keys[name].kind == "all-of":
-            return _together(name, found, ask)
-        return list(keys.identity(name, found, ask))
+        if settings.keys[name].kind == "all-of":
+            return _together(name, settings, ask)
+        return list(keys.identity(name, settings, ask))
 
-    return diagnose(name, found.keys[name].kind, lambda: keys.recipient(name, found, ask), identities)
+    return diagnose(name, settings.keys[name].kind, lambda: keys.recipient(name, settings, ask), identities)
 
 
-def _together(name: str, found: Settings, ask: Ask | None) -> Sequence[Identity]:
+def _together(name: str, settings: Settings, ask: Ask | None) -> Sequence[Identity]:
     """Return what all legs' keys are together, if this host has one of every leg."""
-    key = found.keys[name]
+    key = settings.keys[name]
     assert isinstance(key, AllOfKey)
-    legs = [[each for other in leg for each in keys.identity(other, found, ask)] for leg in key.legs]
+    legs = [[each for other in leg for each in keys.identity(other, settings, ask)] for leg in key.legs]
     return [AllOfIdentity([each for leg in legs for each in leg])] if all(legs) else []
 
 
-def _strays(found: Settings) -> list[Remark]:
+def _strays(settings: Settings) -> list[Remark]:
     """Look for keys where backups lie: on every target at once, for one may be dead."""
-    with ThreadPoolExecutor(max(1, len(found.targets))) as threads:
-        return [remark for some in threads.map(partial(_on_target, found), found.targets) for remark in some]
+    with ThreadPoolExecutor(max(1, len(settings.targets))) as threads:
+        return [
+            remark for some in threads.map(partial(_on_target, settings), settings.targets) for remark in some
+        ]
 
 
-def _on_target(found: Settings, name: str) -> list[Remark]:
+def _on_target(settings: Settings, name: str) -> list[Remark]:
     about = f"targets.{name}"
     try:
-        strays = keys_on(adapters.target(name, found, prepare=False))
+        strays = keys_on(adapters.target(name, settings, prepare=False))
     except StrongroomError as error:
         return [Remark(about=about, text=f"was not looked through for keys: {error.message}")]
     text = "is a private key next to the backups: anyone who gets the target has both. Remove it"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from msgspec import to_builtins
 
 from strongroom.cli.shared import identities, identity_options, recipients
-from strongroom.cli.shared.services import services
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
@@ -34,9 +34,9 @@ _PROVE_TYPED = (
 
 
 def check_keys(arguments: Namespace, output: Output) -> None:
-    built = identity_options.with_identities(services(), arguments, output)
-    with counting(output, "backups", len(built.store.backups())) as advance:
-        health = check(built, progress=advance)
+    services = identity_options.with_identities(open_services(), arguments, output)
+    with counting(output, "backups", len(services.store.backups())) as advance:
+        health = check(services, progress=advance)
     document = {
         "tried": [_document(one) for one in health.tried],
         "due": [
@@ -88,7 +88,7 @@ def challenge_key(arguments: Namespace, output: Output) -> None:
     refuse_existing(arguments.output, replace=False)
     recipient = recipients.recipient_of(arguments.key, output, place.find())
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    content = make_challenge(services(), recipient, name=arguments.key, created_at=created)
+    content = make_challenge(open_services(), recipient, name=arguments.key, created_at=created)
     write_whole(arguments.output, content)
     words = [
         f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret.",
@@ -106,7 +106,7 @@ def show_answer(arguments: Namespace, output: Output) -> None:
 
 
 def confirm_answer(arguments: Namespace, output: Output) -> None:
-    key = confirm(services(), name=arguments.key, code=arguments.code)
+    key = confirm(open_services(), name=arguments.key, code=arguments.code)
     output.answer(
         {"key": key, "name": arguments.key}, [f"'{arguments.key}' is proven, and that is on record."]
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, fields, table
-from strongroom.config import Pkcs11Key
+from strongroom.config import Pkcs11Key, load_settings
 from strongroom.errors import UsageError
 from strongroom.keys.pkcs11.objects import versions
 from strongroom.keys.pkcs11.pin import PinPrompt
@@ -85,7 +85,7 @@ def log_in(arguments: Namespace, output: Output) -> None:
 
 
 def _configured(name: str) -> Pkcs11Key:
-    key = settings().keys.get(name)
+    key = load_settings().keys.get(name)
     if not isinstance(key, Pkcs11Key):
         raise UsageError(f"There is no configured key '{name}' of kind pkcs11.")
     return key

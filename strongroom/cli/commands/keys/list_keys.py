@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from strongroom.cli.commands.keys.signers import list_role_keys, signer_document, signer_lines
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output, plural, table, verb
 from strongroom.cli.terminal.progress import counting
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.file_backups import lost_at, say_gone
 from strongroom.operations.errors import KeyStillNeeded
@@ -35,19 +35,19 @@ class Configured(NamedTuple):
 
 
 def show_keys(arguments: Namespace, output: Output) -> None:
-    found = settings()
-    built = services(found)
+    settings = load_settings()
+    services = open_services(settings)
     if arguments.retire and arguments.policy:
         raise UsageError("--retire looks at every backup, so it does not go with --policy.")
     for word in arguments.gone:
-        for backup in lost_at(built, Path(word).absolute()) or [word]:
-            say_gone(built, backup)
-    configured, broken = _configured(found)
-    entries = built.store.backups(policy=arguments.policy)
+        for backup in lost_at(services, Path(word).absolute()) or [word]:
+            say_gone(services, backup)
+    configured, broken = _configured(settings)
+    entries = services.store.backups(policy=arguments.policy)
     with counting(output, "backups", len(entries)) as advance:
-        looked = survey(built, entries, progress=advance)
+        looked = survey(services, entries, progress=advance)
     if arguments.retire:
-        _retire(arguments.retire, configured, looked, built, output)
+        _retire(arguments.retire, configured, looked, services, output)
     else:
         signs = list_role_keys(datetime.now(UTC))
         document = {
@@ -57,27 +57,29 @@ def show_keys(arguments: Namespace, output: Output) -> None:
         output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
 
 
-def _configured(found: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
+def _configured(settings: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
     """Return the configured keys by name; those that cannot be told, with why."""
     keys: dict[str, Configured] = {}
     broken: dict[str, str] = {}
-    for name in found.keys:
+    for name in settings.keys:
         try:
-            recipient = pin(name, found, asking())
+            recipient = pin(name, settings, asking())
         except StrongroomError as error:
             broken[name] = f"{error.code}: {error.message}"
             continue
-        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, found))
+        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, settings))
     return keys, broken
 
 
-def _policies(name: str, found: Settings) -> tuple[str, ...]:
+def _policies(name: str, settings: Settings) -> tuple[str, ...]:
     """Name the policies that seal for a key, alone or as a leg of a composition."""
     composed = {
-        other for other, key in found.keys.items() if any(name in leg for leg in getattr(key, "legs", ()))
+        other for other, key in settings.keys.items() if any(name in leg for leg in getattr(key, "legs", ()))
     }
     return tuple(
-        policy for policy, one in found.policies.items() if not ({name} | composed).isdisjoint(one.recipients)
+        policy
+        for policy, one in settings.policies.items()
+        if not ({name} | composed).isdisjoint(one.recipients)
     )
 
 
@@ -85,7 +87,7 @@ def _policies(name: str, found: Settings) -> tuple[str, ...]:
 
 
 def _retire(
-    name: str, configured: Mapping[str, Configured], looked: Survey, built: Services, output: Output
+    name: str, configured: Mapping[str, Configured], looked: Survey, services: Services, output: Output
 ) -> None:
     if name not in configured:
         known = ", ".join(configured) or "none"
@@ -93,7 +95,7 @@ def _retire(
     key = configured[name]
     _refuse(name, key, looked)
     use = looked.of(key.key)
-    built.store.event("key.retired", key=key.key, name=name)
+    services.store.event("key.retired", key=key.key, name=name)
     spare = len({*use.backups, *use.together}) if use else 0
     copies = len(use.by_copy) if use else 0
     words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]

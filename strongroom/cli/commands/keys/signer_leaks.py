@@ -11,7 +11,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.commands.keys.signers import REPEAT_ESCROW
 from strongroom.cli.errors import SignersUnsettled
-from strongroom.cli.shared.services import run_store, services
+from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.container.errors import MissingPiece
@@ -73,12 +73,12 @@ def show_uses(arguments: Namespace, output: Output) -> None:
             "That is no signer's fingerprint.",
             hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom signers list'.",
         )
-    built = services()
+    services = open_services()
     found: list[Rests] = []
     unread: dict[str, str] = {}
-    for entry in built.store.backups():
+    for entry in services.store.backups():
         try:
-            rests = rests_on(built, entry, arguments.fingerprint)
+            rests = rests_on(services, entry, arguments.fingerprint)
         except StrongroomError as error:
             unread[entry.backup] = f"{error.code}: {error.message}"
             continue
@@ -105,10 +105,10 @@ def _used(found: list[Rests], unread: dict[str, str]) -> Iterator[str]:
 
 def re_sign(arguments: Namespace, output: Output) -> None:
     before = _moment(arguments.before) if arguments.before else None
-    built = services()
+    services = open_services()
     entries = [
         entry
-        for entry in built.store.backups()
+        for entry in services.store.backups()
         if (not arguments.backup or entry.backup in arguments.backup)
         and (before is None or datetime.fromisoformat(entry.created_at) < before)
     ]
@@ -118,7 +118,7 @@ def re_sign(arguments: Namespace, output: Output) -> None:
     done, failed = [], {}
     for entry in entries:
         try:
-            done.append(resign_backup(built, entry))
+            done.append(resign_backup(services, entry))
         except StrongroomError as error:
             failed[entry.backup] = f"{error.code}: {error.message}"
     output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))

@@ -14,12 +14,11 @@ from strongroom.cli.commands.readiness.single_file import run_guarded
 from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
 from strongroom.cli.shared.services import existing_run_store
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
@@ -75,33 +74,35 @@ def check_configured(arguments: Namespace, output: Output) -> int:
 def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that recovering needs here."""
     try:
-        found = settings()
+        settings = load_settings()
     except ConfigError as error:
         yield from single_file.machine_alone(CORE)
         yield wrong(CONFIGURATION, error)
         return
-    yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(found)}))
+    yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(settings)}))
     yield good(CONFIGURATION, "valid")
-    yield from run_guarded(machine.FILES, lambda: machine.modes(found.state_dir, _secret_files(found)))
-    record, said = _record(found)
+    yield from run_guarded(machine.FILES, lambda: machine.modes(settings.state_dir, _secret_files(settings)))
+    record, said = _record(settings)
     yield from said
-    yield from _recovery(arguments, output, here, found, record)
+    yield from _recovery(arguments, output, here, settings, record)
     yield destinations.escrow(record.commands)
 
 
-def _needed(found: Settings) -> Iterator[str]:
-    kinds = {one.kind for named in (found.sources, found.targets, found.keys) for one in named.values()}
+def _needed(settings: Settings) -> Iterator[str]:
+    kinds = {
+        one.kind for named in (settings.sources, settings.targets, settings.keys) for one in named.values()
+    }
     return (_LIBRARIES[kind] for kind in sorted(kinds) if kind in _LIBRARIES)
 
 
-def _secret_files(found: Settings) -> list[Path]:
-    return list(secret_files(found).values())
+def _secret_files(settings: Settings) -> list[Path]:
+    return list(secret_files(settings).values())
 
 
-def _record(found: Settings) -> tuple[Record, list[Finding]]:
+def _record(settings: Settings) -> tuple[Record, list[Finding]]:
     """Read the record. A recovery needs none, so one that is lost, or does not answer, is a remark."""
     try:
-        outcome = run_all(PATIENCE, {"": partial(_read, found)}, late=lambda _: StateUnavailable)[""]
+        outcome = run_all(PATIENCE, {"": partial(_read, settings)}, late=lambda _: StateUnavailable)[""]
     except OSError as error:
         outcome = from_os(error)
     if isinstance(outcome, StrongroomError):
@@ -112,10 +113,10 @@ def _record(found: Settings) -> tuple[Record, list[Finding]]:
     return outcome, [good(STATE, "the state database answers")]
 
 
-def _read(found: Settings) -> Record | None:
-    if (store := existing_run_store(found)) is None:
+def _read(settings: Settings) -> Record | None:
+    if (store := existing_run_store(settings)) is None:
         return None
-    newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in found.policies}
+    newest = {name: next(iter(store.backups(policy=name, limit=1)), None) for name in settings.policies}
     known = {name: entry for name, entry in newest.items() if entry is not None}
     replicas = store.replicas_of([entry.backup for entry in known.values()])
     bad = {name: frozenset(one.target for one in each if not one.good) for name, each in replicas.items()}
@@ -126,28 +127,28 @@ def _read(found: Settings) -> Record | None:
 
 
 def _recovery(
-    arguments: Namespace, output: Output, here: Place, found: Settings, record: Record
+    arguments: Namespace, output: Output, here: Place, settings: Settings, record: Record
 ) -> Iterator[Finding]:
     trusted, unread = single_file.believed(here, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
-    into = _into(arguments.to, found)
-    asked = run_all(PATIENCE, dict(_works(found, here, into)), late=_late)
+    into = _into(arguments.to, settings)
+    asked = run_all(PATIENCE, dict(_works(settings, here, into)), late=_late)
     answers: dict[str, Target | StrongroomError] = _of("target", asked)
-    chooser, looked = _looked(answers, found, here, trusted, known)
-    newest = {key: one for key, one in backups.newest_of(looked).items() if key in found.policies}
+    chooser, looked = _looked(answers, settings, here, trusted, known)
+    newest = {key: one for key, one in backups.newest_of(looked).items() if key in settings.policies}
     yield from unread or backups.signers(len(trusted), looked)
-    wanted = list(_wanted(found))
+    wanted = list(_wanted(settings))
     yield from backups.targets(looked, wanted, known)
-    yield from backups.passed_over(chooser, found.policies)
+    yield from backups.passed_over(chooser, settings.policies)
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
     openers += custodians.custodians_of(arguments, output, here, ask=False)
     valued = {key: one for key, one in newest.items() if one.values}
-    opened = list(keys.opened(valued, looked, Means(found, wired.together(tuple(openers)), trusted)))
+    opened = list(keys.opened(valued, looked, Means(settings, wired.together(tuple(openers)), trusted)))
     yield from opened
-    yield from keys.standing(tries, found, needed=any(one.exit_code for one in opened))
+    yield from keys.standing(tries, settings, needed=any(one.exit_code for one in opened))
     yield from _destinations(_of("source", asked), into)
     yield from single_file.room(here, _largest(newest))
     yield from readiness_machine.clock({one.backup_id: one.created_at for one in newest.values()})
@@ -155,7 +156,7 @@ def _recovery(
 
 def _looked(
     answers: Mapping[str, Target | StrongroomError],
-    found: Settings,
+    settings: Settings,
     here: Place,
     trusted: Signers,
     known: Mapping[str, str],
@@ -166,7 +167,7 @@ def _looked(
         quarantined, gone = backup_selection.read_record(here)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
-        looked = backups.choose_backups(chooser, found.policies, recorded=known)
+        looked = backups.choose_backups(chooser, settings.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
 
     outcome = run_all(PATIENCE, {"target": look}, late=_late)["target"]
@@ -176,17 +177,17 @@ def _looked(
 
 
 def _works(
-    found: Settings,
+    settings: Settings,
     here: Place,
     into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    for name in dict.fromkeys(name for policy in found.policies.values() for name in policy.targets):
-        yield f"target {name}", partial(_on_target, name, found)
-    for name in found.keys:
-        if not keys.is_asked(found, name):
-            yield f"key {name}", partial(keys.attempt, name, found)
+    for name in dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets):
+        yield f"target {name}", partial(_on_target, name, settings)
+    for name in settings.keys:
+        if not keys.is_asked(settings, name):
+            yield f"key {name}", partial(keys.attempt, name, settings)
     for name in into:
-        yield f"source {name}", partial(_source, name, found, here)
+        yield f"source {name}", partial(_source, name, settings, here)
 
 
 def _late(name: str) -> type[StrongroomError]:
@@ -204,9 +205,9 @@ def _of(kind: str, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {name.partition(" ")[2]: one for name, one in asked.items() if name.partition(" ")[0] == kind}
 
 
-def _on_target(name: str, found: Settings) -> Target:
+def _on_target(name: str, settings: Settings) -> Target:
     """Return a target that answers."""
-    target = keys.target(name, found)
+    target = keys.target(name, settings)
     next(iter(target.list(MANIFESTS)), None)
     return target
 
@@ -217,31 +218,31 @@ def _answered(outcome: Target | StrongroomError) -> Target:
     return outcome
 
 
-def _wanted(found: Settings) -> Iterator[Want]:
-    for name, policy in found.policies.items():
+def _wanted(settings: Settings) -> Iterator[Want]:
+    for name, policy in settings.policies.items():
         values = policy.kind == "full"
         required = values and not policy.offline
         yield Want(policy=name, targets=policy.targets, values=values, required=required)
 
 
-def _source(name: str, found: Settings, here: Place) -> list[Finding]:
-    kind = found.sources[name].kind
+def _source(name: str, settings: Settings, here: Place) -> list[Finding]:
+    kind = settings.sources[name].kind
     if kind in ("files", "raft"):
         return [destinations.read_only(kind)]
     return list(run_guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, here))))
 
 
-def _into(to: str | None, found: Settings) -> dict[str, bool]:
+def _into(to: str | None, settings: Settings) -> dict[str, bool]:
     """Return the sources that a recovery may restore into, and whether it needs them.
 
     Needed are those that a person names; or else those that are marked as destinations; or else those
     whose values are backed up.
     """
     if to is not None:
-        return dict.fromkeys(choose_named([to], found.sources), True)
-    marked = {name for name, one in found.sources.items() if getattr(one, "destination", False)}
-    full = {policy.source for policy in found.policies.values() if policy.kind == "full"}
-    known = [*(policy.source for policy in found.policies.values()), *sorted(marked)]
+        return dict.fromkeys(choose_named([to], settings.sources), True)
+    marked = {name for name, one in settings.sources.items() if getattr(one, "destination", False)}
+    full = {policy.source for policy in settings.policies.values() if policy.kind == "full"}
+    known = [*(policy.source for policy in settings.policies.values()), *sorted(marked)]
     return {name: name in (marked or full) for name in known}
 
 

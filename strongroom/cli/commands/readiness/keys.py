@@ -50,17 +50,17 @@ class Means(NamedTuple):
     trusted: frozenset[str]
 
 
-def target(name: str, found: Settings) -> Target:
+def target(name: str, settings: Settings) -> Target:
     """Return a target without patience: its first failure is what is said of it."""
-    return bare(adapters.target(name, found, prepare=False))
+    return bare(adapters.target(name, settings, prepare=False))
 
 
 # -- keys ------------------------------------------------------------------------------------
 
 
-def is_asked(found: Settings, name: str) -> bool:
+def is_asked(settings: Settings, name: str) -> bool:
     """Tell whether a person is asked before a key opens: that is not done here."""
-    match found.keys[name]:
+    match settings.keys[name]:
         case PassphraseKey(file=None):
             return not {"STRONGROOM_PASSPHRASE", "STRONGROOM_PASSPHRASE_FILE"} & os.environ.keys()
         case Pkcs11Key(module=Path(), pin_file=None):
@@ -68,20 +68,20 @@ def is_asked(found: Settings, name: str) -> bool:
     return False
 
 
-def attempt(name: str, found: Settings) -> Key:
+def attempt(name: str, settings: Settings) -> Key:
     """Try a key for real, and find out what opens for it here."""
     with unasked():
-        trial = try_keys(name, found, None)
-        return Key(trial, _openers(name, found, trial))
+        trial = try_keys(name, settings, None)
+        return Key(trial, _openers(name, settings, trial))
 
 
-def _openers(name: str, found: Settings, trial: Diagnosed) -> tuple[Opener, ...]:
+def _openers(name: str, settings: Settings, trial: Diagnosed) -> tuple[Opener, ...]:
     """Return what opens for a key here. One that may not seal may open all the same; one whose keeper is away
     is not waited for twice."""
     if trial.problem is not None and trial.problem.code == KeyServiceUnavailable.__name__:
         return ()
     try:
-        return tuple(wired.identity(name, found, None))
+        return tuple(wired.identity(name, settings, None))
     except StrongroomError:  # the trial has said so
         return ()
 
@@ -94,10 +94,10 @@ def at_hand(tries: Tries) -> Iterator[Opener]:
 
 
 def standing(
-    tries: Mapping[str, Key | StrongroomError], found: Settings, *, needed: bool
+    tries: Mapping[str, Key | StrongroomError], settings: Settings, *, needed: bool
 ) -> Iterator[Finding]:
     """Say how each key stands. One that fails is wrong only where a backup does not open without it."""
-    for name in found.keys:
+    for name in settings.keys:
         yield _stands(tries.get(name), needed=needed).on(target=name)
 
 

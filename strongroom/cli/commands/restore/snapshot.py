@@ -24,10 +24,10 @@ from strongroom.cli.shared import (
     opening,
     trust,
 )
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, size
 from strongroom.cli.terminal.place import Place
+from strongroom.config import load_settings
 from strongroom.container.errors import NotABackup, WrongKey
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
@@ -90,10 +90,10 @@ def _vault(arguments: Namespace) -> Vault:
 
 
 def _configured(name: str) -> Vault:
-    found = settings()
-    if name not in found.vaults:
+    settings = load_settings()
+    if name not in settings.vaults:
         raise UsageError(f"There is no server '{name}' under [vaults].", hint="Or give --address.")
-    return vault(name, found)
+    return vault(name, settings)
 
 
 @contextmanager

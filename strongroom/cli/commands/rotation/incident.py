@@ -14,10 +14,11 @@ from strongroom.cli.commands.rotation.render import describe_remaining
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, encode, plural
+from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND
@@ -53,15 +54,15 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
         refuse_existing(path, replace=False)
     if arguments.key_version is not None and not arguments.key:
         raise UsageError("--key-version goes with --key.")
-    found = settings()
-    built = identity_options.with_identities(services(found), arguments, output)
+    settings = load_settings()
+    services = identity_options.with_identities(open_services(settings), arguments, output)
     prompts.confirm("This quarantines backups and re-encrypts them", force=arguments.force)
     made = open_incident(
-        built,
+        services,
         name=unique(time.time()),
         by=_by(),
         reason=arguments.reason,
-        key=_key(arguments.key, found) if arguments.key else "",
+        key=_key(arguments.key, settings) if arguments.key else "",
         version=arguments.key_version,
         backups=arguments.backup,
     )
@@ -69,18 +70,18 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     failed: dict[str, str] = {}
     for policy in () if arguments.quarantine_only else made.policies:
         try:
-            runs.append(_run(policy, made, built, output))
+            runs.append(_run(policy, made, services, output))
         except StrongroomError as error:  # the others go on, and the record is written in any case
             failed[policy] = f"{error.code}: {error.message}"
     if made.files and not arguments.quarantine_only:
         failed[COMMAND] = _BY_COMMAND
-    results = [one for run in runs for one in results_of(built.store, run.id)]
-    names, unlisted = secrets_of(built, made) if arguments.secrets else ({}, {})
+    results = [one for run in runs for one in results_of(services.store, run.id)]
+    names, unlisted = secrets_of(services, made) if arguments.secrets else ({}, {})
     document = record(made, results, closed_at=rfc3339(time.time()), failed=failed, unlisted=unlisted)
     write_whole(arguments.output, encode(document))
     if arguments.secrets:
         write_whole(arguments.secrets, encode(names))
-    built.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
+    services.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
     output.answer(document, _lines(made, document, arguments.output))
     for run in runs:
         require_good(run)
@@ -123,10 +124,10 @@ def _key(word: str, found: Any) -> str:
     return word
 
 
-def _run(policy: str, made: Incident, built: Services, output: Output) -> Run:
-    run, tickets = submit_reencryption(built, made, policy, take_over=True)
-    with showing_progress(output, built.store) as watch:
-        return drive(run, tickets, built, watch=by_ticket(watch))
+def _run(policy: str, made: Incident, services: Services, output: Output) -> Run:
+    run, tickets = submit_reencryption(services, made, policy, take_over=True)
+    with showing_progress(output, services.store) as watch:
+        return drive(run, tickets, services, watch=by_ticket(watch))
 
 
 def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[str]:
@@ -148,9 +149,9 @@ def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[
 
 
 def list_quarantined(arguments: Namespace, output: Output) -> None:
-    built = services()
-    found = all_quarantined(built)
-    gone = _deleted(found, built)
+    services = open_services()
+    found = all_quarantined(services)
+    gone = _deleted(found, services)
     words = [
         f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
         for backup, why in sorted(found.items())
@@ -158,25 +159,25 @@ def list_quarantined(arguments: Namespace, output: Output) -> None:
     output.answer({"quarantined": found, "deleted": gone}, words or ["Nothing is in quarantine."])
 
 
-def _deleted(backups: Iterable[str], built: Services) -> list[str]:
+def _deleted(backups: Iterable[str], services: Services) -> list[str]:
     """Return those that the catalog has no more and no target shows, as after 'rotate --remove-replaced'.
 
     Where a target does not answer, nobody knows: then none is called deleted.
     """
-    forgotten = [backup for backup in backups if built.store.backup(backup) is None]
+    forgotten = [backup for backup in backups if services.store.backup(backup) is None]
     try:
-        shelves = [Shelf(target) for target in built.targets.values()] if forgotten else []
+        shelves = [Shelf(target) for target in services.targets.values()] if forgotten else []
     except StrongroomError:
         return []
     return sorted(one for one in forgotten if not any(one in shelf for shelf in shelves))
 
 
 def release_backups(arguments: Namespace, output: Output) -> None:
-    built = services()
-    held = all_quarantined(built)
+    services = open_services()
+    held = all_quarantined(services)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
-    unmarked = release(built, arguments.backup, reason=arguments.reason, by=_by())
+    unmarked = release(services, arguments.backup, reason=arguments.reason, by=_by())
     output.answer(
         {"released": arguments.backup, "not_marked": unmarked},
         [f"{one} is released." for one in arguments.backup],

@@ -13,12 +13,11 @@ from strongroom.cli.shared import passphrases, recipients, trust
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.identities import load_key
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, Recipient
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
@@ -45,24 +44,24 @@ from strongroom.words import nearest
 
 def rotate_key(arguments: Namespace, output: Output) -> None:
     _check(arguments)
-    here, found = place.find(), settings()
+    here, settings = place.find(), load_settings()
     made = _make_new(arguments.new_key)
     swap = _swap(arguments, output, here)
-    built = services(found)
-    trusted = trust.trusted_signers(here, arguments.signer) | built.signer_fingerprints
-    policies = list(_policies(arguments, found, built, swap))
-    runs = [_run(name, arguments, built, swap, output) for name in policies]
-    files, failed = _files(_Job(arguments, built, swap, trusted))
+    services = open_services(settings)
+    trusted = trust.trusted_signers(here, arguments.signer) | services.signer_fingerprints
+    policies = list(_policies(arguments, settings, services, swap))
+    runs = [_run(name, arguments, services, swap, output) for name in policies]
+    files, failed = _files(_Job(arguments, services, swap, trusted))
     done = RotationAnswer(
         old=arguments.current_key,
         new=arguments.new_key,
         made=made,
         anew=arguments.re_encrypt_backups,
         runs=runs,
-        backups=[one for run in runs for one in results(built.store, run.id)],
+        backups=[one for run in runs for one in results(services.store, run.id)],
         files=files,
         failed=failed,
-        installation=built.signers("recover").certificate.fingerprint,
+        installation=services.signers("recover").certificate.fingerprint,
     )
     output.answer(done.document(), done.lines())
     _require_all(runs, failed)
@@ -109,23 +108,23 @@ def _named(opener: Opener | None, path: Path) -> Recipient | None:
 # -- policies ------------------------------------------------------------------
 
 
-def _policies(arguments: Namespace, found: Settings, built: Services, swap: Swap) -> Iterator[str]:
-    for name, policy in found.policies.items():
+def _policies(arguments: Namespace, settings: Settings, services: Services, swap: Swap) -> Iterator[str]:
+    for name, policy in settings.policies.items():
         if arguments.policy and name not in arguments.policy:
             continue
-        if policy.sealed and swap.concerns(pin.fingerprint for pin in built.pinned(name).spec.recipients):
+        if policy.sealed and swap.concerns(pin.fingerprint for pin in services.pinned(name).spec.recipients):
             yield name
         elif name in arguments.policy:
             raise UsageError(f"Policy '{name}' is sealed to neither of the two keys.", hint="")
-    if unknown := sorted(set(arguments.policy) - set(found.policies)):
-        raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], found.policies))
+    if unknown := sorted(set(arguments.policy) - set(settings.policies)):
+        raise UsageError(f"There is no policy '{unknown[0]}'.", hint=nearest(unknown[0], settings.policies))
 
 
-def _run(name: str, arguments: Namespace, built: Services, swap: Swap, output: Output) -> Run:
-    own = swapped(built, swap)
+def _run(name: str, arguments: Namespace, services: Services, swap: Swap, output: Output) -> Run:
+    own = swapped(services, swap)
     options = RotateOptions(reencrypt=arguments.re_encrypt_backups, rate=arguments.rate)
     run, tickets = submit_rotation(own, policy=name, options=options, take_over=True)
-    with showing_progress(output, built.store) as watch:
+    with showing_progress(output, services.store) as watch:
         return drive(run, tickets, own, watch=by_ticket(watch))
 
 

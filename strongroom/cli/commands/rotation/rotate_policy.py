@@ -11,10 +11,9 @@ from msgspec import to_builtins
 from strongroom.cli.commands.rotation.render import RotationAnswer
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.services import services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import UsageError
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.remove_replaced import remove_replaced
@@ -27,28 +26,28 @@ from strongroom.words import nearest
 
 
 def rotate_policies(arguments: Namespace, output: Output) -> None:
-    found = settings()
+    settings = load_settings()
     if arguments.remove_replaced and (arguments.on_cluster or not arguments.re_encrypt):
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
-    policies = _policies(arguments, found)
+    policies = _policies(arguments, settings)
     if arguments.on_cluster:
         _submit(policies, arguments, output)
         return
-    built = services(found)
-    runs = [_run(policy, arguments, built, output) for policy in policies]
-    done = [one for run in runs for one in results(built.store, run.id)]
+    services = open_services(settings)
+    runs = [_run(policy, arguments, services, output) for policy in policies]
+    done = [one for run in runs for one in results(services.store, run.id)]
     if arguments.remove_replaced:
-        done = [_removed(result, built) for result in done]
+        done = [_removed(result, services) for result in done]
     said = RotationAnswer(anew=arguments.re_encrypt, runs=runs, backups=done)
     output.answer(said.document(), said.lines())
     require_all_whole(runs)
 
 
-def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
+def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
     """Remove what a backup's new one replaces; what is gone and not hidden does not open any more."""
     if not result.get("new"):
         return result
-    removed = remove_replaced(built, result["backup"])
+    removed = remove_replaced(services, result["backup"])
     still = [one for one in result["still"] if one["target"] not in removed.gone]
     still += [
         {**one, "until": "", "deleted": True, "old_versions": to_builtins(removed.hidden[one["target"]])}
@@ -58,8 +57,8 @@ def _removed(result: Mapping[str, Any], built: Services) -> Mapping[str, Any]:
     return {**result, "still": still, "removed": list(removed.gone), "kept": removed.kept}
 
 
-def _policies(arguments: Namespace, found: Settings) -> list[str]:
-    sealing = [name for name, policy in found.policies.items() if policy.sealed]
+def _policies(arguments: Namespace, settings: Settings) -> list[str]:
+    sealing = [name for name, policy in settings.policies.items() if policy.sealed]
     if unknown := [name for name in arguments.policy if name not in sealing]:
         raise UsageError(f"There is no policy '{unknown[0]}' that seals.", hint=nearest(unknown[0], sealing))
     if arguments.backup and len(arguments.policy) != 1:
@@ -69,11 +68,11 @@ def _policies(arguments: Namespace, found: Settings) -> list[str]:
     return list(chosen)
 
 
-def _run(policy: str, arguments: Namespace, built: Services, output: Output) -> Run:
+def _run(policy: str, arguments: Namespace, services: Services, output: Output) -> Run:
     options = RotateOptions(**_asked(arguments))
-    run, tickets = submit_rotation(built, policy=policy, options=options, take_over=True)
-    with showing_progress(output, built.store) as watch:
-        return drive(run, tickets, built, watch=by_ticket(watch))
+    run, tickets = submit_rotation(services, policy=policy, options=options, take_over=True)
+    with showing_progress(output, services.store) as watch:
+        return drive(run, tickets, services, watch=by_ticket(watch))
 
 
 def _asked(arguments: Namespace) -> dict[str, Any]:

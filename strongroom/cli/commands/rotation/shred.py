@@ -14,10 +14,11 @@ import msgspec
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import trust
-from strongroom.cli.shared.services import run_store, services
-from strongroom.cli.shared.settings import asking, settings
+from strongroom.cli.shared.services import open_services, run_store
+from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural, verb
+from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.services import Services
@@ -52,16 +53,16 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("--lost and --reason go together.")
 
 
-def _begun(arguments: Namespace, built: Services, scope: Scope, output: Output) -> bool:
+def _begun(arguments: Namespace, services: Services, scope: Scope, output: Output) -> bool:
     """Plan, show, and have it confirmed; tell whether it was begun."""
-    plan = _plan(arguments, built, scope)
+    plan = _plan(arguments, services, scope)
     if arguments.dry_run:
         output.answer(_planned(plan), _plan_lines(plan))
         return False
     for line in _plan_lines(plan):
         output.note(line)
     _confirm(arguments)
-    begin(built, scope, plan, by=_who())
+    begin(services, scope, plan, by=_who())
     return True
 
 
@@ -70,16 +71,16 @@ def _who() -> str:
 
 
 def _built() -> tuple[Services, Scope]:
-    found = settings()
-    return services(found), scope(found, asking())
+    settings = load_settings()
+    return open_services(settings), scope(settings, asking())
 
 
 # -- planning ------------------------------------------------------------------
 
 
-def _plan(arguments: Namespace, built: Services, scope: Scope) -> Plan:
+def _plan(arguments: Namespace, services: Services, scope: Scope) -> Plan:
     before = _moment(arguments.before) if arguments.before else None
-    return make_plan(built, scope, policy=arguments.policy, backups=arguments.backup, before=before)
+    return make_plan(services, scope, policy=arguments.policy, backups=arguments.backup, before=before)
 
 
 def _moment(text: str) -> str:
@@ -140,8 +141,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
 # -- doing, and showing --------------------------------------------------------
 
 
-def _go_on(built: Services, scope: Scope, output: Output) -> None:
-    found = advance(built, scope)
+def _go_on(services: Services, scope: Scope, output: Output) -> None:
+    found = advance(services, scope)
     output.answer(_document(found), _lines(found) if found else ["Nothing is pending."])
     if left := [one for one in found if not one.done]:
         raise ShredPending(f"{plural(len(left), 'backup')} of {len(found)} could not be shredded yet.")

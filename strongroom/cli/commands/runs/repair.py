@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.services import services
+from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.inventory import Lost, look_over, put_on_record
@@ -33,42 +33,46 @@ SHOWN = 20
 def repair_backups(arguments: Namespace, output: Output) -> None:
     if arguments.backup and (arguments.target or arguments.all):
         raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
-    built = services()
-    wanted = [arguments.backup] if arguments.backup else _wanting(arguments, built, output)
-    runs = [_one(backup, built, output) for backup in wanted]
-    lines = [line for run in runs for line in render_run.lines_of(run, render_run.rows_of(built.store, run))]
-    document = {"runs": [render_run.as_document(run, render_run.rows_of(built.store, run)) for run in runs]}
+    services = open_services()
+    wanted = [arguments.backup] if arguments.backup else _wanting(arguments, services, output)
+    runs = [_one(backup, services, output) for backup in wanted]
+    lines = [
+        line for run in runs for line in render_run.lines_of(run, render_run.rows_of(services.store, run))
+    ]
+    document = {
+        "runs": [render_run.as_document(run, render_run.rows_of(services.store, run)) for run in runs]
+    }
     output.answer(document, lines or [NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING])
     require_all_whole(runs)
 
 
-def _wanting(arguments: Namespace, built: Services, output: Output) -> list[str]:
+def _wanting(arguments: Namespace, services: Services, output: Output) -> list[str]:
     """Look at targets, put on record what they lack, and return the backups that lack something.
 
     Raises:
         TargetError: a target that was named does not answer.
     """
-    names = arguments.target or list(built.targets)
+    names = arguments.target or list(services.targets)
     deep = bool(arguments.target or arguments.all)
     for name in names:
         try:
-            _look_over(name, built, output, deep=deep)
+            _look_over(name, services, output, deep=deep)
         except StrongroomError as error:
             if arguments.target:
                 raise
             output.note(f"not looked at: '{name}': {error.message}")
-    wanted = degraded(built)
+    wanted = degraded(services)
     if not arguments.target:
         return wanted
-    bad = built.store.replicas_of(wanted)
+    bad = services.store.replicas_of(wanted)
     return [one for one in wanted if any(not r.good and r.target in names for r in bad.get(one, ()))]
 
 
-def _look_over(name: str, built: Services, output: Output, *, deep: bool) -> None:
-    trusted = built.signer_fingerprints
-    gone = frozenset(shredded_backups(built.store, trusted))
-    lost = look_over(built.store, built.target(name), trusted=trusted, gone=gone, deep=deep)
-    put_on_record(built.store, lost)
+def _look_over(name: str, services: Services, output: Output, *, deep: bool) -> None:
+    trusted = services.signer_fingerprints
+    gone = frozenset(shredded_backups(services.store, trusted))
+    lost = look_over(services.store, services.target(name), trusted=trusted, gone=gone, deep=deep)
+    put_on_record(services.store, lost)
     _say(name, lost, output)
 
 
@@ -79,7 +83,7 @@ def _say(name: str, lost: Sequence[Lost], output: Output) -> None:
         output.note(f"'{name}': and {plural(len(lost) - SHOWN, 'more backup')}")
 
 
-def _one(backup: str, built: Services, output: Output) -> Run:
-    run, tickets = submit_repair(built, backup=backup)
-    with showing_progress(output, built.store) as watch:
-        return drive(run, tickets, built, watch=by_ticket(watch))
+def _one(backup: str, services: Services, output: Output) -> Run:
+    run, tickets = submit_repair(services, backup=backup)
+    with showing_progress(output, services.store) as watch:
+        return drive(run, tickets, services, watch=by_ticket(watch))

@@ -9,10 +9,9 @@ from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import finish, require_whole
 from strongroom.cli.shared.follow_run import showing_progress
-from strongroom.cli.shared.services import run_store, services
-from strongroom.cli.shared.settings import settings
+from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal.output import Output, table
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import RunFailed
@@ -69,7 +68,7 @@ _REPEAT = "Make the backup again: that ends this run first, and removes what it 
 
 
 def _abandoned(run: Run, store: RunStore) -> bool:
-    return not run.state.final and is_abandoned(run, store, settings().state_dir)
+    return not run.state.final and is_abandoned(run, store, load_settings().state_dir)
 
 
 def _to_do(run: Run, store: RunStore) -> str:
@@ -79,7 +78,7 @@ def _to_do(run: Run, store: RunStore) -> str:
     cancel = f"'strongroom cancel {run.id}' ends it and removes what it left"
     if run.spec.policy == COMMAND:
         return f"{_REPEAT} Or: {cancel}."
-    if cluster_runs(settings()):
+    if cluster_runs(load_settings()):
         return (
             f"The cluster takes it up by itself; 'strongroom retry {run.id} --here' goes on here. {cancel}."
         )
@@ -96,7 +95,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     store = run_store()
     run = _begun(store, name, patience)
     with showing_progress(output, store) as watch:
-        while not run.state.final and (cluster_runs(settings()) or not _abandoned(run, store)):
+        while not run.state.final and (cluster_runs(load_settings()) or not _abandoned(run, store)):
             if watch is not None:
                 watch(run.id)
             time.sleep(FOLLOW_SECONDS)  # the database announces nothing
@@ -116,13 +115,13 @@ def _begun(store: RunStore, name: str, patience: float) -> Run:
 
 
 def cancel_run(arguments: Namespace, output: Output) -> None:
-    built = services()
-    found = built.store.find(arguments.id)
-    run = built.store.cancel(found.id)
+    services = open_services()
+    found = services.store.find(arguments.id)
+    run = services.store.cancel(found.id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
-        run = end(run.id, built, take_up(run.id, built))
-    rows = render_run.rows_of(built.store, run)
+        run = end(run.id, services, take_up(run.id, services))
+    rows = render_run.rows_of(services.store, run)
     output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
     if found.state.final or run.state is not RunState.CANCELLED:
         raise RunEnded(
@@ -132,21 +131,21 @@ def cancel_run(arguments: Namespace, output: Output) -> None:
 
 
 def retry_run(arguments: Namespace, output: Output) -> None:
-    found = settings()
-    built = services(found)
-    run = built.store.find(arguments.id)
-    if not _abandoned(run, built.store):
-        run = submit.retry(built, run.id)
+    settings = load_settings()
+    services = open_services(settings)
+    run = services.store.find(arguments.id)
+    if not _abandoned(run, services.store):
+        run = submit.retry(services, run.id)
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
-    if arguments.here or not cluster_runs(found):
-        finish(run.id, take_up(run.id, built), built, output)
+    if arguments.here or not cluster_runs(settings):
+        finish(run.id, take_up(run.id, services), services, output)
         return
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
     output.answer({"id": run.id, "state": run.state}, words)
 
 
-def cluster_runs(found: Settings) -> bool:
+def cluster_runs(settings: Settings) -> bool:
     """Tell whether a cluster would take up what is due: one is configured, or runs here."""
-    return bool(found.broker.url) or read(found.state_dir) is not None
+    return bool(settings.broker.url) or read(settings.state_dir) is not None

@@ -9,9 +9,8 @@ from strongroom.cli.commands.runs.runs import follow
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.services import run_store
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output
-from strongroom.config import PolicySettings, Settings
+from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
@@ -21,7 +20,7 @@ from strongroom.words import nearest
 def submit_run(arguments: Namespace, output: Output) -> None:
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
-    task, asked = _task(arguments, settings())
+    task, asked = _task(arguments, load_settings())
     submitted = task.delay(**asked)
     request: str = submitted.id
     if not arguments.follow:
@@ -37,22 +36,22 @@ def submit_run(arguments: Namespace, output: Output) -> None:
     require_whole(run)
 
 
-def _task(arguments: Namespace, found: Settings) -> tuple[Any, dict[str, str]]:
+def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, str]]:
     if arguments.verify is not None:
         depth = arguments.depth or Depth.DIGEST
         from tasks.verify import verify_backup
 
-        return verify_backup, {"backup": _known(arguments.verify, found), "depth": depth.value}
+        return verify_backup, {"backup": _known(arguments.verify, settings), "depth": depth.value}
     if arguments.repair is not None:
         from tasks.repair import repair_backup
 
-        return repair_backup, {"backup": _known(arguments.repair, found)}
+        return repair_backup, {"backup": _known(arguments.repair, settings)}
     if arguments.drill is not None:
-        return _drill(arguments.drill, found)
-    return _backup(arguments.policy, found)
+        return _drill(arguments.drill, settings)
+    return _backup(arguments.policy, settings)
 
 
-def _known(backup: str, found: Settings) -> str:
+def _known(backup: str, settings: Settings) -> str:
     """Return a backup that the catalog has, of a policy: of any other no run would ever come into being."""
     entry = run_store().backup(backup)
     if entry is None:
@@ -60,7 +59,7 @@ def _known(backup: str, found: Settings) -> str:
             f"The catalog has no backup '{backup}'; nothing was submitted.",
             hint="See 'strongroom catalog list'.",
         )
-    if entry.policy not in found.policies:
+    if entry.policy not in settings.policies:
         raise ConfigError(
             f"No policy here made backup {backup}, so none says which targets have it. "
             "Nothing was submitted.",
@@ -69,8 +68,8 @@ def _known(backup: str, found: Settings) -> str:
     return backup
 
 
-def _drill(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
-    _policy(name, found)
+def _drill(name: str, settings: Settings) -> tuple[Any, dict[str, str]]:
+    _policy(name, settings)
     if not run_store().backups(policy=name, limit=1):
         raise MissingPiece(
             f"There is no backup of policy '{name}' yet; nothing was submitted.",
@@ -81,16 +80,16 @@ def _drill(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
     return recovery_drill, {"policy": name}
 
 
-def _backup(name: str, found: Settings) -> tuple[Any, dict[str, str]]:
-    policy = _policy(name, found)
+def _backup(name: str, settings: Settings) -> tuple[Any, dict[str, str]]:
+    policy = _policy(name, settings)
     from tasks.backup import full_backup, metadata_backup
 
     return (full_backup if policy.kind == "full" else metadata_backup), {"policy": name}
 
 
-def _policy(name: str, found: Settings) -> PolicySettings:
-    policy = found.policies.get(name)
+def _policy(name: str, settings: Settings) -> PolicySettings:
+    policy = settings.policies.get(name)
     if policy is None:
-        known = nearest(name, found.policies)
+        known = nearest(name, settings.policies)
         raise ConfigError(f"There is no policy '{name}'; nothing was submitted.", hint=known)
     return policy

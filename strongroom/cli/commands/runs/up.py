@@ -11,9 +11,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, in_line
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
 from workers import flower
 from workers.logs import JsonLines
@@ -24,30 +23,30 @@ from workers.supervisor import Cluster, run_cluster
 
 
 def start_cluster(arguments: Namespace, output: Output) -> None:
-    found = settings()
-    logs = found.state_dir / "logs"
+    settings = load_settings()
+    logs = settings.state_dir / "logs"
     log_to(logs, output)
     output.note(f"Starting the cluster; its logs: {logs}")
     run_cluster(
-        found,
+        settings,
         flower=arguments.flower,
         ephemeral=arguments.ephemeral,
         pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
-        on_ready=lambda cluster: _ready(cluster, found, arguments, output),
+        on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
         log_folder=logs,
         on_line=lambda line: _tell(line, output),
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
 
-def _ready(cluster: Cluster, found: Settings, arguments: Namespace, output: Output) -> None:
+def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: Output) -> None:
     processes = {child.name: child.pid for child in cluster.children}
-    broker = found.broker.url or "the embedded broker"
+    broker = settings.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
-        where = f"http://{found.flower.host}:{found.flower.port}"
-        file = flower.password_file(found)
-        lines.append(f"Flower: {where}; user '{found.flower.user}', its password: cat {quote(str(file))}")
+        where = f"http://{settings.flower.host}:{settings.flower.port}"
+        file = flower.password_file(settings)
+        lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
     output.answer({"ready": True, "processes": processes}, lines)
 
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from strongroom.cli.commands.setup import demo_data
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, in_line, plural, size, table
 from strongroom.cli.terminal.progress import counting
-from strongroom.config import Settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
 from strongroom.operations.probe.benchmark import Measured, measure
 from strongroom.operations.probe.transfer import Carried, Pace, require_removable
@@ -22,13 +21,13 @@ from strongroom.words import nearest
 
 def run_benchmark(arguments: Namespace, output: Output) -> None:
     sealing, uploading = _wanted(arguments)
-    found = settings()
-    targets = _targets(arguments.target, found) if uploading else []
+    settings = load_settings()
+    targets = _targets(arguments.target, settings) if uploading else []
     with counting(output, "measuring", arguments.secret_count) as advance:
         measured = measure(
             demo_data.secrets(arguments.secret_count),
             targets,
-            container_bytes=found.limits.container_bytes,
+            container_bytes=settings.limits.container_bytes,
             progress=advance,
         )
     output.answer(_document(measured, sealing=sealing), _lines(measured, sealing=sealing))
@@ -52,15 +51,15 @@ def _wanted(arguments: Namespace) -> tuple[bool, bool]:
     return (sealing, uploading) if sealing or uploading else (True, True)
 
 
-def _targets(wanted: Sequence[str], found: Settings) -> list[Target]:
-    if not found.targets:
+def _targets(wanted: Sequence[str], settings: Settings) -> list[Target]:
+    if not settings.targets:
         raise ConfigError("no target is configured to be measured", hint=_NO_TARGET)
-    if unknown := [name for name in wanted if name not in found.targets]:
+    if unknown := [name for name in wanted if name not in settings.targets]:
         raise UsageError(
-            f"There is no target {in_line(unknown[0])!r}.", hint=nearest(unknown[0], found.targets)
+            f"There is no target {in_line(unknown[0])!r}.", hint=nearest(unknown[0], settings.targets)
         )
-    names = list(dict.fromkeys(wanted)) or list(found.targets)
-    targets = [adapters.target(name, found, prepare=True) for name in names]
+    names = list(dict.fromkeys(wanted)) or list(settings.targets)
+    targets = [adapters.target(name, settings, prepare=True) for name in names]
     require_removable(targets)
     return targets
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import msgspec
 
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields
-from strongroom.config import ConfigProblems, Settings
+from strongroom.config import ConfigProblems, Settings, load_settings
 from strongroom.config.reference import reference_markdown
 from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
@@ -22,20 +21,20 @@ from strongroom.system.atomic_file import write_whole
 
 def check_config(arguments: Namespace, output: Output) -> int | None:
     try:
-        found = settings()
+        settings = load_settings()
     except ConfigProblems as error:
         if output.json:
             output.answer(_problems(error), [])
         raise
     file = place.find().file
-    remarked = list(remarks(found))
+    remarked = list(remarks(settings))
     document: dict[str, Any] = {
         "file": file and str(file),
         "problems": [],
         "remarks": remarked,
-        "settings": msgspec.to_builtins(found, enc_hook=str),
+        "settings": msgspec.to_builtins(settings, enc_hook=str),
     }
-    output.answer(document, [*_summary(found, file), *(f"  remark: {one}" for one in remarked)])
+    output.answer(document, [*_summary(settings, file), *(f"  remark: {one}" for one in remarked)])
     return None
 
 
@@ -46,19 +45,19 @@ def _problems(error: ConfigProblems) -> dict[str, Any]:
     }
 
 
-def _summary(found: Settings, file: Path | None) -> Iterator[str]:
+def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
     yield f"{file or 'No file: the defaults are in force'}. No problem found."
     policies = (
         f"{name} ({policy.kind}, {policy.schedule or 'when asked'})"
-        for name, policy in found.policies.items()
+        for name, policy in settings.policies.items()
     )
     pairs = (
-        ("state", found.state_dir),
-        ("sources", ", ".join(found.sources)),
-        ("targets", ", ".join(f"{name} in {target.region}" for name, target in found.targets.items())),
-        ("keys", ", ".join(found.keys) or "none, so only metadata can be backed up by a policy"),
+        ("state", settings.state_dir),
+        ("sources", ", ".join(settings.sources)),
+        ("targets", ", ".join(f"{name} in {target.region}" for name, target in settings.targets.items())),
+        ("keys", ", ".join(settings.keys) or "none, so only metadata can be backed up by a policy"),
         ("policies", ", ".join(policies)),
-        ("broker", found.broker.url or "embedded"),
+        ("broker", settings.broker.url or "embedded"),
     )
     yield from (f"  {line}" for line in fields(pairs))
 

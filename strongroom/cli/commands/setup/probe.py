@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import options
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal.output import Output, in_line, plural, table
-from strongroom.config import FilesSource, Settings
+from strongroom.config import FilesSource, Settings, load_settings
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.operations.probe.source import probe_source
@@ -25,23 +24,23 @@ Work = Callable[[], "Probe"]
 
 
 def test_storage(arguments: Namespace, output: Output) -> None:
-    found = settings()
-    if not found.targets:
+    settings = load_settings()
+    if not settings.targets:
         raise ConfigError(
             "no target is configured, so nothing was tested",
             hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
-    names = choose_named(arguments.target, found.targets)
-    _finish([partial(_on_target, probe_storage, name, found) for name in names], output)
+    names = choose_named(arguments.target, settings.targets)
+    _finish([partial(_on_target, probe_storage, name, settings) for name in names], output)
 
 
 def check_permissions(arguments: Namespace, output: Output) -> None:
-    found = settings()
-    sources = tuple(found.sources) or (options.LOCAL,)
-    names = choose_named(arguments.name, [*sources, *found.targets])
+    settings = load_settings()
+    sources = tuple(settings.sources) or (options.LOCAL,)
+    names = choose_named(arguments.name, [*sources, *settings.targets])
     probed = partial(probe_rights, role=arguments.role)
-    work = [partial(_on_source, name, found) for name in sources if name in names]
-    work += [partial(_on_target, probed, name, found) for name in found.targets if name in names]
+    work = [partial(_on_source, name, settings) for name in sources if name in names]
+    work += [partial(_on_target, probed, name, settings) for name in settings.targets if name in names]
     _finish(work, output)
 
 
@@ -58,13 +57,15 @@ def choose_named(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
 # -- probing -------------------------------------------------------------------
 
 
-def _on_target(probe: Callable[..., Probe], name: str, found: Settings) -> Probe:
-    return probe(adapters.target(name, found, prepare=True))
+def _on_target(probe: Callable[..., Probe], name: str, settings: Settings) -> Probe:
+    return probe(adapters.target(name, settings, prepare=True))
 
 
-def _on_source(name: str, found: Settings) -> Probe:
-    settings_of = found.sources.get(name)
-    source = LocalStore(found.state_dir, name=name) if settings_of is None else adapters.source(name, found)
+def _on_source(name: str, settings: Settings) -> Probe:
+    settings_of = settings.sources.get(name)
+    source = (
+        LocalStore(settings.state_dir, name=name) if settings_of is None else adapters.source(name, settings)
+    )
     if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
         return probe_source(source, path=source.master_key_path)
     path = Path(settings_of.path) if isinstance(settings_of, FilesSource) else None

@@ -13,12 +13,11 @@ from msgspec.structs import replace
 from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import backup_selection, identities, sources, trust
 from strongroom.cli.shared.services import existing_run_store
-from strongroom.cli.shared.settings import settings
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.config import PolicySettings, Settings
+from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Entry, Selection
@@ -47,26 +46,26 @@ def _all_sources(
     Raises:
         ConfigError: no policy is configured, so nobody knows what production is.
     """
-    found = settings()
-    if not found.policies:
+    settings = load_settings()
+    if not settings.policies:
         raise ConfigError(
             "No policy is configured, so nobody knows which sources production has.",
             hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
         )
     trusted = trust.trusted_signers(here, arguments.signer)
     means = _Means(
-        found,
+        settings,
         here,
         output,
-        existing_run_store(found),
+        existing_run_store(settings),
         identities.identities_of(arguments, output, here),
         trusted,
-        _chooser(found, here, trusted),
+        _chooser(settings, here, trusted),
     )
     looked: list[Validated] = []
     held: list[Held] = []
-    for name in dict.fromkeys(policy.source for policy in found.policies.values()):
-        if found.sources[name].kind == "raft":
+    for name in dict.fromkeys(policy.source for policy in settings.policies.values()):
+        if settings.sources[name].kind == "raft":
             looked.append(_as_a_whole(name))
         else:
             one, against = _source(name, means)
@@ -123,10 +122,10 @@ def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> He
     return policies.passed_over(held, means.chooser.passed)
 
 
-def _chooser(found: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
+def _chooser(settings: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
     """Look at the targets that policies name, as a restore does."""
-    names = dict.fromkeys(name for policy in found.policies.values() for name in policy.targets)
-    holders = [Holder(name, partial(adapters.target, name, found, prepare=False)) for name in names]
+    names = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
+    holders = [Holder(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
     quarantined, gone = backup_selection.read_record(here)
     return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
 
