@@ -17,26 +17,28 @@ from strongroom.operations.evidence import access_log
 
 
 def record_opening(
-    arguments: Namespace, output: Output, here: Place, backup: str, *, quarantine: str = ""
+    arguments: Namespace, output: Output, installation: Place, backup: str, *, quarantine: str = ""
 ) -> None:
     """Note that a backup is about to be opened; ``quarantine`` says why it should not be."""
     given = vars(arguments)
     where = given.get("backup_file") or given.get("from_target") or given.get("file")
     words = ", ".join(map(str, where)) if isinstance(where, list) else str(where or "the configured targets")
     more = {"quarantined": in_line(quarantine)} if quarantine else {}
-    record_attempt(arguments, output, here, backup=backup, where=in_line(words), **more)
+    record_attempt(arguments, output, installation, backup=backup, where=in_line(words), **more)
 
 
 def record_attempt(
-    arguments: Namespace, output: Output, here: Place, *, backup: str, where: str, **more: str
+    arguments: Namespace, output: Output, installation: Place, *, backup: str, where: str, **more: str
 ) -> None:
     """Note an attempt before it is made: a process that is killed leaves that much.
 
     What came of it is noted by :func:`record_outcomes`, once that is known.
     """
     detail = {"backup": backup, "where": where, **more}
-    record_access(access_log.ATTEMPTED, arguments, output, here, **detail)
-    _PENDING.append(lambda kind, **error: record_access(kind, arguments, output, here, **detail, **error))
+    record_access(access_log.ATTEMPTED, arguments, output, installation, **detail)
+    _PENDING.append(
+        lambda kind, **error: record_access(kind, arguments, output, installation, **detail, **error)
+    )
 
 
 def record_outcomes(error: BaseException | None) -> None:
@@ -55,16 +57,16 @@ _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable, UsageError)
 
 
 def record_access(
-    kind: str, arguments: Namespace, output: Output, here: Place, **detail: str | int | None
+    kind: str, arguments: Namespace, output: Output, installation: Place, **detail: str | int | None
 ) -> None:
     """Leave a line where an installation is. One that cannot be left is said: it stops no recovery."""
     if kind in (access_log.RESTORED, access_log.SHOWN):  # which only an opened backup leads to
         record_outcomes(None)
-    if not here.state_dir.is_dir():
+    if not installation.state_dir.is_dir():
         return
     who = {"command": arguments.command_name, "by": _user_name(), "host": os.uname().nodename}
     try:
-        access_log.record_access(here.state_dir, kind, **who, **detail)
+        access_log.record_access(installation.state_dir, kind, **who, **detail)
     except OSError as error:
         output.note(f"note: that this was opened could not be put on record: {error.strerror}")
 

@@ -61,59 +61,63 @@ def requested(
 
 
 def make_chooser(
-    arguments: Namespace, here: Place, known: frozenset[str], *, strangers: bool = False
+    arguments: Namespace, installation: Place, known: frozenset[str], *, strangers: bool = False
 ) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
-    quarantined, gone = read_record(here)
+    quarantined, gone = read_record(installation)
     holders = list(
-        _named_holders(arguments.from_target, here) if arguments.from_target else configured_holders(here)
+        _named_holders(arguments.from_target, installation)
+        if arguments.from_target
+        else configured_holders(installation)
     )
     return Chooser(holders, trusted=known, strangers=strangers, quarantined=quarantined, gone=gone)
 
 
-def read_record(here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+def read_record(installation: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     """Return what the record here has in quarantine, and what was shredded; a recovery needs no record."""
     with suppress(StrongroomError):
-        if (store := shred_guard.find_run_store(here)) is not None:
-            return _read_record(store, here)
+        if (store := shred_guard.find_run_store(installation)) is not None:
+            return _read_record(store, installation)
     return {}, frozenset()
 
 
-def _read_record(store: RunStore, here: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
+def _read_record(store: RunStore, installation: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
     from strongroom.operations.archive import quarantine
     from strongroom.operations.shredding.record import shredded_backups
 
     return quarantine.quarantined_on_record(store), frozenset(
-        shredded_backups(store, trust.trusted_signers(here))
+        shredded_backups(store, trust.trusted_signers(installation))
     )
 
 
-def _named_holders(words: Sequence[str], here: Place) -> Iterator[Holder]:
+def _named_holders(words: Sequence[str], installation: Place) -> Iterator[Holder]:
     for word in dict.fromkeys(words):
-        target = backup_argument.target_of(word, here)  # a wrong word is told before anything is read
-        configured_as = target.name if target.name in here.section("targets") else word
+        target = backup_argument.target_of(word, installation)  # a wrong word is told before anything is read
+        configured_as = target.name if target.name in installation.section("targets") else word
         yield Holder(configured_as, partial(_same, target))
 
 
-def configured_holders(here: Place) -> Iterator[Holder]:
+def configured_holders(installation: Place) -> Iterator[Holder]:
     """Yield the targets that policies name, or all of them; those of a fresh installation, as far as made.
 
     Raises:
         UsageError: there is none.
     """
-    names = list(here.section("targets"))
+    names = list(installation.section("targets"))
     if not names:
-        names = [name for name in backup_argument.DEFAULTS if (here.state_dir / "targets" / name).is_dir()]
+        names = [
+            name for name in backup_argument.DEFAULTS if (installation.state_dir / "targets" / name).is_dir()
+        ]
     if not names:
         raise UsageError(
             "No target is configured here, so there is nothing to read from.",
             hint="Name a copy of a target, or a file: --from-target DIRECTORY, or --backup-file FILE.",
         )
-    policies = here.section("policies").values()
+    policies = installation.section("policies").values()
     used = {name: _is_online(policies, name) for policy in policies for name in _targets_of(policy)}
     for name in names:
         if not used or name in used:
-            yield Holder(name, partial(backup_argument.target_of, name, here), used.get(name, True))
+            yield Holder(name, partial(backup_argument.target_of, name, installation), used.get(name, True))
 
 
 def _targets_of(policy: Mapping[str, Any]) -> list[str]:
@@ -130,15 +134,15 @@ def _same(target: Any) -> Any:
     return target
 
 
-def choose_backup(found: Chooser, asked: Asked, output: Output) -> Choice:
+def choose_backup(chooser: Chooser, asked: Asked, output: Output) -> Choice:
     """Choose a backup, and say which one and what was passed over.
 
     Raises:
         UntrustedSigner: says which fingerprint it is, and how to go on.
     """
     with explaining_signers():
-        choice = found.choose(asked)
-    report_choice(choice, found, asked, output)
+        choice = chooser.choose(asked)
+    report_choice(choice, chooser, asked, output)
     return choice
 
 
@@ -151,7 +155,7 @@ def explaining_signers() -> Iterator[None]:
         raise trust.explain_unknown_signer(error) from None
 
 
-def report_choice(choice: Choice, found: Chooser, asked: Asked, output: Output) -> None:
+def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output) -> None:
     """Say which backup is read, what newer ones were passed over, and what this one cannot bring."""
     manifest = choice.manifest
     where = ", ".join(f"'{replica.name}'" for replica in choice.replicas)
@@ -164,31 +168,31 @@ def report_choice(choice: Choice, found: Chooser, asked: Asked, output: Output) 
             "this backup is dated ahead of this host's clock. One of the clocks was wrong, and backups made "
             "since may count as older: see 'strongroom catalog list', and name one with --backup."
         )
-    for line in describe_skipped(found.passed):
+    for line in describe_skipped(chooser.passed):
         output.note(f"  newer, skipped: {line}")
-    output.end_with(_ignored_manifests(found, manifest.backup_id))
-    for name, error in found.away.items():
+    output.end_with(_ignored_manifests(chooser, manifest.backup_id))
+    for name, error in chooser.away.items():
         output.note(f"  not read: '{name}': {error.message}")
     if asked.partial and limits_of(manifest):
         output.warn(f"this backup holds only secrets {limits_of(manifest)}: it brings back no others.")
     if choice.quarantine:
         output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
-    for name, why in found.marks_aside.items():
+    for name, why in chooser.marks_aside.items():
         output.note(f"  not believed: {name}: {why}")
 
 
-def report_newer_parts(found: Chooser, output: Output) -> None:
+def report_newer_parts(chooser: Chooser, output: Output) -> None:
     """Say how to bring newer values of some secrets, after everything is back from an older backup."""
-    for policy in dict.fromkeys(one.policy for one in found.passed if one.why.startswith(PART)):
+    for policy in dict.fromkeys(one.policy for one in chooser.passed if one.why.startswith(PART)):
         output.note(
             f"  newer values of these: afterwards the same command with --policy {quote(policy)} --partial "
             "--overwrite-existing"
         )
 
 
-def _ignored_manifests(found: Chooser, backup: str) -> LeftAside | None:
+def _ignored_manifests(chooser: Chooser, backup: str) -> LeftAside | None:
     """Return how to end if newer manifests did not count: anybody may have put them there (FORMAT.md 13)."""
-    newer = [one for one in found.passed if not one.policy and one.backup > backup]
+    newer = [one for one in chooser.passed if not one.policy and one.backup > backup]
     if not newer:
         return None
     told = "; ".join(f"{manifest_name(one.backup)} ({one.why})" for one in newer[:SHOWN])
@@ -196,7 +200,7 @@ def _ignored_manifests(found: Chooser, backup: str) -> LeftAside | None:
     return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
 
 
-def report_unlisted(choice: Choice, known: Signers, output: Output, here: Place) -> frozenset[str]:
+def report_unlisted(choice: Choice, known: Signers, output: Output, installation: Place) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
     pins = trust.signers_to_accept(choice.signed, known)
     for replica in choice.replicas:
@@ -204,21 +208,21 @@ def report_unlisted(choice: Choice, known: Signers, output: Output, here: Place)
             opening.report_unlisted(
                 replica.objects, choice.signed, known, output, newest=False
             )  # newer: say()
-            _report_stale(cast("Target", replica.objects), choice.signed, pins, output, here)
+            _report_stale(cast("Target", replica.objects), choice.signed, pins, output, installation)
     return pins
 
 
 def _report_stale(
-    target: Target, found: SignedManifest, pins: frozenset[str], output: Output, place: Place
+    target: Target, signed: SignedManifest, pins: frozenset[str], output: Output, place: Place
 ) -> None:
     """Say that a newer envelope is known of elsewhere. A restore goes on: its secrets are the same."""
-    if error := rollback_check.find_newer_envelope(target, found.manifest, place, trusted=pins):
+    if error := rollback_check.find_newer_envelope(target, signed.manifest, place, trusted=pins):
         output.warn(error.message)
         output.end_with(error)
 
 
 @contextmanager
-def reporting_damage(found: Chooser, output: Output, here: Place) -> Iterator[None]:
+def reporting_damage(chooser: Chooser, output: Output, installation: Place) -> Iterator[None]:
     """Have the command say at its end, and by its exit code, which target is damaged or away.
 
     What came of the command stands. If it fails, its own error is told, and these are notes before it.
@@ -227,22 +231,22 @@ def reporting_damage(found: Chooser, output: Output, here: Place) -> Iterator[No
     try:
         yield
     except StrongroomError:
-        _put_on_record(found, here)
-        for name, why in found.wrong().items():
+        _put_on_record(chooser, installation)
+        for name, why in chooser.wrong().items():
             output.note(f"note: target '{name}': {why}")
         raise
-    _put_on_record(found, here)
-    if wrong := found.wrong():
+    _put_on_record(chooser, installation)
+    if wrong := chooser.wrong():
         told = "; ".join(f"'{name}': {why}" for name, why in wrong.items())
         output.end_with(TargetsUnsound(f"Not every target is as it should be: {told}."))
 
 
-def _put_on_record(found: Chooser, here: Place) -> None:
-    if not found.damaged:
+def _put_on_record(chooser: Chooser, installation: Place) -> None:
+    if not chooser.damaged:
         return
     with suppress(StrongroomError):  # a recovery needs no record
-        store = shred_guard.find_run_store(here)
+        store = shred_guard.find_run_store(installation)
         if store is not None:
             from strongroom.operations.archive.inventory import put_damaged_on_record
 
-            put_damaged_on_record(store, found.damaged)
+            put_damaged_on_record(store, chooser.damaged)

@@ -79,11 +79,11 @@ class CountingIdentity:
         return key
 
 
-def _with_composition(found: list[Opener]) -> list[Opener]:
+def _with_composition(openers: list[Opener]) -> list[Opener]:
     """Return identities, and last what they are together: some backups need several at once."""
-    if not found:
-        return found
-    return [*found, AllOfIdentity(found)]
+    if not openers:
+        return openers
+    return [*openers, AllOfIdentity(openers)]
 
 
 def load_key(path: Path) -> Opener:

@@ -259,11 +259,11 @@ def _inspect_container(path: Path, means: InspectOptions) -> Inspection:
         return _with_opened(found, Container.open(reader, means.keys, trusted=None), means)
 
 
-def _with_opened(found: Inspection, container: Container, means: InspectOptions) -> Inspection:
+def _with_opened(inspection: Inspection, container: Container, means: InspectOptions) -> Inspection:
     seen = open_all(container, digest_key=require_digest_key(means))
     about = container.about
     return replace(
-        found,
+        inspection,
         kind=f"container {about.piece + 1} of {about.pieces}",
         depth=means.depth,
         backup=about.backup_id,

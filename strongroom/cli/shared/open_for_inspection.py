@@ -20,28 +20,30 @@ from strongroom.operations.errors import NotCovered
 
 @contextmanager
 def backup_on_targets(
-    arguments: Namespace, asked: Asked, output: Output, here: Place
+    arguments: Namespace, asked: Asked, output: Output, installation: Place
 ) -> Iterator[Replicated]:
     """Open the backup on targets that a command is to look into."""
-    known = trust.trusted_signers(here, arguments.signer)
-    found = backup_selection.make_chooser(arguments, here, known, strangers=True)
-    choice = _choice(found, asked, output)
+    known = trust.trusted_signers(installation, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, installation, known, strangers=True)
+    choice = _choice(chooser, asked, output)
     if doubt := trust.doubt_about(choice.signed, known):
         output.note(f"note: {doubt}")
     access_log.record_opening(
-        arguments, output, here, choice.manifest.backup_id, quarantine=choice.quarantine
+        arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
     )
-    pins = backup_selection.report_unlisted(choice, known, output, here)
-    with backup_selection.reporting_damage(found, output, here):
-        yield Replicated(choice, identities_of(arguments, output, here), trusted=pins, told=found.note)
+    pins = backup_selection.report_unlisted(choice, known, output, installation)
+    with backup_selection.reporting_damage(chooser, output, installation):
+        yield Replicated(
+            choice, identities_of(arguments, output, installation), trusted=pins, told=chooser.note
+        )
 
 
-def _choice(found: Chooser, asked: Asked, output: Output) -> Choice:
+def _choice(chooser: Chooser, asked: Asked, output: Output) -> Choice:
     """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
     try:
-        return backup_selection.choose_backup(found, asked, output)
+        return backup_selection.choose_backup(chooser, asked, output)
     except NotCovered:
         if asked.partial or asked.backup:
             raise
-    found.passed.clear()
-    return backup_selection.choose_backup(found, replace(asked, partial=True), output)
+    chooser.passed.clear()
+    return backup_selection.choose_backup(chooser, replace(asked, partial=True), output)

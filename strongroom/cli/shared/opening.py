@@ -48,15 +48,15 @@ def signed_manifest(
 
 
 def report_unlisted(
-    objects: Objects, found: SignedManifest, known: Signers, output: Output, *, newest: bool = False
+    objects: Objects, signed: SignedManifest, known: Signers, output: Output, *, newest: bool = False
 ) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do.
 
     Args:
         newest: it was taken as the newest there, not named.
     """
-    pins = trust.signers_to_accept(found, known)
-    beside = look_beside(objects, found.manifest, trusted=pins, newest=newest)
+    pins = trust.signers_to_accept(signed, known)
+    beside = look_beside(objects, signed.manifest, trusted=pins, newest=newest)
     for one in beside.repaired:
         output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
     if beside.others:
@@ -111,11 +111,11 @@ def open_trusted(
     """
     known = trust.trusted_signers(place, arguments.signer)
     backup = getattr(arguments, "backup", None)
-    found = signed_manifest(objects, backup, known=known)
-    trust.require_trust(found, known)
-    access_log.record_opening(arguments, output, place, found.manifest.backup_id)
-    pins = report_unlisted(objects, found, known, output, newest=not backup)
-    return Backup(objects, found.manifest, openers, trusted=pins)
+    signed = signed_manifest(objects, backup, known=known)
+    trust.require_trust(signed, known)
+    access_log.record_opening(arguments, output, place, signed.manifest.backup_id)
+    pins = report_unlisted(objects, signed, known, output, newest=not backup)
+    return Backup(objects, signed.manifest, openers, trusted=pins)
 
 
 def open_for_inspection(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
@@ -123,14 +123,14 @@ def open_for_inspection(objects: Objects, arguments: Namespace, output: Output, 
     on record."""
     known = trust.trusted_signers(place, getattr(arguments, "signer", ()))
     backup = getattr(arguments, "backup", None)
-    found = signed_manifest(objects, backup, known=known)
+    signed = signed_manifest(objects, backup, known=known)
     if getattr(arguments, "signer", ()):
-        trust.require_trust(found, known)
-    if doubt := trust.doubt_about(found, known):
+        trust.require_trust(signed, known)
+    if doubt := trust.doubt_about(signed, known):
         output.note(f"note: {doubt}")
-    access_log.record_opening(arguments, output, place, found.manifest.backup_id)
-    pins = report_unlisted(objects, found, known, output, newest=not backup)
-    return Backup(objects, found.manifest, identities_of(arguments, output, place), trusted=pins)
+    access_log.record_opening(arguments, output, place, signed.manifest.backup_id)
+    pins = report_unlisted(objects, signed, known, output, newest=not backup)
+    return Backup(objects, signed.manifest, identities_of(arguments, output, place), trusted=pins)
 
 
 @contextmanager

@@ -44,11 +44,13 @@ def _only_configured(arguments: Namespace, output: Output, place: Place) -> list
     return [] if passphrases.from_environment(output) else list(keys)
 
 
-def warn_of_no_spare(found: Sequence[Recipient], output: Output) -> None:
+def warn_of_no_spare(recipients: Sequence[Recipient], output: Output) -> None:
     """Say so if one accident could close the backup for ever."""
-    needed = single_points_of_failure([_unlock_path(recipient) for recipient in found])
+    needed = single_points_of_failure([_unlock_path(recipient) for recipient in recipients])
     if needed:
-        words = next(each.describe() for one in found for each in _keys_in(one) if each.fingerprint in needed)
+        words = next(
+            each.describe() for one in recipients for each in _keys_in(one) if each.fingerprint in needed
+        )
         output.warn(
             f"{words} can open this backup, and nobody else. If that key is lost, so is the backup. "
             "Give --recipient more than once to have a second key."

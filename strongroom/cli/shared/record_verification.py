@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def recorded(target: Target, manifest: Manifest, depth: Depth, here: Place, output: Output) -> Iterator[None]:
+def recorded(
+    target: Target, manifest: Manifest, depth: Depth, installation: Place, output: Output
+) -> Iterator[None]:
     """Have the catalog know what comes of reading a replica back.
 
     Where there is no usable catalog the answer is all the same, and a note says so.
@@ -34,16 +36,16 @@ def recorded(target: Target, manifest: Manifest, depth: Depth, here: Place, outp
     try:
         yield
     except DAMAGE:
-        _record_result(target, manifest, None, here, output)
+        _record_result(target, manifest, None, installation, output)
         raise
-    _record_result(target, manifest, depth, here, output)
+    _record_result(target, manifest, depth, installation, output)
 
 
 def _record_result(
-    target: Target, manifest: Manifest, depth: Depth | None, here: Place, output: Output
+    target: Target, manifest: Manifest, depth: Depth | None, installation: Place, output: Output
 ) -> None:
     try:
-        store = shred_guard.find_run_store(here)
+        store = shred_guard.find_run_store(installation)
         replica = _replica_on_record(store, target, manifest.backup_id) if store else None
         if store is None or replica is None:
             return

@@ -160,7 +160,7 @@ class _OlderBackups:
 
 
 @contextmanager
-def open_restore_source(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
+def open_restore_source(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
     """Open what is restored from; what is wrong with it is said here, before anything is written.
 
     Raises:
@@ -168,15 +168,15 @@ def open_restore_source(arguments: Namespace, output: Output, here: Place) -> It
         BackupQuarantined: it is not to be restored from.
         BackupShredded: it is not to be brought back.
     """
-    if here.problem:
-        output.note(f"note: {here.problem}")
+    if installation.problem:
+        output.note(f"note: {installation.problem}")
     if arguments.backup_file is not None:
-        yield from _from_file(arguments, output, here)
+        yield from _from_file(arguments, output, installation)
     else:
-        yield from _from_targets(arguments, output, here)
+        yield from _from_targets(arguments, output, installation)
 
 
-def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
+def _from_file(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
     file = arguments.backup_file
     kind = None if file.is_dir() else kind_of(file)
     legacy.refuse_legacy_option(arguments, kind)
@@ -184,33 +184,38 @@ def _from_file(arguments: Namespace, output: Output, here: Place) -> Iterator[Re
         raise _without_values()
     if kind is FileKind.LEGACY:
         secrets = legacy.secrets_of(file, arguments, output)
-        yield RestoreSource(str(file), identities.identities_of(arguments, output, here), None, secrets)
+        yield RestoreSource(
+            str(file), identities.identities_of(arguments, output, installation), None, secrets
+        )
         return
-    openers = identities.identities_of(arguments, output, here)
-    with opening.backup_trusted(arguments, output, openers, here) as backup, opening.explaining_keys():
+    openers = identities.identities_of(arguments, output, installation)
+    with (
+        opening.backup_trusted(arguments, output, openers, installation) as backup,
+        opening.explaining_keys(),
+    ):
         _refuse_without_values(backup)
         if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
             output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
         yield RestoreSource(f"backup {backup.manifest.backup_id}", openers, backup, [])
 
 
-def _from_targets(arguments: Namespace, output: Output, here: Place) -> Iterator[RestoreSource]:
+def _from_targets(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
     legacy.refuse_legacy_option(arguments, None)
     if arguments.backup:
-        shred_guard.refuse_shredded(here, arguments.backup)
-    known = trust.trusted_signers(here, arguments.signer)
-    found = backup_selection.make_chooser(arguments, here, known)
+        shred_guard.refuse_shredded(installation, arguments.backup)
+    known = trust.trusted_signers(installation, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, installation, known)
     asked = _requested(arguments)
     with backup_selection.explaining_signers():
-        choices = found.choices(asked)
-        choice = next(choices, None) or found.choose(asked)
-    backup_selection.report_choice(choice, found, asked, output)
+        choices = chooser.choices(asked)
+        choice = next(choices, None) or chooser.choose(asked)
+    backup_selection.report_choice(choice, chooser, asked, output)
     if getattr(arguments, "full_restore", False):
-        backup_selection.report_newer_parts(found, output)
-    openers = identities.identities_of(arguments, output, here)
-    means = _TargetOptions(found, asked, arguments, output, here, openers)
+        backup_selection.report_newer_parts(chooser, output)
+    openers = identities.identities_of(arguments, output, installation)
+    means = _TargetOptions(chooser, asked, arguments, output, installation, openers)
     older = _OlderBackups(choices, means) if asked.name else None
-    with backup_selection.reporting_damage(found, output, here), opening.explaining_keys():
+    with backup_selection.reporting_damage(chooser, output, installation), opening.explaining_keys():
         yield RestoreSource(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
 
 

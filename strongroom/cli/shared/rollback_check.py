@@ -16,13 +16,13 @@ from strongroom.targets import Target
 
 
 def find_newer_envelope(
-    target: Target, manifest: Manifest, here: Place, *, trusted: frozenset[str]
+    target: Target, manifest: Manifest, installation: Place, *, trusted: frozenset[str]
 ) -> Stale | None:
     """Return what is wrong if another target, or this installation's record, knows a newer generation.
 
     What is away, or where there is no record, tells nothing.
     """
-    known = _newest_known(target, manifest, here, trusted)
+    known = _newest_known(target, manifest, installation, trusted)
     newest = Newest(target, trusted=trusted, known=known)
     for key in wrapping_keys(manifest):
         try:
@@ -37,24 +37,24 @@ def find_newer_envelope(
 
 
 def _newest_known(
-    target: Target, manifest: Manifest, here: Place, trusted: frozenset[str]
+    target: Target, manifest: Manifest, installation: Place, trusted: frozenset[str]
 ) -> Callable[[str], int]:
-    elsewhere = Elsewhere(list(_other_targets(target, here)), trusted=trusted)
-    recorded = _generations_on_record(manifest, here)
+    elsewhere = Elsewhere(list(_other_targets(target, installation)), trusted=trusted)
+    recorded = _generations_on_record(manifest, installation)
     return lambda key: max(elsewhere(key), recorded.get(key, 0))
 
 
-def _other_targets(target: Target, here: Place) -> Iterator[Target]:
-    for name in here.section("targets") or backup_argument.DEFAULTS:
+def _other_targets(target: Target, installation: Place) -> Iterator[Target]:
+    for name in installation.section("targets") or backup_argument.DEFAULTS:
         if name != target.name:
             with suppress(StrongroomError):
-                yield backup_argument.target_of(name, here)
+                yield backup_argument.target_of(name, installation)
 
 
-def _generations_on_record(manifest: Manifest, here: Place) -> Mapping[str, int]:
+def _generations_on_record(manifest: Manifest, installation: Place) -> Mapping[str, int]:
     """Return the generations that rotations of this installation reached, by wrapping key."""
     try:
-        if (store := shred_guard.find_run_store(here)) is None:
+        if (store := shred_guard.find_run_store(installation)) is None:
             return {}
         from strongroom.operations.rotation.outcome import generations
 

@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
 
-def refuse_shredded(here: Place, backup: str) -> None:
+def refuse_shredded(installation: Place, backup: str) -> None:
     """Raise BackupShredded if the record says so. Where there is no usable record, nothing is said:
     bringing back must work without one."""
     try:
-        if (store := find_run_store(here)) is not None:
+        if (store := find_run_store(installation)) is not None:
             from strongroom.operations.shredding.record import check
 
-            check(store, backup, trust.trusted_signers(here))
+            check(store, backup, trust.trusted_signers(installation))
     except BackupShredded:
         raise
     except StrongroomError:
         return
 
 
-def find_run_store(here: Place) -> RunStore | None:
+def find_run_store(installation: Place) -> RunStore | None:
     """Return the run store of an installation that has one; looking makes none."""
-    state = here.tables.get("state")
+    state = installation.tables.get("state")
     if isinstance(state, dict) and "url" in state:
         from strongroom.cli.shared.services import run_store
 
         return run_store()
-    file = here.state_dir / "state.db"
+    file = installation.state_dir / "state.db"
     if not file.is_file():
         return None
     from strongroom.state.store import RunStore

@@ -26,25 +26,25 @@ def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
     return known.with_named(typed)
 
 
-def require_trust(found: SignedManifest, known: Signers) -> None:
+def require_trust(signed: SignedManifest, known: Signers) -> None:
     """Refuse a backup whose signer does not count, or not for one of that date."""
-    if found.fingerprint not in known:
-        raise explain_unknown_signer(UntrustedSigner(f"Signed by installation {found.fingerprint}."))
-    require_trusted(found.certificate, known)
-    require_in_time(found.certificate, found.manifest.created_at, known)
+    if signed.fingerprint not in known:
+        raise explain_unknown_signer(UntrustedSigner(f"Signed by installation {signed.fingerprint}."))
+    require_trusted(signed.certificate, known)
+    require_in_time(signed.certificate, signed.manifest.created_at, known)
 
 
-def signers_to_accept(found: SignedManifest, known: Signers) -> frozenset[str]:
+def signers_to_accept(signed: SignedManifest, known: Signers) -> frozenset[str]:
     """Return whose containers and envelopes count for a backup.
 
     Of an installation that is not known here, its own: a stranger's envelope must not stand in the way.
     """
-    return known if found.fingerprint in known else frozenset({found.fingerprint})
+    return known if signed.fingerprint in known else frozenset({signed.fingerprint})
 
 
-def doubt_about(found: SignedManifest, known: Signers) -> str:
+def doubt_about(signed: SignedManifest, known: Signers) -> str:
     """Say why a backup's signer does not count here; nothing if it does."""
-    return doubt_about_certificate(found.certificate, known, found.manifest.created_at)
+    return doubt_about_certificate(signed.certificate, known, signed.manifest.created_at)
 
 
 def doubt_about_certificate(certificate: Certificate, known: Signers, made_at: str = "") -> str:

@@ -31,16 +31,16 @@ def export_store(arguments: Namespace, output: Output) -> None:
 
 
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
-    here = place.find()
+    installation = place.find()
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    source = sources.source_of(arguments.source, here)
+    source = sources.source_of(arguments.source, installation)
     refuse_existing(path, replace=arguments.force)
     if values:
         prompts.confirm(
             f"This puts every value that is selected from '{source.name}', sealed, into {path}",
             force=arguments.force,
         )
-    sealed_for = recipients.recipients_of(arguments, output, here)
+    sealed_for = recipients.recipients_of(arguments, output, installation)
     recipients.warn_of_no_spare(sealed_for, output)
     with listed_ahead(source, selection) as listing, sealed_ahead(sealed_for) as derived:
         with loading():

@@ -81,29 +81,29 @@ def _standing(name: str, policy: PolicySettings, services: Services) -> Standing
     return medium_status(services, policy=name, schedule=policy.schedule)
 
 
-def _status(found: Standing, services: Services, output: Output) -> None:
-    remind(services, found)
+def _status(status: Standing, services: Services, output: Output) -> None:
+    remind(services, status)
     document = {
-        "policy": found.policy,
-        "state": found.state,
-        "due_at": if_any(found.due_at),
-        "newest": found.backup or None,
-        "absent": dict(found.absent),
+        "policy": status.policy,
+        "state": status.state,
+        "due_at": if_any(status.due_at),
+        "newest": status.backup or None,
+        "absent": dict(status.absent),
     }
-    output.answer(document, _standing_lines(found))
-    if found.state is State.OVERDUE:
+    output.answer(document, _standing_lines(status))
+    if status.state is State.OVERDUE:
         raise BackupOverdue(
-            f"The emergency backup '{found.policy}' is overdue since {for_people(found.due_at or 0)}."
+            f"The emergency backup '{status.policy}' is overdue since {for_people(status.due_at or 0)}."
         )
 
 
-def _standing_lines(found: Standing) -> Iterator[str]:
-    due = f", due since {for_people(found.due_at)}" if found.due_at and found.state != "done" else ""
-    yield f"emergency policy '{found.policy}': {found.state}{due}"
-    yield f"  newest backup: {found.backup or 'none yet'}"
-    yield from (f"  medium '{name}' is not mounted: {why}" for name, why in found.absent.items())
-    if found.can_run:
-        yield f"  every medium is there: run 'strongroom emergency-backup {found.policy}'"
+def _standing_lines(status: Standing) -> Iterator[str]:
+    due = f", due since {for_people(status.due_at)}" if status.due_at and status.state != "done" else ""
+    yield f"emergency policy '{status.policy}': {status.state}{due}"
+    yield f"  newest backup: {status.backup or 'none yet'}"
+    yield from (f"  medium '{name}' is not mounted: {why}" for name, why in status.absent.items())
+    if status.can_run:
+        yield f"  every medium is there: run 'strongroom emergency-backup {status.policy}'"
 
 
 def _await_media(arguments: Namespace, policy: PolicySettings, services: Services, output: Output) -> None:

@@ -27,10 +27,10 @@ def seal_or_open(arguments: Namespace, output: Output) -> None:
 def _seal(arguments: Namespace, output: Output) -> None:
     if arguments.identity:
         raise UsageError("--identity opens; to seal, give --recipient.")
-    here = place.find()
+    installation = place.find()
     refuse_existing(arguments.file, replace=arguments.force)
-    source = gather(here.state_dir, here.file)
-    found = recipients.recipients_of(arguments, output, here)
+    source = gather(installation.state_dir, installation.file)
+    found = recipients.recipients_of(arguments, output, installation)
 
     manifest = backup_to_file(
         arguments.file,
@@ -54,16 +54,16 @@ def _seal(arguments: Namespace, output: Output) -> None:
 def _open(arguments: Namespace, output: Output) -> None:
     if arguments.recipient:
         raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
-    here = place.find()
+    installation = place.find()
     with open_objects(arguments.file) as objects:
-        openers = identities.identities_of(arguments, output, here)
-        backup = open_trusted(objects, arguments, output, openers, here)
+        openers = identities.identities_of(arguments, output, installation)
+        backup = open_trusted(objects, arguments, output, openers, installation)
         try:
-            written = put_back(backup.secrets(), here.state_dir)
+            written = put_back(backup.secrets(), installation.state_dir)
         except WrongKey as error:
             raise explain_wrong_key(error) from None
     words = [
-        f"{plural(len(written), 'file')} brought back under {here.state_dir}.",
+        f"{plural(len(written), 'file')} brought back under {installation.state_dir}.",
         *(f"  {path}" for path in written),
     ]
     output.answer({"written": [str(path) for path in written]}, words)

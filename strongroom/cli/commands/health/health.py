@@ -121,13 +121,13 @@ def _identities(arguments: Namespace, services: Services, output: Output) -> tup
 def _entering(arguments: Namespace, output: Output) -> Entering:
     """Return what leaves on record that a replica is opened, and what reading it back told: as verify-backup
     does, of the same replica."""
-    here = place.find()
+    installation = place.find()
 
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
         if manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED):
             where, backup = target.name, manifest.backup_id
-            access_log.record_attempt(arguments, output, here, backup=backup, where=where)
-        return recorded(target, manifest, depth, here, output)
+            access_log.record_attempt(arguments, output, installation, backup=backup, where=where)
+        return recorded(target, manifest, depth, installation, output)
 
     return entering
 

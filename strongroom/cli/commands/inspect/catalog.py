@@ -60,11 +60,11 @@ def _replica(one: Replica) -> dict[str, Any]:
 
 
 def rebuild_catalog(arguments: Namespace, output: Output) -> None:
-    here = place.find()
-    target = target_of(arguments.target, here)
+    installation = place.find()
+    target = target_of(arguments.target, installation)
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    done = rebuild(store, target, trusted=trust.trusted_signers(here, arguments.signer))
+    done = rebuild(store, target, trusted=trust.trusted_signers(installation, arguments.signer))
     if not done.backups:
         _explain_nothing(done, arguments.target)
     if done.refused:
@@ -102,11 +102,11 @@ def show_replicas(arguments: Namespace, output: Output) -> None:
     output.answer({"replicas": [_replica(one) for one in found], "unlocked": unlocked}, lines)
 
 
-def _matrix(found: list[Replica], unlocked: Unlocked) -> list[str]:
+def _matrix(replicas: list[Replica], unlocked: Unlocked) -> list[str]:
     """Return a line for each backup and a column for each target."""
-    targets = list(dict.fromkeys(replica.target for replica in found))
-    cells = {(one.backup, one.target): _cell(one, unlocked.get(one.backup, {})) for one in found}
-    backups = dict.fromkeys(replica.backup for replica in found)
+    targets = list(dict.fromkeys(replica.target for replica in replicas))
+    cells = {(one.backup, one.target): _cell(one, unlocked.get(one.backup, {})) for one in replicas}
+    backups = dict.fromkeys(replica.backup for replica in replicas)
     rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]
     return list(table(("BACKUP", *targets), rows)) if rows else []
 

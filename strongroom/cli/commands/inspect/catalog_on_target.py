@@ -25,37 +25,39 @@ def list_there(arguments: Namespace, output: Output) -> None:
         TargetError: none of them answers.
         NotABackup: none shows a backup.
     """
-    here = place.find()
-    found = backup_selection.make_chooser(arguments, here, trust.trusted_signers(here, arguments.signer))
-    if found.away and not found.shelves:
-        raise next(iter(found.away.values()))
+    installation = place.find()
+    chooser = backup_selection.make_chooser(
+        arguments, installation, trust.trusted_signers(installation, arguments.signer)
+    )
+    if chooser.away and not chooser.shelves:
+        raise next(iter(chooser.away.values()))
     asked = Asked(values=False, policy=arguments.policy or "")
-    listed = list(islice(found.listed(asked), arguments.limit))
+    listed = list(islice(chooser.listed(asked), arguments.limit))
     if not listed and not arguments.policy:
         raise nothing_there()
     output.answer(
-        {"backups": [_document(signed, found, believed=believed) for signed, believed in listed]},
-        _lines(listed, found, arguments.policy),
+        {"backups": [_document(signed, chooser, believed=believed) for signed, believed in listed]},
+        _lines(listed, chooser, arguments.policy),
     )
 
 
-def _lines(listed: _Listed, found: Chooser, policy: str | None) -> Iterator[str]:
+def _lines(listed: _Listed, chooser: Chooser, policy: str | None) -> Iterator[str]:
     head = ("BACKUP", "POLICY", "MADE", "SECRETS", "SIZE", "VALUES", "HOLDS", "ON")
     if listed:
-        yield from table(head, [_row(signed, found, believed=believed) for signed, believed in listed])
+        yield from table(head, [_row(signed, chooser, believed=believed) for signed, believed in listed])
     else:
         yield f"There is no backup of policy '{policy}' there."
     if not all(believed for _, believed in listed):
         yield "Nobody here trusts the signers marked (unknown): compare them with the recovery kit."
         for fingerprint in sorted({signed.fingerprint for signed, believed in listed if not believed}):
             yield f"  {fingerprint}"
-    yield from (f"no backup: {line}" for line in describe_skipped(found.passed))
-    yield from (f"not looked at: '{name}': {error.message}" for name, error in found.away.items())
+    yield from (f"no backup: {line}" for line in describe_skipped(chooser.passed))
+    yield from (f"not looked at: '{name}': {error.message}" for name, error in chooser.away.items())
 
 
-def _row(signed: SignedManifest, found: Chooser, *, believed: bool) -> tuple[object, ...]:
+def _row(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> tuple[object, ...]:
     manifest = signed.manifest
-    quarantine = "quarantine: " if found.why_quarantined(manifest.backup_id) else ""
+    quarantine = "quarantine: " if chooser.why_quarantined(manifest.backup_id) else ""
     return (
         manifest.backup_id,
         manifest.policy,
@@ -64,11 +66,11 @@ def _row(signed: SignedManifest, found: Chooser, *, believed: bool) -> tuple[obj
         size(manifest.counts.size),
         "yes" if manifest.values else "no",
         quarantine + (limits_of(manifest) or "everything"),
-        ", ".join(found.showing(manifest.backup_id)) + ("" if believed else " (unknown)"),
+        ", ".join(chooser.showing(manifest.backup_id)) + ("" if believed else " (unknown)"),
     )
 
 
-def _document(signed: SignedManifest, found: Chooser, *, believed: bool) -> dict[str, Any]:
+def _document(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> dict[str, Any]:
     manifest = signed.manifest
     return {
         "backup": manifest.backup_id,
@@ -81,6 +83,6 @@ def _document(signed: SignedManifest, found: Chooser, *, believed: bool) -> dict
         "selection": manifest.selection,
         "signer": signed.fingerprint,
         "signer_known": believed,
-        "quarantine": found.why_quarantined(manifest.backup_id) or None,
-        "targets": found.showing(manifest.backup_id),
+        "quarantine": chooser.why_quarantined(manifest.backup_id) or None,
+        "targets": chooser.showing(manifest.backup_id),
     }

@@ -17,45 +17,50 @@ SAYS = {
 }
 
 
-def lines_of(found: Inspection, title: str) -> Iterator[str]:
+def lines_of(inspection: Inspection, title: str) -> Iterator[str]:
     """Yield a look as lines for people."""
     yield title
-    yield from (f"  {line}" for line in fields(_pairs(found)))
-    if found.not_contained:
+    yield from (f"  {line}" for line in fields(_pairs(inspection)))
+    if inspection.not_contained:
         yield "  Of this source the backup does NOT contain:"
-        yield from (f"    - {what}" for what in found.not_contained)
+        yield from (f"    - {what}" for what in inspection.not_contained)
 
 
-def _pairs(found: Inspection) -> Iterator[tuple[str, object]]:
-    yield "kind", found.kind
-    yield "backup", found.backup
-    yield "made", " ".join(part for part in (found.created_at, found.policy and f"by {found.policy}") if part)
-    yield "source", found.source
-    yield "holds", _holds(found)
-    yield "sealed", "AES-256-GCM" if found.sealed else "no: names, types, dates and tags in plain text"
-    yield from recipient_names.recipient_fields(found.recipients)
-    yield "installation", _signer(found)
+def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
+    yield "kind", inspection.kind
+    yield "backup", inspection.backup
+    yield (
+        "made",
+        " ".join(
+            part for part in (inspection.created_at, inspection.policy and f"by {inspection.policy}") if part
+        ),
+    )
+    yield "source", inspection.source
+    yield "holds", _holds(inspection)
+    yield "sealed", "AES-256-GCM" if inspection.sealed else "no: names, types, dates and tags in plain text"
+    yield from recipient_names.recipient_fields(inspection.recipients)
+    yield "installation", _signer(inspection)
     yield (
         "depth",
         "checked: the document agrees with its digest"
-        if found.kind.startswith("meta")
-        else SAYS[found.depth],
+        if inspection.kind.startswith("meta")
+        else SAYS[inspection.depth],
     )
 
 
-def _holds(found: Inspection) -> str:
-    parts = [] if found.secrets is None else [plural(found.secrets, "secret")]
-    if found.versions is not None and found.versions != found.secrets:
-        parts.append(plural(found.versions, "version"))
-    parts.append("with values" if found.values else "without values")
-    return ", ".join([*parts, f"{size(found.size)} in {plural(found.containers, 'container')}"])
+def _holds(inspection: Inspection) -> str:
+    parts = [] if inspection.secrets is None else [plural(inspection.secrets, "secret")]
+    if inspection.versions is not None and inspection.versions != inspection.secrets:
+        parts.append(plural(inspection.versions, "version"))
+    parts.append("with values" if inspection.values else "without values")
+    return ", ".join([*parts, f"{size(inspection.size)} in {plural(inspection.containers, 'container')}"])
 
 
-def _signer(found: Inspection) -> str:
-    if found.signer is None:
+def _signer(inspection: Inspection) -> str:
+    if inspection.signer is None:
         return ""
-    if found.signer_known:
-        return f"{found.signer} (known here)"
-    unknown = not found.signer_doubt or found.signer_doubt.endswith("is not trusted here.")
-    why = "known to this installation" if unknown else f"believed: {found.signer_doubt}"
-    return f"{found.signer} (NOT {why})"
+    if inspection.signer_known:
+        return f"{inspection.signer} (known here)"
+    unknown = not inspection.signer_doubt or inspection.signer_doubt.endswith("is not trusted here.")
+    why = "known to this installation" if unknown else f"believed: {inspection.signer_doubt}"
+    return f"{inspection.signer} (NOT {why})"

@@ -22,13 +22,13 @@ from strongroom.model import Depth
 
 
 def verify_backup(arguments: Namespace, output: Output) -> None:
-    here = place.find()
+    installation = place.find()
     keys = identities.identities_of(
-        arguments, output, here, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
+        arguments, output, installation, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
     )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
     found = inspection.inspect_backup(
-        arguments, InspectOptions(depth, output, here, keys, arguments.signer, entering=True)
+        arguments, InspectOptions(depth, output, installation, keys, arguments.signer, entering=True)
     )
     output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
 
@@ -44,15 +44,16 @@ def check_format(arguments: Namespace, output: Output) -> None:
 
 
 def test_decrypt(arguments: Namespace, output: Output) -> None:
-    here = place.find()
-    given = identities.typed_only(arguments, output, here)
+    installation = place.find()
+    given = identities.typed_only(arguments, output, installation)
     keys = [
-        identities.CountingIdentity(one) for one in given or identities.identities_of(arguments, output, here)
+        identities.CountingIdentity(one)
+        for one in given or identities.identities_of(arguments, output, installation)
     ]
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
     found = inspection.inspect_backup(
-        arguments, InspectOptions(Depth.OPENED, output, here, keys, arguments.signer)
+        arguments, InspectOptions(Depth.OPENED, output, installation, keys, arguments.signer)
     )
     opened = [one.describe() for one in keys if one.opened]
     by = f" with {', '.join(opened)}" if opened else ""

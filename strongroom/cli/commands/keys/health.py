@@ -99,8 +99,8 @@ def challenge_key(arguments: Namespace, output: Output) -> None:
 
 
 def show_answer(arguments: Namespace, output: Output) -> None:
-    found = identities.identities_of(arguments, output, place.find())
-    challenge, code = answer_challenge(arguments.file.read_bytes(), found)
+    openers = identities.identities_of(arguments, output, place.find())
+    challenge, code = answer_challenge(arguments.file.read_bytes(), openers)
     spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
     output.answer({"name": challenge.name, "code": code}, [f"'{challenge.name}' opens. The code: {spaced}"])
 

@@ -48,25 +48,25 @@ def _old(key: RoleKey, now: datetime) -> bool:
     return key.signs and bool(key.since) and now - datetime.fromisoformat(key.since) > YEAR
 
 
-def signer_lines(found: list[RoleKeyStatus]) -> Iterator[str]:
+def signer_lines(keys: list[RoleKeyStatus]) -> Iterator[str]:
     """Yield the table of signers, and which of them are due for rotation."""
-    if not found:
+    if not keys:
         yield "There is no signing key yet: nothing was signed here."
         return
-    yield from (f"Installation: {fingerprint}" for fingerprint in installation_fingerprints(found))
+    yield from (f"Installation: {fingerprint}" for fingerprint in installation_fingerprints(keys))
     yield "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
     yield ""
     head = ("ROLE", "VERSION", "STATE", "SINCE", "KEY")
-    rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in found]
+    rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in keys]
     yield from table(head, rows)
     yield from (
-        f"'{one.role}' has signed with one key for over a year: rotate it." for one in found if one.old
+        f"'{one.role}' has signed with one key for over a year: rotate it." for one in keys if one.old
     )
 
 
-def installation_fingerprints(found: Iterable[RoleKeyStatus]) -> list[str]:
+def installation_fingerprints(keys: Iterable[RoleKeyStatus]) -> list[str]:
     """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one."""
-    return list(dict.fromkeys(one.key.certificate.fingerprint for one in found))
+    return list(dict.fromkeys(one.key.certificate.fingerprint for one in keys))
 
 
 def signer_document(one: RoleKeyStatus) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def signer_document(one: RoleKeyStatus) -> dict[str, Any]:
 
 
 def list_signers(arguments: Namespace, output: Output) -> None:
-    found = list_role_keys(datetime.now(UTC))
-    installation = next(iter(installation_fingerprints(found)), None)
-    document = {"installation": installation, "signers": [signer_document(one) for one in found]}
-    output.answer(document, signer_lines(found))
+    keys = list_role_keys(datetime.now(UTC))
+    installation = next(iter(installation_fingerprints(keys)), None)
+    document = {"installation": installation, "signers": [signer_document(one) for one in keys]}
+    output.answer(document, signer_lines(keys))

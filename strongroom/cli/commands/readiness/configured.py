@@ -71,7 +71,7 @@ def check_configured(arguments: Namespace, output: Output) -> int:
     return render.answer(findings, arguments.backup_file, output)
 
 
-def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that recovering needs here."""
     try:
         settings = load_settings()
@@ -84,7 +84,7 @@ def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Fin
     yield from run_guarded(machine.FILES, lambda: machine.modes(settings.state_dir, _secret_files(settings)))
     record, said = _record(settings)
     yield from said
-    yield from _recovery(arguments, output, here, settings, record)
+    yield from _recovery(arguments, output, installation, settings, record)
     yield destinations.escrow(record.commands)
 
 
@@ -127,14 +127,14 @@ def _read(settings: Settings) -> Record | None:
 
 
 def _recovery(
-    arguments: Namespace, output: Output, here: Place, settings: Settings, record: Record
+    arguments: Namespace, output: Output, installation: Place, settings: Settings, record: Record
 ) -> Iterator[Finding]:
-    trusted, unread = single_file.believed(here, arguments)
+    trusted, unread = single_file.believed(installation, arguments)
     known = {name: entry.backup for name, entry in record.newest.items()}
     into = _into(arguments.to, settings)
-    asked = run_all(PATIENCE, dict(_works(settings, here, into)), late=_late)
+    asked = run_all(PATIENCE, dict(_works(settings, installation, into)), late=_late)
     answers: dict[str, Target | StrongroomError] = _of("target", asked)
-    chooser, looked = _looked(answers, settings, here, trusted, known)
+    chooser, looked = _looked(answers, settings, installation, trusted, known)
     newest = {key: one for key, one in backups.newest_of(looked).items() if key in settings.policies}
     yield from unread or backups.signers(len(trusted), looked)
     wanted = list(_wanted(settings))
@@ -144,27 +144,27 @@ def _recovery(
     yield from damaged(looked, wanted, record.bad)
     tries: Tries = _of("key", asked)
     openers = [*identity_options.typed_identities(arguments, output), *keys.at_hand(tries)]
-    openers += custodians.custodians_of(arguments, output, here, ask=False)
+    openers += custodians.custodians_of(arguments, output, installation, ask=False)
     valued = {key: one for key, one in newest.items() if one.values}
     opened = list(keys.opened(valued, looked, Means(settings, wired.together(tuple(openers)), trusted)))
     yield from opened
     yield from keys.standing(tries, settings, needed=any(one.exit_code for one in opened))
     yield from _destinations(_of("source", asked), into)
-    yield from single_file.room(here, _largest(newest))
+    yield from single_file.room(installation, _largest(newest))
     yield from readiness_machine.clock({one.backup_id: one.created_at for one in newest.values()})
 
 
 def _looked(
     answers: Mapping[str, Target | StrongroomError],
     settings: Settings,
-    here: Place,
+    installation: Place,
     trusted: Signers,
     known: Mapping[str, str],
 ) -> tuple[Chooser, Looked]:
     """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
 
     def look() -> tuple[Chooser, Looked]:
-        quarantined, gone = backup_selection.read_record(here)
+        quarantined, gone = backup_selection.read_record(installation)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)
@@ -178,7 +178,7 @@ def _looked(
 
 def _works(
     settings: Settings,
-    here: Place,
+    installation: Place,
     into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     for name in dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets):
@@ -187,7 +187,7 @@ def _works(
         if not keys.is_asked(settings, name):
             yield f"key {name}", partial(keys.attempt, name, settings)
     for name in into:
-        yield f"source {name}", partial(_source, name, settings, here)
+        yield f"source {name}", partial(_source, name, settings, installation)
 
 
 def _late(name: str) -> type[StrongroomError]:
@@ -225,11 +225,13 @@ def _wanted(settings: Settings) -> Iterator[Want]:
         yield Want(policy=name, targets=policy.targets, values=values, required=required)
 
 
-def _source(name: str, settings: Settings, here: Place) -> list[Finding]:
+def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
     kind = settings.sources[name].kind
     if kind in ("files", "raft"):
         return [destinations.read_only(kind)]
-    return list(run_guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, here))))
+    return list(
+        run_guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, installation)))
+    )
 
 
 def _into(to: str | None, settings: Settings) -> dict[str, bool]:

@@ -36,12 +36,12 @@ def check_with_file(arguments: Namespace, output: Output) -> int:
     return render.answer(findings, arguments.backup_file, output)
 
 
-def _findings(arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
     """Yield a finding for each thing that restoring a file needs here."""
     yield from machine_alone(installed.CORE)
-    yield from run_guarded(DESTINATION, lambda: _destination(here))
+    yield from run_guarded(DESTINATION, lambda: _destination(installation))
     file: Path = arguments.backup_file
-    yield from run_guarded(BACKUP, lambda: _file(file, arguments, output, here))
+    yield from run_guarded(BACKUP, lambda: _file(file, arguments, output, installation))
 
 
 def machine_alone(libraries: tuple[str, ...]) -> Iterator[Finding]:
@@ -62,14 +62,14 @@ def run_guarded(check: str, look: Callable[[], Iterable[Finding]]) -> Iterator[F
         yield wrong(check, from_os(error))
 
 
-def room(here: Place, size: int) -> Iterator[Finding]:
+def room(installation: Place, size: int) -> Iterator[Finding]:
     """Look whether a restore of a backup of so many bytes has room in the state directory."""
-    return run_guarded(machine.DISK, lambda: machine.disk(here.state_dir, size))
+    return run_guarded(machine.DISK, lambda: machine.disk(installation.state_dir, size))
 
 
-def _destination(here: Place) -> Iterator[Finding]:
+def _destination(installation: Place) -> Iterator[Finding]:
     """The local store, if there is one, opens under its key."""
-    store = sources.local_store(here)
+    store = sources.local_store(installation)
     if not store.made:
         yield good(DESTINATION, "there is no local store yet; a restore makes it")
         return
@@ -77,26 +77,26 @@ def _destination(here: Place) -> Iterator[Finding]:
     yield good(DESTINATION, "the local store opens")
 
 
-def _file(file: Path, arguments: Namespace, output: Output, here: Place) -> Iterator[Finding]:
+def _file(file: Path, arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:
     kind = FileKind.BUNDLE if file.is_dir() else kind_of(file)
     if kind is FileKind.METADATA:
         raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
     if kind is FileKind.LEGACY:
-        yield from room(here, file.stat().st_size)
+        yield from room(installation, file.stat().st_size)
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
     with backup_argument.open_objects(file) as objects:
-        known, said = believed(here, arguments)
+        known, said = believed(installation, arguments)
         signed = opening.signed_manifest(objects, known=known)
-        yield from _manifest(objects, signed, here)
+        yield from _manifest(objects, signed, installation)
         yield from said or run_guarded(SIGNERS, lambda: _signer(signed, known))
-        openers = identities_of(arguments, output, here, ask=False)
+        openers = identities_of(arguments, output, installation, ask=False)
         trusted = trust.signers_to_accept(signed, known)
         with unasked():
             yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 
 
-def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator[Finding]:
+def _manifest(objects: Objects, signed: SignedManifest, installation: Place) -> Iterator[Finding]:
     manifest = signed.manifest
     if manifest.source == ESCROW:
         raise UsageError("it is an escrow, not a backup of secrets", hint="'strongroom escrow FILE --open'.")
@@ -106,7 +106,7 @@ def _manifest(objects: Objects, signed: SignedManifest, here: Place) -> Iterator
     secrets = plural(manifest.counts.secrets, "secret")
     words = f"of {manifest.created_at}, {secrets}, all of it there in its right size"
     yield good(BACKUP, words).on(backup=manifest.backup_id)
-    yield from room(here, manifest.counts.size)
+    yield from room(installation, manifest.counts.size)
     yield from machine.clock({manifest.backup_id: manifest.created_at})
 
 
@@ -115,10 +115,10 @@ def _signer(signed: SignedManifest, known: Signers) -> Iterator[Finding]:
     yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
 
 
-def believed(here: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
+def believed(installation: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:
-        return trust.trusted_signers(here, arguments.signer), []
+        return trust.trusted_signers(installation, arguments.signer), []
     except StrongroomError as error:
         return Signers(()), [wrong(SIGNERS, error)]
 

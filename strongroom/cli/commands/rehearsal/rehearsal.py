@@ -57,11 +57,11 @@ def _rehearsed(
     arguments: Namespace, selection: Selection, record: RehearsalRecord, output: Output
 ) -> RunDegraded | None:
     """Rehearse; return what to say of a recovery that would take too long."""
-    here = place.find()
-    destination = sources.destination_of(arguments.to, here)
+    installation = place.find()
+    destination = sources.destination_of(arguments.to, installation)
     with ExitStack() as around:
         with record.phases.phase(Phase.OPEN):
-            origin = around.enter_context(origins.open_restore_source(arguments, output, here))
+            origin = around.enter_context(origins.open_restore_source(arguments, output, installation))
             record.origin = origin
             origin.unlock()
         record.part = _part(arguments, origin, selection)
@@ -69,7 +69,7 @@ def _rehearsed(
             with record.phases.phase(Phase.READ):
                 record.done = look_through(record.part, destination)
         else:
-            record.done = _restored(arguments, record, record.part, here, output)
+            record.done = _restored(arguments, record, record.part, installation, output)
     record.depth = Depth.OPENED if arguments.dry_run else Depth.COMPARED
     return _judged(record, destination)
 
@@ -87,10 +87,12 @@ def _part(arguments: Namespace, origin: RestoreSource, selection: Selection) -> 
 
 
 def _restored(
-    arguments: Namespace, record: RehearsalRecord, part: Part, here: Place, output: Output
+    arguments: Namespace, record: RehearsalRecord, part: Part, installation: Place, output: Output
 ) -> Restored:
     with counting(output, "rehearsing", None) as advance:
-        return rehearse(part, arguments.scratch or here.state_dir / FOLDER, record.phases, progress=advance)
+        return rehearse(
+            part, arguments.scratch or installation.state_dir / FOLDER, record.phases, progress=advance
+        )
 
 
 def _judged(record: RehearsalRecord, destination: Destination) -> RunDegraded | None:

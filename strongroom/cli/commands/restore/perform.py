@@ -48,10 +48,16 @@ class RestoreJob:
     """One restore into the local store, or wherever a person said."""
 
     def __init__(
-        self, arguments: Namespace, output: Output, here: Place, origin: RestoreSource, *, overwrite: bool
+        self,
+        arguments: Namespace,
+        output: Output,
+        installation: Place,
+        origin: RestoreSource,
+        *,
+        overwrite: bool,
     ) -> None:
         self.to = arguments.to
-        self.destination: Destination = sources.destination_of(arguments.to, here)
+        self.destination: Destination = sources.destination_of(arguments.to, installation)
         self.dry = arguments.dry_run
         self.done = Restored()
         self.stopped: BaseException | None = None
@@ -59,11 +65,11 @@ class RestoreJob:
         self._whole = getattr(arguments, "full_restore", False)
         self._names = output.json or getattr(arguments, "all_names", False)
         self._output = output
-        self._here = here
+        self._here = installation
         self._origin = origin
         self._overwrite = overwrite
         self._undo: Undo | None = None
-        self._folder = here.state_dir / "undo" / unique(time.time())
+        self._folder = installation.state_dir / "undo" / unique(time.time())
         self._account = Account()
         self._earlier: list[Interrupted] = []
         self._planned = _Plan(every=self._names)

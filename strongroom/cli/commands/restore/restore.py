@@ -22,11 +22,11 @@ from strongroom.system.errors import WouldOverwrite
 def restore_secrets(arguments: Namespace, output: Output) -> None:
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _check_what(arguments, selection)
-    here = place.find()
+    installation = place.find()
     if arguments.to != options.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Secrets will be written into '{arguments.to}'", force=arguments.force)
-    with origins.open_restore_source(arguments, output, here) as origin:
-        job = RestoreJob(arguments, output, here, origin, overwrite=arguments.overwrite_existing)
+    with origins.open_restore_source(arguments, output, installation) as origin:
+        job = RestoreJob(arguments, output, installation, origin, overwrite=arguments.overwrite_existing)
         job.do(lambda: origin.select(selection))
         if job.stopped is None and not job.done.total:
             raise NothingSelected(
@@ -38,9 +38,9 @@ def restore_secrets(arguments: Namespace, output: Output) -> None:
 
 
 def restore_secret(arguments: Namespace, output: Output) -> None:
-    here = place.find()
-    with origins.open_restore_source(arguments, output, here) as origin:
-        job = RestoreJob(arguments, output, here, origin, overwrite=arguments.confirm_overwrite)
+    installation = place.find()
+    with origins.open_restore_source(arguments, output, installation) as origin:
+        job = RestoreJob(arguments, output, installation, origin, overwrite=arguments.confirm_overwrite)
         secret = origin.find(arguments.secret_name)
         if (
             not (arguments.confirm_overwrite or arguments.dry_run)

@@ -61,17 +61,21 @@ LOOK_BACK = 20
 
 
 def replace_server(arguments: Namespace, output: Output) -> None:
-    here = place.find()
+    installation = place.find()
     vault = None if arguments.check else _vault(arguments)
-    openers = identities.identities_of(arguments, output, here)
-    with _backups(arguments, output, openers, here) as backups:
+    openers = identities.identities_of(arguments, output, installation)
+    with _backups(arguments, output, openers, installation) as backups:
         try:
             secrets = chain.from_iterable(backup.secrets() for backup in backups)
-            with assembled(secrets, here.state_dir / "tmp") as whole:
+            with assembled(secrets, installation.state_dir / "tmp") as whole:
                 if vault is None:
                     output.answer(_document(whole.about), _lines(whole.about))
                 else:
-                    way_back = None if arguments.no_way_back else _WayBack(here, openers, backups[0].manifest)
+                    way_back = (
+                        None
+                        if arguments.no_way_back
+                        else _WayBack(installation, openers, backups[0].manifest)
+                    )
                     _put_back(whole, vault, arguments, output, way_back)
         except WrongKey as error:
             raise opening.explain_wrong_key(error) from None
@@ -98,23 +102,23 @@ def _configured(name: str) -> Vault:
 
 @contextmanager
 def _backups(
-    arguments: Namespace, output: Output, openers: list[Opener], here: Place
+    arguments: Namespace, output: Output, openers: list[Opener], installation: Place
 ) -> Iterator[Sequence[Backup | Replicated]]:
     """Open everything that is named; each has to be of a trusted signer."""
     with ExitStack() as stack:
         if arguments.from_target is not None:
-            found = backup_selection.make_chooser(
-                arguments, here, trust.trusted_signers(here, arguments.signer)
+            chooser = backup_selection.make_chooser(
+                arguments, installation, trust.trusted_signers(installation, arguments.signer)
             )
-            with backup_selection.reporting_damage(found, output, here):
-                yield [_chosen(found, arguments, output, openers, here)]
+            with backup_selection.reporting_damage(chooser, output, installation):
+                yield [_chosen(chooser, arguments, output, openers, installation)]
             return
         files = [stack.enter_context(backup_argument.open_objects(file)) for file in arguments.backup_file]
-        yield [opening.open_trusted(objects, arguments, output, openers, here) for objects in files]
+        yield [opening.open_trusted(objects, arguments, output, openers, installation) for objects in files]
 
 
 def _chosen(
-    found: Chooser, arguments: Namespace, output: Output, openers: list[Opener], here: Place
+    chooser: Chooser, arguments: Namespace, output: Output, openers: list[Opener], installation: Place
 ) -> Replicated:
     """Open the newest snapshot on targets by the rule of every other command, or the backup that is named.
 
@@ -124,24 +128,24 @@ def _chosen(
 
     def opened(choice: Choice) -> Replicated:
         backup = choice.manifest.backup_id
-        access_log.record_opening(arguments, output, here, backup, quarantine=choice.quarantine)
+        access_log.record_opening(arguments, output, installation, backup, quarantine=choice.quarantine)
         pins = backup_selection.report_unlisted(
-            choice, trust.trusted_signers(here, arguments.signer), output, here
+            choice, trust.trusted_signers(installation, arguments.signer), output, installation
         )
-        return Replicated(choice, openers, trusted=pins, told=found.note)
+        return Replicated(choice, openers, trusted=pins, told=chooser.note)
 
     asked = backup_selection.requested(arguments, values=True)
     with backup_selection.explaining_signers():
-        choices = found.choices(asked)
-        first = next(choices, None) or found.choose(asked)
+        choices = chooser.choices(asked)
+        first = next(choices, None) or chooser.choose(asked)
     for choice in islice(chain([first], choices), LOOK_BACK):
         backup = opened(choice)
         row = next(backup.rows(), None)
         if arguments.backup or (row is not None and row.type == SNAPSHOT):
-            backup_selection.report_choice(choice, found, asked, output)
+            backup_selection.report_choice(choice, chooser, asked, output)
             return backup
-        found.pass_over(choice.manifest, "it is no snapshot of a server")
-    passed = "; ".join(describe_skipped(found.passed))
+        chooser.pass_over(choice.manifest, "it is no snapshot of a server")
+    passed = "; ".join(describe_skipped(chooser.passed))
     raise NotABackup(f"none of the newest {LOOK_BACK} backups there is a snapshot of a server: {passed}")
 
 
@@ -169,9 +173,9 @@ def _put_back(
 class _WayBack:
     """What the server holds now, sealed to the recipients of the backup that replaces it."""
 
-    def __init__(self, here: Place, openers: list[Opener], manifest: Manifest) -> None:
-        self.folder = here.state_dir / "undo" / unique(time.time())
-        self._here = here
+    def __init__(self, installation: Place, openers: list[Opener], manifest: Manifest) -> None:
+        self.folder = installation.state_dir / "undo" / unique(time.time())
+        self._here = installation
         self._openers = openers
         self._manifest = manifest
 

@@ -44,11 +44,11 @@ from strongroom.words import nearest
 
 def rotate_key(arguments: Namespace, output: Output) -> None:
     _check(arguments)
-    here, settings = place.find(), load_settings()
+    installation, settings = place.find(), load_settings()
     made = _make_new(arguments.new_key)
-    swap = _swap(arguments, output, here)
+    swap = _swap(arguments, output, installation)
     services = open_services(settings)
-    trusted = trust.trusted_signers(here, arguments.signer) | services.signer_fingerprints
+    trusted = trust.trusted_signers(installation, arguments.signer) | services.signer_fingerprints
     policies = list(_policies(arguments, settings, services, swap))
     runs = [_run(name, arguments, services, swap, output) for name in policies]
     files, failed = _files(_Job(arguments, services, swap, trusted))
@@ -83,11 +83,11 @@ def _make_new(path: Path) -> bool:
     return True
 
 
-def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
-    others = [recipients.recipient_of(word, output, here) for word in arguments.recipient]
-    for name in here.section("keys"):
+def _swap(arguments: Namespace, output: Output, installation: Place) -> Swap:
+    others = [recipients.recipient_of(word, output, installation) for word in arguments.recipient]
+    for name in installation.section("keys"):
         with suppress(StrongroomError, OSError):  # one that is broken is of no use here, and no hindrance
-            others.append(recipients.recipient_of(name, output, here))
+            others.append(recipients.recipient_of(name, output, installation))
     passphrase = passphrases.read_given(arguments, output)
     if passphrase is not None:
         others.append(PassphraseRecipient(passphrase))
@@ -96,7 +96,7 @@ def _swap(arguments: Namespace, output: Output, here: Place) -> Swap:
         public = file.read(5) == b"srpub"
     opener = None if public else load_key(arguments.new_key)
     path = arguments.new_key.absolute()  # never taken for the name of a configured key
-    new = _named(opener, path) or recipients.recipient_of(str(path), output, here)
+    new = _named(opener, path) or recipients.recipient_of(str(path), output, installation)
     return Swap(current=current, new=new, opener=opener, others=tuple(others))
 
 

@@ -23,16 +23,16 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 
 
 def get_secret(arguments: Namespace, output: Output) -> None:
-    here = place.find()
-    secret = _secret(arguments.name, here)
+    installation = place.find()
+    secret = _secret(arguments.name, installation)
     if arguments.show_value:
         require_value(secret)
-        access_log.record_access(evidence_access_log.SHOWN, arguments, output, here)
+        access_log.record_access(evidence_access_log.SHOWN, arguments, output, installation)
     answer_secret(secret, arguments, output)
 
 
-def _secret(name: str, here: Place) -> Secret:
-    store = sources.local_store(here)
+def _secret(name: str, installation: Place) -> Secret:
+    store = sources.local_store(installation)
     try:
         return store.get(name)
     except SecretNotFound as error:

@@ -23,12 +23,12 @@ def verify_clean(arguments: Namespace, output: Output) -> None:
         WouldOverwrite: it does, or something does.
         StateError: whether a run is unfinished could not be told, and nothing else was found.
     """
-    here, spec = place.find(), arguments.source
+    installation, spec = place.find(), arguments.source
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    entries = sources.destination_of(spec, here).list(with_tags=bool(arguments.filter_tag))
+    entries = sources.destination_of(spec, installation).list(with_tags=bool(arguments.filter_tag))
     secrets = sum(1 for entry in entries if matches(selection, entry))
-    runs, active, unread = _in_runs(here)
-    left = [*runs, *on_disk(here.state_dir, active=active)]
+    runs, active, unread = _in_runs(installation)
+    left = [*runs, *on_disk(installation.state_dir, active=active)]
     clean = not (secrets or left or unread)
     document = {"source": spec, "clean": clean, "secrets": secrets, "left": left}
     if secrets or left:
@@ -38,26 +38,26 @@ def verify_clean(arguments: Namespace, output: Output) -> None:
         raise _error(spec, secrets, left)
     if unread is not None:
         raise unread
-    output.answer(document, _clean(spec, here))
+    output.answer(document, _clean(spec, installation))
 
 
-def _in_runs(here: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
+def _in_runs(installation: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
     """Return what runs left, which still go on, and why the record could not tell, if it could not."""
     try:
-        store = shred_guard.find_run_store(here)
+        store = shred_guard.find_run_store(installation)
         if store is None:
             return [], [], None
-        return list(in_runs(store, here.state_dir)), [run.id for run in store.active()], None
+        return list(in_runs(store, installation.state_dir)), [run.id for run in store.active()], None
     except StrongroomError as error:
         return [], [], error
 
 
-def _clean(spec: str, here: Place) -> Iterator[str]:
+def _clean(spec: str, installation: Place) -> Iterator[str]:
     yield f"{_name(spec)} is clean: it holds no secret, and no earlier recovery left anything half-made."
-    if many := ways_back(here.state_dir):
+    if many := ways_back(installation.state_dir):
         yield (
-            f"What {plural(many, 'earlier restore')} overwrote is kept in {here.state_dir / UNDO}, sealed; "
-            "a recovery leaves it alone."
+            f"What {plural(many, 'earlier restore')} overwrote is kept in {installation.state_dir / UNDO}, "
+            "sealed; a recovery leaves it alone."
         )
 
 

@@ -84,10 +84,10 @@ def _rotation(text: str | None) -> Rotation | None:
 
 
 def import_secrets(arguments: Namespace, output: Output) -> None:
-    here = place.find()
-    source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), here)
+    installation = place.find()
+    source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), installation)
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    store = sources.local_store(here)
+    store = sources.local_store(installation)
     with counting(output, "importing", None) as advance:
         counted = _counted(sources.everything(source, selection), advance)
         written = store.import_(counted, overwrite=arguments.overwrite_existing)

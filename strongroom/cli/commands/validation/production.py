@@ -39,7 +39,7 @@ def validate_production(arguments: Namespace, output: Output) -> None:
 
 
 def _all_sources(
-    arguments: Namespace, output: Output, here: Place
+    arguments: Namespace, output: Output, installation: Place
 ) -> tuple[Sequence[Validated], Sequence[Held]]:
     """Look at each source once, and at the backup of each policy that a restore would take.
 
@@ -52,15 +52,15 @@ def _all_sources(
             "No policy is configured, so nobody knows which sources production has.",
             hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
         )
-    trusted = trust.trusted_signers(here, arguments.signer)
+    trusted = trust.trusted_signers(installation, arguments.signer)
     means = _Means(
         settings,
-        here,
+        installation,
         output,
         existing_run_store(settings),
-        identities.identities_of(arguments, output, here),
+        identities.identities_of(arguments, output, installation),
         trusted,
-        _chooser(settings, here, trusted),
+        _chooser(settings, installation, trusted),
     )
     looked: list[Validated] = []
     held: list[Held] = []
@@ -122,11 +122,11 @@ def _held(key: str, policy: PolicySettings, source: Source, means: _Means) -> He
     return policies.passed_over(held, means.chooser.passed)
 
 
-def _chooser(settings: Settings, here: Place, trusted: frozenset[str]) -> Chooser:
+def _chooser(settings: Settings, installation: Place, trusted: frozenset[str]) -> Chooser:
     """Look at the targets that policies name, as a restore does."""
     names = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
     holders = [Holder(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
-    quarantined, gone = backup_selection.read_record(here)
+    quarantined, gone = backup_selection.read_record(installation)
     return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
 
 

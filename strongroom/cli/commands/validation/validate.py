@@ -38,25 +38,25 @@ def _names_backup(arguments: Namespace) -> bool:
 # -- one source --------------------------------------------------------------------
 
 
-def _one_source(arguments: Namespace, selection: Selection, output: Output, here: Place) -> Validated:
-    _refuse_whole_server(arguments.source, here)
-    source = sources.source_of(arguments.source, here)
+def _one_source(arguments: Namespace, selection: Selection, output: Output, installation: Place) -> Validated:
+    _refuse_whole_server(arguments.source, installation)
+    source = sources.source_of(arguments.source, installation)
     names = list(dict.fromkeys(arguments.secrets))
     entries = [Entry(name, 0) for name in names] or validate.selected(source, selection)
     with counting(output, "looking at", len(names) or None) as advance:
-        found = validate.values(
+        validated = validate.values(
             source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
         )
     if not _names_backup(arguments):
-        _require_some(found, selection)
-        return found
-    with origins.open_restore_source(arguments, output, here) as origin:
+        _require_some(validated, selection)
+        return validated
+    with origins.open_restore_source(arguments, output, installation) as origin:
         counts, more = _against(source, names, selection, origin)
-    return replace(found, findings=(*found.findings, *more), compared=counts)
+    return replace(validated, findings=(*validated.findings, *more), compared=counts)
 
 
-def _refuse_whole_server(name: str, here: Place) -> None:
-    if here.section("sources").get(name, {}).get("kind") == "raft":
+def _refuse_whole_server(name: str, installation: Place) -> None:
+    if installation.section("sources").get(name, {}).get("kind") == "raft":
         raise UsageError(
             f"'{name}' is a server as a whole: to look at it, a snapshot would have to be taken.",
             hint="Validate the secrets in it, as a source of kind 'vault'.",
@@ -71,12 +71,12 @@ def _against(
     return validate.by_names(source, names, origin.find_or_none)
 
 
-def _require_some(found: Validated, selection: Selection) -> None:
-    if found.secrets:
+def _require_some(validated: Validated, selection: Selection) -> None:
+    if validated.secrets:
         return
     if selection != Selection():
         raise NothingSelected("The filter matches no secret, so nothing was validated.")
     raise EmptySource(
-        f"'{found.source}' holds no secret, so there is nothing to validate.",
+        f"'{validated.source}' holds no secret, so there is nothing to validate.",
         hint="If it was to be restored, it was not: 'strongroom restore --full-restore'.",
     )
