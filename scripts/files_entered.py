@@ -1,6 +1,7 @@
 """Print which files of Strongroom a command enters: whose functions it calls.
 
     python scripts/files_entered.py backup full.sr --include-values --force
+    python scripts/files_entered.py --write     # the page on what a backup enters
 
 Importing a file is not entering it, nor is what its own import calls. So this tells what a reader must know
 to follow one command. The command runs for real, where and on whatever it is told to. Processes that it forks
@@ -9,10 +10,14 @@ count too.
 
 from __future__ import annotations
 
+import ast
 import os
+import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from types import CodeType, FrameType
 
@@ -21,9 +26,24 @@ sys.path.insert(0, str(ROOT))
 
 from strongroom.cli.main import main as command  # noqa: E402 - of these sources
 
+PAGE = ROOT / "docs" / "explanation" / "what-a-backup-enters.md"
+_HEAD = """\
+# What a backup enters
+
+<!-- Made from the code: python scripts/files_entered.py --write -->
+
+`strongroom backup FILE --include-values` seals a file of secrets into one sealed file.
+For that it calls functions of {many} files, and this page says what each is for.
+A backup by a policy performs the same steps; only its targets are others.
+
+"""
+
 
 def main(words: list[str]) -> int:
-    """Run one command line and print the files that it entered, on stderr."""
+    """Run one command line and print the files that it entered, on stderr; or write the page."""
+    if words == ["--write"]:
+        PAGE.write_text(page(of_a_backup()), encoding="utf-8")
+        return 0
     sys.argv[0] = "strongroom"
     with tempfile.NamedTemporaryFile() as seen:
         note_calls(seen.name)
@@ -32,9 +52,12 @@ def main(words: list[str]) -> int:
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
-        entered = sorted(set(Path(seen.name).read_text(encoding="utf-8").split("\n")) - {""})
+        entered = sorted(set(Path(seen.name).read_text(encoding="utf-8").split()))
     print("\n".join(entered), file=sys.stderr)
     return exit_code
+
+
+# -- measuring -----------------------------------------------------------------
 
 
 def note_calls(path: str) -> None:
@@ -65,6 +88,51 @@ def _entered(frame: FrameType) -> str | None:
     """Return the file of a call, from the root of the sources; ``None`` if it is none of Strongroom's."""
     path = Path(frame.f_code.co_filename)
     return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT / "strongroom") else None
+
+
+# -- the page ------------------------------------------------------------------
+
+
+def of_a_backup() -> list[str]:
+    """Return the files that an installation's second backup enters: the first one makes its keys, too."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "secrets.jsonl").write_text('{"name":"a","value":"made up"}\n')
+        for name in ("first.sr", "second.sr"):
+            entered = _backup(folder, name)
+    return entered
+
+
+def _backup(folder: Path, name: str) -> list[str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("STRONGROOM_")}
+    env = kept | {
+        "STRONGROOM_STATE_DIR": str(folder / "state"),
+        "STRONGROOM_PASSPHRASE": "made up: six words nobody would guess",
+    }
+    words = ["backup", name, "--source", "files:secrets.jsonl", "--include-values", "--force", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, __file__, *words], cwd=folder, env=env, capture_output=True, text=True, check=True
+    )
+    return [line for line in done.stderr.split("\n") if line.startswith("strongroom/")]
+
+
+def page(files: Iterable[str]) -> str:
+    """Return the page: the files by package, and what the head of each says it is for."""
+    entered = sorted(files)
+    return _HEAD.format(many=len(entered)) + "\n".join(_sections(entered)).rstrip() + "\n"
+
+
+def _sections(files: list[str]) -> Iterator[str]:
+    for package, group in groupby(files, key=lambda file: "/".join(file.split("/")[:-1][:3])):
+        yield f"## {package}\n\n| File | What it is for |\n|---|---|"
+        yield from (f"| `{file}` | {_purpose(ROOT / file)} |" for file in group)
+        yield ""
+
+
+def _purpose(path: Path) -> str:
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    first = " ".join(text.split("\n\n")[0].split())
+    return first.replace("``", "`").replace("|", "\\|")
 
 
 if __name__ == "__main__":
