@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from strongroom.cli.terminal.failures import UNEXPECTED
+from strongroom.sources.errors import SecretNotFound
 from tests.cli.program import ROOT, Machine
 from tests.workers.test_telemetry import Sink, sink
 
@@ -29,17 +31,17 @@ def run(machine: Machine, sink: Sink, *words: str) -> int:
 
 
 def test_a_fault_is_reported_without_text_or_values(machine: Machine, sink: Sink) -> None:
-    assert run(machine, sink, "list") == 70
+    assert run(machine, sink, "list") == UNEXPECTED
     assert "RuntimeError" in sink.text
     assert '"cli"' in sink.text
     assert "CANARY" not in sink.text
 
 
 def test_an_expected_error_is_not_reported(machine: Machine, sink: Sink) -> None:
-    assert run(machine, sink, "get", "NOBODY") == 23
+    assert run(machine, sink, "get", "NOBODY") == SecretNotFound.exit_code
     assert sink.text == ""
 
 
 def test_a_sink_that_is_gone_changes_nothing(machine: Machine, sink: Sink) -> None:
     sink.server_close()
-    assert run(machine, sink, "list") == 70
+    assert run(machine, sink, "list") == UNEXPECTED
