@@ -1,7 +1,7 @@
 """Refuse phrases that readers stumble over, and private words where the field has a term.
 
 What is read: the pages in ``PAGES``, and of each folder in ``FOLDERS`` the texts that a person can see.
-These are string literals, docstrings of classes (the pages of settings and errors print them), and names of
+These are string literals, docstrings of settings and errors (pages print them), and names of
 modules. Comments, other docstrings, identifiers and code between backticks are not read. Nor are pages that
 the code makes: their words are those of the code.
 
@@ -59,7 +59,7 @@ PHRASES = {
     r"(is|are|was|were) told (apart|from)": "differs from, is distinguished from",
     r"what (lies|lay|is lying) there|wh(at|ich) lies on": "the objects there, the stored backups",
     r"(lies|lie|lay) (there|beside|about)": "is stored, is there, is next to ('stored next to the backup')",
-    r"(is|are|was|were) none": "say what is missing ('no backup exists', 'the value is not JSON')",
+    r"(is|are|was|were) (?-i:none)": "say what is missing ('no backup exists', 'the value is not JSON')",
     r"of its own accord": "automatically, or name who does it ('the scheduler repairs it')",
     r"(was|were|be|been|is|are) looked at": "is checked, is inspected, is read",
     r"(a|the|one|last) look (at|tells|reads)|by (one|the) look|by looking": "check ('by the last check')",
@@ -139,10 +139,14 @@ def in_page(text: str) -> Iterator[tuple[int, str, str]]:
     yield from refused(_CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text))
 
 
-def in_source(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield the refused phrases of texts in Python that a person can see."""
+def in_source(text: str, *, classes: bool) -> Iterator[tuple[int, str, str]]:
+    """Yield the refused phrases of texts in Python that a person can see.
+
+    Args:
+        classes: whether a page prints the docstrings of its classes.
+    """
     tree = ast.parse(text)
-    printed = {id(node.body[0]) for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    printed = {id(node.body[0]) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and classes}
     unseen = {
         id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and id(node) not in printed
     }
@@ -169,8 +173,15 @@ def problems(folders: tuple[str, ...]) -> Iterator[str]:
         where = source.relative_to(ROOT)
         if source.stem in MODULES:
             yield f"{where}: call the module {MODULES[source.stem]}"
-        for line, phrase, instead in in_source(source.read_text(encoding="utf-8")):
+        for line, phrase, instead in in_source(
+            source.read_text(encoding="utf-8"), classes=_prints_classes(where)
+        ):
             yield f"{where}:{line}: '{phrase}': write {instead}"
+
+
+def _prints_classes(source: Path) -> bool:
+    """Tell whether the pages of settings and of errors print the docstrings of a module's classes."""
+    return "config" in source.parts or "errors" in source.stem
 
 
 def main(folders: list[str]) -> int:

@@ -41,7 +41,11 @@ class Key:
 KEYS = 1
 """The keys at hand."""
 '''
-    assert sorted(phrases(list(check_words.in_source(source)))) == [(5, "for want of"), (7, "keeper")]
+    assert sorted(phrases(list(check_words.in_source(source, classes=True)))) == [
+        (5, "for want of"),
+        (7, "keeper"),
+    ]
+    assert phrases(list(check_words.in_source(source, classes=False))) == [(5, "for want of")]
 
 
 def test_the_pages_that_are_checked_have_no_such_phrase() -> None:
