@@ -35,7 +35,7 @@ def name_first_few(names: Sequence[str], *, most: int = 3) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which of the known names a mistyped one may have been meant for, and which there are."""
     names = sorted(known)
-    return f"{did_you_mean(word, names)}Known: {', '.join(names)}." if names else "There is none yet."
+    return f"{did_you_mean(word, names)}Known: {', '.join(names)}." if names else "None exists yet."
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -13,11 +13,11 @@ PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 class AlertSettings(Section, frozen=True, kw_only=True):
-    """What is an alarm, and who is told. `strongroom backup-alerts` and, with `email`, beat look."""
+    """What is an alarm, and who is notified. `strongroom backup-alerts` and, with `email`, beat check."""
 
     email: Annotated[
         tuple[MailAddress, ...],
-        Meta(description="Who is told by mail; it needs `[mail]`.", examples=[["alerts@example.org"]]),
+        Meta(description="Who is notified by mail; it needs `[mail]`.", examples=[["alerts@example.org"]]),
     ] = ()
     threshold_age: Annotated[
         Duration,
@@ -33,7 +33,7 @@ class AlertSettings(Section, frozen=True, kw_only=True):
         Duration,
         Meta(
             ge=60,
-            description="After how long an alert that has not changed is told again.",
+            description="After how long an alert that has not changed is sent again.",
             examples=["12h"],
             extra={"default": '`"24h"`'},
         ),
@@ -68,7 +68,7 @@ class AlertSettings(Section, frozen=True, kw_only=True):
         Duration,
         Meta(
             ge=86_400,
-            description="How long before a key is due, or a certificate ends, that is told.",
+            description="How long before a key is due, or a certificate ends, an alert says so.",
             examples=["14d"],
             extra={"default": '`"30d"`'},
         ),

@@ -13,7 +13,7 @@ HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 
 
 class PassphraseKey(Section, frozen=True, kw_only=True):
-    """Whoever knows a passphrase can open."""
+    """Anyone who knows the passphrase can open."""
 
     kind: Annotated[Literal["passphrase"], KEY_KIND]
     file: Annotated[
@@ -36,7 +36,7 @@ class PassphraseKey(Section, frozen=True, kw_only=True):
 
 
 class KeyFileKey(Section, frozen=True, kw_only=True):
-    """Whoever has a key file (`strongroom generate-backup-key`) can open."""
+    """Anyone who has the key file (`strongroom generate-backup-key`) can open."""
 
     kind: Annotated[Literal["keyfile"], KEY_KIND]
     file: Annotated[
@@ -49,7 +49,7 @@ class KeyFileKey(Section, frozen=True, kw_only=True):
 
 
 class HpkeKey(Section, frozen=True, kw_only=True):
-    """Whoever has the private half (`strongroom keygen`) can open; sealing needs the public half."""
+    """Anyone who has the private half (`strongroom keygen`) can open; sealing needs the public half."""
 
     kind: Annotated[Literal["hpke"], KEY_KIND]
     public_key: Annotated[
@@ -123,7 +123,7 @@ class Pkcs11Key(Section, frozen=True, kw_only=True):
 
 
 class TransitKey(Section, frozen=True, kw_only=True):
-    """A key of Vault's transit engine. Whoever may use it there can open."""
+    """A key of Vault's transit engine. Anyone who may use it there can open."""
 
     kind: Annotated[Literal["transit"], KEY_KIND]
     vault: Annotated[VaultName, Meta(examples=["keys"])]

@@ -116,7 +116,7 @@ class _Loading:
     def _apply_overrides(self) -> None:
         for override in self._overrides:
             if not is_text(override.text):
-                self._add(override.path, "not a text in UTF-8", "Set it anew.")
+                self._add(override.path, "not a text in UTF-8", "Set it again.")
             elif not environment.apply(override, self._raw):
                 self._add(
                     override.path,

@@ -89,7 +89,7 @@ class RaftSource(Section, frozen=True, kw_only=True):
     """Snapshots of a whole Vault or OpenBao server that keeps its data by Raft.
 
     They hold everything that the server has, and are restored as a whole, by
-    `strongroom restore-snapshot`. Whoever restores one needs the unseal keys of its time.
+    `strongroom restore-snapshot`. A person who restores one needs the unseal keys of its time.
     """
 
     kind: Annotated[Literal["raft"], SOURCE_KIND]

@@ -60,7 +60,7 @@ class VaultSettings(Section, frozen=True, kw_only=True):
     jwt_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="File that holds the service account's token; read anew at each login.",
+            description="File that holds the service account's token; read again at each login.",
             examples=["/var/run/secrets/kubernetes.io/serviceaccount/token"],
         ),
     ] = None
@@ -81,7 +81,7 @@ class VaultSettings(Section, frozen=True, kw_only=True):
             ge=1,
             description="What the server may be asked for at most, by all processes of this host together.",
             examples=[200],
-            extra={"default": "no limit of ours; the server's own is kept to"},
+            extra={"default": "no limit but the server's own, which Strongroom respects"},
         ),
     ] = None
     redirect_hosts: Annotated[

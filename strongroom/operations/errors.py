@@ -80,7 +80,7 @@ class NotYetSeen(Degraded):
 class RunCancelled(Alarm):
     """The run was cancelled, and what it had staged was removed. It made no backup."""
 
-    default_hint = "The last good backup is untouched. Begin anew when you are ready."
+    default_hint = "The last good backup is untouched. Begin again when you are ready."
 
 
 class StillEnding(Degraded):
@@ -93,7 +93,7 @@ class StillEnding(Degraded):
 
 
 class LeftAside(Degraded):
-    """The result stands, but something that lies beside the backup does not count."""
+    """The result stands, but an object beside the backup does not count."""
 
     default_hint = (
         "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
@@ -111,7 +111,7 @@ class KeysOutOfPolicy(Alarm):
 class RequirementUnmet(Alarm):
     """The configuration or the record does not meet a framework's requirement."""
 
-    default_hint = "Each control says what it lacks. No backup is known to be lost or damaged by that."
+    default_hint = "Each control says what is missing. No backup is known to be lost or damaged by that."
 
 
 class RightMissing(Alarm):
@@ -127,7 +127,7 @@ class RefusalMissing(Alarm):
 
 
 class BackupOverdue(Alarm):
-    """A backup should have been made by now, and there is none."""
+    """A backup should have been made by now, and was not."""
 
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 

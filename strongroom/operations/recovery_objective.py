@@ -28,9 +28,5 @@ def objective_missed(took: float, *, least: float, objective: float) -> str | No
     """
     if max(took, least) <= objective:
         return None
-    slow = (
-        f"took {measured(took)}"
-        if took > objective
-        else f"the source itself takes {least:.0f} s at the least"
-    )
+    slow = f"took {measured(took)}" if took > objective else f"the source itself takes at least {least:.0f} s"
     return f"{slow}; the objective is {objective:g} s"

@@ -96,7 +96,7 @@ _NO_SECRETS = (
     "it is an answer of a Vault server, not secrets with their names: take its data.data ('vault kv get "
     "-format=json NAME | jq .data.data'), or configure the server as a source"
 )
-_NO_RECORD = "each member of a list is an object with a 'name' and a 'value'; this one is none"
+_NO_RECORD = "each member of a list must be an object with a 'name' and a 'value', and this one is not"
 
 
 def _nested(secret: Secret) -> str:

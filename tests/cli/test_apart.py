@@ -110,7 +110,7 @@ def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
 
 FORCED = {
     "a key on the target": ('file = "target/k"', "", "a secret must never lie with the backups"),
-    "a key alone": ('file = "k"', 'schedule = "0 3 * * 0"', "one loss would close these backups for ever"),
+    "a key alone": ('file = "k"', 'schedule = "0 3 * * 0"', "one loss would close these backups permanently"),
 }
 
 

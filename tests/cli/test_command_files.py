@@ -211,7 +211,7 @@ def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Mach
     refused = house.run(command, backup_id(house))
     assert refused.failed_with(UsageError)
     assert "was made by a command" in refused.err
-    assert "Type that command again" in " ".join(refused.err.split())
+    assert "Type that command to make it again" in " ".join(refused.err.split())
 
 
 def test_neither_is_one_that_failed(machine: Machine) -> None:

@@ -77,7 +77,7 @@ def test_a_repair_of_all_notices_missing_containers_and_an_older_manifest(house:
     newer = west / "manifests" / f"{found['daily-metadata']}.json"
     newer.write_bytes(older.read_bytes())
     done = house.ok("repair", how)
-    assert "it lacks 1 of 1 container" in words_of(done)
+    assert "1 of 1 container is missing" in words_of(done)
     assert "its manifest is not the one on record" in words_of(done)
     assert (west / "containers" / found["monthly-full"]).exists()
     house.ok("verify-backup", "west", "--depth", "digest")

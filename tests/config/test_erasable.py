@@ -52,7 +52,7 @@ def test_one_key_that_stays_is_enough_to_refuse(place: Place, keys: str, why: st
 @pytest.mark.parametrize("other", ["bao", "both"])
 def test_a_key_that_another_policy_seals_for_cannot_be_destroyed(place: Place, other: str) -> None:
     [found] = place.problems(KEYS + policy("p", '"bao"') + policy("q", f'"{other}"', more=""))
-    assert "policy 'q' seals for 'bao' too" in found.what
+    assert "policy 'q' also seals to 'bao'" in found.what
 
 
 def test_a_lock_and_erasable_exclude_each_other(place: Place) -> None:

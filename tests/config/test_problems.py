@@ -321,7 +321,7 @@ TOGETHER = {
         '[drill]\npolicy = "weekly"\n',
         "drill.policy",
         "there is no policy 'weekly'",
-        "There is none yet.",
+        "None exists yet.",
     ),
     "unknown target in the drill": (
         policy(FULL) + '[drill]\npolicy = "p"\ntarget = "x"\n',
@@ -454,7 +454,7 @@ TOGETHER = {
     "target inside a source": (
         '[sources.s]\nkind = "files"\npath = "x"\n' + directory("a", "x/backups"),
         "targets.a.path",
-        "lies inside source 's'",
+        "is inside source 's'",
         "outside of what it backs up",
     ),
     "key file with the backups": (
@@ -600,7 +600,7 @@ TOGETHER = {
     "scheduled policy that a lost key would end": (
         policy(FULL + 'schedule = "0 3 * * 0"'),
         "policies.p.recipients",
-        "for ever: that of keys.recovery",
+        "permanently: that of keys.recovery",
         "single_recipient_reason",
     ),
     "scheduled policy with a leg that has no spare": (
@@ -609,7 +609,7 @@ TOGETHER = {
         + '[keys.both]\nkind = "all-of"\nlegs = [["recovery"], ["q"]]\n'
         + policy(FULL.replace("recovery", "both") + 'schedule = "0 3 * * 0"').removeprefix(KEY),
         "policies.p.recipients",
-        "for ever: that of keys.recovery",
+        "permanently: that of keys.recovery",
         "Name a second key",
     ),
     "scheduled policy whose second way in needs the first key too": (
@@ -620,14 +620,14 @@ TOGETHER = {
             KEY
         ),
         "policies.p.recipients",
-        "for ever: that of keys.recovery",
+        "permanently: that of keys.recovery",
         "Name a second key",
     ),
     "scheduled policy with one key under two names": (
         '[keys.other]\nkind = "passphrase"\n'
         + policy(FULL.replace('"recovery"', '"recovery", "other"') + 'schedule = "0 3 * * 0"'),
         "policies.p.recipients",
-        "for ever: that of keys.other and keys.recovery",
+        "permanently: that of keys.other and keys.recovery",
         "Name a second key",
     ),
     "scheduled policy with two keys in one token": (
@@ -637,13 +637,13 @@ TOGETHER = {
         )
         + policy(FULL.replace('"recovery"', '"h1", "h2"') + 'schedule = "0 3 * * 0"').removeprefix(KEY),
         "policies.p.recipients",
-        "for ever: that of keys.h1 and keys.h2",
+        "permanently: that of keys.h1 and keys.h2",
         "Name a second key",
     ),
     "login to a target that lies in the source": (
         '[sources.s]\nkind = "files"\npath = "live"\n[vaults.v]\naddress="https://v"\ntoken_file="live/t"\n',
         "vaults.v.token_file",
-        "lies inside source 's'",
+        "is inside source 's'",
         "Keep it outside",
     ),
     "all-of with one leg": ('[keys.k]\nkind = "all-of"\nlegs = [["a"]]\n', "keys.k.legs", "", ""),

@@ -72,7 +72,7 @@ def test_a_key_service_that_is_away_is_left_out_of_the_manifest_and_told(tmp_pat
     place = Place(tmp_path, away=True)
     run = place.back_up()
     assert (run.state, place.sealed_for(run)) == (RunState.DEGRADED, ["main"])
-    assert "not sealed for other" in str(run.error)
+    assert "not sealed to other" in str(run.error)
     shown = as_document(run, place.world.services().store.rows(run.id))
     assert (run.facts["left_out"], len(shown["recipients"])) == (["other"], 1)
 

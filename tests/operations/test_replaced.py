@@ -37,7 +37,7 @@ def test_the_old_backup_goes_from_every_target_and_the_new_one_opens(at: Rotated
 
 def test_what_was_not_sealed_anew_is_not_removed(at: Rotated) -> None:
     backup = at.back_up()
-    with pytest.raises(UsageError, match="not sealed anew"):
+    with pytest.raises(UsageError, match="not re-encrypted"):
         remove_replaced(at.services(at.old), backup)
     with pytest.raises(MissingPiece):
         remove_replaced(at.services(at.old), "20000101T000000Z-00000000")

@@ -15,7 +15,9 @@ def check(found: Found) -> Iterator[Finding]:
     if not found.is_bad("mail"):
         yield from _mail(found.settings)
         if found.settings.alerts.email and found.settings.mail.host is None:
-            yield Finding(("mail", "host"), "missing, and alerts.email names who is told", "Name the server.")
+            yield Finding(
+                ("mail", "host"), "missing, and alerts.email names who is notified", "Name the server."
+            )
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ def _spare(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]
     what = called(found.settings, needed[0])
     yield Finding(
         at,
-        f"one loss would close these backups for ever: that of {what}",
+        f"one loss would close these backups permanently: that of {what}",
         "Name a second key (or a quorum), or say in single_recipient_reason where the spare of this one is.",
     )
 
@@ -47,5 +47,5 @@ def _only_in_source(settings: Settings) -> Iterator[Finding]:
         place = real(source.path)
         for key, path in secret_files(settings).items():
             if key[0] in ("targets", "vaults", "keys") and place in real(path).parents:
-                what = f"lies inside source '{name}': whoever has to restore that does not have it"
+                what = f"is inside source '{name}': a person who has to restore that source does not have it"
                 yield Finding(key, what, f"Keep it outside of {place}, and a copy apart from this machine.")

@@ -71,7 +71,7 @@ def undestroyable(settings: Settings, name: str, policy: str) -> str:
 def _why(settings: Settings, name: str, key: KeySettings, policy: str) -> str:
     for other, one in settings.policies.items():
         if other != policy and _uses(settings, one, name):
-            return f"policy '{other}' seals for '{name}' too"
+            return f"policy '{other}' also seals to '{name}'"
     return _kept(name, key)
 
 
@@ -90,7 +90,7 @@ def _kept(name: str, key: KeySettings) -> str:
         case KmsKey(key_id=key_id) if "alias/" in key_id:
             why = f"'{name}' is an alias, which can be moved to another key: name the key"
         case AllOfKey():
-            why = "an all-of inside another is none"
+            why = "an all-of inside another cannot be destroyed"
     return why
 
 

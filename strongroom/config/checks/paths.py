@@ -64,7 +64,7 @@ def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iter
             if real(source.path) in place.parents:
                 key = ("targets", name, "path")
                 yield Finding(
-                    key, f"lies inside source '{source_name}'", "Keep it outside of what it backs up."
+                    key, f"is inside source '{source_name}'", "Keep it outside of what it backs up."
                 )
 
 

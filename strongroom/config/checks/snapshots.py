@@ -39,7 +39,7 @@ def _policy(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding
         yield Finding((*at, "kind"), "names without values bring no server back", 'Make it kind = "full".')
     for key in _SELECTING:
         if getattr(policy, key):
-            yield Finding((*at, key), "a snapshot that lacks a part brings nothing back", "Leave it out.")
+            yield Finding((*at, key), "an incomplete snapshot brings nothing back", "Leave it out.")
     if policy.verify is Depth.LIVE:
         yield Finding(
             (*at, "verify"),

@@ -23,8 +23,8 @@ _WORDS = {
     "keyfile": "anyone with the key file {}",
     "passphrase": "anyone who knows the passphrase {}",
     "quorum": "the custodians of the quorum {}",
-    "transit": "whoever may decrypt with the transit key {}",
-    "kms": "whoever may decrypt with the KMS key {}",
+    "transit": "anyone who may decrypt with the transit key {}",
+    "kms": "anyone who may decrypt with the KMS key {}",
     "pkcs11-ec": "the HSM key {}",
     "pkcs11-aes": "the HSM key {}",
 }

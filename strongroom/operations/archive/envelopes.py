@@ -154,7 +154,7 @@ def read_signed(
     if record.id != key:
         raise Tampered(f"'{name}' is the envelope of another wrapping key.")
     if record.generation < generation:
-        raise Stale(f"'{name}' is generation {record.generation}, put in the place of a newer one.")
+        raise Stale(f"'{name}' is generation {record.generation}, and it replaced a newer one.")
     if record.generation > generation:
         raise Malformed(f"'{name}' is generation {record.generation}, under an older one's name.")
     return signed

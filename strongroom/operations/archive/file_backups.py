@@ -56,7 +56,7 @@ def made_by_a_command(services: Services, run: str) -> UsageError:
     path = path_of(services, run)
     return UsageError(
         f"Run {run} was made by a command, for the file {path}: no policy says where it belongs.",
-        hint=f"Nothing was changed. Type that command again to make it anew. If {path.name} is there, "
+        hint=f"Nothing was changed. Type that command to make it again. If {path.name} is there, "
         f"'strongroom verify-backup {path}' says whether it is whole.",
     )
 

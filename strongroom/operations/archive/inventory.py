@@ -22,7 +22,7 @@ from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
 from strongroom.targets.shelf import Shelf
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 _PAGE = 1_000
 
@@ -80,7 +80,8 @@ def wanting(target: Target, entry: CatalogEntry, trusted: frozenset[str]) -> str
     if manifest is None:
         return "its manifest is not the one on record"
     if lacking := lacking_on(target, manifest):
-        return f"it lacks {len(lacking):,} of {plural(len(manifest.containers), 'container')}"
+        of = plural(len(manifest.containers), "container")
+        return f"{len(lacking):,} of {of} {verb(len(lacking), 'are')} missing"
     return ""
 
 

@@ -52,7 +52,7 @@ class Newest:
             return error
         said = "; ".join(f"{one.name} ({one.code}: {one.reason})" for one in aside)
         return WrongKey(
-            f"{error.message} Left aside: {said}",
+            f"{error.message} Ignored: {said}",
             hint="If a rotation wrote it, take another replica, or trust its signer with --signer.",
         )
 

@@ -318,7 +318,7 @@ class Chooser:
                 continue
             if many:
                 of = plural(len(signed.manifest.containers), "container")
-                damage = f"it lacks {many:,} of {of} of backup {signed.manifest.backup_id}"
+                damage = f"{many:,} of {of} of backup {signed.manifest.backup_id} {verb(many, 'are')} missing"
                 lacking.append(Replica(name, shelf.objects))
             elif damage == "":
                 whole.append(Replica(name, shelf.objects))
@@ -495,6 +495,6 @@ def _shelf(holder: Holder) -> Shelf | StrongroomError:
 
 _LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
 _QUARANTINE = (
-    "Take another backup, such as what it was sealed anew as. If this one is really meant, add: "
+    "Take another backup, such as the one that replaced it. If this one is really meant, add: "
     "--use-quarantined. It goes on record."
 )

@@ -63,7 +63,9 @@ def read_range(
             for section in sections(_get_chunk(stage, run, chunk, work_key), low[0], last):
                 found += section.placed()
     except msgspec.MsgspecError:
-        raise RecordRefused("another version of Strongroom planned this run: cancel it, start anew") from None
+        raise RecordRefused(
+            "another version of Strongroom planned this run: cancel it, and start again"
+        ) from None
     found.sort(key=_hash)
     end = len(found) if high is None else bisect_left(found, high, key=_hash)
     return found[bisect_left(found, low, key=_hash) : end]

@@ -45,6 +45,6 @@ def _lacking(record: WrappingKeyRecord, wanted: Sequence[RecipientPin]) -> list[
     """Compare by label, which is a recipient's name; what has no label may be any that is not named."""
     labels = [stanza.label for stanza in record.stanzas]
     if strangers := sorted({label for label in labels if label} - {pin.name for pin in wanted}):
-        raise RecordRefused(f"a container is sealed for {strangers[0]!r} too, which its run does not name")
+        raise RecordRefused(f"a container is also sealed to {strangers[0]!r}, which its run does not name")
     unnamed = [pin.name for pin in wanted if pin.name not in labels]
     return unnamed if labels.count("") < len(unnamed) else []

@@ -116,11 +116,11 @@ def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -
         except StrongroomError as error:
             why = error.message
     else:
-        return f"whole, but whom it is sealed for could not be read back: {why}"
+        return f"whole, but its recipients could not be read back: {why}"
     who = ", ".join(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
     if not who:
         return None
-    return f"whole, but not sealed for {who}, which did not answer; 'strongroom rotate' adds that"
+    return f"whole, but not sealed to {who}, which did not answer; 'strongroom rotate' adds that"
 
 
 def _describe_unlocked(unlocked: Mapping[str, str]) -> str:

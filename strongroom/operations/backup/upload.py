@@ -85,7 +85,7 @@ def place(
 
 _REMOVED = "the copy was removed"
 _STRANGER = (
-    "it was told to remove the copy, and still shows one: something else than the target may answer there, "
+    "it was asked to remove the copy, and still shows one: something else than the target may answer there, "
     "such as a proxy or a login page"
 )
 

@@ -221,7 +221,7 @@ class _Wrong:
             )
 
 
-_FULL = "The scratch store is taken away again. Free space, or name a larger place with --scratch."
+_FULL = "The scratch store is removed again. Free space, or name a larger place with --scratch."
 _DIFFERS = (
     "The backup itself opened and agrees with its seals. Suspect this machine's memory or disk: rehearse "
     "once more, and on another machine."

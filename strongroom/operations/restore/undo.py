@@ -54,7 +54,7 @@ def undo_into(
     recipients = _recipients(identities, manifest)
     if not recipients:
         raise ConfigError(
-            "nothing would be overwritten without a way back: an identity is needed to seal the undo file"
+            "a restore overwrites nothing without an undo file, and needs an identity to seal it"
         )
     written = len(list(folder.glob("*.strongroom")))  # an attempt that died may have kept some
 

@@ -253,9 +253,9 @@ def _typed(error: VaultError, doing: str) -> SourceError:
 
 _UNTOUCHED = "Nothing was sent, and the server is as it was."
 _RIGHTS = "The server is as it was. The token needs ops/vault/raft-restore.hcl and the policy 'default'."
-_LOG = "Look into the server's log. What was there before is in the way back that was kept."
+_LOG = "Look into the server's log. What was there before is in the undo files."
 _OTHER_KEYS = (
-    "The server is as it was. If the snapshot is from before its keys were made anew, say --foreign-keys: "
+    "The server is as it was. If the snapshot is from before its keys were made again, say --foreign-keys: "
     "the server is sealed then, and needs the unseal keys of that time."
 )
 _INITIALISE = (

@@ -245,7 +245,7 @@ def _publish(target: Target, backup: str, content: bytes) -> None:
     name = manifest_name(backup)
     target.put(name, [content], size=len(content), sha256=digest.digest())
     if whole_copy(target, name, sha256=digest.digest()) is None:
-        raise RotationContended(f"backup {backup} is being sealed anew elsewhere too")
+        raise RotationContended(f"backup {backup} is being sealed again elsewhere too")
 
 
 def _sweep(target: Target, new: Manifest) -> None:

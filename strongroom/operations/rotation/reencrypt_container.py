@@ -89,7 +89,7 @@ def resealed_manifest(
         size=sum(entry.size for entry in entries),
     )
     if (counts.secrets, counts.versions) != (old.counts.secrets, old.counts.versions):
-        raise VerificationFailed("what was sealed anew holds another number of secrets than before")
+        raise VerificationFailed("the re-encrypted backup holds another number of secrets than before")
     return structs.replace(
         old,
         backup_id=backup,

@@ -51,7 +51,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{old}'")
     if new is None:
-        raise UsageError(f"Backup {old} was not sealed anew, so nothing replaces it.", hint="")
+        raise UsageError(f"Backup {old} was not re-encrypted, so nothing replaces it.", hint="")
     replicas = services.store.replicas(new.backup)
     good = {replica.target for replica in replicas if replica.good and replica.verified}
     if lacking := missing_from_quorum(services.pinned(entry.policy).spec, tuple(good)):

@@ -125,5 +125,5 @@ def _end_rotation(run: Run, services: Services, *, take_over: bool) -> None:
             hint=f"Let it end, or end it with 'strongroom cancel {run.id}'. If a process of another host did "
             f"it and died, its lease ends within {services.limits.lease:g} s: repeat it then.",
         )
-    services.store.cancel(run.id, error="another rotation took over")
+    services.store.cancel(run.id, error="another rotation replaced it")
     end(run.id, services)

@@ -76,7 +76,8 @@ def parse_about(content: bytes) -> About:
         return _DECODER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Malformed(
-            "The backup's words about its snapshot are not ours.", hint="Restore from another backup."
+            "The backup's description of its snapshot was not written by Strongroom.",
+            hint="Restore from another backup.",
         ) from None
 
 

@@ -159,7 +159,7 @@ def _meta(content: bytes) -> _Meta:
     try:
         return _META.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        raise Malformed("The snapshot's meta.json is none.", hint=_AGAIN) from None
+        raise Malformed("The snapshot's meta.json is not JSON.", hint=_AGAIN) from None
 
 
 _AGAIN = "Do not restore it. Take another snapshot, or another backup's; look into the server's log."

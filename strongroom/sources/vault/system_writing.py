@@ -86,7 +86,7 @@ class SystemWriter:
         if kind == MOUNT and fields.get("type") not in ("kv", "generic"):
             self._losses.add(f"{name!r} is empty: what the {fields.get('type')} engine held is in no backup")
         if kind == AUTH_CONFIG:
-            self._losses.add(f"{name!r}: passwords and tokens in it cannot be read, so set them anew")
+            self._losses.add(f"{name!r}: passwords and tokens in it cannot be read, so set them again")
         if kind == AUTH and fields.get("type") in ("userpass", "radius"):
             self._losses.add(f"{name!r}: its users are in no backup, as their passwords cannot be read")
         if kind == AUTH and fields.get("type") == "approle":

@@ -117,7 +117,7 @@ def _said(error: Exception) -> str:
 
 
 _OVERWRITTEN = "the service does not hold to If-None-Match"
-_LOCK_IS_NONE = "the lock does not hold: whoever has this credential can destroy backups"
+_LOCK_IS_NONE = "the lock does not hold: anyone with this credential can destroy backups"
 _UNLOCKED = "turn on versioning and version-level immutability: see ops/azure"
 _ACCOUNT_KEY = "an account key may do everything, change locks included; use a SAS token or an identity"
 _IDENTITY = "what a role grants to an identity is not stated here; compare it with ops/azure"

@@ -112,7 +112,9 @@ _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
 )
 _HINT_RIGHTS = "See what is missing with 'strongroom check-backup-permissions', and ops/aws for the policies."
-_HINT_REACH = "Check the endpoint, and the network between. The other targets go on; repair brings this up."
+_HINT_REACH = (
+    "Check the endpoint, and the network between. The other targets go on, and repair mends this one."
+)
 _HINTS = {
     "InvalidObjectState": (
         "It lies in an archive class. Restore it there first, and keep backups out of such classes."

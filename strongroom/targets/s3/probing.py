@@ -133,11 +133,11 @@ def _version(found: Head) -> dict[str, str]:
 
 
 _OVERWRITTEN = (
-    "the server does not hold to If-None-Match: two writers of one name are told apart by looking only"
+    "the server does not hold to If-None-Match: only reading back shows which of two writers of one name won"
 )
-_LOCK_IS_NONE = "the lock does not hold: whoever has this credential can destroy backups"
-_BYPASS = "take s3:BypassGovernanceRetention away: whoever has this credential can destroy locked backups"
-_VERSIONS = "take s3:DeleteObjectVersion away: whoever has this credential can destroy backups for good"
+_LOCK_IS_NONE = "the lock does not hold: anyone with this credential can destroy backups"
+_BYPASS = "take s3:BypassGovernanceRetention away: anyone with this credential can destroy locked backups"
+_VERSIONS = "take s3:DeleteObjectVersion away: anyone with this credential can destroy backups for good"
 _BUCKET = "nobody can try that harmlessly; compare the policy of the credential with ops/aws"
 _UNVERSIONED = "turn versioning on: what is removed or covered now is gone"
-_UNLOCKED = "turn Object Lock on: whoever may delete can remove backups before their time"
+_UNLOCKED = "turn Object Lock on: anyone who may delete can remove backups before their time"

@@ -86,7 +86,7 @@ def _needs(entries: Entries, transit: str | None) -> Iterator[Need]:
         yield Need(path=f"{home}/keys/{key}/config", capabilities=_NOTHING)
 
 
-_OVERWRITTEN = "the token's policy has 'update' on data: whoever steals it can write over backups"
+_OVERWRITTEN = "the token's policy has 'update' on data: anyone who steals it can overwrite backups"
 _CONFIG_UNSEEN = "the token may not read the mount's config; a put finds out if it deletes by itself"
-_FORGETS = "delete_version_after is set: backups would go by themselves"
+_FORGETS = "delete_version_after is set: backups would be deleted automatically"
 _CAS = "with cas_required=true no other client can write over anything by mistake"
