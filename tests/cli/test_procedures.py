@@ -227,5 +227,5 @@ def test_a_backup_that_one_lost_key_would_close_for_ever_says_so(stocked: Machin
     stocked.path("words").chmod(0o600)
     two = ("--recipient", "spare.key", "--passphrase-file", "words")
     both = stocked.ok("backup", "b.sr", "--include-values", "--force", *two)
-    assert "If that is lost, so is what is sealed here" in alone.err
+    assert "If that key is lost, so is the backup" in alone.err
     assert "If that is lost" not in both.err

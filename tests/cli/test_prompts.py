@@ -11,7 +11,7 @@ import termios
 
 PROGRAM = """
 import time
-from cli import prompts
+from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import counting
 with counting(Output(), "secrets", 10) as advance:
