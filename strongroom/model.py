@@ -133,7 +133,7 @@ class ObjectInfo(Struct, frozen=True, kw_only=True):
 class Selection(Struct, frozen=True, kw_only=True):
     """Which secrets a policy or command means.
 
-    A name is selected if it matches any ``include`` pattern (all, if there is none) and
+    A name is selected if it matches any ``include`` pattern (all, if empty) and
     no ``exclude`` pattern (:mod:`fnmatch` syntax, case-sensitive), and carries every one
     of ``tags``.
     """

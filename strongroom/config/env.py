@@ -41,8 +41,8 @@ def find_config(env: Mapping[str, str]) -> Path | None:
     if env.get(CONFIG):
         return Path(env[CONFIG]).absolute()
     state = default_state_dir(env)
-    here = [Path.cwd() / FILE_NAME, *([state / FILE_NAME] if state else [])]
-    return next((path for path in here if _there(path)), None)
+    paths = [Path.cwd() / FILE_NAME, *([state / FILE_NAME] if state else [])]
+    return next((path for path in paths if _there(path)), None)
 
 
 def _there(path: Path) -> bool:

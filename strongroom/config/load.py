@@ -71,10 +71,10 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _syntax_problem(file: Path, message: str) -> Problem:
-    place = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
-    what = message[: place.start()].strip() if place else message
-    line = f":{place[1]}" if place and place[1] else ""
-    column = f" (column {place[2]})" if place and place[2] else " (at the end)" if place else ""
+    match = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
+    what = message[: match.start()].strip() if match else message
+    line = f":{match[1]}" if match and match[1] else ""
+    column = f" (column {match[2]})" if match and match[2] else " (at the end)" if match else ""
     return Problem(
         where=f"{file}{line}",
         key="",
@@ -128,12 +128,12 @@ class _Loading:
 
     def _default_state_dir(self) -> str:
         """Return the environment's, or having noted what is wrong with it, one that only helps to read on."""
-        found = environment.default_state_dir(self._env)
+        path = environment.default_state_dir(self._env)
         origin = environment.origin(self._env)
-        if found is None:
+        if path is None:
             self._add(("state_dir",), "missing, and there is no home directory", "Set STRONGROOM_STATE_DIR.")
-        elif _is_usable(found, self._base):
-            return str(found)
+        elif _is_usable(path, self._base):
+            return str(path)
         elif origin != environment.STATE_DIR:  # that one is among the overrides, and noted already
             what = "this names no directory to keep it in"
             self._note(f"environment {origin}", ("state_dir",), what, "Set STRONGROOM_STATE_DIR.")

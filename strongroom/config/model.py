@@ -310,7 +310,9 @@ class Settings(Section, frozen=True, kw_only=True):
     @property
     def rotated(self) -> tuple[str, ...]:
         """The policies that scheduled rotations go over."""
-        return self.rotation.policies or tuple(name for name, one in self.policies.items() if one.sealed)
+        return self.rotation.policies or tuple(
+            name for name, settings in self.policies.items() if settings.sealed
+        )
 
     @property
     def schedules(self) -> dict[str, str]:

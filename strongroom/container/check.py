@@ -34,14 +34,14 @@ def scrub(
     This is depth ``digest`` for a container alone. Raises as :func:`outer.read_outer`.
     """
     outer = read_outer(reader, trusted=trusted, signer=signer)
-    whole = hashlib.sha256(outer.header.raw)
+    digest = hashlib.sha256(outer.header.raw)
     for values, rows in read_segments(reader, outer):
-        whole.update(values)
-        whole.update(rows)
-    whole.update(outer.tail)
+        digest.update(values)
+        digest.update(rows)
+    digest.update(outer.tail)
     return Scrubbed(
         size=reader.size,
-        sha256=whole.digest(),
+        sha256=digest.digest(),
         certificate=outer.envelope.certificate,
         segments=len(outer.entries),
     )
@@ -58,14 +58,14 @@ def check_sealed(reader: RangeReader, sealed: Sealed) -> None:
     outer = read_outer(reader, trusted=None)
     keys = FileKeys.of(sealed.file_key.reveal(), outer.header)
     index = open_index(keys, outer)
-    whole, fold = hashlib.sha256(outer.header.raw), hashlib.sha256()
+    digest, fold = hashlib.sha256(outer.header.raw), hashlib.sha256()
     for number, (values, message) in enumerate(read_segments(reader, outer)):
-        whole.update(values)
-        whole.update(message)
+        digest.update(values)
+        digest.update(message)
         plain = keys.open(layout.VALUES, number, values) if index.values else b""
         fold_segment(fold.update, split_rows(keys.open(layout.ROWS, number, message)), plain)
-    whole.update(outer.tail)
-    _compare(sealed, reader.size, whole.digest(), fold.digest())
+    digest.update(outer.tail)
+    _compare(sealed, reader.size, digest.digest(), fold.digest())
 
 
 def _compare(sealed: Sealed, size: int, sha256: bytes, fold: bytes) -> None:

@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """One thing that was looked at. ``code`` and ``exit_code`` are those of the error class that fits;
+    """One thing that was checked. ``code`` and ``exit_code`` are those of the error class that fits;
     empty and 0 where nothing has to be done. ``transient``: it may pass by itself."""
 
     check: str
@@ -102,12 +102,14 @@ _ORDER = tuple(State)
 def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     """Return findings by how bad they are, otherwise in the order given: damage before all else, what may
     pass by itself after what will not."""
-    return sorted(findings, key=lambda one: (_ORDER.index(one.state), not one.damage, one.transient))
+    return sorted(
+        findings, key=lambda finding: (_ORDER.index(finding.state), not finding.damage, finding.transient)
+    )
 
 
 def exit_code(findings: Iterable[Finding]) -> int:
     """Return the exit code of the worst finding's class; 0 if nothing is wrong and all was looked at."""
-    return next((one.exit_code for one in worst_first(findings)), 0)
+    return next((finding.exit_code for finding in worst_first(findings)), 0)
 
 
 def attempted(

@@ -57,7 +57,7 @@ class Services:
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
     new signatures count, the newest first.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
-    ``work_key`` seals what lies on the stage, ``digest_key`` keys the digests of values.
+    ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     """
 
     owner: str

@@ -65,8 +65,8 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """Return this thread's connection."""
-        kept: list[sqlite3.Connection] | None = getattr(self._local, "kept", None)
-        if kept is not self._kept:  # the first use, or the first since a fork
+        connections: list[sqlite3.Connection] | None = getattr(self._local, "kept", None)
+        if connections is not self._kept:  # the first use, or the first since a fork
             self._local.connection = self.connect()
             self._local.kept = self._kept
             self._kept.append(self._local.connection)
@@ -74,8 +74,8 @@ class Database:
 
     def close_idle(self) -> None:
         """Close every thread's connection before a fork; each opens another on its next use."""
-        kept, self._kept = self._kept, []
-        for connection in kept:
+        connections, self._kept = self._kept, []
+        for connection in connections:
             if not connection.in_transaction:
                 connection.close()
 

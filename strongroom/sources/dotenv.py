@@ -45,10 +45,10 @@ class Dotenv:
             raise BadSliceError(f"the file is larger than {LARGEST >> 20} MiB", offset=0)
         at = _skip(text, len(_BOM) if text.startswith(_BOM) else 0)
         while at < len(text):
-            found = _statement(text, at)
-            length = found.end() - at
-            yield Entry(found["name"].decode(), length, (at, length), {} if with_tags else None)
-            at = _skip(text, _end(text, found))
+            match = _statement(text, at)
+            length = match.end() - at
+            yield Entry(match["name"].decode(), length, (at, length), {} if with_tags else None)
+            at = _skip(text, _end(text, match))
 
     def starts(self, text: bytes) -> bool:
         """Say whether a file that starts so looks like this layout."""
@@ -56,34 +56,34 @@ class Dotenv:
 
     def parse(self, piece: bytes) -> Secret:
         """Decode a statement."""
-        found = _STATEMENT.fullmatch(piece)
-        if found is None:
+        match = _STATEMENT.fullmatch(piece)
+        if match is None:
             raise BadRecordError("it is no NAME=value")
-        return only(found["name"].decode(), _value(found))
+        return only(match["name"].decode(), _value(match))
 
     def name_of(self, piece: bytes) -> str | None:
         """Return the name that a statement sets."""
-        found = _STATEMENT.fullmatch(piece)
-        return found["name"].decode() if found else None
+        match = _STATEMENT.fullmatch(piece)
+        return match["name"].decode() if match else None
 
 
 def _statement(text: bytes, at: int) -> re.Match[bytes]:
-    found = _STATEMENT.match(text, at)
-    if found is None:
+    match = _STATEMENT.match(text, at)
+    if match is None:
         raise BadSliceError(_problem(text, at), offset=at)
-    return found
+    return match
 
 
-def _end(text: bytes, found: re.Match[bytes]) -> int:
-    tail = _TAIL.match(text, found.end())
+def _end(text: bytes, match: re.Match[bytes]) -> int:
+    tail = _TAIL.match(text, match.end())
     if tail is None:
-        raise BadSliceError("something follows the closing quote", offset=found.end())
+        raise BadSliceError("something follows the closing quote", offset=match.end())
     return tail.end()
 
 
 def _skip(text: bytes, at: int) -> int:
-    found = _EMPTY.match(text, at)
-    return found.end() if found else at
+    match = _EMPTY.match(text, at)
+    return match.end() if match else at
 
 
 def _problem(text: bytes, at: int) -> str:
@@ -93,13 +93,13 @@ def _problem(text: bytes, at: int) -> str:
     return "it is no NAME=value" if b"=" not in line else "what stands before '=' is no name"
 
 
-def _value(found: re.Match[bytes]) -> bytes:
-    if found["double"] is not None:
-        return _ESCAPE.sub(_unescape, found["double"])
-    if found["single"] is not None:
-        return found["single"]
-    return _COMMENT.sub(b"", found["bare"]).strip()
+def _value(match: re.Match[bytes]) -> bytes:
+    if match["double"] is not None:
+        return _ESCAPE.sub(_unescape, match["double"])
+    if match["single"] is not None:
+        return match["single"]
+    return _COMMENT.sub(b"", match["bare"]).strip()
 
 
-def _unescape(found: re.Match[bytes]) -> bytes:
-    return _ESCAPES.get(found[1], found[0])
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return _ESCAPES.get(match[1], match[0])

@@ -29,15 +29,15 @@ class MemoryStore:
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret."""
-        for held in list(self._held.values()):
-            for secret in held:
+        for secrets in list(self._held.values()):
+            for secret in secrets:
                 yield Entry(secret.name, _size(secret), (), dict(secret.tags) if with_tags else None)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret, or ``None`` for one that is gone."""
         for entry in entries:
-            held = self._held.get(entry.name)
-            yield held[-1] if held else None
+            secrets = self._held.get(entry.name)
+            yield secrets[-1] if secrets else None
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
         """Return the current version number of each name that exists."""
@@ -77,8 +77,8 @@ class MemoryStore:
         return written
 
     def _current(self, name: str, merged: dict[str, Secret]) -> Secret | None:
-        held = self._held.get(name)
-        return merged.get(name) or (held[-1] if held else None)
+        secrets = self._held.get(name)
+        return merged.get(name) or (secrets[-1] if secrets else None)
 
 
 def _merge(old: Secret | None, change: Change) -> Secret:

@@ -19,7 +19,7 @@ class ParsedFiles:
 
     Args:
         parse: yields every secret; raises SourceError that names file and line.
-        nothing: what to say if there is none.
+        nothing: what to say if there is no secret.
     """
 
     def __init__(self, parse: Parse, *, name: str, nothing: str) -> None:

@@ -95,7 +95,7 @@ _CUT = (
 class _Shape:
     """A decoder for records whose further fields are known, so that one pass reads all.
 
-    It fails on any other field, and on a value that is no text unless it is told of such.
+    It fails on any other field, and on a value that is no text unless the caller allows such.
     """
 
     def __init__(self, further: tuple[str, ...], value: type[str | Raw] = str) -> None:

@@ -151,10 +151,10 @@ def _of_json(text: bytes) -> bytes:
     return _JSON_ALONE.sub(_spelled, text)
 
 
-def _spelled(found: re.Match[bytes]) -> bytes:
-    high, low = found.groups()
+def _spelled(match: re.Match[bytes]) -> bytes:
+    high, low = match.groups()
     if high is None:
-        return b" " if found[0] == b"\t" else found[0]
+        return b" " if match[0] == b"\t" else match[0]
     return b"\\U%08x" % (0x10000 + ((int(high, 16) - 0xD800) << 10) + int(low, 16) - 0xDC00)
 
 

@@ -95,8 +95,10 @@ def take_turn(conn: Connection, name: str, every: float) -> bool:
     """Note that ``name`` is alive now if it was not for so long; tell whether that was so."""
     beats, now = tables.heartbeats.c, sql.now()
     rests = or_(beats.at < now - every, beats.at > now + FUTURE)
-    taken = update(tables.heartbeats).where(beats.name == name, rests).values(at=now).returning(beats.name)
-    if conn.execute(taken).first() is not None:
+    returning_update = (
+        update(tables.heartbeats).where(beats.name == name, rests).values(at=now).returning(beats.name)
+    )
+    if conn.execute(returning_update).first() is not None:
         return True
     moment = conn.execute(select(now)).scalar_one()
     return sql.insert_one(conn, tables.heartbeats, name=name, at=moment)

@@ -138,8 +138,8 @@ class Breaker:
 
     def _circuit(self) -> _Circuit:
         pid = os.getpid()
-        found = self._circuits.get(pid)
-        return found or self._circuits.setdefault(pid, _inherited(self._circuits.get(os.getppid())))
+        circuit = self._circuits.get(pid)
+        return circuit or self._circuits.setdefault(pid, _inherited(self._circuits.get(os.getppid())))
 
     def _refusal(self, title: str, circuit: _Circuit, left: float) -> TargetUnavailable:
         since = circuit.since or self._now()

@@ -21,7 +21,7 @@ from strongroom.targets.errors import TargetUnavailable
 
 
 class Outcome(StrEnum):
-    """What came of one check."""
+    """The result of one check."""
 
     FINE = "fine"
     MISSING = "missing"
@@ -35,7 +35,7 @@ class Outcome(StrEnum):
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """One thing that was tried or looked up, and what came of it."""
+    """One thing that was tried or looked up, and its result."""
 
     what: str
     outcome: Outcome = Outcome.FINE

@@ -31,7 +31,7 @@ Chunk = bytes | memoryview
 
 
 class Afresh:
-    """Chunks that can be had again: each iteration calls ``make`` anew.
+    """Chunks that can be had again: each iteration calls ``make`` again.
 
     ``target.put(name, Afresh(lambda: stage.read(staged)), …)`` can be tried again;
     ``target.put(name, stage.read(staged), …)`` cannot, once a chunk was taken.
@@ -71,7 +71,7 @@ class Resilient(Placed):
 
     Args:
         attempts: of one call, the first included.
-        progress: bytes that an attempt of a read must bring for the count to begin anew: a
+        progress: bytes that an attempt of a read must bring for the count to begin again: a
             region that gives a little and breaks off, time after time, is a dead one.
         deadline: seconds from a call's first failure; no attempt begins after it.
         breaker: this target's own, never shared between targets.

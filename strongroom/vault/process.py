@@ -14,7 +14,7 @@ _everywhere: weakref.WeakSet[PerProcess[Any]] = weakref.WeakSet()
 
 
 class PerProcess(Generic[T]):
-    """Makes its thing anew in a forked child.
+    """Makes its thing again in a forked child.
 
     A pooled connection that two processes share hands one of them the answer to the other's
     request: a secret under a foreign name. What the parent made is kept, unused, so that

@@ -26,7 +26,7 @@ class Tokens:
     """A token that is renewed when two thirds of its life are over.
 
     The longest life of a token shows only when a renewal gives less than it used to: then we log in
-    anew, while the old token still works.
+    again, while the old token still works.
     """
 
     def __init__(self, login: Login, exchange: Exchange) -> None:

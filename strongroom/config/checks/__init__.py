@@ -24,7 +24,7 @@ __all__ = ["Finding", "Found", "check"]
 
 def check(found: Found) -> Iterator[Finding]:
     """Yield what does not fit, each with its key and what would be right."""
-    for one in (
+    for module in (
         policies,
         schedules,
         paths,
@@ -37,4 +37,4 @@ def check(found: Found) -> Iterator[Finding]:
         limits,
         alerts,
     ):
-        yield from one.check(found)
+        yield from module.check(found)

@@ -60,8 +60,8 @@ def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iter
     for source_name, source in settings.sources.items():
         if not isinstance(source, FilesSource):
             continue
-        for name, place in targets.items():
-            if real(source.path) in place.parents:
+        for name, path in targets.items():
+            if real(source.path) in path.parents:
                 key = ("targets", name, "path")
                 yield Finding(
                     key, f"is inside source '{source_name}'", "Keep it outside of what it backs up."

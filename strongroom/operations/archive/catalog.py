@@ -86,7 +86,11 @@ def absent_containers(target: Target, manifest: Manifest) -> list[ContainerEntry
     """Return a manifest's containers that a target does not list in their size, nor a repair of them."""
     prefix = f"containers/{manifest.backup_id}/"
     found = {(original_name(info.name), info.size) for info in target.list(prefix)}
-    return [one for one in manifest.containers if (f"{prefix}{one.sha256}", one.size) not in found]
+    return [
+        container_entry
+        for container_entry in manifest.containers
+        if (f"{prefix}{container_entry.sha256}", container_entry.size) not in found
+    ]
 
 
 def _enter(store: RunStore, target: str, manifest: Manifest, content: bytes, *, good: bool) -> None:

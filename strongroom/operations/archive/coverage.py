@@ -72,22 +72,22 @@ def lacks(manifest: Manifest, asked: Asked) -> str:
     return f"{PART} {limits_of(manifest)}"
 
 
-def _covers(made: ManifestSelection, asked: Asked) -> bool:
+def _covers(selection: ManifestSelection, asked: Asked) -> bool:
     """Tell whether every secret that is asked for was meant when the backup was made.
 
     Of one secret nobody knows the tags before it is found, so a backup of a category may hold it.
     """
     if asked.name:
-        return _holds_name(made, asked.name)
+        return _holds_name(selection, asked.name)
     wanted = asked.selection
-    tagged = all(wanted.tags.get(key) == value for key, value in made.tags.items())
-    return tagged and _included(made, wanted) and _not_excluded(made, wanted)
+    tagged = all(wanted.tags.get(key) == value for key, value in selection.tags.items())
+    return tagged and _included(selection, wanted) and _not_excluded(selection, wanted)
 
 
-def _included(made: ManifestSelection, wanted: Selection) -> bool:
-    if not made.include:
+def _included(selection: ManifestSelection, wanted: Selection) -> bool:
+    if not selection.include:
         return True
-    return bool(wanted.include) and all(_within(pattern, made.include) for pattern in wanted.include)
+    return bool(wanted.include) and all(_within(pattern, selection.include) for pattern in wanted.include)
 
 
 def _within(pattern: str, patterns: tuple[str, ...]) -> bool:
@@ -95,18 +95,18 @@ def _within(pattern: str, patterns: tuple[str, ...]) -> bool:
     return pattern in patterns or (_is_plain(pattern) and any(fnmatchcase(pattern, one) for one in patterns))
 
 
-def _not_excluded(made: ManifestSelection, wanted: Selection) -> bool:
-    left_out = [pattern for pattern in made.exclude if pattern not in wanted.exclude]
+def _not_excluded(selection: ManifestSelection, wanted: Selection) -> bool:
+    left_out = [pattern for pattern in selection.exclude if pattern not in wanted.exclude]
     plain = bool(wanted.include) and all(_is_plain(pattern) for pattern in wanted.include)
     return not left_out or (
         plain and not any(fnmatchcase(n, one) for n in wanted.include for one in left_out)
     )
 
 
-def _holds_name(made: ManifestSelection, name: str) -> bool:
-    if made.include and not any(fnmatchcase(name, pattern) for pattern in made.include):
+def _holds_name(selection: ManifestSelection, name: str) -> bool:
+    if selection.include and not any(fnmatchcase(name, pattern) for pattern in selection.include):
         return False
-    return not any(fnmatchcase(name, pattern) for pattern in made.exclude)
+    return not any(fnmatchcase(name, pattern) for pattern in selection.exclude)
 
 
 def _is_plain(pattern: str) -> bool:

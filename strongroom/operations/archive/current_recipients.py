@@ -38,25 +38,25 @@ def readers_now(place: Readable, manifest: Manifest, *, trusted: frozenset[str] 
     A manifest names those of the time of sealing. Where no newer envelope lies, they are it still.
     """
     keys = wrapping_keys(manifest)
-    found = [find_newest(place, key, trusted=trusted).newest for key in keys]
-    stanzas = [stanza for record in found if record is not None for stanza in record.stanzas]
+    newest = [find_newest(place, key, trusted=trusted).newest for key in keys]
+    stanzas = [stanza for record in newest if record is not None for stanza in record.stanzas]
     if not stanzas:
         return manifest
     try:
         now = [_reader(stanza, manifest.recipients) for stanza in stanzas]
     except FormatError:  # a stranger's, maybe: it must not keep anybody from looking
         return manifest
-    kept = manifest.recipients if None in found else ()
-    return replace(manifest, recipients=tuple(dict.fromkeys((*kept, *now))))
+    recipients = manifest.recipients if None in newest else ()
+    return replace(manifest, recipients=tuple(dict.fromkeys((*recipients, *now))))
 
 
-def _reader(stanza: Stanza, known: Iterable[ManifestRecipient]) -> ManifestRecipient:
+def _reader(stanza: Stanza, recipients: Iterable[ManifestRecipient]) -> ManifestRecipient:
     """Return who opens a stanza: in the manifest's words if it names them, else in those of the stanza."""
     fingerprint = _fingerprint(stanza)
-    for one in known:
-        by_label = stanza.type in BY_LABEL and (one.type, one.name) == (stanza.type, stanza.label)
-        if by_label or one.fingerprint == fingerprint:
-            return one
+    for recipient in recipients:
+        by_label = stanza.type in BY_LABEL and (recipient.type, recipient.name) == (stanza.type, stanza.label)
+        if by_label or recipient.fingerprint == fingerprint:
+            return recipient
     return ManifestRecipient(
         name=stanza.label,
         type=stanza.type,

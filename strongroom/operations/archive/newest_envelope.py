@@ -70,8 +70,8 @@ class Elsewhere:
             self._known[key] = max(map(partial(self._at, key), self._places), default=0)
         return self._known[key]
 
-    def _at(self, key: str, place: Readable) -> int:
+    def _at(self, key: str, readable: Readable) -> int:
         with suppress(TargetError):
-            newest = find_newest(place, key, trusted=self._trusted).newest
+            newest = find_newest(readable, key, trusted=self._trusted).newest
             return newest.generation if newest else 0
         return 0

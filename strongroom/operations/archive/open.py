@@ -45,10 +45,10 @@ class ObjectReader:
     """Ranged reads of one object."""
 
     def __init__(self, objects: Objects, name: str) -> None:
-        found = objects.stat(name)
-        if found is None:
+        object_info = objects.stat(name)
+        if object_info is None:
             raise MissingPiece(f"'{name}' is not there")
-        self.size = found.size
+        self.size = object_info.size
         self._objects = objects
         self._name = name
 
@@ -192,12 +192,14 @@ def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> 
 
 def require_size(objects: Objects, name: str, entry: ContainerEntry) -> None:
     """Hold a container to the size that its manifest names; raise MissingPiece, Truncated or Tampered."""
-    found = objects.stat(name)
-    if found is None:
+    object_info = objects.stat(name)
+    if object_info is None:
         raise MissingPiece(f"container {entry.piece} is not there")
-    if found.size != entry.size:
-        kind = Truncated if found.size < entry.size else Tampered
-        raise kind(f"container {entry.piece} has {plural(found.size, 'byte')} instead of {entry.size:,}")
+    if object_info.size != entry.size:
+        kind = Truncated if object_info.size < entry.size else Tampered
+        raise kind(
+            f"container {entry.piece} has {plural(object_info.size, 'byte')} instead of {entry.size:,}"
+        )
 
 
 def require_digest(objects: Objects, name: str, entry: ContainerEntry) -> None:

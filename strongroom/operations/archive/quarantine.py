@@ -80,7 +80,7 @@ def _holding(services: Services, backup: str) -> Iterator[Target]:
 
     What a command wrote into a file lies on no target, and is on record without one.
     """
-    names = [one.target for one in services.store.replicas(backup)]
+    names = [replica.target for replica in services.store.replicas(backup)]
     if not names and services.store.backup(backup) is None:
         names = list(services.targets)
     yield from (services.target(name) for name in names if name in services.targets)
@@ -88,13 +88,13 @@ def _holding(services: Services, backup: str) -> Iterator[Target]:
 
 def marks(services: Services) -> Marks:
     """Return the marks that count on all targets that answer."""
-    found: list[Marks] = []
+    by_target: list[Marks] = []
     for target in services.targets.values():
         try:
-            found.append(MarksThere(target, trusted=services.signer_fingerprints).all())
+            by_target.append(MarksThere(target, trusted=services.signer_fingerprints).all())
         except StrongroomError:  # one that is away marks nothing
             continue
-    return merge_marks(found)
+    return merge_marks(by_target)
 
 
 def all_quarantined(services: Services) -> dict[str, str]:

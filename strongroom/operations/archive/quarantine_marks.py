@@ -56,7 +56,7 @@ def why_aside(mark: Mark | None, recorded: Recorded | None) -> str:
 
 
 class Marks(Struct, frozen=True, kw_only=True):
-    """The mark of each backup that counts on some places, and what was left aside there, by its name."""
+    """The mark of each backup that counts on some places, and the objects that did not count there."""
 
     newest: Mapping[str, Mark] = {}
     aside: Mapping[str, str] = {}
@@ -75,7 +75,7 @@ def mark_name(backup: str, number: int) -> str:
 class MarksThere:
     """The marks on one place, by one listing; those of a backup are read when it is asked for.
 
-    Whoever may write there may put any number of them: what nobody asks for costs nothing.
+    An attacker who may write there may put any number of them: what nobody asks for costs nothing.
 
     Raises:
         TargetError: the place does not answer.
@@ -128,8 +128,8 @@ def _hidden(backup: str, names: int) -> Mark:
 
 def newest_mark(places: Iterable[MarksThere], backup: str) -> Mark | None:
     """Return the mark of a backup that counts over several places."""
-    found = [mark for place in places if (mark := place.newest(backup)) is not None]
-    return max(found, key=lambda mark: mark.number, default=None)
+    marks = [mark for marks_there in places if (mark := marks_there.newest(backup)) is not None]
+    return max(marks, key=lambda mark: mark.number, default=None)
 
 
 def merge_marks(found: Iterable[Marks]) -> Marks:

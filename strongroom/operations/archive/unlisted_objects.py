@@ -24,7 +24,7 @@ from strongroom.words import plural
 
 
 class Beside(Struct, frozen=True, kw_only=True):
-    """What was passed over to read a backup.
+    """What was ignored to read a backup.
 
     ``aside`` has nothing in its place. ``repaired`` has: a copy of the same generation counts.
     ``others`` are further backups in the same file.

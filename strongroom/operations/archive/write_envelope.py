@@ -83,11 +83,11 @@ def _bring(target: Target, name: str, content: bytes) -> None:
         put_beside(target, name, lambda: [content], size=size, sha256=sha256)
 
 
-def _whole_name(place: Target, key: str, generation: int, trusted: frozenset[str]) -> str:
-    for name, found in named(place, key):
+def _whole_name(target: Target, key: str, generation: int, trusted: frozenset[str]) -> str:
+    for name, found in named(target, key):
         if found == generation:
             with suppress(FormatError):
-                read_envelope(place, name, key, generation, trusted)
+                read_envelope(target, name, key, generation, trusted)
                 return name
     raise MissingPiece(f"the envelope of wrapping key {key}, generation {generation}, went away")
 

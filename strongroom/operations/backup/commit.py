@@ -46,8 +46,8 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     """A backup that was made. ``manifest`` is its manifest's digest.
 
     ``targets`` hold it; on those ``created`` it was this step that put it. ``left_out`` names recipients
-    whose key service was away. ``unplaced`` says why a target does not have the manifest, ``unlocked`` why
-    a replica is not locked.
+    whose key service did not answer. ``unplaced`` says why a target does not have the manifest, ``unlocked``
+    why a replica is not locked.
     """
 
     manifest: str

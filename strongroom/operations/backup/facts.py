@@ -23,7 +23,7 @@ class ReplicaFacts(Struct, frozen=True, kw_only=True):
     """What such a run found out; each fact is there from the step on that finds it out.
 
     ``manifest`` is the digest of the backup's manifest. A repair leaves targets alone that ``held`` a good
-    replica by the record, and cannot ask those that are ``away``. ``lacking`` names target and number of each
+    replica by the record, and cannot ask the ``away`` ones. ``lacking`` names target and number of each
     container to copy. A verification says in ``unread`` why it could not ask a target. ``unplaced`` says why
     one did not take the manifest, ``unlocked`` why a replica is not locked. ``ending`` is how a run ends that
     ends early.

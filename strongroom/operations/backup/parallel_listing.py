@@ -134,23 +134,23 @@ def _start(listing: Here, kept: int) -> _Child:
 def _list_in_child(listing: Here, kept: int, writing: int, parent: int) -> NoReturn:
     try:
         die_with_parent(parent)
-        made: Queue[Batch | None] = Queue(kept)
+        queue: Queue[Batch | None] = Queue(kept)
         # A pipe holds little of a batch, and the parent reads late: listing goes on meanwhile.
-        writer = Thread(target=_write, args=(writing, made))
+        writer = Thread(target=_write, args=(writing, queue))
         writer.start()
         with uncollected():
             for batch in listing.batches():
-                made.put(batch)
-        made.put(None)
+                queue.put(batch)
+        queue.put(None)
         writer.join()
     finally:
         os._exit(0)  # no exception, exit handler or buffer of the parent's may run here
 
 
-def _write(writing: int, made: Queue[Batch | None]) -> None:
+def _write(writing: int, queue: Queue[Batch | None]) -> None:
     try:
         with os.fdopen(writing, "wb") as pipe:
-            while batch := made.get():
+            while batch := queue.get():
                 pipe.write(_FRAME.pack(batch.secrets, batch.size, len(batch.packed)))
                 pipe.write(batch.packed)
             pipe.write(_FRAME.pack(0, 0, 0))

@@ -45,8 +45,11 @@ class ToVerify(Struct, frozen=True, kw_only=True):
 
 
 class ToRepair(Struct, frozen=True, kw_only=True):
-    """The facts that a repair begins with: which replicas are left as they are on record, who is away, and
-    what lacks where. ``idle``: there is nowhere to write anything, so nothing is read either."""
+    """The facts that a repair begins with: which replicas stay as they are on record, which targets do not
+    answer, and what is missing where.
+
+    ``idle``: there is nowhere to write anything, so nothing is read either.
+    """
 
     plan: PlannedPieces
     manifest: str

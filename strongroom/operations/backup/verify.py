@@ -61,7 +61,7 @@ class Seen(NamedTuple):
 
 
 class Verified(Struct, frozen=True, kw_only=True):
-    """A container that was read back whole. ``aside`` names what lies beside it and does not count;
+    """A container that was read back whole. ``aside`` names objects next to it that do not count;
     ``moved`` and ``name_key`` are those of :class:`Seen`."""
 
     depth: Depth

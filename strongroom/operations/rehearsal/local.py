@@ -45,7 +45,7 @@ class Phases:
     """How many seconds each phase took, those included that ended in an error.
 
     Args:
-        watch: is told which phase begins.
+        watch: called with each phase that begins.
     """
 
     def __init__(self, watch: Callable[[Phase], object] = lambda _: None) -> None:
@@ -80,7 +80,7 @@ class Count(Struct, frozen=True):
 
 
 class Part:
-    """What of a backup is rehearsed: read anew each time, and counted on the way.
+    """What of a backup is rehearsed: read again each time, and counted on the way.
 
     Args:
         read: gives the secrets of the backup, or of it the one that is asked for.

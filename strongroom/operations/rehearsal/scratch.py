@@ -48,17 +48,17 @@ def scratch(folder: Path) -> Iterator[Path]:
     with locked(folder, what=_WHAT):
         _check_folder(folder)
         _sweep(folder)
-        place = folder / f"{PREFIX}{secrets.token_hex(8)}"
-        place.mkdir(mode=0o700)
-        descriptor = _claim(place)
+        path = folder / f"{PREFIX}{secrets.token_hex(8)}"
+        path.mkdir(mode=0o700)
+        descriptor = _claim(path)
         assert descriptor is not None  # nobody else claims one while the folder is locked
     try:
-        yield place
+        yield path
     except BaseException as error:
-        _remove_after(error, place)
+        _remove_after(error, path)
         raise
     else:
-        _remove(place)
+        _remove(path)
     finally:
         os.close(descriptor)
 
@@ -88,18 +88,18 @@ def dead(folder: Path) -> list[Path]:
 
 
 def _sweep(folder: Path) -> None:
-    for place in _claimed(folder):
-        _remove(place)
+    for path in _claimed(folder):
+        _remove(path)
 
 
 def _claimed(folder: Path) -> Iterator[Path]:
     """Yield the scratch stores that nobody lives in, each locked until the next is asked for."""
-    for place in sorted(folder.iterdir()):
-        if not _OWN.fullmatch(place.name) or (descriptor := _claim(place)) is None:
+    for path in sorted(folder.iterdir()):
+        if not _OWN.fullmatch(path.name) or (descriptor := _claim(path)) is None:
             continue
         try:
-            if _is_store(place):
-                yield place
+            if _is_store(path):
+                yield path
         finally:
             os.close(descriptor)
 
@@ -112,41 +112,41 @@ def _is_store(place: Path) -> bool:
         return False
 
 
-def _claim(place: Path) -> int | None:
+def _claim(path: Path) -> int | None:
     """Lock a directory for as long as this process lives; ``None`` if it is none, or another process's."""
     try:
-        return files.open_locked(place, files.FOLDER | os.O_NOFOLLOW, wait=False)
+        return files.open_locked(path, files.FOLDER | os.O_NOFOLLOW, wait=False)
     except (BlockingIOError, PermissionError):  # another process's
         return None
     except (FileNotFoundError, NotADirectoryError):  # a link or a file, or taken away by its owner just now
         return None
 
 
-def _remove_after(error: BaseException, place: Path) -> None:
+def _remove_after(error: BaseException, path: Path) -> None:
     """Remove a scratch store after a failure. What cannot be removed is noted on the failure."""
     try:
-        _remove(place)
+        _remove(path)
     except SourceError as left:
         error.add_note(f"{left.message}. {left.hint}")
 
 
-def _remove(place: Path) -> None:
+def _remove(path: Path) -> None:
     try:
-        _delete(place)
+        _delete(path)
     except KeyboardInterrupt:  # asked to end while at it: what was to be taken back is taken back
-        _delete(place)
+        _delete(path)
         raise
 
 
-def _delete(place: Path) -> None:
+def _delete(path: Path) -> None:
     try:
         for part in (_KEYS, _STORE):  # should this be all that gets done, the rest opens no more
             with suppress(FileNotFoundError):
-                shutil.rmtree(place / part)
+                shutil.rmtree(path / part)
         with suppress(FileNotFoundError):
-            place.rmdir()
+            path.rmdir()
     except OSError as error:
         raise SourceError(
-            f"the scratch store '{place}' could not be removed: {error.strerror}",
+            f"the scratch store '{path}' could not be removed: {error.strerror}",
             hint="It holds restored secrets, sealed, and may hold their key: remove it by hand.",
         ) from None

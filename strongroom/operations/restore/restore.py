@@ -423,18 +423,18 @@ def _whole(secret: Secret) -> Secret:
     return secret
 
 
-def _equal(wanted: Secret, found: Secret) -> bool:
+def _equal(wanted: Secret, secret: Secret) -> bool:
     """Compare current values and metadata; version numbers are the destination's own."""
     return (wanted.current.value, wanted.current.media, wanted.current.state) == (
-        found.current.value,
-        found.current.media,
-        found.current.state,
+        secret.current.value,
+        secret.current.media,
+        secret.current.state,
     ) and (wanted.type, wanted.tags, wanted.expires_at, wanted.rotation, wanted.metadata) == (
-        found.type,
-        found.tags,
-        found.expires_at,
-        found.rotation,
-        found.metadata,
+        secret.type,
+        secret.tags,
+        secret.expires_at,
+        secret.rotation,
+        secret.metadata,
     )
 
 

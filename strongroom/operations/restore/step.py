@@ -53,8 +53,8 @@ prepare(RestoreOptions)
 
 class RunRestored(Restored, frozen=True, kw_only=True):
     """What a restore run did. ``losses`` could not be restored in full, ``not_done_by`` counts what was not
-    restored by the code of the error. ``record`` is the folder that names each. ``aside`` names what lies
-    beside the backup and does not count."""
+    restored by the code of the error. ``record`` is the folder that names each. ``aside`` names
+    objects next to the backup that do not count."""
 
     backup: str
     losses: tuple[str, ...]

@@ -18,7 +18,7 @@ REPORT = Step(StepKind.REPORT)
 class RotateJob(Job):
     """Rotates the backups of a policy to the recipients that it names now.
 
-    It has no ``terms``: a rotation asks the configuration itself whom it seals for.
+    It has no ``terms``: a rotation asks the configuration itself whom it seals to.
     """
 
     first = Step(StepKind.PLAN)

@@ -24,7 +24,7 @@ class RotationPlan(Struct, frozen=True, kw_only=True):
 class BackupRotated(Struct, frozen=True, kw_only=True):
     """What a backup was and is. ``missed`` says why a target was not reached.
 
-    ``keys`` are those that were re-wrapped. ``new`` is the backup that it was sealed anew as,
+    ``keys`` are those that were re-wrapped. ``new`` is the backup that it was re-encrypted to,
     ``verified`` how deep that was read back. ``still`` says where keys that were rotated away still open it.
     """
 

@@ -44,7 +44,7 @@ class Rotation(Struct, frozen=True, kw_only=True):
         trusted: whose envelopes count, this signer among them.
         until: locks the new envelope on targets that lock; ``None`` for no lock.
         pace: is called before each wrapping key, and returns when it may go on.
-        renew: wrap anew even what opens for just these recipients, for a key service's new key version.
+        renew: wrap again even what opens for just these recipients, for a key service's new key version.
         keep_older: whether older detached envelopes stay even when the new one is verified.
     """
 
@@ -62,8 +62,8 @@ class KeyRotated(Struct, frozen=True, kw_only=True):
     """What became of one wrapping key; all of it public.
 
     ``was`` and ``now`` say who could and who can open. ``opened_by`` names the identities
-    that the new generation was tried with; if none was at hand it is empty, and only what
-    was read back is known. ``missed`` says why a target lacks it, ``locked`` which older
+    that the new generation was tried with; if there was no identity it is empty, and only what
+    was read back is known. ``missed`` says why it is not on a target, ``locked`` which older
     envelopes could not be removed yet.
     """
 

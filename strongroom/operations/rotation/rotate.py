@@ -41,7 +41,7 @@ from strongroom.vault.pace import Pace
 class RotateOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a rotation is asked for, as its run's options keep it.
 
-    ``reencrypt`` seals anew under new keys, for a key that leaked; else envelopes are
+    ``reencrypt`` seals again under new keys, for a key that leaked; else envelopes are
     re-wrapped. ``backups`` names some instead of all. ``rate`` bounds the wrapping keys a
     second, over the processes of a host. ``renew`` and ``keep_older`` are those of
     :class:`~strongroom.operations.rotation.rewrap.Rotation`.

@@ -40,8 +40,8 @@ RECENT = 100_000
 class FileRotated(Struct, frozen=True, kw_only=True):
     """What became of one file. ``was`` and ``now`` say who could and who can open it.
 
-    ``verified`` is the depth it was read back to. ``kept`` is where the old file lies now, which
-    the old keys still open; empty if there is none.
+    ``verified`` is the depth it was read back to. ``kept`` is where the old file is now, which
+    the old keys still open, or empty.
     """
 
     file: str

@@ -22,8 +22,8 @@ def destroy_keys(
 ) -> None:
     """Destroy the key versions of a policy's backups, unless that is proven already, and put on record
     how each stands. A key service that does not answer is on record too, and the others go on."""
-    wanted = [epoch for epoch in epochs if not _is_proven(record, epoch)]
-    shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in wanted}
+    unproven = [epoch for epoch in epochs if not _is_proven(record, epoch)]
+    shown = {epoch: _shown(scope, record.keys[epoch]) for epoch in unproven}
     present = [epoch for epoch, one in shown.items() if isinstance(one, Standing) and one.fate is Fate.THERE]
     refusal = _refusal(services, scope, record, present, policy) if present else None
     for epoch, standing in shown.items():

@@ -129,7 +129,7 @@ class _Link:
     """What belongs to one process: client, pace, threads.
 
     The SDK reads keys from files and the environment once; a worker lives for weeks, and keys may
-    not. So where they are refused, a client is made anew, which reads them afresh.
+    not. So where they are refused, a new client is made, which reads them afresh.
     """
 
     def __init__(self, options: AwsOptions) -> None:

@@ -154,12 +154,12 @@ def of_transport(error: Exception, what: str) -> SourceError:
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield an error and those that it came of, wherever the SDK put them."""
-    seen: list[BaseException] = []
+    errors: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, BaseException) and one not in seen:
-            seen.append(one)
+        if isinstance(one, BaseException) and one not in errors:
+            errors.append(one)
             waiting += [one.__cause__, one.__context__, getattr(one, "reason", None), *one.args]
             waiting += getattr(one, "kwargs", {}).values()
             yield one

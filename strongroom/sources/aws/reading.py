@@ -217,13 +217,13 @@ def _restless(name: str) -> SourceChanged:
 
 def _valued(name: str, answer: Mapping[str, Any]) -> Version:
     created = moment(answer.get("CreatedDate"))
-    said = media_of(answer["VersionId"])
+    media = media_of(answer["VersionId"])
     text = answer.get("SecretString")
     if text is None:
         value = SecretBytes(bytes(answer.get("SecretBinary") or b""))
-        return Version(number=0, value=value, media=said or Media.BINARY, created_at=created)
+        return Version(number=0, value=value, media=media or Media.BINARY, created_at=created)
     return Version(
-        number=0, value=SecretBytes(_encoded(name, text)), media=said or Media.TEXT, created_at=created
+        number=0, value=SecretBytes(_encoded(name, text)), media=media or Media.TEXT, created_at=created
     )
 
 

@@ -168,5 +168,5 @@ def _rules(rules: Mapping[str, Any]) -> dict[str, Any]:
 
 def _window(day: str) -> int:
     """Return the days until then, as far as the service takes them."""
-    left = datetime.fromisoformat(day) - datetime.now(UTC)
-    return max(SHORTEST_WINDOW, min(LONGEST_WINDOW, math.ceil(left.total_seconds() / 86_400)))
+    span = datetime.fromisoformat(day) - datetime.now(UTC)
+    return max(SHORTEST_WINDOW, min(LONGEST_WINDOW, math.ceil(span.total_seconds() / 86_400)))

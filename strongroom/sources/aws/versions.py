@@ -46,8 +46,8 @@ def own_id(name: str, number: int, media: Media, *, salt: str = "") -> str:
 
 def media_of(id_: str) -> Media | None:
     """Return how a value is to be read, if its id says so."""
-    found = _OWN.fullmatch(id_)
-    return _MEDIA[found[2]] if found else None
+    match = _OWN.fullmatch(id_)
+    return _MEDIA[match[2]] if match else None
 
 
 def in_order(held: Iterable[Held]) -> list[Held]:
@@ -59,9 +59,9 @@ def numbered(ids: Sequence[str]) -> list[int]:
     """Give ascending numbers to ids in order: their own where they carry one that ascends."""
     numbers: list[int] = []
     for id_ in ids:
-        found = _OWN.fullmatch(id_)
+        match = _OWN.fullmatch(id_)
         last = numbers[-1] if numbers else 0
-        numbers.append(max(last + 1, int(found[1]) if found else 0))
+        numbers.append(max(last + 1, int(match[1]) if match else 0))
     return numbers
 
 

@@ -88,7 +88,7 @@ class Spool:
 
 
 class Spooling(Chunked):
-    """Reads a stream, and keeps what goes by, part by part."""
+    """Reads a stream, and keeps it, part by part."""
 
     def __init__(self, chunks: Iterator[bytes], spool: Spool, snapshot: str) -> None:
         super().__init__(chunks)

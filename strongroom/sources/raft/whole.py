@@ -54,15 +54,15 @@ def gather(secrets: Iterable[Secret], spool: Spool) -> WholeSnapshot:
         spool.put(snapshot, part, content)
     if about is None:
         raise NotABackup("The backup says nothing about a snapshot of a server.", hint=_SNAPSHOT)
-    whole = WholeSnapshot(about, spool)
-    _check(whole)
-    return whole
+    whole_snapshot = WholeSnapshot(about, spool)
+    _check(whole_snapshot)
+    return whole_snapshot
 
 
-def _check(whole: WholeSnapshot) -> None:
-    hashing = Chunked(whole.chunks())
+def _check(snapshot: WholeSnapshot) -> None:
+    hashing = Chunked(snapshot.chunks())
     facts = check_archive(hashing.stream())
-    about = whole.about
+    about = snapshot.about
     if (hashing.size, hashing.sha256) != (about.size, about.sha256) or _said(facts) != (
         about.index,
         about.term,

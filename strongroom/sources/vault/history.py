@@ -59,20 +59,20 @@ def is_unfinished(wanted: Secret, found: Secret) -> bool:
     """Say whether what is there is the beginning of what is wanted: a restore that was interrupted,
     or a key that has not been written to since an earlier time. Of what is wanted nothing may be missing
     so far: what was deleted since has to come back on top."""
-    goal, there = kept(wanted), kept(found)
+    goal, secret = kept(wanted), kept(found)
     head = found.current.number
-    if head > wanted.current.number or there == goal:
+    if head > wanted.current.number or secret == goal:
         return False
     goals = {version.number: version for version in goal.versions if version.number <= head}
-    held = {version.number: version for version in there.versions}
+    held = {version.number: version for version in secret.versions}
     return all(_fits(held.get(number), goals.get(number)) for number in goals | held)
 
 
-def _fits(there: Version | None, goal: Version | None) -> bool:
-    value = there.value if there else None
+def _fits(version: Version | None, goal: Version | None) -> bool:
+    value = version.value if version else None
     if goal is None or goal.value is None:
         return value is None or value.reveal() == PLACEHOLDER
-    return there is not None and (value, there.media) == (goal.value, goal.media)
+    return version is not None and (value, version.media) == (goal.value, goal.media)
 
 
 def _whole(secret: Secret, head: int, facts: Facts, config: MountConfig) -> Plan:
@@ -90,17 +90,19 @@ def _whole(secret: Secret, head: int, facts: Facts, config: MountConfig) -> Plan
 
 def _plan(
     write: tuple[Version, ...],
-    whole: tuple[Version, ...],
+    versions: tuple[Version, ...],
     moved: dict[int, int],
     facts: Facts,
     *,
     limit: int,
     oldest: int,
 ) -> Plan:
-    live = {version.number for version in whole if version.value is not None}
+    live = {version.number for version in versions if version.value is not None}
     stamped = {moved[int(number)] for number in facts.deletion_times if int(number) in moved}
     by = {
-        state: tuple(v.number for v in whole if v.value is None and v.state is state and v.number >= oldest)
+        state: tuple(
+            v.number for v in versions if v.value is None and v.state is state and v.number >= oldest
+        )
         for state in VersionState
     }
     return Plan(

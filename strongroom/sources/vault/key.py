@@ -113,10 +113,10 @@ class Key:
         answer = self._vault.get(
             self._mount.path, "data", self._path, namespace=self._mount.namespace, version=number
         )
-        there = answer.read(DATA).data if answer.found else None
-        if there is None:
+        version_data = answer.read(DATA).data if answer.found else None
+        if version_data is None:
             return False
-        if there.text is None or canonical(there.text) != canonical(data):
+        if version_data.text is None or canonical(version_data.text) != canonical(data):
             raise self._taken(number)
         return True
 

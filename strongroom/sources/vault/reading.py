@@ -113,8 +113,8 @@ class KeyReader:
     def _checked(self, answer: VersionData | None, info: KeyInfo, number: int) -> bytes | None:
         if answer is None or answer.metadata.version != number or number not in info.versions:
             raise Moved
-        said, listed = answer.metadata, info.versions[number]
-        if (said.created_time, said.deletion_time, said.destroyed) != (
+        version_info, listed = answer.metadata, info.versions[number]
+        if (version_info.created_time, version_info.deletion_time, version_info.destroyed) != (
             listed.created_time,
             listed.deletion_time,
             listed.destroyed,

@@ -31,7 +31,7 @@ class Place(Struct, frozen=True, gc=False):
 
 
 class Scope:
-    """One look at the server."""
+    """What one listing of the server found."""
 
     def __init__(self, vault: Vault, survey: Survey, *, tag_keys: frozenset[str]) -> None:
         self._vault = vault

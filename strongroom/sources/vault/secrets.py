@@ -27,7 +27,7 @@ _free = msgspec.json.Decoder(float_hook=freeform.number).decode
 class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What restoring needs to know beyond the secret itself. Defaults are left out.
 
-    ``custom_metadata`` is what the convention leaves over; ``None`` if there was none at all.
+    ``custom_metadata`` is what the convention leaves over; ``None`` if there was not any.
     The mount's settings stand here because they decide what a key's mean.
     """
 

@@ -31,14 +31,14 @@ class Sizes:
     def of(self, items: Sequence[str], read: Callable[[str], Secret | None]) -> list[int]:
         """Return a size for each, in order. ``read`` is called for some of them, in threads."""
         places = [at for at in range(len(items)) if self._is_sampled(self._seen + at)]
-        found = ordered(
+        secrets = ordered(
             self._threads,
             read,
             [items[at] for at in places],
             in_flight=self._in_flight,
             weigh=size_of,
         )
-        exact = {at: size_of(secret) for at, secret in zip(places, found, strict=True) if secret}
+        exact = {at: size_of(secret) for at, secret in zip(places, secrets, strict=True) if secret}
         self._seen += len(items)
         self._sampled += len(exact)
         self._bytes += sum(exact.values())

@@ -60,9 +60,9 @@ class VaultSource:
     Args:
         vault: the server; may be shared with targets and keys.
         name: what the source is called in digests and manifests.
-        mounts: KV mounts to take, as ``mount`` or ``namespace/mount``; all, if there is none.
+        mounts: KV mounts to take, as ``mount`` or ``namespace/mount``; all, if left empty.
         exclude_mounts: mounts, or whole namespaces, to leave out.
-        leave_out: mounts that are this installation's own targets: backups of backups grow for ever.
+        leave_out: mounts that are this installation's own targets: backups of backups grow without end.
         system: whether to list policies, auth methods, roles, mount settings and namespaces too.
         tag_keys: custom metadata that also counts as tags; ``*`` for all.
     """

@@ -43,7 +43,7 @@ class Choice(Struct, frozen=True, kw_only=True):
     """What of the server a source means, as given in the settings.
 
     Args:
-        mounts: full names (``team/secret/``) of the KV mounts to take; all, if there is none.
+        mounts: full names (``team/secret/``) of the KV mounts to take; all, if left empty.
         exclude_mounts: full names of mounts to leave out, above all the one that backups lie in;
             or of namespaces, with all that is in them.
     """
@@ -81,8 +81,8 @@ class Survey:
         self.blind: set[str] = set()
         self.namespaces = list(self._namespaces())
         self.tables = {namespace: self._mounts(namespace) for namespace in self.namespaces}
-        found = (mount for namespace in self.namespaces for mount in self._kv(namespace))
-        self.mounts = {mount.name: mount for mount in found if self._concerns(mount.name)}
+        mounts = (mount for namespace in self.namespaces for mount in self._kv(namespace))
+        self.mounts = {mount.name: mount for mount in mounts if self._concerns(mount.name)}
         self._refuse_missing()
 
     def find(self, name: str) -> tuple[Mount, str] | None:

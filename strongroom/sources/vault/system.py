@@ -152,8 +152,8 @@ class System:
 
 
 def _keys(answer: Answer) -> list[str]:
-    found = answer.read(KEYS).data if answer.found else None
-    return found.keys if found else []
+    keys = answer.read(KEYS).data if answer.found else None
+    return keys.keys if keys else []
 
 
 def _stored_fields(answer: Answer) -> dict[str, Any] | None:

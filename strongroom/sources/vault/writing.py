@@ -147,10 +147,10 @@ class KeyWriter:
         self._losses.of(secret.name, live & todo.stamped, what)
 
 
-def _custom(secret: Secret, there: KeyInfo) -> dict[str, str]:
+def _custom(secret: Secret, key_info: KeyInfo) -> dict[str, str]:
     """Return the custom metadata to write. Older versions that were wrapped stay so."""
     custom = custom_of(secret) or {}
-    if (there.custom_metadata or {}).get(wrapping.MARK) == "true":
+    if (key_info.custom_metadata or {}).get(wrapping.MARK) == "true":
         custom[wrapping.MARK] = "true"
     return custom
 

@@ -210,10 +210,10 @@ class AzureTarget(Placed):
     # -- reading -------------------------------------------------------------
 
     def _read(self, name: str, offset: int, length: int | None) -> Iterator[bytes]:
-        found = self.stat(name)
-        if found is None:
+        object_info = self.stat(name)
+        if object_info is None:
             raise MissingPiece(f"{self.place} does not hold {name}")
-        end = found.size if length is None else min(found.size, offset + length)
+        end = object_info.size if length is None else min(object_info.size, offset + length)
         if offset >= end:
             return
         left = end - offset
@@ -248,8 +248,8 @@ class AzureTarget(Placed):
 
     def _hidden(self, prefix: str) -> Sequence[HiddenVersion]:
         now, locks = datetime.now(UTC), self._lock is not None
-        found = old_versions(self._client.get(), self._prefix + prefix, locks=locks)
-        named = [(blob.name.removeprefix(self._prefix), blob) for blob in found]
+        blobs = old_versions(self._client.get(), self._prefix + prefix, locks=locks)
+        named = [(blob.name.removeprefix(self._prefix), blob) for blob in blobs]
         return [hidden_version(name, blob, locks=locks, now=now) for name, blob in named if is_name(name)]
 
     # -- the container and its errors ----------------------------------------

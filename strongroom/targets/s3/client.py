@@ -24,7 +24,7 @@ class Clients:
     """Gives a process its own client.
 
     A connection that two processes share hands one the other's reply. The locks are a
-    process's own too: one that a thread held during the fork would stay held for ever.
+    process's own too: one that a thread held during the fork would stay held.
     """
 
     def __init__(self, options: S3Options) -> None:

@@ -59,8 +59,8 @@ def read_rules(bucket: Bucket) -> Sequence[Rule] | None:
             raise
         return None
     with translated(bucket.title, _DOING):
-        found = [_rule(rule) for rule in reply.get("Rules", ()) if rule["Status"] == "Enabled"]
-    return [rule for rule in found if rule is not None]
+        rules = [_rule(rule) for rule in reply.get("Rules", ()) if rule["Status"] == "Enabled"]
+    return [rule for rule in rules if rule is not None]
 
 
 def lifecycle_of(bucket: Bucket) -> Mapping[str, Any]:

@@ -42,13 +42,13 @@ class Locks:
             raise ValueError("the end of a lock needs a time zone")
         if lock is None:
             raise TargetError(f"{self._bucket.title} is not configured to lock objects")
-        found = self._head(name)
+        head = self._head(name)
         wanted = _whole_second(min(until.astimezone(UTC), self._clock() + timedelta(days=lock.max_days)))
-        if found.locked_until is not None and found.locked_until >= wanted:
-            return found.locked_until
+        if head.locked_until is not None and head.locked_until >= wanted:
+            return head.locked_until
         # A compliance lock stays one: its mode is the object's, not the configuration's.
-        mode = found.mode or lock.mode.upper()
-        retain(self._bucket, name, found, mode=mode, until=wanted)
+        mode = head.mode or lock.mode.upper()
+        retain(self._bucket, name, head, mode=mode, until=wanted)
         return self._confirmed(name, wanted)
 
     def _confirmed(self, name: str, wanted: datetime) -> datetime:
@@ -58,17 +58,17 @@ class Locks:
         return end
 
     def _head(self, name: str) -> Head:
-        found = self._bucket.head(name)
-        if found is None:
+        head = self._bucket.head(name)
+        if head is None:
             self._bucket.check_there()
             raise MissingPiece(f"{self._bucket.title} does not hold {name}")
-        return found
+        return head
 
-    def _end(self, found: Head) -> datetime | None:
-        if found.held:
+    def _end(self, head: Head) -> datetime | None:
+        if head.held:
             return FOREVER
-        locked = found.locked_until is not None and found.locked_until > self._clock()
-        return found.locked_until if locked else None
+        locked = head.locked_until is not None and head.locked_until > self._clock()
+        return head.locked_until if locked else None
 
 
 def retain(bucket: Bucket, name: str, found: Head, *, mode: str, until: datetime) -> None:

@@ -54,7 +54,7 @@ class S3Options(Struct, frozen=True, kw_only=True):
         credentials_file: in AWS's form (``[default] aws_access_key_id = …``), mode 0600;
             the environment does not come before it.
         expected_bucket_owner: 12 digits; sent with every request, so that a bucket which
-            somebody else took over under the same name gets nothing.
+            somebody else owns under the same name now gets nothing.
         sse: ``AES256`` or ``aws:kms`` (then with ``kms_key_id``); ``None`` leaves it to the bucket.
         read_timeout: how long the server may be silent.
         max_attempts: of one request, by the SDK, the first included. More attempts are the

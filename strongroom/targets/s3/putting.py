@@ -52,9 +52,9 @@ class Putter:
             if self._bucket.head(name) is None:
                 raise
             return False
-        found = self._locked(name, self._bucket.head(name))
-        self._check(name, found, size=size, checksum=encoded(sha256) if small else None)
-        return _is_ours(found, reply)
+        head = self._locked(name, self._bucket.head(name))
+        self._check(name, head, size=size, checksum=encoded(sha256) if small else None)
+        return _is_ours(head, reply)
 
     # -- in one request --------------------------------------------------------
 
@@ -103,9 +103,9 @@ class Putter:
 
     def _send(self, name: str, upload: Upload, number: int, data: bytes) -> Part:
         sha256 = checksum(data)
-        there = upload.parts.get(number)
-        if there is not None and there.holds(data, sha256):
-            return structs.replace(there, checksum=sha256)
+        part = upload.parts.get(number)
+        if part is not None and part.holds(data, sha256):
+            return structs.replace(part, checksum=sha256)
         reply = self._bucket.call(
             "upload_part",
             f"write part {number} of {name}",
@@ -163,36 +163,36 @@ class Putter:
             about["ObjectLockRetainUntilDate"] = self._clock() + timedelta(days=options.lock.days)
         return about
 
-    def _locked(self, name: str, found: Head | None) -> Head | None:
+    def _locked(self, name: str, head: Head | None) -> Head | None:
         """Lock what was to be locked and is not: some servers forget that of an upload in parts."""
         lock = self._bucket.options.lock
-        if lock is None or found is None or found.locked_until is not None:
-            return found
+        if lock is None or head is None or head.locked_until is not None:
+            return head
         until = self._clock() + timedelta(days=lock.days)
-        retain(self._bucket, name, found, mode=lock.mode.upper(), until=until)
+        retain(self._bucket, name, head, mode=lock.mode.upper(), until=until)
         return self._bucket.head(name)
 
-    def _check(self, name: str, found: Head | None, *, size: int, checksum: str | None) -> None:
+    def _check(self, name: str, head: Head | None, *, size: int, checksum: str | None) -> None:
         title, options = self._bucket.title, self._bucket.options
-        if found is None:
+        if head is None:
             raise TargetUnavailable(f"{title} took {name} and does not show it: somebody removed it")
-        if found.size != size or (checksum and found.checksum not in (None, checksum)):
+        if head.size != size or (checksum and head.checksum not in (None, checksum)):
             raise VerificationFailed(f"{title} took {name} and holds other content under its name")
-        if options.lock is not None and (found.locked_until is None or found.locked_until <= self._clock()):
+        if options.lock is not None and (head.locked_until is None or head.locked_until <= self._clock()):
             raise TargetError(f"{title} took {name}, and shows no lock on it", hint=_HINT_UNLOCKED)
-        if options.sse is not None and found.sse != options.sse:
+        if options.sse is not None and head.sse != options.sse:
             raise TargetError(f"{title} took {name}, and did not encrypt it by {options.sse}")
 
 
-def _is_ours(found: Head | None, reply: dict[str, Any]) -> bool:
+def _is_ours(head: Head | None, reply: dict[str, Any]) -> bool:
     """Tell whether what is there now is what this put stored: where conditions are not
     enforced, another writer may have come between."""
-    assert found is not None  # the check before refused that
+    assert head is not None  # the check before refused that
     version = reply.get("VersionId")
     if version:
-        return bool(found.version == version)
+        return bool(head.version == version)
     # Ceph's gateway ends an upload in parts with an ETag that lacks the quotes.
-    return bool(found.etag.strip('"') == reply.get("ETag", found.etag).strip('"'))
+    return bool(head.etag.strip('"') == reply.get("ETag", head.etag).strip('"'))
 
 
 _HINT_UNLOCKED = (

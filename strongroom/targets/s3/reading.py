@@ -103,12 +103,12 @@ def _expected_length(
         announced = int(reply["ContentLength"])
     if offset == 0 and length is None:
         return announced
-    found = _RANGE.fullmatch(reply.get("ContentRange", ""))
-    if found is None:
+    match = _RANGE.fullmatch(reply.get("ContentRange", ""))
+    if match is None:
         raise TargetError(
             f"{bucket.title} does not give ranges: it answered a range of {name} with the whole"
         )
-    first, last, size = map(int, found.groups())
+    first, last, size = map(int, match.groups())
     end = size if length is None else min(size, offset + length)
     if (first, last + 1, announced) != (offset, end, end - offset):
         raise TargetUnavailable(f"{bucket.title} answered with another range of {name} than was asked for")

@@ -26,7 +26,7 @@ from strongroom.targets.s3.versions import hidden, purge, telling
 class S3Target(Placed):
     """A :class:`~strongroom.targets.Target` in an S3 bucket.
 
-    In a versioned bucket the current version is the object, and a delete marker is none:
+    In a versioned bucket the current version is the object, and a delete marker is not an object:
     :meth:`delete` adds such a marker, and what it hides stays until the bucket's lifecycle
     or an administrator removes it.
 
@@ -67,11 +67,11 @@ class S3Target(Placed):
 
     def stat(self, name: str) -> ObjectInfo | None:
         """Return what is there, or ``None``; raises if the bucket itself is not there."""
-        found = self.bucket.head(check_name(name))
-        if found is None:
+        head = self.bucket.head(check_name(name))
+        if head is None:
             self.bucket.check_there()
             return None
-        return ObjectInfo(name=name, size=found.size)
+        return ObjectInfo(name=name, size=head.size)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; keys that are no names are passed over."""
@@ -80,11 +80,11 @@ class S3Target(Placed):
 
     def delete(self, name: str) -> None:
         """Remove an object; TargetLocked while a lock or a legal hold keeps it."""
-        found = self.bucket.head(check_name(name))
-        if found is None:
+        head = self.bucket.head(check_name(name))
+        if head is None:
             self.bucket.check_there()
             return
-        self._locks.check_free(name, found)
+        self._locks.check_free(name, head)
         self.bucket.call("delete_object", f"delete {name}", writing=True, Key=self.bucket.key(name))
 
     def purge(self, prefix: str) -> int:

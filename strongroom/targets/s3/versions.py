@@ -87,9 +87,9 @@ def _versions(bucket: Bucket, prefix: str) -> Iterator[Version]:
     doing = f"list versions of {prefix}"
     for page in bucket.pages("list_object_versions", doing, Prefix=bucket.key(prefix)):
         with translated(bucket.title, doing):
-            found = [_version(entry, marker=False) for entry in page.get("Versions", ())]
-            found += [_version(entry, marker=True) for entry in page.get("DeleteMarkers", ())]
-        yield from found
+            versions = [_version(entry, marker=False) for entry in page.get("Versions", ())]
+            versions += [_version(entry, marker=True) for entry in page.get("DeleteMarkers", ())]
+        yield from versions
 
 
 def _version(entry: dict[str, Any], *, marker: bool) -> Version:
@@ -105,14 +105,16 @@ def _version(entry: dict[str, Any], *, marker: bool) -> Version:
 
 def old_of(versions: Iterable[Version]) -> Iterator[Old]:
     """Yield those that are hidden. A version's successor says since when."""
-    newest_first = sorted(versions, key=lambda one: (one.latest, one.since), reverse=True)
-    for _, of_key in groupby(sorted(newest_first, key=lambda one: one.key), lambda one: one.key):
+    newest_first = sorted(versions, key=lambda version: (version.latest, version.since), reverse=True)
+    for _, of_key in groupby(
+        sorted(newest_first, key=lambda version: version.key), lambda version: version.key
+    ):
         newer, successor = 0, None
-        for one in of_key:
-            if successor is not None and not one.marker:
-                yield Old(version=one, since=successor.since, newer=newer)
+        for version in of_key:
+            if successor is not None and not version.marker:
+                yield Old(version=version, since=successor.since, newer=newer)
             newer += successor is not None
-            successor = one
+            successor = version
 
 
 class _Locks:

@@ -51,7 +51,7 @@ class VaultTarget(Placed):
         chunk_bytes: how much of an object goes into one entry, before it becomes text, which
             takes a third more. Raft takes entries of 1 MiB, Consul of 512 KiB.
         transit: a transit key of the same server, ``MOUNT/NAME``, that chunks are encrypted with
-            besides: a second lock on what is sealed already, and none against whoever runs the server.
+            besides: a second lock on what is sealed already, and none against the operator of the server.
     """
 
     def __init__(
@@ -236,13 +236,13 @@ class VaultTarget(Placed):
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         names = self._entries.walk(OBJECTS, prefix, doing=f"list {prefix or 'everything'}")
-        found = in_order(
+        objects = in_order(
             self._entries.vault.threads,
             self.stat,
             (name for name in names if is_name(name)),
             ahead=SMALL_AHEAD,
         )
-        return (info for info in found if info is not None)
+        return (info for info in objects if info is not None)
 
 
 def _address(vault: Vault, mount: str, prefix: str) -> str:
