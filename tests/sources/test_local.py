@@ -475,11 +475,14 @@ def test_a_child_never_uses_its_parents_connection(tmp_path: Path) -> None:
     base.close()
 
 
-def test_a_store_carried_elsewhere_opens_with_its_key(store: LocalStore, tmp_path: Path) -> None:
+def test_a_store_carried_elsewhere_opens_with_its_key(
+    store: LocalStore, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     store.import_([RICH])
     store.close()
-    shutil.copytree(tmp_path, tmp_path.parent / "elsewhere")
-    moved = LocalStore(tmp_path.parent / "elsewhere")
+    elsewhere = tmp_path_factory.mktemp("carried") / "elsewhere"
+    shutil.copytree(tmp_path, elsewhere)
+    moved = LocalStore(elsewhere)
     assert moved.get(RICH.name) == RICH
     moved.close()
 
