@@ -17,7 +17,7 @@ from strongroom.state.errors import StateUnavailable
 from strongroom.targets.errors import TargetUnavailable
 from tests.cli.program import REGIONS, Machine
 from tests.live.certificates import server_context
-from tests.watch.mail_server import MailServer
+from tests.operations.alerts.mail_server import MailServer
 
 PASSWORD = "CANARY-mail-password"
 ADDRESS = "alerts@musicgen.ai"

@@ -23,7 +23,7 @@ from strongroom.targets.errors import TargetLocked
 from strongroom.targets.s3 import S3Target
 from tests.live.ministack import MiniStack
 from tests.live.test_s3_locks import locked_target
-from tests.operations.rotating import Rotated
+from tests.operations.rotation.rotating import Rotated
 from tests.operations.world import POLICY, names_on
 
 DAY = timedelta(days=1)

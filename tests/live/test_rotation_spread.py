@@ -19,7 +19,7 @@ from tests.live import nss
 from tests.live.rotation_kinds import every_kind
 from tests.live.rotation_rates import Bench
 from tests.live.softhsm import PIN, SoftHsm
-from tests.operations.test_rotate_slice import House, shape
+from tests.operations.rotation.test_batch import House, shape
 
 BACKUPS = SLICE + 8
 

@@ -30,8 +30,8 @@ from tests.live.ministack import MiniStack
 from tests.live.moto import Moto
 from tests.live.test_hidden import Bucket, midnight_after, removes_after
 from tests.live.test_policies import Account, account, moto  # noqa: F401 - fixtures
-from tests.operations.rotating import Rotated
-from tests.operations.shredding import Vault
+from tests.operations.rotation.rotating import Rotated
+from tests.operations.shredding.worlds import Vault
 from tests.operations.world import POLICY
 
 

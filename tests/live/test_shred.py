@@ -37,7 +37,7 @@ from tests.live.openbao import OpenBao, RaftServer
 from tests.live.rotation_kinds import quorum
 from tests.live.softhsm import SoftHsm
 from tests.live.test_s3_locks import locked_target
-from tests.operations.shredding import Locked, Vault
+from tests.operations.shredding.worlds import Locked, Vault
 from tests.operations.world import names_on
 
 Kept = tuple[Recipient, Opener, Destroyer]

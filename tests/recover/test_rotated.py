@@ -24,7 +24,7 @@ from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import rewrap_file
 from strongroom.targets.single_file import BundleReader, BundleWriter
 from tests.certified import certified
-from tests.operations.rotating import MANIFEST_ROLES
+from tests.operations.rotation.rotating import MANIFEST_ROLES
 from tests.operations.world import World, made_up, make_world
 from tests.recover.test_recover import run
 

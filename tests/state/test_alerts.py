@@ -11,7 +11,7 @@ from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.state.alerts import Told
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
-from tests.operations.test_watch import LIMITS, watching
+from tests.operations.alerts.test_gather import LIMITS, watching
 from tests.operations.world import POLICY, make_world
 from tests.state.pipeline import PLAN, SPEC
 

@@ -24,7 +24,7 @@ from strongroom.targets import Target
 from strongroom.wiring.services import build_services
 from tests.chaos.place import POLICY as PLACE_POLICY
 from tests.chaos.place import Place, made_up, make_place
-from tests.operations.test_sweep import certified, put
+from tests.operations.backup.test_sweep import certified, put
 from tests.operations.world import POLICY, World, make_world, names_on
 
 

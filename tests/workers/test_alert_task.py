@@ -7,7 +7,7 @@ from pathlib import Path
 from strongroom.operations.errors import BackupOverdue
 from tests.cli.conftest import stock
 from tests.cli.program import Machine
-from tests.watch.mail_server import MailServer
+from tests.operations.alerts.mail_server import MailServer
 from tests.workers.performing import perform
 from workers import names
 

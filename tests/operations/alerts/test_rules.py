@@ -1,0 +1,292 @@
+"""Every rule, on facts that it is quiet about and on facts that it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.model import Depth
+from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
+from strongroom.operations.alerts.facts import (
+    Dated,
+    Drills,
+    Facts,
+    Held,
+    Keys,
+    Limits,
+    Place,
+    Policy,
+    Ran,
+    Room,
+    Seen,
+    Signs,
+)
+from strongroom.operations.alerts.rules import judge
+from strongroom.state.records import RunState
+from tests.operations.alerts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
+
+LIMITS = Limits()
+YEAR = 365 * DAY
+DONE, DEGRADED, FAILED, ACTIVE = RunState.DONE, RunState.DEGRADED, RunState.FAILED, RunState.ACTIVE
+CANCELLED = RunState.CANCELLED
+
+
+def ran(ago: float, state: RunState = DONE, *, took: float | None = 600.0, code: str = "") -> Ran:
+    began = NOON - ago
+    return Ran(
+        run=f"r{ago:.0f}", state=state, began=began, ended=None if took is None else began + took, code=code
+    )
+
+
+def held(*secrets: int, size: int = 100) -> tuple[Held, ...]:
+    return tuple(Held(backup=f"b{at}", secrets=count, size=size) for at, count in enumerate(secrets))
+
+
+def sized(*sizes: int) -> tuple[Held, ...]:
+    return tuple(Held(backup=f"b{at}", secrets=5, size=size) for at, size in enumerate(sizes))
+
+
+WELL = Policy(
+    name="p", schedule=DAILY, newest=seen(10 * HOUR), verified=seen(10 * HOUR), runs=(ran(10 * HOUR),)
+)
+
+DUE = replace(WELL, newest=seen(30 * HOUR), verified=seen(30 * HOUR))
+"""Its time has passed, and no backup was made since."""
+
+
+def policy(**fields: Any) -> Facts:
+    return Facts(now=NOON, policies=(replace(WELL, **fields),))
+
+
+def facts(**fields: Any) -> Facts:
+    return replace(Facts(now=NOON, policies=(WELL,)), **fields)
+
+
+def runs(*of: Ran) -> Facts:
+    return policy(runs=of)
+
+
+def rotated(*of: Ran) -> Facts:
+    return policy(rotations=of)
+
+
+def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
+    found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
+    return Facts(now=NOON, policies=(found,), drills=Drills(policy="p", schedule=schedule, runs=of))
+
+
+def keys(**fields: Any) -> Facts:
+    return facts(keys=Keys(**fields))
+
+
+def shallow(age: float) -> Seen:
+    return seen(age, depth=None, shallow=("eu", "us"))
+
+
+def slow(newest: Ran) -> Facts:
+    return runs(newest, *(ran(DAY * day) for day in range(1, 6)))
+
+
+CASES: list[tuple[str, Facts, Facts]] = [
+    ("state.unreachable", facts(), facts(state="the state database did not answer")),
+    ("backup.overdue:p", policy(), policy(verified=seen(9 * DAY))),
+    ("backup.overdue:p", policy(schedule=None, verified=None), policy(verified=None)),
+    ("backup.overdue:p", policy(verified=None, newest=None, blind=True), policy(verified=None, newest=None)),
+    (
+        "backup.overdue:p",  # the very first may take its time, and not for ever
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
+        policy(verified=None, newest=None, runs=(ran(25 * HOUR, ACTIVE, took=None),)),
+    ),
+    (
+        "backup.overdue:p",  # nor is it the first that is tried
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
+        policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None), ran(2 * HOUR, FAILED))),
+    ),
+    (
+        "emergency.overdue:p",
+        policy(offline=True, schedule=WEEKLY, verified=seen(8 * DAY)),
+        policy(offline=True, schedule=WEEKLY, verified=seen(12 * DAY)),
+    ),
+    ("backup.failed:p", runs(ran(HOUR, CANCELLED), ran(10 * HOUR)), runs(ran(HOUR, FAILED), ran(10 * HOUR))),
+    ("backup.failed:p", runs(ran(HOUR), ran(2 * HOUR, FAILED)), runs(ran(60, ACTIVE), ran(2 * HOUR, FAILED))),
+    ("backup.failed:p", runs(ran(11 * HOUR, FAILED)), policy(newest=None, runs=(ran(11 * HOUR, FAILED),))),
+    ("backup.lost", facts(), facts(lost=("b1",))),
+    ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),
+    (
+        "backup.degraded:p",  # that another run was called off makes no backup whole
+        runs(ran(60, CANCELLED), ran(HOUR), ran(2 * HOUR, DEGRADED)),
+        runs(ran(60, CANCELLED), ran(HOUR, DEGRADED)),
+    ),
+    (
+        "backup.degraded:p",
+        policy(runs=(ran(HOUR, DEGRADED),), mended=(f"r{HOUR:.0f}",)),
+        policy(runs=(ran(HOUR, DEGRADED),), mended=("another",)),
+    ),
+    (
+        "replica.unverified:p",
+        policy(newest=shallow(10 * HOUR)),  # it may still be read back
+        policy(newest=shallow(25 * HOUR), verified=seen(25 * HOUR), schedule=None),
+    ),
+    ("backup.ahead:p", policy(), policy(ahead=("b9",))),
+    ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", bad=("b",)),))),
+    ("replica.lost:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
+    (
+        "replica.missing:eu",
+        facts(places=(Place(name="eu"),)),
+        facts(places=(Place(name="eu", missing=("b",)),)),
+    ),
+    (
+        "manifest.refused:eu",
+        facts(places=(Place(name="eu"),)),
+        facts(places=(Place(name="eu", refused=("b",)),)),
+    ),
+    ("catalog.lacks:eu", facts(), facts(places=(Place(name="eu", unknown=("b",)),))),
+    ("target.away:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", away="no route"),))),
+    ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
+    ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
+    ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
+    ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
+    ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
+    ("rotation.failed:p", rotated(ran(HOUR), ran(DAY, FAILED)), rotated(ran(HOUR, FAILED), ran(DAY))),
+    ("rotation.failed:p", rotated(), rotated(ran(HOUR, CANCELLED), ran(DAY, FAILED))),
+    ("rotation.incomplete:p", rotated(ran(HOUR)), rotated(ran(HOUR, DEGRADED))),
+    (
+        "rotation.waiting:p",
+        rotated(ran(6 * DAY, ACTIVE, took=None)),
+        rotated(ran(8 * DAY, ACTIVE, took=None)),
+    ),
+    (
+        "run.waiting",
+        facts(active=(ran(23 * HOUR, ACTIVE, took=None),)),
+        facts(active=(ran(25 * HOUR, ACTIVE, took=None),)),
+    ),
+    ("key.unproven:recovery", keys(), keys(bad=("recovery",))),
+    (
+        "key.unchecked",
+        keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - HOUR),)),  # in use since its time alone
+        keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - 30 * DAY),)),
+    ),
+    (
+        "key.unchecked",
+        keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - 30 * DAY),), checked_at=NOON - DAY),
+        keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - 30 * DAY),), checked_at=NOON - 5 * DAY),
+    ),
+    (
+        "custodian.silent:board",
+        keys(asked=(Dated(name="board", at=NOON - 6 * DAY),)),
+        keys(asked=(Dated(name="board", at=NOON - 8 * DAY),)),
+    ),
+    (
+        "key.aging:k",
+        keys(used=(Dated(name="k", at=NOON - YEAR + 31 * DAY),)),
+        keys(used=(Dated(name="k", at=NOON - YEAR + 29 * DAY),)),
+    ),
+    ("drill.failed:p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
+    ("drill.late:p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
+    ("drill.overdue:p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
+    ("drill.overdue:p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time
+    ("drill.overdue:p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
+    ("backup.count:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
+    ("backup.count:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
+    ("backup.count:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median
+    ("backup.size:p", policy(held=sized(190, 100, 90, 110)), policy(held=sized(210, 100, 90, 110))),
+    ("backup.size:p", policy(held=sized(60, 100, 90, 110)), policy(held=sized(40, 100, 90, 110))),
+    ("backup.slow:p", slow(ran(HOUR, took=1700.0)), slow(ran(HOUR, took=1900.0))),
+    ("backup.slow:p", slow(ran(1700, ACTIVE, took=None)), slow(ran(1900, ACTIVE, took=None))),
+    (
+        "backup.slow:p",
+        runs(ran(HOUR, took=50.0), *(ran(DAY * day, took=1.0) for day in range(1, 6))),
+        runs(ran(HOUR, took=70.0), *(ran(DAY * day, took=1.0) for day in range(1, 6))),
+    ),
+    (
+        "space.low:the stage",
+        facts(rooms=(Room(name="the stage", free=11, total=100),)),
+        facts(rooms=(Room(name="the stage", free=9, total=100),)),
+    ),
+    (
+        "certificate.ending:mail.ca_file",
+        facts(certificates=(Dated(name="mail.ca_file", at=NOON + 31 * DAY),)),
+        facts(certificates=(Dated(name="mail.ca_file", at=NOON + 29 * DAY),)),
+    ),
+    ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),
+    ("beat.silent", facts(beat_age=30 * DAY), facts(beat_age=13 * DAY)),
+    ("beat.dead", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
+    (
+        "beat.dead",
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us"))),
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
+    ),
+]
+
+
+def found(given: Facts) -> list[str]:
+    return [alert.key for alert in judge(given, LIMITS)]
+
+
+@pytest.mark.parametrize(("key", "quiet", "loud"), CASES)
+def test_a_rule_tells_what_is_wrong_and_nothing_else(key: str, quiet: Facts, loud: Facts) -> None:
+    assert key not in found(quiet)
+    assert key in found(loud)
+
+
+def test_where_all_is_well_nothing_is_told() -> None:
+    assert found(facts(places=(Place(name="eu"),), rooms=(Room(name="x", free=1, total=2),))) == []
+
+
+def test_every_kind_of_alert_has_a_rule_that_raises_it() -> None:
+    assert {key.partition(":")[0] for key, _, _ in CASES} == set(KINDS)
+
+
+@pytest.mark.parametrize("at", [float("inf"), float("-inf"), float("nan")])
+def test_a_time_that_is_none_keeps_nothing_from_being_told(at: float) -> None:
+    odd = Ran(run="r", state=FAILED, began=at, ended=at)
+    given = facts(
+        policies=(replace(WELL, runs=(odd,) * 9, rotations=(odd,)),),
+        keys=Keys(used=(Dated(name="k", at=at),), asked=(Dated(name="k", at=at),), checked_at=at),
+        certificates=(Dated(name="c", at=at),),
+        state="gone",
+    )
+    assert "state.unreachable" in found(given)
+
+
+def test_the_worst_comes_first() -> None:
+    loud = facts(state="gone", beat_age=HOUR, lost=("b",), signs=Signs(broken_at=1))
+    alerts = judge(loud, LIMITS)
+    assert [alert.severity for alert in alerts] == sorted(alert.severity for alert in alerts)
+    assert alerts[-1].kind == "beat.silent"
+
+
+def test_a_failure_is_told_by_its_class_and_never_in_its_own_words() -> None:
+    [alert] = judge(runs(ran(HOUR, FAILED, code="SourceUnavailable")), LIMITS)
+    assert "(SourceUnavailable)" in alert.what
+
+
+@pytest.mark.parametrize(("fewer", "more"), [(5, 9), (130, 260)])
+def test_what_goes_on_failing_is_worse_each_time_it_has_doubled(fewer: int, more: int) -> None:
+    def weight(count: int) -> int:
+        [alert] = judge(policy(newest=None, runs=(ran(HOUR, FAILED),) * count, schedule=None), LIMITS)
+        return alert.weight
+
+    assert weight(more) > weight(fewer)
+    assert weight(fewer) == weight(fewer + 1)
+
+
+def test_an_overdue_policy_names_the_newer_backup_that_nobody_read_back() -> None:
+    given = policy(newest=seen(HOUR, backup="newer", depth=None), verified=seen(9 * DAY, depth=Depth.OPENED))
+    [alert] = judge(given, LIMITS)
+    assert "newer" in alert.what
+    assert "depth 'opened'" in alert.what
+
+
+def test_a_kind_says_what_to_do_about_its_subject_whatever_that_is_called() -> None:
+    alert = Alert(kind="rotation.failed", subject="{0}{kind}", what="x")
+    assert alert.do.endswith("'strongroom rotate {0}{kind}'.")
+
+
+def test_each_kind_of_alert_says_what_it_means_and_what_to_do() -> None:
+    for name, kind in KINDS.items():
+        assert kind.means.endswith("."), name
+        assert kind.do.endswith(".") or "'" in kind.do, name
+    assert {kind.severity for kind in KINDS.values()} == set(Severity)

@@ -1,0 +1,252 @@
+"""What the record tells of runs, slots, drills, keys and media, at times that are given."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from strongroom.operations.findings import Finding, State
+from strongroom.operations.health import catalog
+from strongroom.operations.health import runs as record
+from strongroom.operations.health.backups import newest_of, retained_backups
+from strongroom.operations.health.policies import Policy
+from strongroom.operations.key_management.health import DAY
+from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.schedule import next_slot
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Replica, RunKind, Step, StepKind
+from tests.operations.archive.test_locks import Bucket
+from tests.operations.rotation.rotating import Rotated
+from tests.operations.rotation.test_rotate import rotate
+from tests.operations.world import POLICY, World, made_up, make_world
+
+HOUR = 3600.0
+DAILY = "0 3 * * *"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def policies(world: World, **about: object) -> dict[str, Policy]:
+    return {POLICY: replace(Policy(spec=world.spec), **about)}  # type: ignore[arg-type]
+
+
+def said(findings: list[Finding]) -> list[tuple[State, str]]:
+    return [(one.state, one.code) for one in findings]
+
+
+def of_runs(services: Services, *, after: float = 0.0) -> list[Finding]:
+    return list(record.runs(services, [POLICY], cluster=False, now=time.time() + after))
+
+
+def test_a_run_that_nothing_happens_to_is_stuck_after_an_hour(world: World) -> None:
+    services = world.services()
+    assert services.store.create(world.spec, first=(Step(StepKind.PLAN),)) is not None
+    assert said(of_runs(services)) == [(State.GOOD, "")]
+    assert said(of_runs(services, after=2 * HOUR)) == [(State.WRONG, "RunFailed")]
+
+
+def test_a_step_that_is_worked_on_may_take_longer_and_not_for_ever(world: World) -> None:
+    services = world.services()
+    run = services.store.create(world.spec, first=(Step(StepKind.PLAN),))
+    assert run is not None
+    [ticket] = services.store.take_ready(run.id, window=1)
+    assert services.store.claim(ticket, owner="there:1:control") is not None
+    assert said(of_runs(services, after=2 * HOUR)) == [(State.GOOD, "")]
+    assert said(of_runs(services, after=5 * HOUR)) == [(State.WRONG, "RunFailed")]
+
+
+def test_a_run_that_waits_for_whoever_holds_the_keys_is_no_alarm(world: World) -> None:
+    services = world.services()
+    spec = world.with_spec(kind=RunKind.ROTATE).spec
+    assert services.store.create(spec, first=(Step(StepKind.REWRAP, 0),)) is not None
+    assert said(of_runs(services, after=9 * HOUR)) == [(State.REMARK, "")]
+
+
+def test_a_failed_backup_is_told_until_the_next_is_good(world: World) -> None:
+    broken = replace(world, source=MemoryStore([], name="vault"))
+    broken.source.list = lambda **_: (_ for _ in ()).throw(OSError())  # type: ignore[method-assign]
+    services = world.services()
+    failing = world.services(sources={"vault": broken.source})
+    world.back_up(failing)
+    assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
+    world.back_up()
+    assert said(of_runs(services)) == [(State.GOOD, "")]
+
+
+def test_a_backup_of_a_clock_that_was_ahead_is_remarked_on_and_hides_no_failure(world: World) -> None:
+    services = world.services()
+    world.back_up()
+    with services.store._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET created_at = created_at + {900 * DAY}"))
+        conn.execute(text("UPDATE catalog SET created_at = '2036-01-01T00:00:00Z'"))
+    world.back_up(world.services(sources={}))
+    assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
+    named, now = policies(world, schedule=DAILY), time.time()
+    found = catalog.backups(services, {one.policy: one for one in retained_backups(services)}, named, now=now)
+    assert said(list(found)) == [(State.REMARK, "")]
+    world.back_up()
+    assert said(list(record.freshness(services, named, threshold=DAY, now=now))) == [(State.GOOD, "")]
+
+
+def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_threshold(world: World) -> None:
+    services = world.services()
+
+    def fresh(after: float) -> list[tuple[State, str]]:
+        found = record.freshness(
+            services, policies(world, schedule=DAILY), threshold=DAY, now=time.time() + after
+        )
+        return said(list(found))
+
+    assert fresh(0) == [(State.WRONG, "BackupOverdue")]
+    [first] = record.freshness(services, policies(world, schedule=DAILY), threshold=DAY, now=time.time())
+    assert "no verified backup was made yet" in first.what, "no date before the installation existed"
+    world.back_up()
+    assert fresh(0) == [(State.GOOD, "")]
+    slot = next_slot(DAILY, time.time())
+    assert slot is not None
+    assert fresh(slot - time.time() + 60) == [(State.REMARK, "")]
+    assert fresh(3 * DAY) == [(State.WRONG, "BackupOverdue")]
+
+
+def test_a_rehearsal_that_was_not_begun_is_an_alarm(world: World) -> None:
+    drill = Scheduled(policy=POLICY, schedule=DAILY, objective_seconds=60)
+    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + DAY))) == [
+        (State.WRONG, "BackupOverdue")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("objective", "later", "state"),
+    [(600.0, 0.0, State.GOOD), (600.0, 40 * DAY, State.REMARK), (1e-9, 0.0, State.WRONG)],
+)
+def test_the_last_rehearsal_is_held_to_its_objective(
+    world: World, objective: float, later: float, state: State
+) -> None:
+    world.back_up()
+    services = world.services()
+    run, tickets = submit_drill(services, policy=POLICY, objective_seconds=objective)
+    drive(run, tickets, services, processes=1)
+    [one] = record.drills(services, [POLICY], now=time.time() + later)
+    assert one.state is state
+    assert " s of " in one.what
+
+
+def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
+    world.back_up()
+    services = world.services(identities=tuple)
+    run, tickets = submit_drill(services, policy=POLICY, objective_seconds=60)
+    drive(run, tickets, services, processes=1)
+    assert said(list(record.drills(services, [POLICY], now=time.time()))) == [(State.WRONG, "RunFailed")]
+
+
+def test_a_medium_that_is_overdue_is_an_alarm_and_one_that_is_waited_for_is_not(world: World) -> None:
+    world.back_up()
+    services, monthly = world.services(), "0 3 1 * *"
+    offline, due = policies(world, schedule=monthly, offline=True), next_slot(monthly, time.time())
+    assert due is not None
+    states = [
+        said(list(record.emergency(services, offline, now=now)))
+        for now in (time.time(), due + DAY, due + 8 * DAY)
+    ]
+    assert states == [[(State.GOOD, "")], [(State.REMARK, "")], [(State.WRONG, "BackupOverdue")]]
+
+
+def test_beat_that_stopped_is_an_alarm(world: World) -> None:
+    services = world.services()
+    assert said(list(record.beat(services))) == [(State.REMARK, "")]
+    services.store.heartbeat("beat")
+    assert said(list(record.beat(services))) == [(State.GOOD, "")]
+    with sqlite3.connect(world.folder / "state.db") as connection:
+        connection.execute("UPDATE heartbeats SET at = at - 3600")
+    connection.close()
+    assert said(list(record.beat(services))) == [(State.WRONG, "BackupOverdue")]
+
+
+def test_the_trial_of_keys_that_found_something_is_an_alarm(world: World) -> None:
+    services = world.services()
+    services.store.event("key.checked", bad=["recovery"])
+    assert said(list(record.keys(services))) == [(State.WRONG, "KeyUnproven")]
+    services.store.event("key.checked", bad=[])
+    assert said(list(record.keys(services))) == [(State.GOOD, "")]
+
+
+def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
+    backup = world.back_up().id
+    services = world.services()
+
+    def found() -> list[tuple[State, str]]:
+        entries = {one.policy: one for one in newest_of(retained_backups(services))}
+        return said(list(catalog.backups(services, entries, policies(world), now=time.time())))
+
+    assert found() == [(State.GOOD, "")]
+    services.store.set_replica(
+        Replica(backup=backup, target="us", good=False, verified=None, verified_at=None)
+    )
+    assert found() == [(State.WRONG, "RunDegraded")]
+    assert said(list(catalog.replicas(services, retained_backups(services), policies(world)))) == [
+        (State.WRONG, "RunDegraded")
+    ]
+
+
+def test_a_newest_backup_that_could_not_be_locked_is_told(tmp_path: Path) -> None:
+    plain = make_world(tmp_path)
+    world = plain.with_targets({**plain.targets, "us": Bucket(refuses="manifests")})
+    world.back_up()
+    services = world.services()
+    entries = {one.policy: one for one in newest_of(retained_backups(services))}
+    found = said(list(catalog.backups(services, entries, policies(world), now=time.time())))
+    assert found == [(State.WRONG, "RunDegraded")]
+
+
+def test_a_backup_that_came_out_smaller_stays_remarked_on(world: World) -> None:
+    world.back_up()
+    emptier = replace(world, source=MemoryStore(made_up(5), name="vault"))
+    smaller = emptier.back_up()
+    services = emptier.services()
+    entry = services.store.backup(smaller.id)
+    assert entry is not None
+    [one] = catalog.backups(services, {POLICY: entry}, policies(world), now=time.time())
+    assert one.state is State.REMARK
+    assert "5 secrets" in one.what
+
+
+def test_the_metrics_count_the_window_alone(world: World) -> None:
+    world.back_up()
+    services, entries = world.services(), retained_backups(world.services())
+    now = catalog.metrics(services, entries, policies(world), {"k": time.time() - 2 * DAY}, days=1)
+    assert (now.backups, now.success_rate, now.verified_rate, now.oldest_key_days) == (1, 1.0, 1.0, 2)
+    later = catalog.metrics(services, entries, policies(world), {}, days=1, now=time.time() + 2 * DAY)
+    assert (later.backups, later.success_rate, later.oldest_key_days) == (0, None, None)
+
+
+def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_one_succeeded(
+    world: World,
+) -> None:
+    services = world.services()
+    run = world.back_up()
+    services.store.event("run.retried", run=run.id)
+    found = catalog.metrics(services, retained_backups(services), policies(world), {}, days=1)
+    assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
+
+
+def test_a_rotation_that_failed_is_told_until_one_succeeds(tmp_path: Path) -> None:
+    at = Rotated(tmp_path)
+    at.back_up()
+    rotate(at.services(at.new))  # which does not open what there is
+    services = at.services(at.old, at.new)
+    assert said(list(record.runs(services, [POLICY], cluster=False, now=time.time()))) == [
+        (State.WRONG, "RunFailed")
+    ]
+    rotate(services)
+    assert said(list(record.runs(services, [POLICY], cluster=False, now=time.time()))) == [(State.GOOD, "")]

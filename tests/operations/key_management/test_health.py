@@ -1,0 +1,155 @@
+"""Keys tried on what they are for, proofs that grow old, and challenges to keys that lie elsewhere."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from strongroom.container.errors import Malformed, WrongKey
+from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import UsageError
+from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations.key_management.health import (
+    CHALLENGE_HOLDS,
+    DAY,
+    QUARTER,
+    WARNING,
+    Outcome,
+    answer_challenge,
+    confirm,
+    due,
+    make_challenge,
+    proofs,
+    record_proofs,
+    try_keys,
+)
+from strongroom.operations.key_management.usage import Opens, look_all, recipient_key
+from tests.operations.rotation.rotating import Rotated
+from tests.operations.rotation.test_rotate import rotate
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Rotated:
+    return Rotated(tmp_path)
+
+
+def found(at: Rotated) -> list[Opens]:
+    services = at.services(at.old, at.new)
+    looked = look_all(services, services.store.backups())
+    assert looked.unread == {}
+    return looked.found
+
+
+class Unplugged(KeyFileIdentity):
+    """A key whose key service does not answer."""
+
+    def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:  # noqa: ARG002
+        raise KeyServiceUnavailable("the token is not there")
+
+
+def test_a_key_is_tried_once_a_class_on_its_newest_backup(at: Rotated) -> None:
+    backups = [at.back_up() for _ in range(3)]
+    [tried] = try_keys(found(at), [at.old])
+    assert (tried.outcome, tried.backups, tried.by) == (Outcome.OPENED, 3, at.old.describe())
+    assert tried.backup in backups
+
+
+def test_after_a_rotation_the_new_key_is_the_one_that_counts(at: Rotated) -> None:
+    at.back_up()
+    rotate(at.services(at.old, at.new))
+    [tried] = try_keys(found(at), [at.old])
+    assert (tried.label, tried.outcome) == ("new", Outcome.AWAY)
+    [tried] = try_keys(found(at), [at.old, at.new])
+    assert tried.outcome is Outcome.OPENED
+
+
+def test_a_key_service_that_does_not_answer_is_a_failure_with_its_reason(at: Rotated) -> None:
+    at.back_up()
+    [tried] = try_keys(found(at), [Unplugged(os.urandom(32))])
+    assert (tried.outcome, tried.why) == (
+        Outcome.FAILED,
+        "KeyServiceUnavailable: the token is not there",
+    )
+
+
+def test_a_record_that_names_a_key_but_holds_another_is_a_failure(at: Rotated) -> None:
+    record = WrappingKey.create([at.old.recipient()]).record
+    other = WrappingKey.create([at.old.recipient()]).record
+    swapped = type(record)(id=record.id, generation=1, stanzas=record.stanzas, mac=other.mac)
+    opens = Opens(backup="b", policy="p", created_at="", records=(swapped,), first=frozenset())
+    [tried] = try_keys([opens], [at.old])
+    assert tried.outcome is Outcome.FAILED
+    assert tried.why.startswith("Tampered")
+
+
+def test_a_proof_holds_a_quarter_and_warns_before_it_ends(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old)
+    tried = try_keys(found(at), [at.old])
+    now = time.time()
+    assert [one.overdue for one in due(tried, proofs(services), now=now)] == [True]
+    record_proofs(services, tried)
+    proven = proofs(services)
+    assert due(tried, proven, now=now + DAY) == []
+    [soon] = due(tried, proven, now=now + QUARTER - WARNING + DAY)
+    assert not soon.overdue
+    [late] = due(tried, proven, now=now + QUARTER + DAY)
+    assert late.overdue
+
+
+# -- challenges ----------------------------------------------------------------
+
+
+def test_a_key_that_lies_elsewhere_is_proven_by_its_answer(at: Rotated) -> None:
+    services, offline = at.services(), HpkeIdentity.generate()
+    file = make_challenge(services, offline.recipient(), name="board", created_at="2026-11-25T00:00:00Z")
+    challenge, code = answer_challenge(file, [at.old, offline])
+    assert challenge.name == "board"
+    assert confirm(services, name="board", code=f"{code[:5]} {code[5:].lower()}") in proofs(services)
+    assert recipient_key(offline.recipient()) in proofs(services)
+
+
+def test_a_wrong_answer_and_an_old_one_prove_nothing(at: Rotated) -> None:
+    services, offline = at.services(), HpkeIdentity.generate()
+    first = make_challenge(services, offline.recipient(), name="board", created_at="")
+    _, old_code = answer_challenge(first, [offline])
+    make_challenge(services, offline.recipient(), name="board", created_at="")
+    with pytest.raises(UsageError, match="not the answer"):
+        confirm(services, name="board", code=old_code)
+    with pytest.raises(UsageError, match="Nobody asked"):
+        confirm(services, name="other", code=old_code)
+    third = make_challenge(services, offline.recipient(), name="board", created_at="")
+    _, code = answer_challenge(third, [offline])
+    with pytest.raises(UsageError, match="too old"):
+        confirm(services, name="board", code=code, now=time.time() + CHALLENGE_HOLDS + DAY)
+    assert proofs(services) == {}
+
+
+def test_nobody_else_can_answer(at: Rotated) -> None:
+    file = make_challenge(at.services(), HpkeIdentity.generate().recipient(), name="board", created_at="")
+    with pytest.raises(WrongKey, match="board"):
+        answer_challenge(file, [at.old, HpkeIdentity.generate()])
+
+
+def test_what_opens_a_backup_is_no_challenge(at: Rotated) -> None:
+    """A host that asked a key service to answer with a backup's own stanza would learn its wrapping key."""
+    services = at.services()
+    record = WrappingKey.create([at.old.recipient()]).record
+    file = make_challenge(services, at.old.recipient(), name="board", created_at="")
+    challenge, _ = answer_challenge(file, [at.old])
+    forged = msgspec.structs.replace(challenge, nonce=record.id, stanza=record.stanzas[0])
+    with pytest.raises(WrongKey):
+        answer_challenge(msgspec.json.encode(forged), [at.old])
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"not json", b'{"format":"x"}'])
+def test_what_is_no_challenge_is_said_to_be_none(content: bytes) -> None:
+    with pytest.raises(Malformed):
+        answer_challenge(content, [])
