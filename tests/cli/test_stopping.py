@@ -39,3 +39,29 @@ def test_forked_processes_that_wait_for_work_print_no_stack() -> None:
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (0, "handed back\n", "")
+
+
+DROPPED = """
+import os, signal, time
+from strongroom.cli.terminal.stopping import in_order
+
+class Closing:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        list(range(1000))
+
+with in_order():
+    try:
+        Closing()
+        time.sleep(60)
+        print("went on")
+    except KeyboardInterrupt as stopped:
+        print(type(stopped).__name__)
+"""
+
+
+def test_an_interruption_that_comes_where_nothing_can_be_raised_interrupts_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DROPPED], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Terminated\n", "")

@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+_AGAIN: Final = 0.01
+"""Seconds until a signal raises again whose exception Python dropped: nothing can be raised from a callback
+such as ``__del__``, and a command that was interrupted there must not end as if nobody had asked."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -29,12 +33,15 @@ class Silently(KeyboardInterrupt, SystemExit):
 def in_order() -> Iterator[None]:
     """Have signals raise in this process, and let it take back what it began."""
     asked = _Asked()
-    before = {}
+    before, hook = {}, sys.unraisablehook
     with suppress(ValueError):  # a thread may not set signals; whoever calls from one has its own
         before = {number: signal.signal(number, asked) for number in _SIGNALS}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, asked.raise_again)
+        sys.unraisablehook = partial(asked.dropped, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 
@@ -55,17 +62,35 @@ class _Asked:
     def __init__(self) -> None:
         self._times = 0
         self._process = os.getpid()
+        self._raised: type[KeyboardInterrupt] | None = None
 
-    def __call__(self, number: int, _frame: FrameType | None) -> None:
+    def __call__(self, number: int, frame: FrameType | None) -> None:
         self._times += 1
         forked = os.getpid() != self._process
         if self._times == 1:
-            raise Silently if forked else Terminated if number == signal.SIGTERM else KeyboardInterrupt
-        if forked:
+            self._raised = (
+                Silently if forked else Terminated if number == signal.SIGTERM else KeyboardInterrupt
+            )
+        elif forked:
             return
-        if self._times > 2:
-            raise Abandoned
-        print(
-            "\nstrongroom: taking back what was begun; a few seconds. Once more stops it at once.",
-            file=sys.stderr,
-        )
+        elif self._times > 2:
+            self._raised = Abandoned
+        else:
+            print(
+                "\nstrongroom: taking back what was begun; a few seconds. Once more stops it at once.",
+                file=sys.stderr,
+            )
+            return
+        self.raise_again(number, frame)
+
+    def raise_again(self, _number: int, _frame: FrameType | None) -> None:
+        """Raise what the last signal raised."""
+        if self._raised is not None:
+            raise self._raised
+
+    def dropped(self, hook: Callable[[sys.UnraisableHookArgs], object], args: sys.UnraisableHookArgs) -> None:
+        """Have an interruption that Python could not raise where it came raise a moment later."""
+        if isinstance(args.exc_value, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            hook(args)
