@@ -6,16 +6,15 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.cli.shared import access_log, backup_argument, legacy, opening, rollback_check, trust
 from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.record_verification import recorded
-from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.check import scrub
 from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
@@ -25,7 +24,7 @@ from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError
-from strongroom.keys import Identity, clusterkeys
+from strongroom.keys import clusterkeys
 from strongroom.model import Depth
 from strongroom.operations.archive.open import Objects
 from strongroom.operations.archive.read_back import Keys, open_all, read_back
@@ -55,17 +54,6 @@ class Inspection(Struct, frozen=True, kw_only=True):
     signer_known: bool | None = None
     signer_doubt: str = ""
     not_contained: Sequence[str] = ()
-
-
-class InspectOptions(NamedTuple):
-    """How deep to inspect, with which keys, whose signature counts, and whether the catalog records it."""
-
-    depth: Depth
-    output: Output
-    place: Place
-    keys: Sequence[Identity] = ()
-    typed: Sequence[str] = ()
-    entering: bool = False
 
 
 def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:

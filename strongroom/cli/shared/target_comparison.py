@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import backup_selection, shred_guard
-from strongroom.cli.shared.inspection import InspectOptions
+from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError

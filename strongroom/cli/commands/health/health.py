@@ -14,7 +14,7 @@ from strongroom.cli.commands.health.areas import check_areas
 from strongroom.cli.commands.health.arguments import CHECKS
 from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import access_log, identity_options
-from strongroom.cli.shared.inspection import InspectOptions as Looking
+from strongroom.cli.shared.inspect_options import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.shared.settings import asking

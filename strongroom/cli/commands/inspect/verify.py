@@ -13,7 +13,7 @@ from msgspec import to_builtins
 from strongroom.cli.commands.inspect.render import lines_of
 from strongroom.cli.shared import identities, inspection
 from strongroom.cli.shared.backup_argument import kind_of
-from strongroom.cli.shared.inspection import InspectOptions
+from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import LegacyFormat
