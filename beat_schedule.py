@@ -61,7 +61,7 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
 def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry that tells people what is wrong, if anybody is named.
 
-    While beat is silent a transfer worker asks for it: see ``workers/overdue.py``.
+    While beat is silent a transfer worker asks for it: see ``workers/beat_fallback.py``.
     """
     if not settings.alerts.email:
         return {}

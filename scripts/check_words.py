@@ -92,7 +92,7 @@ MODULES = {
     "erasing": "key_destruction",
     "unasked": "prompting",
     "standing": "schema_check",
-    "telling": "notification",
+    "telling": "due_notifications",
     "ways": "unlock_paths",
 }
 """Names of modules that only their author reads, and the field's."""

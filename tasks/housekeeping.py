@@ -51,5 +51,5 @@ def reconcile() -> int:
     from strongroom.operations.runs import steps
 
     services = app.services.get()
-    services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/overdue.py
+    services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/beat_fallback.py
     return send_tickets(app, steps.reconcile(services, queues=names.QUEUE_OF_STEP))

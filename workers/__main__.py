@@ -18,7 +18,7 @@ from celery import signals
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError
-from workers import flower, logs, names, overdue, paths, status, telemetry
+from workers import beat_fallback, flower, logs, names, paths, status, telemetry
 
 log = logging.getLogger("workers")
 
@@ -75,7 +75,7 @@ def _connect_signals(role: str) -> None:
 
     def ready(**_: Any) -> None:
         status.report_ready(role)
-        overdue.begin(app)
+        beat_fallback.begin(app)
 
     def preload(**_: Any) -> None:
         import strongroom.wiring.services  # noqa: F401

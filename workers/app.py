@@ -35,7 +35,7 @@ TASK_MODULES = (
     "tasks.shred",
     "tasks.steps",
     "tasks.verify",
-    "tasks.watch",
+    "tasks.alerts",
 )
 
 

@@ -176,7 +176,7 @@ def embedded_command(state_dir: Path) -> list[str]:
 def ephemeral_command(state_dir: Path) -> list[str]:
     """Return the command of the stand-in that keeps nothing."""
     private_folder(broker_file(state_dir).parent)
-    return [sys.executable, "-P", "-m", "workers.stand_in", str(broker_file(state_dir))]
+    return [sys.executable, "-P", "-m", "workers.memory_broker", str(broker_file(state_dir))]
 
 
 def _with_password(broker: BrokerSettings) -> str:

@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.state.errors import RunNotFound, StateUnavailable
-from workers import acknowledged, broker, status
+from workers import broker, status, submission_receipts
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask
 from workers.names import QUEUE_OF, SUBMIT
@@ -111,7 +111,7 @@ def perform(create: Create[P], *args: P.args, **kwargs: P.kwargs) -> str:
         raise
     if task.request.retries:
         services.store.event(DELAYED, run, request=request, tries=task.request.retries + 1)
-    acknowledged.tell(app, request=request, run=run)
+    submission_receipts.tell(app, request=request, run=run)
     send_tickets(app, tickets)
     return run
 
@@ -149,7 +149,7 @@ def submit(task: EntryTask, request: str, send: Callable[[], Any], arguments: di
     else:
         with broker.failing_fast(app.conf.broker_url, tls=app.conf.broker_use_ssl):
             send()
-        run = acknowledged.wait(app, request)
+        run = submission_receipts.wait(app, request)
     return Submission(id=request, run=run, store=services.store)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from workers.outlet import Outlet
+from workers.child_logs import Outlet
 
 PR_SET_PDEATHSIG: Final = 1
 STEADY_SECONDS: Final = 20.0

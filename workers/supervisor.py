@@ -24,12 +24,12 @@ from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
 from strongroom.state.errors import StateFull
 from strongroom.system import files
-from workers import broker, environment, names, paths, stand_in, status
-from workers.alarm import Alarm
+from workers import broker, environment, memory_broker, names, paths, status
+from workers.child_logs import LogFile, OnLine, Outlet
 from workers.errors import BrokerUnavailable
-from workers.outlet import LogFile, OnLine, Outlet
 from workers.pools import POOLS
 from workers.process import Child
+from workers.wakeup import Alarm
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Cluster:
 
     def _embedded(self, *, ephemeral: bool) -> Child:
         if ephemeral:
-            log.warning(stand_in.WARNING)
+            log.warning(memory_broker.WARNING)
         make = broker.ephemeral_command if ephemeral else broker.embedded_command
         return Child(
             environment.BROKER,

@@ -40,5 +40,5 @@ class SignersUnsettled(Degraded):
     """Some backups could not be signed again. They are refused as long as their signer is distrusted."""
 
     default_hint = (
-        "What is signed again stays. Bring the targets back, then repeat 'strongroom signers resign'."
+        "What is signed again stays. Bring the targets back, then repeat 'strongroom signers re-sign'."
     )

@@ -70,7 +70,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "show what each key opens, and what is lost without it",
         ),
         "incident": Entry(
-            "rotation",
+            "incident",
             "quarantine and re-encrypt what a leaked key opens, on record",
         ),
         "key-health": Entry(
@@ -86,7 +86,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "replace a key by a new one in all backups",
         ),
         "shred": Entry(
-            "rotation",
+            "shredding",
             "destroy the keys of an erasable policy's backups, and prove it",
         ),
         "keygen": Entry(
@@ -138,7 +138,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Watch": {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
         "health-advanced": Entry("health", "check the whole installation at once"),
-        "backup-alerts": Entry("health", "report what is wrong with the backups, and mail it"),
+        "backup-alerts": Entry("alerts", "report what is wrong with the backups, and mail it"),
     },
     "Set up": {
         "config": Entry("setup", "check, begin or explain the configuration"),

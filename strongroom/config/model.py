@@ -14,12 +14,12 @@ from msgspec.structs import force_setattr
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
+from strongroom.config.key_maintenance import KeyHealthSettings, RotationSettings
 from strongroom.config.keys import KeySettings
 from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
 from strongroom.config.shared import LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
-from strongroom.config.upkeep import KeyHealthSettings, RotationSettings
 from strongroom.config.vaults import VaultSettings
 
 

@@ -164,7 +164,7 @@ def require_trusted(certificate: Certificate, trusted: frozenset[str] | None) ->
         raise UntrustedSigner(
             f"Signed by {key}, a key of role '{certificate.role}' which is distrusted here since "
             f"{trusted.distrusted[key]}.",
-            hint="What was made before that may be good: see 'strongroom signers resign'.",
+            hint="What was made before that may be good: see 'strongroom signers re-sign'.",
         )
 
 

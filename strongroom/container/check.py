@@ -10,7 +10,7 @@ from strongroom.container import layout
 from strongroom.container.certificate import Certificate
 from strongroom.container.errors import VerificationFailed
 from strongroom.container.filekeys import FileKeys
-from strongroom.container.outer import read_outer, read_segments
+from strongroom.container.keyless import read_outer, read_segments
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
 from strongroom.container.segment import split_rows

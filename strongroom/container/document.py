@@ -19,9 +19,9 @@ import re
 from msgspec import Struct
 
 from strongroom.container.certificate import Certificate, CertifiedSigner, parse_certificate, require_signer
-from strongroom.container.ending import SEARCH, check_ending
 from strongroom.container.errors import Malformed, NotABackup, Tampered, Truncated, UnsupportedVersion
 from strongroom.container.signing import verify
+from strongroom.container.truncation import SEARCH, check_ending
 
 MAX_DOCUMENT = 64 * 1024 * 1024
 

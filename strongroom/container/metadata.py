@@ -27,9 +27,9 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.document import LENGTH_TAIL, Kind, check_length, check_opening, length_tail
-from strongroom.container.ending import SEARCH
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.ranges import RangeReader, read_exactly
+from strongroom.container.truncation import SEARCH
 from strongroom.errors import SourceError
 from strongroom.model import Rotation, Secret, Version, VersionState, prepare
 

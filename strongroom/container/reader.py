@@ -13,8 +13,8 @@ from strongroom.container.digests import SIZE, name_hash, name_hashes
 from strongroom.container.envelope import choose
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.filekeys import FileKeys
+from strongroom.container.keyless import Outer, read_outer, read_rows, read_segment
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.container.outer import Outer, read_outer, read_rows, read_segment
 from strongroom.container.ranges import RangeReader
 from strongroom.container.rows import Row, stored, to_secret, to_secrets
 from strongroom.container.segment import Rows, check_values, unpack_rows

@@ -19,8 +19,8 @@ from strongroom.container.digests import SIZE, ValueDigester, value_digester
 from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.errors import DuplicateSecret, SecretTooLarge
 from strongroom.container.filekeys import FileKeys
+from strongroom.container.keyless import CONTAINER_DOMAIN, signed_message
 from strongroom.container.layout import Trailer
-from strongroom.container.outer import CONTAINER_DOMAIN, signed_message
 from strongroom.container.rows import MOST_NUMBER, bare, encode_secrets
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey

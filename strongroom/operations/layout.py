@@ -10,7 +10,7 @@ from strongroom.container.about import About
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.receipt import Receipt
 from strongroom.container.writer import Sealed
-from strongroom.targets.shelf import MANIFESTS
+from strongroom.targets.manifest_listing import MANIFESTS
 
 EMERGENCY = "emergency/"
 """What the names of an emergency backup's folder begin with."""

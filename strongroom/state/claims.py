@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Double, and_, bindparam, distinct, exists, func, or_, select, update
 
-from strongroom.state import codec, keys, runs, sql, tables
+from strongroom.state import codec, runs, sql, step_conditions, tables
 from strongroom.state.errors import StateError
 from strongroom.state.records import Claim, RunState, Step, StepKind, StepState, Ticket
 
@@ -39,7 +39,7 @@ def _due(conn: Connection, run: str) -> list[Step]:
 _DUE: Final = (
     select(_steps.run, _steps.kind, _steps.piece, _steps.target)
     .where(_steps.run == bindparam("at_run"), tables.UNSETTLED, _steps.state == StepState.READY.value)
-    .where(keys.DUE)
+    .where(step_conditions.DUE)
     # Captures last: as long as there is no room for them they would keep all else from going out.
     .order_by(_steps.kind == StepKind.CAPTURE.value, _steps.piece, _steps.kind, _steps.target)
     .limit(MOST)
@@ -69,9 +69,9 @@ def _send(conn: Connection, run: str, going: list[Step]) -> list[Ticket]:
         return []
     first = _next_dispatches(conn, len(going))
     tickets = [Ticket(run, step, first + offset) for offset, step in enumerate(going)]
-    rows = [keys.at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
+    rows = [step_conditions.at(run, ticket.step) | {"new_dispatch": ticket.dispatch} for ticket in tickets]
     if conn.execute(_SEND, rows).rowcount != len(rows):
-        raise keys.unkept(run, going[0])
+        raise step_conditions.unkept(run, going[0])
     return tickets
 
 
@@ -96,7 +96,7 @@ _COUNT_ON: Final = (
 
 _SEND: Final = (
     update(tables.steps)
-    .where(keys.STEP)
+    .where(step_conditions.STEP)
     .values(
         state=StepState.SENT.value,
         dispatch=bindparam("new_dispatch"),
@@ -109,10 +109,10 @@ _SEND: Final = (
 def claim(conn: Connection, ticket: Ticket, *, owner: str, lease: float, starts: int) -> Claim | None:
     """Start a step; see :meth:`strongroom.state.store.RunStore.claim`."""
     given = {"at_dispatch": ticket.dispatch, "new_owner": owner, "lease": lease, "starts": starts}
-    given |= keys.at(ticket.run, ticket.step)
+    given |= step_conditions.at(ticket.run, ticket.step)
     row = conn.execute(_CLAIM, given).first()
     if row is None and conn.execute(_CLAIMABLE, given).first() is not None:
-        raise keys.unkept(ticket.run, ticket.step)
+        raise step_conditions.unkept(ticket.run, ticket.step)
     return None if row is None else Claim(ticket=ticket, owner=owner, fence=row.fence, attempt=row.attempts)
 
 
@@ -126,11 +126,11 @@ _WANTED: Final = exists(
 
 _FREE: Final = or_(
     _steps.state == StepState.SENT.value,
-    and_(_steps.state == StepState.RUNNING.value, keys.LAPSED),
+    and_(_steps.state == StepState.RUNNING.value, step_conditions.LAPSED),
 )
 
 _FITS: Final = and_(
-    keys.STEP,
+    step_conditions.STEP,
     _steps.dispatch == bindparam("at_dispatch"),
     _FREE,
     _WANTED,
@@ -158,12 +158,12 @@ _CLAIM: Final = (
 
 def renew(conn: Connection, claim: Claim, *, lease: float) -> bool:
     """Extend a lease; see :meth:`strongroom.state.store.RunStore.renew`."""
-    return conn.execute(_RENEW, keys.held_by(claim) | {"lease": lease}).first() is not None
+    return conn.execute(_RENEW, step_conditions.held_by(claim) | {"lease": lease}).first() is not None
 
 
 _RENEW: Final = (
     update(tables.steps)
-    .where(keys.HELD, _WANTED)
+    .where(step_conditions.HELD, _WANTED)
     .values(lease_expires=sql.now() + bindparam("lease", type_=Double))
     .returning(_steps.fence)
 )

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from strongroom.state.keys import FARTHEST
 from strongroom.state.records import Step, StepState
+from strongroom.state.step_conditions import FARTHEST
 
 
 class Patience(Struct, frozen=True, kw_only=True):

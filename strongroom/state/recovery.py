@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, and_, bindparam, case, func, or_, select, update
 
-from strongroom.state import codec, events, keys, outcomes, runs, sql, tables
+from strongroom.state import codec, events, outcomes, runs, sql, step_conditions, tables
 from strongroom.state.engine import Database
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
@@ -196,7 +196,7 @@ def _due_runs(conn: Connection) -> list[str]:
         select(_steps.run)
         .join(tables.runs, _runs.id == _steps.run)
         .where(tables.ACTIVE, tables.UNSETTLED)
-        .where(_steps.state == StepState.READY.value, keys.DUE)
+        .where(_steps.state == StepState.READY.value, step_conditions.DUE)
         .distinct()
         .order_by(_steps.run)
     )
@@ -279,23 +279,23 @@ def _give_up(conn: Connection, watched: Watched, state: StepState, decide: outco
 
 def _change(conn: Connection, watched: Watched, statement: Any, **values: Any) -> bool:
     """Write a step's row, unless it has moved since it was looked at."""
-    given = keys.at(watched.run, watched.step) | {
+    given = step_conditions.at(watched.run, watched.step) | {
         "at_state": watched.state.value,
         "at_dispatch": watched.dispatch,
     }
     if conn.execute(statement, given | values).first() is not None:
         return True
     if conn.execute(_STILL_SO, given).first() is not None:
-        raise keys.unkept(watched.run, watched.step)
+        raise step_conditions.unkept(watched.run, watched.step)
     return False
 
 
 _UNMOVED: Final = and_(
-    keys.STEP,
+    step_conditions.STEP,
     _steps.state == bindparam("at_state"),
     _steps.dispatch == bindparam("at_dispatch"),
     # A lease may have been renewed meanwhile.
-    or_(_steps.state != StepState.RUNNING.value, keys.LAPSED),
+    or_(_steps.state != StepState.RUNNING.value, step_conditions.LAPSED),
 )
 
 _STILL_SO: Final = select(_steps.run).where(_UNMOVED)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, func, or_, select, update
 
-from strongroom.state import codec, events, keys, slots, sql, tables
+from strongroom.state import codec, events, slots, sql, step_conditions, tables
 from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
 
@@ -186,7 +186,9 @@ _TALLY: Final = (
 
 def row(conn: Connection, run: str, step: Step) -> StepRow:
     """Return one step."""
-    record = conn.execute(select(tables.steps).where(keys.STEP), keys.at(run, step)).first()
+    record = conn.execute(
+        select(tables.steps).where(step_conditions.STEP), step_conditions.at(run, step)
+    ).first()
     if record is None:
         raise StateError(f"run {run} has no step {step}")
     return codec.step_row_of(record)

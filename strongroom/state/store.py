@@ -15,12 +15,12 @@ from typing import Any
 from strongroom.state import claims, outcomes, recovery, runs
 from strongroom.state.backup_catalog import BackupCatalog
 from strongroom.state.event_log import EventLog
-from strongroom.state.keys import FARTHEST
 from strongroom.state.losses import Patience
 from strongroom.state.outcomes import Decide, DecideAgain, Needed
 from strongroom.state.records import Claim, Run, Spec, Step, StepKind, StepState, Tally, Ticket
 from strongroom.state.recovery import Exhausted
 from strongroom.state.run_queries import RunQueries
+from strongroom.state.step_conditions import FARTHEST
 
 __all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 

@@ -21,8 +21,8 @@ from strongroom.system import files
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import ObjectInfo
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
-from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, remove_if_abandoned
 from strongroom.targets.tree import DIRECTORY, Branch, Found, walk

@@ -23,8 +23,8 @@ from strongroom.system.retry import backoff
 from strongroom.targets import Locking, Target
 from strongroom.targets.breaker import Breaker
 from strongroom.targets.errors import TargetGarbled, TargetUnavailable
+from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range
-from strongroom.targets.place import Place, Placed
 
 T = TypeVar("T")
 Chunk = bytes | memoryview

@@ -28,7 +28,7 @@ from strongroom.keys.destroying.files import is_destroyed
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
 from strongroom.keys.quorum import QuorumRecipient, record
-from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.state.records import RecipientPin
 from strongroom.system import private_file
 from strongroom.system.lazy import lazy

@@ -8,7 +8,7 @@ from functools import cache
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin

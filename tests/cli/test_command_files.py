@@ -170,7 +170,7 @@ def test_after_a_leak_files_and_escrows_are_signed_anew_where_they_lie(
     house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
     restore = ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run", "--identity", "old.key")
     assert house.run(*restore).failed_with(UntrustedSigner)
-    assert "2 backups signed again" in house.ok("signers", "resign", "--force").out
+    assert "2 backups signed again" in house.ok("signers", "re-sign", "--force").out
     house.ok(*restore)
     assert house.ok("signers", "uses", leaked, "--json").document["uses"] == []
     (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
@@ -188,12 +188,12 @@ def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said
     assert used.failed_with(MissingPiece)
     assert "1 backup could not be read" in used.err
     assert "No backup that could be read bears" in used.out
-    resigned = house.run("signers", "resign", "--force")
-    assert resigned.failed_with(SignersUnsettled)
-    assert f"keys --gone {backup}" in resigned.out
+    re_signed = house.run("signers", "re-sign", "--force")
+    assert re_signed.failed_with(SignersUnsettled)
+    assert f"keys --gone {backup}" in re_signed.out
     house.ok("keys", "--gone", backup)
     house.ok("signers", "uses", leaked)
-    house.ok("signers", "resign", "--force")
+    house.ok("signers", "re-sign", "--force")
 
 
 @pytest.mark.parametrize("word", ["bogus", "sr1:3555", "sr1:" + "0" * 63, "sr1:" + "G" * 64])

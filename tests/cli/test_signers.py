@@ -93,11 +93,11 @@ def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: 
     [use] = house.ok("signers", "uses", leaked, "--json").document["uses"]
     assert use["manifest"] is True
     assert (
-        house.ok("signers", "resign", "--before", "2020-01-01", "--force", "--json").document["resigned"]
+        house.ok("signers", "re-sign", "--before", "2020-01-01", "--force", "--json").document["re_signed"]
         == []
     )
-    done = house.ok("signers", "resign", "--force", "--json").document
-    assert (done["failed"], [one["missed"] for one in done["resigned"]]) == ({}, [{}])
+    done = house.ok("signers", "re-sign", "--force", "--json").document
+    assert (done["failed"], [one["missed"] for one in done["re_signed"]]) == ({}, [{}])
     assert house.ok(*RESTORE).code == 0
     house.ok("backup", "--policy", "all", "--force")
     assert house.ok("repair", backup_id(house)).code == 0
@@ -108,7 +108,7 @@ def test_what_cannot_be_vouched_for_is_named_and_is_an_error(house: Machine) -> 
     for target in house.state.glob("targets/*/manifests/*"):
         target.unlink()
     house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
-    done = house.run("signers", "resign", "--force")
+    done = house.run("signers", "re-sign", "--force")
     assert done.failed_with(SignersUnsettled)
     assert "not vouched for" in done.out
 
@@ -128,7 +128,7 @@ def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
         ("rotate", "nobody"),
         ("rotate", "--grace", "-1"),
         ("distrust", "sr1:" + "0" * 64, "--reason", "x", "--force"),
-        ("resign", "--before", "yesterday"),
+        ("re-sign", "--before", "yesterday"),
         ("create", "nobody"),
         ("replace", "control"),
         ("certify", "verify", "sr1:" + "0" * 64),

@@ -14,8 +14,8 @@ from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
-from strongroom.container.mark import Mark, open_mark, sign_mark
 from strongroom.container.metadata import check_document
+from strongroom.container.quarantine_mark import Mark, open_mark, sign_mark
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey

@@ -17,7 +17,7 @@ from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import DETACHED, write_detached
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of
-from strongroom.container.mark import Mark, sign_mark
+from strongroom.container.quarantine_mark import Mark, sign_mark
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
@@ -44,7 +44,7 @@ from tests.forgeries.genuine import (
 )
 from tests.forgeries.writing import before_end, both, container, copy, drop, envelope, flip, manifest, put
 from tests.vectors import material as m
-from tests.vectors.forge import Parts, resigned
+from tests.vectors.forge import Parts, re_signed
 from tests.vectors.targets import with_entries
 
 
@@ -121,9 +121,9 @@ def everything_of(made: Callable[[], Made]) -> Forge:
     return lambda objects, _: objects.update(made().objects)
 
 
-def resign_container(signer: CertifiedSigner) -> Forge:
+def re_sign_container(signer: CertifiedSigner) -> Forge:
     def forge(objects: Objects, made: Made) -> None:
-        objects[made.pieces[0]] = resigned(objects[made.pieces[0]], signer)
+        objects[made.pieces[0]] = re_signed(objects[made.pieces[0]], signer)
 
     return forge
 
@@ -184,13 +184,13 @@ def by_strangers() -> None:
         ),
         "Truncated",
     )
-    forgery("the container signed anew", STRANGER, resign_container(THEIRS["seal"]), "Tampered")
+    forgery("the container signed anew", STRANGER, re_sign_container(THEIRS["seal"]), "Tampered")
     forgery(
         "the container signed anew under a copied certificate",
         STRANGER,
         lambda objects, made: objects.__setitem__(
             made.pieces[0],
-            resigned(objects[made.pieces[0]], THEIRS["seal"], certificate=OURS["seal"].certificate),
+            re_signed(objects[made.pieces[0]], THEIRS["seal"], certificate=OURS["seal"].certificate),
         ),
         "Tampered",
     )
@@ -198,7 +198,7 @@ def by_strangers() -> None:
         "the container signed anew, as a copy beside",
         STRANGER,
         lambda objects, made: objects.__setitem__(
-            f"{made.pieces[0]}.r1", resigned(objects[made.pieces[0]], THEIRS["seal"])
+            f"{made.pieces[0]}.r1", re_signed(objects[made.pieces[0]], THEIRS["seal"])
         ),
     )
     for role in ("recover", "control"):

@@ -29,10 +29,10 @@ from strongroom.container.wrapping import unlock
 from strongroom.operations.archive.envelopes import own_record, wrapping_keys
 from strongroom.operations.archive.open import ObjectReader, readable_container
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import RunState

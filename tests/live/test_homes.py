@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.operations.backup.same_server import check_homes
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.sources.vault import VaultSource
 from strongroom.state.records import Run, RunState
 from strongroom.targets.memory import MemoryTarget

@@ -16,12 +16,12 @@ from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.incident.incident import Incident, record
 from strongroom.operations.key_management.exposure import EARLIER, OldVersions, still_opens
-from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState

@@ -24,7 +24,7 @@ from strongroom.keys.pkcs11.ec import Pkcs11EcIdentity
 from strongroom.keys.pkcs11.provision import generate_aes, generate_ec
 from strongroom.keys.pkcs11.session import Token
 from strongroom.keys.transit import TransitIdentity, TransitKey, TransitRecipient
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.shredding.errors import KeyShared
 from strongroom.targets.s3 import S3Target
 from strongroom.vault.client import Vault as Server

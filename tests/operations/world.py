@@ -12,7 +12,7 @@ from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.policy_pins import pin_recipient, pin_target
+from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Limits, Pinned, Services
 from strongroom.sources.memory import MemoryStore

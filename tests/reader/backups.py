@@ -221,13 +221,13 @@ class Maker:
         elif what == "drop":
             del objects[name]
         elif name.startswith("manifests/"):
-            objects[name] = _resigned(content, STRANGERS_CONTROL)
+            objects[name] = _re_signed(content, STRANGERS_CONTROL)
         else:
             return ""
         return name
 
 
-def _resigned(content: bytes, signer: CertifiedSigner) -> bytes:
+def _re_signed(content: bytes, signer: CertifiedSigner) -> bytes:
     return document.write(MANIFEST, content.split(b"\n")[1][7:-1], signer)
 
 

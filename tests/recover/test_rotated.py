@@ -19,7 +19,7 @@ from strongroom.keys.hpke import HpkeIdentity
 from strongroom.operations.archive.envelopes import envelope_name, wrapping_keys
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.re_sign import resign_backup
+from strongroom.operations.incident.re_sign import re_sign_backup
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import rewrap_file
 from strongroom.targets.single_file import BundleReader, BundleWriter
@@ -180,7 +180,7 @@ def test_a_file_that_was_signed_anew_is_believed_by_the_same_fingerprint(file: F
     )
     entry = services.store.backup(file.backup)
     assert entry is not None
-    resign_backup(services, entry)
+    re_sign_backup(services, entry)
     assert file.get(1, "--signer", file.installation)[:2] == (0, VALUE)
     assert file.get(1)[:2] == (0, VALUE)
     assert file.get(0)[0] == 10

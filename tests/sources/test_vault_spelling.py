@@ -11,7 +11,7 @@ from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, Vers
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.convention import spelled, understood
 from strongroom.sources.vault.history import plan
-from strongroom.sources.vault.keeping import fitting, kept
+from strongroom.sources.vault.kv_form import fitting, kept
 from strongroom.sources.vault.losses import MOST, Losses, spans
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig, MountInfo
 from strongroom.sources.vault.secrets import custom_of, data_of, secret_of

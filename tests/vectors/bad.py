@@ -14,8 +14,8 @@ from strongroom.container import canonical, document, layout
 from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
+from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import MANIFEST, sign_manifest
-from strongroom.container.outer import read_outer
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
@@ -25,7 +25,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from tests.vectors import bundling, good
 from tests.vectors import material as m
-from tests.vectors.forge import Parts, resigned, rows_plain, values_plain
+from tests.vectors.forge import Parts, re_signed, rows_plain, values_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -135,13 +135,13 @@ def wrong_keys() -> None:
         "hsm-version-wrong", "WrongKey", "the HSM's key, taken for its next version", hsm, ("ec", other)
     )
     container("kind-of-key-wrong", "WrongKey", "a key file, for a passphrase", data, m.KEY_FILE_LINE)
-    container("signer-unknown", "UntrustedSigner", "signed by a stranger", resigned(one(), m.STRANGER))
+    container("signer-unknown", "UntrustedSigner", "signed by a stranger", re_signed(one(), m.STRANGER))
 
 
 def signed_again() -> None:
     """What somebody with a signing key, but without the file's keys, can do."""
     comment = "signed again by a stranger, and no signer is pinned"
-    container("resigned", "Tampered", comment, resigned(one(), m.STRANGER), ("no-trust", ""))
+    container("resigned", "Tampered", comment, re_signed(one(), m.STRANGER), ("no-trust", ""))
     outer = read_outer(BytesReader(three()), trusted=None)
     other = parts()
     made = Parts.of(three(), IDENTITY)
@@ -152,7 +152,7 @@ def signed_again() -> None:
     forged("segment-foreign", "Tampered", "a segment of another container", foreign)
     altered = flipped(one(), 60)[: read_outer(BytesReader(one()), trusted=None).trailer.start]
     comment = "another header tag, signed: it does not fit the file key"
-    container("header-tag-wrong", "Tampered", comment, resigned(one(), m.SEAL, before=altered))
+    container("header-tag-wrong", "Tampered", comment, re_signed(one(), m.SEAL, before=altered))
     comment = "the last segment and its directory entry are missing"
     cut = made.change(segments=made.segments[:2], lies={"directory": made.index["directory"]})
     forged("segment-missing", "Tampered", comment, cut)
@@ -386,19 +386,19 @@ def forged_certificate() -> Certificate:
 def certified_containers() -> None:
     """Containers that are signed well, by a key that is not what its certificate must say."""
     comment = "the certificate of the key that sealed it, and another key's signature"
-    body = resigned(one(), m.STRANGER, certificate=m.SEAL.certificate)
+    body = re_signed(one(), m.STRANGER, certificate=m.SEAL.certificate)
     container("certificate-foreign", "Tampered", comment, body)
     comment = "a certificate that names the pinned installation, which did not sign it"
     container(
         "certificate-forged",
         "Tampered",
         comment,
-        resigned(one(), m.STRANGER, certificate=forged_certificate()),
+        re_signed(one(), m.STRANGER, certificate=forged_certificate()),
     )
-    container("role-wrong", "UntrustedSigner", "sealed by role control", resigned(one(), m.CONTROL))
+    container("role-wrong", "UntrustedSigner", "sealed by role control", re_signed(one(), m.CONTROL))
     comment = "a certificate whose time is in another form"
     odd = replace(m.SEAL.certificate, issued_at="2026-11-01T00:00:00+00:00")
-    container("certificate-time-odd", "Malformed", comment, resigned(one(), m.SEAL, certificate=odd))
+    container("certificate-time-odd", "Malformed", comment, re_signed(one(), m.SEAL, certificate=odd))
 
 
 def bad_certificates(manifest: bytes, envelope: bytes) -> None:

@@ -18,8 +18,8 @@ from strongroom.container import canonical, layout
 from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.envelope import Envelope
 from strongroom.container.filekeys import FileKeys
+from strongroom.container.keyless import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
 from strongroom.container.layout import Trailer
-from strongroom.container.outer import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
 from strongroom.container.ranges import BytesReader
 from strongroom.container.segment import padded
 from strongroom.container.stanza import Identity
@@ -131,7 +131,7 @@ def values_plain(*values: bytes) -> bytes:
     return joined + bytes(padded(len(joined)) - len(joined))
 
 
-def resigned(
+def re_signed(
     data: bytes,
     signer: CertifiedSigner,
     *,

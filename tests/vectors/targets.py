@@ -16,8 +16,8 @@ from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
-from strongroom.container.mark import Mark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
+from strongroom.container.quarantine_mark import Mark, sign_mark
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
 from strongroom.container.wrapping import WrappingKey

@@ -25,7 +25,7 @@ from tests.redis_server import RedisServer
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import Installation
 from tests.workers.test_worker_refuses import shell
-from workers import acknowledged, names, paths
+from workers import names, paths, submission_receipts
 from workers.app import Strongroom
 from workers.envelope import seal
 
@@ -235,8 +235,8 @@ def test_the_word_that_a_run_is_on_record_is_believed_of_the_control_pool_alone(
     shell.say("transfer", request="request-1", run="forged")
     shell.say("control", request="request-2", run="another's")
     with pytest.raises(NotYetSeen, match="Request request-1 was handed to the broker"):
-        acknowledged.wait(shell.app, "request-1", patience=3.0)
+        submission_receipts.wait(shell.app, "request-1", patience=3.0)
 
     shell.say("control", request="request-1", run="run-1")
 
-    assert acknowledged.wait(shell.app, "request-1") == "run-1"
+    assert submission_receipts.wait(shell.app, "request-1") == "run-1"

@@ -13,9 +13,9 @@ from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
+from strongroom.container.keyless import read_outer
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import SignedManifest, open_manifest
-from strongroom.container.outer import read_outer
 from strongroom.container.signing import Signers
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now

@@ -79,4 +79,4 @@ def _is_as_deep(replica: Replica, depth: Depth) -> bool:
 def _update_replica(store: RunStore, replica: Replica, depth: Depth | None) -> None:
     good = depth is not None
     store.set_replica(replace(replica, good=good, verified=depth, verified_at=time.time() if good else None))
-    store.event("replica.looked-at", backup=replica.backup, target=replica.target, good=good, depth=depth)
+    store.event("replica.checked", backup=replica.backup, target=replica.target, good=good, depth=depth)

@@ -17,7 +17,7 @@ from strongroom.config.checks import (
     snapshots,
     stores,
 )
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 
 __all__ = ["Finding", "Found", "check"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
 from strongroom.system.host import is_loopback

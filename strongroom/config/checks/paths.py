@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath

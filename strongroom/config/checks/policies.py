@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.policies import YEAR_DAYS, PolicySettings
 from strongroom.words import plural
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.problems import KeyPath
 
 _RIGHT = 'Five fields (minute hour day month weekday), in UTC, for example: schedule = "0 3 * * 0"'

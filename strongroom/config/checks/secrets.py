@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.keys import HpkeKey, KeyFileKey, PassphraseKey, Pkcs11Key
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.failure_domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import RaftSource

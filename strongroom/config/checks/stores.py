@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from strongroom.config.checks.found import Finding, Found
+from strongroom.config.checks.context import Finding, Found
 from strongroom.config.failure_domains import server
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings

@@ -12,7 +12,7 @@ from textwrap import wrap
 
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Severity
-from strongroom.operations.alerts.notification import Item, News, Telling
+from strongroom.operations.alerts.due_notifications import Item, News, Telling
 from strongroom.words import plural, spelled_out
 
 WIDTH = 76

@@ -15,11 +15,11 @@ from msgspec import Struct
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.context import Watched
+from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, audience, tell
 from strongroom.operations.alerts.facts import Facts, Limits
 from strongroom.operations.alerts.gather import gather, without_record
 from strongroom.operations.alerts.mail import MailServer, send
 from strongroom.operations.alerts.message import letter
-from strongroom.operations.alerts.notification import FORGOTTEN, Telling, audience, tell
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.errors import MailUnavailable

@@ -18,7 +18,7 @@ from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.context import Watched
 from strongroom.targets import Target
-from strongroom.targets.shelf import Shelf
+from strongroom.targets.manifest_listing import Shelf
 
 AT_ONCE: Final = 8
 STRANGERS: Final = 100

@@ -17,8 +17,8 @@ from strongroom.model import Depth
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.targets.manifest_listing import Shelf, held_to_name
 from strongroom.targets.repaired import original_name
-from strongroom.targets.shelf import Shelf, held_to_name
 
 
 class Refused(Struct, frozen=True, kw_only=True):

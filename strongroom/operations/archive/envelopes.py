@@ -16,8 +16,8 @@ from msgspec import Struct
 from strongroom.container.certificate import Certificate
 from strongroom.container.envelope import MAX_ENVELOPE, SignedEnvelope, open_detached
 from strongroom.container.errors import FormatError, Malformed, Stale, Tampered
+from strongroom.container.keyless import ENDING_BYTES, read_outer
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.container.outer import ENDING_BYTES, read_outer
 from strongroom.container.ranges import RangeReader
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.model import ObjectInfo

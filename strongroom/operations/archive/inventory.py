@@ -20,8 +20,8 @@ from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.targets.manifest_listing import Shelf
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
-from strongroom.targets.shelf import Shelf
 from strongroom.words import plural, verb
 
 _PAGE = 1_000

@@ -22,8 +22,8 @@ from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys
 from strongroom.operations.archive.newest_envelope import Newest
 from strongroom.operations.layout import container_name, manifest_name
+from strongroom.targets.manifest_listing import Shelf, held_to_name
 from strongroom.targets.repaired import Objects, readable_copy, sound_copy
-from strongroom.targets.shelf import Shelf, held_to_name
 from strongroom.words import plural
 
 __all__ = [

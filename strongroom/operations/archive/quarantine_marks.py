@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
-from strongroom.container.mark import MAX_MARK, MAX_NUMBER, Mark, open_mark, sign_mark
+from strongroom.container.quarantine_mark import MAX_MARK, MAX_NUMBER, Mark, open_mark, sign_mark
 from strongroom.errors import StrongroomError
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects

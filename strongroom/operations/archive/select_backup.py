@@ -25,8 +25,8 @@ from strongroom.operations.archive.open import nothing_there, readable_container
 from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
 from strongroom.operations.errors import BackupQuarantined, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
+from strongroom.targets.manifest_listing import Shelf
 from strongroom.targets.repaired import Objects, original_name
-from strongroom.targets.shelf import Shelf
 from strongroom.words import plural, verb
 
 AT_ONCE = 8

@@ -17,8 +17,8 @@ from strongroom.container.manifest import Manifest
 from strongroom.operations.archive.envelopes import Aside, find_newest, wrapping_keys
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
+from strongroom.targets.manifest_listing import MANIFESTS, Shelf, backup_of, held_to_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
-from strongroom.targets.shelf import MANIFESTS, Shelf, backup_of, held_to_name
 from strongroom.targets.single_file import BundleReader
 from strongroom.words import plural
 

@@ -19,7 +19,7 @@ from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Pair, write_container
 from strongroom.model import Secret, prepare
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
 from strongroom.operations.layout import sealed_receipt, staged_name
@@ -51,7 +51,7 @@ prepare(Captured)
 @uncollected()
 def capture(run: Run, step: Step, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
-    pinned = policy_pins.check_policy(run, services)
+    pinned = run_integrity.check_policy(run, services)
     plan = plan_of(run).plan
     _require_room(services.stage, plan)
     listed = name_list.read_range(

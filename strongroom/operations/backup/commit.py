@@ -25,7 +25,7 @@ from strongroom.container.manifest import (
 )
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import prepare
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.archive.catalog import absent_containers, entry_of
 from strongroom.operations.archive.locks import lock_replicas
 from strongroom.operations.backup.omitted_recipients import left_out
@@ -64,13 +64,13 @@ prepare(Committed)
 
 def commit(run: Run, step: Step, services: Services) -> Committed:
     """Write and read back the manifest wherever the backup is whole; demand the quorum."""
-    policy_pins.check_time(run)
-    policy_pins.check_policy(run, services)
+    run_integrity.check_time(run)
+    run_integrity.check_policy(run, services)
     manifest = build_manifest(run, services)
     content = sign_manifest(manifest, services.signers("control"))
     complete = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
     placed = {
-        name: _put(policy_pins.check_target(run, name, services), manifest, content) for name in complete
+        name: _put(run_integrity.check_target(run, name, services), manifest, content) for name in complete
     }
     created = [name for name, put in placed.items() if put.created]
     unplaced = {name: put.refusal for name, put in placed.items() if put.refusal is not None}
@@ -139,7 +139,7 @@ def _convert(record: msgspec.Struct, kind: type[T]) -> T:
 
 def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:
     rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
-    signed = [policy_pins.receipt_of(run, row.step.piece, row.result, services) for row in rows]
+    signed = [run_integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows]
     entries = [container_entry(receipt.receipt, receipt.signature, receipt.signer) for receipt in signed]
     if len(entries) != plan_of(run).plan.pieces:
         raise RecordRefused(f"run {run.id} does not record one capture for each piece of its plan")

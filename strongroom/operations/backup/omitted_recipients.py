@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from strongroom.container.manifest import ContainerEntry
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.archive.envelopes import by_wrapping_key
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.open import carried_record
@@ -36,7 +36,7 @@ def left_out(run: Run, containers: Iterable[ContainerEntry], services: Services)
 def _record(run: Run, entry: ContainerEntry, services: Services) -> WrappingKeyRecord:
     return first_answer(
         run.spec.targets,
-        lambda pin: carried_record(policy_pins.check_target(run, pin.name, services), run.id, entry),
+        lambda pin: carried_record(run_integrity.check_target(run, pin.name, services), run.id, entry),
         of=f"a container of {run.id}",
     )
 

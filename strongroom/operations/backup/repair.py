@@ -12,7 +12,7 @@ from strongroom.container.errors import DAMAGE, FormatError, MissingPiece
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import prepare
-from strongroom.operations import policy_pins, recorded_errors
+from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
@@ -144,7 +144,7 @@ def repair(run: Run, step: Step, services: Services) -> Repaired:
     A target that does not answer is passed over. It is an error only if no target has the container whole:
     then the error of one that may answer later, if there is one.
     """
-    target = policy_pins.check_target(run, step.target, services)
+    target = run_integrity.check_target(run, step.target, services)
     target.stat(manifest_name(run.spec.backup))  # one that is away costs no reading of the others
 
     def find(other: Target) -> tuple[Target, str, ContainerEntry]:
@@ -167,7 +167,7 @@ def publish(run: Run, step: Step, services: Services) -> Published:
 
     Before it go the newest envelopes: without them a copy opens for keys that were rotated away.
     """
-    policy_pins.check_time(run)
+    run_integrity.check_time(run)
     facts = read_facts(run, ToRepair)
     digest = facts.manifest
     content = _read_manifests(run, services)[0][digest]

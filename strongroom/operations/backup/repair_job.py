@@ -25,7 +25,7 @@ from strongroom.operations.backup.repair import (
     repair,
 )
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
-from strongroom.operations.policy_pins import TERMS
+from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
 from strongroom.operations.services import Services

@@ -20,7 +20,7 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.errors import RunCancelled, RunFailed
 from strongroom.operations.listing import Here, List, Listing
-from strongroom.operations.policy_pins import pin_recipient, pin_target
+from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up
 from strongroom.operations.runs.drive import Watch, drive, end
 from strongroom.operations.runs.steps import perform

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.model import prepare
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.layout import container_name, staged_name
 from strongroom.operations.runs.job import read_result
@@ -39,9 +39,9 @@ prepare(Uploaded)
 
 def upload(run: Run, step: Step, services: Services) -> Uploaded:
     """Copy one staged container to one target."""
-    target = policy_pins.check_target(run, step.target, services)
+    target = run_integrity.check_target(run, step.target, services)
     captured = services.store.row(run.id, Step(StepKind.CAPTURE, step.piece)).result
-    receipt = policy_pins.receipt_of(run, step.piece, captured, services).receipt
+    receipt = run_integrity.receipt_of(run, step.piece, captured, services).receipt
     staged = staged_name(run.id, step.piece, receipt.sha256)
     name = container_name(run.id, receipt.sha256)
     content = lambda: services.stage.read(staged)  # noqa: E731

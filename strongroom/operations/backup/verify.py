@@ -18,7 +18,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.container.metadata import check_document
 from strongroom.errors import SourceError
 from strongroom.model import Depth, Entry, Secret, prepare
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import (
     Backup,
@@ -77,7 +77,7 @@ prepare(Verified)
 @uncollected()
 def verify(run: Run, step: Step, services: Services) -> Verified:
     """Verify one container on one target to the run's depth."""
-    target = policy_pins.check_target(run, step.target, services)
+    target = run_integrity.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
     aside = check_envelope(run, target, manifest, ref, services)

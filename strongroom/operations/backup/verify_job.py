@@ -12,7 +12,7 @@ from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
-from strongroom.operations.policy_pins import TERMS
+from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services

@@ -1,4 +1,4 @@
-"""resign: what a signer that is distrusted by now signed, signed anew by one that is trusted.
+"""re-sign: what a signer that is distrusted by now signed, signed anew by one that is trusted.
 
 Distrust takes every backup of a leaked signer out of use, the good ones too. Those that this
 installation recorded when it made them, byte for byte, get a second signature. The new manifest
@@ -49,7 +49,7 @@ class Rests(Struct, frozen=True, kw_only=True):
     file: str = ""
 
 
-class Resigned(Struct, frozen=True, kw_only=True):
+class ReSigned(Struct, frozen=True, kw_only=True):
     """What became of one backup. ``missed`` says why a target lacks the new signature."""
 
     backup: str
@@ -104,7 +104,7 @@ def _signed_by(objects: Objects, key: str, fingerprint: str) -> bool:
     return any(certificate.key_fingerprint == fingerprint for certificate in certificates)
 
 
-def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
+def re_sign_backup(services: Services, entry: CatalogEntry) -> ReSigned:
     """Sign a backup's manifest and envelopes anew where a distrusted signer did.
 
     It may die at any instruction and be done again.
@@ -116,7 +116,7 @@ def resign_backup(services: Services, entry: CatalogEntry) -> Resigned:
     return _in_files(services, entry) if in_a_file(entry) else _on_targets(services, entry)
 
 
-def _on_targets(services: Services, entry: CatalogEntry) -> Resigned:
+def _on_targets(services: Services, entry: CatalogEntry) -> ReSigned:
     _, signed, recorded = _recorded(services, entry)
     content = _signed_anew(services, signed)
     missed: dict[str, str] = {}
@@ -135,7 +135,7 @@ def _on_targets(services: Services, entry: CatalogEntry) -> Resigned:
                 services.store.set_replica(msgspec.structs.replace(replica, good=False))
     if content is not None and placed:
         _note(services, entry, content, missed)
-    return Resigned(backup=entry.backup, manifest=placed > 0, envelopes=envelopes, missed=missed)
+    return ReSigned(backup=entry.backup, manifest=placed > 0, envelopes=envelopes, missed=missed)
 
 
 def _lacks(services: Services, target: Target, backup: str) -> bool:
@@ -183,7 +183,7 @@ def _signed_in(services: Services, file: BundleReader, name: str, entry: Catalog
     return sound_copy(file, manifest_name(name), parsed)
 
 
-def _in_files(services: Services, entry: CatalogEntry) -> Resigned:
+def _in_files(services: Services, entry: CatalogEntry) -> ReSigned:
     manifests = envelopes = 0
     for path, name in _files(services, entry.backup):
         try:
@@ -195,7 +195,7 @@ def _in_files(services: Services, entry: CatalogEntry) -> Resigned:
             ) from None
         manifests += manifest
         envelopes += renewed
-    return Resigned(backup=entry.backup, manifest=manifests > 0, envelopes=envelopes, missed={})
+    return ReSigned(backup=entry.backup, manifest=manifests > 0, envelopes=envelopes, missed={})
 
 
 def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> tuple[bool, int]:
@@ -226,7 +226,7 @@ def _note(services: Services, entry: CatalogEntry, content: bytes, missed: Mappi
     digest = hashlib.sha256(content).hexdigest()
     services.store.put_backup(msgspec.structs.replace(entry, manifest_sha256=digest))
     detail = {"backup": entry.backup, "was": entry.manifest_sha256, "now": digest}
-    services.store.event("signer.resigned", **detail, missed=sorted(missed))
+    services.store.event("signer.re-signed", **detail, missed=sorted(missed))
 
 
 def _recorded(services: Services, entry: CatalogEntry) -> tuple[Target, SignedManifest, bytes]:

@@ -10,7 +10,7 @@ import msgspec
 from strongroom.container.manifest import ManifestRecipient
 from strongroom.errors import UsageError
 from strongroom.keys import Opener, Recipient
-from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned, Services
 
 

@@ -17,7 +17,6 @@ from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
-from strongroom.operations.policy_pins import check_target
 from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
@@ -31,6 +30,7 @@ from strongroom.operations.restore.journal import (
 )
 from strongroom.operations.restore.restore import chosen, restore
 from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.run_integrity import check_target
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
 from strongroom.state.records import Run, Step

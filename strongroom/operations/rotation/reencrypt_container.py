@@ -9,13 +9,13 @@ from msgspec import structs
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.check import check_sealed
 from strongroom.container.errors import VerificationFailed
+from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
     Manifest,
     ManifestRecipient,
 )
-from strongroom.container.outer import read_outer
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.receipt import sign_receipt

@@ -19,7 +19,7 @@ from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.locks import lock_until
 from strongroom.operations.backup.facts import PlannedPieces
@@ -173,7 +173,7 @@ def find_manifest(
     missed: dict[str, StrongroomError] = {}
     for pin in run.spec.targets:
         try:
-            target = policy_pins.check_target(run, pin.name, services)
+            target = run_integrity.check_target(run, pin.name, services)
             manifests[pin.name] = _parse_once(target, backup, recorded, parsed, services)
         except StrongroomError as error:
             missed[pin.name] = error

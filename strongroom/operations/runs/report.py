@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from strongroom.model import prepare
-from strongroom.operations import policy_pins, recorded_errors
+from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.runs.job import Ending, Job, ReportFacts, is_signed, job_of
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
@@ -50,7 +50,7 @@ def report(run: Run, step: Step, services: Services) -> Report:
 
 def _judged(run: Run, job: Job, services: Services) -> tuple[Sequence[str], Ending]:
     """Return the targets with a good replica, and how the run ends. A record that does not fit fails it."""
-    refused = policy_pins.refusal(run, services, signed=is_signed(job))
+    refused = run_integrity.refusal(run, services, signed=is_signed(job))
     try:
         good = job.record(run, services) if refused is None else ()
         return good, _early_ending(run) or _refused(run, refused, services) or job.outcome(run, services)

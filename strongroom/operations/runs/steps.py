@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from strongroom.errors import StrongroomError
-from strongroom.operations import policy_pins, recorded_errors
+from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.runs import event_log, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
 from strongroom.operations.runs.job import Action, action_of, is_signed, job_of, read_result
@@ -141,10 +141,10 @@ def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Do a step's work and return its result as it is recorded."""
     action = _action(run, step)
     if step.kind is StepKind.PLAN:
-        policy_pins.check_time(run)
-        policy_pins.check_terms(run, job_of(run.spec.kind).terms, services)
+        run_integrity.check_time(run)
+        run_integrity.check_terms(run, job_of(run.spec.kind).terms, services)
     result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
-    return policy_pins.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
+    return run_integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
 
 
 def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:
@@ -155,7 +155,7 @@ def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | 
     """
     if step.kind in (StepKind.PLAN, StepKind.REPORT):
         return None
-    return policy_pins.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
+    return run_integrity.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
 
 
 def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRefused) -> Outcome:

@@ -19,6 +19,7 @@ from typing import Any
 from strongroom.errors import SourceError
 from strongroom.model import Secret, Version
 from strongroom.sources import Change, Refuse
+from strongroom.sources.aws.attributes import Trimmings, listed
 from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, RESERVED, spelled
@@ -35,7 +36,6 @@ from strongroom.sources.aws.secrets import (
     live,
     own_rotation,
 )
-from strongroom.sources.aws.trimmings import Trimmings, listed
 from strongroom.sources.aws.versions import CURRENT, PENDING, PREVIOUS, own_id
 from strongroom.sources.history import Refusing, check_expected, on_top
 from strongroom.system.errors import Conflict

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from strongroom.model import Secret, Version, VersionState
 from strongroom.sources.history import on_top
-from strongroom.sources.vault.keeping import kept
+from strongroom.sources.vault.kv_form import kept
 from strongroom.sources.vault.records import MountConfig
 from strongroom.sources.vault.secrets import Facts, facts_of
 

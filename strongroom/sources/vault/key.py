@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import SourceError
 from strongroom.sources.vault.explain import GO_ON
-from strongroom.sources.vault.keeping import canonical
+from strongroom.sources.vault.kv_form import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
 from strongroom.system.errors import Conflict
 from strongroom.vault.answers import Answer

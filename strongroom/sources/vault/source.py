@@ -10,7 +10,7 @@ from strongroom.model import Entry, Secret
 from strongroom.sources import Change, Refuse
 from strongroom.sources.batches import batched
 from strongroom.sources.history import Refusing, check_expected, check_writable
-from strongroom.sources.vault import keeping
+from strongroom.sources.vault import kv_form
 from strongroom.sources.vault.details import Details, Wanted
 from strongroom.sources.vault.explain import explained
 from strongroom.sources.vault.history import is_unfinished
@@ -152,7 +152,7 @@ class VaultSource:
 
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret a KV mount can keep."""
-        return keeping.kept(secret)
+        return kv_form.kept(secret)
 
     def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:
         """Return whether a restore was writing it, and what is there is how that may have begun."""

@@ -8,8 +8,8 @@ from strongroom.sources import Change
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
-from strongroom.sources.vault.keeping import fitting
 from strongroom.sources.vault.key import Key, Settings
+from strongroom.sources.vault.kv_form import fitting
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig

@@ -25,8 +25,8 @@ from strongroom.targets.azure.writing import drop_staged, put_blocks, staged_nam
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
+from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.words import plural
 

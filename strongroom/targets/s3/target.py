@@ -9,8 +9,8 @@ from typing import Any
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.targets.hidden import HiddenVersion
+from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
 from strongroom.targets.s3.failures import translated

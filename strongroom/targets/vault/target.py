@@ -13,8 +13,8 @@ from strongroom.system.undo import on_failure
 from strongroom.targets import ObjectInfo
 from strongroom.targets.blocks import checked
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
-from strongroom.targets.place import Place, Placed
 from strongroom.targets.probing import Check
 from strongroom.targets.vault import probing
 from strongroom.targets.vault.chunks import SMALL_AHEAD, Chunks, in_base64

@@ -17,8 +17,8 @@ from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.manifest_listing import Shelf
 from strongroom.targets.memory import MemoryTarget
-from strongroom.targets.shelf import Shelf
 from tests.operations.world import World, make_world, names_on
 
 TERABYTE = 1 << 40

@@ -10,7 +10,7 @@ from strongroom.errors import TargetError
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.repair_job import open_repairs, submit_repair
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState

@@ -13,7 +13,7 @@ from strongroom.cli.shared.backup_selection import report_choice
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
-from strongroom.container.mark import MAX_NUMBER, Mark
+from strongroom.container.quarantine_mark import MAX_NUMBER, Mark
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated

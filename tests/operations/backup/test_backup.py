@@ -15,7 +15,7 @@ from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import retry
 from strongroom.sources import Change

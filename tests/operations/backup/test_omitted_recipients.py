@@ -14,11 +14,11 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.records import Run, RunState, StepKind, Ticket
-from tests.operations.test_policy_pins import edit
+from tests.operations.test_run_integrity import edit
 from tests.operations.world import POLICY, World, make_world, names_on
 
 

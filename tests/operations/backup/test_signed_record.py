@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from strongroom.container.manifest import Manifest, parse_manifest
-from strongroom.operations import policy_pins
+from strongroom.operations import run_integrity
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
@@ -169,21 +169,21 @@ def test_a_run_whose_id_is_dated_otherwise_too_is_not_planned(tmp_path: Path, da
         services.store.load(run), id=f"{stamp(moment)}-00000000", created_at=moment
     )
     with pytest.raises(RecordRefused, match=said):
-        policy_pins.check_time(forged)
+        run_integrity.check_time(forged)
 
 
 def test_a_run_of_long_ago_is_not_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever owns the record and the stage can put a run back that was planned, signed and never ended."""
     world = make_world(tmp_path, pieces=1)
     services = world.services()
-    sign = policy_pins.sign_record
+    sign = run_integrity.sign_record
 
     def sign_and_wait(*args: Any) -> dict[str, Any]:
         signed = sign(*args)
-        monkeypatch.setattr(policy_pins, "OLDEST", -1.0)  # more than a week goes by
+        monkeypatch.setattr(run_integrity, "OLDEST", -1.0)  # more than a week goes by
         return signed
 
-    monkeypatch.setattr(policy_pins, "sign_record", sign_and_wait)
+    monkeypatch.setattr(run_integrity, "sign_record", sign_and_wait)
     run, tickets = submit_backup(services, policy=POLICY)
     ended = drive(run, tickets, services, processes=1)
     assert (ended.state, "older than a week" in str(ended.error)) == (RunState.FAILED, True)

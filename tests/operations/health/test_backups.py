@@ -28,7 +28,7 @@ from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
 from strongroom.operations.key_management.health import FAILED, PROVEN, QUARTER
 from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Step, StepKind

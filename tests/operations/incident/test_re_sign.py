@@ -17,7 +17,7 @@ from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.sweep import sweep_targets
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.incident.re_sign import resign_backup, rests_on
+from strongroom.operations.incident.re_sign import re_sign_backup, rests_on
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
@@ -84,7 +84,7 @@ def leaked_manifest(leaked: Leaked):  # type: ignore[no-untyped-def]
 
 def test_signed_anew_it_opens_on_every_target_for_the_keys_it_was_rotated_to(leaked: Leaked) -> None:
     before = {target.name: set(names_on(target)) for target in leaked.at.all_targets()}
-    done = resign_backup(leaked.services(), leaked.entry())
+    done = re_sign_backup(leaked.services(), leaked.entry())
     assert (done.manifest, done.envelopes, done.missed) == (True, 3, {})
     for target in leaked.at.all_targets():
         assert leaked.at.opened(leaked.backup, target, leaked.at.new) == 30
@@ -94,9 +94,9 @@ def test_signed_anew_it_opens_on_every_target_for_the_keys_it_was_rotated_to(lea
 
 
 def test_it_may_be_done_again_and_verifies(leaked: Leaked) -> None:
-    resign_backup(leaked.services(), leaked.entry())
+    re_sign_backup(leaked.services(), leaked.entry())
     names = {target.name: names_on(target) for target in leaked.at.all_targets()}
-    again = resign_backup(leaked.services(), leaked.entry())
+    again = re_sign_backup(leaked.services(), leaked.entry())
     assert (again.manifest, again.envelopes) == (False, 0)
     assert {target.name: names_on(target) for target in leaked.at.all_targets()} == names
     services = leaked.services()
@@ -112,8 +112,8 @@ def test_a_process_that_died_before_the_catalog_knew_is_followed_by_one_that_fin
     with monkeypatch.context() as patched:
         patched.setattr(type(services.store), "put_backup", _die)
         with pytest.raises(KeyboardInterrupt):
-            resign_backup(services, leaked.entry())
-    done = resign_backup(leaked.services(), leaked.entry())
+            re_sign_backup(services, leaked.entry())
+    done = re_sign_backup(leaked.services(), leaked.entry())
     assert done.manifest
     content = b"".join(leaked.at.world.targets["eu"].read(f"{manifest_name(leaked.backup)}.r1"))
     assert leaked.entry().manifest_sha256 == hashlib.sha256(content).hexdigest()
@@ -133,13 +133,13 @@ def test_a_forgery_by_the_leaked_key_is_not_vouched_for(leaked: Leaked) -> None:
         sha256 = hashlib.sha256(forged).digest()
         target.put(manifest_name(leaked.backup), [forged], size=len(forged), sha256=sha256)
     with pytest.raises(MissingPiece, match="that was recorded"):
-        resign_backup(leaked.services(), leaked.entry())
+        re_sign_backup(leaked.services(), leaked.entry())
 
 
 def test_a_signer_that_was_never_ours_is_not_vouched_for(leaked: Leaked) -> None:
     leaked.at.trusted = Signers({Signer.generate().fingerprint})
     with pytest.raises(UntrustedSigner):
-        resign_backup(leaked.services(), leaked.entry())
+        re_sign_backup(leaked.services(), leaked.entry())
 
 
 def test_a_target_that_is_away_is_named_and_repaired_later(
@@ -149,7 +149,7 @@ def test_a_target_that_is_away_is_named_and_repaired_later(
     us = services.target("us")
     with monkeypatch.context() as patched:
         patched.setattr(us, "stat", _away)
-        done = resign_backup(services, leaked.entry())
+        done = re_sign_backup(services, leaked.entry())
     assert list(done.missed) == ["us"]
     assert {replica.target for replica in services.store.replicas(leaked.backup) if replica.good} == {
         "eu",
@@ -172,11 +172,11 @@ def test_once_it_is_back_the_same_command_brings_it_what_it_lacks(
     us = services.target("us")
     with monkeypatch.context() as patched:
         patched.setattr(us, "stat", _away)
-        resign_backup(services, leaked.entry())
-    again = resign_backup(services, leaked.entry())
+        re_sign_backup(services, leaked.entry())
+    again = re_sign_backup(services, leaked.entry())
     assert (again.manifest, again.envelopes, again.missed) == (True, 1, {})
     assert leaked.at.opened(leaked.backup, us, leaked.at.new) == 30
-    third = resign_backup(services, leaked.entry())
+    third = re_sign_backup(services, leaked.entry())
     assert (third.manifest, third.envelopes) == (False, 0)
 
 
@@ -186,7 +186,7 @@ def test_one_that_gives_wrong_bytes_is_known_to_be_bad(
     services = leaked.services()
     with monkeypatch.context() as patched:
         patched.setattr(services.target("us"), "put", _lies)
-        done = resign_backup(services, leaked.entry())
+        done = re_sign_backup(services, leaked.entry())
     assert "VerificationFailed" in done.missed["us"]
     assert [one.target for one in services.store.replicas(leaked.backup) if not one.good] == ["us"]
 
@@ -200,10 +200,10 @@ def _away(*arguments: object, **options: object) -> None:
 
 
 def test_an_envelope_that_nobody_at_hand_opens_is_not_vouched_for_until_somebody_does(leaked: Leaked) -> None:
-    done = resign_backup(leaked.at.services(leaked.at.old), leaked.entry())
+    done = re_sign_backup(leaked.at.services(leaked.at.old), leaked.entry())
     assert set(done.missed) == {"eu", "us", "ap"}
     assert all("WrongKey" in why for why in done.missed.values())
-    done = resign_backup(leaked.services(), leaked.entry())
+    done = re_sign_backup(leaked.services(), leaked.entry())
     assert (done.envelopes, done.missed) == (3, {})
     assert leaked.at.opened(leaked.backup, leaked.at.all_targets()[0], leaked.at.new) == 30
 
@@ -215,9 +215,9 @@ def test_where_no_target_takes_it_the_record_stays_as_it_is(
     with monkeypatch.context() as patched:
         for target in leaked.at.all_targets():
             patched.setattr(target, "put", _away)
-        assert set(resign_backup(services, before).missed) == {"eu", "us", "ap"}
+        assert set(re_sign_backup(services, before).missed) == {"eu", "us", "ap"}
     assert leaked.entry() == before
-    assert resign_backup(leaked.services(), leaked.entry()).missed == {}
+    assert re_sign_backup(leaked.services(), leaked.entry()).missed == {}
 
 
 def test_the_sweep_of_a_run_keeps_what_a_distrusted_signer_names(leaked: Leaked) -> None:

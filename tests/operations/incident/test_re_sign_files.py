@@ -17,7 +17,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import say_gone
 from strongroom.operations.archive.open import open_backup, read_manifest
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.re_sign import resign_backup, rests_on
+from strongroom.operations.incident.re_sign import re_sign_backup, rests_on
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
@@ -93,7 +93,7 @@ def leaked(tmp_path: Path) -> Leaked:
 def test_signed_anew_the_file_is_believed_where_it_lies(leaked: Leaked) -> None:
     with pytest.raises(UntrustedSigner):
         leaked.opened(leaked.world.identity)
-    done = resign_backup(leaked.services(), leaked.entry())
+    done = re_sign_backup(leaked.services(), leaked.entry())
     assert (done.manifest, done.envelopes, done.missed) == (True, 0, {})
     assert leaked.opened(leaked.world.identity) == 30
     assert [path.name for path in leaked.path.parent.glob("*a.sr*")] == ["a.sr"]
@@ -101,15 +101,15 @@ def test_signed_anew_the_file_is_believed_where_it_lies(leaked: Leaked) -> None:
 
 def test_so_is_its_newest_envelope(leaked: Leaked) -> None:
     rewrap_file(leaked.path, leaked.rotation())
-    done = resign_backup(leaked.services(), leaked.entry())
+    done = re_sign_backup(leaked.services(), leaked.entry())
     assert (done.manifest, done.envelopes) == (True, 1)
     assert leaked.opened(NEW) == 30
 
 
 def test_it_may_be_done_again_and_leaves_a_file_that_needs_nothing(leaked: Leaked) -> None:
-    resign_backup(leaked.services(), leaked.entry())
+    re_sign_backup(leaked.services(), leaked.entry())
     content, inode = leaked.path.read_bytes(), leaked.path.stat().st_ino
-    again = resign_backup(leaked.services(), leaked.entry())
+    again = re_sign_backup(leaked.services(), leaked.entry())
     assert (again.manifest, again.envelopes) == (False, 0)
     assert (leaked.path.read_bytes(), leaked.path.stat().st_ino) == (content, inode)
 
@@ -121,8 +121,8 @@ def test_a_process_that_died_before_the_catalog_knew_is_followed_by_one_that_fin
     with monkeypatch.context() as patched:
         patched.setattr(type(services.store), "put_backup", _die)
         with pytest.raises(KeyboardInterrupt):
-            resign_backup(services, leaked.entry())
-    assert resign_backup(leaked.services(), leaked.entry()).manifest
+            re_sign_backup(services, leaked.entry())
+    assert re_sign_backup(leaked.services(), leaked.entry()).manifest
     with BundleReader(leaked.path) as file:
         content = b"".join(file.read(f"{manifest_name(leaked.backup)}.r1"))
     assert leaked.entry().manifest_sha256 == hashlib.sha256(content).hexdigest()
@@ -142,7 +142,7 @@ def test_a_forgery_in_the_file_is_not_vouched_for_and_stays_as_it_is(leaked: Lea
         new.close(commit=True)
     before = leaked.path.read_bytes()
     with pytest.raises(UntrustedSigner, match=r"made by a command, in .*a\.sr"):
-        resign_backup(leaked.services(), leaked.entry())
+        re_sign_backup(leaked.services(), leaked.entry())
     assert leaked.path.read_bytes() == before
 
 
@@ -154,7 +154,7 @@ def test_what_the_leaked_key_sealed_anew_is_told_and_not_vouched_for(leaked: Lea
     """The catalog does not know what is in a file that was sealed anew in its place."""
     reencrypt_file(leaked.path, leaked.rotation(), digest_key=b"d" * 32, remove=True)
     with pytest.raises(UntrustedSigner, match="give --signer when restoring"):
-        resign_backup(leaked.services(), leaked.entry())
+        re_sign_backup(leaked.services(), leaked.entry())
     [rests] = rests_on(leaked.services(), leaked.entry(), leaked.old["recover"].fingerprint)
     assert (rests.backup, rests.manifest, rests.file) == (f"{leaked.backup}-r1", True, str(leaked.path))
 
@@ -165,15 +165,15 @@ def test_what_bears_a_signature_is_told_until_it_bears_another(leaked: Leaked) -
         return rests.manifest
 
     assert (bears(leaked.old["control"]), bears(leaked.new["recover"])) == (True, False)
-    resign_backup(leaked.services(), leaked.entry())
+    re_sign_backup(leaked.services(), leaked.entry())
     assert (bears(leaked.old["control"]), bears(leaked.new["recover"])) == (False, True)
 
 
 def test_a_file_that_is_not_there_is_named_and_once_said_to_be_gone_needs_nothing(leaked: Leaked) -> None:
     leaked.path.unlink()
-    for looking in (resign_backup, lambda *both: rests_on(*both, leaked.new["recover"].fingerprint)):
+    for looking in (re_sign_backup, lambda *both: rests_on(*both, leaked.new["recover"].fingerprint)):
         with pytest.raises(MissingPiece, match=f"no longer at {leaked.path}"):
             looking(leaked.services(), leaked.entry())
     say_gone(leaked.services(), leaked.backup)
     assert rests_on(leaked.services(), leaked.entry(), leaked.new["recover"].fingerprint) == []
-    assert not resign_backup(leaked.services(), leaked.entry()).manifest
+    assert not re_sign_backup(leaked.services(), leaked.entry()).manifest

@@ -12,7 +12,7 @@ from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.usage import KeyUse, recipient_key, survey
-from strongroom.operations.policy_pins import pin_recipient
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned
 from tests.operations.world import World, make_world
 

@@ -19,7 +19,6 @@ from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
-from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.readiness import libraries as installed
 from strongroom.operations.readiness import machine
 from strongroom.operations.readiness.backups import (
@@ -33,6 +32,7 @@ from strongroom.operations.readiness.backups import (
     targets,
 )
 from strongroom.operations.readiness.destinations import destination, escrow
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore

@@ -13,8 +13,8 @@ from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup, read_manifest
-from strongroom.operations.policy_pins import pin_recipient, pin_target
 from strongroom.operations.rotation.rewrap import Rotation
+from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.services import Pinned, Services
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget

@@ -21,11 +21,11 @@ from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation import batch
 from strongroom.operations.rotation.batch import SLICE, end_of, slices
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform, reconcile
 from strongroom.operations.services import Services

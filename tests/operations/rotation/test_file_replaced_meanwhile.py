@@ -9,7 +9,7 @@ import pytest
 
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident import re_sign
-from strongroom.operations.incident.re_sign import resign_backup
+from strongroom.operations.incident.re_sign import re_sign_backup
 from strongroom.operations.rotation import single_file as rotate
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.system.errors import Conflict
@@ -21,7 +21,7 @@ WAYS: dict[str, Way] = {
     "rewrap": lambda at: rewrap_file(at.path, at.rotation()),
     "reencrypt": lambda at: reencrypt_file(at.path, at.rotation(), digest_key=b"d" * 32, remove=False),
     "remove": lambda at: reencrypt_file(at.path, at.rotation(), digest_key=b"d" * 32, remove=True),
-    "resign": lambda at: resign_backup(at.services(), at.entry()),
+    "re-sign": lambda at: re_sign_backup(at.services(), at.entry()),
 }
 
 
@@ -67,7 +67,7 @@ def test_what_came_meanwhile_stays_and_the_command_says_so(
         meanwhile(at)
         theirs.append((at.path.stat().st_ino, at.path.read_bytes()))
 
-    module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
+    module, step = (re_sign, "read_back") if way == "re-sign" else (rotate, "_read_back")
     recorded = at.entry()
     reached(monkeypatch, module, step, happens)
     with pytest.raises(Conflict, match="changed while it was being rewritten"):
@@ -93,7 +93,7 @@ def test_one_that_was_taken_away_meanwhile_does_not_come_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     at = Leaked(tmp_path)
-    module, step = (re_sign, "read_back") if way == "resign" else (rotate, "_read_back")
+    module, step = (re_sign, "read_back") if way == "re-sign" else (rotate, "_read_back")
     reached(monkeypatch, module, step, at.path.unlink)
     with pytest.raises(Conflict, match="changed while it was being rewritten"):
         WAYS[way](at)

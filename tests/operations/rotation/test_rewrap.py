@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.container.envelope import write_detached
 from strongroom.container.errors import Stale, Tampered, Truncated, WrongKey
-from strongroom.container.outer import read_outer
+from strongroom.container.keyless import read_outer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient

@@ -16,9 +16,9 @@ from strongroom.container.manifest import Manifest
 from strongroom.keys import Identity
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.layout import container_name
-from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import RunState

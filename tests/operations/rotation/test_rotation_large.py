@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.operations.policy_pins import pin_target
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
 from tests.operations.folders import FoldersTarget

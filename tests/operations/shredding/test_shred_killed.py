@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from strongroom.operations.policy_pins import pin_target
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.plan import make_plan
 from strongroom.operations.shredding.shred import advance, begin

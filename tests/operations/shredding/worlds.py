@@ -16,9 +16,9 @@ from strongroom.keys.destroying import Fate, Standing
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import TYPE, KeyFileIdentity, KeyFileRecipient, generate_key_file, load_key_file
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.policy_pins import pin_recipient
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
+from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding.plan import make_plan

@@ -118,7 +118,7 @@ def _signers_arguments(parser: ArgumentParser) -> None:
     uses.set_defaults(run="signer_leaks:show_uses")
     uses.add_argument("fingerprint", metavar="FINGERPRINT")
     again = commands.add_parser(
-        "resign", help="sign again what a distrusted key signed and the catalog knows"
+        "re-sign", help="sign again what a distrusted key signed and the catalog knows"
     )
     again.set_defaults(run="signer_leaks:re_sign")
     again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")

@@ -1,4 +1,4 @@
-"""signers distrust, uses and resign: what to do about a key that leaked."""
+"""signers distrust, uses and re-sign: what to do about a key that leaked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import roles
-from strongroom.operations.incident.re_sign import Resigned, Rests, resign_backup, rests_on
+from strongroom.operations.incident.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 
@@ -55,7 +55,7 @@ def _advice(role: str, path: object) -> Iterator[str]:
     if role in roles.MANIFEST_SIGNERS:
         yield (
             "Backups that it signed are refused from now on. Make a new one first. Then sign again what was\n"
-            "made before the leak: strongroom signers resign --before TIME. The catalog's digests decide;\n"
+            "made before the leak: strongroom signers re-sign --before TIME. The catalog's digests decide;\n"
             "compare them with a printed recovery kit."
         )
     elif role == "seal":
@@ -118,10 +118,10 @@ def re_sign(arguments: Namespace, output: Output) -> None:
     done, failed = [], {}
     for entry in entries:
         try:
-            done.append(resign_backup(services, entry))
+            done.append(re_sign_backup(services, entry))
         except StrongroomError as error:
             failed[entry.backup] = f"{error.code}: {error.message}"
-    output.answer({"resigned": to_builtins(done), "failed": failed}, _resigned(done, failed))
+    output.answer({"re_signed": to_builtins(done), "failed": failed}, _re_signed(done, failed))
     if failed or any(one.missed for one in done):
         raise SignersUnsettled("Not everything could be signed again.", hint=_UNSETTLED)
 
@@ -134,7 +134,7 @@ def _moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def _resigned(done: list[Resigned], failed: dict[str, str]) -> Iterator[str]:
+def _re_signed(done: list[ReSigned], failed: dict[str, str]) -> Iterator[str]:
     changed = [one for one in done if one.manifest or one.envelopes]
     yield f"{plural(len(changed), 'backup')} signed again, {len(done) - len(changed)} needed nothing."
     for one in done:

@@ -40,7 +40,7 @@ from strongroom.state.records import CatalogEntry
 from strongroom.system.deadlines import run_all
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from strongroom.targets.shelf import MANIFESTS
+from strongroom.targets.manifest_listing import MANIFESTS
 from strongroom.wiring import keys as wired
 
 CONFIGURATION, STATE = "configuration", "state"

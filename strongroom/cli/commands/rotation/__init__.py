@@ -1,1 +1,1 @@
-"""Commands that bring backups to other keys, or destroy keys."""
+"""Commands that bring backups to other keys."""

@@ -15,8 +15,8 @@ from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
 from workers import flower
+from workers.child_logs import KEPT, LIMIT
 from workers.logs import JsonLines
-from workers.outlet import KEPT, LIMIT
 from workers.paths import private_folder
 from workers.pools import POOLS
 from workers.supervisor import Cluster, run_cluster

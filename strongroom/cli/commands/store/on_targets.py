@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
 from strongroom.cli.commands.store.in_file import NOTHING
-from strongroom.cli.shared import backup_selection, open_for_inspection, opening, options
+from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.model import Entry
@@ -41,7 +41,7 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
 @contextmanager
 def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Replicated]:
     with (
-        open_for_inspection.backup_on_targets(arguments, asked, output, place.find()) as backup,
+        inspect_on_targets.backup_on_targets(arguments, asked, output, place.find()) as backup,
         opening.explaining_keys(),
     ):
         yield backup

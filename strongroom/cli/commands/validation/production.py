@@ -132,5 +132,5 @@ def _chooser(settings: Settings, installation: Place, trusted: frozenset[str]) -
 
 def _as_a_whole(name: str) -> Validated:
     text = "it is a whole server, of which only a snapshot tells: nothing in it was checked"
-    finding = Finding(secret="", source=name, check="not-looked-at", text=text, wrong=False)
+    finding = Finding(secret="", source=name, check="not-checked", text=text, wrong=False)
     return Validated(source=name, secrets=0, findings=(finding,))

@@ -6,14 +6,14 @@ import re
 from argparse import Namespace
 
 from strongroom import durations
-from strongroom.cli.commands.health import render_alerts
+from strongroom.cli.commands.alerts import render
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.context import Watched
-from strongroom.operations.alerts.notification import Telling
+from strongroom.operations.alerts.due_notifications import Telling
 from strongroom.operations.alerts.notify import (
     Found,
     Sending,
@@ -39,8 +39,8 @@ def report_alerts(arguments: Namespace, output: Output) -> None:
     telling = None
     if trouble is None:
         telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
-    mail = render_alerts.Mail(sending, telling, trouble, dry_run=arguments.dry_run)
-    output.answer(render_alerts.document(found, limits, mail), render_alerts.lines(found, limits, mail))
+    mail = render.Mail(sending, telling, trouble, dry_run=arguments.dry_run)
+    output.answer(render.document(found, limits, mail), render.lines(found, limits, mail))
     if trouble is not None:
         raise trouble
     _raise(found.alerts)

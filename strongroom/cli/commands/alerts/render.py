@@ -9,9 +9,9 @@ from strongroom.cli.terminal.output import in_line, plural, table
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.due_notifications import Telling
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.freshness import Freshness, judge
-from strongroom.operations.alerts.notification import Telling
 from strongroom.operations.alerts.notify import Found, Sending
 from strongroom.operations.errors import MailUnavailable
 from strongroom.timestamps import rfc3339

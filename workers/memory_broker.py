@@ -1,6 +1,6 @@
 """A broker in Python for demos on request (``--ephemeral``): it keeps nothing.
 
-``python -m workers.stand_in FILE`` serves on a free port of 127.0.0.1 and writes its
+``python -m workers.memory_broker FILE`` serves on a free port of 127.0.0.1 and writes its
 address to FILE. It is fakeredis' server with three repairs: Nagle's delay off (11 tasks a
 second with it), writes buffered, and an error reply that does not close the connection.
 """

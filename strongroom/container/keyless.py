@@ -13,13 +13,13 @@ from msgspec import Struct
 
 from strongroom.container import layout
 from strongroom.container.certificate import CONTAINER_ROLES, require_signer
-from strongroom.container.ending import binary_ending, check_binary_ending
 from strongroom.container.envelope import MAX_ENVELOPE, Envelope, decode_envelope
 from strongroom.container.errors import LegacyFormat, NotABackup, Tampered, Truncated
 from strongroom.container.layout import Entry, Header, Trailer
 from strongroom.container.legacy import is_legacy
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.signing import verify
+from strongroom.container.truncation import binary_ending, check_binary_ending
 
 CONTAINER_DOMAIN = b"strongroom/v1/container"
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.container.errors import Malformed, UntrustedSigner
-from strongroom.container.mark import MAX_TEXT, Mark, open_mark, sign_mark
+from strongroom.container.quarantine_mark import MAX_TEXT, Mark, open_mark, sign_mark
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
 SEAL = certified("seal", installation=INSTALLATION)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.due_notifications import News, Telling, audience, tell
 from strongroom.operations.alerts.message import letter, subject
-from strongroom.operations.alerts.notification import News, Telling, audience, tell
 from strongroom.state.alerts import Told
 
 NOW, DAY = 1_000_000.0, 86_400.0

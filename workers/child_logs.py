@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workers.alarm import Alarm
+from workers.wakeup import Alarm
 
 LIMIT: Final = 10 * 1024 * 1024
 KEPT: Final = 5

@@ -59,7 +59,7 @@ class Overdue(threading.Thread):
             try:
                 self.look()
             except (StrongroomError, OperationalError, RedisError, OSError) as error:
-                log.warning("overdue-not-looked-at", extra={"why": type(error).__name__})
+                log.warning("overdue-not-checked", extra={"why": type(error).__name__})
 
     def look(self) -> list[str]:
         """Ask for what nobody has asked for in time; return the names of the tasks."""

@@ -37,7 +37,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.system.atomic_file import refuse_existing, write_whole
-from strongroom.targets.shelf import Shelf
+from strongroom.targets.manifest_listing import Shelf
 from strongroom.timestamps import rfc3339, unique
 from strongroom.wiring.keys import pin
 

@@ -13,8 +13,8 @@ import pytest
 from tests.cli.program import Machine
 from tests.workers.cluster import until
 from tests.workers.up_command import up
-from workers.alarm import Alarm
-from workers.outlet import LONGEST, LogFile, Outlet
+from workers.child_logs import LONGEST, LogFile, Outlet
+from workers.wakeup import Alarm
 
 OURS = {
     "at": "now",

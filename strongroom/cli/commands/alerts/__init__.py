@@ -1,0 +1,1 @@
+"""Commands that report what is wrong, and mail it."""

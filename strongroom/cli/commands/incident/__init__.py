@@ -1,0 +1,1 @@
+"""Commands after a leak: quarantine, re-encrypt, release."""

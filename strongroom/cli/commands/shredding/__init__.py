@@ -1,0 +1,1 @@
+"""Commands that destroy the keys of backups for good."""
