@@ -64,10 +64,10 @@ class Listing(Protocol):
         ...
 
 
-List = Callable[[Source, Selection], Listing]
+Lister = Callable[[Source, Selection], Listing]
 
 
-class Here:
+class InProcessListing:
     """Lists as it is asked to, in this process."""
 
     def __init__(self, source: Listable, selection: Selection, *, name_key: bytes | None = None) -> None:

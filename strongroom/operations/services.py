@@ -13,7 +13,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
-from strongroom.operations.listing import Here, List
+from strongroom.operations.listing import InProcessListing, Lister
 from strongroom.sources import Destination, Source
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
@@ -75,7 +75,7 @@ class Services:
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     limits: Limits = Limits()
-    listing: List = Here
+    listing: Lister = InProcessListing
     hands_out: bool = True
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ _NAME = re.compile(r"manifests/([^/]+)\.json(?:\.r[1-9])?")
 """A manifest's name, or a copy's (FORMAT.md, 7). What else lies there is none, and nothing of ours."""
 
 
-class Shelf:
+class ManifestListing:
     """The backups that a place shows. Raises TargetError, when it is made, if the place does not answer."""
 
     def __init__(self, objects: Objects) -> None:

@@ -18,7 +18,7 @@ from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.context import Watched
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import Shelf
+from strongroom.targets.manifest_listing import ManifestListing
 
 AT_ONCE: Final = 8
 STRANGERS: Final = 100
@@ -32,7 +32,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
     backups: frozenset[str] = frozenset()
     away: str | None = None
-    shelf: Shelf | None = None
+    listing: ManifestListing | None = None
 
 
 def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
@@ -46,8 +46,8 @@ def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
 
 def _listed(target: Target) -> Listed:
     try:
-        shelf = Shelf(target)
-        return Listed(backups=frozenset(shelf.backups), shelf=shelf)
+        listing = ManifestListing(target)
+        return Listed(backups=frozenset(listing.backups), listing=listing)
     except StrongroomError as error:
         return Listed(away=error.message)
 
@@ -90,10 +90,10 @@ class Manifests:
                 raise Tampered(f"the manifest named '{backup}' belongs to '{manifest.backup_id}'")
             return manifest
 
-        shelf = self._found[target].shelf
-        assert shelf is not None  # it showed this backup
+        listing = self._found[target].listing
+        assert listing is not None  # it showed this backup
         try:
-            return shelf.parsed(backup, parsed)
+            return listing.parsed(backup, parsed)
         except MissingPiece:  # removed since it was listed
             return None
         except FormatError:

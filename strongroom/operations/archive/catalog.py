@@ -17,7 +17,7 @@ from strongroom.model import Depth
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import Shelf, held_to_name
+from strongroom.targets.manifest_listing import ManifestListing, held_to_name
 from strongroom.targets.repaired import original_name
 
 
@@ -46,10 +46,10 @@ def rebuild(store: RunStore, target: Target, *, trusted: frozenset[str]) -> Rebu
     found: list[str] = []
     incomplete: list[str] = []
     refused: list[Refused] = []
-    shelf = Shelf(target)
-    for backup in shelf.backups:
+    listing = ManifestListing(target)
+    for backup in listing.backups:
         try:
-            manifest, content = _manifest(shelf, backup, trusted)
+            manifest, content = _manifest(listing, backup, trusted)
         except StrongroomError as error:
             refused.append(Refused(backup=backup, code=error.code, reason=error.message))
             continue
@@ -75,11 +75,11 @@ def entry_of(manifest: Manifest, sha256: str) -> CatalogEntry:
     )
 
 
-def _manifest(shelf: Shelf, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
+def _manifest(listing: ManifestListing, backup: str, trusted: frozenset[str]) -> tuple[Manifest, bytes]:
     def parsed(content: bytes) -> tuple[Manifest, bytes]:
         return held_to_name(content, backup, trusted=trusted).manifest, content
 
-    return shelf.parsed(backup, parsed)
+    return listing.parsed(backup, parsed)
 
 
 def absent_containers(target: Target, manifest: Manifest) -> list[ContainerEntry]:

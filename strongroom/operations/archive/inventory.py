@@ -20,7 +20,7 @@ from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-from strongroom.targets.manifest_listing import Shelf
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
 from strongroom.words import plural, verb
 
@@ -54,11 +54,11 @@ def look_over(
         TargetError: it does not answer.
     """
     recorded = list(_good_on(store, target.name, gone))  # first: what is made meanwhile is not missed
-    shelf = Shelf(target)
+    listing = ManifestListing(target)
     found: list[Lost] = []
     looking = True
     for entry, replica in recorded:
-        if entry.backup not in shelf:
+        if entry.backup not in listing:
             found.append(Lost(replica, "its manifest is not there"))
         elif looking and (why := wanting(target, entry, trusted)):
             found.append(Lost(replica, why))

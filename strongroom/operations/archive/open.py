@@ -22,7 +22,7 @@ from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys
 from strongroom.operations.archive.newest_envelope import Newest
 from strongroom.operations.layout import container_name, manifest_name
-from strongroom.targets.manifest_listing import Shelf, held_to_name
+from strongroom.targets.manifest_listing import ManifestListing, held_to_name
 from strongroom.targets.repaired import Objects, readable_copy, sound_copy
 from strongroom.words import plural
 
@@ -181,7 +181,7 @@ class Backup:
 
 def backup_ids(objects: Objects) -> list[str]:
     """Return the ids of the backups visible here, oldest first."""
-    return Shelf(objects).backups
+    return ManifestListing(objects).backups
 
 
 def readable_container(objects: Objects, backup: str, entry: ContainerEntry) -> str:
@@ -244,28 +244,28 @@ def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry)
 def read_manifest(objects: Objects, backup: str | None = None, *, trusted: frozenset[str] | None) -> Manifest:
     """Read and check a manifest: of the newest backup that has a sound one, unless told which."""
     if backup is None:
-        return _newest(Shelf(objects), trusted)
+        return _newest(ManifestListing(objects), trusted)
     try:
         return parse_manifest(manifest_bytes(objects, backup, trusted=trusted), trusted=trusted)
     except MissingPiece as error:
-        raise _not_there(Shelf(objects), backup, error) from None
+        raise _not_there(ManifestListing(objects), backup, error) from None
 
 
-def _newest(shelf: Shelf, trusted: frozenset[str] | None) -> Manifest:
+def _newest(listing: ManifestListing, trusted: frozenset[str] | None) -> Manifest:
     """Return the newest sound manifest; what is said of the newest of all counts if none is."""
     refusals: list[FormatError] = []
-    for backup in reversed(shelf.backups):
+    for backup in reversed(listing.backups):
         try:
-            return shelf.read(backup, trusted=trusted).manifest
+            return listing.read(backup, trusted=trusted).manifest
         except FormatError as error:
             refusals.append(error)
     raise refusals[0] if refusals else nothing_there()
 
 
-def _not_there(shelf: Shelf, backup: str, error: MissingPiece) -> FormatError:
-    if not len(shelf):
+def _not_there(listing: ManifestListing, backup: str, error: MissingPiece) -> FormatError:
+    if not len(listing):
         return nothing_there()
-    if backup in shelf:
+    if backup in listing:
         return error
     return MissingPiece(
         f"there is no backup '{backup}' here",

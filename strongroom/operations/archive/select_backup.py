@@ -25,7 +25,7 @@ from strongroom.operations.archive.open import nothing_there, readable_container
 from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
 from strongroom.operations.errors import BackupQuarantined, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
-from strongroom.targets.manifest_listing import Shelf
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
 from strongroom.words import plural, verb
 
@@ -116,25 +116,25 @@ class Chooser:
         self.troubles: dict[str, str] = {}
         self.damaged: dict[tuple[str, str], str] = {}
         self.away: dict[str, StrongroomError] = {}
-        self._shelves = self._opened(holders)
+        self._listings = self._opened(holders)
         self._marks = self._read_marks()
 
-    def _opened(self, holders: Sequence[Holder]) -> dict[str, Shelf]:
+    def _opened(self, holders: Sequence[Holder]) -> dict[str, ManifestListing]:
         """List the places, all at once: one that is away must not delay the others."""
-        shelves: dict[str, Shelf] = {}
+        listings: dict[str, ManifestListing] = {}
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            for holder, outcome in zip(holders, threads.map(_shelf, holders), strict=True):
-                if isinstance(outcome, Shelf):
-                    shelves[holder.name] = outcome
+            for holder, outcome in zip(holders, threads.map(_list_manifests, holders), strict=True):
+                if isinstance(outcome, ManifestListing):
+                    listings[holder.name] = outcome
                 else:
                     self.away[holder.name] = outcome
-        return shelves
+        return listings
 
     def _read_marks(self) -> list[MarksThere]:
         found: list[MarksThere] = []
-        for name, shelf in self._shelves.items():
+        for name, listing in self._listings.items():
             try:
-                found.append(MarksThere(shelf.objects, trusted=self._trusted))
+                found.append(MarksThere(listing.objects, trusted=self._trusted))
             except StrongroomError as error:
                 self.note(name, f"{error.code}: {error.message}")
         return found
@@ -145,9 +145,9 @@ class Chooser:
         return {name: why for place in self._marks for name, why in place.aside.items()}
 
     @property
-    def shelves(self) -> Mapping[str, Shelf]:
+    def listings(self) -> Mapping[str, ManifestListing]:
         """The places that answered, and what they show."""
-        return self._shelves
+        return self._listings
 
     def choose(self, asked: Asked) -> Choice:
         """Return the newest backup that covers what is asked for, or the one that is named.
@@ -199,7 +199,7 @@ class Chooser:
 
     def showing(self, backup: str) -> list[str]:
         """Return the places that show a backup, whatever it is worth there."""
-        return [name for name, shelf in self._shelves.items() if backup in shelf]
+        return [name for name, listing in self._listings.items() if backup in listing]
 
     def why_quarantined(self, backup: str) -> str:
         """Say why a backup is in quarantine; nothing if it is not."""
@@ -235,7 +235,7 @@ class Chooser:
     def _unread(self, read: _Read, backup: str) -> StrongroomError:
         if read.refusal is not None:
             return read.refusal
-        if not any(len(shelf) for shelf in self._shelves.values()):
+        if not any(len(listing) for listing in self._listings.values()):
             return nothing_there()
         return MissingPiece(f"there is no backup '{backup}' here{self._unseen()}", hint=_LIST)
 
@@ -255,7 +255,7 @@ class Chooser:
 
     def _manifests(self, asked: Asked) -> Iterator[_Read]:
         """Read manifests newest first: the newest alone, then more and more of them at once."""
-        names: set[str] = set().union(*(shelf.backups for shelf in self._shelves.values()))
+        names: set[str] = set().union(*(listing.backups for listing in self._listings.values()))
         ordered = iter(sorted(names - self._gone, reverse=True))
         size = 1
         with ThreadPoolExecutor(AT_ONCE) as threads:
@@ -268,13 +268,13 @@ class Chooser:
         """Read a backup's manifest from the first place that has it as somebody believed signed it."""
         stranger: SignedManifest | None = None
         failures: list[StrongroomError] = []
-        for shelf in [one for one in self._shelves.values() if backup in one]:
+        for listing in [one for one in self._listings.values() if backup in one]:
             try:
-                return _Read(backup, shelf.read(backup, trusted=self._trusted), None, None)
+                return _Read(backup, listing.read(backup, trusted=self._trusted), None, None)
             except StrongroomError as error:
                 failures.append(error)
                 if isinstance(error, UntrustedSigner):
-                    stranger = stranger or _strangers(shelf, backup)
+                    stranger = stranger or _strangers(listing, backup)
         return _Read(backup, None, stranger, most_telling(failures) if failures else None)
 
     def _judged(self, read: _Read, asked: Asked) -> Choice | None:
@@ -309,37 +309,37 @@ class Chooser:
         """
         whole: list[Replica] = []
         lacking: list[Replica] = []
-        for name, shelf in self._shelves.items():
+        for name, listing in self._listings.items():
             try:
-                damage = self._damage(name, shelf, signed)
-                many = 0 if damage else len(lacking_on(shelf.objects, signed.manifest))
+                damage = self._damage(name, listing, signed)
+                many = 0 if damage else len(lacking_on(listing.objects, signed.manifest))
             except StrongroomError as error:
                 self.note(name, f"{error.code}: {error.message}")
                 continue
             if many:
                 of = plural(len(signed.manifest.containers), "container")
                 damage = f"{many:,} of {of} of backup {signed.manifest.backup_id} {verb(many, 'are')} missing"
-                lacking.append(Replica(name, shelf.objects))
+                lacking.append(Replica(name, listing.objects))
             elif damage == "":
-                whole.append(Replica(name, shelf.objects))
+                whole.append(Replica(name, listing.objects))
             if damage:
                 self.note(name, damage, signed.manifest.backup_id)
         return (*whole, *lacking)
 
-    def _damage(self, name: str, shelf: Shelf, signed: SignedManifest) -> str | None:
+    def _damage(self, name: str, listing: ManifestListing, signed: SignedManifest) -> str | None:
         """Say what is wrong with a place's manifest of a backup; ``None`` if it was never to have one.
 
         Raises:
             TargetError: it does not answer.
         """
         manifest = signed.manifest
-        if manifest.backup_id not in shelf:
+        if manifest.backup_id not in listing:
             meant = {target.name for target in manifest.targets}
             is_meant = name in meant or PurePath(name).name in meant
             return f"it does not show backup {manifest.backup_id}, which it was to hold" if is_meant else None
         trusted = self._trusted if signed.fingerprint in self._trusted else None
         try:
-            same = shelf.read(manifest.backup_id, trusted=trusted).manifest == manifest
+            same = listing.read(manifest.backup_id, trusted=trusted).manifest == manifest
         except FormatError as error:
             return f"its manifest of {manifest.backup_id}: {error.code}: {error.message}"
         return "" if same else f"its manifest of {manifest.backup_id} is another one"
@@ -365,11 +365,11 @@ class Chooser:
     # -- none of them ------------------------------------------------------------
 
     def _require_answer(self) -> None:
-        if self.away and not self._shelves:
+        if self.away and not self._listings:
             raise next(iter(self.away.values()))
 
     def _none(self, asked: Asked) -> Choice:
-        if not any(len(shelf) for shelf in self._shelves.values()):
+        if not any(len(listing) for listing in self._listings.values()):
             raise nothing_there()
         believed = [one for one in self.passed if one.policy]
         if not believed and (refusal := self._stranger(asked)) is not None:
@@ -479,16 +479,16 @@ def _made(manifest: Manifest) -> float:
         return float("inf")
 
 
-def _strangers(shelf: Shelf, backup: str) -> SignedManifest | None:
+def _strangers(listing: ManifestListing, backup: str) -> SignedManifest | None:
     try:
-        return shelf.read(backup, trusted=None)
+        return listing.read(backup, trusted=None)
     except StrongroomError:
         return None
 
 
-def _shelf(holder: Holder) -> Shelf | StrongroomError:
+def _list_manifests(holder: Holder) -> ManifestListing | StrongroomError:
     try:
-        return Shelf(holder.objects())
+        return ManifestListing(holder.objects())
     except StrongroomError as error:
         return error
 

@@ -17,7 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.operations.archive.envelopes import Aside, find_newest, wrapping_keys
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
-from strongroom.targets.manifest_listing import MANIFESTS, Shelf, backup_of, held_to_name
+from strongroom.targets.manifest_listing import MANIFESTS, ManifestListing, backup_of, held_to_name
 from strongroom.targets.repaired import Objects, copies, sound_copy
 from strongroom.targets.single_file import BundleReader
 from strongroom.words import plural
@@ -74,11 +74,11 @@ def look_beside(
         found = find_newest(objects, key, trusted=trusted)
         aside += found.doubtful
         repaired += (one for one in found.aside if one not in found.doubtful)
-    shelf = Shelf(objects)
+    listing = ManifestListing(objects)
     if newest:
-        aside += _newer(shelf, manifest.backup_id, trusted)
+        aside += _newer(listing, manifest.backup_id, trusted)
     is_file = isinstance(objects, BundleReader)  # of a target nobody is surprised that it holds several
-    others = [one for one in shelf.backups if one != manifest.backup_id] if is_file else []
+    others = [one for one in listing.backups if one != manifest.backup_id] if is_file else []
     return Beside(aside=tuple(aside), repaired=tuple(repaired), others=tuple(others))
 
 
@@ -105,10 +105,10 @@ MOST_NEWER = 64
 """Newer manifests that are looked at: whoever fills a target with junk makes nobody read all of it twice."""
 
 
-def _newer(shelf: Shelf, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
+def _newer(listing: ManifestListing, backup: str, trusted: frozenset[str] | None) -> Iterator[Aside]:
     """Yield the newer backups of a place whose manifests do not count, and why."""
-    for other in islice((one for one in reversed(shelf.backups) if one > backup), MOST_NEWER):
+    for other in islice((one for one in reversed(listing.backups) if one > backup), MOST_NEWER):
         try:
-            shelf.read(other, trusted=trusted)
+            listing.read(other, trusted=trusted)
         except FormatError as error:
             yield Aside(name=manifest_name(other), code=error.code, reason=error.message)

@@ -19,7 +19,7 @@ from typing import NamedTuple, NoReturn
 
 from strongroom.errors import SourceError
 from strongroom.model import Selection
-from strongroom.operations.listing import Batch, Here, Listing, ListingLost
+from strongroom.operations.listing import Batch, InProcessListing, Listing, ListingLost
 from strongroom.sources import Divisible, Listable, Source
 from strongroom.system.forking import cores, die_with_parent, may_fork, uninterrupted
 from strongroom.system.gc_pause import uncollected
@@ -48,7 +48,7 @@ class Ahead:
         kept = max(1, AHEAD // len(parts))
         with uninterrupted():
             for part in parts:
-                listing = Here(part, selection, name_key=self.name_key)
+                listing = InProcessListing(part, selection, name_key=self.name_key)
                 self._children.append(_start(listing, kept))
 
     def batches(self) -> Iterator[Batch]:
@@ -116,7 +116,7 @@ def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
     return True
 
 
-def _start(listing: Here, kept: int) -> _Child:
+def _start(listing: InProcessListing, kept: int) -> _Child:
     reading, writing = os.pipe()
     parent = os.getpid()
     try:
@@ -131,7 +131,7 @@ def _start(listing: Here, kept: int) -> _Child:
     return _Child(process, FileIO(reading))
 
 
-def _list_in_child(listing: Here, kept: int, writing: int, parent: int) -> NoReturn:
+def _list_in_child(listing: InProcessListing, kept: int, writing: int, parent: int) -> NoReturn:
     try:
         die_with_parent(parent)
         queue: Queue[Batch | None] = Queue(kept)

@@ -16,7 +16,7 @@ from strongroom.operations.backup import name_list
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.same_server import check_homes
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.listing import Here, ListingLost
+from strongroom.operations.listing import InProcessListing, ListingLost
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import HalfRestored, Partial, Source
@@ -111,7 +111,7 @@ def _spill_names(
     run: Run, source: Source, selection: Selection, services: Services
 ) -> tuple[name_list.Spilled, bytes]:
     """Spill the names, and return the key that they were hashed with."""
-    for listing in (services.listing(source, selection), Here(source, selection)):
+    for listing in (services.listing(source, selection), InProcessListing(source, selection)):
         with suppress(ListingLost):
             spilled = name_list.spill(services.stage, run.id, listing, work_key=services.work_key)
             return spilled, listing.name_key

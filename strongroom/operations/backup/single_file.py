@@ -19,7 +19,7 @@ from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.errors import RunCancelled, RunFailed
-from strongroom.operations.listing import Here, List, Listing
+from strongroom.operations.listing import InProcessListing, Lister, Listing
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up
 from strongroom.operations.runs.drive import Watch, drive, end
@@ -93,10 +93,10 @@ def _refuse_unrecordable(path: Path) -> None:
         raise UsageError(message, hint="Write the backup under another path, then move it there.") from None
 
 
-def _list_ahead(ahead: Listing | None) -> List:
+def _list_ahead(ahead: Listing | None) -> Lister:
     """Return how to list: the listing made ahead serves the first plan. Another attempt lists anew."""
     ready = [ahead] if ahead is not None else []
-    return lambda source, selection: ready.pop() if ready else Here(source, selection)
+    return lambda source, selection: ready.pop() if ready else InProcessListing(source, selection)
 
 
 def _drive_run(services: Services, spec: Spec, watch: Watch | None) -> Run:

@@ -65,8 +65,8 @@ def choose_backups(found: Chooser, policies: Collection[str], *, recorded: Mappi
     Args:
         recorded: the newest backup of each policy on record here.
     """
-    chosen = _chosen(found, frozenset(policies), recorded) if found.shelves else {}
-    seen = {name: _seen(name, len(shelf), chosen, found) for name, shelf in found.shelves.items()}
+    chosen = _chosen(found, frozenset(policies), recorded) if found.listings else {}
+    seen = {name: _seen(name, len(listing), chosen, found) for name, listing in found.listings.items()}
     return {**seen, **found.away}
 
 
@@ -84,7 +84,7 @@ def _chosen(chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, s
 
 
 def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Chooser) -> Seen:
-    shelf = chooser.shelves[name]
+    listing = chooser.listings[name]
     newest = {
         policy: choice.manifest
         for policy, choice in chosen.items()
@@ -94,7 +94,7 @@ def _seen(name: str, backups: int, chosen: Mapping[str, Choice], chooser: Choose
     return Seen(
         newest=newest,
         backups=backups,
-        refused={one.backup: one.why for one in chooser.passed if not one.policy and one.backup in shelf},
+        refused={one.backup: one.why for one in chooser.passed if not one.policy and one.backup in listing},
         damaged={one: why for (on, one), why in chooser.damaged.items() if on == name and one in ids},
     )
 
@@ -109,7 +109,7 @@ def passed_over(found: Chooser, policies: Collection[str]) -> Iterator[Finding]:
 
 def default_backup(found: Chooser) -> Iterator[Finding]:
     """Say which backup a restore of everything would take without further words, if there is one."""
-    if not found.shelves:
+    if not found.listings:
         return
     try:
         manifest = found.choose(Asked()).manifest

@@ -17,7 +17,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.manifest_listing import Shelf
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, make_world, names_on
 
@@ -97,7 +97,7 @@ def test_a_terabyte_where_a_manifest_should_be_is_read_no_further_than_its_first
     sparse(place, "manifests/20991231T000000Z-00000000.json")
     place.given = 0
     assert read_manifest(place, trusted=world.services().signer_fingerprints).backup_id == run.id
-    assert (len(Shelf(place)), place.given < 3 * MIB) == (2, True)
+    assert (len(ManifestListing(place)), place.given < 3 * MIB) == (2, True)
 
 
 @pytest.mark.parametrize("which", ["manifests/", "containers/"])

@@ -43,7 +43,7 @@ def report_alerts(arguments: Namespace, output: Output) -> None:
     output.answer(render.document(found, limits, mail), render.lines(found, limits, mail))
     if trouble is not None:
         raise trouble
-    _raise(found.alerts)
+    _raise_worst(found.alerts)
 
 
 def _check(arguments: Namespace) -> int | None:
@@ -98,7 +98,7 @@ def _tell(
         return None, error
 
 
-def _raise(alerts: tuple[Alert, ...]) -> None:
+def _raise_worst(alerts: tuple[Alert, ...]) -> None:
     if not alerts:
         return
     worst = alerts[0]

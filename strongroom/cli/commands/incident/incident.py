@@ -37,7 +37,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.system.atomic_file import refuse_existing, write_whole
-from strongroom.targets.manifest_listing import Shelf
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.timestamps import rfc3339, unique
 from strongroom.wiring.keys import pin
 
@@ -166,10 +166,10 @@ def _deleted(backups: Iterable[str], services: Services) -> list[str]:
     """
     forgotten = [backup for backup in backups if services.store.backup(backup) is None]
     try:
-        shelves = [Shelf(target) for target in services.targets.values()] if forgotten else []
+        listings = [ManifestListing(target) for target in services.targets.values()] if forgotten else []
     except StrongroomError:
         return []
-    return sorted(one for one in forgotten if not any(one in shelf for shelf in shelves))
+    return sorted(one for one in forgotten if not any(one in listing for listing in listings))
 
 
 def release_backups(arguments: Namespace, output: Output) -> None:

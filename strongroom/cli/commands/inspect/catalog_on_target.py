@@ -29,7 +29,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     chooser = backup_selection.make_chooser(
         arguments, installation, trust.trusted_signers(installation, arguments.signer)
     )
-    if chooser.away and not chooser.shelves:
+    if chooser.away and not chooser.listings:
         raise next(iter(chooser.away.values()))
     asked = Asked(values=False, policy=arguments.policy or "")
     listed = list(islice(chooser.listed(asked), arguments.limit))

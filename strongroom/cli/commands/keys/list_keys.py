@@ -93,7 +93,7 @@ def _retire(
         known = ", ".join(configured) or "none"
         raise UsageError(f"There is no usable key '{name}'.", hint=f"Configured: {known}.")
     key = configured[name]
-    _refuse(name, key, looked)
+    _require_unneeded(name, key, looked)
     use = looked.of(key.key)
     services.store.event("key.retired", key=key.key, name=name)
     spare = len({*use.backups, *use.together}) if use else 0
@@ -113,7 +113,7 @@ def _retire(
     output.answer(document, words)
 
 
-def _refuse(name: str, key: Configured, looked: Survey) -> None:
+def _require_unneeded(name: str, key: Configured, looked: Survey) -> None:
     if key.policies:
         raise KeyStillNeeded(
             f"Policy '{key.policies[0]}' seals to '{name}': its next backup would need it.",
