@@ -1,10 +1,11 @@
 """What can go wrong: one base class, and the families that an exit code stands for.
 
 Every error that can reach a person derives from :class:`StrongroomError`. It says what happened, what that
-means for the data (the first line of its class's docstring) and what to do next (``hint``). A direct subclass
-is a *family* and gives its leaves their exit code; a shell script needs no more. A leaf stands in the
-``errors`` module beside what raises it (:data:`MODULES`). Its class name is its identity: ``--json``, the
-record of a run, logs and Sentry name it.
+means for the data (the first line of its class's docstring) and what to do next (``hint``). The families
+(:data:`FAMILIES`) give their leaves their exit code; a shell script needs no more. A public leaf is defined
+in the ``errors`` module beside what raises it (:data:`MODULES`). Its class name is its identity: ``--json``,
+the record of a run and logs name it. A class defined elsewhere is for that package's own ``except``: outside
+it has the name of its nearest public ancestor.
 
 Messages name secrets' *names* at most; a value never enters an exception.
 """
@@ -36,8 +37,8 @@ class StrongroomError(Exception):
 
     @property
     def code(self) -> str:
-        """The stable machine name of this failure class, e.g. ``WrongKey``."""
-        return type(self).__name__
+        """The stable machine name of this failure, e.g. ``WrongKey``: that of its public class."""
+        return public_class(type(self)).__name__
 
 
 # -- the families ---------------------------------------------------------------
@@ -144,11 +145,26 @@ MODULES: Final = (
     "strongroom.state.errors",
     "strongroom.operations.errors",
     "strongroom.operations.shredding.errors",
+    "strongroom.cli.errors",
+    "workers.errors",
+    "strongroom.config.problems",
 )
-"""Where the leaves stand that a record may name."""
+"""Where the public leaves are defined: a record may name each of them."""
+
+
+def public_class(kind: type[StrongroomError]) -> type[StrongroomError]:
+    """Return the nearest class that a record, an alert and ``--json`` may name."""
+    return next(ancestor for ancestor in kind.__mro__ if ancestor.__module__ in (__name__, *MODULES))
 
 
 def by_name(name: str) -> type[StrongroomError] | None:
     """Return the class that a record names; ``None`` if there is no such class."""
-    here = (globals().get(name), *(getattr(import_module(module), name, None) for module in MODULES))
-    return next((kind for kind in here if isinstance(kind, type) and issubclass(kind, StrongroomError)), None)
+    found = (getattr(import_module(module), name, None) for module in (__name__, *MODULES))
+    return next(
+        (kind for kind in found if isinstance(kind, type) and issubclass(kind, StrongroomError)), None
+    )
+
+
+def name_of(error: BaseException) -> str:
+    """Return what a record, a log or ``--json`` names an error, expected or not."""
+    return error.code if isinstance(error, StrongroomError) else type(error).__name__

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import name_of
 from strongroom.operations.errors import MessageRefused
 
 log = logging.getLogger(__name__)
@@ -112,5 +112,5 @@ class Refusals:
             with self._lock:
                 self._unsaid[reason] += count
                 self._said_at.pop(reason, None)
-            why = error.code if isinstance(error, StrongroomError) else type(error).__name__
+            why = name_of(error)
             log.error("refusal-not-recorded", extra={"why": why})

@@ -65,7 +65,7 @@ class _Attempt:
         try:
             yield
         except _UNOPENED as error:
-            self._settle(access_log.FAILED, error=type(error).__name__)
+            self._settle(access_log.FAILED, error=error.code)
             raise
         self._settle(access_log.OPENED)
 

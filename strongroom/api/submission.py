@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.operations import recorded_errors
-from strongroom.operations.errors import NotYetSeen, RunDegraded, RunFailed
+from strongroom.operations.errors import NotYetSeen, RunDegraded
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 
@@ -86,9 +86,7 @@ class Submission:
 
 def _outcome(run: Run) -> Outcome:
     if run.state in (RunState.FAILED, RunState.CANCELLED):
-        raise recorded_errors.parse_error(run.error) or RunFailed(
-            f"run {run.id} {run.state.value}: {run.error}"
-        )
+        raise recorded_errors.failure_of(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
         raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

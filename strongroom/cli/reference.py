@@ -133,8 +133,7 @@ def _error(kind: type[StrongroomError]) -> str:
 
 def leaves() -> list[type[StrongroomError]]:
     """Return every error that belongs to a family."""
-    modules = (*MODULES, "strongroom.config.problems", "strongroom.cli.errors", "workers.errors")
-    return [kind for name in modules for kind in _defined(import_module(name)) if kind.family]
+    return [kind for name in MODULES for kind in _defined(import_module(name)) if kind.family]
 
 
 def _defined(module: ModuleType) -> list[type[StrongroomError]]:

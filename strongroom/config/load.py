@@ -67,7 +67,7 @@ def _read(file: Path) -> dict[str, Any]:
         problem = _file_problem(file, "holds a number beyond all measure", "No setting takes such a number.")
     except OSError as error:
         problem = _file_problem(file, f"cannot be read: {error.strerror}", "Name another, or create it.")
-    raise ConfigProblems([problem]) from None
+    raise ConfigProblems.of([problem]) from None
 
 
 def _syntax_problem(file: Path, message: str) -> Problem:
@@ -110,7 +110,7 @@ class _Loading:
         for key, what, right in check(Found(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
             self._add(key, what, right)
         if self._problems:
-            raise ConfigProblems(self._problems)
+            raise ConfigProblems.of(self._problems)
         return settings
 
     def _apply_overrides(self) -> None:

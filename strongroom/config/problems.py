@@ -44,10 +44,15 @@ class ConfigProblems(ConfigError):
 
     default_hint = "Put all of it right, then run 'strongroom config check'."
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        first = f"The configuration has {plural(len(problems), 'problem')}:"
-        super().__init__("\n  ".join([first, *map(str, problems)]))
+    def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
+        super().__init__(message, hint=hint)
         self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem]) -> ConfigProblems:
+        """Return the error that names each problem."""
+        first = f"The configuration has {plural(len(problems), 'problem')}:"
+        return cls("\n  ".join([first, *map(str, problems)]), problems=problems)
 
 
 def dotted(path: KeyPath) -> str:

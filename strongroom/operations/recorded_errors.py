@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 
-from strongroom.errors import StrongroomError, by_name
+from strongroom.errors import StrongroomError, by_name, public_class
+from strongroom.operations.errors import RunFailed
+from strongroom.state.records import Run
 
 _RECORDED = re.compile(r"^(?:\S+: )?(?P<code>[A-Za-z]+): (?P<message>.*)$", re.DOTALL)
 _TO_DO = "\nWhat to do: "
 
 
 def error_text(error: StrongroomError) -> str:
-    """Return what a run records of an error beside its code: what happened, and what it alone says to do."""
-    return joined(error.message, "" if error.hint == error.default_hint else error.hint)
+    """Return what a run records of an error beside its code: what happened, and what to do where the class
+    of that code does not say it."""
+    return joined(error.message, "" if error.hint == public_class(type(error)).default_hint else error.hint)
 
 
 def joined(happened: str, to_do: str) -> str:
@@ -38,3 +41,12 @@ def parse_error(text: str | None) -> StrongroomError | None:
     match = _RECORDED.match(happened)
     kind = by_name(match["code"]) if match else None
     return kind(match["message"], hint=hint or None) if match and kind else None
+
+
+def failure_of(run: Run) -> StrongroomError:
+    """Return the error of a run that made nothing: the one that it recorded, or that it failed."""
+    if (error := parse_error(run.error)) is not None:
+        return error
+    happened, to_do = apart(run.error)
+    reason = f": {happened}" if happened else ""
+    return RunFailed(f"run {run.id} {run.state.value}{reason}", hint=to_do or None)

@@ -48,6 +48,8 @@ class SchemaMismatch(StateError):
 class ClaimLost(StateError):
     """Another worker holds this step now. Its result counts, not this one's."""
 
+    default_hint = "Nothing to do: the other worker's result counts."
+
 
 class RunNotFound(Missing):
     """There is no run of that id."""

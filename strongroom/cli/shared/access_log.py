@@ -46,7 +46,7 @@ def record_outcomes(error: BaseException | None) -> None:
     while _PENDING:
         note = _PENDING.pop(0)
         if isinstance(error, _UNOPENED):
-            note(access_log.FAILED, error=type(error).__name__)
+            note(access_log.FAILED, error=error.code)
         else:
             note(access_log.OPENED)
 

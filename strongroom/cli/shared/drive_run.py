@@ -9,7 +9,7 @@ from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.terminal.output import Output
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
-from strongroom.operations.errors import RunDegraded, RunFailed
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Ticket
@@ -46,7 +46,7 @@ def require_good(run: Run) -> None:
     """Return if a run made what it was to make; raise what stopped it otherwise."""
     if run.state in (RunState.DONE, RunState.DEGRADED):
         return
-    raise recorded_errors.parse_error(run.error) or RunFailed(f"run {run.id} {run.state}: {run.error}")
+    raise recorded_errors.failure_of(run)
 
 
 def require_all_whole(runs: Sequence[Run]) -> None:

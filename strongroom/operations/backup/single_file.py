@@ -18,7 +18,7 @@ from strongroom.keys import Recipient
 from strongroom.model import COMMAND, Depth, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.errors import RunCancelled, RunFailed
+from strongroom.operations.errors import RunCancelled
 from strongroom.operations.listing import InProcessListing, Lister, Listing
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.abandoned import GONE, take_up
@@ -151,7 +151,7 @@ def require_done(run: Run) -> Run:
         case RunState.CANCELLED:
             raise RunCancelled(f"run {run.id} was cancelled: {run.error}")
         case _:
-            raise recorded_errors.parse_error(run.error) or RunFailed(f"run {run.id} failed: {run.error}")
+            raise recorded_errors.failure_of(run)
 
 
 def _make_spec(

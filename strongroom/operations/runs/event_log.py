@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState, Verdict
@@ -25,7 +25,7 @@ REPORT = StepKind.REPORT.value
 def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> None:
     """Tell of a failed attempt; ``again``: the step will be tried once more."""
     unexpected = not isinstance(error, StrongroomError)
-    fields = _run_fields(run, str(step), _class_name(error)) | {"again": again}
+    fields = _run_fields(run, str(step), name_of(error)) | {"again": again}
     if not unexpected:
         log.warning("step-failed", extra=fields)
     else:  # of a run that fails it is told once, when that is
@@ -54,7 +54,7 @@ def failed(run: Run, step: str, error: Exception | None = None) -> None:
     """Log that a run fails, and why. The process that decided it calls this, once a run."""
     error = error or _raise_recorded(run)
     why = recorded_errors.apart(run.error)[0].removeprefix(f"{step}: ")
-    fields = _run_fields(run, step, _class_name(error)) | {"why": why}
+    fields = _run_fields(run, step, name_of(error)) | {"why": why}
     log.error("run-failed", exc_info=error, extra=fields)
 
 
@@ -101,10 +101,6 @@ def _run_fields(run: Run, step: str, error_class: str) -> dict[str, Any]:
         "target": next((part for part in rest if part != piece), ""),
         "error_class": error_class,
     } | ({"piece": int(piece)} if piece is not None else {})
-
-
-def _class_name(error: Exception) -> str:
-    return type(error).__name__
 
 
 def _raise_recorded(run: Run) -> Exception:

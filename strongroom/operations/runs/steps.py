@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.runs import event_log, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
@@ -219,7 +219,7 @@ def _record_failure(
     decider = _Decider(decide_given_up)
     now, _ = services.store.fail(
         claim,
-        f"{type(error).__name__}: {message}",
+        f"{name_of(error)}: {message}",
         retry_in=backoff(claim.attempt, first=services.limits.backoff) + (wait or 0.0) if again else None,
         settle=None if again else exhausted(run, step),
         decide=decider,

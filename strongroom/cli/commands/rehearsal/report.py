@@ -19,7 +19,7 @@ from strongroom.cli.terminal.output import Output, encode, fields, plural
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.container.manifest import Manifest
 from strongroom.durations import measured
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.model import Depth, Selection
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
@@ -172,7 +172,7 @@ def _problem(error: BaseException) -> tuple[str, dict[str, object]]:
             outcome, means = "interrupted", "It was asked to end before it was done."
         case _:
             code, outcome, means = failures.UNEXPECTED, "failed", "A fault of Strongroom's own."
-    return outcome, {"code": type(error).__name__, "exit_code": code, "means": means}
+    return outcome, {"code": name_of(error), "exit_code": code, "means": means}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, name_of
 from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
@@ -245,7 +245,7 @@ class RestoreJob:
             changed=self.done.changed,
             left=self.done.left,
             not_done=self.done.not_done,
-            ended=self._ended if outcome is None else type(outcome).__name__,
+            ended=self._ended if outcome is None else name_of(outcome),
         )
 
     def _document(self, outcome: BaseException | None) -> dict[str, Any]:
