@@ -27,12 +27,8 @@ from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
 from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
 from strongroom.system.retry import backoff
-from strongroom.targets.errors import TargetUnavailable
 
 log = logging.getLogger(__name__)
-
-LONGEST_PAUSE = 300.0
-"""Seconds that a run leaves a target alone at its request: hours, asked for, must not stop a backup."""
 
 
 class Outcome(NamedTuple):
@@ -127,7 +123,7 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
         fail = partial(
             _record_failure,
             *(run, claim, services, error, waiting.describe_failure(run, step, error, services)),
-            wait=_requested_pause(error),
+            wait=waiting.requested_pause(error) if error.transient else None,
         )
         try:
             return fail(unless=waiting.unless_needed(run, step, error, services))
@@ -228,17 +224,6 @@ def _record_failure(
     event_log.attempt_failed(now, step, error, again=again)
     event_log.recorded(now, step, services.store, verdict=decider.verdict, error=error)
     return Outcome(now, error, again)
-
-
-def _requested_pause(error: StrongroomError) -> float | None:
-    """Return how long an error's cause asks to be left alone, or ``None`` if it is no passing one.
-
-    A target's circuit breaker says so: tries within its pause would all be spent in vain.
-    """
-    if not error.transient:
-        return None
-    asked = error.retry_after if isinstance(error, TargetUnavailable) else None
-    return min(asked or 0.0, LONGEST_PAUSE)
 
 
 def _gives_up_target(run: Run, step: Step, services: Services, *, asleep: bool) -> bool:

@@ -18,12 +18,13 @@ from strongroom.operations.services import Services
 from strongroom.state.outcomes import Needed
 from strongroom.state.records import Claim, Run, Step, Tally
 from strongroom.system.retry import backoff
+from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
 
-LONGEST = 300.0
-"""Seconds that a step leaves a target or a service alone at most, at its request."""
+LONGEST_PAUSE = 300.0
+"""Seconds that a step leaves a target alone at most, at its request: hours would stop a backup."""
 
 
 def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services) -> bool:
@@ -36,12 +37,21 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
         return False
     if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
-    pause = max(backoff(1, first=services.limits.pause), _requested_pause(error))
+    pause = max(backoff(1, first=services.limits.pause), requested_pause(error))
     text = f"{error.code}: {recorded_errors.error_text(error)}"
     waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
     if waits:
         log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
     return waits
+
+
+def requested_pause(error: StrongroomError) -> float:
+    """Return for how many seconds a target asks to be left alone.
+
+    A target's circuit breaker says so: tries within its pause would all be spent in vain.
+    """
+    asked = error.retry_after if isinstance(error, TargetUnavailable) else None
+    return min(asked or 0.0, LONGEST_PAUSE)
 
 
 def unless_needed(run: Run, step: Step, error: StrongroomError, services: Services) -> Needed | None:
@@ -68,7 +78,3 @@ def describe_failure(run: Run, step: Step, error: StrongroomError, services: Ser
 
 def _must_wait(run: Run, tally: Tally, *, step: Step) -> bool:
     return job_of(run.spec.kind).must_wait(run, tally, step)
-
-
-def _requested_pause(error: StrongroomError) -> float:
-    return min(getattr(error, "retry_after", None) or 0.0, LONGEST)
