@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import RotationAnswer, describe_remaining
+from strongroom.cli.commands.rotation.render import RotationAnswer
 from strongroom.cli.commands.rotation.rotate_policy import _removed
+from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.incident.incident import Incident, record

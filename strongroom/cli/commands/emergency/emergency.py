@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from strongroom.cli.commands.emergency.kit import render_kit
 from strongroom.cli.commands.emergency.kit_configuration import configuration
 from strongroom.cli.commands.emergency.kit_facts import quorum_files
-from strongroom.cli.commands.keys.signers import installation_fingerprints, list_role_keys
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.role_keys import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural

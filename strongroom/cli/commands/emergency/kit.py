@@ -6,7 +6,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 
 from strongroom.cli.commands.emergency.kit_facts import kit
-from strongroom.cli.commands.keys.signers import list_role_keys
+from strongroom.cli.shared.role_keys import list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings

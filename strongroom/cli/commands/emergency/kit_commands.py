@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from strongroom.cli.commands.emergency.kit_configuration import configuration
-from strongroom.cli.commands.keys.signers import RoleKeyStatus, installation_fingerprints
+from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints
 from strongroom.config import Settings
 from strongroom.config.keys import AllOfKey
 from strongroom.config.targets import S3TargetSettings

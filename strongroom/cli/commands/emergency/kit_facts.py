@@ -8,7 +8,7 @@ from pathlib import Path
 
 from strongroom.cli.commands.emergency.kit_commands import holds, of_file, typed
 from strongroom.cli.commands.emergency.kit_configuration import snippet
-from strongroom.cli.commands.keys.signers import RoleKeyStatus, installation_fingerprints
+from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.keys import Pkcs11Key, QuorumKey
 from strongroom.container.manifest import Manifest

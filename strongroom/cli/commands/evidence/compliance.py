@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.health.areas import check_areas
+from strongroom.cli.shared.health_areas import check_areas
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
 from strongroom.operations.errors import RequirementUnmet

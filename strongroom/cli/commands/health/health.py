@@ -10,10 +10,10 @@ from contextlib import AbstractContextManager
 from msgspec import to_builtins
 
 from strongroom.cli.commands.health import render
-from strongroom.cli.commands.health.areas import check_areas
 from strongroom.cli.commands.health.arguments import CHECKS
-from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import access_log, identity_options
+from strongroom.cli.shared.choose_named import choose_named
+from strongroom.cli.shared.health_areas import check_areas
 from strongroom.cli.shared.inspect_options import InspectOptions as Looking
 from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.record_verification import recorded

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.rotation.render import describe_remaining
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import prompts

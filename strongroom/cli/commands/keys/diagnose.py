@@ -11,21 +11,19 @@ import msgspec
 
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.shared.settings import asking
+from strongroom.cli.shared.try_key import try_key
 from strongroom.cli.terminal.output import Output, in_line, table
-from strongroom.config import AllOfKey, Settings, load_settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys import Identity
-from strongroom.keys.allof import AllOfIdentity
-from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, diagnose, remarks
+from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, remarks
 from strongroom.operations.key_management.misplaced_keys import keys_on
-from strongroom.wiring import adapters, keys
-from strongroom.wiring.prompts import Ask
+from strongroom.wiring import adapters
 
 
 def diagnose_encryption(arguments: Namespace, output: Output) -> int:
     settings = load_settings()
     ask = asking()
-    keys = [try_keys(name, settings, ask) for name in _names(arguments.key, settings)]
+    keys = [try_key(name, settings, ask) for name in _names(arguments.key, settings)]
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in settings.policies.items()]
     said = [] if arguments.key else [*remarks(keys, uses), *_strays(settings)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
@@ -41,25 +39,6 @@ def _names(wanted: Sequence[str], settings: Settings) -> list[str]:
             hint=f"Configured: {', '.join(settings.keys) or 'none'}.",
         )
     return list(wanted or settings.keys)
-
-
-def try_keys(name: str, settings: Settings, ask: Ask | None) -> Diagnosed:
-    """Try one configured key for real."""
-
-    def identities() -> Sequence[Identity]:
-        if settings.keys[name].kind == "all-of":
-            return _together(name, settings, ask)
-        return list(keys.identity(name, settings, ask))
-
-    return diagnose(name, settings.keys[name].kind, lambda: keys.recipient(name, settings, ask), identities)
-
-
-def _together(name: str, settings: Settings, ask: Ask | None) -> Sequence[Identity]:
-    """Return what all legs' keys are together, if this host has one of every leg."""
-    key = settings.keys[name]
-    assert isinstance(key, AllOfKey)
-    legs = [[each for other in leg for each in keys.identity(other, settings, ask)] for leg in key.legs]
-    return [AllOfIdentity([each for leg in legs for each in leg])] if all(legs) else []
 
 
 def _strays(settings: Settings) -> list[Remark]:

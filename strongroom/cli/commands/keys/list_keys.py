@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from strongroom.cli.commands.keys.signers import list_role_keys, signer_document, signer_lines
+from strongroom.cli.commands.keys.signers import signer_document, signer_lines
+from strongroom.cli.shared.role_keys import list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output, plural, table, verb

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 from msgspec.structs import asdict
 
-from strongroom.cli.terminal import place
+from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.terminal.output import Output, table
-from strongroom.keys.rolelist import RoleKey, read
 
-YEAR = timedelta(days=365)
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
-
-
-class RoleKeyStatus(NamedTuple):
-    """A role's key, and how it stands."""
-
-    role: str
-    key: RoleKey
-    state: str
-    old: bool
-
-
-def list_role_keys(now: datetime) -> list[RoleKeyStatus]:
-    """Return every version of every role's key that this host knows."""
-    listed = read(place.find().role_keys)
-    return [
-        RoleKeyStatus(role, key, _state(key), _old(key, now))
-        for role, keys in sorted(listed.roles.items())
-        for key in keys
-    ]
-
-
-def _state(key: RoleKey) -> str:
-    if key.distrusted:
-        return f"distrusted since {key.distrusted}: {key.reason}"
-    if key.announced:
-        return "announced, does not sign yet"
-    return f"retired, counts for what was made until {key.until}" if key.until else "signs"
-
-
-def _old(key: RoleKey, now: datetime) -> bool:
-    return key.signs and bool(key.since) and now - datetime.fromisoformat(key.since) > YEAR
 
 
 def signer_lines(keys: list[RoleKeyStatus]) -> Iterator[str]:
@@ -62,11 +29,6 @@ def signer_lines(keys: list[RoleKeyStatus]) -> Iterator[str]:
     yield from (
         f"'{one.role}' has signed with one key for over a year: rotate it." for one in keys if one.old
     )
-
-
-def installation_fingerprints(keys: Iterable[RoleKeyStatus]) -> list[str]:
-    """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one."""
-    return list(dict.fromkeys(one.key.certificate.fingerprint for one in keys))
 
 
 def signer_document(one: RoleKeyStatus) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
 from strongroom.cli.commands.readiness.single_file import run_guarded
-from strongroom.cli.commands.setup.probe import choose_named
 from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
+from strongroom.cli.shared.choose_named import choose_named
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os

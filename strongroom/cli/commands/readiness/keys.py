@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.cli.commands.keys.diagnose import try_keys
+from strongroom.cli.shared.try_key import try_key
 from strongroom.config import PassphraseKey, Pkcs11Key, Settings
 from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.manifest import Manifest
@@ -71,7 +71,7 @@ def is_asked(settings: Settings, name: str) -> bool:
 def attempt(name: str, settings: Settings) -> Key:
     """Try a key for real, and find out what opens for it here."""
     with unasked():
-        trial = try_keys(name, settings, None)
+        trial = try_key(name, settings, None)
         return Key(trial, _openers(name, settings, trial))
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
+from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.cli.terminal.output import plural
 from strongroom.errors import StrongroomError
 from strongroom.operations.rotation.single_file import FileRotated
@@ -87,28 +88,6 @@ class RotationAnswer(NamedTuple):
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
         if self.runs and self.new:
             yield f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it."
-
-
-def describe_remaining(one: Mapping[str, Any]) -> str:
-    """Say until when a backup that a key still opens is there, and what its target hides of it."""
-    if not one.get("reached", True):
-        return "which was not reached: bring it and repeat; until then it opens as before"
-    old = _old_versions(one.get("old_versions", {}))
-    if one.get("deleted"):
-        return f"where it is deleted, and hidden: {old}"
-    return f"until {one['until'] or 'it is deleted'}" + (f"; also {old}" if old else "")
-
-
-def _old_versions(old: Mapping[str, Any]) -> str:
-    """Say how many versions a target hides, and what ends them."""
-    count = old.get("count", 0)
-    if count < 0:
-        return "old versions, of which this credential may not be told (docs/reference/targets.md)"
-    locked = old.get("locked_until", "")
-    held = {"": "", "unknown": ", their locks unknown"}.get(locked, f", locked until {locked}")
-    ends = {"": "until somebody removes them", "unknown": "until a day that it does not tell"}
-    goes = ends.get(old.get("until", ""), f"until {old.get('until')}")
-    return f"{plural(count, 'old version')}{held}, {goes}" if count else ""
 
 
 def _backup_line(result: Mapping[str, Any]) -> str:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
+from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
 from strongroom.cli.shared.drive_run import finish, require_whole
-from strongroom.cli.shared.follow_run import showing_progress
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal.output import Output, table
-from strongroom.config import Settings, load_settings
+from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import RunFailed
 from strongroom.operations.runs import submit
-from strongroom.operations.runs.abandoned import is_abandoned, take_up
+from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
-from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
-from workers.status import read
-
-FOLLOW_SECONDS = 0.25
 
 
 def show_status(arguments: Namespace, output: Output) -> int | None:
@@ -47,7 +42,7 @@ def show_status(arguments: Namespace, output: Output) -> int | None:
 def _list(output: Output, limit: int) -> None:
     store = run_store()
     runs = store.runs(limit)
-    gone = {run.id for run in runs if _abandoned(run, store)}
+    gone = {run.id for run in runs if nobody_drives(run, store)}
     head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
     rows = [
         (
@@ -67,13 +62,9 @@ def _list(output: Output, limit: int) -> None:
 _REPEAT = "Make the backup again: that ends this run first, and removes what it left."
 
 
-def _abandoned(run: Run, store: RunStore) -> bool:
-    return not run.state.final and is_abandoned(run, store, load_settings().state_dir)
-
-
 def _to_do(run: Run, store: RunStore) -> str:
     """Say what to type about a run whose process was killed; nothing about any other."""
-    if not _abandoned(run, store):
+    if not nobody_drives(run, store):
         return ""
     cancel = f"'strongroom cancel {run.id}' ends it and removes what it left"
     if run.spec.policy == COMMAND:
@@ -83,35 +74,6 @@ def _to_do(run: Run, store: RunStore) -> str:
             f"The cluster takes it up by itself; 'strongroom retry {run.id} --here' goes on here. {cancel}."
         )
     return f"'strongroom retry {run.id}' goes on with it; {cancel}."
-
-
-def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
-    """Wait for a run's end, showing how far it is; one just submitted may still be queued, and one that
-    nobody works on has no end to wait for.
-
-    Args:
-        patience: how many seconds to wait for the run to come into being.
-    """
-    store = run_store()
-    run = _begun(store, name, patience)
-    with showing_progress(output, store) as watch:
-        while not run.state.final and (cluster_runs(load_settings()) or not _abandoned(run, store)):
-            if watch is not None:
-                watch(run.id)
-            time.sleep(FOLLOW_SECONDS)  # the database announces nothing
-            run = store.load(run.id)
-    return run
-
-
-def _begun(store: RunStore, name: str, patience: float) -> Run:
-    until = time.monotonic() + patience
-    while True:
-        try:
-            return store.find(name)
-        except RunNotFound:
-            if time.monotonic() > until:
-                raise
-        time.sleep(FOLLOW_SECONDS)
 
 
 def cancel_run(arguments: Namespace, output: Output) -> None:
@@ -134,7 +96,7 @@ def retry_run(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
     services = open_services(settings)
     run = services.store.find(arguments.id)
-    if not _abandoned(run, services.store):
+    if not nobody_drives(run, services.store):
         run = submit.retry(services, run.id)
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
@@ -144,8 +106,3 @@ def retry_run(arguments: Namespace, output: Output) -> None:
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
     words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
     output.answer({"id": run.id, "state": run.state}, words)
-
-
-def cluster_runs(settings: Settings) -> bool:
-    """Tell whether a cluster would take up what is due: one is configured, or runs here."""
-    return bool(settings.broker.url) or read(settings.state_dir) is not None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from strongroom.cli.commands.runs.runs import follow
 from strongroom.cli.shared import render_run
+from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from argparse import Namespace
 from collections.abc import Mapping
-from logging import LogRecord
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from strongroom.cli.shared.cluster_logs import log_to
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
 from workers import flower
-from workers.child_logs import KEPT, LIMIT
-from workers.logs import JsonLines
-from workers.paths import private_folder
 from workers.pools import POOLS
 from workers.supervisor import Cluster, run_cluster
 
@@ -48,30 +42,6 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
         file = flower.password_file(settings)
         lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
     output.answer({"ready": True, "processes": processes}, lines)
-
-
-def log_to(folder: Path, output: Output | None) -> None:
-    """Log in ``folder``, as the processes do; what a person should know is said as well."""
-    file = RotatingFileHandler(private_folder(folder) / "up.log", maxBytes=LIMIT, backupCount=KEPT)
-    file.setFormatter(JsonLines("up"))
-    handlers: list[logging.Handler] = [file]
-    if output is not None:
-        said = logging.Handler(logging.WARNING)
-        said.emit = lambda record: output.warn(_in_words(record))  # type: ignore[method-assign]
-        handlers.append(said)
-    logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
-
-
-def _in_words(record: LogRecord) -> str:
-    found = record.__dict__
-    if (child := found.get("child")) is None:
-        return record.getMessage()
-    why = f": {in_line(found['why'])}" if found["why"] else ""
-    often = f", {found['in_a_row']} times in a row" if found["in_a_row"] > 1 else ""
-    return (
-        f"the process '{child}' exited (status {found['status']}{often}) and is started again "
-        f"in {found['again_in']:g} s{why}"
-    )
 
 
 def _tell(line: Mapping[str, Any], output: Output) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from strongroom.cli.commands.runs.runs import follow
-from strongroom.cli.commands.runs.up import log_to
 from strongroom.cli.commands.setup.demo_display import Note, Stages
 from strongroom.cli.commands.setup.demo_place import POLICY, Scratch
+from strongroom.cli.shared.await_run import follow
+from strongroom.cli.shared.cluster_logs import log_to
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings

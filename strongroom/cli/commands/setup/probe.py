@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import options
+from strongroom.cli.shared.choose_named import choose_named
 from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.config import FilesSource, Settings, load_settings
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.operations.probe.source import probe_source
 from strongroom.operations.probe.target import Probe, probe_all, probe_rights, probe_storage
 from strongroom.sources.local import LocalStore
 from strongroom.targets.probing import Outcome
 from strongroom.wiring import adapters
-from strongroom.words import nearest
 
 Work = Callable[[], "Probe"]
 
@@ -42,16 +42,6 @@ def check_permissions(arguments: Namespace, output: Output) -> None:
     work = [partial(_on_source, name, settings) for name in sources if name in names]
     work += [partial(_on_target, probed, name, settings) for name in settings.targets if name in names]
     _finish(work, output)
-
-
-def choose_named(wanted: Sequence[str], known: Iterable[str]) -> list[str]:
-    """Return what was named, or all that is known. Raises UsageError for a name that is not."""
-    names = list(known)
-    if unknown := [name for name in wanted if name not in names]:
-        raise UsageError(
-            f"There is no {in_line(unknown[0])!r} in the configuration.", hint=nearest(unknown[0], names)
-        )
-    return list(wanted) or names
 
 
 # -- probing -------------------------------------------------------------------

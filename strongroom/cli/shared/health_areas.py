@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.cli.commands.health import cluster as health_cluster
-from strongroom.cli.commands.runs.runs import cluster_runs
+from strongroom.cli.shared import cluster_check as health_cluster
+from strongroom.cli.shared.await_run import cluster_runs
 from strongroom.config import (
     DirectoryTargetSettings,
     HpkeKey,

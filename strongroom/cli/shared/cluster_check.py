@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from strongroom.cli.commands.runs.runs import cluster_runs
+from strongroom.cli.shared.await_run import cluster_runs
 from strongroom.config import Settings
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from workers import broker
