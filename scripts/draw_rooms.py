@@ -39,11 +39,17 @@ def layers(name: str) -> list[list[str]]:
     return [re.split(r"\s*[|:]\s*", layer) for layer in found]
 
 
+def house() -> list[list[str]]:
+    """Return the layers of the whole: those of strongroom, with tasks and workers below the command line."""
+    callers = layers("Tasks call strongroom, and the command line calls tasks and workers")
+    inside = [[f"strongroom.{room}" for room in layer] for layer in layers("Imports run downwards")]
+    return callers[:-1] + inside[1:]
+
+
 def rooms_svg() -> str:
     """Return the picture."""
-    house = layers("Imports run downwards")
     parts, top = [], EDGE
-    for layer in house:
+    for layer in house():
         if layer == [INNER]:
             drawn, top = _operations(top)
             parts += drawn
