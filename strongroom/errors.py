@@ -59,7 +59,7 @@ class ConfigError(StrongroomError):
 
 
 class Refused(StrongroomError):
-    """Strongroom refused, to protect data or a key. Nothing was changed."""
+    """Strongroom refused, to protect data or a key."""
 
     family, exit_code = "refused", 4
 
@@ -89,21 +89,21 @@ class Untrusted(StrongroomError):
 
 
 class SourceError(StrongroomError):
-    """The source refused, or its answer makes no sense."""
+    """The source refused or did not answer, or its answer makes no sense."""
 
     family, exit_code = "source", 30
     default_hint = "Earlier backups are not affected. Check the source, then try again."
 
 
 class TargetError(StrongroomError):
-    """The target refused for good."""
+    """The target refused or did not answer, or its answer makes no sense."""
 
     family, exit_code = "target", 40
     default_hint = "Run 'strongroom config check', then check the target's address and rights."
 
 
 class KeyServiceError(StrongroomError):
-    """An HSM, a Vault or a KMS refused to use a key, or its answer makes no sense."""
+    """An HSM, a Vault or a KMS refused to use a key or did not answer, or its answer makes no sense."""
 
     family, exit_code = "key-service", 50
     default_hint = "No backup is damaged. Check the key and its service, or open with another recipient."
@@ -122,7 +122,7 @@ class Degraded(StrongroomError):
 
 
 class Alarm(StrongroomError):
-    """The command did its work and found something that a person has to put right."""
+    """Something needs a person: the run failed or was cancelled, or a check found a problem."""
 
     family, exit_code = "alarm", 80
 

@@ -16,6 +16,10 @@ class WrongKey(FormatError, CannotOpen):
 
     default_hint = "Nothing was damaged. Try another passphrase, key file or private key."
 
+    def __init__(self, message: str, *, hint: str | None = None, nothing_tried: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.nothing_tried = nothing_tried
+
 
 class UnsupportedVersion(FormatError, CannotOpen):
     """A newer Strongroom wrote this file, or it has an unknown suite or flag."""

@@ -241,8 +241,9 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
                 return key
     if problem is not None:
         raise problem
-    tried = ", ".join(filter(None, (identity.describe() for identity in identities))) or "nothing"
-    raise WrongKey(f"Sealed to {', '.join(map(_named, record.stanzas))}; tried {tried}.")
+    tried = ", ".join(filter(None, (identity.describe() for identity in identities)))
+    recipients = ", ".join(map(_named, record.stanzas))
+    raise WrongKey(f"Sealed to {recipients}; tried {tried or 'nothing'}.", nothing_tried=not tried)
 
 
 def _named(stanza: Stanza) -> str:

@@ -157,10 +157,11 @@ def test_metadata_only_containers_hold_no_value_and_no_free_form_metadata() -> N
 
 def test_the_wrong_key_is_called_that_and_the_message_lists_what_was_tried() -> None:
     data, _ = sealed([secret("a")])
-    with pytest.raises(WrongKey, match=r"Sealed to raw \(test\); tried a raw key"):
+    with pytest.raises(WrongKey, match=r"Sealed to raw \(test\); tried a raw key") as tried:
         opened(data, key=OTHER)
-    with pytest.raises(WrongKey, match="tried nothing"):
+    with pytest.raises(WrongKey, match="tried nothing") as untried:
         Container.open(BytesReader(data), [], trusted=None)
+    assert (tried.value.nothing_tried, untried.value.nothing_tried) == (False, True)
 
 
 def test_any_recipient_of_several_opens() -> None:

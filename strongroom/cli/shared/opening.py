@@ -198,7 +198,7 @@ def explaining_keys() -> Iterator[None]:
 
 def explain_wrong_key(error: WrongKey) -> WrongKey:
     """Return the error with what to try, if nothing was tried at all."""
-    if not error.message.endswith("tried nothing."):
+    if not error.nothing_tried:
         return error
     return WrongKey(
         error.message,

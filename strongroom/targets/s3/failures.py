@@ -46,6 +46,10 @@ class PastEnd(TargetError):
     """A range begins at or after the object's end (416)."""
 
 
+class NotConfigured(TargetError):
+    """The bucket, or the object, has no such configuration (404)."""
+
+
 class UploadGone(Unavailable):
     """A multipart upload, or a part of it, is not what this writer left there."""
 
@@ -53,6 +57,12 @@ class UploadGone(Unavailable):
 _NOWHERE = frozenset({"404", "NotFound"})
 """Said to HEAD, which has no body for a code; to a put it is no word of S3's."""
 _MISSING = frozenset({"NoSuchKey", "NoSuchVersion"}) | _NOWHERE
+_NOT_CONFIGURED = frozenset(
+    {
+        *("NoSuchLifecycleConfiguration", "NoSuchObjectLockConfiguration"),
+        *("ObjectLockConfigurationNotFound", "ObjectLockConfigurationNotFoundError"),
+    }
+)
 _PASSING = frozenset(
     {
         *("SlowDown", "RequestTimeout", "RequestTimeoutException", "RequestLimitExceeded", "InternalError"),
@@ -182,6 +192,8 @@ def _conditional(code: str, status: int, said: str) -> StrongroomError | None:
         return Contended(said)
     if code == "InvalidRange":
         return PastEnd(said)
+    if code in _NOT_CONFIGURED:
+        return NotConfigured(said)
     if code in {"NoSuchUpload", "InvalidPart", "InvalidPartOrder"}:
         return UploadGone(said)
     return MissingPiece(said) if code in _MISSING else None

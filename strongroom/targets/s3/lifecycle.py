@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from strongroom.errors import TargetError
 from strongroom.targets.s3.bucket import Bucket
-from strongroom.targets.s3.failures import translated
+from strongroom.targets.s3.failures import NotConfigured, translated
 
 _DOING = "read its lifecycle"
 
@@ -67,10 +67,8 @@ def lifecycle_of(bucket: Bucket) -> Mapping[str, Any]:
     """Return a bucket's lifecycle as it says it; raises TargetError if it may not be read."""
     try:
         return bucket.call("get_bucket_lifecycle_configuration", _DOING)
-    except TargetError as error:
-        if "NoSuchLifecycleConfiguration" in error.message:
-            return {}
-        raise
+    except NotConfigured:
+        return {}
 
 
 def _rule(rule: Mapping[str, Any]) -> Rule | None:

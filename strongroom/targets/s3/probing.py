@@ -14,7 +14,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
 from strongroom.targets.probing import Check, Outcome, must_be_refused
 from strongroom.targets.s3.bucket import Bucket, Head
-from strongroom.targets.s3.failures import Contended, ObjectExists
+from strongroom.targets.s3.failures import Contended, NotConfigured, ObjectExists
 
 DENIED = (TargetReadOnly,)
 """403: by a lock, or because the credential has no right to."""
@@ -121,10 +121,10 @@ class Prober:
         wanted = Outcome.MISSING if self._bucket.options.lock is not None else Outcome.ADVICE
         try:
             there = look()
-        except StrongroomError as error:
-            if "ObjectLockConfigurationNotFound" not in error.message:
-                return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
+        except NotConfigured:
             there = False
+        except StrongroomError as error:
+            return Check(what=what, outcome=Outcome.NOT_SHOWN, detail=error.message)
         return Check(what=what) if there else Check(what=what, outcome=wanted, detail=otherwise)
 
 

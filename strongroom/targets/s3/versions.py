@@ -15,7 +15,7 @@ from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.names import is_name
 from strongroom.targets.probing import Check
 from strongroom.targets.s3.bucket import Bucket
-from strongroom.targets.s3.failures import translated
+from strongroom.targets.s3.failures import NotConfigured, translated
 from strongroom.targets.s3.lifecycle import Rule, lifecycle_of, read_rules
 from strongroom.targets.s3.locks import FOREVER
 
@@ -143,10 +143,8 @@ class _Locks:
         doing = f"look at the lock of an old version of {version.key}"
         try:
             reply = self._bucket.call(operation, doing, Key=version.key, VersionId=version.id)
-        except TargetError as error:
-            if "NoSuchObjectLockConfiguration" in error.message:
-                return {}
-            raise
+        except NotConfigured:
+            return {}
         found: dict[str, Any] = reply.get(part, {})
         return found
 
@@ -154,10 +152,12 @@ class _Locks:
         """Ask whether anything here can be locked; who may not know that asks each version."""
         try:
             reply = self._bucket.call("get_object_lock_configuration", "look at its lock")
+        except NotConfigured:
+            return False
         except TargetError as error:
             if error.transient:
                 raise
-            return "ObjectLockConfigurationNotFound" not in error.message
+            return True
         return bool(reply.get("ObjectLockConfiguration", {}).get("ObjectLockEnabled") == "Enabled")
 
 
