@@ -97,12 +97,19 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         int,
         Meta(
             ge=1,
-            description="How many days a backup is kept at least. Under a year, a full policy must say why.",
+            description="For how many days targets with locks lock a backup. Other targets do not "
+            "enforce it. Under a year, a full policy must say why.",
             examples=[730],
         ),
     ] = YEAR_DAYS
     keep_count: Annotated[
-        int, Meta(ge=1, description="How many backups are kept at least, whatever their age.", examples=[12])
+        int,
+        Meta(
+            ge=1,
+            description="How many backups to keep, whatever their age. This has no effect yet: nothing "
+            "deletes old backups.",
+            examples=[12],
+        ),
     ] = 3
     short_retention_reason: Annotated[
         Text | None,

@@ -113,8 +113,8 @@ single_recipient_reason = "first set-up"  # better: a second key, or say where t
 schedule = "0 3 * * 0"
 quorum = 2
 regions = 2
-minimum_retention_days = 365    # a year at least; count and age both hold
-keep_count = 8
+minimum_retention_days = 365    # targets with locks lock it for a year; nothing deletes it afterwards
+keep_count = 8                  # no effect yet: nothing deletes old backups
 
 [policies.monthly-full]         # all the rest, and the critical ones with it, so
 kind = "full"                   # that one backup alone brings everything back
@@ -126,7 +126,7 @@ schedule = "0 4 1 * *"
 quorum = 2
 regions = 2
 minimum_retention_days = 365
-keep_count = 12
+keep_count = 12                 # no effect yet, as above
 """
 
 _EMERGENCY = """

@@ -94,7 +94,7 @@ class Services:
     def wrapping_key(self, run: str, recipients: Sequence[Recipient]) -> WrappingKey:
         """Return this process's wrapping key for a run, making it on first use.
 
-        One a process and run (design, property 2): 200 containers cost one wrap a
+        One a process and run: 200 containers cost one wrap a
         recipient. Only the newest is kept, so a finished run's key does not linger. It may lack a
         recipient whose key service is away: the run says so.
         """

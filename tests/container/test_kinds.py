@@ -15,7 +15,7 @@ CONTAINER = parse(stored()["container-keyfile"]).body
 
 @pytest.mark.parametrize("size", range(8))
 def test_a_file_cut_within_its_first_bytes_is_still_one_of_ours(size: int) -> None:
-    """B10: it was "not a backup", where the format says Truncated."""
+    """It was "not a backup", where the format says Truncated."""
     assert sniff(CONTAINER[:size]) in {FileKind.CONTAINER, FileKind.BUNDLE}
 
 

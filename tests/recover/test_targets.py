@@ -122,7 +122,7 @@ def test_the_program_ends_with_the_class_of_the_first_loss_and_hands_out_the_res
 
 @pytest.mark.parametrize("given", ["manifest", "manifest and containers", "directory"])
 def test_however_a_backup_is_given_its_manifest_and_containers_are_joined(given: str, tmp_path: Path) -> None:
-    """B11: a manifest alone was "0 secrets" with exit 0, and one of two containers went unmissed."""
+    """A manifest alone was "0 secrets" with exit 0, and one of two containers went unmissed."""
     vector = STORED["target-plain"]
     folder = unpacked(vector, tmp_path / "target")
     _write_key(tmp_path / "key", vector)

@@ -133,3 +133,35 @@ def source() -> str:
     return "\n".join(
         path.read_text(encoding="utf-8") for path in files if path.suffix in (".py", ".hcl", ".json", ".md")
     )
+
+
+def test_the_index_links_to_every_page_of_the_site_and_the_site_has_every_page() -> None:
+    site = re.findall(
+        r"^ +- (?:[^:\n]+: )?([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE
+    )
+    index = re.findall(r"\]\(([\w/-]+\.md)", (ROOT / "docs/index.md").read_text("utf-8"))
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(site) == sorted(pages)
+    assert {*index} == pages - {"index.md"}
+
+
+INVARIANTS = re.findall(
+    r"^\| ([0-9]+) \|[^|]+\|([^|]+)\| `([^`]+)` \|$",
+    (ROOT / "docs/explanation/invariants.md").read_text("utf-8"),
+    re.MULTILINE,
+)
+
+
+@pytest.mark.parametrize(("number", "kept_by", "test"), INVARIANTS)
+def test_the_modules_and_the_test_of_each_invariant_are_there(number: str, kept_by: str, test: str) -> None:
+    modules = re.findall(r"`([^`]+\.py)`", kept_by)
+    assert modules, number
+    assert [module for module in modules if not (ROOT / "strongroom" / module).is_file()] == []
+    file, _, name = test.partition("::")
+    assert re.search(rf"^def {re.escape(name)}\(", (ROOT / file).read_text("utf-8"), re.MULTILINE), number
+
+
+def test_every_invariant_that_the_code_names_is_on_the_page() -> None:
+    named = {number for _, text in texts() for number in re.findall(r"\(invariant ([0-9]+)", text)}
+    assert len(named) > 3, "they are found"
+    assert named <= {number for number, *_ in INVARIANTS}
