@@ -116,7 +116,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "submit": Entry("runs", "hand a policy's backup to the cluster"),
         "status": Entry("runs", "show runs, or follow one"),
         "cancel": Entry("runs", "end a run and remove what it staged"),
-        "retry": Entry("runs", "resume a failed run"),
+        "retry": Entry("runs", "start a failed run again, or continue a killed one"),
         "repair": Entry("runs", "restore bad or missing replicas from a good one"),
     },
     "Catalog": {

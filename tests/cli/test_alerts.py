@@ -20,7 +20,7 @@ from tests.live.certificates import server_context
 from tests.operations.alerts.mail_server import MailServer
 
 PASSWORD = "CANARY-mail-password"
-ADDRESS = "alerts@musicgen.ai"
+ADDRESS = "alerts@example.org"
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def house(configured: Machine, server: MailServer, tmp_path: Path) -> Machine:
             '[policies.full]\nschedule = "0 2 * * *"\nsingle_recipient_reason = "a test"\n',
         )
         + f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nusername = "me"\n'
-        'password_file = "mail-password"\nca_file = "mail-ca.pem"\nsender = "strongroom@musicgen.ai"\n'
+        'password_file = "mail-password"\nca_file = "mail-ca.pem"\nsender = "strongroom@example.org"\n'
         "[alerts]\nnotice = 86_400\n"  # the server's certificate holds for a day
     )
     configured.ok("backup", "--policy", "metadata", "--force")  # which makes the targets
@@ -100,18 +100,18 @@ def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, serve
 
 def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:
     server.refused[ADDRESS] = 550
-    done = house.run("backup-alerts", "--email", ADDRESS, "--email", "two@musicgen.ai")
+    done = house.run("backup-alerts", "--email", ADDRESS, "--email", "two@example.org")
     assert done.failed_with(MailRefused)
-    assert [mail.recipients for mail in server.mails] == [("two@musicgen.ai",)]
+    assert [mail.recipients for mail in server.mails] == [("two@example.org",)]
     assert f"NOT told by mail: {ADDRESS}" in done.out
     assert ADDRESS in done.err
     house.path("mail-ca.pem").write_text("")
-    assert house.run("backup-alerts", "--email", "three@musicgen.ai").failed_with(ConfigError)
+    assert house.run("backup-alerts", "--email", "three@example.org").failed_with(ConfigError)
     house.path("mail-password").chmod(0o644)
     assert house.run("backup-alerts", "--email", ADDRESS).failed_with(ConfigProblems)
 
 
-def test_a_region_that_is_away_ends_with_its_own_code(house: Machine) -> None:
+def test_a_region_that_does_not_answer_decides_the_exit_code(house: Machine) -> None:
     house.ok("backup", "--policy", "full", "--force")
     shutil.rmtree(house.path("regions") / REGIONS[0])
     assert alerts(house)[:2] == (TargetUnavailable.exit_code, [f"target.away:{REGIONS[0]}"])

@@ -1,4 +1,4 @@
-"""Bad input: a message of what happened and what to do, an exit code of its own, no trace."""
+"""Bad input: a message of what happened and what to do, the exit code of its family, no trace."""
 
 from __future__ import annotations
 

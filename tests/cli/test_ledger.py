@@ -128,7 +128,7 @@ def test_known_without_targets_is_refused(kept: Machine) -> None:
     assert kept.run("ledger", "check", "--known", "ab" * 32).failed_with(UsageError)
 
 
-def test_junk_in_the_name_of_the_record_is_told_with_a_code_of_its_own(configured: Machine) -> None:
+def test_junk_in_the_name_of_the_record_is_reported_as_of_an_unknown_signer(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     head = configured.ok("ledger", "publish", "--json").document["head"]
     [place, *_] = Path(configured.home).rglob(f"{head['event']:012}-*.json")

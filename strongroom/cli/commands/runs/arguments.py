@@ -87,7 +87,7 @@ COMMANDS = {
         "Exit code 0 means that the run is on record: it is performed even if the broker loses its\n"
         "messages. If this machine cannot reach the state database, the cluster has to answer within 15 s;\n"
         "otherwise the exit code is 70. If the broker is down, the command fails within seconds. From\n"
-        "Python:"
+        "Python:\n"
         '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
     ),
     "status": Command(
