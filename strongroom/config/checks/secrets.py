@@ -6,14 +6,29 @@ import errno
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import assert_never
 from urllib.parse import parse_qs, urlsplit
 
 from strongroom.config.checks.context import Finding, Found
-from strongroom.config.keys import HpkeKey, KeyFileKey, PassphraseKey, Pkcs11Key
+from strongroom.config.keys import (
+    AllOfKey,
+    HpkeKey,
+    KeyFileKey,
+    KmsKey,
+    PassphraseKey,
+    Pkcs11Key,
+    QuorumKey,
+    TransitKey,
+)
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
-from strongroom.config.sources import AwsSource
-from strongroom.config.targets import AzureTargetSettings, S3TargetSettings
+from strongroom.config.sources import AwsSource, FilesSource, LocalSource, RaftSource, VaultSource
+from strongroom.config.targets import (
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    S3TargetSettings,
+    VaultTargetSettings,
+)
 
 
 def check(found: Found) -> Iterator[Finding]:
@@ -47,21 +62,42 @@ def _of_keys(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
                 yield ("keys", name, "identity_file"), key.identity_file
             case Pkcs11Key():
                 yield ("keys", name, "pin_file"), key.pin_file
+            case TransitKey() | KmsKey() | QuorumKey() | AllOfKey():
+                pass
+            case _:
+                assert_never(key)
 
 
 def _of_places(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
     for name, vault in settings.vaults.items():
         yield ("vaults", name, "token_file"), vault.token_file
         yield ("vaults", name, "secret_id_file"), vault.secret_id_file
+    yield from _of_sources(settings)
+    yield from _of_targets(settings)
+
+
+def _of_sources(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
     for name, source in settings.sources.items():
-        if isinstance(source, AwsSource):
-            yield ("sources", name, "credentials_file"), source.credentials_file
+        match source:
+            case AwsSource():
+                yield ("sources", name, "credentials_file"), source.credentials_file
+            case LocalSource() | FilesSource() | VaultSource() | RaftSource():
+                pass
+            case _:
+                assert_never(source)
+
+
+def _of_targets(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
     for name, target in settings.targets.items():
         match target:
             case S3TargetSettings():
                 yield ("targets", name, "credentials_file"), target.credentials_file
             case AzureTargetSettings():
                 yield ("targets", name, "credential_file"), target.credential_file
+            case DirectoryTargetSettings() | VaultTargetSettings():
+                pass
+            case _:
+                assert_never(target)
 
 
 def _private(key: KeyPath, path: Path) -> Iterator[Finding]:

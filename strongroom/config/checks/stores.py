@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import assert_never
 from urllib.parse import urlsplit
 
 from strongroom.config.checks.context import Finding, Found
 from strongroom.config.failure_domains import server
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
-from strongroom.config.targets import AzureTargetSettings, S3TargetSettings, VaultTargetSettings
+from strongroom.config.targets import (
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    S3TargetSettings,
+    VaultTargetSettings,
+)
 
 Store = tuple[str, ...]
 _PORTS = {"http": 80, "https": 443}
@@ -44,8 +50,10 @@ def _store(settings: Settings, target: str) -> Store | None:
             return "container", _spelt(found.account_url), found.container
         case VaultTargetSettings() as found:
             return "Vault server", server(settings, found.vault) or found.vault
-        case _:
+        case DirectoryTargetSettings() | None:
             return None
+        case other:
+            assert_never(other)
 
 
 def _service(endpoint: str | None) -> str:

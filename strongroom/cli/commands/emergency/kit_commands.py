@@ -8,12 +8,18 @@ from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 from shlex import quote
+from typing import assert_never
 
 from strongroom.cli.commands.emergency.kit_configuration import configuration
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints
-from strongroom.config import Settings
+from strongroom.config import (
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    S3TargetSettings,
+    Settings,
+    VaultTargetSettings,
+)
 from strongroom.config.keys import AllOfKey
-from strongroom.config.targets import S3TargetSettings
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
@@ -37,6 +43,8 @@ from strongroom.targets import Target
 
 MOST = 4
 """Ways through the spares of one all-of that are written out: more would hide the first."""
+_COPY = "/mnt/copy"
+"""Where a person mounts a copy of a target that is no folder itself."""
 
 
 def typed(
@@ -82,7 +90,13 @@ def holds(target: Target, prefix: str) -> bool:
 
 
 def _folder(settings: Settings, target: str) -> str:
-    return str(getattr(settings.targets[target], "path", "/mnt/copy"))
+    match settings.targets[target]:
+        case DirectoryTargetSettings() as known:
+            return str(known.path)
+        case S3TargetSettings() | AzureTargetSettings() | VaultTargetSettings():
+            return _COPY
+        case other:
+            assert_never(other)
 
 
 def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
@@ -106,7 +120,7 @@ def _copy(settings: Settings, target: str) -> Iterator[str]:
     if isinstance(known, S3TargetSettings):
         where = quote(f"s3://{known.bucket}/{known.prefix}".rstrip("/"))
         reached = f" --endpoint-url {quote(known.endpoint_url)}" if known.endpoint_url else ""
-        yield "COPY=/mnt/copy   # a folder for a copy of the target"
+        yield f"COPY={_COPY}   # a folder for a copy of the target"
         yield f'aws s3 sync {where} "$COPY" --region {quote(known.region)}{reached}'
         yield 'cd "$COPY"'
         yield "touch .strongroom-target"

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
@@ -18,7 +18,30 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.config import Settings, load_settings
+from strongroom.config import (
+    AllOfKey,
+    AwsSource,
+    AzureTargetSettings,
+    DirectoryTargetSettings,
+    FilesSource,
+    HpkeKey,
+    KeyFileKey,
+    KeySettings,
+    KmsKey,
+    LocalSource,
+    PassphraseKey,
+    Pkcs11Key,
+    QuorumKey,
+    RaftSource,
+    S3TargetSettings,
+    Settings,
+    SourceSettings,
+    TargetSettings,
+    TransitKey,
+    VaultSource,
+    VaultTargetSettings,
+    load_settings,
+)
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
@@ -44,17 +67,6 @@ from strongroom.targets.manifest_listing import MANIFESTS
 from strongroom.wiring import keys as wired
 
 CONFIGURATION, STATE = "configuration", "state"
-_LIBRARIES = {
-    "aws": "boto3",
-    "azure": "azure-storage-blob",
-    "kms": "boto3",
-    "pkcs11": "python-pkcs11",
-    "quorum": "shamir-mnemonic",
-    "raft": "hvac",
-    "s3": "boto3",
-    "transit": "hvac",
-    "vault": "hvac",
-}
 
 
 class Record(NamedTuple):
@@ -88,11 +100,37 @@ def _findings(arguments: Namespace, output: Output, installation: Place) -> Iter
     yield destinations.escrow(record.commands)
 
 
-def _needed(settings: Settings) -> Iterator[str]:
-    kinds = {
-        one.kind for named in (settings.sources, settings.targets, settings.keys) for one in named.values()
-    }
-    return (_LIBRARIES[kind] for kind in sorted(kinds) if kind in _LIBRARIES)
+def _needed(settings: Settings) -> set[str]:
+    """Return the libraries that the configured sources, targets and keys need."""
+    sections = (settings.sources, settings.targets, settings.keys)
+    libraries = {_library(entry) for section in sections for entry in section.values()}
+    return {library for library in libraries if library is not None}
+
+
+def _library(entry: SourceSettings | TargetSettings | KeySettings) -> str | None:
+    match entry:
+        case AwsSource() | S3TargetSettings() | KmsKey():
+            return "boto3"
+        case VaultSource() | RaftSource() | VaultTargetSettings() | TransitKey():
+            return "hvac"
+        case AzureTargetSettings():
+            return "azure-storage-blob"
+        case Pkcs11Key():
+            return "python-pkcs11"
+        case QuorumKey():
+            return "shamir-mnemonic"
+        case (
+            LocalSource()
+            | FilesSource()
+            | DirectoryTargetSettings()
+            | PassphraseKey()
+            | KeyFileKey()
+            | HpkeKey()
+            | AllOfKey()
+        ):
+            return None
+        case _:
+            assert_never(entry)
 
 
 def _secret_files(settings: Settings) -> list[Path]:
@@ -226,12 +264,17 @@ def _wanted(settings: Settings) -> Iterator[Want]:
 
 
 def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
-    kind = settings.sources[name].kind
-    if kind in ("files", "raft"):
-        return [destinations.read_only(kind)]
-    return list(
-        run_guarded(DESTINATION, lambda: destinations.destination(sources.source_of(name, installation)))
-    )
+    match settings.sources[name]:
+        case FilesSource() | RaftSource() as read_only:
+            return [destinations.read_only(read_only.kind)]
+        case LocalSource() | VaultSource() | AwsSource():
+            return list(
+                run_guarded(
+                    DESTINATION, lambda: destinations.destination(sources.source_of(name, installation))
+                )
+            )
+        case other:
+            assert_never(other)
 
 
 def _into(to: str | None, settings: Settings) -> dict[str, bool]:
