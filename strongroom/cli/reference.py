@@ -97,7 +97,8 @@ def _table(parser: argparse.ArgumentParser) -> str:
 
 
 def _row(action: argparse.Action) -> str:
-    if isinstance(action.choices, dict) or action.dest in ("help", "json", "quiet"):
+    unseen = action.help == argparse.SUPPRESS or action.dest in ("help", "json", "quiet")
+    if unseen or isinstance(action.choices, dict):
         return ""
     words = ", ".join(action.option_strings)
     takes = str(action.metavar or "") if action.nargs != 0 else ""

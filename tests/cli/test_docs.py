@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli import reference
+from strongroom.cli.parser import parse, parser_of
 from strongroom.cli.table import COMMANDS
 from strongroom.cli.terminal import place
 from strongroom.config import load_settings
@@ -30,6 +32,24 @@ PROCEDURES = {
 
 def test_the_procedures_commands_are_there() -> None:
     assert COMMANDS.keys() >= PROCEDURES
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (("backup", "secrets.json"), "--include-metadata"),
+        (("backup", "secrets.json"), "--include-expiration"),
+        (("backup", "secrets.json"), "--include-rotation-schedule"),
+        (("compliance-check",), "--backup-requirements"),
+    ],
+)
+def test_an_option_that_changes_nothing_is_accepted_and_shown_nowhere(
+    command: tuple[str, ...], option: str
+) -> None:
+    name, *words = command
+    assert parse(name, [*words, option]).command_name == name
+    assert option not in parser_of(name).format_help()
+    assert option not in reference.commands_markdown()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from pathlib import Path
 
 from strongroom.cli.shared import options
@@ -26,8 +26,9 @@ def _backup_arguments(parser: ArgumentParser) -> None:
     )
     kind.add_argument("--include-values", action="store_true", help="values too; always sealed")
     what.add_argument("--encrypt-backup", action="store_true", help="seal a metadata-only backup too")
+    # All of this is always in a backup. Command lines that ask for it stay valid.
     for option in ("--include-metadata", "--include-expiration", "--include-rotation-schedule"):
-        what.add_argument(option, action="store_true", help="accepted, and always included")
+        what.add_argument(option, action="store_true", help=SUPPRESS)
     options.add_source_argument(what)
     options.add_selection_arguments(parser)
     options.add_recipient_arguments(parser)
