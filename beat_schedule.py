@@ -15,6 +15,17 @@ from cronsim import CronSim
 
 from strongroom.config import Settings
 
+# The names of workers/names.py. They are written again because this file must load without workers and
+# without strongroom.state; tests/workers/test_beat_schedule.py compares them.
+CONTROL: Final = "control"
+VERIFY: Final = "verify"
+TICK: Final = "strongroom.tick"
+RECONCILE: Final = "strongroom.reconcile"
+KEY_HEALTH: Final = "strongroom.keys.health"
+LEDGER: Final = "strongroom.ledger.publish"
+SHRED_PENDING: Final = "strongroom.shred.pending"
+ALERTS: Final = "strongroom.watch.alerts"
+
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
 KEY_HEALTH_SECONDS: Final = 3600.0
@@ -27,17 +38,14 @@ LEDGER_SECONDS: Final = 3600.0
 def entries(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return Celery's ``beat_schedule`` for a configuration."""
     return {
-        "tick": every(TICK_SECONDS, "strongroom.tick"),
-        "reconcile": every(RECONCILE_SECONDS, "strongroom.reconcile"),
-        **{
-            f"policy {name}": at(cron, "strongroom.tick", policy=name)
-            for name, cron in settings.schedules.items()
-        },
-        "repair degraded": at(settings.repair.schedule, "strongroom.tick", repair="degraded"),
+        "tick": every(TICK_SECONDS, TICK),
+        "reconcile": every(RECONCILE_SECONDS, RECONCILE),
+        **{f"policy {name}": at(cron, TICK, policy=name) for name, cron in settings.schedules.items()},
+        "repair degraded": at(settings.repair.schedule, TICK, repair="degraded"),
         **drill(settings),
         **rotation(settings),
-        "key health": every(KEY_HEALTH_SECONDS, "strongroom.keys.health", queue="verify"),
-        "ledger head": every(LEDGER_SECONDS, "strongroom.ledger.publish"),
+        "key health": every(KEY_HEALTH_SECONDS, KEY_HEALTH, queue=VERIFY),
+        "ledger head": every(LEDGER_SECONDS, LEDGER),
         **shredding(settings),
         **alerting(settings),
     }
@@ -48,14 +56,14 @@ def drill(settings: Settings) -> dict[str, dict[str, Any]]:
     cron, policy = settings.drill.schedule, settings.drill.policy
     if cron is None or policy is None:
         return {}
-    return {f"drill {policy}": at(cron, "strongroom.tick", drill=policy)}
+    return {f"drill {policy}": at(cron, TICK, drill=policy)}
 
 
 def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry that finishes what waits to be shredded, if a policy is erasable."""
     if not any(policy.erasable for policy in settings.policies.values()):
         return {}
-    return {"shred pending": every(SHRED_SECONDS, "strongroom.shred.pending", queue="verify")}
+    return {"shred pending": every(SHRED_SECONDS, SHRED_PENDING, queue=VERIFY)}
 
 
 def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -65,23 +73,23 @@ def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     if not settings.alerts.email:
         return {}
-    return {"alerts": every(ALERT_SECONDS, "strongroom.watch.alerts")}
+    return {"alerts": every(ALERT_SECONDS, ALERTS)}
 
 
 def rotation(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry of the rotation of keys, if one is scheduled."""
     cron = settings.rotation.schedule
-    return {} if cron is None else {"rotate keys": at(cron, "strongroom.tick", rotate="due")}
+    return {} if cron is None else {"rotate keys": at(cron, TICK, rotate="due")}
 
 
-def every(seconds: float, task: str, *, queue: str = "control") -> dict[str, Any]:
+def every(seconds: float, task: str, *, queue: str = CONTROL) -> dict[str, Any]:
     """A check that runs again and again; one that waited through the next is dropped."""
     return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": seconds * 2}}
 
 
 def at(cron: str, task: str, **arguments: str) -> dict[str, Any]:
     """A task at the times of a cron expression of five fields."""
-    return {"task": task, "schedule": Cron(cron), "kwargs": arguments, "options": {"queue": "control"}}
+    return {"task": task, "schedule": Cron(cron), "kwargs": arguments, "options": {"queue": CONTROL}}
 
 
 class Due(NamedTuple):

@@ -41,6 +41,9 @@ kind = "passphrase"
 [drill]
 schedule = "0 5 1 * *"
 policy = "weekly-critical"
+
+[rotation]
+schedule = "0 6 1 1 *"
 """
 
 
@@ -61,6 +64,7 @@ def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> Non
         "policy daily-metadata",
         "policy weekly-critical",
         "drill weekly-critical",
+        "rotate keys",
         "key health",
         "ledger head",
     }
@@ -72,6 +76,13 @@ def test_every_entry_names_a_task_that_beat_may_send_to_its_queue(settings: Sett
     for entry in beat_schedule.entries(settings).values():
         assert entry["task"] in MAY_SEND[names.BEAT]
         assert names.QUEUE_OF[entry["task"]] == entry["options"]["queue"]
+
+
+@pytest.mark.parametrize(
+    "name", ["CONTROL", "VERIFY", "TICK", "RECONCILE", "KEY_HEALTH", "LEDGER", "SHRED_PENDING", "ALERTS"]
+)
+def test_the_schedule_writes_names_as_the_workers_do(name: str) -> None:
+    assert getattr(beat_schedule, name) == getattr(names, name)
 
 
 @pytest.mark.parametrize(
