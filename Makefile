@@ -84,14 +84,14 @@ docs: $(DEV_READY) ## build the site of the documents into build/site, without a
 
 ##@ Keep it in order
 
-lock: $(DEV_READY) ## resolve requirements/*.lock anew from pyproject.toml
+lock: $(DEV_READY) ## resolve requirements/*.lock again from pyproject.toml
 	@$(WITH_PATH) sh scripts/lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# -- the environment: made anew whenever the locks, the project's metadata or the maker change --
+# -- the environment: made again whenever the locks, the project's metadata or the maker change --
 
 $(DEMO_READY): requirements/base.lock pyproject.toml scripts/make_venv.py
 	@"$$(sh scripts/find-python)" scripts/make_venv.py $(VENV) requirements/base.lock

@@ -1,6 +1,7 @@
 """Refuse phrases that readers stumble over, and private words where the field has a term.
 
-What is read: the pages in ``PAGES``, and of each folder in ``FOLDERS`` the texts that a person can see.
+What is read: the pages in ``PAGES``, the files in ``SHIPPED`` with their comments, and of each folder in
+``FOLDERS`` the texts that a person can see.
 These are string literals, docstrings of settings and errors (pages print them), and names of
 modules. Comments, other docstrings, identifiers and code between backticks are not read. Nor are pages that
 the code makes: their words are those of the code.
@@ -26,6 +27,12 @@ FOLDERS: tuple[str, ...] = ("strongroom", "tasks", "workers")
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "ops/*.md", "strongroom/container/FORMAT.md")
 """Pages, as git understands it."""
+
+SHIPPED = (
+    *("Makefile", "docker-compose.yml", "ops/Dockerfile"),
+    *("ops/compose/*", "ops/systemd/*", "ops/vault/*.hcl"),
+)
+"""Files that an administrator edits, so that their comments are documents, too."""
 
 MADE = "<!-- Made from the code"
 """How a page begins, below its title, that the code makes."""
@@ -118,6 +125,11 @@ def in_page(text: str) -> Iterator[tuple[int, str, str]]:
     yield from refused(_CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text))
 
 
+def in_comments(text: str) -> Iterator[tuple[int, str, str]]:
+    """Yield the refused phrases of a file whose comments begin with ``#``, also from one line to the next."""
+    yield from refused(text.replace("#", " "))
+
+
 def in_source(text: str, *, classes: bool) -> Iterator[tuple[int, str, str]]:
     """Yield the refused phrases of texts in Python that a person can see.
 
@@ -135,16 +147,19 @@ def in_source(text: str, *, classes: bool) -> Iterator[tuple[int, str, str]]:
                 yield node.lineno + line - 1, phrase, instead
 
 
-def pages() -> list[Path]:
-    """Return the pages that are, or are about to be, part of the project."""
-    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *PAGES]
+def files(patterns: tuple[str, ...]) -> list[Path]:
+    """Return the files that are, or are about to be, part of the project."""
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *patterns]
     done = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
     return sorted(ROOT / name for name in done.stdout.split("\0") if name and (ROOT / name).exists())
 
 
 def problems(folders: tuple[str, ...]) -> Iterator[str]:
     """Yield one line for each refused phrase or name."""
-    for page in pages():
+    for shipped in files(SHIPPED):
+        for line, phrase, instead in in_comments(shipped.read_text(encoding="utf-8")):
+            yield f"{shipped.relative_to(ROOT)}:{line}: '{phrase}': write {instead}"
+    for page in files(PAGES):
         text = page.read_text(encoding="utf-8")
         for line, phrase, instead in in_page(text) if MADE not in text else ():
             yield f"{page.relative_to(ROOT)}:{line}: '{phrase}': write {instead}"

@@ -1,5 +1,5 @@
-# A backup target for the pools that put and never remove: transfer, recover. What lies there can
-# be neither written over nor removed with this token. What a put leaves that failed, the control
+# A backup target for the pools that put and never remove: transfer, recover. This token can
+# neither overwrite nor remove the objects there. What a put leaves that failed, the control
 # pool sweeps.
 
 path "strongroom/data/*" {

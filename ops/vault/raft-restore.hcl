@@ -5,7 +5,7 @@ path "sys/storage/raft/snapshot" {
   capabilities = ["read", "update"]
 }
 
-# Of another cluster, or from before the server's keys were made anew.
+# Of another cluster, or from before the server's keys were replaced.
 path "sys/storage/raft/snapshot-force" {
   capabilities = ["update"]
 }

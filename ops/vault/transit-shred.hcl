@@ -1,5 +1,5 @@
 # What shredding needs of a transit key of an erasable policy, besides transit-open.hcl: a next version, and
-# to trim the old ones. Whoever has it can make every backup under the key unreadable, so give it to the
+# to trim the old ones. Anyone who has it can make every backup under the key unreadable, so give it to the
 # person or host that shreds, and to nobody else.
 
 path "transit/keys/strongroom" {

@@ -48,5 +48,27 @@ KEYS = 1
     assert phrases(list(check_words.in_source(source, classes=False))) == [(5, "for want of")]
 
 
+def test_a_phrase_in_the_comments_of_a_shipped_file_is_named_though_it_is_broken_by_their_signs() -> None:
+    unit = "# Sends what\n# lies there.\n[Unit]\nDescription=Sealed anew\n"
+    assert sorted(phrases(list(check_words.in_comments(unit)))) == [
+        (1, "what lies there"),
+        (2, "lies there"),
+        (4, "anew"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker-compose.yml",
+        "ops/Dockerfile",
+        "ops/systemd/strongroom-alerts.service",
+        "ops/vault/restore.hcl",
+    ],
+)
+def test_the_files_that_an_administrator_edits_are_read(name: str) -> None:
+    assert check_words.ROOT / name in check_words.files(check_words.SHIPPED)
+
+
 def test_the_pages_that_are_checked_have_no_such_phrase() -> None:
     assert list(check_words.problems(check_words.FOLDERS)) == []
