@@ -13,9 +13,9 @@ SEED ?= 1
 JOBS ?= 2
 CHAOS ?=
 TESTS ?=
-# A file's tests stay together: its servers are started once. Two cores have work for three processes, since
+# A file's tests stay together: its servers are started once. Two cores have work for four processes, since
 # much of it is waiting.
-CORES ?= -n 3 --dist loadfile --no-loadscope-reorder
+CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 export PYTHON
 

@@ -56,11 +56,15 @@ class Region:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def target(self, url: str | None = None, **options: Any) -> Resilient:
-        """Return the target that a fresh process would have, impatient so that tests are quick."""
+    def target(self, url: str | None = None, *, pause: float = 30.0, **options: Any) -> Resilient:
+        """Return the target that a fresh process would have, impatient so that tests are quick.
+
+        Args:
+            pause: seconds for which it is left alone after three failures in a row.
+        """
         inner = self.make(url or self.url, **options)
         waits = Waits(first=0.0)
-        return resilient(inner, breaker=Breaker(failures=3, pause=30.0), waits=waits)
+        return resilient(inner, breaker=Breaker(failures=3, pause=pause), waits=waits)
 
 
 def s3_region(server: MiniStack, folder: Path, *, name: str, locking: bool = False, **fixed: Any) -> Region:

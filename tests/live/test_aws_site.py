@@ -174,7 +174,7 @@ def test_another_region_takes_it_under_a_key_of_its_own_and_says_how_long_that_t
     machine.ok("backup", "--policy", "eu", "--force")
     planned = machine.ok(*RESTORE, "--to", "us", "--dry-run")
     assert "'us' takes" in planned.out
-    assert "at the rate that it may be asked" in planned.out
+    assert "at the rate that it allows" in planned.out
     one = ("restore-secret", "--from-target", "disk", *IDENTITY, "--to", "us", "--json")
     name = "prod/team-0/secret_007+x=y.z@w"
     machine.ok(*one, "--secret-name", name)

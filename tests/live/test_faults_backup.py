@@ -212,10 +212,10 @@ def test_two_regions_at_fault_make_no_backup_and_leave_nothing_that_looks_like_o
     tmp_path: Path, region: Region, others: dict[str, Region]
 ) -> None:
     with FaultyProxy(region.port) as proxy, FaultyProxy(others["ap"].port) as second:
-        fleet = Fleet(tmp_path, {**others, FAULTY: region}, proxy.url)
+        fleet = Fleet(tmp_path, {**others, FAULTY: region}, proxy.url, pause=1.0)
         for one in (proxy, second):
             one.fail(Answer(503), times=None)
-        targets = {**fleet.targets(), "ap": others["ap"].target(second.url)}
+        targets = {**fleet.targets(), "ap": others["ap"].target(second.url, pause=1.0)}
         world = fleet.world.with_targets(targets)
 
         run = world.back_up(world.services())

@@ -13,16 +13,16 @@ pytestmark = pytest.mark.durable
 PROGRAM = """
 import sys, threading
 from pathlib import Path
-from strongroom import sqlitefile
+from strongroom.system import sqlite_files
 
-sqlitefile.EXIT_WAITS = 0.1
+sqlite_files.EXIT_WAITS = 0.1
 path = Path(sys.argv[1])
-sqlitefile.create(path)
+sqlite_files.create(path)
 began = threading.Event()
 
 def work():
-    with sqlitefile.in_use():
-        connection = sqlitefile.connect(path, timeout=1)
+    with sqlite_files.in_use():
+        connection = sqlite_files.connect(path, timeout=1)
         connection.create_function("began", 0, lambda: began.set() or 1)
         endless = "WITH RECURSIVE n(x) AS (SELECT began() UNION ALL SELECT x + 1 FROM n) SELECT max(x) FROM n"
         connection.execute(endless).fetchall()

@@ -22,6 +22,7 @@ from strongroom.operations.services import Services
 from strongroom.state.records import RunState, StepKind
 from strongroom.state.store import RunStore
 from tests.operations.world import POLICY, World, made_up, make_world, names_on
+from tests.seed import drawn
 
 WATCHED = {
     "store": (
@@ -94,9 +95,9 @@ def fused(world: World, fuse: Fuse) -> Services:
     )
 
 
-def crash_points(world_of: Callable[[int], World], *, after: bool) -> Iterator[tuple[World, str]]:
-    """Run a backup into a crash at the first call, the second and so on, until none is left."""
-    for number in count(1):
+def crash_points(world_of: Callable[[int], World], *, after: bool, every: int) -> Iterator[tuple[World, str]]:
+    """Run a backup into a crash at one call, a later one and so on, until none is left."""
+    for number in count(drawn("crash").randint(1, every), every):
         world = world_of(number)
         fuse = Fuse(number, after=after)
         run, tickets = submit_backup(world.services(), policy=POLICY)
@@ -108,9 +109,12 @@ def crash_points(world_of: Callable[[int], World], *, after: bool) -> Iterator[t
             return
 
 
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("after", [False, True], ids=["before-the-call", "after-the-call"])
 @pytest.mark.timeout(600)
-def test_a_crash_at_any_call_loses_nothing_and_leaves_nothing(tmp_path: Path, after: bool) -> None:
+def test_a_crash_at_any_call_loses_nothing_and_leaves_nothing(
+    tmp_path: Path, *, after: bool, every: int
+) -> None:
     def world_of(number: int) -> World:
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -119,13 +123,13 @@ def test_a_crash_at_any_call_loses_nothing_and_leaves_nothing(tmp_path: Path, af
 
     template = migrated(tmp_path / "template.db")
     points = 0
-    for world, run in crash_points(world_of, after=after):
+    for world, run in crash_points(world_of, after=after, every=every):
         points += 1
         services = world.services()
         ended = drive(run, [], services, processes=1)
         assert ended.state is RunState.DONE, ended.error
         check_clean(world, run, services)
-    assert points > 60
+    assert points > 60 // every
 
 
 def migrated(path: Path) -> Path:
