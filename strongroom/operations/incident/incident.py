@@ -290,36 +290,39 @@ def record(
         "reason": incident.reason,
         "key": incident.key,
         "version": incident.version,
-        "affected": [
-            {
-                "backup": one.backup,
-                "policy": one.policy,
-                "made": one.created_at,
-                "opened_now": one.opens_now,
-                "looked_at": one.looked_at,
-                "file": one.file,
-            }
-            for one in incident.affected
-        ],
+        "affected": [_affected_document(one) for one in incident.affected],
         "not_looked_at": incident.unread,
         "said_to_be_gone": list(incident.gone),
         "not_marked": {backup: dict(failed) for backup, failed in incident.unmarked.items()},
         "secrets_not_listed": dict(unlisted or {}),
-        "sealed_anew": [
-            {"backup": one["backup"], "new": one["new"], "verified": one["verified"]}
-            for one in done
-            if one.get("new")
-        ],
+        "sealed_anew": [_sealed_document(one) for one in done if one.get("new")],
         "not_sealed_anew": dict(failed or {}),
         "still_open": [still for one in done for still in one.get("still", ())],
-        "left_to_do": [
-            *_left(incident),
-            "Change every secret that these backups hold: nothing takes back a copy that was read.",
-            *_to_remove(incident),
-            "Remove the old versions that targets hide too, or wait for their day: deleting only hides.",
-            "Destroy the key where it lies, and look at who had it.",
-        ],
+        "left_to_do": list(_left_to_do(incident)),
     }
+
+
+def _affected_document(one: Affected) -> dict[str, Any]:
+    return {
+        "backup": one.backup,
+        "policy": one.policy,
+        "made": one.created_at,
+        "opened_now": one.opens_now,
+        "looked_at": one.looked_at,
+        "file": one.file,
+    }
+
+
+def _sealed_document(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"backup": result["backup"], "new": result["new"], "verified": result["verified"]}
+
+
+def _left_to_do(incident: Incident) -> Iterator[str]:
+    yield from _left(incident)
+    yield "Change every secret that these backups hold: nothing takes back a copy that was read."
+    yield from _to_remove(incident)
+    yield "Remove the old versions that targets hide too, or wait for their day: deleting only hides."
+    yield "Destroy the key where it lies, and look at who had it."
 
 
 def _to_remove(incident: Incident) -> Iterator[str]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 from strongroom.keys import roles
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
 
 
 def _generate_backup_key_arguments(parser: ArgumentParser) -> None:
@@ -81,21 +85,42 @@ def _signers_arguments(parser: ArgumentParser) -> None:
     commands.add_parser(
         "list", help="show the installation's fingerprint and every version of every role's key"
     ).set_defaults(run="signers:list_signers")
-    create = commands.add_parser("create", help="make and certify the first key of a role")
-    create.set_defaults(run="signer_keys:create_key")
-    create.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
-    request = commands.add_parser(
-        "request", help="make a role's key here, for the host that has the installation key to certify"
+    _add_signer_making(commands)
+    _add_signer_rotation(commands)
+    _add_signer_leaks(commands)
+    for action in _CERTIFYING:
+        commands.choices[action].add_argument(
+            "--installation-key",
+            metavar="FILE",
+            type=Path,
+            help="where the installation's private key lies, if it is kept offline",
+        )
+
+
+_CERTIFYING = ("create", "certify", "replace", "rotate", "distrust")
+"""Actions that sign with the installation's key."""
+
+
+def _add_signer_making(commands: _SubParsersAction[Parser]) -> None:
+    for action, work, words in (
+        ("create", "create_key", "make and certify the first key of a role"),
+        (
+            "request",
+            "request_key",
+            "make a role's key here, for the host that has the installation key to certify",
+        ),
+        ("certify", "certify_key", "certify a key that another host requested"),
+        ("replace", "replace_key", "give a role whose private key is lost another one"),
+    ):
+        added = commands.add_parser(action, help=words)
+        added.set_defaults(run=f"signer_keys:{work}")
+        added.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+    commands.choices["certify"].add_argument(
+        "key", metavar="KEY", help="the public key that 'signers request' printed there"
     )
-    request.set_defaults(run="signer_keys:request_key")
-    request.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
-    certify = commands.add_parser("certify", help="certify a key that another host requested")
-    certify.set_defaults(run="signer_keys:certify_key")
-    certify.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
-    certify.add_argument("key", metavar="KEY", help="the public key that 'signers request' printed there")
-    replace = commands.add_parser("replace", help="give a role whose private key is lost another one")
-    replace.set_defaults(run="signer_keys:replace_key")
-    replace.add_argument("role", metavar="ROLE", choices=roles.ROLES, help=_ROLES)
+
+
+def _add_signer_rotation(commands: _SubParsersAction[Parser]) -> None:
     rotate = commands.add_parser("rotate", help="have roles sign with new keys from now on; once a year")
     rotate.set_defaults(run="signer_keys:rotate_keys")
     rotate.add_argument("role", metavar="ROLE", nargs="*", help="which (default: all whose keys lie here)")
@@ -109,11 +134,13 @@ def _signers_arguments(parser: ArgumentParser) -> None:
         default=roles.GRACE / timedelta(hours=1),
         help="how long the old key's signatures still count as new, for running runs (default: %(default)g)",
     )
+
+
+def _add_signer_leaks(commands: _SubParsersAction[Parser]) -> None:
     distrust = commands.add_parser("distrust", help="trust nothing any more that a leaked key signed")
     distrust.set_defaults(run="signer_leaks:distrust_key")
     distrust.add_argument("fingerprint", metavar="FINGERPRINT")
     distrust.add_argument("--reason", metavar="TEXT", required=True, help="what is known; it goes on record")
-    distrust.add_argument("--force", action="store_true", help="do not ask first")
     uses = commands.add_parser("uses", help="show which backups bear a signer's signature")
     uses.set_defaults(run="signer_leaks:show_uses")
     uses.add_argument("fingerprint", metavar="FINGERPRINT")
@@ -123,14 +150,8 @@ def _signers_arguments(parser: ArgumentParser) -> None:
     again.set_defaults(run="signer_leaks:re_sign")
     again.add_argument("--backup", metavar="ID", action="append", default=[], help="only this; repeatable")
     again.add_argument("--before", metavar="TIME", help="only what was made before this time, RFC 3339")
-    again.add_argument("--force", action="store_true", help="do not ask first")
-    for certifying in (create, certify, replace, rotate, distrust):
-        certifying.add_argument(
-            "--installation-key",
-            metavar="FILE",
-            type=Path,
-            help="where the installation's private key lies, if it is kept offline",
-        )
+    for asking in (distrust, again):
+        asking.add_argument("--force", action="store_true", help="do not ask first")
 
 
 def _hsm_arguments(parser: ArgumentParser) -> None:
