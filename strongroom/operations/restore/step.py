@@ -72,13 +72,8 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     destination = services.destination(options.destination)
     backup = open_anywhere(run, services)
     folder = services.state_dir / "undo" / run.id
-    undo = undo_into(
-        folder,
-        destination,
-        services.identities(),
-        services.signers("recover"),
-        manifest=backup.manifest,
-    )
+    signer = services.signers("recover")
+    undo = undo_into(folder, destination, services.identities(), signer, manifest=backup.manifest)
     earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
     account = _open_account(folder, run, options, backup, earlier)
     with on_failure(lambda: account.end(STOPPED)):
@@ -92,12 +87,17 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
         )
     account.end(PARTIAL if done.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
+    return _as_result(done, account, backup)
+
+
+def _as_result(done: Restored, account: Account, backup: Replicated) -> RunRestored:
+    """Return a restore as the run records it."""
     return RunRestored(
         **msgspec.structs.asdict(done),
         backup=backup.manifest.backup_id,
         losses=tuple(account.losses),
         not_done_by=account.by_code,
-        record=str(folder),
+        record=str(account.folder),
         aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside),
     )
 

@@ -47,6 +47,28 @@ def remove_replaced(services: Services, old: str) -> Removed:
         UsageError: it was never sealed anew.
         QuorumNotMet: its successor is not good on enough targets to be a backup.
     """
+    new, good = _safe_successor(services, old)
+    kept: dict[str, str] = {}
+    hidden: dict[str, OldVersions] = {}
+    for replica in services.store.replicas(old):
+        if replica.target not in good:
+            kept[replica.target] = "its successor is not good there"
+            continue
+        left = _remove_from_target(services, old, new, replica.target)
+        if isinstance(left, str):
+            kept[replica.target] = left
+        else:
+            services.store.drop_replica(old, replica.target)
+            hidden[replica.target] = left
+    gone = tuple(hidden)
+    hidden = {name: left for name, left in hidden.items() if left.count}
+    noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
+    services.store.event("backup.removed", backup=old, successor=new, **noted)
+    return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
+
+
+def _safe_successor(services: Services, old: str) -> tuple[str, set[str]]:
+    """Return what replaces a backup, and the targets that have it good. Raises if these are too few."""
     entry, new = services.store.backup(old), services.store.backup(successor_of(old))
     if entry is None:
         raise MissingPiece(f"the catalog has no backup '{old}'")
@@ -58,23 +80,7 @@ def remove_replaced(services: Services, old: str) -> Removed:
         raise QuorumNotMet(
             f"what replaces {old} is not safe yet: {lacking}", hint="Verify or repair it first."
         )
-    kept: dict[str, str] = {}
-    hidden: dict[str, OldVersions] = {}
-    for replica in services.store.replicas(old):
-        if replica.target not in good:
-            kept[replica.target] = "its successor is not good there"
-            continue
-        left = _remove_from_target(services, old, new.backup, replica.target)
-        if isinstance(left, str):
-            kept[replica.target] = left
-        else:
-            services.store.drop_replica(old, replica.target)
-            hidden[replica.target] = left
-    gone = tuple(hidden)
-    hidden = {name: left for name, left in hidden.items() if left.count}
-    noted = {"gone": gone, "kept": kept, "hidden": msgspec.to_builtins(hidden)}
-    services.store.event("backup.removed", backup=old, successor=new.backup, **noted)
-    return Removed(backup=old, gone=gone, kept=kept, hidden=hidden)
+    return new.backup, good
 
 
 def _remove_from_target(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:

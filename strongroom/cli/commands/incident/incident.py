@@ -66,15 +66,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
         version=arguments.key_version,
         backups=arguments.backup,
     )
-    runs: list[Run] = []
-    failed: dict[str, str] = {}
-    for policy in () if arguments.quarantine_only else made.policies:
-        try:
-            runs.append(_run(policy, made, services, output))
-        except StrongroomError as error:  # the others go on, and the record is written in any case
-            failed[policy] = f"{error.code}: {error.message}"
-    if made.files and not arguments.quarantine_only:
-        failed[COMMAND] = _BY_COMMAND
+    runs, failed = ([], {}) if arguments.quarantine_only else _reencrypt(made, services, output)
     results = [one for run in runs for one in results_of(services.store, run.id)]
     names, unlisted = secrets_of(services, made) if arguments.secrets else ({}, {})
     document = record(made, results, closed_at=rfc3339(time.time()), failed=failed, unlisted=unlisted)
@@ -88,6 +80,20 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     _require_done(made, failed, unlisted)
     _require_marked(made.unmarked)
     require_all_whole(runs)
+
+
+def _reencrypt(made: Incident, services: Services, output: Output) -> tuple[list[Run], dict[str, str]]:
+    """Re-encrypt each policy's backups; return the runs, and why the others could not be re-encrypted."""
+    runs: list[Run] = []
+    failed: dict[str, str] = {}
+    for policy in made.policies:
+        try:
+            runs.append(_run(policy, made, services, output))
+        except StrongroomError as error:  # the others go on, and the record is written in any case
+            failed[policy] = f"{error.code}: {error.message}"
+    if made.files:
+        failed[COMMAND] = _BY_COMMAND
+    return runs, failed
 
 
 def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[str, str]) -> None:
