@@ -22,6 +22,8 @@ WRITTEN = [page for page in PAGES if "<!-- Made from the code" not in page.read_
 CODE = [ROOT / name for name in ("strongroom", "tasks", "workers", "scripts", "ops", "tests")]
 NAMED = re.compile(r"(?<![\w/])(?:docs|bench|chaos|ops)/[\w/-]+\.(?:md|svg|hcl|json|py)\b")
 
+EXITS = re.compile(r"\b(?:exit(?:\s+code)?|end(?:s|ed|ing)?\s+with)\s+`?([0-9]+)\b")
+
 
 def tables() -> Iterator[tuple[str, str, object]]:
     """Yield each table of settings that a page shows: where, its section, and what is in it."""
@@ -65,6 +67,16 @@ def test_every_page_that_the_code_names_is_there() -> None:
 def error_names() -> set[str]:
     rows = (ROOT / "docs/reference/exit-codes.md").read_text(encoding="utf-8")
     return set(re.findall(r"`([A-Z]\w+)`", rows))
+
+
+def test_every_exit_code_that_a_page_or_the_changelog_names_is_one() -> None:
+    known = re.findall(
+        r"^\| ([0-9]+) \|", (ROOT / "docs/reference/exit-codes.md").read_text("utf-8"), re.MULTILINE
+    )
+    pages = [*WRITTEN, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+    named = {(page.name, code) for page in pages for code in EXITS.findall(page.read_text("utf-8"))}
+    assert len(named) > 2, "they are found"
+    assert sorted(f"{page}: {code}" for page, code in named if code not in known) == []
 
 
 @pytest.mark.parametrize(
