@@ -37,10 +37,10 @@ SETTLES: Final = 120.0
 def begin(app: Strongroom) -> None:
     """Begin to look, in a process that may."""
     if app.role == names.TRANSFER:
-        Overdue(app).start()
+        BeatFallback(app).start()
 
 
-class Overdue(threading.Thread):
+class BeatFallback(threading.Thread):
     """Looks again and again whether beat is alive, as long as the process lives."""
 
     def __init__(self, app: Strongroom) -> None:

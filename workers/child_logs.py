@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from workers.wakeup import Alarm
+from workers.wakeup import Wakeup
 
 LIMIT: Final = 10 * 1024 * 1024
 KEPT: Final = 5
@@ -59,19 +59,19 @@ class LogFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
 
-class Outlet:
+class ChildLog:
     """Where one process's stdout and stderr go.
 
     Args:
         name: the process.
         file: what its lines are written to.
-        alarm: what wakes when there is something to read.
+        wakeup: what wakes when there is something to read.
         on_line: called with each line that is of our own logging.
     """
 
-    def __init__(self, name: str, file: LogFile, *, alarm: Alarm, on_line: OnLine) -> None:
+    def __init__(self, name: str, file: LogFile, *, wakeup: Wakeup, on_line: OnLine) -> None:
         self.last_error = ""
-        self._name, self._file, self._alarm, self._on_line = name, file, alarm, on_line
+        self._name, self._file, self._wakeup, self._on_line = name, file, wakeup, on_line
         self._read: int | None = None
         self._rest = b""
 
@@ -81,7 +81,7 @@ class Outlet:
         self.last_error = ""
         self._read, write = os.pipe()
         os.set_blocking(self._read, False)
-        self._alarm.watch(self._read, self.pump)
+        self._wakeup.watch(self._read, self.pump)
         return write
 
     def pump(self) -> None:
@@ -111,7 +111,7 @@ class Outlet:
             self._take(self._rest)
             self._rest = b""
         if self._read is not None:
-            self._alarm.unwatch(self._read)
+            self._wakeup.unwatch(self._read)
             os.close(self._read)
             self._read = None
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
-from workers.child_logs import Outlet
+from workers.child_logs import ChildLog
 
 PR_SET_PDEATHSIG: Final = 1
 STEADY_SECONDS: Final = 20.0
@@ -28,7 +28,7 @@ class Child:
         command: program and arguments, without anything secret.
         environment: its whole environment.
         on_orphaned: what the kernel sends it (Linux) should the supervisor die.
-        outlet: where its stdout and stderr go; ours if left out.
+        child_log: where its stdout and stderr go; ours if left out.
         inherit: file descriptors that it gets.
     """
 
@@ -39,7 +39,7 @@ class Child:
         *,
         environment: Mapping[str, str],
         on_orphaned: signal.Signals = signal.SIGKILL,
-        outlet: Outlet | None = None,
+        child_log: ChildLog | None = None,
         inherit: Sequence[int] = (),
     ) -> None:
         self.name = name
@@ -48,7 +48,7 @@ class Child:
         self.due = 0.0
         self._environment = dict(environment)
         self._on_orphaned = on_orphaned
-        self.outlet = outlet
+        self.child_log = child_log
         self._inherit = tuple(inherit)
         self._process: subprocess.Popen[bytes] | None = None
         self._failures = 0
@@ -66,7 +66,7 @@ class Child:
 
     def start(self) -> None:
         """Start it. Call from the thread that lives longest: Linux ties its life to that."""
-        output = self.outlet.connect() if self.outlet else None
+        output = self.child_log.connect() if self.child_log else None
         try:
             self._launch(output)
         finally:
@@ -94,8 +94,8 @@ class Child:
         self.signal(signal.SIGKILL)  # its group, while its id cannot have been given to another
         status = self._process.wait()
         self._process = None
-        if self.outlet is not None:
-            self.outlet.close()
+        if self.child_log is not None:
+            self.child_log.close()
         self._schedule()
         return status
 

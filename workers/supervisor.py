@@ -25,11 +25,11 @@ from strongroom.keys.roles import load_or_create_role
 from strongroom.state.errors import StateFull
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
-from workers.child_logs import LogFile, OnLine, Outlet
+from workers.child_logs import ChildLog, LogFile, OnLine
 from workers.errors import BrokerUnavailable
 from workers.pools import POOLS
 from workers.process import Child
-from workers.wakeup import Alarm
+from workers.wakeup import Wakeup
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +70,8 @@ class Cluster:
         self._logs = log_folder
         self._on_line = on_line
         self._open = ExitStack()
-        self._alarm = Alarm()
-        self._open.callback(self._alarm.close)
+        self._wakeup = Wakeup()
+        self._open.callback(self._wakeup.close)
         self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
         self._workers = [self._python(role) for role in pools]
         self._scheduling = [self._python(role) for role in (names.BEAT, names.WATCH)[: 1 + flower]]
@@ -84,11 +84,11 @@ class Cluster:
 
     def stop(self) -> None:
         """Ask it to stop; again to hurry it."""
-        self._alarm.stop()
+        self._wakeup.stop()
 
     def run(self, on_ready: OnReady | None = None) -> None:
         """Run until told to stop; leave nothing running."""
-        with self._open, self._alarm.listening():
+        with self._open, self._wakeup.listening():
             try:
                 self._start()
                 self._watch(on_ready)
@@ -106,24 +106,24 @@ class Cluster:
             make(self._state),
             environment=environment.for_role(environment.BROKER, os.environ),
             on_orphaned=signal.SIGTERM,  # it writes out what it holds
-            outlet=self._outlet(environment.BROKER, paths.broker_data(self._state)),
+            child_log=self._child_log(environment.BROKER, paths.broker_data(self._state)),
         )
 
     def _python(self, role: str) -> Child:
-        told = {status.READY_FD: str(self._alarm.ready_fd), "STRONGROOM_STATE_DIR": str(self._state)}
+        told = {status.READY_FD: str(self._wakeup.ready_fd), "STRONGROOM_STATE_DIR": str(self._state)}
         return Child(
             role,
             [sys.executable, "-P", "-m", "workers", role],
             environment=environment.for_role(role, os.environ) | told,
-            outlet=self._outlet(role, self._logs),
-            inherit=[self._alarm.ready_fd],
+            child_log=self._child_log(role, self._logs),
+            inherit=[self._wakeup.ready_fd],
         )
 
-    def _outlet(self, name: str, folder: Path | None) -> Outlet | None:
+    def _child_log(self, name: str, folder: Path | None) -> ChildLog | None:
         if folder is None:
             return None
         file = LogFile(paths.private_folder(folder) / f"{name}.log")
-        return Outlet(name, file, alarm=self._alarm, on_line=self._on_line)
+        return ChildLog(name, file, wakeup=self._wakeup, on_line=self._on_line)
 
     # -- its life --------------------------------------------------------------
 
@@ -135,16 +135,16 @@ class Cluster:
         else:
             broker.check(broker.broker_url(self.settings), tls=broker.tls_options(self.settings.broker))
         for child in (*self._workers, *self._scheduling):
-            if not self._alarm.stops:
+            if not self._wakeup.stops:
                 self._begin(child)
 
     def _await(self, server: Child) -> None:
         until = time.monotonic() + BROKER_SECONDS
-        while not self._alarm.stops and not self._answers():
+        while not self._wakeup.stops and not self._answers():
             if server.reap() is not None or time.monotonic() > until:
                 folder = paths.broker_data(self._state)
                 raise BrokerUnavailable(f"the embedded broker did not start; see the log in {folder}")
-            self._alarm.wait(0.05)
+            self._wakeup.wait(0.05)
 
     def _answers(self) -> bool:
         with suppress(BrokerUnavailable):
@@ -153,8 +153,8 @@ class Cluster:
         return False
 
     def _watch(self, on_ready: OnReady | None) -> None:
-        while not self._alarm.stops:
-            self._unready -= self._alarm.wait(self._until_due())
+        while not self._wakeup.stops:
+            self._unready -= self._wakeup.wait(self._until_due())
             if on_ready is not None and not self._unready:
                 on_ready(self)
                 on_ready = None
@@ -167,7 +167,7 @@ class Cluster:
 
     def _revive(self, child: Child) -> None:
         if (code := child.reap()) is not None:
-            why = child.outlet.last_error if child.outlet else ""
+            why = child.child_log.last_error if child.child_log else ""
             again_in = round(max(0.0, child.due - time.monotonic()), 1)
             log.warning(
                 "process-exited",
@@ -180,7 +180,7 @@ class Cluster:
                 },
             )
             self._note()
-        if child.pid is None and child.due <= time.monotonic() and not self._alarm.stops:
+        if child.pid is None and child.due <= time.monotonic() and not self._wakeup.stops:
             self._begin(child)
 
     def _begin(self, child: Child) -> None:
@@ -210,10 +210,10 @@ class Cluster:
             running = self._await_end(running, patience)
 
     def _await_end(self, children: list[Child], patience: float) -> list[Child]:
-        until, asked = time.monotonic() + patience, self._alarm.stops
+        until, asked = time.monotonic() + patience, self._wakeup.stops
         children = [child for child in children if child.reap() is None]
-        while children and time.monotonic() < until and self._alarm.stops == asked:
-            self._alarm.wait(until - time.monotonic())
+        while children and time.monotonic() < until and self._wakeup.stops == asked:
+            self._wakeup.wait(until - time.monotonic())
             children = [child for child in children if child.reap() is None]
         return children
 

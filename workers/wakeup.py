@@ -16,7 +16,7 @@ from types import FrameType
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
-class Alarm:
+class Wakeup:
     """The supervisor's one place to wait. ``stops`` counts how often it was asked to stop."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from strongroom.config import env as environment
-from strongroom.config.checks import Found, check
+from strongroom.config.checks import Context, check
 from strongroom.config.fields import InvalidValue, absolute, is_text
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems, KeyPath, Problem, dotted
@@ -107,7 +107,7 @@ class _Loading:
     def settings(self) -> Settings:
         """Return the settings, or raise with every problem."""
         settings = self._read()
-        for key, what, right in check(Found(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
+        for key, what, right in check(Context(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
             self._add(key, what, right)
         if self._problems:
             raise ConfigProblems.of(self._problems)

@@ -13,8 +13,8 @@ import pytest
 from tests.cli.program import Machine
 from tests.workers.cluster import until
 from tests.workers.up_command import up
-from workers.child_logs import LONGEST, LogFile, Outlet
-from workers.wakeup import Alarm
+from workers.child_logs import LONGEST, ChildLog, LogFile
+from workers.wakeup import Wakeup
 
 OURS = {
     "at": "now",
@@ -25,51 +25,51 @@ OURS = {
 
 
 @pytest.fixture
-def alarm() -> Iterator[Alarm]:
-    made = Alarm()
+def wakeup() -> Iterator[Wakeup]:
+    made = Wakeup()
     yield made
     made.close()
 
 
-def printed(alarm: Alarm, folder: Path, *pieces: bytes) -> tuple[Outlet, list[dict[str, Any]], list[str]]:
-    """Print pieces into an outlet; return it, what its owner was told, and the lines of its file."""
+def printed(wakeup: Wakeup, folder: Path, *pieces: bytes) -> tuple[ChildLog, list[dict[str, Any]], list[str]]:
+    """Print pieces into a child log; return it, what its owner was told, and the lines of its file."""
     told: list[dict[str, Any]] = []
-    outlet = Outlet("seal", LogFile(folder / "seal.log"), alarm=alarm, on_line=told.append)
-    write = outlet.connect()
+    child_log = ChildLog("seal", LogFile(folder / "seal.log"), wakeup=wakeup, on_line=told.append)
+    write = child_log.connect()
     for piece in pieces:
         os.write(write, piece)
-        outlet.pump()
+        child_log.pump()
     os.close(write)
-    outlet.close()
-    return outlet, told, (folder / "seal.log").read_text().splitlines()
+    child_log.close()
+    return child_log, told, (folder / "seal.log").read_text().splitlines()
 
 
-def test_a_line_of_our_logging_stays_as_it_is_and_is_told(alarm: Alarm, tmp_path: Path) -> None:
+def test_a_line_of_our_logging_stays_as_it_is_and_is_told(wakeup: Wakeup, tmp_path: Path) -> None:
     text = json.dumps(OURS).encode()
-    _, told, lines = printed(alarm, tmp_path, text[:20], text[20:] + b"\n")
+    _, told, lines = printed(wakeup, tmp_path, text[:20], text[20:] + b"\n")
     assert told == [OURS]
     assert [json.loads(line) for line in lines] == [OURS]
 
 
-def test_whatever_else_is_printed_becomes_json_too(alarm: Alarm, tmp_path: Path) -> None:
-    _, told, lines = printed(alarm, tmp_path, b"banner\n\xff\n{]\n", b"[1]\nno end")
+def test_whatever_else_is_printed_becomes_json_too(wakeup: Wakeup, tmp_path: Path) -> None:
+    _, told, lines = printed(wakeup, tmp_path, b"banner\n\xff\n{]\n", b"[1]\nno end")
     found = [json.loads(line) for line in lines]
     assert [line["text"] for line in found] == ["banner", "\ufffd", "{]", "[1]", "no end"]
     assert {(line["process"], line["event"]) for line in found} == {("seal", "output")}
     assert told == []
 
 
-def test_the_last_error_is_at_hand(alarm: Alarm, tmp_path: Path) -> None:
-    outlet, _, _ = printed(alarm, tmp_path, json.dumps(OURS).encode() + b"\n")
-    assert outlet.last_error == "ImportError: No module named 'x'"
+def test_the_last_error_is_at_hand(wakeup: Wakeup, tmp_path: Path) -> None:
+    child_log, _, _ = printed(wakeup, tmp_path, json.dumps(OURS).encode() + b"\n")
+    assert child_log.last_error == "ImportError: No module named 'x'"
     trace = b"Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'y'\n"
-    outlet, _, _ = printed(alarm, tmp_path, trace)
-    assert outlet.last_error == "ModuleNotFoundError: No module named 'y'"
+    child_log, _, _ = printed(wakeup, tmp_path, trace)
+    assert child_log.last_error == "ModuleNotFoundError: No module named 'y'"
 
 
-def test_a_line_without_an_end_is_cut_and_not_gathered(alarm: Alarm, tmp_path: Path) -> None:
+def test_a_line_without_an_end_is_cut_and_not_gathered(wakeup: Wakeup, tmp_path: Path) -> None:
     pieces = [b"x" * 60_000] * (LONGEST // 60_000 + 2)
-    _, _, lines = printed(alarm, tmp_path, *pieces)
+    _, _, lines = printed(wakeup, tmp_path, *pieces)
     assert len(lines) >= 2
     assert sum(len(json.loads(line)["text"]) for line in lines) == sum(map(len, pieces))
 

@@ -17,12 +17,12 @@ from strongroom.config.checks import (
     snapshots,
     stores,
 )
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 
-__all__ = ["Finding", "Found", "check"]
+__all__ = ["Context", "Finding", "check"]
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield what does not fit, each with its key and what would be right."""
     for module in (
         policies,
@@ -37,4 +37,4 @@ def check(found: Found) -> Iterator[Finding]:
         limits,
         alerts,
     ):
-        yield from module.check(found)
+        yield from module.check(context)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
 from strongroom.system.host import is_loopback
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield what keeps mail from being sent, or would show a password."""
-    if not found.is_bad("mail"):
-        yield from _mail(found.settings)
-        if found.settings.alerts.email and found.settings.mail.host is None:
+    if not context.is_bad("mail"):
+        yield from _mail(context.settings)
+        if context.settings.alerts.email and context.settings.mail.host is None:
             yield Finding(
                 ("mail", "host"), "missing, and alerts.email names who is notified", "Name the server."
             )

@@ -20,7 +20,7 @@ class Finding(NamedTuple):
     right: str
 
 
-class Found(Struct, frozen=True, kw_only=True):
+class Context(Struct, frozen=True, kw_only=True):
     """Settings made of what is valid, and what is known of the rest.
 
     ``raw`` has the tables as written, ``bad`` the paths that were left out because they

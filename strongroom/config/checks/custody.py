@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.paths import real
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
@@ -14,24 +14,24 @@ from strongroom.config.unlock_paths import called, unlock_paths_of
 from strongroom.key_redundancy import single_points_of_failure
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield keys without a spare, and credentials that would be lost with what they are to restore."""
-    for name, policy in found.settings.policies.items():
-        yield from _spare(found, name, policy)
-    yield from _only_in_source(found.settings)
+    for name, policy in context.settings.policies.items():
+        yield from _spare(context, name, policy)
+    yield from _only_in_source(context.settings)
 
 
-def _spare(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _spare(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     """A scheduled policy makes backups for years; a lost key is found out on the worst day."""
     at = ("policies", name, "recipients")
-    if not policy.schedule or not policy.sealed or not policy.recipients or found.is_bad(*at):
+    if not policy.schedule or not policy.sealed or not policy.recipients or context.is_bad(*at):
         return
-    if any(name not in found.settings.keys for name in policy.recipients):
+    if any(name not in context.settings.keys for name in policy.recipients):
         return  # what they are to be is not known
-    needed = single_points_of_failure(unlock_paths_of(found.settings, policy.recipients))
+    needed = single_points_of_failure(unlock_paths_of(context.settings, policy.recipients))
     if policy.single_recipient_reason or not needed:
         return
-    what = called(found.settings, needed[0])
+    what = called(context.settings, needed[0])
     yield Finding(
         at,
         f"one loss would close these backups permanently: that of {what}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
@@ -20,9 +20,9 @@ from strongroom.config.policies import PolicySettings
 LEG = "Take a transit, KMS or HSM key, or put it into an all-of beside one that can be destroyed."
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield what would keep an erasable policy from being shredded."""
-    for name, policy in found.settings.policies.items():
+    for name, policy in context.settings.policies.items():
         at = ("policies", name)
         if policy.legal_hold and not policy.erasable:
             yield Finding(
@@ -30,16 +30,16 @@ def check(found: Found) -> Iterator[Finding]:
                 "has no effect: a policy that is not erasable keeps its backups anyway",
                 "Leave it out, or add erasable = true.",
             )
-        if policy.erasable and not found.is_bad(*at):
-            yield from _erasable(found, name, policy)
+        if policy.erasable and not context.is_bad(*at):
+            yield from _erasable(context, name, policy)
 
 
-def _erasable(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _erasable(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     at = ("policies", name, "erasable")
     if not policy.sealed:
         yield Finding(at, "this policy seals nothing, so no key can be destroyed", "Add encrypt = true.")
     for other in policy.targets:
-        target = found.settings.targets.get(other)
+        target = context.settings.targets.get(other)
         if target is not None and getattr(target, "lock", "none") != "none":
             yield Finding(
                 at,
@@ -47,7 +47,7 @@ def _erasable(found: Found, name: str, policy: PolicySettings) -> Iterator[Findi
                 "A policy is immutable or erasable: take a target without a lock, or leave erasable out.",
             )
     for key in policy.recipients:
-        if key in found.settings.keys and (why := undestroyable(found.settings, key, name)):
+        if key in context.settings.keys and (why := undestroyable(context.settings, key, name)):
             yield Finding(at, f"'{key}' cannot be destroyed for this policy alone: {why}", LEG)
 
 

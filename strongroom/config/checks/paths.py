@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
@@ -14,19 +14,19 @@ from strongroom.config.sources import FilesSource, LocalSource
 from strongroom.config.targets import DirectoryTargetSettings
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield paths that must not lie where they do."""
     targets = {
         name: real(target.path)
-        for name, target in found.settings.targets.items()
+        for name, target in context.settings.targets.items()
         if isinstance(target, DirectoryTargetSettings)
     }
     yield from _apart(targets)
-    for key, path in secret_files(found.settings).items():
+    for key, path in secret_files(context.settings).items():
         yield from _not_in_target(key, path, targets, "a secret must never lie with the backups")
-    for key, path, why in _working_places(found.settings):
+    for key, path, why in _working_places(context.settings):
         yield from _not_in_target(key, path, targets, why)
-    yield from _not_backing_up_itself(found.settings, targets)
+    yield from _not_backing_up_itself(context.settings, targets)
 
 
 def _apart(targets: dict[str, Path]) -> Iterator[Finding]:

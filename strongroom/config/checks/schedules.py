@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.problems import KeyPath
 
 _RIGHT = 'Five fields (minute hour day month weekday), in UTC, for example: schedule = "0 3 * * 0"'
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield schedules that are none."""
     written: dict[KeyPath, str | None] = {
-        ("policies", name, "schedule"): policy.schedule for name, policy in found.settings.policies.items()
+        ("policies", name, "schedule"): policy.schedule for name, policy in context.settings.policies.items()
     }
-    written["repair", "schedule"] = found.settings.repair.schedule
-    written["drill", "schedule"] = found.settings.drill.schedule
-    written["rotation", "schedule"] = found.settings.rotation.schedule
-    written["key_health", "schedule"] = found.settings.key_health.schedule
+    written["repair", "schedule"] = context.settings.repair.schedule
+    written["drill", "schedule"] = context.settings.drill.schedule
+    written["rotation", "schedule"] = context.settings.rotation.schedule
+    written["key_health", "schedule"] = context.settings.key_health.schedule
     for key, schedule in written.items():
         what = _wrong_with(schedule) if schedule else None
         if what:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import assert_never
 from urllib.parse import parse_qs, urlsplit
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
@@ -31,14 +31,14 @@ from strongroom.config.targets import (
 )
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield secrets in the open, and addresses that are none."""
-    for key, path in secret_files(found.settings).items():
+    for key, path in secret_files(context.settings).items():
         yield from _private(key, path)
-    yield from _public_keys(found)
-    yield from _broker(found.settings)
-    yield from _state(found.settings)
-    yield from _sentry(found.settings)
+    yield from _public_keys(context)
+    yield from _broker(context.settings)
+    yield from _state(context.settings)
+    yield from _sentry(context.settings)
 
 
 def secret_files(settings: Settings) -> dict[KeyPath, Path]:
@@ -114,10 +114,10 @@ def _private(key: KeyPath, path: Path) -> Iterator[Finding]:
         yield Finding(key, "others than its owner may use this file", f"Run: chmod 600 '{path}'")
 
 
-def _public_keys(found: Found) -> Iterator[Finding]:
-    for name, key in found.settings.keys.items():
+def _public_keys(context: Context) -> Iterator[Finding]:
+    for name, key in context.settings.keys.items():
         at = ("keys", name)
-        if not isinstance(key, HpkeKey) or found.is_bad(*at):
+        if not isinstance(key, HpkeKey) or context.is_bad(*at):
             continue
         if (key.public_key is None) == (key.public_key_file is None):
             what = "missing" if key.public_key is None else "given twice, with public_key_file"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.failure_domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings
@@ -23,21 +23,21 @@ _LOGIN_NEEDS = {
 }
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield what does not fit about servers and what names them."""
-    for name, vault in found.settings.vaults.items():
-        yield from _login(found, name, vault)
-    yield from _named(found)
-    yield from _buckets(found.settings)
-    yield from _legs(found)
-    for name, policy in found.settings.policies.items():
-        yield from _shared_fate(found, name, policy)
+    for name, vault in context.settings.vaults.items():
+        yield from _login(context, name, vault)
+    yield from _named(context)
+    yield from _buckets(context.settings)
+    yield from _legs(context)
+    for name, policy in context.settings.policies.items():
+        yield from _shared_fate(context, name, policy)
 
 
-def _login(found: Found, name: str, vault: VaultSettings) -> Iterator[Finding]:
+def _login(context: Context, name: str, vault: VaultSettings) -> Iterator[Finding]:
     wanted = _LOGIN_NEEDS[vault.login]
     for key in wanted:
-        if getattr(vault, key) is None and not found.is_bad("vaults", name, key):
+        if getattr(vault, key) is None and not context.is_bad("vaults", name, key):
             yield Finding(("vaults", name, key), f"missing, and login is {vault.login!r}", f"Give {key}.")
     for key in (key for keys in _LOGIN_NEEDS.values() for key in keys):
         if key not in wanted and getattr(vault, key) is not None:
@@ -45,16 +45,16 @@ def _login(found: Found, name: str, vault: VaultSettings) -> Iterator[Finding]:
             yield Finding(("vaults", name, key), what, "Leave it out, or change login.")
 
 
-def _named(found: Found) -> Iterator[Finding]:
-    settings = found.settings
+def _named(context: Context) -> Iterator[Finding]:
+    settings = context.settings
     for section, kinds in (
         ("sources", (VaultSource, RaftSource)),
         ("targets", VaultTargetSettings),
         ("keys", TransitKey),
     ):
         for name, entry in getattr(settings, section).items():
-            if isinstance(entry, kinds) and not found.is_bad(section, name, "vault"):
-                yield from found.reference((section, name, "vault"), entry.vault, "vaults")
+            if isinstance(entry, kinds) and not context.is_bad(section, name, "vault"):
+                yield from context.reference((section, name, "vault"), entry.vault, "vaults")
 
 
 def _buckets(settings: Settings) -> Iterator[Finding]:
@@ -65,17 +65,17 @@ def _buckets(settings: Settings) -> Iterator[Finding]:
             yield Finding(("targets", name, "kms_key"), what, right)
 
 
-def _legs(found: Found) -> Iterator[Finding]:
-    keys = found.settings.keys
+def _legs(context: Context) -> Iterator[Finding]:
+    keys = context.settings.keys
     for name, key in keys.items():
-        if not isinstance(key, AllOfKey) or found.is_bad("keys", name):
+        if not isinstance(key, AllOfKey) or context.is_bad("keys", name):
             continue
         for number, leg in enumerate(key.legs):
             at = ("keys", name, "legs", number)
             if not leg:
                 yield Finding(at, "an empty leg", "Name at least one key in it.")
             for index, other in enumerate(leg):
-                yield from found.reference((*at, index), other, "keys")
+                yield from context.reference((*at, index), other, "keys")
                 if isinstance(keys.get(other), AllOfKey):
                     yield Finding((*at, index), f"'{other}' is itself all-of", "Name its keys here.")
 
@@ -95,11 +95,11 @@ def needs_its_source(settings: Settings, source: str, keys: Sequence[str]) -> bo
     return not outlive(ways, server_of(settings, found.vault))
 
 
-def _shared_fate(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _shared_fate(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     """A Vault that is lost takes its transit keys and the backups in it along."""
-    settings = found.settings
+    settings = context.settings
     source = settings.sources.get(policy.source)
-    if not isinstance(source, (VaultSource, RaftSource)) or found.is_bad("policies", name):
+    if not isinstance(source, (VaultSource, RaftSource)) or context.is_bad("policies", name):
         return
     home = server(settings, source.vault)
     if needs_its_source(settings, policy.source, policy.recipients):

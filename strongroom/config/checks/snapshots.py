@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.config.policies import PolicySettings
 from strongroom.config.sources import RaftSource
@@ -13,18 +13,18 @@ from strongroom.model import Depth
 _SELECTING = ("include", "exclude", "tags")
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield what does not fit about sources of snapshots and the policies that name one."""
-    for name, source in found.settings.sources.items():
+    for name, source in context.settings.sources.items():
         if isinstance(source, RaftSource):
-            yield from _source(found, name, source)
-    for name, policy in found.settings.policies.items():
-        if isinstance(found.settings.sources.get(policy.source), RaftSource):
-            yield from _policy(found, name, policy)
+            yield from _source(context, name, source)
+    for name, policy in context.settings.policies.items():
+        if isinstance(context.settings.sources.get(policy.source), RaftSource):
+            yield from _policy(context, name, policy)
 
 
-def _source(found: Found, name: str, source: RaftSource) -> Iterator[Finding]:
-    vault = found.settings.vaults.get(source.vault)
+def _source(context: Context, name: str, source: RaftSource) -> Iterator[Finding]:
+    vault = context.settings.vaults.get(source.vault)
     if vault is not None and vault.namespace.strip("/"):
         yield Finding(
             ("sources", name, "vault"),
@@ -33,7 +33,7 @@ def _source(found: Found, name: str, source: RaftSource) -> Iterator[Finding]:
         )
 
 
-def _policy(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _policy(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     at = ("policies", name)
     if policy.kind != "full":
         yield Finding((*at, "kind"), "names without values bring no server back", 'Make it kind = "full".')
@@ -46,14 +46,14 @@ def _policy(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding
             "a snapshot is of a moment that is over: there is nothing live to compare it with",
             'At most verify = "compared".',
         )
-    if not found.is_bad(*at, "targets"):
-        yield from _inside(found, name, policy)
+    if not context.is_bad(*at, "targets"):
+        yield from _inside(context, name, policy)
 
 
-def _inside(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
-    home = home_of(found.settings, policy.source)
+def _inside(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
+    home = home_of(context.settings, policy.source)
     for index, target in enumerate(policy.targets):
-        if is_lost_with(found.settings, target, home):
+        if is_lost_with(context.settings, target, home):
             yield Finding(
                 ("policies", name, "targets", index),
                 "lies in the server itself: each snapshot would hold all those before it",

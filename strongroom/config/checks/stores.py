@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import assert_never
 from urllib.parse import urlsplit
 
-from strongroom.config.checks.context import Finding, Found
+from strongroom.config.checks.context import Context, Finding
 from strongroom.config.failure_domains import server
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
@@ -21,17 +21,17 @@ Store = tuple[str, ...]
 _PORTS = {"http": 80, "https": 443}
 
 
-def check(found: Found) -> Iterator[Finding]:
+def check(context: Context) -> Iterator[Finding]:
     """Yield policies that would count one store twice."""
-    for name, policy in found.settings.policies.items():
-        if not found.is_bad("policies", name, "targets"):
-            yield from _each_its_own(found, name, policy)
+    for name, policy in context.settings.policies.items():
+        if not context.is_bad("policies", name, "targets"):
+            yield from _each_its_own(context, name, policy)
 
 
-def _each_its_own(found: Found, name: str, policy: PolicySettings) -> Iterator[Finding]:
+def _each_its_own(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     first: dict[Store, str] = {}
     for index, target in enumerate(policy.targets):
-        store = None if found.is_bad("targets", target) else _store(found.settings, target)
+        store = None if context.is_bad("targets", target) else _store(context.settings, target)
         if store is None or first.setdefault(store, target) == target:
             continue
         yield Finding(

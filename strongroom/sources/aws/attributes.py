@@ -34,7 +34,7 @@ _HINT_POLICY = (
 )
 
 
-class Trimmings:
+class Attributes:
     """Puts them back."""
 
     def __init__(self, api: Api, losses: Losses) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from strongroom.errors import SourceError
 from strongroom.model import Secret, Version
 from strongroom.sources import Change, Refuse
-from strongroom.sources.aws.attributes import Trimmings, listed
+from strongroom.sources.aws.attributes import Attributes, listed
 from strongroom.sources.aws.checks import check, check_key, check_place, given
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, RESERVED, spelled
@@ -51,7 +51,7 @@ class Writer:
         self._api = api
         self._reader = reader
         self._losses = losses
-        self._trimmings = Trimmings(api, losses)
+        self._attributes = Attributes(api, losses)
         self._seen: dict[str, str] = {}
 
     def heads(self, names: Sequence[str]) -> dict[str, int]:
@@ -87,7 +87,7 @@ class Writer:
         name, how = turned
         found = self._reader.describe(name)
         if found is not None and not found.deleted and found.turning != how:
-            self._trimmings.rearm(name, how)
+            self._attributes.rearm(name, how)
 
     def _head(self, name: str) -> tuple[int, str] | None:
         found = self._reader.head(name)
@@ -150,7 +150,7 @@ class Writer:
                 last = version is versions[-1]
                 self._put(secret.name, ids[version.number], version, CURRENT if last else LABEL)
         self._label(secret.name, labels_of(planned, versions, ids), drop={PREVIOUS, LABEL})
-        self._trimmings.finish(secret, planned.facts, mark=MARK)
+        self._attributes.finish(secret, planned.facts, mark=MARK)
 
     def _take_up(self, found: Described, *, wanted: bool) -> set[str]:
         """Return the ids that an unfinished restore of ours has written."""
@@ -188,7 +188,7 @@ class Writer:
     def _put_on_top(self, planned: Planned, found: Described) -> None:
         secret, (number, head) = planned.secret, planned.head
         if not live(secret):
-            self._trimmings.finish(secret, planned.facts, mark=MARK)
+            self._attributes.finish(secret, planned.facts, mark=MARK)
             return
         if found.deleted:
             self._undelete(found)
@@ -200,7 +200,7 @@ class Writer:
         # Where there was no version at all, the first one that came is current by itself.
         self._make_current(secret.name, head or ids[0], ids[-1])
         self._label(secret.name, self._custom(planned, ids), drop={LABEL})
-        self._trimmings.replace(secret, planned.facts, found, self._tags(secret, planned.facts))
+        self._attributes.replace(secret, planned.facts, found, self._tags(secret, planned.facts))
 
     def _custom(self, planned: Planned, ids: Sequence[str]) -> dict[str, str]:
         """Return the labels of the team's own making. Those of a rotation under way are out of date,
