@@ -29,14 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = Output(json=parser.is_json(words))
     try:
         with in_order():
-            code = _run(words, output)
+            _run(words, output)
+            output.settle()
             sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
         failures.debug(error)
         _settle_accesses(error)
         return _explain(error, output)
     _settle_accesses(None)
-    return code
+    return 0
 
 
 def _settle_accesses(error: BaseException | None) -> None:
@@ -55,7 +56,7 @@ def _explain(error: BaseException, output: Output) -> int:
         case StrongroomError():
             return failures.report(error, output)
         case KeyboardInterrupt():
-            return failures.interrupted(error)
+            return failures.interrupted(error, output)
         case BrokenPipeError():
             clear_broken_pipe()
             return failures.BROKEN_PIPE
@@ -65,18 +66,19 @@ def _explain(error: BaseException, output: Output) -> int:
             return failures.unexpected(error, output)
 
 
-def _run(words: list[str], output: Output) -> int:
+def _run(words: list[str], output: Output) -> None:
     words = _leading_options_last(words)
     name = words[0] if words else ""
-    if name in ("", "-h", "--help", "help"):
-        print(parser.overview(), end="", file=sys.stdout if name else sys.stderr)
-        return 0 if name else 2
-    if name in ("--version", "version"):
+    if name in ("-h", "--help", "help"):
+        print(parser.overview(), end="")
+    elif name in ("--version", "version"):
         print(f"{parser.PROGRAM} {__version__}")
-        return 0
-    if name not in COMMANDS:
+    elif name in COMMANDS:
+        _command(name, words[1:], output)
+    else:
+        if not name:
+            print(parser.overview(), file=sys.stderr)
         raise parser.unknown_command(name)
-    return _command(name, words[1:], output)
 
 
 def _leading_options_last(words: list[str]) -> list[str]:
@@ -85,13 +87,12 @@ def _leading_options_last(words: list[str]) -> list[str]:
     return words[len(leading) :] + leading
 
 
-def _command(name: str, words: list[str], output: Output) -> int:
+def _command(name: str, words: list[str], output: Output) -> None:
     try:
         parsed = parser.parse(name, words)
     except SystemExit:  # --help has printed
-        return 0
+        return
     output.json, output.quiet = parsed.json, parsed.quiet
-    code = parser.load_work(parsed)(parsed, output) or 0
-    if output.ending is not None and not code:
+    parser.load_work(parsed)(parsed, output)
+    if output.ending is not None:
         raise output.ending
-    return code

@@ -123,7 +123,9 @@ def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
 
 
 def unknown_command(name: str) -> UsageError:
-    """Return the error for a word that is no command."""
+    """Return the error for a word that is no command, or for none at all."""
+    if not name:
+        return UsageError("No command was given.", hint=f"See '{PROGRAM} --help'.")
     hint = did_you_mean(name, COMMANDS).strip() or f"See '{PROGRAM} --help'."
     shown = name if name.isprintable() and len(name) < 40 else "of that name"
     return UsageError(f"There is no command {shown!r}.", hint=hint)

@@ -43,8 +43,11 @@ _CODES = """\
 <!-- Made from the code: python scripts/make_reference.py -->
 
 The exit code of a command names a *family* of errors, which is what a shell script needs.
-The error itself has a name, which stands in the first line on stderr.
-With `--json` the document names the error as `code`, beside its `family` and `exit_code`.
+The error itself has a name, which the first line of its report on stderr gives: `strongroom: WrongKey`.
+With `--json` the document has `error`, which is `null` if the exit code is 0.
+Otherwise it holds `code` (the name), `family`, `exit_code`, `message`, `means`, `hint` (what to do) and
+`transient` (whether trying again can help).
+A command that answered before it ended with an error gives both: its answer, and `error`.
 
 | Code | Family | Meaning |
 |---:|---|---|

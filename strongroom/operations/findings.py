@@ -13,7 +13,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import DAMAGE
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, by_name
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 
@@ -46,6 +46,15 @@ class Finding(Struct, frozen=True, kw_only=True):
     def damage(self) -> bool:
         """Whether it tells of damage."""
         return self.state is State.WRONG and self.code in _DAMAGE
+
+    @property
+    def error(self) -> StrongroomError | None:
+        """The error that a command ends with which found this; ``None`` if nothing has to be done."""
+        kind = by_name(self.code)
+        if kind is None:
+            return None
+        about = ", ".join(filter(None, (self.policy, self.backup, self.target)))
+        return kind(f"{self.check}{f' ({about})' if about else ''}: {self.what}", hint=self.to_do or None)
 
     def on(self, *, policy: str = "", backup: str = "", target: str = "") -> Finding:
         """Return the same, said of a policy, backup or target."""
@@ -107,9 +116,9 @@ def worst_first(findings: Iterable[Finding]) -> list[Finding]:
     )
 
 
-def exit_code(findings: Iterable[Finding]) -> int:
-    """Return the exit code of the worst finding's class; 0 if nothing is wrong and all was looked at."""
-    return next((finding.exit_code for finding in worst_first(findings)), 0)
+def worst_error(findings: Iterable[Finding]) -> StrongroomError | None:
+    """Return the error of the worst finding; ``None`` if nothing is wrong and all was looked at."""
+    return next((finding.error for finding in worst_first(findings)), None)
 
 
 def attempted(

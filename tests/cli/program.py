@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from strongroom.cli.terminal.failures import BROKEN_PIPE, INTERRUPTED, TERMINATED, UNEXPECTED
 from strongroom.errors import StrongroomError
 from tests import warm
 
@@ -36,9 +37,25 @@ class Done:
         return found
 
     def failed_with(self, kind: type[StrongroomError]) -> bool:
-        """Tell whether it ended with the exit code of an error, and named this one if it named any."""
-        named = re.search(r"^strongroom: (\w+)$", self.err, re.MULTILINE)
-        return self.code == kind.exit_code and (named is None or named[1] == kind.__name__)
+        """Tell whether it ended with the exit code of an error, and named this one."""
+        return self.code == kind.exit_code and self.named == kind.__name__
+
+    @property
+    def named(self) -> str | None:
+        """The error that stderr names."""
+        found = re.search(r"^strongroom: (\w+)$", self.err, re.MULTILINE)
+        return found[1] if found else None
+
+    def check_contract(self, *, json: bool) -> None:
+        """Hold what is promised of every command: its error is named on stderr, and in the document."""
+        expected = self.code not in (0, UNEXPECTED, INTERRUPTED, BROKEN_PIPE, TERMINATED)
+        assert (self.named is not None) == expected, self
+        if json and self.out.startswith("{"):  # --help is no document
+            error = self.document["error"]
+            assert (error is None) == (self.code == 0), self
+            assert error is None or error["exit_code"] == self.code, self
+            assert not expected or error["code"] == self.named, self
+            assert error is None or {"family", "message", "hint", "transient"} <= error.keys(), self
 
 
 @dataclass
@@ -70,7 +87,9 @@ class Machine:
         """Run one command line to its end."""
         content = stdin.encode() if isinstance(stdin, str) else stdin
         done = warm.run(command(*words)[1:], cwd=self.home, env=self.env | env, stdin=content, timeout=110)
-        return Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+        ended = Done(code=done.returncode, out=done.stdout.decode(), err=done.stderr.decode())
+        ended.check_contract(json="--json" in words)
+        return ended
 
     def ok(self, *words: str | Path, stdin: str | bytes = b"", **env: str) -> Done:
         """Run one that must succeed."""

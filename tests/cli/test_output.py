@@ -39,21 +39,53 @@ ERRORS = [
     ("status", "nobody"),
     ("submit", "nobody"),
 ]
+_KEY_AWAY = """
+[vaults.keys]
+address = "http://127.0.0.1:9"
+token_file = "token"
+
+[keys.away]
+kind = "transit"
+vault = "keys"
+key = "backup"
+"""
 
 
 @pytest.mark.parametrize("words", ANSWERS, ids=" ".join)
 def test_an_answer_in_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
     done = sealed.ok(*words, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
-    assert "error" not in done.document
+    assert done.document["error"] is None
 
 
 @pytest.mark.parametrize("words", ERRORS, ids=" ".join)
 def test_an_error_in_json_is_one_document(sealed: Machine, words: tuple[str, ...]) -> None:
     done = sealed.run(*words, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
     error = done.document["error"]
-    assert error["exit_code"] == done.code != 0
-    assert error["message"]
-    assert error["hint"]
+    assert (error["exit_code"], error["code"]) == (done.code, done.named)
+    assert all(error[key] for key in ("family", "message", "means", "hint"))
+
+
+FOUND = [
+    ("backup-health-check", "findings"),
+    ("compliance-check", "frameworks"),
+    ("check-recovery-environment", "checks"),
+    ("diagnose-backup-encryption", "keys"),
+]
+
+
+@pytest.mark.parametrize(("name", "answer"), FOUND)
+def test_a_check_that_finds_something_gives_its_answer_and_an_error(
+    sealed: Machine, name: str, answer: str
+) -> None:
+    sealed.path("strongroom.toml").write_text(_KEY_AWAY)
+    sealed.path("token").touch(mode=0o600)
+    sealed.path("token").write_text("CANARY-TOKEN")
+    done = sealed.run(name, "--json")
+    error = done.document["error"]
+    assert (error["exit_code"], error["code"]) == (done.code, done.named)
+    assert all(error[key] for key in ("family", "message", "means", "hint"))
+    assert done.document[answer]
+    assert sealed.run(name).named == done.named
 
 
 def test_a_file_whose_name_is_no_utf8_is_named_in_json_all_the_same(sealed: Machine) -> None:

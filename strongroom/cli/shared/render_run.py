@@ -57,7 +57,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "created_at": rfc3339(run.created_at),
         "finished_at": if_any(run.finished_at),
         "seconds": seconds(run),
-        "error": happened or None,
+        "happened": happened or None,
         "to_do": to_do or None,
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from strongroom.cli.terminal.output import Output
 
-Work = Callable[[Namespace, Output], int | None]
-"""What a command does. It returns the exit code, ``None`` meaning 0, and raises a
-:class:`~strongroom.errors.StrongroomError` for anything a person can put right."""
+Work = Callable[[Namespace, Output], None]
+"""What a command does. It raises a :class:`~strongroom.errors.StrongroomError` for anything a person can put
+right, or leaves one with ``output.end_with`` and goes on: the exit code is that of the error."""
 
 
 class Command(NamedTuple):

@@ -9,7 +9,7 @@ from contextlib import suppress
 from textwrap import wrap
 from typing import Final
 
-from strongroom.cli.terminal.output import Output, clean, columns, encode, paint
+from strongroom.cli.terminal.output import Output, clean, clear_broken_pipe, columns, paint
 from strongroom.cli.terminal.stopping import Abandoned, Terminated
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.system.errors import TargetFull, TargetReadOnly
@@ -36,7 +36,7 @@ def report(error: StrongroomError, output: Output) -> int:
     ]
     block += _part("What it means", meaning(error)) + _part("What to do", error.hint)
     print("\n".join(block), file=sys.stderr)
-    _answer(output, as_document(error))
+    _settle(output, as_document(error))
     return error.exit_code
 
 
@@ -47,10 +47,12 @@ def _sentence(message: str) -> str:
     return begun if begun.endswith((".", "!", "?")) else f"{begun}."
 
 
-def _answer(output: Output, document: dict[str, object]) -> None:
-    if output.json and not output.answered:
-        sys.stdout.buffer.write(encode({"error": document}))
-        sys.stdout.buffer.flush()
+def _settle(output: Output, document: dict[str, object]) -> None:
+    """Write the document; where stdout takes nothing, stderr has said what happened."""
+    try:
+        output.settle(document)
+    except OSError:
+        clear_broken_pipe()
 
 
 def as_document(error: StrongroomError) -> dict[str, object]:
@@ -64,6 +66,12 @@ def as_document(error: StrongroomError) -> dict[str, object]:
         "hint": error.hint,
         "transient": error.transient,
     }
+
+
+def _unclassed(code: str, exit_code: int, *, message: str, means: str, hint: str) -> dict[str, object]:
+    """Return what ends a command and is no error of a family, in the shape of one."""
+    error = {"code": code, "family": "", "exit_code": exit_code, "message": message}
+    return error | {"means": means, "hint": hint, "transient": False}
 
 
 def meaning(error: StrongroomError) -> str:
@@ -91,30 +99,30 @@ def from_os(error: OSError) -> StrongroomError:
     return TargetError(words)
 
 
-def interrupted(error: KeyboardInterrupt) -> int:
+def interrupted(error: KeyboardInterrupt, output: Output) -> int:
     """Say what an interruption left: nothing, unless somebody knows better or it was not given the time."""
     if isinstance(error, Abandoned):
-        print(
-            "\nstrongroom: stopped at once. 'strongroom cancel RUN' takes back what was begun.",
-            file=sys.stderr,
-        )
+        left = "'strongroom cancel RUN' takes back what was begun."
+        print(f"\nstrongroom: stopped at once. {left}", file=sys.stderr)
     else:
         left = next(iter(getattr(error, "__notes__", ())), "nothing half-written was left.")
         print(f"\nstrongroom: interrupted; {left}", file=sys.stderr)
-    return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    _settle(output, _unclassed("Interrupted", code, message="It was asked to end.", means=left, hint=""))
+    return code
 
 
 def unexpected(error: BaseException, output: Output) -> int:
     """Report a fault of our own: its kind and place, never its text, which may quote data."""
-    place = _place(error)
     _capture(error)
-    block = [f"{paint('strongroom:', '31;1')} a fault of its own ({type(error).__name__} at {place})", ""]
-    block += _part("What it means", "This should not happen. A backup that was made before is untouched.")
-    block += _part(
-        "What to do", "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
-    )
+    happened = f"a fault of its own ({type(error).__name__} at {_place(error)})"
+    means = "This should not happen. A backup that was made before is untouched."
+    hint = "Please report it with this line. STRONGROOM_DEBUG=1 shows where it happened."
+    block = [f"{paint('strongroom:', '31;1')} {happened}", ""]
+    block += _part("What it means", means) + _part("What to do", hint)
     print("\n".join(block), file=sys.stderr)
-    _answer(output, {"code": type(error).__name__, "exit_code": UNEXPECTED})
+    name = type(error).__name__
+    _settle(output, _unclassed(name, UNEXPECTED, message=happened, means=means, hint=hint))
     return UNEXPECTED
 
 

@@ -1,6 +1,7 @@
 """Where commands say things: answers on stdout, everything else on stderr.
 
-With ``--json`` stdout carries exactly one JSON document. Text that came out of a file or a
+With ``--json`` stdout carries exactly one JSON document, which is written when it is known how the command
+ends. Text that came out of a file or a
 database is cleaned of control characters, which could rewrite what a terminal shows.
 """
 
@@ -8,11 +9,14 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from strongroom import words
 from strongroom.errors import StrongroomError
+
+if TYPE_CHECKING:
+    from msgspec import Struct
 
 plural, verb = words.plural, words.verb
 
@@ -23,26 +27,35 @@ class Output:
     def __init__(self, *, json: bool = False, quiet: bool = False) -> None:
         self.json = json
         self.quiet = quiet
-        self.answered = False
         self.ending: StrongroomError | None = None
+        self._document: Mapping[str, Any] | Struct | None = None
+        self._settled = False
 
     def end_with(self, error: StrongroomError | None) -> None:
         """Have the command end with an error, once it has done all that it can."""
         self.ending = self.ending or error
 
-    def answer(self, document: Any, lines: Iterable[str]) -> None:
-        """Print the command's answer: the document for machines, the lines for people."""
-        self.answered = True
+    def answer(self, document: Mapping[str, Any] | Struct, lines: Iterable[str]) -> None:
+        """Print the command's answer: the lines for people now, the document for machines when it ends."""
         if self.json:
-            self._write(encode(document))
+            self._document = document
         else:
             for line in lines:
                 print(clean(line))
             sys.stdout.flush()  # a command that goes on running has said it now, into a pipe too
 
+    def settle(self, error: Mapping[str, Any] | None = None) -> None:
+        """Write the one document: the answer, and the error that the command ends with.
+
+        A command that goes on running after its answer calls this itself.
+        """
+        if self._settled or not self.json or (self._document is None and error is None):
+            return
+        self._settled = True
+        self._write(encode({**_as_mapping(self._document), "error": error}))
+
     def raw(self, data: bytes) -> None:
         """Print bytes as they are; on a terminal a line feed follows."""
-        self.answered = True
         sys.stdout.flush()
         self._write(data + (b"\n" if sys.stdout.isatty() and not data.endswith(b"\n") else b""))
 
@@ -68,6 +81,14 @@ class Output:
     def _write(self, data: bytes) -> None:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+
+def _as_mapping(document: Mapping[str, Any] | Struct | None) -> Mapping[str, Any]:
+    if document is None or isinstance(document, Mapping):
+        return document or {}
+    from msgspec.structs import asdict
+
+    return asdict(document)
 
 
 def encode(document: Any) -> bytes:

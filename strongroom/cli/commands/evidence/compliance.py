@@ -14,7 +14,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
 from strongroom.operations.evidence.controls import Demands, require
-from strongroom.operations.findings import Finding, State, attempted, exit_code, unknown
+from strongroom.operations.findings import Finding, State, attempted, unknown, worst_error
 from strongroom.operations.health.ledger import RECORD, record
 from strongroom.state.errors import RecordRefused, StateError
 from strongroom.wiring.read_only import looking_services
@@ -23,13 +23,14 @@ _UNYIELDING = frozenset({"compliance", "locked"})
 Answer = Mapping[Framework, Sequence[Assessed]]
 
 
-def check_compliance(arguments: Namespace, output: Output) -> int:
+def check_compliance(arguments: Namespace, output: Output) -> None:
     findings = list(_findings(load_settings()))
     answer = {one: assess(one, findings) for one in arguments.framework or Framework}
     output.answer(_document(answer), _lines(answer))
     unmet = [one for every in answer.values() for one in every if one.verdict in _BAD]
-    worst = exit_code([each for one in unmet for each in one.findings])
-    return worst or (RequirementUnmet.exit_code if unmet else 0)
+    if unmet:
+        worst = worst_error(each for one in unmet for each in one.findings)
+        raise worst or RequirementUnmet(f"{plural(len(unmet), 'control')} not met.")
 
 
 def _findings(settings: Settings) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.findings import Finding, exit_code
+from strongroom.operations.findings import Finding
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.catalog import none_yet
@@ -40,7 +40,7 @@ from strongroom.wiring.alerts import limits
 from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
 
 
-def check_backups(arguments: Namespace, output: Output) -> int:
+def check_backups(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
     _refuse_unknown(arguments, settings)
     services = identity_options.with_identities(looking_services(settings, ask=asking()), arguments, output)
@@ -55,7 +55,7 @@ def check_backups(arguments: Namespace, output: Output) -> int:
     backups = [one.backup for one in (*chosen, *files)]
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
     output.answer(document, render.of_backups(findings, len(backups)))
-    return exit_code(findings)
+    render.raise_worst(findings)
 
 
 def _refuse_unknown(arguments: Namespace, settings: Settings) -> None:
@@ -135,8 +135,8 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 # -- the whole installation ------------------------------------------------------
 
 
-def check_installation(arguments: Namespace, output: Output) -> int:
+def check_installation(arguments: Namespace, output: Output) -> None:
     findings, metrics = check_areas(load_settings(), days=arguments.days, now=time.time())
     document = render.document(findings, metrics=to_builtins(metrics))
     output.answer(document, render.of_installation(findings))
-    return exit_code(findings)
+    render.raise_worst(findings)

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from strongroom.cli.terminal.output import plural, table
-from strongroom.operations.findings import Finding, State, exit_code, worst_first
+from strongroom.operations.findings import Finding, State, worst_error, worst_first
 
 _COUNTED = {
     State.WRONG: "{} wrong",
@@ -22,8 +22,15 @@ def document(findings: Sequence[Finding], **more: Any) -> dict[str, Any]:
     """Return findings for machines."""
     counts = {state.value: sum(one.state is state for one in findings) for state in State}
     ordered = worst_first(findings)
-    worst = {"code": ordered[0].code if ordered else "", "exit_code": exit_code(findings)}
-    return {**more, "findings": [to_builtins(one) for one in ordered], "counts": counts, **worst}
+    worst = worst_error(findings)
+    named = {"code": worst.code if worst else "", "exit_code": worst.exit_code if worst else 0}
+    return {**more, "findings": [to_builtins(one) for one in ordered], "counts": counts, **named}
+
+
+def raise_worst(findings: Sequence[Finding]) -> None:
+    """Return if nothing is wrong and all was looked at; raise the error of the worst finding otherwise."""
+    if (worst := worst_error(findings)) is not None:
+        raise worst
 
 
 def of_backups(findings: Sequence[Finding], backups: int) -> Iterator[str]:
@@ -51,8 +58,9 @@ def closing(findings: Sequence[Finding], what: str) -> str:
     said = ", ".join(_COUNTED[state].format(f"{many:,}") for state, many in counted if many)
     well = "nothing is wrong, and everything was checked"
     bad = "not well" if any(one.state is State.WRONG for one in findings) else "not everything is known"
-    worst = f"; exit code {code}, {worst_first(findings)[0].code}" if (code := exit_code(findings)) else ""
-    return f"{what}: {bad if code else well} ({said or 'nothing to check'}{worst})."
+    worst = worst_error(findings)
+    named = f"; exit code {worst.exit_code}, {worst.code}" if worst else ""
+    return f"{what}: {bad if worst else well} ({said or 'nothing to check'}{named})."
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

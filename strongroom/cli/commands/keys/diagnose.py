@@ -14,13 +14,13 @@ from strongroom.cli.shared.settings import asking
 from strongroom.cli.shared.try_key import try_key
 from strongroom.cli.terminal.output import Output, in_line, table
 from strongroom.config import Settings, load_settings
-from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.key_management.diagnose import Diagnosed, Remark, Use, remarks
+from strongroom.errors import KeyServiceError, StrongroomError, UsageError, by_name
+from strongroom.operations.key_management.diagnose import Diagnosed, Problem, Remark, Use, remarks
 from strongroom.operations.key_management.misplaced_keys import keys_on
 from strongroom.wiring import adapters
 
 
-def diagnose_encryption(arguments: Namespace, output: Output) -> int:
+def diagnose_encryption(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
     ask = asking()
     keys = [try_key(name, settings, ask) for name in _names(arguments.key, settings)]
@@ -28,8 +28,16 @@ def diagnose_encryption(arguments: Namespace, output: Output) -> int:
     said = [] if arguments.key else [*remarks(keys, uses), *_strays(settings)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
     output.answer(document, _lines(keys, said))
-    failed = next((key.problem.exit_code for key in keys if key.problem is not None), 0)
-    return failed or (UnsafeSetup.exit_code if any(remark.wrong for remark in said) else 0)
+    for name, problem in ((key.name, key.problem) for key in keys if key.problem is not None):
+        raise _error(name, problem)
+    for remark in said:
+        if remark.wrong:
+            raise UnsafeSetup(f"{remark.about}: {remark.text}.")
+
+
+def _error(name: str, problem: Problem) -> StrongroomError:
+    kind = by_name(problem.code) or KeyServiceError
+    return kind(f"keys.{name}: {problem.message}", hint=problem.hint or None)
 
 
 def _names(wanted: Sequence[str], settings: Settings) -> list[str]:

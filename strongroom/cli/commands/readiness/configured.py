@@ -78,9 +78,9 @@ class Record(NamedTuple):
     commands: Sequence[CatalogEntry]
 
 
-def check_configured(arguments: Namespace, output: Output) -> int:
+def check_configured(arguments: Namespace, output: Output) -> None:
     findings = list(_findings(arguments, output, place.find()))
-    return render.answer(findings, arguments.backup_file, output)
+    render.answer(findings, arguments.backup_file, output)
 
 
 def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:

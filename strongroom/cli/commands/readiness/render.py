@@ -8,27 +8,35 @@ from typing import Any
 
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.container.errors import MissingPiece
+from strongroom.errors import StrongroomError
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.readiness.backups import OPENS
 
 
-def answer(findings: Sequence[Finding], file: Path | None, output: Output) -> int:
-    """Print what was found, and return the exit code that it comes to."""
-    output.answer(_document(findings), _lines(findings, file))
-    return _exit_code(findings)
+def answer(findings: Sequence[Finding], file: Path | None, output: Output) -> None:
+    """Print what was found, and raise what keeps this machine from recovering."""
+    error = _error(findings)
+    output.answer(_document(findings, error), _lines(findings, file))
+    if error is not None:
+        raise error
 
 
-def _exit_code(findings: Sequence[Finding]) -> int:
-    """Return that of the first check that is wrong, or of a missing backup where none can be recovered."""
-    nothing = 0 if any(one.check == OPENS for one in findings) else MissingPiece.exit_code
-    return next((one.exit_code for one in findings if one.exit_code), nothing)
+def _error(findings: Sequence[Finding]) -> StrongroomError | None:
+    """Return the error of the first check that is wrong, or that there is no backup to recover from."""
+    wrong = next((one.error for one in findings if one.error is not None), None)
+    if wrong is not None or any(one.check == OPENS for one in findings):
+        return wrong
+    return MissingPiece(
+        "No backup was found that a recovery could start from.",
+        hint="Check that the configuration names the targets that hold backups, or make a backup first.",
+    )
 
 
-def _document(findings: Sequence[Finding]) -> dict[str, Any]:
+def _document(findings: Sequence[Finding], error: StrongroomError | None) -> dict[str, Any]:
     counts = dict.fromkeys(_STATES, 0)
     for one in findings:
         counts[one.state.value] += 1
-    code = _exit_code(findings)
+    code = 0 if error is None else error.exit_code
     return {"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code}
 
 

@@ -31,9 +31,9 @@ from strongroom.operations.readiness.backups import BACKUP, OPENS, SIGNERS, open
 DESTINATION = "destination"
 
 
-def check_with_file(arguments: Namespace, output: Output) -> int:
+def check_with_file(arguments: Namespace, output: Output) -> None:
     findings = list(_findings(arguments, output, place.find()))
-    return render.answer(findings, arguments.backup_file, output)
+    render.answer(findings, arguments.backup_file, output)
 
 
 def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from strongroom.cli.shared import access_log, estimate, identities, options, sources
 from strongroom.cli.shared.restore_source import RestoreSource
-from strongroom.cli.terminal.failures import as_document
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
@@ -205,7 +204,7 @@ class RestoreJob:
         outcome = self._outcome()
         if not self.dry:
             self._put_on_record(outcome)
-        self._output.answer(self._document(outcome), self._lines())
+        self._output.answer(self._document(), self._lines())
         if isinstance(outcome, KeyboardInterrupt):
             outcome.add_note("what was restored by then stays, as the lines above say.")
         if outcome is not None:
@@ -248,10 +247,9 @@ class RestoreJob:
             ended=self._ended if outcome is None else name_of(outcome),
         )
 
-    def _document(self, outcome: BaseException | None) -> dict[str, Any]:
+    def _document(self) -> dict[str, Any]:
         account, back = self._account, self.way_back()
-        error = outcome if isinstance(outcome, StrongroomError) else None
-        found = {
+        return {
             "from": self._origin.name,
             "dry_run": self.dry,
             "ended": self._ended,
@@ -274,7 +272,6 @@ class RestoreJob:
             "least_seconds": self._least(),
             "losses": list(account.losses),
         }
-        return found if error is None else found | {"error": as_document(error)}
 
     @property
     def _unfinished(self) -> bool:

@@ -22,10 +22,10 @@ from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
 
 
-def show_status(arguments: Namespace, output: Output) -> int | None:
+def show_status(arguments: Namespace, output: Output) -> None:
     if arguments.id is None:
         _list(output, arguments.limit)
-        return None
+        return
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = render_run.rows_of(store, run)
@@ -36,7 +36,6 @@ def show_status(arguments: Namespace, output: Output) -> int | None:
         raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
     if arguments.follow:
         require_whole(run)
-    return None
 
 
 def _list(output: Output, limit: int) -> None:

@@ -42,6 +42,7 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
         file = flower.password_file(settings)
         lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
     output.answer({"ready": True, "processes": processes}, lines)
+    output.settle()
 
 
 def _tell(line: Mapping[str, Any], output: Output) -> None:

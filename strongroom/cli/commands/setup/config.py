@@ -19,12 +19,11 @@ from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
 
 
-def check_config(arguments: Namespace, output: Output) -> int | None:
+def check_config(arguments: Namespace, output: Output) -> None:
     try:
         settings = load_settings()
     except ConfigProblems as error:
-        if output.json:
-            output.answer(_problems(error), [])
+        output.answer({"problems": msgspec.to_builtins(error.problems)}, [])
         raise
     file = place.find().file
     remarked = list(remarks(settings))
@@ -35,14 +34,6 @@ def check_config(arguments: Namespace, output: Output) -> int | None:
         "settings": msgspec.to_builtins(settings, enc_hook=str),
     }
     output.answer(document, [*_summary(settings, file), *(f"  remark: {one}" for one in remarked)])
-    return None
-
-
-def _problems(error: ConfigProblems) -> dict[str, Any]:
-    return {
-        "error": {"code": error.code, "family": error.family, "exit_code": error.exit_code},
-        "problems": msgspec.to_builtins(error.problems),
-    }
 
 
 def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
