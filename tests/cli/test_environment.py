@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from strongroom.cli.commands.readiness.single_file import run_guarded
+from strongroom.config import ConfigProblems
 from strongroom.container.errors import MissingPiece, Truncated, UntrustedSigner, VerificationFailed
-from strongroom.errors import ConfigError
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding
 from strongroom.system.errors import KeyFileExposed
@@ -162,7 +162,7 @@ def test_what_is_wrong_with_files_and_configuration_is_named(house: Machine) -> 
     toml = house.path("strongroom.toml")
     toml.write_text(f'{toml.read_text()}\n[policies.full2]\nkind = "full"\n')
     broken = house.run(*words)
-    assert broken.failed_with(ConfigError)
+    assert broken.failed_with(ConfigProblems)
     assert wrong(broken.document) == [("configuration", "ConfigProblems")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.table import COMMANDS
+from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
 from tests.cli.program import PASSPHRASE, ROOT, Machine, command
 
@@ -174,6 +176,48 @@ def test_a_fault_of_our_own_shows_no_traceback_and_no_text(machine: Machine) -> 
         assert "RuntimeError" in done.stderr
         assert "CANARY" not in done.stderr + done.stdout
         assert ("Traceback" in done.stderr) == bool(debug)
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "named"),
+    [("KeyboardInterrupt", 130, "Interrupted"), ("RuntimeError", 1, "RuntimeError")],
+)
+def test_what_ends_a_command_and_is_no_error_of_ours_stands_in_the_document_beside_the_answer(
+    machine: Machine, raised: str, code: int, named: str
+) -> None:
+    program = (
+        "import sys\n"
+        "from strongroom.cli import main\n"
+        "from strongroom.cli.commands.store import in_store\n"
+        "def broken(arguments, output):\n"
+        "    output.answer({'found': 1}, [])\n"
+        f"    raise {raised}('CANARY-INSIDE')\n"
+        "in_store.list_secrets = broken\n"
+        "sys.exit(main.main(['list', '--json']))"
+    )
+    done = subprocess.run(
+        [*command()[:1], "-c", program],
+        env=machine.env | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["found"]) == (code, 1)
+    assert (document["error"]["code"], document["error"]["exit_code"]) == (named, code)
+    assert "CANARY" not in done.stdout + done.stderr
+
+
+def test_a_command_that_goes_on_running_gives_its_document_once_and_at_once(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    output = Output(json=True)
+    output.answer({"ready": True}, [])
+    output.settle()
+    assert json.loads(capfdbinary.readouterr().out) == {"ready": True, "error": None}
+    output.settle({"code": "TargetUnavailable"})
+    assert capfdbinary.readouterr().out == b""
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
