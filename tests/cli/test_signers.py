@@ -195,6 +195,7 @@ def test_another_host_gets_its_key_certified_by_the_first(house: Machine, other:
         "role": "verify",
         "fingerprint": asked["fingerprint"],
         "installation": installation(house),
+        "error": None,
     }
 
 
