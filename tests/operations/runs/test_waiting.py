@@ -189,7 +189,7 @@ def test_what_a_run_waits_for_is_shown_while_it_does(world: World) -> None:
     ended = drive(run, tickets, services, processes=1, watch=watch)
     document, lines = seen[0]
     assert isinstance(document, dict)
-    assert document["happened"] == "TargetFull: there is no room"
+    assert document["error"] == "TargetFull: there is no room"
     assert lines[0].endswith(": waiting")
     assert any("waits for" in line and "there is no room" in line for line in lines)
     assert as_document(ended, services.store.rows(run))["waiting"] is None
