@@ -12,13 +12,16 @@ import logging
 import os
 import resource
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
+
+if TYPE_CHECKING:
+    from workers.app import Strongroom
 
 log = logging.getLogger("workers")
 
@@ -63,38 +66,43 @@ def _connect_signals(role: str) -> None:
     """Hook into the moments that only Celery knows: logging, readiness, after a fork, the end."""
     from workers.app import app
 
-    settings = app.settings
-
-    def keep_our_logging(**_: Any) -> None:
-        """Being connected is enough: Celery then leaves the root logger alone."""
-
-    def begin(**_: Any) -> None:
-        telemetry.start(
-            settings.sentry.dsn, process=role, release=__version__, environment=settings.sentry.environment
-        )
-
-    def ready(**_: Any) -> None:
-        status.report_ready(role)
-        beat_fallback.begin(app)
-
-    def preload(**_: Any) -> None:
-        import strongroom.wiring.services  # noqa: F401
-
-    def end(**_: Any) -> None:
-        app.refusals.flush()
-        app.services.close()
-
+    moments = _Moments(app, role)
     for signal, receiver in (
-        (signals.setup_logging, keep_our_logging),
-        (signals.celeryd_init, begin),
-        (signals.beat_init, begin),
-        (signals.worker_init, preload),
-        (signals.worker_ready, ready),
-        (signals.beat_init, ready),
-        (signals.worker_process_shutdown, end),
-        (signals.worker_shutdown, end),
+        (signals.setup_logging, moments.keep_our_logging),
+        (signals.celeryd_init, moments.begin),
+        (signals.beat_init, moments.begin),
+        (signals.worker_init, moments.preload),
+        (signals.worker_ready, moments.ready),
+        (signals.beat_init, moments.ready),
+        (signals.worker_process_shutdown, moments.end),
+        (signals.worker_shutdown, moments.end),
     ):
         signal.connect(receiver, weak=False)
+
+
+class _Moments:
+    """What a process does at the moments that Celery signals."""
+
+    def __init__(self, app: Strongroom, role: str) -> None:
+        self._app, self._role = app, role
+
+    def keep_our_logging(self, **_: Any) -> None:
+        """Being connected is enough: Celery then leaves the root logger alone."""
+
+    def begin(self, **_: Any) -> None:
+        sentry = self._app.settings.sentry
+        telemetry.start(sentry.dsn, process=self._role, release=__version__, environment=sentry.environment)
+
+    def preload(self, **_: Any) -> None:
+        import strongroom.wiring.services  # noqa: F401
+
+    def ready(self, **_: Any) -> None:
+        status.report_ready(self._role)
+        beat_fallback.begin(self._app)
+
+    def end(self, **_: Any) -> None:
+        self._app.refusals.flush()
+        self._app.services.close()
 
 
 if __name__ == "__main__":
