@@ -202,3 +202,16 @@ def test_a_credential_is_told_what_it_lacks_and_what_it_has_too_many(machine: Ma
     (found,) = [check for check in done.document["probes"][0]["checks"] if check["outcome"] == "too many"]
     assert found["what"].startswith("secrets like prod/team-")
     assert {"CreateSecret", "PutSecretValue", "DeleteSecret"} <= set(found["detail"].split(", "))
+
+
+def test_a_backup_that_the_account_refuses_ends_as_its_source_does_and_says_which_right_lacks(
+    machine: Machine, moto: Moto
+) -> None:
+    policy = {"Effect": "Allow", "Action": "secretsmanager:ListSecrets", "Resource": "*"}
+    log_in(machine, moto.user({"Version": "2012-10-17", "Statement": [policy]}))
+    moto.enforce()
+    done = machine.run("backup", "--policy", "eu", "--force", "--json")
+    assert done.failed_with(SourceError)
+    assert "could not read" in done.document["error"]["message"]
+    assert "grant the right" in done.document["error"]["hint"]
+    assert "What to do" not in done.document["error"]["message"]
