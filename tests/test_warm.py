@@ -69,7 +69,7 @@ def test_a_program_that_does_not_end_can_be_ended(tmp_path: Path) -> None:
 
 
 def test_a_server_that_ends_is_an_error_and_no_good_ending_of_a_program(tmp_path: Path) -> None:
-    program = _written(tmp_path, "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()")
+    program = _written(tmp_path, "import os, signal; os.kill(os.getppid(), signal.SIGKILL)")
     with pytest.raises(warm.ServerEndedError):
         warm.run([program], cwd=tmp_path, env=_env(), timeout=60)
     assert (
