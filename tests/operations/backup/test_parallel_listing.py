@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import struct
@@ -177,11 +178,12 @@ def test_it_is_listed_here_if_a_child_cannot_be_started(
         return child
 
     monkeypatch.setattr(os, "fork", fork_once)
+    gc.collect()  # what earlier tests left open may be closed at any moment
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     with listed_ahead(source, Selection()) as ahead:
         assert ahead is None
         assert children() == set()
-        assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+        assert len(list(Path("/proc/self/fd").iterdir())) <= descriptors
 
 
 def test_the_children_are_gone_when_the_block_ends_even_if_nobody_read_what_they_listed(
