@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def locked_by(path: Path) -> set[int]:
     """Return the processes to which the kernel gave a POSIX lock on a file."""
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines() if "->" not in line]
     return {int(line[4]) for line in lines if line[5].endswith(f":{path.stat().st_ino}")}
+
+
+def child_has_a_lock(path: Path, use: Callable[[], object]) -> bool:
+    """Tell whether a forked child that uses a file holds a lock on it in its own name."""
+    context = multiprocessing.get_context("fork")
+    told, go_on = context.SimpleQueue(), context.SimpleQueue()
+    child = context.Process(target=_show_locks, args=(path, use, told, go_on))
+    child.start()
+    locked = child.pid in told.get()
+    go_on.put(None)
+    child.join(30)
+    return locked
+
+
+def _show_locks(path: Path, use: Callable[[], object], told: Any, go_on: Any) -> None:
+    use()
+    told.put(locked_by(path))
+    go_on.get()

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ from strongroom.sources.errors import SecretNotFound, SourceUnavailable
 from strongroom.sources.local import LocalStore
 from strongroom.system.errors import WouldOverwrite
 from tests.chaos.series import OWN_MOUNTS, may_mount
-from tests.files import locked_by
+from tests.files import child_has_a_lock, locked_by
 from tests.process import ROOT
 from tests.sources.conformance import RICH, DestinationConformance, in_a_child, secret, versions
 
@@ -528,17 +527,5 @@ def test_no_use_of_the_file_in_a_process_takes_away_its_lock(tmp_path: Path, use
 def test_a_forked_child_has_a_lock_of_its_own_on_the_store(tmp_path: Path) -> None:
     store, file = LocalStore(tmp_path), tmp_path / "store" / "secrets.db"
     store.set("app/a", canary())
-    context = multiprocessing.get_context("fork")
-    told, go_on = context.SimpleQueue(), context.SimpleQueue()
-    child = context.Process(target=_show_locks, args=(store, file, told, go_on))
-    child.start()
-    assert child.pid in told.get()
-    go_on.put(None)
-    child.join(30)
+    assert child_has_a_lock(file, lambda: store.get("app/a"))
     store.close()
-
-
-def _show_locks(store: LocalStore, file: Path, told: Any, go_on: Any) -> None:
-    store.get("app/a")
-    told.put(locked_by(file))
-    go_on.get()

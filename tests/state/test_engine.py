@@ -23,7 +23,7 @@ from strongroom.errors import ConfigError
 from strongroom.state import engine, failures, filesystem, schema_check, sql
 from strongroom.state.errors import StateError, StateUnavailable
 from strongroom.state.store import RunStore
-from tests.files import locked_by
+from tests.files import child_has_a_lock, locked_by
 from tests.postgres import PostgresServer
 from tests.state.pipeline import new_run, work_off
 
@@ -220,20 +220,8 @@ def use_elsewhere(file: Path) -> None:
 def test_a_forked_child_has_a_lock_of_its_own(file: Path) -> None:
     store = opened(file)
     store.event("parent")
-    context = multiprocessing.get_context("fork")
-    told, go_on = context.SimpleQueue(), context.SimpleQueue()
-    child = context.Process(target=_show_locks, args=(store, file, told, go_on))
-    child.start()
-    assert child.pid in told.get()
-    go_on.put(None)
-    child.join(30)
+    assert child_has_a_lock(file, lambda: store.event("child"))
     store.close()
-
-
-def _show_locks(store: RunStore, file: Path, told: Any, go_on: Any) -> None:
-    store.event("child")
-    told.put(locked_by(file))
-    go_on.get()
 
 
 def test_a_fork_waits_for_the_transactions_of_other_threads(file: Path) -> None:

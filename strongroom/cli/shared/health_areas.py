@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.cli.shared import cluster_check as health_cluster
 from strongroom.cli.shared.await_run import cluster_runs
 from strongroom.config import (
     DirectoryTargetSettings,
-    HpkeKey,
-    KeyFileKey,
     LocalSource,
-    PassphraseKey,
-    Pkcs11Key,
     Settings,
 )
+from strongroom.config.checks.secrets import secret_files
 from strongroom.config.remarks import remarks
 from strongroom.errors import StrongroomError
 from strongroom.operations.findings import Finding, attempted, good, remark, unknown, wrong
@@ -114,7 +110,7 @@ def _machine(settings: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str
         machine.DISK,
         partial(machine.disks, list(_places(settings, sizes)), percent=settings.alerts.free_percent),
     )
-    yield machine.FILES, partial(machine.modes, settings.state_dir, list(_secret_files(settings)))
+    yield machine.FILES, partial(machine.modes, settings.state_dir, secret_files(settings).values())
 
 
 def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Place]:
@@ -128,21 +124,6 @@ def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Pl
         if isinstance(target, DirectoryTargetSettings) and (name not in away or target.path.is_dir()):
             size = sizes.get(name, 0)
             yield machine.Place(name=name, path=target.path, least=machine.LEAST + size)
-
-
-def _secret_files(settings: Settings) -> Iterator[Path]:
-    for key in settings.keys.values():
-        match key:
-            case (
-                PassphraseKey(file=Path() as file)
-                | KeyFileKey(file=file)
-                | HpkeKey(identity_file=Path() as file)
-            ):
-                yield file
-            case Pkcs11Key(pin_file=Path() as file):
-                yield file
-    files = (settings.broker.password_file, settings.state.password_file, settings.flower.password_file)
-    yield from (file for file in files if file is not None)
 
 
 # -- what the record tells ---------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 from strongroom.cli.commands.readiness import keys, render, single_file
@@ -93,7 +92,9 @@ def _findings(arguments: Namespace, output: Output, installation: Place) -> Iter
         return
     yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(settings)}))
     yield good(CONFIGURATION, "valid")
-    yield from run_guarded(machine.FILES, lambda: machine.modes(settings.state_dir, _secret_files(settings)))
+    yield from run_guarded(
+        machine.FILES, lambda: machine.modes(settings.state_dir, secret_files(settings).values())
+    )
     record, said = _record(settings)
     yield from said
     yield from _recovery(arguments, output, installation, settings, record)
@@ -131,10 +132,6 @@ def _library(entry: SourceSettings | TargetSettings | KeySettings) -> str | None
             return None
         case _:
             assert_never(entry)
-
-
-def _secret_files(settings: Settings) -> list[Path]:
-    return list(secret_files(settings).values())
 
 
 def _record(settings: Settings) -> tuple[Record, list[Finding]]:
