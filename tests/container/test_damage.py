@@ -14,8 +14,8 @@ from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.head import LedgerHead, parse_head, sign_head
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.container.marks import QUARANTINE, QuarantineMark, open_mark, sign_mark
 from strongroom.container.metadata import check_document
-from strongroom.container.quarantine_mark import Mark, open_mark, sign_mark
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.wrapping import WrappingKey
@@ -40,8 +40,9 @@ LEDGER_HEAD = sign_head(
     ),
     CONTROL,
 )
-QUARANTINE = sign_mark(
-    Mark(
+MARK = sign_mark(
+    QUARANTINE,
+    QuarantineMark(
         backup_id="20260131T000000Z-00000000",
         number=1,
         state="quarantined",
@@ -133,15 +134,15 @@ def test_every_cut_of_a_ledger_head_is_called_truncated() -> None:
 
 
 @every_byte
-def test_every_changed_byte_of_a_quarantine_mark_is_refused_for_what_it_is(changes: Changes) -> None:
+def test_every_changed_byte_of_a_mark_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
-        open_mark(data, trusted=TRUSTED)
+        open_mark(QUARANTINE, data, trusted=TRUSTED)
 
-    assert surprises_of_changes(read, changes(QUARANTINE), verdict_of_document) == []
+    assert surprises_of_changes(read, changes(MARK), verdict_of_document) == []
 
 
-def test_every_cut_of_a_quarantine_mark_is_called_truncated() -> None:
-    assert surprises_of_cuts(lambda data: open_mark(data, trusted=TRUSTED), QUARANTINE) == []
+def test_every_cut_of_a_mark_is_called_truncated() -> None:
+    assert surprises_of_cuts(lambda data: open_mark(QUARANTINE, data, trusted=TRUSTED), MARK) == []
 
 
 def test_every_cut_of_a_manifest_is_called_truncated() -> None:

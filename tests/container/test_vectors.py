@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, derive_private_key
@@ -16,6 +18,7 @@ from strongroom.container.envelope import DETACHED, open_detached
 from strongroom.container.head import HEAD, parse_head
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
+from strongroom.container.marks import DELETION, HOLD, MarkKind, open_mark
 from strongroom.container.metadata import check_document, read_document, to_metadata
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
@@ -91,6 +94,11 @@ def read_head(vector: Vector) -> Content:
     return Content([parse(HEAD, vector.body, trusted=trusted(vector)).body])
 
 
+def read_mark(kind: MarkKind[Any], vector: Vector) -> Content:
+    open_mark(kind, vector.body, trusted=trusted(vector))
+    return Content([parse(kind.document, vector.body, trusted=trusted(vector)).body])
+
+
 def read_envelope(vector: Vector) -> Content:
     open_detached(vector.body, trusted=trusted(vector))
     return Content([parse(DETACHED, vector.body, trusted=trusted(vector)).body])
@@ -118,6 +126,8 @@ READERS: dict[str, Callable[[Vector], Content]] = {
     "manifest": read_manifest,
     "envelope": read_envelope,
     "head": read_head,
+    "deletion": partial(read_mark, DELETION),
+    "hold": partial(read_mark, HOLD),
     "metadata": read_metadata,
     "bundle": read_bundle,
     "legacy": read_legacy,

@@ -721,7 +721,8 @@ def document_begun(data: bytes, kind: str) -> None:
     version = re.match(magic[:-4] + rb'([0-9]{1,4})",\n', data)
     require(not version, "UnsupportedVersion")
     ours = re.match(
-        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|audit-report)/', data
+        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|audit-report)/',
+        data,
     )
     other = ours and not magic.startswith(ours[0])
     if not other and ending(data, document_ended, document_total) == (True, True):
@@ -731,7 +732,7 @@ def document_begun(data: bytes, kind: str) -> None:
 
 SIGNERS = {
     "manifest": ("control", "recover"), "head": ("control", "recover"), "quarantine": ("control", "recover"),
-    "envelope": ("recover",),
+    "envelope": ("recover",), "deletion": ("prune", "control", "recover"), "hold": ("control", "recover"),
 }  # fmt: skip
 
 
@@ -826,6 +827,40 @@ MARK = record(
     backup_id=printable(1000), number=between(1, 99_999_999), state=one_of("quarantined", "released"),
     reason=printable(1000), incident=printable(1000), by=printable(1000), at=moment,
 )  # fmt: skip
+
+DELETION = record(
+    backup_id=printable(1000), number=between(1, 99_999_999), state=one_of("marked", "undeleted", "deleted"),
+    after=printable(1000), reason=printable(1000), run=printable(1000), by=printable(1000), at=moment,
+)  # fmt: skip
+HOLD = record(
+    kind=one_of("backup", "tag", "policy", "everything"), subject=printable(1000),
+    number=between(1, 99_999_999), state=one_of("held", "released"), reason=printable(1000),
+    by=printable(1000), at=moment, until=printable(1000),
+)  # fmt: skip
+
+
+def deletion(data: bytes, keys: Keys) -> bytes:
+    require(len(data) <= 16 * 1024, "Malformed")
+    body = document(data, "deletion", keys)
+    found = decode(body, DELETION)
+    require((found["state"] == "marked") == bool(found["after"]), "Malformed")
+    if found["after"]:
+        moment(found["after"])
+    if found["state"] != "undeleted":
+        certificate = CERTIFICATE.fullmatch(data.split(b"\n")[2][14:-1])
+        require(certificate is not None and certificate[2] == b"prune", "UntrustedSigner")
+    return body
+
+
+def hold(data: bytes, keys: Keys) -> bytes:
+    require(len(data) <= 16 * 1024, "Malformed")
+    body = document(data, "hold", keys)
+    found = decode(body, HOLD)
+    if found["until"]:
+        require(found["state"] == "held", "Malformed")
+        moment(found["until"])
+    require((found["kind"] == "everything") != bool(found["subject"]), "Malformed")
+    return body
 
 
 def is_aside(objects: Mapping[str, bytes], backup: str, keys: Keys) -> bool:

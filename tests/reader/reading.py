@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, cast
 
 import shamir_mnemonic
@@ -33,6 +33,20 @@ def _hsm(text: str) -> tuple[int, ec.EllipticCurvePrivateKey]:
     return int(version), ec.derive_private_key(int(scalar, 16), curves[curve]())
 
 
+def _manifest(data: bytes, keys: reader.Keys) -> bytes:
+    reader.manifest(data, keys)
+    return reader.document(data, "manifest", keys)
+
+
+SIGNED: dict[str, Callable[[bytes, reader.Keys], bytes]] = {
+    "manifest": _manifest,
+    "envelope": lambda data, keys: reader.envelope(data, keys)[1],
+    "head": reader.head,
+    "deletion": reader.deletion,
+    "hold": reader.hold,
+}
+
+
 def contents(vector: Vector) -> Iterator[bytes]:
     """Yield what the vectors' README says that ``plaintext`` is over, for each kind."""
     keys, body, kind = keys_of(vector), vector.body, vector.one("kind")
@@ -49,13 +63,8 @@ def contents(vector: Vector) -> Iterator[bytes]:
         yield from reader.metadata(body)[1]
     elif kind == "legacy":
         yield reader.legacy(body, keys.passphrases)
-    elif kind == "manifest":
-        reader.manifest(body, keys)
-        yield reader.document(body, "manifest", keys)
-    elif kind == "envelope":
-        yield reader.envelope(body, keys)[1]
     else:
-        yield reader.head(body, keys)
+        yield SIGNED[kind or ""](body, keys)
 
 
 def whole(vector: Vector) -> reader.Whole:

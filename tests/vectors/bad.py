@@ -16,6 +16,7 @@ from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
 from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import MANIFEST, sign_manifest
+from strongroom.container.marks import DELETION, HOLD, sign_mark
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
@@ -348,7 +349,10 @@ def misplaced() -> None:
 def documents() -> None:
     made = sign_manifest(good.manifest_record(), m.CONTROL)
     envelope, head = write_detached(good.record().record, m.RECOVER), sign_head(good.head_record(), m.CONTROL)
-    for kind, data in (("manifest", made), ("envelope", envelope), ("head", head)):
+    deletion = sign_mark(DELETION, good.deletion_record(), m.PRUNE)
+    hold = sign_mark(HOLD, good.hold_record(), m.CONTROL)
+    every = {"manifest": made, "envelope": envelope, "head": head, "deletion": deletion, "hold": hold}
+    for kind, data in every.items():
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
         refused(f"{kind}-added", "Malformed", "a line feed was added", data + b"\n", TRUSTED)
         refused(f"{kind}-changed", "Tampered", "one bit of the body", flipped(data, 60), TRUSTED)
@@ -361,7 +365,9 @@ def documents() -> None:
         refused(f"{kind}-signer-unknown", "UntrustedSigner", "signed by a stranger", data, untrusted)
     refused("envelope-is-manifest", "NotABackup", "a manifest in an envelope's place", made, TRUSTED)
     bad_manifests()
+    refused("hold-is-deletion", "NotABackup", "a deletion mark in a hold's place", deletion, TRUSTED)
     bad_heads()
+    bad_marks()
     bad_certificates(made, envelope)
     data = good.document(m.few())
     refused("metadata-changed", "Tampered", "one bit of a line", flipped(data, 200))
@@ -455,6 +461,42 @@ def bad_heads() -> None:
     signed("hex-short", "a digest of 31 bytes", sha256="00" * 31)
     signed("time-without-zone", "a time of no zone", made_at="2026-01-31T00:00:00")
     signed("member-unknown", "an unknown member", z=1)
+
+
+def bad_marks() -> None:
+    """Marks that are signed and yet break a rule."""
+
+    def deletion(
+        name: str, comment: str, expect: str = "Malformed", by: CertifiedSigner = m.PRUNE, **changed: object
+    ) -> None:
+        content = {**msgspec.json.decode(canonical.encode(good.deletion_record())), **changed}
+        body = document.write(DELETION.document, msgspec.json.encode(content), by)
+        refused(f"deletion-{name}", expect, comment, body, TRUSTED)
+
+    def hold(
+        name: str, comment: str, expect: str = "Malformed", by: CertifiedSigner = m.CONTROL, **changed: object
+    ) -> None:
+        content = {**msgspec.json.decode(canonical.encode(good.hold_record())), **changed}
+        body = document.write(HOLD.document, msgspec.json.encode(content), by)
+        refused(f"hold-{name}", expect, comment, body, TRUSTED)
+
+    wrong = "UntrustedSigner"
+    deletion("number-zero", "a number before the first", number=0)
+    deletion("without-grace", "marked, and not until when", after="")
+    deletion("time-without-zone", "grace until a time of no zone", after="2026-12-02T02:45:01")
+    deletion("undone-with-grace", "undeleted, and a time of grace", state="undeleted")
+    deletion("state-unknown", "an unknown state", state="hidden", after="")
+    deletion("marked-by-control", "marked by a role that may only undo it", wrong, m.CONTROL)
+    deletion(
+        "done-by-recover", "a tombstone by a role that sets none", wrong, m.RECOVER, state="deleted", after=""
+    )
+    deletion("role-wrong", "by a role that signs none", wrong, m.SEAL)
+    hold("role-wrong", "by the role that deletes", wrong, m.PRUNE)
+    hold("subject-missing", "it holds nothing", subject="")
+    hold("subject-of-everything", "everything, and a tag", kind="everything")
+    hold("released-until", "released, and an end", state="released")
+    hold("reason-unprintable", "text that drives a terminal", reason="\x1b[2J")
+    hold("member-unknown", "an unknown member", z=1)
 
 
 def files() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from msgspec.structs import replace
 
 from strongroom import freeform
 from strongroom.container import canonical
@@ -24,6 +25,7 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
+from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import bare, encode_secrets
@@ -401,6 +403,55 @@ def head() -> Vector:
     made = head_record()
     body = sign_head(made, m.CONTROL)
     return vector("head", "event 42", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+def deletion_record() -> DeletionMark:
+    return DeletionMark(
+        backup_id=m.BACKUP, number=1, state="marked", after="2026-12-02T02:45:01Z",
+        reason="daily: the 7 newest days are others", run="20261125T034501Z-00c0ffee", by="", at=m.CREATED,
+    )  # fmt: skip
+
+
+@scenario
+def deletion() -> Vector:
+    made = deletion_record()
+    body = sign_mark(DELETION, made, m.PRUNE)
+    return vector("deletion", "to be deleted", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def deletion_undone() -> Vector:
+    made = replace(deletion_record(), number=2, state="undeleted", after="", reason="an audit", by="ops")
+    body = sign_mark(DELETION, made, m.CONTROL)
+    return vector("deletion", "not to be deleted", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def deletion_done() -> Vector:
+    made = replace(deletion_record(), number=3, state="deleted", after="")
+    body = sign_mark(DELETION, made, m.PRUNE)
+    return vector("deletion", "a tombstone", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+def hold_record() -> HoldMark:
+    return HoldMark(
+        kind="tag", subject="team=payments", number=1, state="held", reason="case 2026-17", by="legal",
+        at=m.CREATED, until="2029-01-01T00:00:00Z",
+    )  # fmt: skip
+
+
+@scenario
+def hold() -> Vector:
+    made = hold_record()
+    body = sign_mark(HOLD, made, m.CONTROL)
+    return vector("hold", "a tag, until a time", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def hold_everything() -> Vector:
+    made = replace(hold_record(), kind="everything", subject="", until="")
+    body = sign_mark(HOLD, made, m.RECOVER)
+    return vector("hold", "every backup, without an end", body, TRUSTED, body_field(canonical.encode(made)))
 
 
 ABOUT = DocumentAbout(

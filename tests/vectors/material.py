@@ -67,7 +67,7 @@ def role_key(role: str, installation: Signer = INSTALLATION) -> CertifiedSigner:
     return CertifiedSigner.issued(signer, installation=installation, role=role, issued_at=ISSUED)
 
 
-CONTROL, SEAL, RECOVER = (role_key(role) for role in ("control", "seal", "recover"))
+CONTROL, SEAL, RECOVER, PRUNE = (role_key(role) for role in ("control", "seal", "recover", "prune"))
 STRANGER = role_key("seal", STRANGERS)
 NAME_KEY = fixed("name key")
 DIGEST_KEY = fixed("digest key")

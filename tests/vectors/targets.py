@@ -16,8 +16,8 @@ from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
+from strongroom.container.marks import QUARANTINE, QuarantineMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
-from strongroom.container.quarantine_mark import Mark, sign_mark
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
 from strongroom.container.wrapping import WrappingKey
@@ -222,11 +222,11 @@ def quarantined() -> None:
     both = {**older.objects, **one.objects}
 
     def marked(number: int, state: Literal["quarantined", "released"], signer: Any = m.CONTROL) -> bytes:
-        told = Mark(
+        told = QuarantineMark(
             backup_id=m.BACKUP, number=number, state=state, reason="a key leaked", incident="", by="ops",
             at="2026-11-26T02:45:01Z",
         )  # fmt: skip
-        return sign_mark(told, signer)
+        return sign_mark(QUARANTINE, told, signer)
 
     first, second = (f"quarantine/{m.BACKUP}/{number:08}.json" for number in (1, 2))
     aside = {**both, first: marked(1, "quarantined")}

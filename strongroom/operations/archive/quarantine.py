@@ -7,23 +7,20 @@ on the targets: whoever reaches those reads what lies there, which is why an inc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
+from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.quarantine_marks import (
-    Marks,
-    MarksThere,
-    Recorded,
-    merge_marks,
-    why_aside,
-    write_mark,
-)
+from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
+from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 
 QUARANTINED, RELEASED = "backup.quarantined", "backup.released"
 _PAGE = 1000
@@ -63,13 +60,19 @@ def _mark(
     incident: str,
     by: str,
 ) -> dict[str, str]:
+    mark = QuarantineMark(
+        backup_id=backup,
+        number=1,
+        state=state,
+        reason=fit(reason),
+        incident=incident,
+        by=fit(by),
+        at=rfc3339(time.time()),
+    )
     return write_mark(
         list(_holding(services, backup)),
-        backup,
-        state,
-        reason=reason,
-        incident=incident,
-        by=by,
+        QUARANTINE,
+        mark,
         signer=services.signers("control"),
         trusted=services.signer_fingerprints,
     )
@@ -86,15 +89,15 @@ def _holding(services: Services, backup: str) -> Iterator[Target]:
     yield from (services.target(name) for name in names if name in services.targets)
 
 
-def marks(services: Services) -> Marks:
+def marks(services: Services) -> Marks[QuarantineMark]:
     """Return the marks that count on all targets that answer."""
-    by_target: list[Marks] = []
+    by_target: list[Marks[QuarantineMark]] = []
     for target in services.targets.values():
         try:
-            by_target.append(MarksThere(target, trusted=services.signer_fingerprints).all())
+            by_target.append(MarksThere(target, QUARANTINE, trusted=services.signer_fingerprints).all())
         except StrongroomError:  # one that is away marks nothing
             continue
-    return merge_marks(by_target)
+    return merge_marks(QUARANTINE, by_target)
 
 
 def all_quarantined(services: Services) -> dict[str, str]:

@@ -18,11 +18,13 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
+from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.first_answer import most_telling
+from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import nothing_there, readable_container, require_size
-from strongroom.operations.archive.quarantine_marks import MarksThere, Recorded, newest_mark, why_aside
+from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
 from strongroom.operations.errors import BackupQuarantined, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.manifest_listing import ManifestListing
@@ -130,11 +132,11 @@ class Chooser:
                     self.away[holder.name] = outcome
         return listings
 
-    def _read_marks(self) -> list[MarksThere]:
-        found: list[MarksThere] = []
+    def _read_marks(self) -> list[MarksThere[QuarantineMark]]:
+        found: list[MarksThere[QuarantineMark]] = []
         for name, listing in self._listings.items():
             try:
-                found.append(MarksThere(listing.objects, trusted=self._trusted))
+                found.append(MarksThere(listing.objects, QUARANTINE, trusted=self._trusted))
             except StrongroomError as error:
                 self.note(name, f"{error.code}: {error.message}")
         return found
@@ -203,7 +205,8 @@ class Chooser:
 
     def why_quarantined(self, backup: str) -> str:
         """Say why a backup is in quarantine; nothing if it is not."""
-        return why_aside(newest_mark(self._marks, backup), self._quarantined.get(backup))
+        mark = newest_mark(self._marks, QUARANTINE, backup)
+        return why_aside(mark, self._quarantined.get(backup))
 
     def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
         """Note that a backup is not taken after all."""

@@ -13,18 +13,12 @@ from strongroom.cli.shared.backup_selection import report_choice
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest, ManifestSelection
-from strongroom.container.quarantine_mark import MAX_NUMBER, Mark
+from strongroom.container.marks import MAX_NUMBER, QUARANTINE, QuarantineMark
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.quarantine_marks import (
-    QUARANTINED,
-    MarksThere,
-    Recorded,
-    mark_name,
-    why_aside,
-    write_mark,
-)
+from strongroom.operations.archive.marks import MarksThere, write_mark
+from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.errors import NotCovered
 from strongroom.targets import Target
@@ -183,7 +177,7 @@ def test_a_backup_of_names_covers_nothing_that_needs_values(manifest: Manifest) 
 
 # -- quarantine ----------------------------------------------------------------
 
-MARK = Mark(
+MARK = QuarantineMark(
     backup_id="x",
     number=1,
     state="quarantined",
@@ -211,7 +205,7 @@ EARLIER, LATER = (
     ],
 )
 def test_the_younger_of_a_mark_and_the_record_says_whether_a_backup_is_in_quarantine(
-    mark: Mark | None, recorded: Recorded | None, said: str
+    mark: QuarantineMark | None, recorded: Recorded | None, said: str
 ) -> None:
     assert why_aside(mark, recorded) == said
 
@@ -224,17 +218,14 @@ def put(target: Target, name: str, content: bytes) -> None:
 def test_a_mark_cannot_be_hidden_behind_junk(world: World, *, junk: int, aside: bool) -> None:
     backup, target = world.back_up().id, world.targets["eu"]
     for number in range(junk):
-        put(target, mark_name(backup, MAX_NUMBER - number), b"junk")
-    there = MarksThere(target, trusted=world.services().signer_fingerprints)
+        put(target, QUARANTINE.object_name(backup, MAX_NUMBER - number), b"junk")
+    there = MarksThere(target, QUARANTINE, trusted=world.services().signer_fingerprints)
     mark = there.newest(backup)
-    assert (mark is not None and mark.state == QUARANTINED) is aside
+    assert (mark is not None and mark.state == "quarantined") is aside
     failed = write_mark(
         [target, world.targets["us"]],
-        backup,
-        QUARANTINED,
-        reason="a lost laptop",
-        incident="",
-        by="admin@host",
+        QUARANTINE,
+        replace(MARK, backup_id=backup),
         signer=world.services().signers("control"),
         trusted=world.services().signer_fingerprints,
     )

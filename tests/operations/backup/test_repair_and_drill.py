@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from strongroom.container.errors import MissingPiece
+from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.model import Depth
-from strongroom.operations.archive.quarantine_marks import write_mark
+from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.backup.repair import publish
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
@@ -26,6 +28,7 @@ from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, RunState, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.operations.world import POLICY, World, made_up, make_world, names_on
 
 
@@ -167,8 +170,12 @@ def test_a_drill_rehearses_no_backup_that_a_mark_on_a_target_set_aside(world: Wo
     older = world.back_up().id
     newest = world.back_up().id
     services = world.services()
+    mark = QuarantineMark(
+        backup_id=newest, number=1, state="quarantined", reason="a key leaked", incident="", by="ops",
+        at=rfc3339(time.time()),
+    )  # fmt: skip
     write_mark(
-        [world.targets["us"]], newest, "quarantined", reason="a key leaked", incident="", by="ops",
+        [world.targets["us"]], QUARANTINE, mark,
         signer=services.signers("control"), trusted=services.signer_fingerprints,
     )  # fmt: skip
     run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
