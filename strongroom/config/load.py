@@ -28,6 +28,7 @@ _UNCONFIGURED = {
         "kind": "metadata",
         "targets": ["region-a", "region-b", "region-c"],
         "schedule": "0 2 * * *",
+        "keep": {"monthly": 24, "yearly": 7},
     }
 }
 

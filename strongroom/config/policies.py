@@ -14,6 +14,33 @@ from strongroom.model import Depth, Selection
 YEAR_DAYS = 365
 
 
+class KeepSettings(Section, frozen=True, kw_only=True):
+    """Which of a policy's backups are kept once they are older than `minimum_retention_days`."""
+
+    last: Annotated[
+        int, Meta(ge=0, le=100_000, description="How many of the newest to keep.", examples=[10])
+    ] = 0
+    daily: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=100_000,
+            description="Of how many days to keep the newest of the day, of those that have a backup.",
+            examples=[14],
+        ),
+    ] = 0
+    weekly: Annotated[
+        int, Meta(ge=0, le=100_000, description="The same for weeks, which begin on Monday.", examples=[8])
+    ] = 0
+    monthly: Annotated[int, Meta(ge=0, le=100_000, description="The same for months.", examples=[24])] = 0
+    yearly: Annotated[int, Meta(ge=0, le=100_000, description="The same for years.", examples=[7])] = 0
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it names no rule at all."""
+        return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
+
+
 class PolicySettings(Section, frozen=True, kw_only=True):
     """What is backed up, how, when, to whom, and how long it is kept."""
 
@@ -93,21 +120,30 @@ class PolicySettings(Section, frozen=True, kw_only=True):
             examples=["compared"],
         ),
     ] = Depth.DIGEST
+    keep: Annotated[
+        KeepSettings | None,
+        Meta(
+            description="Which backups `strongroom prune` keeps.",
+            examples=[{"daily": 14, "monthly": 24}],
+            extra={"default": "everything is kept"},
+        ),
+    ] = None
     minimum_retention_days: Annotated[
         int,
         Meta(
             ge=1,
-            description="For how many days targets with locks lock a backup. Other targets do not "
-            "enforce it. Under a year, a full policy must say why.",
+            le=36_500,
+            description="For how many days a backup is kept at least, whatever `keep` says. Targets with "
+            "locks lock it for as long. Under a year, a full policy must say why.",
             examples=[730],
         ),
     ] = YEAR_DAYS
-    keep_count: Annotated[
+    minimum_retention_count: Annotated[
         int,
         Meta(
             ge=1,
-            description="How many backups to keep, whatever their age. This has no effect yet: nothing "
-            "deletes old backups.",
+            le=100_000,
+            description="How many verified backups are kept at least, whatever their age.",
             examples=[12],
         ),
     ] = 3
@@ -129,7 +165,8 @@ class PolicySettings(Section, frozen=True, kw_only=True):
     legal_hold: Annotated[
         Text | None,
         Meta(
-            description="Why nothing of an erasable policy may be shredded for now.",
+            description="Why nothing of this policy may be removed or shredded for now. To hold a single "
+            "backup or a tag, or to hold from another host: `strongroom hold`.",
             examples=["case 4711, until the court says otherwise"],
         ),
     ] = None

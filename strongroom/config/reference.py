@@ -92,7 +92,9 @@ def _section(section: str, field: Field) -> Iterator[str]:
         for model in models:
             if kind := kind_of(model):
                 yield f"#### kind = {toml_value(kind)}\n\n{model.__doc__}\n"
-            yield _table(model)
+            yield _table(model, only_plain=True)
+            for name, inner in fields_of(model).items():
+                yield from _section(f"{section}.NAME.{name}", inner)
 
 
 def _table(model: type[Section], *, only_plain: bool = False) -> str:

@@ -101,7 +101,8 @@ targets = ["region-a", "region-b", "region-c"]
 schedule = "0 2 * * *"
 quorum = 2                      # a backup counts once two targets hold it,
 regions = 2                     # in two regions at least
-minimum_retention_days = 365
+minimum_retention_days = 365    # each is kept for a year; targets with locks lock it for as long
+keep = { monthly = 24, yearly = 7 }  # what 'strongroom prune' keeps of what is older
 
 [policies.weekly-critical]      # the values of what matters most
 kind = "full"
@@ -113,8 +114,9 @@ single_recipient_reason = "first set-up"  # better: a second key, or say where t
 schedule = "0 3 * * 0"
 quorum = 2
 regions = 2
-minimum_retention_days = 365    # targets with locks lock it for a year; nothing deletes it afterwards
-keep_count = 8                  # no effect yet: nothing deletes old backups
+minimum_retention_days = 365
+minimum_retention_count = 8     # whatever their age
+keep = { monthly = 24, yearly = 7 }
 
 [policies.monthly-full]         # all the rest, and the critical ones with it, so
 kind = "full"                   # that one backup alone brings everything back
@@ -126,7 +128,8 @@ schedule = "0 4 1 * *"
 quorum = 2
 regions = 2
 minimum_retention_days = 365
-keep_count = 12                 # no effect yet, as above
+minimum_retention_count = 12
+keep = { monthly = 24, yearly = 7 }
 """
 
 _EMERGENCY = """

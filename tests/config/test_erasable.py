@@ -62,9 +62,7 @@ def test_a_lock_and_erasable_exclude_each_other(place: Place) -> None:
     assert "target 'a' locks" in found.what
 
 
-def test_what_is_not_sealed_and_a_hold_on_what_is_kept_anyway_are_refused(place: Place) -> None:
+def test_what_is_not_sealed_is_refused(place: Place) -> None:
     open_ = f'[policies.p]\nkind = "metadata"\ntargets = {TARGETS}\nerasable = true\n'
     [found] = place.problems(open_)
     assert "seals nothing" in found.what
-    [found] = place.problems(KEYS + policy("p", '"bao"', more='legal_hold = "case 4711"'))
-    assert (found.key, "has no effect" in found.what) == ("policies.p.legal_hold", True)

@@ -397,6 +397,12 @@ TOGETHER = {
         "for a year at least",
         "At least 365, or state why not in short_retention_reason.",
     ),
+    "keep rules that keep nothing": (
+        policy(META + "keep = { daily = 0 }"),
+        "policies.p.keep",
+        "names nothing to keep",
+        "To keep everything, leave it out.",
+    ),
     "cron with six fields": (
         policy(META + 'schedule = "0 0 3 * * 0"'),
         "policies.p.schedule",

@@ -21,6 +21,7 @@ from strongroom.config import (
     find_config,
     load_settings,
 )
+from strongroom.config.policies import KeepSettings
 from strongroom.model import Depth, Selection
 from tests.config.loading import Place, problems_from
 
@@ -83,7 +84,8 @@ exclude = ["*/scratch"]
 tags = { priority = "critical" }
 verify = "compared"
 minimum_retention_days = 400
-keep_count = 5
+minimum_retention_count = 5
+keep = { daily = 14, yearly = 7 }
 
 [policies.daily]
 kind = "metadata"
@@ -149,7 +151,9 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
         include=("prod/*",), exclude=("*/scratch",), tags={"priority": "critical"}
     )
     assert policy.verify is Depth.COMPARED
-    assert (policy.quorum, policy.regions, policy.minimum_retention_days, policy.keep_count) == (1, 1, 400, 5)
+    assert (policy.quorum, policy.regions) == (1, 1)
+    assert (policy.minimum_retention_days, policy.minimum_retention_count) == (400, 5)
+    assert policy.keep == KeepSettings(daily=14, yearly=7)
 
 
 def test_defaults_fill_in_what_an_example_leaves_out(place: Place) -> None:

@@ -40,7 +40,8 @@ def test_the_reference_page_has_every_key() -> None:
     page = reference_markdown()
 
     for name, field in fields():
-        heading = rf"^### \[{name}(\.NAME)?\]$" if models_of(field.kind) else rf"`{name.split('.')[-1]}`"
+        section = name.replace(".", r"(\.NAME)?\.")
+        heading = rf"^### \[{section}(\.NAME)?\]$" if models_of(field.kind) else rf"`{name.split('.')[-1]}`"
         assert re.search(heading, page, re.MULTILINE), name
 
 

@@ -23,14 +23,7 @@ LEG = "Take a transit, KMS or HSM key, or put it into an all-of beside one that 
 def check(context: Context) -> Iterator[Finding]:
     """Yield what would keep an erasable policy from being shredded."""
     for name, policy in context.settings.policies.items():
-        at = ("policies", name)
-        if policy.legal_hold and not policy.erasable:
-            yield Finding(
-                (*at, "legal_hold"),
-                "has no effect: a policy that is not erasable keeps its backups anyway",
-                "Leave it out, or add erasable = true.",
-            )
-        if policy.erasable and not context.is_bad(*at):
+        if policy.erasable and not context.is_bad("policies", name):
             yield from _erasable(context, name, policy)
 
 

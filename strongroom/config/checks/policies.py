@@ -95,6 +95,12 @@ def _retention(context: Context, name: str, policy: PolicySettings) -> Iterator[
             "full backups are to be kept for a year at least",
             f"At least {YEAR_DAYS}, or state why not in short_retention_reason.",
         )
+    if policy.keep is not None and policy.keep.nothing and not context.is_bad(*at, "keep"):
+        yield Finding(
+            (*at, "keep"),
+            "names nothing to keep",
+            "Say how many, as in: keep = { daily = 14, monthly = 24 }. To keep everything, leave it out.",
+        )
 
 
 def _rotation(context: Context) -> Iterator[Finding]:

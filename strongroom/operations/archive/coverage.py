@@ -67,24 +67,26 @@ def lacks(manifest: Manifest, asked: Asked) -> str:
         return "it is an escrow of an installation's keys"
     if asked.values and not manifest.values:
         return "it holds no values"
-    if asked.partial or _covers(manifest.selection, asked):
+    if asked.partial or _covers_asked(manifest.selection, asked):
         return ""
     return f"{PART} {limits_of(manifest)}"
 
 
-def _covers(selection: ManifestSelection, asked: Asked) -> bool:
+def _covers_asked(selection: ManifestSelection, asked: Asked) -> bool:
     """Tell whether every secret that is asked for was meant when the backup was made.
 
     Of one secret nobody knows the tags before it is found, so a backup of a category may hold it.
     """
-    if asked.name:
-        return _holds_name(selection, asked.name)
-    wanted = asked.selection
+    return _holds_name(selection, asked.name) if asked.name else covers(selection, asked.selection)
+
+
+def covers(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
+    """Tell whether a selection means all that another means, as far as patterns can tell."""
     tagged = all(wanted.tags.get(key) == value for key, value in selection.tags.items())
     return tagged and _included(selection, wanted) and _not_excluded(selection, wanted)
 
 
-def _included(selection: ManifestSelection, wanted: Selection) -> bool:
+def _included(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
     if not selection.include:
         return True
     return bool(wanted.include) and all(_within(pattern, selection.include) for pattern in wanted.include)
@@ -95,7 +97,7 @@ def _within(pattern: str, patterns: tuple[str, ...]) -> bool:
     return pattern in patterns or (_is_plain(pattern) and any(fnmatchcase(pattern, one) for one in patterns))
 
 
-def _not_excluded(selection: ManifestSelection, wanted: Selection) -> bool:
+def _not_excluded(selection: ManifestSelection | Selection, wanted: Selection) -> bool:
     left_out = [pattern for pattern in selection.exclude if pattern not in wanted.exclude]
     plain = bool(wanted.include) and all(_is_plain(pattern) for pattern in wanted.include)
     return not left_out or (

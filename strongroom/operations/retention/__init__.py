@@ -1,0 +1,1 @@
+"""Which backups are kept, why, and what may be removed."""

@@ -1,0 +1,268 @@
+"""The retention rules: which backups of a policy are kept, and by which rule. Pure.
+
+A backup is kept if any rule keeps it. One that is dropped always has a successor: a newer backup of the same
+policy and source that is kept, whole and verified, and covers it. So a rule that is set wrongly, a clock that
+is wrong, and a database that was lost can cost history, and never the last good copy (invariant 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from enum import StrEnum
+from types import MappingProxyType
+
+from msgspec import Struct
+
+from strongroom.model import Depth, Selection
+from strongroom.operations.archive.coverage import covers
+from strongroom.operations.archive.select_backup import AHEAD
+from strongroom.operations.backup.expected_secrets import FLOOR
+from strongroom.operations.layout import base_of
+from strongroom.timestamps import rfc3339
+from strongroom.words import plural
+
+DAY = 86_400.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Rule(StrEnum):
+    """What keeps a backup; ``SUPERSEDED`` drops it. The first that applies is told."""
+
+    UNREADABLE = "unreadable"
+    FOREIGN = "foreign"
+    MISDATED = "misdated"
+    HOLD = "hold"
+    NEEDED = "needed"
+    NO_RULES = "no-rules"
+    MINIMUM_AGE = "minimum-age"
+    MINIMUM_COUNT = "minimum-count"
+    LAST = "last"
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    YEARLY = "yearly"
+    NEWEST_VERIFIED = "newest-verified"
+    NEWEST_OPENED = "newest-opened"
+    NOT_COVERED = "not-covered"
+    SUPERSEDED = "superseded"
+
+
+class KeepRules(Struct, frozen=True, kw_only=True):
+    """What a policy says of keeping: so many of the newest, and one of so many days, weeks and so on.
+
+    With none of these, everything is kept. ``zone`` says when a day begins.
+    """
+
+    last: int = 0
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    minimum_days: int
+    minimum_count: int
+    zone: tzinfo = UTC
+
+    @property
+    def keep_everything(self) -> bool:
+        """Whether the policy names no rule by which anything would be dropped."""
+        return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """A backup as its signed manifest and its targets show it.
+
+    ``whole``: the targets that show all of it meet the policy's quorum. ``verified``: how deep a quorum of
+    these was read back at least. ``aside`` says why nothing may rely on it (quarantine), ``foreign`` whose
+    it is if it is not this installation's. ``created_at`` is in seconds since the epoch.
+    """
+
+    backup: str
+    policy: str
+    source: str
+    created_at: float
+    values: bool
+    selection: Selection
+    secrets: int
+    size: int
+    whole: bool
+    verified: Depth | None
+    aside: str = ""
+    foreign: str = ""
+
+    def is_verified(self, depth: Depth = Depth.DIGEST) -> bool:
+        """Tell whether it is whole, was read back to a depth, and may be relied on."""
+        order = list(Depth)
+        deep = self.verified is not None and order.index(self.verified) >= order.index(depth)
+        return self.whole and deep and not self.aside
+
+
+class Judgement(Struct, frozen=True, kw_only=True):
+    """Whether a backup is kept, by which rule and why. ``successor`` covers what is dropped."""
+
+    backup: str
+    keeps: bool
+    rule: Rule
+    why: str
+    successor: str = ""
+
+
+def judge(
+    candidates: Iterable[Candidate],
+    rules: Mapping[str, KeepRules],
+    *,
+    needed: Mapping[str, str] = NOTHING,
+    held: Mapping[str, str] = NOTHING,
+    now: float,
+) -> tuple[Judgement, ...]:
+    """Judge every backup, newest first.
+
+    Args:
+        rules: by policy. A backup of any other policy is kept.
+        needed: what needs a backup, by backup.
+        held: why a backup is under a legal hold, by backup.
+    """
+    newest_first = sorted(candidates, key=_age_order, reverse=True)
+    found = {one.backup: kept for one in newest_first if (kept := _stands_alone(one, rules, now))}
+    scopes: dict[tuple[str, str], list[Candidate]] = {}
+    for one in newest_first:
+        if one.backup not in found:
+            scopes.setdefault((one.policy, one.source), []).append(one)
+    for (policy, _), members in scopes.items():
+        wanted = {
+            **_wanted(members, rules[policy], now),
+            **_reasons(Rule.NEEDED, needed),
+            **_reasons(Rule.HOLD, held),
+        }
+        found |= {one.backup: one for one in _judge_scope(members, wanted)}
+    return tuple(found[one.backup] for one in newest_first)
+
+
+def _age_order(candidate: Candidate) -> tuple[float, str, int, str]:
+    """Order by age. What was sealed anew has the time of what it replaces, and is newer."""
+    base = base_of(candidate.backup)
+    return candidate.created_at, base, len(candidate.backup), candidate.backup
+
+
+def _stands_alone(candidate: Candidate, rules: Mapping[str, KeepRules], now: float) -> Judgement | None:
+    """Keep what must neither be dropped nor be relied on: it takes no part in what the others are."""
+    if candidate.foreign:
+        return _kept(candidate, Rule.FOREIGN, candidate.foreign)
+    if candidate.policy not in rules:
+        return _kept(candidate, Rule.FOREIGN, f"there is no policy '{candidate.policy}' here")
+    if candidate.created_at > now + AHEAD:
+        return _kept(candidate, Rule.MISDATED, "it is dated after now, so a clock is or was wrong")
+    if candidate.created_at < 0:
+        return _kept(candidate, Rule.MISDATED, "it is dated before 1970, so a clock was wrong")
+    return None
+
+
+def _kept(candidate: Candidate, rule: Rule, why: str) -> Judgement:
+    return Judgement(backup=candidate.backup, keeps=True, rule=rule, why=why)
+
+
+# -- one policy and source, newest first -----------------------------------------------------------
+
+Reasons = Mapping[str, tuple[Rule, str]]
+"""The rule that keeps a backup, and why, by backup."""
+
+
+def _reasons(rule: Rule, why: Mapping[str, str]) -> Reasons:
+    return {backup: (rule, words) for backup, words in why.items()}
+
+
+def _judge_scope(members: Sequence[Candidate], wanted: Reasons) -> Iterator[Judgement]:
+    """Judge from the newest to the oldest: whatever may cover a backup has been judged before it."""
+    reliable: list[Candidate] = []
+    for one in members:
+        judgement = _kept(one, *wanted[one.backup]) if one.backup in wanted else _replaced(one, reliable)
+        if judgement.keeps and one.is_verified():
+            reliable.append(one)
+        yield judgement
+
+
+def _replaced(one: Candidate, reliable: Sequence[Candidate]) -> Judgement:
+    """Drop what no rule keeps if the newest of what is kept covers it, or any other."""
+    successor = next((newer for newer in reliable if _covers(newer, one)), None)
+    if successor is None:
+        return _kept(one, Rule.NOT_COVERED, _describe_uncovered(one, reliable))
+    return Judgement(
+        backup=one.backup,
+        keeps=False,
+        rule=Rule.SUPERSEDED,
+        why=f"no rule keeps it, and {successor.backup} covers it",
+        successor=successor.backup,
+    )
+
+
+def _covers(newer: Candidate, older: Candidate) -> bool:
+    """Tell whether a backup was made of all that an older one was, and is no less by much."""
+    return (
+        newer.values >= older.values
+        and covers(newer.selection, older.selection)
+        and newer.secrets >= FLOOR * older.secrets
+    )
+
+
+def _describe_uncovered(one: Candidate, reliable: Sequence[Candidate]) -> str:
+    if not reliable:
+        return "no newer backup is whole and verified"
+    newest = reliable[0]
+    if newest.values < one.values:
+        return f"it holds values, and {newest.backup} holds none"
+    if not covers(newest.selection, one.selection):
+        return f"{newest.backup} was made of a part of what it was made of"
+    return f"it holds {plural(one.secrets, 'secret')}, and {newest.backup} only {newest.secrets:,}"
+
+
+def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reasons:
+    """Return what the policy's own rules keep. The rule that is told is the one that came last here."""
+    wanted: dict[str, tuple[Rule, str]] = {}
+    for rule, depth in ((Rule.NEWEST_OPENED, Depth.OPENED), (Rule.NEWEST_VERIFIED, Depth.DIGEST)):
+        newest = next((one for one in members if one.is_verified(depth)), None)
+        if newest is not None:
+            wanted[newest.backup] = (rule, f"it is the newest that was verified to '{newest.verified}'")
+    for rule, places, part_of in reversed(_buckets(rules)):
+        words = f"{rule} = {places}" if rule is not Rule.MINIMUM_COUNT else f"it is among the newest {places}"
+        wanted |= _reasons(rule, dict.fromkeys(_fill(members, places, part_of), words))
+    for one in members:
+        if one.created_at > now - rules.minimum_days * DAY:
+            until = rfc3339(one.created_at + rules.minimum_days * DAY)
+            wanted[one.backup] = (Rule.MINIMUM_AGE, f"for {plural(rules.minimum_days, 'day')}, until {until}")
+        if rules.keep_everything:
+            wanted[one.backup] = (Rule.NO_RULES, f"policy '{one.policy}' has no keep rules")
+    return wanted
+
+
+PartOf = Callable[[Candidate], Hashable]
+
+
+def _buckets(rules: KeepRules) -> list[tuple[Rule, int, PartOf]]:
+    """Return what is counted, in the order in which it is told. What was sealed anew counts once."""
+
+    def local(one: Candidate) -> datetime:
+        return datetime.fromtimestamp(one.created_at, rules.zone)
+
+    return [
+        (Rule.MINIMUM_COUNT, rules.minimum_count, lambda one: base_of(one.backup)),
+        (Rule.LAST, rules.last, lambda one: base_of(one.backup)),
+        (Rule.DAILY, rules.daily, lambda one: local(one).date()),
+        (Rule.WEEKLY, rules.weekly, lambda one: local(one).isocalendar()[:2]),
+        (Rule.MONTHLY, rules.monthly, lambda one: (local(one).year, local(one).month)),
+        (Rule.YEARLY, rules.yearly, lambda one: local(one).year),
+    ]
+
+
+def _fill(members: Sequence[Candidate], places: int, part_of: PartOf) -> Iterator[str]:
+    """Yield the newest of each part, until so many are verified.
+
+    What is not verified is kept beside them and takes no place: verification may yet find it bad.
+    """
+    filled: set[Hashable] = set()
+    for one in members:
+        if len(filled) >= places:
+            return
+        if part_of(one) not in filled:
+            yield one.backup
+            if one.is_verified():
+                filled.add(part_of(one))

@@ -1,0 +1,185 @@
+"""What the retention rules keep and drop, and what they say of it."""
+
+from __future__ import annotations
+
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from strongroom.model import Depth, Selection
+from strongroom.operations.retention.rules import Candidate, Judgement, KeepRules, Rule, judge
+from tests.operations.retention.made import DAY, at, candidate, keep
+
+NOW = at("2026-11-27 12:00")
+
+
+def days_ago(days: float) -> float:
+    return NOW - days * DAY
+
+
+def judged(*found: Candidate, rules: dict[str, KeepRules] | None = None, **more: object) -> list[Judgement]:
+    return list(judge(found, keep() if rules is None else rules, now=NOW, **more))  # type: ignore[arg-type]
+
+
+def kept_by(*found: Candidate, **more: object) -> list[str]:
+    """Return the rule that keeps each backup, newest first."""
+    return [one.rule.value for one in judged(*found, **more)]  # type: ignore[arg-type]
+
+
+def test_what_no_rule_keeps_is_dropped_and_names_what_covers_it() -> None:
+    new, old = candidate(days_ago(2)), candidate(days_ago(9))
+    kept, dropped = judged(old, new)
+    assert (kept.backup, kept.keeps, kept.rule) == (new.backup, True, Rule.MINIMUM_COUNT)
+    assert (dropped.backup, dropped.keeps, dropped.rule) == (old.backup, False, Rule.SUPERSEDED)
+    assert dropped.successor == new.backup
+    assert new.backup in dropped.why
+
+
+def test_without_keep_rules_everything_is_kept() -> None:
+    found = [candidate(days_ago(age)) for age in (2, 400, 4_000)]
+    rules = {"daily": KeepRules(minimum_days=1, minimum_count=1)}
+    assert kept_by(*found, rules=rules) == ["no-rules"] * 3
+
+
+def test_the_minimum_age_and_the_minimum_count_both_hold() -> None:
+    found = [candidate(days_ago(age)) for age in (1, 20, 40, 60, 80)]
+    assert kept_by(*found, rules=keep(minimum_days=30, minimum_count=3)) == [
+        "minimum-age",
+        "minimum-age",
+        "minimum-count",
+        "superseded",
+        "superseded",
+    ]
+
+
+def test_each_day_week_month_and_year_keeps_its_newest() -> None:
+    times = ("2026-11-26 02:00", "2026-11-26 01:00", "2026-11-25 01:00", "2026-11-23 01:00")
+    older = ("2026-11-20 01:00", "2026-10-30 01:00", "2026-10-02 01:00", "2025-12-30 01:00")
+    found = [candidate(at(text)) for text in (*times, *older)]
+    assert kept_by(*found, rules=keep(daily=2, weekly=2, monthly=2, yearly=2)) == [
+        "minimum-count",
+        "superseded",  # the same day has a newer one
+        "daily",
+        "superseded",  # the same week has a newer one, and two days are full
+        "weekly",
+        "monthly",
+        "superseded",
+        "yearly",
+    ]
+
+
+def test_a_day_begins_at_midnight_of_the_policys_own_time_zone() -> None:
+    # 23:30 and 00:30 in Berlin: two days there and one day in UTC.
+    found = [candidate(at("2026-07-10 22:30")), candidate(at("2026-07-10 21:30"))]
+    assert kept_by(*found, rules=keep(daily=2))[1] == "superseded"
+    assert kept_by(*found, rules=keep(daily=2, zone=ZoneInfo("Europe/Berlin")))[1] == "daily"
+
+
+@pytest.mark.parametrize("text", ["2026-10-25 00:30", "2026-03-29 00:30"])
+def test_the_hours_about_a_change_of_the_clock_are_one_day(text: str) -> None:
+    found = [candidate(at(text) + 3_600 * hour) for hour in range(3)]
+    rules = keep(daily=9, zone=ZoneInfo("Europe/Berlin"))
+    assert kept_by(*found, rules=rules)[1:] == ["superseded"] * 2
+
+
+def test_an_unverified_backup_takes_the_place_of_no_verified_one() -> None:
+    present = [candidate(days_ago(age), verified=Depth.PRESENT) for age in (2, 3, 4)]
+    verified = [candidate(days_ago(age)) for age in (5, 6, 7)]
+    assert kept_by(*present, *verified, rules=keep(last=2)) == [
+        *["minimum-count"] * 4,
+        "last",
+        "superseded",
+    ]
+
+
+def test_the_newest_verified_backup_stays_though_newer_ones_lie_there() -> None:
+    for broken in (
+        {"verified": None},
+        {"verified": Depth.PRESENT},
+        {"whole": False},
+        {"aside": "in quarantine"},
+    ):
+        new = [candidate(days_ago(age), **broken) for age in (2, 3)]
+        [*_, newest] = judged(*new, candidate(days_ago(400)), rules=keep(minimum_count=1, last=1))
+        assert (newest.keeps, newest.rule) == (True, Rule.MINIMUM_COUNT), broken
+
+
+def test_the_newest_backup_that_was_opened_stays_though_newer_ones_were_only_read() -> None:
+    # They may be sealed to a key that nobody has: only opening one tells.
+    opened = [candidate(days_ago(age), verified=Depth.OPENED) for age in (300, 400)]
+    assert kept_by(candidate(days_ago(2)), *opened) == ["minimum-count", "newest-opened", "superseded"]
+
+
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        {"selection": Selection(include=("prod/*",))},
+        {"selection": Selection(tags={"priority": "critical"})},
+        {"selection": Selection(exclude=("*/scratch",))},
+        {"secrets": 89},
+        {"values": False},
+    ],
+    ids=str,
+)
+def test_a_backup_of_less_replaces_none_of_more(smaller: dict[str, object]) -> None:
+    less = [candidate(days_ago(age), **smaller) for age in (2, 3)]
+    more = [candidate(days_ago(age)) for age in (8, 9)]
+    assert kept_by(*less, *more) == ["minimum-count", "superseded", "not-covered", "superseded"]
+
+
+def test_a_backup_of_more_replaces_one_of_less() -> None:
+    less = candidate(days_ago(9), selection=Selection(include=("prod/*",), tags={"priority": "critical"}))
+    assert kept_by(candidate(days_ago(2)), less) == ["minimum-count", "superseded"]
+
+
+def test_a_backup_of_another_policy_or_source_replaces_nothing() -> None:
+    rules = keep() | {"renamed": keep()["daily"]}
+    others = candidate(days_ago(2), policy="renamed"), candidate(days_ago(3), source="vault")
+    assert kept_by(*others, candidate(days_ago(400)), rules=rules) == ["minimum-count"] * 3
+
+
+def test_what_belongs_to_no_policy_here_or_to_another_installation_is_kept_and_covers_nothing() -> None:
+    orphan = candidate(days_ago(2), policy="old-name")
+    foreign = candidate(days_ago(3), foreign="another installation signed it")
+    ours = candidate(days_ago(400))
+    first, second, third = judged(orphan, foreign, ours)
+    assert (first.rule, second.rule, third.rule) == (Rule.FOREIGN, Rule.FOREIGN, Rule.MINIMUM_COUNT)
+    assert "old-name" in first.why
+    assert second.why == "another installation signed it"
+
+
+def test_a_backup_of_the_future_is_kept_and_hides_nothing() -> None:
+    ahead = [candidate(NOW + 3_600 * hour) for hour in (1, 2)]
+    assert kept_by(*ahead, candidate(days_ago(9))) == ["misdated", "misdated", "minimum-count"]
+    assert kept_by(candidate(float("inf"), backup="x"), candidate(-DAY)) == ["misdated", "misdated"]
+
+
+def test_a_hold_and_a_need_keep_what_nothing_else_keeps_and_say_why() -> None:
+    new, held, needed = (candidate(days_ago(age)) for age in (2, 8, 9))
+    _, first, second = judged(
+        new, held, needed, held={held.backup: "case 4711"}, needed={needed.backup: "run X restores it"}
+    )
+    assert (first.rule, first.why) == (Rule.HOLD, "case 4711")
+    assert (second.rule, second.why) == (Rule.NEEDED, "run X restores it")
+
+
+def test_a_backup_that_is_kept_for_a_hold_covers_older_ones_as_any_other_does() -> None:
+    partial = candidate(days_ago(2), selection=Selection(include=("prod/*",)))
+    held, old = candidate(days_ago(8)), candidate(days_ago(9))
+    *_, judgement = judged(partial, held, old, held={held.backup: "case 4711"})
+    assert judgement.successor == held.backup
+
+
+def test_what_was_sealed_anew_counts_once_and_covers_what_it_replaced() -> None:
+    first = candidate(days_ago(9), backup="20261118T120000Z-aaaa")
+    again = [candidate(days_ago(9), backup=f"{first.backup}-r{number}") for number in (1, 2, 10)]
+    older = candidate(days_ago(10))
+    found = judged(first, *again, older, rules=keep(last=2))
+    assert [one.backup for one in found[:2]] == [again[2].backup, again[1].backup]
+    assert [one.rule.value for one in found] == ["minimum-count", *["superseded"] * 3, "last"]
+
+
+def test_two_backups_of_one_second_are_judged_alike_in_whatever_order_they_are_found() -> None:
+    pair = [candidate(days_ago(9), backup=f"20261118T120000Z-{end}") for end in ("aaaa", "bbbb")]
+    assert judged(*pair) == judged(*reversed(pair))
+    assert [one.keeps for one in judged(*pair)] == [True, False]
