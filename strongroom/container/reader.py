@@ -16,7 +16,7 @@ from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import Outer, read_outer, read_rows, read_segment
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.ranges import RangeReader
-from strongroom.container.rows import Row, stored, to_secret, to_secrets
+from strongroom.container.rows import Row, to_secret, to_secrets
 from strongroom.container.segment import Rows, check_values, unpack_rows
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKeyRecord, unlock
@@ -144,10 +144,16 @@ class Container:
 
     def digests(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield name, version number and keyed digest of every stored value."""
+        for name, digests in self.digested():
+            yield from ((name, version, digest) for version, digest in digests.items())
+
+    def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
+        """Yield each secret's name, with the keyed digest of each value stored by its version's number."""
         for number in range(len(self._outer.entries)):
             rows = self._whole_rows(number)
-            for at, (row, version, _) in enumerate(stored(rows.rows)):
-                yield row.name, version, rows.digests[at * SIZE : (at + 1) * SIZE]
+            digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
+            for row in rows.rows:
+                yield row.name, {v.number: next(digests) for v in row.versions if v.length is not None}
 
     def _whole_rows(self, number: int) -> Rows:
         message = read_rows(self._reader, self._outer.entries[number])

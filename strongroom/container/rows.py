@@ -175,11 +175,3 @@ def ascending(row: Row) -> bool:
             return False
         last = version.number
     return 0 <= last <= MOST_NUMBER
-
-
-def stored(rows: list[Row]) -> Iterator[tuple[Row, int, int]]:
-    """Yield row, version number and length of each value stored, in order."""
-    for row in rows:
-        for version in row.versions:
-            if version.length is not None:
-                yield row, version.number, version.length

@@ -8,6 +8,7 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
@@ -80,8 +81,8 @@ def _missing_replicas(run: Run, read: ReadBack, services: Services) -> Iterator[
 def _further_blemishes(run: Run, services: Services) -> Iterator[str]:
     if aside := describe_aside((row.step.target, done.aside) for row, done in read_verified(run, services)):
         yield f"whole, but {aside}"
-    if moved := _count_moved(run, services):
-        yield f"every replica is good, but the source has {plural(moved, 'secret')} otherwise by now"
+    if drift := _describe_drift(run, services):
+        yield f"every replica is good, but the source has drifted: {drift}"
 
 
 _PLACING = (StepKind.UPLOAD, StepKind.REPAIR, StepKind.VERIFY)
@@ -197,7 +198,8 @@ def _compare_name_keys(run: Run, services: Services) -> str:
     return "Tampered: its containers have different keys for names" if len(keys) > 1 else ""
 
 
-def _count_moved(run: Run, services: Services) -> int:
-    """Count secrets that differ in the source by now, by the replica on the first target."""
+def _describe_drift(run: Run, services: Services) -> str:
+    """Say how many secrets are not in the source as they were, by the replica on the first target."""
     first = run.spec.targets[0].name
-    return sum(done.moved for row, done in read_verified(run, services) if row.step.target == first)
+    done = [done for row, done in read_verified(run, services) if row.step.target == first]
+    return describe_drift(sum(one.changed for one in done), sum(one.missing for one in done))

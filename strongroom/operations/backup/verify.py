@@ -7,18 +7,20 @@ more is claimed than was looked at (invariant 2).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
 
-from strongroom.container.digests import value_digest
-from strongroom.container.errors import DAMAGE, MissingPiece, Tampered, VerificationFailed
+from strongroom.container.digests import ValueDigester, value_digester
+from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
-from strongroom.errors import SourceError
-from strongroom.model import Depth, Entry, Secret, prepare
+from strongroom.errors import SourceError, StrongroomError
+from strongroom.model import Depth, Secret, prepare
 from strongroom.operations import run_integrity
+from strongroom.operations.archive.live_comparison import Digests, Standing, beside, digests_of, standing
 from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import (
     Backup,
@@ -52,21 +54,24 @@ def reaches(depth: Depth, wanted: Depth) -> bool:
 class Seen(NamedTuple):
     """The findings of reading a container back.
 
-    ``moved`` is how many secrets differ in the source by now. ``name_key`` is the digest of the container's
-    key for names, empty unless it was opened. All containers of a backup must have the same.
+    ``changed`` secrets have other values in the source by now, and ``missing`` ones are not there.
+    ``name_key`` is the digest of the container's key for names, empty unless it was opened. All containers of
+    a backup must have the same.
     """
 
-    moved: int = 0
+    changed: int = 0
+    missing: int = 0
     name_key: str = ""
 
 
 class Verified(Struct, frozen=True, kw_only=True):
     """A container that was read back whole. ``aside`` names objects next to it that do not count;
-    ``moved`` and ``name_key`` are those of :class:`Seen`."""
+    ``changed``, ``missing`` and ``name_key`` are those of :class:`Seen`."""
 
     depth: Depth
     secrets: int
-    moved: int
+    changed: int
+    missing: int
     name_key: str
     aside: tuple[str, ...]
 
@@ -85,7 +90,8 @@ def verify(run: Run, step: Step, services: Services) -> Verified:
     return Verified(
         depth=_depth(run, manifest),
         secrets=ref.secrets,
-        moved=seen.moved,
+        changed=seen.changed,
+        missing=seen.missing,
         name_key=seen.name_key,
         aside=aside,
     )
@@ -174,53 +180,44 @@ def verify_container(
 def _open_all(backup: Backup, ref: ContainerEntry, depth: Depth, services: Services) -> Seen:
     manifest = backup.manifest
     container = backup.container(ref)
-    digests = {(name, number): digest for name, number, digest in container.digests()}
+    digest = value_digester(services.digest_key, manifest.source)
+    kept = dict(container.digested())
     seen = 0
     for secret in container.secrets():
         seen += 1
         if reaches(depth, Depth.COMPARED):
-            _compare(secret, digests, manifest.source, services.digest_key)
+            _compare(secret, kept.get(secret.name, {}), digest)
     if seen != ref.secrets:
         raise VerificationFailed(
             f"container {ref.piece} holds {plural(seen, 'secret')}, its manifest says {ref.secrets}"
         )
     name_key = hashlib.sha256(container.about.name_key).hexdigest()
-    if reaches(depth, Depth.LIVE):
-        return Seen(_count_moved(digests, services.source(manifest.source), services.digest_key), name_key)
-    return Seen(0, name_key)
+    if not reaches(depth, Depth.LIVE):
+        return Seen(name_key=name_key)
+    stands = _stand(kept, services.source(manifest.source), digest)
+    return Seen(stands[Standing.CHANGED], stands[Standing.MISSING], name_key)
 
 
-def _compare(secret: Secret, digests: dict[tuple[str, int], bytes], source: str, key: bytes) -> None:
-    for number, digest in _digests(secret, source, key):
-        if digests.get((secret.name, number)) != digest:
+def _compare(secret: Secret, kept: Digests, digest: ValueDigester) -> None:
+    for number, value in digests_of(secret, digest).items():
+        if kept.get(number) != value:
             raise VerificationFailed(
                 f"secret '{secret.name}' version {number} is not the value that was captured"
             )
 
 
-def _count_moved(digests: dict[tuple[str, int], bytes], source: Source, key: bytes) -> int:
-    """Count the secrets whose values in the source are not exactly those of the backup."""
-    kept: dict[str, dict[int, bytes]] = {}
-    for (name, number), digest in digests.items():
-        kept.setdefault(name, {})[number] = digest
-    try:
-        live = {
-            secret.name: dict(_digests(secret, source.name, key))
-            for secret in source.read([Entry(name, 0) for name in kept])
-            if secret is not None
-        }
-    except DAMAGE as error:  # a store that is damaged itself says nothing of the backup
-        raise SourceError(f"the source could not be compared with: {error.message}") from None
-    return sum(live.get(name) != values for name, values in kept.items())
+def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -> Counter[Standing]:
+    """Count how the secrets of a container stand in the source.
 
-
-def _digests(secret: Secret, source: str, key: bytes) -> Iterator[tuple[int, bytes]]:
-    for version in secret.versions:
-        if version.value is not None:
-            yield (
-                version.number,
-                value_digest(key, source, secret.name, version.number, version.value.reveal()),
-            )
+    Raises:
+        SourceError: it did not answer, or did not give one of them. It says nothing of the backup.
+    """
+    stands = Counter[Standing]()
+    for _, digests, live in beside(source, kept.items()):
+        if isinstance(live, StrongroomError):
+            raise SourceError(f"the source could not be compared with: {live.message}")
+        stands[standing(live, digests, digest)] += 1
+    return stands
 
 
 # -- as steps of a job ---------------------------------------------------------------

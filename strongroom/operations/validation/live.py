@@ -6,22 +6,24 @@ backup that is compared. Values are compared in constant time, and never leave t
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from itertools import islice
 
 from msgspec import Struct
 
-from strongroom.container.errors import DAMAGE
-from strongroom.errors import SourceError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.model import Entry, Secret, Selection
+from strongroom.operations.archive.live_comparison import (
+    Live,
+    Numbers,
+    batches,
+    beside,
+    read_each,
+    selected,
+)
 from strongroom.operations.validation.value_checks import Finding, check
 from strongroom.sources import Lossy, Source
 from strongroom.sources.select import matches
-
-BATCH = 1_000
 
 Progress = Callable[[int], object]
 Kept = Callable[[Secret], Secret]
@@ -51,12 +53,6 @@ class Validated(Struct, frozen=True, kw_only=True):
 # -- one by one ----------------------------------------------------------------------
 
 
-def selected(source: Source, selection: Selection) -> Iterator[Entry]:
-    """Yield what a selection means in a source."""
-    listed = source.list(with_tags=bool(selection.tags))
-    return (entry for entry in listed if matches(selection, entry))
-
-
 def values(
     source: Source,
     entries: Iterable[Entry],
@@ -74,8 +70,8 @@ def values(
         SourceError: the source itself did not answer. What is wrong with one secret is a finding.
     """
     looked, findings = 0, list[Finding]()
-    for batch in _batches(entries):
-        for entry, secret in zip(batch, _read(source, batch), strict=True):
+    for batch in batches(entries):
+        for entry, secret in zip(batch, read_each(source, batch), strict=True):
             if isinstance(secret, Secret):
                 findings += check(secret, now=now, demanded=demanded)
             else:
@@ -83,35 +79,6 @@ def values(
         looked += len(batch)
         progress(len(batch))
     return Validated(source=source.name, secrets=looked, findings=tuple(findings))
-
-
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    iterator = iter(entries)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
-
-
-def _read(source: Source, batch: Sequence[Entry]) -> Iterator[Secret | StrongroomError | None]:
-    """Yield each secret, or what is wrong with it: one that is damaged must not hide the others."""
-    given = 0
-    try:
-        for secret in source.read(batch):
-            yield secret
-            given += 1
-    except (*DAMAGE, SourceError) as error:
-        if error.transient:
-            raise
-        for entry in batch[given:]:
-            yield _alone(source, entry)
-
-
-def _alone(source: Source, entry: Entry) -> Secret | StrongroomError | None:
-    try:
-        return next(iter(source.read([entry])), None)
-    except (*DAMAGE, SourceError) as error:
-        if error.transient:
-            raise
-        return error
 
 
 def _unread(name: str, error: StrongroomError | None) -> Finding:
@@ -139,36 +106,28 @@ def against(
             have been changed at the source since.
         by_name: whether the backup holds no values, so that names alone can be compared.
     """
-    seen = array("q")  # a number in place of each name, which would take ten times as much
-    counts, findings = Compared(), list[Finding]()
+    seen, counts, findings = Numbers(), Compared(), list[Finding]()
     kept_by = _keeps(source)
-    iterator = iter(kept)
-    while batch := list(islice(iterator, BATCH)):
-        seen.extend(hash(secret.name) for secret in batch)
-        for wanted, live in zip(batch, _read(source, _entries(batch)), strict=True):
-            if not _meant(selection, wanted, live):
-                continue
-            there = by_name and isinstance(live, Secret)
-            field, finding = ("same", None) if there else compare(wanted, live, strict=strict, kept=kept_by)
-            counts = _plus(counts, field)
-            findings += [finding] if finding else []
-    for name in _absent(seen, selected(source, selection)):
-        counts = _plus(counts, "not_in_backup")
-        findings.append(not_in_backup(name))
+    for name, wanted, live in beside(source, ((secret.name, secret) for secret in kept)):
+        seen.set(name, 0)
+        if not _meant(selection, wanted, live):
+            continue
+        there = by_name and isinstance(live, Secret)
+        field, finding = ("same", None) if there else compare(wanted, live, strict=strict, kept=kept_by)
+        counts = _plus(counts, field)
+        findings += [finding] if finding else []
+    for entry in selected(source, selection):
+        if seen.get(entry.name) is None:
+            counts = _plus(counts, "not_in_backup")
+            findings.append(not_in_backup(entry.name))
     return counts, findings
 
 
-def _entries(batch: Sequence[Secret]) -> list[Entry]:
-    return [Entry(secret.name, 0) for secret in batch]
-
-
-def _meant(selection: Selection, secret: Secret, live: Secret | StrongroomError | None) -> bool:
+def _meant(selection: Selection, secret: Secret, live: Live) -> bool:
     return matches(selection, secret) or (isinstance(live, Secret) and matches(selection, live))
 
 
-def compare(
-    wanted: Secret, live: Secret | StrongroomError | None, *, strict: bool, kept: Kept
-) -> tuple[str, Finding | None]:
+def compare(wanted: Secret, live: Live, *, strict: bool, kept: Kept) -> tuple[str, Finding | None]:
     """Return which of :class:`Compared` one secret adds to, and what is to be said of it."""
     if live is None:
         return "missing", _missing(wanted.name, "the backup holds it, and the source does not")
@@ -195,31 +154,19 @@ def _plus(counts: Compared, field: str) -> Compared:
     return Compared(**{name: getattr(counts, name) + (name == field) for name in names})
 
 
-def _absent(seen: Iterable[int], entries: Iterable[Entry]) -> Iterator[str]:
-    """Yield the names whose hash was not seen. Each process keys hashes anew: nobody makes two meet."""
-    known = sorted(seen)
-    for entry in entries:
-        number = hash(entry.name)
-        at = bisect_left(known, number)
-        if at == len(known) or known[at] != number:
-            yield entry.name
-
-
 def by_names(
     source: Source, names: Sequence[str], find: Callable[[str], Secret | None]
 ) -> tuple[Compared, list[Finding]]:
     """Compare the secrets that somebody named; ``find`` looks one up in the backup."""
     counts, findings = Compared(), list[Finding]()
-    for name, live in zip(names, _read(source, [Entry(name, 0) for name in names]), strict=True):
+    for name, _, live in beside(source, ((name, None) for name in names)):
         field, finding = _looked_up(name, find(name), live, _keeps(source))
         counts = _plus(counts, field)
         findings += [finding] if finding else []
     return counts, findings
 
 
-def _looked_up(
-    name: str, secret: Secret | None, live: Secret | StrongroomError | None, kept: Kept
-) -> tuple[str, Finding | None]:
+def _looked_up(name: str, secret: Secret | None, live: Live, kept: Kept) -> tuple[str, Finding | None]:
     if secret is None:
         return "not_in_backup", not_in_backup(name)
     return compare(secret, live, strict=True, kept=kept)

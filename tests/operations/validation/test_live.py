@@ -14,8 +14,9 @@ from strongroom.container.errors import Tampered
 from strongroom.errors import StrongroomError
 from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
 from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.live_comparison import BATCH, selected
 from strongroom.operations.archive.select_backup import Chooser, Holder
-from strongroom.operations.validation.live import BATCH, Compared, against, by_names, selected, values
+from strongroom.operations.validation.live import Compared, against, by_names, values
 from strongroom.operations.validation.policies import Held, Reached, hold, no_backup
 from strongroom.sources import Change
 from strongroom.sources.errors import SourceUnavailable

@@ -18,6 +18,7 @@ from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.model import Entry, Selection
+from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.validation import live as validate
 from strongroom.operations.validation.live import Compared, Validated
@@ -42,7 +43,7 @@ def _one_source(arguments: Namespace, selection: Selection, output: Output, inst
     _refuse_whole_server(arguments.source, installation)
     source = sources.source_of(arguments.source, installation)
     names = list(dict.fromkeys(arguments.secrets))
-    entries = [Entry(name, 0) for name in names] or validate.selected(source, selection)
+    entries = [Entry(name, 0) for name in names] or selected(source, selection)
     with counting(output, "looking at", len(names) or None) as advance:
         validated = validate.values(
             source, entries, now=datetime.now(UTC), demanded=bool(names), progress=advance
