@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from strongroom.state import catalog
 from strongroom.state.engine import Transactions
-from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 
 
 class BackupCatalog(Transactions):
@@ -71,3 +71,18 @@ class BackupCatalog(Transactions):
         """Return the replicas of each of these backups, by target; one read for all of them."""
         with self._database.reading() as conn:
             return catalog.replicas_of(conn, backups)
+
+    def good_replicas(self) -> list[Replica]:
+        """Return all replicas that are good on record."""
+        with self._database.reading() as conn:
+            return catalog.good_replicas(conn)
+
+    def put_checks(self, checks: Sequence[ContainerCheck]) -> None:
+        """Record which containers were read back, how deep and when."""
+        with self._database.writing() as conn:
+            catalog.put_checks(conn, checks)
+
+    def checks(self) -> list[ContainerCheck]:
+        """Return what was read back of every replica."""
+        with self._database.reading() as conn:
+            return catalog.checks(conn)

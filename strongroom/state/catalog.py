@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, delete, select
 
 from strongroom.state import codec, sql, tables
-from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 
-_catalog, _replicas = tables.catalog.c, tables.replicas.c
+_catalog, _replicas, _checks = tables.catalog.c, tables.replicas.c, tables.container_checks.c
 
 
 def put(conn: Connection, entry: CatalogEntry, replicas: Sequence[Replica]) -> None:
@@ -26,6 +26,7 @@ def put_replica(conn: Connection, replica: Replica) -> None:
 def drop_replica(conn: Connection, name: str, target: str) -> bool:
     """Forget a replica that was removed; with the last one, the backup. Tell whether it was that."""
     conn.execute(delete(tables.replicas).where(_replicas.backup == name, _replicas.target == target))
+    conn.execute(delete(tables.container_checks).where(_checks.backup == name, _checks.target == target))
     if conn.execute(select(_replicas.target).where(_replicas.backup == name).limit(1)).first():
         return False
     conn.execute(delete(tables.catalog).where(_catalog.backup == name))
@@ -92,3 +93,19 @@ def replicas(conn: Connection, name: str) -> list[Replica]:
     """Return the replicas of one backup, by target."""
     query = select(tables.replicas).where(_replicas.backup == name).order_by(_replicas.target)
     return [codec.replica_of(row) for row in conn.execute(query)]
+
+
+def put_checks(conn: Connection, checks: Sequence[ContainerCheck]) -> None:
+    """Record which containers were read back; what was known of them is replaced."""
+    sql.put(conn, tables.container_checks, [codec.check_row(check) for check in checks])
+
+
+def checks(conn: Connection) -> list[ContainerCheck]:
+    """Return what was read back of every replica. A row that cannot be read counts as never read."""
+    return list(codec.readable(conn.execute(select(tables.container_checks)), codec.check_of))
+
+
+def good_replicas(conn: Connection) -> list[Replica]:
+    """Return all replicas that are good on record."""
+    rows = map(codec.replica_of, conn.execute(select(tables.replicas)))
+    return [replica for replica in rows if replica.good]

@@ -15,6 +15,7 @@ from strongroom.state import tables
 from strongroom.state.errors import StateError
 from strongroom.state.records import (
     CatalogEntry,
+    ContainerCheck,
     Event,
     Replica,
     Run,
@@ -34,7 +35,7 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 _encoder = msgspec.json.Encoder(order="deterministic")
 _spec = msgspec.json.Decoder(Spec)
 _object = msgspec.json.Decoder(dict[str, Any])
-prepare(CatalogEntry, Replica)
+prepare(CatalogEntry, ContainerCheck, Replica)
 
 
 def encode(value: Any) -> str:
@@ -260,10 +261,23 @@ def _replica(row: AnyRow) -> Replica:
     return replica
 
 
+def check_of(row: AnyRow) -> ContainerCheck:
+    """Return a row of ``container_checks`` as a record."""
+    return _readable(_check, row, f"check of {row.backup}")
+
+
+def _check(row: AnyRow) -> ContainerCheck:
+    check = msgspec.convert(dict(zip(_CHECK, row, strict=True)), ContainerCheck)
+    moment(check.checked_at)
+    count(check.piece, least=-1)
+    return check
+
+
 # SQLAlchemy's names are of a kind of str that msgspec does not take for one. Made once, since a
 # rotation reads a row for each backup that there is.
 _ENTRY = tuple(map(str, tables.catalog.c.keys()))
 _REPLICA = tuple(map(str, tables.replicas.c.keys()))
+_CHECK = tuple(map(str, tables.container_checks.c.keys()))
 
 
 def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:
@@ -274,6 +288,11 @@ def entry_row(entry: CatalogEntry) -> Mapping[str, Any]:
 def replica_row(replica: Replica) -> Mapping[str, Any]:
     """Return a replica as a row."""
     return msgspec.structs.asdict(replica) | {"verified": _plain(replica.verified)}
+
+
+def check_row(check: ContainerCheck) -> Mapping[str, Any]:
+    """Return a check as a row."""
+    return msgspec.structs.asdict(check) | {"depth": check.depth.value}
 
 
 def _plain(depth: Depth | None) -> str | None:

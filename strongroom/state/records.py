@@ -244,6 +244,18 @@ class Replica(Struct, frozen=True, kw_only=True):
     verified_at: float | None
 
 
+class ContainerCheck(Struct, frozen=True, kw_only=True):
+    """One container of a replica that was read back whole: how deep, and when it was last.
+
+    ``piece`` is its number in the manifest; -1 is the manifest itself, with its envelopes."""
+
+    backup: str
+    target: str
+    piece: int
+    depth: Depth
+    checked_at: float
+
+
 class CatalogEntry(Struct, frozen=True, kw_only=True):
     """A backup as the catalog knows it; all of it can be rebuilt from any target."""
 

@@ -161,6 +161,19 @@ BAD: Final = text("replicas.good IS FALSE")
 
 partial_index("ix_replicas_bad", replicas.c.backup, where=BAD)
 
+container_checks: Final = Table(
+    "container_checks",
+    metadata,
+    # No foreign key: what was read of a backup that is gone is no fact about anything.
+    Column("backup", String(64), nullable=False),
+    Column("target", String(255), nullable=False),
+    # Its number in the manifest; -1 is the manifest itself, with its envelopes.
+    Column("piece", Integer, nullable=False),
+    Column("depth", String(16), nullable=False),
+    Column("checked_at", Double, nullable=False),
+    PrimaryKeyConstraint("backup", "target", "piece"),
+)
+
 heartbeats: Final = Table(
     "heartbeats",
     metadata,

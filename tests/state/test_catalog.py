@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, text, update
 from strongroom.model import Depth
 from strongroom.state import codec, tables
 from strongroom.state.errors import StateError
-from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 from strongroom.state.store import RunStore
 from tests.state.pipeline import let_pass, new_run
 
@@ -183,3 +183,39 @@ def test_a_backup_is_forgotten_with_its_last_replica(store: RunStore) -> None:
     assert not store.drop_replica("b1", "eu")
     assert store.drop_replica("b1", "us")
     assert store.backup("b1") is None
+
+
+def check(backup: str, target: str, piece: int, *, at: float, depth: Depth = Depth.DIGEST) -> ContainerCheck:
+    return ContainerCheck(backup=backup, target=target, piece=piece, depth=depth, checked_at=at)
+
+
+def test_the_last_check_of_a_container_counts(store: RunStore) -> None:
+    store.put_checks([check("b1", "eu", -1, at=1.0), check("b1", "eu", 0, at=1.0)])
+    store.put_checks([check("b1", "eu", 0, at=2.0, depth=Depth.COMPARED)])
+    assert sorted(store.checks(), key=lambda one: one.piece) == [
+        check("b1", "eu", -1, at=1.0),
+        check("b1", "eu", 0, at=2.0, depth=Depth.COMPARED),
+    ]
+
+
+def test_checks_go_with_the_replica_that_they_are_of(store: RunStore) -> None:
+    store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us")])
+    store.put_checks([check("b1", "eu", 0, at=1.0), check("b1", "us", 0, at=1.0)])
+    store.drop_replica("b1", "eu")
+    assert store.checks() == [check("b1", "us", 0, at=1.0)]
+
+
+def test_a_check_whose_row_is_unreadable_counts_as_none(store: RunStore) -> None:
+    store.put_checks([check("b1", "eu", 0, at=1.0), check("b1", "eu", 1, at=1.0)])
+    with store._database.writing() as conn:
+        conn.execute(
+            update(tables.container_checks)
+            .where(tables.container_checks.c.piece == 0)
+            .values(depth="deepest", checked_at=-5.0)
+        )
+    assert store.checks() == [check("b1", "eu", 1, at=1.0)]
+
+
+def test_only_good_replicas_are_given_as_such(store: RunStore) -> None:
+    store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us", good=False)])
+    assert store.good_replicas() == [replica("b1", "eu")]

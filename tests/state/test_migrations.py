@@ -114,7 +114,12 @@ def test_a_migration_that_breaks_off_leaves_nothing(empty_url: str, monkeypatch:
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
     database = Database(empty_url)
     with database.writing() as conn:
-        for later in ("TABLE alerts", "INDEX ix_replicas_bad", "INDEX ix_runs_remains"):
+        for later in (
+            "TABLE container_checks",
+            "TABLE alerts",
+            "INDEX ix_replicas_bad",
+            "INDEX ix_runs_remains",
+        ):
             conn.execute(text(f"DROP {later}"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
         conn.execute(text("ALTER TABLE events DROP COLUMN chain"))
@@ -142,6 +147,7 @@ def test_what_runs_had_left_before_that_was_noted_is_still_found(empty_url: str)
     with store._database.writing() as conn:
         conn.execute(text("UPDATE runs SET state = 'failed'"))
         conn.execute(text("ALTER TABLE steps DROP COLUMN waits_since"))
+        conn.execute(text("DROP TABLE container_checks"))
         conn.execute(text("DROP TABLE alerts"))
         conn.execute(text("DROP INDEX ix_runs_remains"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))

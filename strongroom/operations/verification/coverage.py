@@ -1,0 +1,121 @@
+"""What part of all replicas was read within the span: the facts that status, health and alerts tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+
+from strongroom.model import Depth
+from strongroom.operations.archive.file_backups import in_a_file
+from strongroom.operations.verification.order import MANIFEST, Item, Terms, slice_limit
+from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
+from strongroom.state.store import RunStore
+
+
+class Coverage(Struct, frozen=True, kw_only=True):
+    """How much of one target's replicas, or of all, was read within the span.
+
+    Args:
+        containers: how many there are, manifests included; ``read`` of them within the span.
+        never: those that nobody ever read.
+        depths: of those that were read, how many to which depth.
+        oldest: the one that was not read for longest, and since when (epoch seconds): since its backup was
+            made, if it was never read.
+        ends_at: when all will have been read, at the pace that a slice may have; ``None`` if all were.
+    """
+
+    containers: int
+    read: int
+    never: int
+    depths: Mapping[Depth, int]
+    oldest: Item | None
+    oldest_since: float | None
+    ends_at: float | None
+
+    @property
+    def share(self) -> float:
+        """The part that was read within the span, from 0 to 1; 1 where there is nothing to read."""
+        return self.read / self.containers if self.containers else 1.0
+
+
+def coverage(items: Sequence[Item], terms: Terms, *, now: float) -> Coverage:
+    """Judge items by when they were read. Pure."""
+    since = now - terms.span
+    read = [item for item in items if item.read_at(now) > since]
+    depths = [item.depth for item in read if item.depth is not None]
+    oldest = min(items, key=lambda item: item.read_at(now) or item.made_at, default=None)
+    return Coverage(
+        containers=len(items),
+        read=len(read),
+        never=sum(1 for item in items if not item.read_at(now)),
+        depths={depth: depths.count(depth) for depth in Depth if depth in depths},
+        oldest=oldest,
+        oldest_since=None if oldest is None else oldest.read_at(now) or oldest.made_at,
+        ends_at=_end(items, terms, now),
+    )
+
+
+def by_target(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Return items by the target that they lie on."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        found.setdefault(item.target, []).append(item)
+    return dict(sorted(found.items()))
+
+
+def _end(items: Sequence[Item], terms: Terms, now: float) -> float | None:
+    """Return when the slowest target will have been read, if a slice of each is as large as it may be."""
+    ends = [_end_of_target(mine, terms, now) for mine in by_target(items).values()]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def _end_of_target(items: Sequence[Item], terms: Terms, now: float) -> float | None:
+    late = sum(item.weight for item in items if item.read_at(now) <= now - terms.span)
+    return now + math.ceil(late / slice_limit(items, terms)) * terms.interval if late else None
+
+
+# -- what there is to read -----------------------------------------------------
+
+
+def items_on_record(
+    store: RunStore, *, without: frozenset[str] = frozenset(), offline: frozenset[str] = frozenset()
+) -> list[Item]:
+    """Return every container of every good replica on record. No target is asked.
+
+    Args:
+        without: backups that are to be destroyed, or deleted.
+        offline: policies whose media lie in a safe: nobody can read them.
+    """
+    entries = {one.backup: one for one in store.backups() if _is_read(one, without, offline)}
+    checks = {(one.backup, one.target, one.piece): one for one in store.checks()}
+    return [
+        item
+        for replica in store.good_replicas()
+        if replica.backup in entries
+        for item in _items(entries[replica.backup], replica, checks)
+    ]
+
+
+def _is_read(entry: CatalogEntry, without: frozenset[str], offline: frozenset[str]) -> bool:
+    return entry.backup not in without and entry.policy not in offline and not in_a_file(entry)
+
+
+def _items(
+    entry: CatalogEntry, replica: Replica, checks: Mapping[tuple[str, str, int], ContainerCheck]
+) -> Iterator[Item]:
+    made_at = datetime.fromisoformat(entry.created_at).timestamp()
+    size = entry.size // max(1, entry.containers)
+    for piece in range(MANIFEST, entry.containers):
+        check = checks.get((entry.backup, replica.target, piece))
+        yield Item(
+            backup=entry.backup,
+            target=replica.target,
+            piece=piece,
+            size=0 if piece == MANIFEST else size,
+            made_at=made_at,
+            depth=check.depth if check else None,
+            checked_at=check.checked_at if check else None,
+        )
