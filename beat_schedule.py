@@ -1,8 +1,8 @@
-"""What happens when: one entry a policy, plus the checks that keep everything moving.
+"""What happens when: each entry of the calendar, plus the checks that keep everything moving.
 
 An entry only asks. Whether a policy is due is decided by its slot, claimed once in the
 state database: two beats, a message delivered twice or a restart make one backup, and a
-beat that was down for a day makes up for it, once. Times are UTC.
+beat that was down for a day makes up for it, once.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from celery.schedules import BaseSchedule
-from cronsim import CronSim
 
-from strongroom.config import Settings
+from strongroom.config import PolicySettings, Settings
+from strongroom.config.calendar import EntrySettings
+from strongroom.schedule import next_slot
 
 # The names of workers/names.py. They are written again because this file must load without workers and
 # without strongroom.state; tests/workers/test_beat_schedule.py compares them.
@@ -25,6 +26,8 @@ KEY_HEALTH: Final = "strongroom.keys.health"
 LEDGER: Final = "strongroom.ledger.publish"
 SHRED_PENDING: Final = "strongroom.shred.pending"
 ALERTS: Final = "strongroom.watch.alerts"
+
+Entry = PolicySettings | EntrySettings
 
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
@@ -40,10 +43,7 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
     return {
         "tick": every(TICK_SECONDS, TICK),
         "reconcile": every(RECONCILE_SECONDS, RECONCILE),
-        **{f"policy {name}": at(cron, TICK, policy=name) for name, cron in settings.schedules.items()},
-        "repair degraded": at(settings.repair.schedule, TICK, repair="degraded"),
-        **drill(settings),
-        **rotation(settings),
+        **calendar(settings),
         "key health": every(KEY_HEALTH_SECONDS, KEY_HEALTH, queue=VERIFY),
         "ledger head": every(LEDGER_SECONDS, LEDGER),
         **shredding(settings),
@@ -51,12 +51,22 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
     }
 
 
-def drill(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the entry of the recovery drill, if one is scheduled."""
-    cron, policy = settings.drill.schedule, settings.drill.policy
-    if cron is None or policy is None:
-        return {}
-    return {f"drill {policy}": at(cron, TICK, drill=policy)}
+def calendar(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the calendar: each policy with a schedule, and each built-in entry that is not switched off.
+
+    They ask at the minute; the tick would, within half a minute.
+    """
+    on = {name: entry for name, entry in settings.calendar.entries().items() if entry.enabled is not False}
+    found: dict[str, tuple[str, Entry]] = {
+        **{f"policy {name}": (name, policy) for name, policy in settings.policies.items()},
+        **{name: (name, entry) for name, entry in on.items()},
+    }
+    zone_of = settings.calendar.zone_of
+    return {
+        words: at(one.schedule, zone_of(one.time_zone), name)
+        for words, (name, one) in found.items()
+        if one.schedule
+    }
 
 
 def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -76,20 +86,15 @@ def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
     return {"alerts": every(ALERT_SECONDS, ALERTS)}
 
 
-def rotation(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the entry of the rotation of keys, if one is scheduled."""
-    cron = settings.rotation.schedule
-    return {} if cron is None else {"rotate keys": at(cron, TICK, rotate="due")}
-
-
 def every(seconds: float, task: str, *, queue: str = CONTROL) -> dict[str, Any]:
     """A check that runs again and again; one that waited through the next is dropped."""
     return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": seconds * 2}}
 
 
-def at(cron: str, task: str, **arguments: str) -> dict[str, Any]:
-    """A task at the times of a cron expression of five fields."""
-    return {"task": task, "schedule": Cron(cron), "kwargs": arguments, "options": {"queue": CONTROL}}
+def at(cron: str, time_zone: str, entry: str) -> dict[str, Any]:
+    """A tick at the times of a cron expression of five fields."""
+    options = {"queue": CONTROL}
+    return {"task": TICK, "schedule": Cron(cron, time_zone), "kwargs": {"entry": entry}, "options": options}
 
 
 class Due(NamedTuple):
@@ -106,9 +111,10 @@ class Cron(BaseSchedule):  # type: ignore[misc]
     "or", and knows no Sunday 7.
     """
 
-    def __init__(self, expression: str) -> None:
+    def __init__(self, expression: str, time_zone: str = "UTC") -> None:
         super().__init__()
         self.expression = expression
+        self.time_zone = time_zone
 
     def is_due(self, last_run_at: datetime) -> Due:
         """Tell whether a time has passed since the last run."""
@@ -123,16 +129,17 @@ class Cron(BaseSchedule):  # type: ignore[misc]
         return self._after(last_run_at) - self.now()
 
     def _after(self, moment: datetime) -> datetime:
-        return next(CronSim(self.expression, moment.astimezone(UTC)))
+        following = next_slot(self.expression, moment.timestamp(), self.time_zone)
+        return datetime.fromtimestamp(following or 0.0, UTC)
 
     def __repr__(self) -> str:
-        return f"<cron {self.expression}>"
+        return f"<cron {self.expression} {self.time_zone}>"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Cron) and self.expression == other.expression
+        return isinstance(other, Cron) and repr(self) == repr(other)
 
     def __hash__(self) -> int:
-        return hash(self.expression)
+        return hash(repr(self))
 
-    def __reduce__(self) -> tuple[type[Cron], tuple[str]]:
-        return Cron, (self.expression,)
+    def __reduce__(self) -> tuple[type[Cron], tuple[str, str]]:
+        return Cron, (self.expression, self.time_zone)

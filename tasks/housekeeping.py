@@ -13,34 +13,24 @@ log = logging.getLogger(__name__)
 
 
 @define(names.TICK)
-def tick(
-    *,
-    policy: str | None = None,
-    drill: str | None = None,
-    repair: str | None = None,
-    rotate: str | None = None,
-    instead: bool = False,
-) -> int:
+def tick(*, entry: str | None = None, instead: bool = False) -> int:
     """Open every slot that has come due; return how many steps were sent.
 
-    ``instead``: a worker asks, since beat is silent. That is no sign that beat lives.
+    ``entry`` is what beat asks for, for whoever reads the log. ``instead``: a worker asks, since beat is
+    silent. That is no sign that beat lives.
     """
-    from strongroom.operations.backup.repair_job import open_repairs
     from strongroom.operations.emergency.medium import remind_all
-    from strongroom.operations.rotation.submit import Rotations, open_rotations
+    from strongroom.operations.rotation.submit import remind
     from strongroom.operations.runs.submit import open_due
-    from strongroom.wiring.policies import scheduled
+    from strongroom.wiring.calendar import calendar
 
     services = app.services.get()
     if not instead:
         services.store.heartbeat(names.BEAT)
-    settings, due = app.settings, scheduled(app.settings)
-    sent = send_tickets(app, open_due(services, due))
-    sent += send_tickets(app, open_repairs(services, settings.repair.schedule))
-    if settings.rotation.schedule is not None:
-        asked = Rotations(settings.rotation.schedule, settings.rotated, settings.rotation.rate)
-        sent += send_tickets(app, open_rotations(services, asked))
-    for waiting in remind_all(services, due):
+    entries = calendar(app.settings)
+    sent = send_tickets(app, open_due(services, entries))
+    remind(services)
+    for waiting in remind_all(services, entries):
         log.warning("emergency-backup-waits", extra={"policy": waiting})
     return sent
 

@@ -20,7 +20,8 @@ def key_health() -> int:
     """
     from strongroom.operations.key_management.scheduled_check import check_due
 
-    bad = check_due(app.services.get(), app.settings.key_health.schedule)
+    proof, zone_of = app.settings.calendar.key_proof, app.settings.calendar.zone_of
+    bad = check_due(app.services.get(), proof.schedule, zone_of(proof.time_zone))
     for key in bad:
         log.error("key-unproven", extra={"key": key})
     return len(bad)

@@ -32,7 +32,7 @@ from strongroom.config.model import (
     TrustSettings,
     WorkerSettings,
 )
-from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
+from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.problems import ConfigProblems, Problem
 from strongroom.config.sources import (
     AwsSource,
@@ -75,7 +75,6 @@ __all__ = [
     "Problem",
     "QuorumKey",
     "RaftSource",
-    "RepairSettings",
     "S3TargetSettings",
     "SentrySettings",
     "Settings",

@@ -138,7 +138,7 @@ def suspects(env: Mapping[str, str]) -> list[Problem]:
         f"{PREFIX}{section}_{key}".upper(): f"{PREFIX}{section}__{key}".upper()
         for section, field in fields_of(Settings).items()
         for model in models_of(field.kind)
-        for key in model.__struct_fields__
+        for key in fields_of(model)
     }
     return [
         Problem(

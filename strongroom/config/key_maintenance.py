@@ -6,26 +6,18 @@ from typing import Annotated
 from msgspec import Meta
 
 from strongroom.config.base import Section
-from strongroom.config.fields import Name, Text
+from strongroom.config.fields import Name
 
 
 class RotationSettings(Section, frozen=True, kw_only=True):
     """Bringing the backups of policies to new keys, or new versions of their keys, as a matter of course."""
 
-    schedule: Annotated[
-        Text | None,
-        Meta(
-            description="When it is due: five cron fields, in UTC. The recover workers do it, and are "
-            "normally stopped: it waits for them.",
-            examples=["0 4 2 1 *"],
-        ),
-    ] = None
     policies: Annotated[
         tuple[Name, ...],
         Meta(
             description="Which policies. Those that custodians alone open cannot be rotated by a worker.",
             examples=[["weekly-critical"]],
-            extra={"default": "every one that seals"},
+            extra={"default": "every one that seals to a key with versions (`transit`, `kms`)"},
         ),
     ] = ()
     rate: Annotated[
@@ -37,15 +29,3 @@ class RotationSettings(Section, frozen=True, kw_only=True):
             extra={"default": "as fast as it goes"},
         ),
     ] = None
-
-
-class KeyHealthSettings(Section, frozen=True, kw_only=True):
-    """Trying every key that backups depend on."""
-
-    schedule: Annotated[
-        Text,
-        Meta(
-            description="When it is due: five cron fields, in UTC. The verify workers do it.",
-            examples=["0 6 1 * *"],
-        ),
-    ] = "0 6 1 1,4,7,10 *"

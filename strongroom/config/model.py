@@ -13,14 +13,16 @@ from msgspec.structs import force_setattr
 
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.base import KIB, MIB, Section
+from strongroom.config.calendar import CalendarSettings
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
-from strongroom.config.key_maintenance import KeyHealthSettings, RotationSettings
-from strongroom.config.keys import KeySettings
-from strongroom.config.policies import DrillSettings, PolicySettings, RepairSettings
+from strongroom.config.key_maintenance import RotationSettings
+from strongroom.config.keys import KeySettings, KmsKey, TransitKey
+from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.shared import LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
 from strongroom.config.vaults import VaultSettings
+from strongroom.model import Selection
 
 
 class BrokerSettings(Section, frozen=True, kw_only=True):
@@ -273,10 +275,9 @@ class Settings(Section, frozen=True, kw_only=True):
             },
         ),
     ] = field(default_factory=dict)
-    repair: RepairSettings = RepairSettings()
+    calendar: CalendarSettings = CalendarSettings()
     drill: DrillSettings = DrillSettings()
     rotation: RotationSettings = RotationSettings()
-    key_health: KeyHealthSettings = KeyHealthSettings()
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()
@@ -311,8 +312,23 @@ class Settings(Section, frozen=True, kw_only=True):
     def rotated(self) -> tuple[str, ...]:
         """The policies that scheduled rotations go over."""
         return self.rotation.policies or tuple(
-            name for name, settings in self.policies.items() if settings.sealed
+            name for name, policy in self.policies.items() if self._has_versions(policy)
         )
+
+    def _has_versions(self, policy: PolicySettings) -> bool:
+        """Tell whether one of a policy's keys gets newer versions by itself, which a rotation takes up."""
+        keys = (self.keys.get(name) for name in policy.recipients if policy.sealed)
+        return any(isinstance(key, KmsKey | TransitKey) for key in keys)
+
+    @property
+    def drilled(self) -> str:
+        """The policy whose recovery is rehearsed: the named one, else the full one that selects most."""
+        if self.drill.policy is not None:
+            return self.drill.policy
+        full = [
+            name for name, policy in self.policies.items() if policy.kind == "full" and not policy.offline
+        ]
+        return min(full, key=lambda name: self.policies[name].selection != Selection(), default="")
 
     @property
     def schedules(self) -> dict[str, str]:

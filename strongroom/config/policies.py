@@ -8,7 +8,7 @@ from msgspec.structs import force_setattr
 
 from strongroom.config.base import Section
 from strongroom.config.fields import Name, Text
-from strongroom.config.shared import Schedule
+from strongroom.config.shared import Schedule, TimeZone
 from strongroom.model import Depth, Selection
 
 YEAR_DAYS = 365
@@ -74,6 +74,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
     schedule: Annotated[Schedule, Meta(examples=["0 3 * * 0"], extra={"default": "only when asked for"})] = (
         None
     )
+    time_zone: Annotated[TimeZone | None, Meta(extra={"default": "`calendar.time_zone`"})] = None
     quorum: Annotated[
         int,
         Meta(
@@ -205,27 +206,16 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         return Selection(include=self.include, exclude=self.exclude, tags=self.tags)
 
 
-class RepairSettings(Section, frozen=True, kw_only=True):
-    """Bringing up what a target missed or lost, from a replica that is good."""
-
-    schedule: Annotated[
-        Text,
-        Meta(
-            description="When backups with a bad replica are repaired: five cron fields, in UTC.",
-            examples=["*/15 * * * *"],
-        ),
-    ] = "17 * * * *"
-
-
 class DrillSettings(Section, frozen=True, kw_only=True):
     """The rehearsed recovery: restore a backup into a scratch store, compare, take the time."""
 
-    schedule: Annotated[Schedule, Meta(examples=["0 5 1 * *"], extra={"default": "only when asked for"})] = (
-        None
-    )
     policy: Annotated[
         Name | None,
-        Meta(description="The full policy whose newest backup is restored.", examples=["monthly-full"]),
+        Meta(
+            description="The full policy whose newest backup is restored.",
+            examples=["monthly-full"],
+            extra={"default": "the first full one, rather one that selects every secret"},
+        ),
     ] = None
     target: Annotated[
         Name | None,

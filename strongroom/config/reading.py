@@ -142,8 +142,8 @@ class _Reading:
         for name in raw:
             if name not in fields:
                 self._note(place.inside(name), _unknown(name, fields))
-        right = {name: value for name, value in values.items() if value is not NOTHING}
-        whole = all(name in right for name, field in fields.items() if field.required)
+        right = {fields[name].attribute: value for name, value in values.items() if value is not NOTHING}
+        whole = all(field.attribute in right for field in fields.values() if field.required)
         return model(**right) if whole else NOTHING
 
     def _of_kind(

@@ -86,7 +86,9 @@ def _section(section: str, field: Field) -> Iterator[str]:
     models = models_of(field.kind)
     if models and not is_table(field.kind):
         yield f"### [{section}]\n\n{models[0].__doc__}\n"
-        yield _table(models[0])
+        yield _table(models[0], only_plain=True)
+        for name, inner in fields_of(models[0]).items():
+            yield from _section(f"{section}.{name}", inner)
     elif models:
         yield f"### [{section}.NAME]\n\n{field.description} Default: {_default(field)}.\n"
         for model in models:

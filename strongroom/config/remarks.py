@@ -18,20 +18,15 @@ _OPENING = (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 def remarks(settings: Settings) -> Iterator[str]:
     """Yield what needs a key that opens backups and has none here."""
     for name, policy in settings.policies.items():
-        if policy.sealed and policy.verify in _OPENING and not _opens(settings, policy.recipients):
+        if policy.sealed and policy.verify in _OPENING and not opens(settings, policy.recipients):
             yield (
                 f"policies.{name}.verify = {policy.verify}, and this host opens none of its keys. A backup "
                 f"made here is whole and degraded, as not verified. {_needed(settings, policy.recipients)}"
             )
-    drilled = settings.policies.get(settings.drill.policy or "")
-    if settings.drill.schedule and drilled and not _opens(settings, drilled.recipients):
-        yield (
-            f"drill.schedule: this host opens none of the keys of '{settings.drill.policy}', so a drill that "
-            f"runs here fails. {_needed(settings, drilled.recipients)}"
-        )
 
 
-def _opens(settings: Settings, names: Sequence[str]) -> bool:
+def opens(settings: Settings, names: Sequence[str]) -> bool:
+    """Tell whether this host opens what is sealed to these keys: any one is enough."""
     return any(_is_opener(settings, settings.keys[name]) for name in names if name in settings.keys)
 
 
@@ -44,7 +39,7 @@ def _is_opener(settings: Settings, key: KeySettings) -> bool:
         case QuorumKey():
             return False  # its custodians are
         case AllOfKey():
-            return all(_opens(settings, leg) for leg in key.legs)
+            return all(opens(settings, leg) for leg in key.legs)
     return True
 
 

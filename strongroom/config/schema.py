@@ -18,9 +18,11 @@ _DEEPEST = 100  # settings go down five
 
 
 class Field(Struct, frozen=True, kw_only=True):
-    """One key of a section. ``kind`` is its type without ``marks``, what is annotated, and ``None``."""
+    """One key of a section. ``kind`` is its type without ``marks``, what is annotated, and ``None``.
+    ``name`` is how it is written in the file, ``attribute`` in the code."""
 
     name: str
+    attribute: str
     annotation: Any
     kind: Any
     marks: tuple[Any, ...]
@@ -45,8 +47,9 @@ def fields_of(model: type[Section]) -> Mapping[str, Field]:
     described = {}
     for each in fields(model):
         kind, marks = stripped(each.type)
-        described[each.name] = Field(
-            name=each.name,
+        described[each.encode_name] = Field(
+            name=each.encode_name,
+            attribute=each.name,
             annotation=each.type,
             kind=kind,
             marks=marks,

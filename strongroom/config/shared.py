@@ -12,7 +12,12 @@ SOURCE_KIND = Meta(description="Which kind of source this is.")
 TARGET_KIND = Meta(description="Which kind of target this is.")
 KEY_KIND = Meta(description="Which kind of key this is.")
 
-Schedule = Annotated[Text | None, Meta(description="When it is due: five cron fields, in UTC.")]
+_WHEN = Meta(description="When it is due: five cron fields (minute hour day month weekday).")
+Schedule = Annotated[Text | None, _WHEN]
+Times = Annotated[Text, _WHEN]
+TimeZone = Annotated[
+    Text, Meta(description="Time zone of the schedule, by its IANA name.", examples=["Europe/Berlin"])
+]
 VaultName = Annotated[Name, Meta(description="The server, a name under `vaults`.")]
 CaFile = Annotated[AbsolutePath | None, Meta(description="Certificates (PEM) that may sign the server's.")]
 

@@ -92,7 +92,8 @@ kind = "hpke"
 
 _POLICIES = """
 # -- What is backed up, how, when, to whom, and how long it is kept ------------
-# Schedules are in UTC: minute, hour, day of month, month, day of week.
+# Schedules: minute, hour, day of month, month, day of week; in UTC unless
+# calendar.time_zone says otherwise.
 
 [policies.daily-metadata]       # names, types, dates and tags; no values
 kind = "metadata"
@@ -153,23 +154,18 @@ _EMERGENCY = """
 #regions = 1
 """
 
-_DRILL = """
-# -- Rehearsed recovery --------------------------------------------------------
+_CALENDAR = """
+# -- The calendar --------------------------------------------------------------
+# Checks, verification, drills and the rest come at times of their own, without a
+# line here: 'strongroom schedule' shows them all. These are how to change one.
 
-[drill]                         # needs a host that can open the backup
-schedule = "0 5 2 * *"
-policy = "monthly-full"
-objective_seconds = 7200        # full recovery within two hours
-"""
+#[calendar]
+#time_zone = "Europe/Berlin"    # for every schedule here, those of the policies too
 
-_DRILL_ELSEWHERE = """
-# -- Rehearsed recovery --------------------------------------------------------
-# Not in force here: a drill opens the backup, which this host cannot, so it would
-# fail each month. Put it into the configuration of a host that has the private
-# half (keys.recovery.identity_file).
+#[calendar.full-drill]          # the recovery, rehearsed: once a quarter
+#schedule = "0 7 3 1,4,7,10 *"
 
 #[drill]
-#schedule = "0 5 2 * *"
 #policy = "monthly-full"
 #objective_seconds = 7200       # full recovery within two hours
 """
@@ -210,11 +206,11 @@ def default_config_text(*, public_key: str | None = None, public_key_file: str |
 
     Args:
         public_key: an HPKE public key to seal to; without it backups are sealed to a
-            passphrase. With it no drill is in force: a host that only seals cannot make one.
+            passphrase. A host that only seals makes no drill.
         public_key_file: the file that holds it, which is named in its place.
     """
     if public_key is None and public_key_file is None:
-        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _DRILL + _REST
+        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _CALENDAR + _REST
     name, value = ("public_key_file", public_key_file) if public_key_file else ("public_key", public_key)
     key = _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
-    return _HEAD + key + _POLICIES + _EMERGENCY + _DRILL_ELSEWHERE + _REST
+    return _HEAD + key + _POLICIES + _EMERGENCY + _CALENDAR + _REST

@@ -1,27 +1,44 @@
-"""What is due at the times of a cron expression."""
+"""The calendar's entries: what is due again and again, when, and why."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import msgspec
 
+from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunKind
 
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy's backups, or with an objective its drills, at the times of a cron expression
-    (five fields, UTC). The slots of an ``offline`` policy wait until its media are brought."""
+    """One entry: a run of a job at the times of a cron expression (five fields), in a time zone (IANA).
 
-    policy: str
+    Its slots are claimed under ``name``. What is run is up to the job of its ``kind``
+    (``Job.scheduled_spec``), which reads ``policy`` and ``options``. The slots of an ``offline`` policy wait
+    until its media are brought. ``reason`` says why the entry is there, and ``needs`` what it lacks or who
+    switched it off: with one, nothing is run.
+    """
+
+    name: str
+    kind: RunKind
     schedule: str
-    objective_seconds: float | None = None
+    time_zone: str = "UTC"
+    policy: str = ""
+    options: Mapping[str, Any] = {}
     offline: bool = False
+    reason: str = ""
+    needs: str = ""
+    hooks: Mapping[str, Any] = {}
 
-    @property
-    def kind(self) -> RunKind:
-        """What is run."""
-        return RunKind.BACKUP if self.objective_seconds is None else RunKind.DRILL
+    def last(self, now: float) -> float | None:
+        """Return the newest slot (epoch seconds) that is not after ``now``."""
+        return last_slot(self.schedule, now, self.time_zone)
 
-    @property
-    def slot(self) -> str:
-        """The name that its slots are claimed under."""
-        return self.policy if self.objective_seconds is None else f"drill {self.policy}"
+    def next(self, after: float) -> float | None:
+        """Return the first slot after a moment."""
+        return next_slot(self.schedule, after, self.time_zone)
+
+    def about(self, subject: str, **changes: Any) -> Scheduled:
+        """Return the entry for one of several subjects, each with slots of its own."""
+        return msgspec.structs.replace(self, name=f"{self.name} {subject}", **changes)

@@ -20,6 +20,7 @@ from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
 from strongroom.system import private_file
 from strongroom.wiring import adapters, signers
+from strongroom.wiring.calendar import calendar
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services
 
@@ -43,7 +44,7 @@ def watched(settings: Settings) -> Watched:
             for name, policy in settings.policies.items()
         ),
         drill=_drill(settings),
-        key_health=settings.key_health.schedule,
+        key_health=settings.calendar.key_proof.schedule,
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
@@ -110,10 +111,10 @@ def _sender() -> str:
 
 
 def _drill(settings: Settings) -> WatchedDrill | None:
-    drill = settings.drill
-    if drill.schedule is None or drill.policy is None:
+    found = next((entry for entry in calendar(settings) if entry.name == "full-drill"), None)
+    if found is None or found.needs:
         return None
-    return WatchedDrill(policy=drill.policy, schedule=drill.schedule)
+    return WatchedDrill(policy=found.policy, schedule=found.schedule)
 
 
 def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -9,7 +9,6 @@ from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
 from strongroom.operations.run_integrity import pin_target
-from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
@@ -70,17 +69,3 @@ def _target(
 ) -> TargetPin:
     counts = not is_lost_with(settings, name, home_of(settings, policy.source))
     return pin_target(name, targets[name], counts=counts)
-
-
-def scheduled(settings: Settings) -> tuple[Scheduled, ...]:
-    """Return what is due from time to time: policies, and the drill if there is one."""
-    due = [
-        Scheduled(policy=name, schedule=cron, offline=settings.policies[name].offline)
-        for name, cron in settings.schedules.items()
-    ]
-    drill = settings.drill
-    if drill.schedule is not None and drill.policy is not None:
-        due.append(
-            Scheduled(policy=drill.policy, schedule=drill.schedule, objective_seconds=drill.objective_seconds)
-        )
-    return tuple(due)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from strongroom.config import load_settings
 from strongroom.operations.errors import NothingOpens, RunDegraded
+from strongroom.wiring.calendar import calendar
 from tests.cli.program import REGIONS, Machine
 
 
@@ -60,23 +62,13 @@ def test_a_rotation_of_no_backup_says_so(configured: Machine) -> None:
     assert "Nothing to rotate" in configured.ok("rotate", "full").out
 
 
-def test_a_first_configuration_with_a_public_key_alone_sets_no_drill(machine: Machine) -> None:
+def test_a_host_that_opens_nothing_makes_no_drill_and_one_with_the_passphrase_does(machine: Machine) -> None:
     machine.ok("keygen", "--output", "recovery.key")
-    machine.ok("config", "init", "--public-key", "recovery.key.pub")
-    document = machine.ok("config", "check", "--json").document
-    assert document["settings"]["drill"]["schedule"] is None
-    assert document["remarks"] == []
-    text = machine.path("strongroom.toml").read_text()
-    before, drill, after = text.partition("#[drill]")
-    assert drill
-    after = after.replace("#schedule =", "schedule =").replace("#policy =", "policy =")
-    machine.path("strongroom.toml").write_text(f"{before}[drill]{after}")
-    [remark] = machine.ok("config", "check", "--json").document["remarks"]
-    assert remark.startswith("drill.schedule: this host opens none of the keys of 'monthly-full'")
-
-
-def test_a_first_configuration_with_a_passphrase_keeps_its_drill(machine: Machine) -> None:
+    machine.ok("config", "init", "--public-key", "recovery.key.pub", "--output", "sealing.toml")
     machine.ok("config", "init")
-    document = machine.ok("config", "check", "--json").document
-    assert document["settings"]["drill"]["schedule"] == "0 5 2 * *"
-    assert document["remarks"] == []
+    env = {"STRONGROOM_STATE_DIR": str(machine.state)}
+    sealing, whole = (
+        calendar(load_settings(env, machine.path(name))) for name in ("sealing.toml", "strongroom.toml")
+    )
+    needs = {entry.needs for entries in (sealing, whole) for entry in entries if entry.name == "full-drill"}
+    assert needs == {"this host opens none of the keys of 'monthly-full'", ""}

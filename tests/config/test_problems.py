@@ -341,11 +341,29 @@ TOGETHER = {
         "'p' backs up no values",
         "Name a full policy.",
     ),
-    "scheduled drill of nothing": (
-        '[drill]\nschedule = "0 5 1 * *"\n',
-        "drill.policy",
-        "missing",
-        "Name a full policy.",
+    "unknown time zone": (
+        policy(META + 'time_zone = "Europe/Berln"'),
+        "policies.p.time_zone",
+        "no such time zone",
+        'time_zone = "Europe/Berlin"',
+    ),
+    "time zone that is a path": (
+        '[calendar]\ntime_zone = "../../etc"\n',
+        "calendar.time_zone",
+        "no such time zone",
+        'time_zone = "Europe/Berlin"',
+    ),
+    "time zone that is a directory of zones": (
+        '[calendar.repair]\ntime_zone = "Europe"\n',
+        "calendar.repair.time_zone",
+        "no such time zone",
+        'time_zone = "Europe/Berlin"',
+    ),
+    "policy with an entry's name": (
+        policy(META, name="monthly-tests"),
+        "policies.monthly-tests",
+        "an entry of the calendar has this name",
+        "Name it otherwise.",
     ),
     "target named twice": (
         policy('kind = "metadata"\ntargets = ["region-a", "region-a", "region-b"]'),
@@ -422,8 +440,8 @@ TOGETHER = {
         "Five fields",
     ),
     "bad cron of the drill": (
-        policy(FULL) + '[drill]\npolicy = "p"\nschedule = "@monthly"\n',
-        "drill.schedule",
+        policy(FULL) + '[calendar.full-drill]\nschedule = "@monthly"\n',
+        "calendar.full-drill.schedule",
         "not five fields",
         "Five fields",
     ),
@@ -1067,7 +1085,7 @@ def test_what_a_login_has_no_use_for_is_told_in_one_order(place: Place) -> None:
     ]
 
 
-@pytest.mark.parametrize("section", ["policies.p", "drill", "repair", "rotation", "key_health"])
+@pytest.mark.parametrize("section", ["policies.p", "calendar.repair", "calendar.full-drill"])
 def test_a_schedule_with_a_number_beyond_all_measure_is_refused(place: Place, section: str) -> None:
     table = "" if section == "policies.p" else f"[{section}]\n"
 

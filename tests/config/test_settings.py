@@ -91,8 +91,13 @@ keep = { daily = 14, yearly = 7 }
 kind = "metadata"
 targets = ["eu", "us"]
 
-[drill]
+[calendar]
+time_zone = "Europe/Berlin"
+
+[calendar.full-drill]
 schedule = "0 5 1 * *"
+
+[drill]
 policy = "weekly-critical"
 target = "us"
 objective_seconds = 900
@@ -141,6 +146,8 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
     }
     assert settings.schedules == {"weekly-critical": "0 3 * * 0"}
     assert settings.drill.objective_seconds == 900
+    assert settings.calendar.full_drill.schedule == "0 5 1 * *"
+    assert settings.calendar.zone_of(settings.calendar.full_drill.time_zone) == "Europe/Berlin"
     assert settings.trust.signers == ("sr1:" + "ab" * 32,)
     assert settings.workers.seal == 4
     assert settings.limits.container_bytes == 16 * 1024 * 1024

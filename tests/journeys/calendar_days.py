@@ -78,9 +78,10 @@ def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str,
     from strongroom.config import load_settings
     from strongroom.operations.runs.drive import drive
     from strongroom.operations.runs.submit import open_due
-    from strongroom.wiring.policies import scheduled
+    from strongroom.state.records import RunKind
+    from strongroom.wiring.calendar import calendar
 
-    due = scheduled(load_settings())
+    due = [entry for entry in calendar(load_settings()) if entry.kind is RunKind.BACKUP]
     runs = []
     done = 0
     for moment in _due_times([entry.schedule for entry in due], start, nights):

@@ -25,4 +25,9 @@ def test_the_beat_schedule_imports_the_configuration_and_readers_of_schedules_al
         for name in imported(ROOT / "beat_schedule.py")
         if name.split(".")[0] not in sys.stdlib_module_names
     }
-    assert beyond == {"celery.schedules", "cronsim", "strongroom.config"}
+    assert beyond == {
+        "celery.schedules",
+        "strongroom.config",
+        "strongroom.config.calendar",
+        "strongroom.schedule",
+    }

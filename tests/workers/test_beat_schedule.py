@@ -38,12 +38,11 @@ targets = ["region-a"]
 [keys.recovery]
 kind = "passphrase"
 
-[drill]
-schedule = "0 5 1 * *"
-policy = "weekly-critical"
+[calendar]
+time_zone = "Europe/Berlin"
 
-[rotation]
-schedule = "0 6 1 1 *"
+[calendar.drift]
+enabled = false
 """
 
 
@@ -54,22 +53,24 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}, file)
 
 
-def test_each_scheduled_policy_has_one_readable_entry(settings: Settings) -> None:
+def test_each_entry_of_the_calendar_that_is_not_switched_off_is_readable(
+    settings: Settings,
+) -> None:
     entries = beat_schedule.entries(settings)
 
+    built_in = set(settings.calendar.entries()) - {"drift"}
     assert set(entries) == {
         "tick",
         "reconcile",
-        "repair degraded",
         "policy daily-metadata",
         "policy weekly-critical",
-        "drill weekly-critical",
-        "rotate keys",
         "key health",
         "ledger head",
+        *built_in,
     }
-    assert entries["policy weekly-critical"]["schedule"] == beat_schedule.Cron("30 3 * * 0")
-    assert entries["policy weekly-critical"]["kwargs"] == {"policy": "weekly-critical"}
+    cron = beat_schedule.Cron("30 3 * * 0", "Europe/Berlin")
+    assert entries["policy weekly-critical"]["schedule"] == cron
+    assert entries["policy weekly-critical"]["kwargs"] == {"entry": "weekly-critical"}
 
 
 def test_every_entry_names_a_task_that_beat_may_send_to_its_queue(settings: Settings) -> None:
@@ -96,7 +97,7 @@ def test_the_schedule_writes_names_as_the_workers_do(name: str) -> None:
 )
 def test_a_cron_expression_is_due_once_at_its_time(cron: str, expected: datetime) -> None:
     started = datetime(2026, 11, 25, 2, 45, tzinfo=UTC)
-    schedule = beat_schedule.at(cron, names.TICK)["schedule"]
+    schedule = beat_schedule.at(cron, "UTC", "entry")["schedule"]
 
     schedule.nowfun = lambda: expected - timedelta(seconds=1)
     assert schedule.is_due(started) == (False, 1.0)

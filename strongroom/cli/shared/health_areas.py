@@ -27,10 +27,10 @@ from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import RecordRefused, StateError
-from strongroom.state.records import CatalogEntry
+from strongroom.state.records import CatalogEntry, RunKind
 from strongroom.wiring.alerts import limits
+from strongroom.wiring.calendar import calendar
 from strongroom.wiring.database import database_url
-from strongroom.wiring.policies import scheduled
 from strongroom.wiring.read_only import looking_services, policies_now
 
 CONFIGURATION = "configuration"
@@ -145,8 +145,8 @@ def _record(settings: Settings, known: Known, now: float) -> Iterator[tuple[str,
     yield record.SLOTS, partial(record.freshness, services, policies, threshold=threshold, now=now)
     if cluster:
         yield record.SLOTS, partial(record.beat, services)
-    for entry in scheduled(settings):
-        if entry.objective_seconds is not None:
+    for entry in calendar(settings):
+        if entry.kind is RunKind.DRILL and not entry.needs:
             yield record.SLOTS, partial(record.drill_slot, services, entry, now=now)
     yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
     yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)

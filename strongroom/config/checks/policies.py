@@ -11,7 +11,10 @@ from strongroom.words import plural
 
 def check(context: Context) -> Iterator[Finding]:
     """Yield what does not fit about the policies and the drill."""
+    entries = context.settings.calendar.entries()
     for name, policy in context.settings.policies.items():
+        if name in entries:
+            yield Finding(("policies", name), "an entry of the calendar has this name", "Name it otherwise.")
         yield from _references(context, name, policy)
         yield from _quorum(context, name, policy)
         yield from _spread(context, name, policy, "regions", "region")
@@ -118,10 +121,6 @@ def _rotation(context: Context) -> Iterator[Finding]:
 
 def _drill(context: Context) -> Iterator[Finding]:
     drill = context.settings.drill
-    if drill.schedule and not drill.policy and not context.is_bad("drill", "policy"):
-        yield Finding(
-            ("drill", "policy"), "missing, so the schedule has nothing to restore", "Name a full policy."
-        )
     if drill.policy:
         yield from context.reference(("drill", "policy"), drill.policy, "policies")
     if drill.target:

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from strongroom.config.calendar import EntrySettings
 from strongroom.config.checks.context import Context, Finding
+from strongroom.config.model import Settings
+from strongroom.config.policies import PolicySettings
 from strongroom.config.problems import KeyPath
 
-_RIGHT = 'Five fields (minute hour day month weekday), in UTC, for example: schedule = "0 3 * * 0"'
+_RIGHT = 'Five fields (minute hour day month weekday), for example: schedule = "0 3 * * 0"'
+_NO_ZONE = "this machine knows no such time zone"
+_RIGHT_ZONE = 'A name of the IANA database, for example: time_zone = "Europe/Berlin"'
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Yield schedules that are none."""
-    written: dict[KeyPath, str | None] = {
-        ("policies", name, "schedule"): policy.schedule for name, policy in context.settings.policies.items()
-    }
-    written["repair", "schedule"] = context.settings.repair.schedule
-    written["drill", "schedule"] = context.settings.drill.schedule
-    written["rotation", "schedule"] = context.settings.rotation.schedule
-    written["key_health", "schedule"] = context.settings.key_health.schedule
-    for key, schedule in written.items():
-        what = _wrong_with(schedule) if schedule else None
+    for key, found in _sections(context.settings):
+        what = _wrong_with(found.schedule) if found.schedule else None
         if what:
-            yield Finding(key, what, _RIGHT)
+            yield Finding((*key, "schedule"), what, _RIGHT)
+        if found.time_zone and not _is_zone(found.time_zone):
+            yield Finding((*key, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+    if not _is_zone(context.settings.calendar.time_zone):
+        yield Finding(("calendar", "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+
+
+def _sections(settings: Settings) -> Iterator[tuple[KeyPath, PolicySettings | EntrySettings]]:
+    for name, policy in settings.policies.items():
+        yield ("policies", name), policy
+    for name, entry in settings.calendar.entries().items():
+        yield ("calendar", name), entry
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # a path, a directory of zones, no such zone
+        return False
+    return True
 
 
 def _wrong_with(schedule: str) -> str | None:

@@ -110,7 +110,7 @@ class BackupJob(Job):
                 f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
             )
 
-    def scheduled_spec(self, entry: Scheduled, services: Services) -> Spec:
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec:
         return services.pinned(entry.policy).spec
 
 

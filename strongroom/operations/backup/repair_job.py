@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -27,11 +26,11 @@ from strongroom.operations.backup.repair import (
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, to_facts
-from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
-from strongroom.schedule import last_slot
-from strongroom.state.records import Run, RunKind, Step, StepKind, Tally, Ticket, Verdict
+from strongroom.state.records import Run, RunKind, Spec, Step, StepKind, Tally, Verdict
 
 
 class RepairJob(Job):
@@ -73,6 +72,24 @@ class RepairJob(Job):
         read = replica_verdicts.read_back(run, services, enter_unread=True)
         return replica_outcome(run, read, services)
 
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
+        """Return an entry for each degraded backup, so that one that went bad since is not left for later."""
+        busy = _under_way(services)
+        return (
+            entry.about(backup, options={"backup": backup})
+            for backup in degraded(services)
+            if backup not in busy
+        )
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the repair of a backup. It goes by the record (``repair.BY_RECORD``).
+
+        Backups of policies that are configured no more are left: nobody says where they belong.
+        """
+        with suppress(ConfigError):
+            return spec_about(services, RunKind.REPAIR, entry.options["backup"], options=BY_RECORD)
+        return None
+
 
 JOB = RepairJob()
 
@@ -80,24 +97,6 @@ JOB = RepairJob()
 def submit_repair(services: Services, *, backup: str, request_id: str | None = None) -> Submitted:
     """Create a run that brings a backup's bad replicas up again."""
     return submit(services, spec_about(services, RunKind.REPAIR, backup), request_id=request_id)
-
-
-def open_repairs(services: Services, schedule: str, *, now: float | None = None) -> list[Ticket]:
-    """Create a repair for each degraded backup, once a slot. It goes by the record (``repair.BY_RECORD``).
-
-    Backups of policies that are configured no more are left: nobody says where they belong.
-    """
-    moment = time.time() if now is None else now
-    due = last_slot(schedule, moment) or 0.0
-    tickets: list[Ticket] = []
-    for backup in degraded(services):
-        slot = f"repair {backup}"
-        if not is_due(services, slot, due) or _under_way(services, backup):
-            continue
-        with suppress(ConfigError):
-            spec = spec_about(services, RunKind.REPAIR, backup, options=BY_RECORD)
-            tickets += open_slot(services, spec, slot=slot, due=due)
-    return tickets
 
 
 def degraded(services: Services) -> list[str]:
@@ -116,9 +115,7 @@ def _on_targets(services: Services, backup: str) -> bool:
     return entry is None or not in_a_file(entry)
 
 
-def _under_way(services: Services, backup: str) -> bool:
-    """Tell whether a backup is still being made, or repaired."""
-    return any(
-        run.id == backup or (run.spec.kind, run.spec.backup) == (RunKind.REPAIR, backup)
-        for run in services.store.active()
-    )
+def _under_way(services: Services) -> set[str]:
+    """Return the backups that are still being made, or repaired."""
+    active = services.store.active()
+    return {run.spec.backup if run.spec.kind is RunKind.REPAIR else run.id for run in active}

@@ -26,7 +26,6 @@ from strongroom.operations.rehearsal.drill import took_seconds
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.schedule import last_slot
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     ROTATING,
@@ -179,9 +178,12 @@ def beat(services: Services) -> Iterator[Finding]:
 
 def drill_slot(services: Services, drill: Scheduled, *, now: float) -> Iterator[Finding]:
     """Say whether the last slot of the rehearsals was taken."""
-    due = last_slot(drill.schedule, now)
-    claimed = services.store.newest_slot(drill.slot) or 0.0
-    if due is not None and claimed < due and now - due > GRACE:
+    due = drill.last(now)
+    claimed = services.store.newest_slot(drill.name) or 0.0
+    backups = services.store.backups(policy=drill.policy)
+    if due is None or not any(made_at(entry) <= due for entry in backups):
+        return  # there was nothing to rehearse with
+    if claimed < due and now - due > GRACE:
         words = f"a rehearsal of '{drill.policy}' was due {rfc3339(due)}, and none was begun"
         hint = f"See that beat and the workers run, or: 'strongroom submit --drill {drill.policy}'."
         yield wrong(SLOTS, BackupOverdue(words, hint=hint)).on(policy=drill.policy)
@@ -196,7 +198,11 @@ def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterat
     found = [run for run in newest if run is not None]
     if not found:
         words = "no recovery was ever rehearsed, so nobody knows how long one takes"
-        yield remark(DRILLS, words, "'strongroom submit --drill POLICY', or set drill.schedule.")
+        yield remark(
+            DRILLS,
+            words,
+            "'strongroom submit --drill POLICY'; 'strongroom schedule' says when.",
+        )
     yield from (_drill(run, now).on(policy=run.spec.policy) for run in found)
 
 

@@ -52,12 +52,14 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
     return health
 
 
-def check_due(services: Services, schedule: str, *, now: float | None = None) -> list[str]:
-    """Check if the schedule (five cron fields, UTC) says so, or again after a day if something
+def check_due(
+    services: Services, schedule: str, time_zone: str = "UTC", *, now: float | None = None
+) -> list[str]:
+    """Check if the schedule (five cron fields) says so, or again after a day if something
     was wrong; return what is wrong."""
     moment = time.time() if now is None else now
     last = max(events(services, CHECKED), key=lambda event: event.id, default=None)
-    slot = last_slot(schedule, moment)
+    slot = last_slot(schedule, moment, time_zone)
     rested = last is not None and (slot is None or last.at >= slot)
     if last is not None and rested and (not last.detail["bad"] or moment - last.at < DAY):
         return []

@@ -55,11 +55,11 @@ class DrillJob(Job):
         drill.remove_scratch(run, services)
         return {}
 
-    def scheduled_spec(self, entry: Scheduled, services: Services) -> Spec | None:
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
         """Return the drill that a slot runs; nothing for a policy that has no backup yet."""
-        if entry.objective_seconds is None or newest_if_any(services, entry.policy) is None:
+        if newest_if_any(services, entry.policy) is None:
             return None
-        return _spec(services, entry.policy, entry.objective_seconds)
+        return _spec(services, entry.policy, entry.options["objective_seconds"])
 
 
 JOB = DrillJob()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from strongroom.operations.rotation import batch, rotate
 from strongroom.operations.rotation.outcome import outcome
 from strongroom.operations.rotation.results import BackupRotated, RotationPlan, SliceRewrapped
+from strongroom.operations.rotation.rotate import RotateOptions
+from strongroom.operations.rotation.submit import has_older_backup, is_rotating, make_spec
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import ROTATING, Run, Step, StepKind, Tally, Verdict
+from strongroom.state.records import ROTATING, Run, Spec, Step, StepKind, Tally, Verdict
 
 REPORT = Step(StepKind.REPORT)
 
@@ -38,6 +41,22 @@ class RotateJob(Job):
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return outcome(run, services)
+
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
+        """Return an entry for each policy. A rotation that is going on already is left to end."""
+        policies = (name for name in entry.options["policies"] if not is_rotating(services, name))
+        return (entry.about(name, policy=name) for name in policies)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the rotation of a policy that has backups from before the slot.
+
+        It renews: what opens for the same keys is wrapped under the newest versions of them.
+        """
+        if not has_older_backup(services, entry.policy, due):
+            return None
+        return make_spec(
+            services.pinned(entry.policy).spec, RotateOptions(renew=True, rate=entry.options["rate"])
+        )
 
 
 JOB = RotateJob()

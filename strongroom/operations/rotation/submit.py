@@ -1,11 +1,10 @@
-"""Creates rotations: at a request, or for a slot that has come due."""
+"""Creates rotations, and says which are going on."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,19 +14,9 @@ from strongroom.operations.runs import process_lock
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.runs.drive import end
 from strongroom.operations.runs.steps import recover
-from strongroom.operations.runs.submit import Submitted, is_due, open_slot, submit
+from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
-from strongroom.schedule import last_slot
-from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState, Ticket
-
-
-class Rotations(NamedTuple):
-    """Rotations as a matter of course: when (five cron fields, UTC), of which policies, how fast."""
-
-    schedule: str
-    policies: Sequence[str]
-    rate: float | None = None
-
+from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState
 
 DAY = 86_400.0
 WAITED = 7 * DAY
@@ -59,46 +48,36 @@ def submit_rotation(
         raise UsageError(f"Policy '{policy}' seals nothing, so there is nothing to rotate.", hint="")
     for other in _other_rotations(services, policy, request_id):
         _end_rotation(other, services, take_over=take_over)
-    return submit(services, _make_spec(spec, options or RotateOptions()), request_id=request_id)
+    return submit(services, make_spec(spec, options or RotateOptions()), request_id=request_id)
 
 
-def open_rotations(services: Services, asked: Rotations, *, now: float | None = None) -> list[Ticket]:
-    """Create the rotation of each policy whose slot has come and that has backups from before it.
-
-    They renew: what opens for the same keys is wrapped under the newest versions of them. One that
-    is going on already is left to end.
-    """
-    moment = time.time() if now is None else now
-    due = last_slot(asked.schedule, moment) or 0.0
-    tickets: list[Ticket] = []
-    for policy in asked.policies:
-        slot = f"rotate {policy}"
-        going_on = list(_other_rotations(services, policy, None))
-        _remind(services, going_on, moment)
-        if not is_due(services, slot, due) or going_on or not _has_older_backup(services, policy, due):
-            continue
-        spec = _make_spec(services.pinned(policy).spec, RotateOptions(renew=True, rate=asked.rate))
-        tickets += open_slot(services, spec, slot=slot, due=due)
-    return tickets
-
-
-def _make_spec(spec: Spec, options: RotateOptions) -> Spec:
+def make_spec(spec: Spec, options: RotateOptions) -> Spec:
+    """Return the rotation of a policy's backups."""
     return msgspec.structs.replace(spec, kind=RunKind.ROTATE, options=msgspec.to_builtins(options))
 
 
-def _has_older_backup(services: Services, policy: str, due: float) -> bool:
+def has_older_backup(services: Services, policy: str, due: float) -> bool:
+    """Tell whether a policy has a backup from before a slot."""
     backups = services.store.backups(policy=policy, limit=RECENT)
     return any(datetime.fromisoformat(entry.created_at).timestamp() < due for entry in backups)
 
 
-def _remind(services: Services, going_on: Sequence[Run], now: float) -> None:
+def is_rotating(services: Services, policy: str) -> bool:
+    """Tell whether a rotation of a policy is going on."""
+    return any(_other_rotations(services, policy, None))
+
+
+def remind(services: Services, *, now: float | None = None) -> None:
     """Leave an event, once a day, that a rotation waits: the recover workers are normally stopped."""
-    for run in going_on:
+    moment = time.time() if now is None else now
+    for run in services.store.active():
         name = f"reminder rotation {run.spec.policy}"
-        if now - run.created_at < WAITED or services.store.heartbeats().get(name, DAY) < DAY:
+        waited = moment - run.created_at
+        if run.spec.kind is not RunKind.ROTATE or waited < WAITED:
             continue
-        services.store.event("rotation.overdue", run=run.id, policy=run.spec.policy)
-        services.store.heartbeat(name)
+        if services.store.heartbeats().get(name, DAY) >= DAY:
+            services.store.event("rotation.overdue", run=run.id, policy=run.spec.policy)
+            services.store.heartbeat(name)
 
 
 def _other_rotations(services: Services, policy: str, request_id: str | None) -> Iterator[Run]:

@@ -10,7 +10,7 @@ Rows can be edited, so what does not fit its record is refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
@@ -132,8 +132,12 @@ class Job(Protocol):
         """Refuse to take a failed run up again if that would do harm, with a UsageError."""
         return
 
-    def scheduled_spec(self, entry: Scheduled, services: Services) -> Spec | None:
-        """Return what a slot of a schedule runs; nothing if there is nothing to do yet."""
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
+        """Return an entry of the calendar, or one in its place for each thing that has slots of its own."""
+        return (entry,)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return what an entry's slot (epoch seconds) runs; nothing if there is nothing to do yet."""
         return None
 
 

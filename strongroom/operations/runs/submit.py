@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.schedule import last_slot
 from strongroom.state.records import Run, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
@@ -28,18 +27,7 @@ def first_tickets(services: Services, run: str) -> list[Ticket]:
     return services.store.take_ready(run, window=services.limits.window) if services.hands_out else []
 
 
-def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:
-    """Create the run of a slot that has come, unless somebody was faster; return what to send first."""
-    run = services.store.create(spec, first=(job_of(spec.kind).first,), slot=(slot, due))
-    return [] if run is None else services.store.take_ready(run.id, window=services.limits.window)
-
-
-def is_due(services: Services, slot: str, due: float | None) -> bool:
-    """Tell whether a slot has come that no run was created for yet."""
-    return due is not None and due > (services.store.newest_slot(slot) or 0.0)
-
-
-def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float | None = None) -> list[Ticket]:
+def open_due(services: Services, calendar: Iterable[Scheduled], *, now: float | None = None) -> list[Ticket]:
     """Create the runs whose slot has come: each slot once, whoever asks and however often.
 
     Args:
@@ -47,14 +35,37 @@ def open_due(services: Services, scheduled: Iterable[Scheduled], *, now: float |
             slept through only the newest is run.
     """
     moment = time.time() if now is None else now
+    entries = [
+        one
+        for entry in calendar
+        if not entry.needs and not entry.offline
+        for one in job_of(entry.kind).scheduled_entries(entry, services)
+    ]
     tickets: list[Ticket] = []
-    for entry in scheduled:
-        due = None if entry.offline else last_slot(entry.schedule, moment)
-        if due is None or not is_due(services, entry.slot, due):
-            continue
-        if (spec := job_of(entry.kind).scheduled_spec(entry, services)) is not None:
-            tickets += open_slot(services, spec, slot=entry.slot, due=due)
+    for entry, due in due_slots(entries, newest=services.store.newest_slot, now=moment):
+        if (spec := job_of(entry.kind).scheduled_spec(entry, services, due)) is not None:
+            tickets += open_slot(services, spec, slot=entry.name, due=due)
     return tickets
+
+
+def due_slots(
+    entries: Iterable[Scheduled], *, newest: Callable[[str], float | None], now: float
+) -> Iterator[tuple[Scheduled, float]]:
+    """Yield the entries whose slot has come and is nobody's yet, with it.
+
+    Args:
+        newest: returns the newest slot that was claimed under a name.
+    """
+    for entry in entries:
+        due = entry.last(now)
+        if due is not None and due > (newest(entry.name) or 0.0):
+            yield entry, due
+
+
+def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:
+    """Create the run of a slot that has come, unless somebody was faster; return what to send first."""
+    run = services.store.create(spec, first=(job_of(spec.kind).first,), slot=(slot, due))
+    return [] if run is None else services.store.take_ready(run.id, window=services.limits.window)
 
 
 def retry(services: Services, run: str) -> Run:

@@ -12,15 +12,20 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
-from strongroom.operations.backup.repair_job import degraded, open_repairs
+from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.incident import Exposed, affected_by, open_incident, secrets_of
 from strongroom.operations.key_management.usage import Survey, recipient_key, survey
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
+from strongroom.operations.runs.submit import open_due
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.state.records import RunKind
 from strongroom.targets.single_file import BundleReader
 from tests.operations.world import World, make_world
+
+REPAIR = [Scheduled(name="repair", kind=RunKind.REPAIR, schedule="* * * * *")]
 
 NEW = KeyFileIdentity(os.urandom(32))
 
@@ -188,4 +193,4 @@ def test_a_repair_of_all_that_is_bad_leaves_files_alone(world: World, tmp_path: 
     [replica] = services.store.replicas(made(world, tmp_path / "a.sr"))
     services.store.set_replica(msgspec.structs.replace(replica, good=False))
     assert degraded(services) == []
-    assert open_repairs(services, "* * * * *") == []
+    assert open_due(services, REPAIR) == []

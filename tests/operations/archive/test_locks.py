@@ -9,14 +9,18 @@ from pathlib import Path
 from strongroom.errors import TargetError
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.backup.repair_job import open_repairs, submit_repair
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import open_due
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import World, make_world, names_on
+
+REPAIR = [Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 * * * *")]
 
 KEEP_DAYS = 400
 HOUR = 3600.0
@@ -106,11 +110,11 @@ def test_what_could_not_be_locked_is_repaired_by_itself_until_it_is(tmp_path: Pa
     assert (in_vain.state, repaired.state) == (RunState.DEGRADED, RunState.DONE)
     assert set(bucket.until) == set(names_on(bucket))
     assert left_unlocked(services.store) == {}
-    assert open_repairs(services, "17 * * * *", now=time.time() + 3 * HOUR) == []
+    assert open_due(services, REPAIR, now=time.time() + 3 * HOUR) == []
 
 
 def _next_repair(services: Services, later: float) -> Run:
-    tickets = open_repairs(services, "17 * * * *", now=time.time() + later)
+    tickets = open_due(services, REPAIR, now=time.time() + later)
     return drive(tickets[0].run, tickets, services, processes=1)
 
 

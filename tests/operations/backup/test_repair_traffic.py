@@ -9,13 +9,17 @@ import pytest
 from msgspec import structs
 
 from strongroom.model import ObjectInfo
-from strongroom.operations.backup.repair_job import open_repairs, submit_repair
+from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import open_due
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState, StepKind
+from strongroom.state.records import Run, RunKind, RunState, StepKind
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import REGIONS, World, make_world
+
+REPAIR = [Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 * * * *")]
 
 NOON = 1_767_268_800.0
 
@@ -65,7 +69,7 @@ def world(tmp_path: Path, regions: dict[str, Region]) -> World:
 
 
 def repaired(services: Services, *, hour: int) -> Run:
-    tickets = open_repairs(services, "17 * * * *", now=NOON + hour * 3600)
+    tickets = open_due(services, REPAIR, now=NOON + hour * 3600)
     return drive(tickets[0].run, tickets, services, processes=1)
 
 
@@ -111,7 +115,7 @@ def test_one_that_goes_away_in_the_midst_costs_no_reading_of_the_others(
 ) -> None:
     services = world.services()
     regions["us"].away = False
-    tickets = open_repairs(services, "17 * * * *", now=NOON)
+    tickets = open_due(services, REPAIR, now=NOON)
     reads(regions)
     watch = lambda ticket: setattr(regions["us"], "away", True)  # noqa: E731 - after the first look
     run = drive(tickets[0].run, tickets, services, watch=watch, processes=1)

@@ -120,8 +120,10 @@ def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_thre
 
 
 def test_a_rehearsal_that_was_not_begun_is_an_alarm(world: World) -> None:
-    drill = Scheduled(policy=POLICY, schedule=DAILY, objective_seconds=60)
-    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + DAY))) == [
+    drill = Scheduled(name="full-drill", kind=RunKind.DRILL, policy=POLICY, schedule=DAILY)
+    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + DAY))) == []
+    world.back_up()
+    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + 2 * DAY))) == [
         (State.WRONG, "BackupOverdue")
     ]
 

@@ -11,17 +11,17 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.backup.repair_job import degraded, open_repairs
+from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.emergency.medium import remind_all
 from strongroom.operations.rotation.outcome import results
-from strongroom.operations.rotation.submit import Rotations, open_rotations
+from strongroom.operations.rotation.submit import remind
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.schedule import last_slot
-from strongroom.state.records import RunState, StepKind
+from strongroom.state.records import RunKind, RunState, StepKind
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
@@ -30,7 +30,8 @@ DAY = 86_400.0
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""
 
-DAILY = [Scheduled(policy=POLICY, schedule="0 2 * * *")]
+DAILY = [Scheduled(name=POLICY, kind=RunKind.BACKUP, policy=POLICY, schedule="0 2 * * *")]
+REPAIR = [Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 * * * *")]
 
 
 @pytest.fixture
@@ -78,7 +79,15 @@ def test_a_future_slot_does_not_count(world: World) -> None:
 
 
 def test_a_drill_takes_slots_of_its_own_and_waits_for_a_backup(world: World) -> None:
-    drills = [Scheduled(policy=POLICY, schedule="0 3 * * *", objective_seconds=60)]
+    drills = [
+        Scheduled(
+            name="full-drill",
+            kind=RunKind.DRILL,
+            policy=POLICY,
+            schedule="0 3 * * *",
+            options={"objective_seconds": 60},
+        )
+    ]
     assert open_due(world.services(), drills, now=NOON) == []
     world.back_up()
     assert [ticket.step.kind for ticket in open_due(world.services(), drills, now=NOON)] == [
@@ -100,12 +109,12 @@ def _lose_a_replica(world: World) -> str:
 def test_a_bad_replica_is_repaired_within_the_next_slot_and_once(world: World) -> None:
     backup = _lose_a_replica(world)
     services = world.services()
-    tickets = open_repairs(services, "17 * * * *", now=NOON)
-    assert open_repairs(services, "17 * * * *", now=NOON + 60) == []
-    assert open_repairs(services, "17 * * * *", now=NOON + 3600) == [], "one is under way"
+    tickets = open_due(services, REPAIR, now=NOON)
+    assert open_due(services, REPAIR, now=NOON + 60) == []
+    assert open_due(services, REPAIR, now=NOON + 3600) == [], "one is under way"
     assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE
     assert all(replica.good for replica in services.store.replicas(backup))
-    assert open_repairs(services, "17 * * * *", now=NOON + 7200) == [], "nothing is degraded now"
+    assert open_due(services, REPAIR, now=NOON + 7200) == [], "nothing is degraded now"
 
 
 def test_a_degraded_backup_is_not_forgotten_among_those_that_came_later(world: World) -> None:
@@ -117,7 +126,7 @@ def test_a_degraded_backup_is_not_forgotten_among_those_that_came_later(world: W
         later = msgspec.structs.replace(entry, backup=f"later-{number:04}", created_at="2030-01-01T00:00:00Z")
         services.store.put_backup(later, [])
     assert degraded(services) == [backup]
-    assert len(open_repairs(services, "17 * * * *", now=NOON)) == 1
+    assert len(open_due(services, REPAIR, now=NOON)) == 1
 
 
 class Dead(MemoryTarget):
@@ -135,7 +144,7 @@ def test_a_backup_that_is_still_being_verified_is_not_repaired_yet(tmp_path: Pat
         tickets += perform(tickets.pop(0), services)
 
     assert degraded(services) == [run]
-    assert open_repairs(services, "17 * * * *", now=NOON) == []
+    assert open_due(services, REPAIR, now=NOON) == []
 
 
 def test_a_backup_of_a_policy_that_is_gone_is_left_alone(world: World) -> None:
@@ -144,7 +153,7 @@ def test_a_backup_of_a_policy_that_is_gone_is_left_alone(world: World) -> None:
     def gone(policy: str) -> Pinned:
         raise ConfigError(f"there is no policy '{policy}'")
 
-    assert open_repairs(world.services(pinned=gone), "17 * * * *", now=NOON) == []
+    assert open_due(world.services(pinned=gone), REPAIR, now=NOON) == []
 
 
 # -- media that are brought, keys that are rotated ---------------------------------
@@ -154,7 +163,7 @@ def test_the_slot_of_an_offline_policy_waits_for_its_medium_and_people_are_remin
     world: World,
 ) -> None:
     services = world.services()
-    entry = Scheduled(policy=POLICY, schedule="0 2 * * *", offline=True)
+    entry = msgspec.structs.replace(DAILY[0], offline=True)
     assert open_due(services, [entry], now=NOON) == []
     assert remind_all(services, [entry]) == [POLICY]
     assert remind_all(services, [entry]) == []
@@ -164,32 +173,40 @@ def test_the_slot_of_an_offline_policy_waits_for_its_medium_and_people_are_remin
     ]
 
 
-YEARLY = Rotations("0 4 1 1 *", (POLICY,), 5.0)
+YEARLY = [
+    Scheduled(
+        name="rotation",
+        kind=RunKind.ROTATE,
+        schedule="0 4 1 1 *",
+        options={"policies": (POLICY,), "rate": 5.0},
+    )
+]
 
 
 def test_a_yearly_rotation_renews_what_there_was_at_its_time_once(world: World) -> None:
     services = world.services(signer_fingerprints=trusting(world))
-    assert open_rotations(services, YEARLY) == []  # nothing there yet
+    assert open_due(services, YEARLY) == []  # nothing there yet
     made = world.back_up().created_at
-    assert open_rotations(services, YEARLY, now=made) == []  # nothing that is older than the slot
+    assert open_due(services, YEARLY, now=made) == []  # nothing that is older than the slot
     later = made + 366 * DAY
-    tickets = open_rotations(services, YEARLY, now=later)
-    assert open_rotations(services, YEARLY, now=later) == []  # it is going on
+    tickets = open_due(services, YEARLY, now=later)
+    assert open_due(services, YEARLY, now=later) == []  # it is going on
     done = drive(tickets[0].run, tickets, services, processes=1)
     assert (done.state, done.error) == (RunState.DONE, None)
     assert done.spec.options["rate"] == 5.0
     [result] = results(services.store, done.id)
     assert [key["generation"] for key in result["keys"]] == [2]
-    assert open_rotations(services, YEARLY, now=later) == []
-    assert len(open_rotations(services, YEARLY, now=later + 366 * DAY)) == 1
+    assert open_due(services, YEARLY, now=later) == []
+    assert len(open_due(services, YEARLY, now=later + 366 * DAY)) == 1
 
 
 def test_a_rotation_that_waits_for_its_workers_is_told_once_a_day(world: World) -> None:
     services = world.services()
     made = world.back_up().created_at
-    open_rotations(services, YEARLY, now=made + 366 * DAY)
+    open_due(services, YEARLY, now=made + 366 * DAY)
     for _ in range(2):
-        assert open_rotations(services, YEARLY, now=made + 374 * DAY) == []
+        assert open_due(services, YEARLY, now=made + 374 * DAY) == []
+        remind(services, now=made + 374 * DAY)
     assert len(services.store.events(kind="rotation.overdue")) == 1
 
 
@@ -199,7 +216,7 @@ def trusting(world: World) -> frozenset[str]:
 
 def test_a_slot_claimed_by_a_clock_that_was_ahead_keeps_nothing_back_and_is_given_back(world: World) -> None:
     now = time.time()
-    minutely = [Scheduled(policy=POLICY, schedule="* * * * *")]
+    minutely = [msgspec.structs.replace(DAILY[0], schedule="* * * * *")]
     assert len(open_due(world.services(), minutely, now=now + 2 * DAY)) == 1
     assert len(open_due(world.services(), minutely, now=now)) == 1, "the clock was set right again"
     assert open_due(world.services(), minutely, now=now) == []

@@ -1,0 +1,88 @@
+"""The calendar as this process's own configuration has it: every entry, on or off, and why.
+
+A new entry is a table in :mod:`strongroom.config.calendar` and a function here that yields it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from strongroom.config import Settings
+from strongroom.config.calendar import EntrySettings
+from strongroom.config.remarks import opens
+from strongroom.operations.scheduled import Scheduled
+from strongroom.state.records import RunKind
+
+
+def calendar(settings: Settings) -> tuple[Scheduled, ...]:
+    """Return every entry of the calendar."""
+    return tuple(entry for entries in ENTRIES for entry in entries(settings))
+
+
+def _entry(name: str, kind: RunKind, found: EntrySettings, settings: Settings, **more: Any) -> Scheduled:
+    """Return a built-in entry with its times. What it lacks is said unless somebody switched it off."""
+    if found.enabled is False:
+        more["needs"] = f"switched off by calendar.{name}.enabled"
+    zone = settings.calendar.zone_of(found.time_zone)
+    return Scheduled(name=name, kind=kind, schedule=found.schedule, time_zone=zone, **more)
+
+
+def _policies(settings: Settings) -> Iterator[Scheduled]:
+    for name, policy in settings.policies.items():
+        if policy.schedule:
+            yield Scheduled(
+                name=name,
+                kind=RunKind.BACKUP,
+                schedule=policy.schedule,
+                time_zone=settings.calendar.zone_of(policy.time_zone),
+                policy=name,
+                offline=policy.offline,
+                reason=f"a {policy.kind} backup of '{policy.source}'",
+            )
+
+
+def _repair(settings: Settings) -> Iterator[Scheduled]:
+    reason = "brings up what a target missed or lost, from a good replica"
+    yield _entry("repair", RunKind.REPAIR, settings.calendar.repair, settings, reason=reason)
+
+
+def _rotation(settings: Settings) -> Iterator[Scheduled]:
+    yield _entry(
+        "rotation",
+        RunKind.ROTATE,
+        settings.calendar.rotation,
+        settings,
+        options={"policies": settings.rotated, "rate": settings.rotation.rate},
+        reason="brings backups to the newest versions of their keys",
+        needs="" if settings.rotated else "no policy seals to a key that has versions (transit, kms)",
+    )
+
+
+def _full_drill(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.full_drill
+    name = settings.drilled
+    policy = settings.policies.get(name)
+    needs = ""
+    if policy is None:
+        needs = "no policy backs up values"
+    elif not found.enabled and not opens(settings, policy.recipients):
+        needs = f"this host opens none of the keys of '{name}'"
+    yield _entry(
+        "full-drill",
+        RunKind.DRILL,
+        found,
+        settings,
+        policy=name,
+        options={"objective_seconds": settings.drill.objective_seconds},
+        reason="proves that everything comes back, and how long it takes",
+        needs=needs,
+    )
+
+
+ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
+    _policies,
+    _repair,
+    _rotation,
+    _full_drill,
+)
