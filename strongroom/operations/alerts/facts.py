@@ -71,6 +71,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     name: str
     schedule: str | None = None
+    time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
     newest: Seen | None = None
@@ -120,6 +121,7 @@ class Drills(Struct, frozen=True, kw_only=True):
 
     policy: str
     schedule: str
+    time_zone: str = "UTC"
     runs: tuple[Ran, ...] = ()
 
 
@@ -131,6 +133,7 @@ class Keys(Struct, frozen=True, kw_only=True):
     """
 
     schedule: str | None = None
+    time_zone: str = "UTC"
     used: tuple[Dated, ...] = ()
     checked_at: float | None = None
     bad: tuple[str, ...] = ()

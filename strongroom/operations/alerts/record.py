@@ -59,7 +59,7 @@ def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills
     if drill is None:
         return None
     runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS), now=now)
-    return Drills(policy=drill.policy, schedule=drill.schedule, runs=runs)
+    return Drills(policy=drill.policy, schedule=drill.schedule, time_zone=drill.time_zone, runs=runs)
 
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
@@ -68,6 +68,7 @@ def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
     newest = checks[-1] if checks else None
     return Keys(
         schedule=watched.key_health,
+        time_zone=watched.key_zone,
         used=tuple(_used(store, watched)),
         checked_at=newest.at if newest else None,
         bad=tuple(_texts(newest.detail.get("bad"))) if newest else (),
