@@ -78,9 +78,7 @@ def _policy(name: str, settings: Settings, services: Services) -> Policy:
             away[key] = error
     spec = replace(services.pinned(name).spec, recipients=tuple(pins))
     zone = settings.calendar.zone_of(found.time_zone)
-    return Policy(
-        spec=spec, schedule=found.schedule, time_zone=zone, offline=found.offline, unpinned=away
-    )
+    return Policy(spec=spec, schedule=found.schedule, time_zone=zone, offline=found.offline, unpinned=away)
 
 
 def lock_caps(settings: Settings) -> dict[str, int]:

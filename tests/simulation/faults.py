@@ -42,7 +42,9 @@ class Fault(Struct, frozen=True, kw_only=True, order=True):
 
     def __str__(self) -> str:
         lasts = f" for {_duration(self.seconds)}" if self.seconds else ""
-        size = f" ({self.size:+.0f} s)" if self.kind == "clock" else f" ({self.size:.0%})" if self.size else ""
+        size = (
+            f" ({self.size:+.0f} s)" if self.kind == "clock" else f" ({self.size:.0%})" if self.size else ""
+        )
         return f"{moment(self.at)}  {self.kind} {self.subject}{lasts}{size}".rstrip()
 
 

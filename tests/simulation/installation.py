@@ -1,4 +1,4 @@
-"""What a simulated installation has: policies, backups with their replicas on three targets, and what is known of them.
+"""What a simulated installation has: policies, backups and their replicas, and what is known of them.
 
 What lies on a target and what the record says of it are kept apart: a damaged container looks good until
 somebody reads it.
@@ -15,13 +15,11 @@ from strongroom.model import Depth, Selection
 from strongroom.state.records import RunKind, Spec, TargetPin
 from tests.simulation.faults import DAY, REGIONS
 
-PINS = tuple(
-    TargetPin(name=name, address=f"s3://{name}/", region=name, provider="p1") for name in REGIONS
-)
+PINS = tuple(TargetPin(name=name, address=f"s3://{name}/", region=name, provider="p1") for name in REGIONS)
 
 
 class Policy(Struct, frozen=True, kw_only=True):
-    """A policy: what a run of it is, when it is due, and of how many secrets and containers its backups are."""
+    """A policy: what a run of it is, when, and of how many secrets and containers its backups are."""
 
     name: str
     schedule: str
@@ -100,6 +98,15 @@ class Installation:
     backups: dict[str, Backup] = field(default_factory=dict)
     secrets: dict[str, int] = field(default_factory=dict)
     """How many secrets the source has of each policy."""
+    degraded: dict[str, None] = field(default_factory=dict)
+    """The backups of which a replica is not good, by the record."""
+
+    def recorded(self, backup: Backup) -> None:
+        """Note what the record says of a backup's replicas now."""
+        if len(backup.good) < len(PINS):
+            self.degraded[backup.name] = None
+        else:
+            self.degraded.pop(backup.name, None)
 
     def of(self, policy: str) -> Iterator[Backup]:
         """Yield the backups of a policy, the newest first."""

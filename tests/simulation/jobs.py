@@ -37,7 +37,7 @@ from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
-from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
+from tests.simulation.installation import LOCKED_FOR, Backup, Copy
 
 if TYPE_CHECKING:
     from tests.simulation.year import Year
@@ -168,6 +168,7 @@ def _commit(year: Year, run: Run, step: Step) -> Committed:
         secrets = year.installation.secrets[run.spec.policy]
         backup = Backup(run.id, run.spec.policy, run.created_at, pieces, secrets, {})
         year.installation.backups[run.id] = backup
+        year.installation.recorded(backup)
     for name in there:
         sound = dict.fromkeys(range(pieces), True)
         copy = Copy(sound, locked_until=year.now + LOCKED_FOR if name in year.locking else 0.0)
@@ -195,7 +196,7 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
     return VERIFIED
 
 
-VERIFIED = Verified(depth=Depth.DIGEST, secrets=1, moved=0, name_key="", aside=())
+VERIFIED = Verified(depth=Depth.DIGEST, secrets=1, changed=0, missing=0, name_key="", aside=())
 
 
 def _backup_of(year: Year, run: Run) -> Backup:
@@ -219,6 +220,7 @@ def _record(year: Year, run: Run) -> list[str]:
     for name in complete_targets(run.spec, tally, backup.pieces, kind=StepKind.VERIFY):
         if name in backup.copies:
             backup.copies[name].good, backup.copies[name].verified_at = True, year.now
+    year.installation.recorded(backup)
     return backup.good
 
 
@@ -304,7 +306,7 @@ def _backup_spec(year: Year, entry: Scheduled) -> Spec:
 
 def _repairs(year: Year, entry: Scheduled) -> Iterator[Scheduled]:
     """Yield an entry for each backup of which a replica is not good by the record, as the real job does."""
-    degraded = [backup.name for backup in year.installation.backups.values() if len(backup.good) < len(PINS)]
+    degraded = year.installation.degraded
     busy = {run.spec.backup or run.id for run in year.store.active()} if degraded else set()
     return (entry.about(name, options={"backup": name}) for name in degraded if name not in busy)
 

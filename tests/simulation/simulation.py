@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
@@ -13,7 +12,7 @@ from msgspec import Struct
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
 from strongroom.state.slots import SKEW
-from tests.simulation.faults import BEATS, DAY, HOUR, YEAR, Fault, chance, draw_faults, moment
+from tests.simulation.faults import BEATS, DAY, HOUR, Fault, chance, draw_faults, moment
 from tests.simulation.installation import Installation, make_policy
 from tests.simulation.watcher import Watcher
 from tests.simulation.year import Broken, Year, simulated
@@ -94,7 +93,9 @@ def make_year(seed: int) -> Year:
             make_policy("monthly-rest", f"{minute} 4 1 * *", pieces=2, secrets=50, quorum=2, zone=zone),
         )
     }
-    installation = Installation(policies=policies, secrets={one.name: one.secrets for one in policies.values()})
+    installation = Installation(
+        policies=policies, secrets={one.name: one.secrets for one in policies.values()}
+    )
     return Year(seed, start_of(seed), draw_calendar(draw, installation, zone), installation)
 
 

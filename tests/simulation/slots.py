@@ -44,7 +44,7 @@ def next_after(schedule: str, now: float, time_zone: str) -> float:
 def slots(schedule: str, time_zone: str, first: date, days: int) -> tuple[float, ...]:
     """Return every slot of some days, by counting days: of the few forms of schedules that are drawn here.
 
-    The minute is a number, the hour a number, ``*`` or ``*/N`` (hours of UTC), the rest numbers, lists or ``*``.
+    The minute is a number, the hour numbers, ``*`` or ``*/N``, the rest numbers or ``*``.
     """
     return tuple(sorted(set(_slots(schedule, ZoneInfo(time_zone), first, days))))
 

@@ -237,10 +237,16 @@ class ThinStore(RunStore):
 
     def claim(self, ticket: Ticket, *, owner: str, lease: float | None = None) -> Claim | None:
         self._reach()
-        now, run, row = self._clock(), self._runs[ticket.run], self._steps.get(ticket.run, {}).get(ticket.step)
+        now, run, row = (
+            self._clock(),
+            self._runs[ticket.run],
+            self._steps.get(ticket.run, {}).get(ticket.step),
+        )
         if row is None or row.dispatch != ticket.dispatch or row.silent >= self._patience.starts:
             return None
-        if not _is_wanted(run, row) or not (row.state is SENT or (row.state is RUNNING and _lapsed(row, now))):
+        if not _is_wanted(run, row) or not (
+            row.state is SENT or (row.state is RUNNING and _lapsed(row, now))
+        ):
             return None
         row.state, row.owner, row.started_at = RUNNING, owner, now
         row.attempts, row.silent, row.fence, row.sends = row.attempts + 1, row.silent + 1, row.fence + 1, 0
@@ -490,7 +496,9 @@ class ThinStore(RunStore):
 
     def event(self, kind: str, run: str | None = None, **detail: Any) -> None:
         self._reach()
-        self._events.append(Event(id=len(self._events) + 1, at=self._clock(), kind=kind, run=run, detail=detail))
+        self._events.append(
+            Event(id=len(self._events) + 1, at=self._clock(), kind=kind, run=run, detail=detail)
+        )
 
     def happened(self, *kinds: str, since: float) -> list[Event]:
         self._reach()

@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.alerts.facts import Drills, Facts, Limits, Place, Policy, Ran, Seen
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
-from strongroom.model import Depth
 from strongroom.state.alerts import Told
 from strongroom.state.records import Run, RunKind
-from tests.simulation import slots
 from tests.simulation.faults import DAY, REGIONS
 from tests.simulation.installation import Backup
 
@@ -25,7 +24,15 @@ if TYPE_CHECKING:
 
 LIMITS: Final = Limits()
 REPEAT: Final = DAY
-COMPARED: Final = ("state.", "backup.overdue", "target.away", "run.waiting", "beat.", "replica.", "drill.overdue")
+COMPARED: Final = (
+    "state.",
+    "backup.overdue",
+    "target.away",
+    "run.waiting",
+    "beat.",
+    "replica.",
+    "drill.overdue",
+)
 """How the keys of those alarms begin that :func:`expected` knows of."""
 
 
@@ -53,7 +60,9 @@ class Watcher:
         telling = tell(alerts, self._told.values(), repeat=REPEAT, now=now)  # type: ignore[arg-type]
         for item in telling.items:
             before = self._told.get(item.alert.key)
-            again = before is not None and before.resolved_at is None and now - (before.sent_at or 0.0) < REPEAT
+            again = (
+                before is not None and before.resolved_at is None and now - (before.sent_at or 0.0) < REPEAT
+            )
             if again and before is not None and item.alert.weight <= before.weight:
                 raise self._year.broken("nothing is told twice within a day", item.alert.key)
         self._told |= {row.key: row for row in telling.rows}
@@ -89,6 +98,7 @@ def _policy(year: Year, name: str) -> Policy:
     return Policy(
         name=name,
         schedule=policy.schedule,
+        time_zone=policy.time_zone,
         newest=_seen(newest),
         verified=_seen(verified),
         runs=tuple(_ran(run) for run in year.store.newest_of(name, RunKind.BACKUP, 22)),
@@ -122,7 +132,7 @@ def _drills(year: Year) -> Drills | None:
     if entry is None:
         return None
     runs = tuple(_ran(run) for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20))
-    return Drills(policy=entry.policy, schedule=entry.schedule, runs=runs)
+    return Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
 
 
 # -- the plain model -----------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
 """A simulated year: two beats, workers, targets and a watcher, one event after the other on one clock.
 
 Real: ``open_due`` and what it asks, the engine's ``perform_step``, ``reconcile``, ``decide`` and the jobs'
-decisions, when a message or lease counts as lost, the retention rules, the order of verification, the rules of
-alerts and of what is told. Simulated: the store (in memory), what a step does to a target or a source, messages,
-processes, hosts and their clocks. Left out: signatures of the record and the thread that renews a lease.
+decisions, when a message or lease counts as lost, the rules of alerts and of what is told.
+Simulated: the store (in memory), what a step does to a target or a source, messages, processes and clocks.
+Left out: signatures of the record and the thread that renews a lease.
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ import heapq
 import logging
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
-from msgspec import structs
-
 from strongroom.operations import run_integrity, scheduled
+from strongroom.operations.alerts import freshness, upkeep_rules
 from strongroom.operations.runs import steps, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
@@ -33,7 +31,7 @@ from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
-from tests.simulation.faults import BEATS, DAY, HOUR, MINUTE, YEAR, Fault, chance
+from tests.simulation.faults import BEATS, HOUR, MINUTE, Fault, chance
 from tests.simulation.installation import Installation
 from tests.simulation.jobs import SPECS, simulated_jobs
 from tests.simulation.thin_store import ThinStore
@@ -63,7 +61,9 @@ class Year:
     database.
     """
 
-    def __init__(self, seed: int, start: float, calendar: list[Scheduled], installation: Installation) -> None:
+    def __init__(
+        self, seed: int, start: float, calendar: list[Scheduled], installation: Installation
+    ) -> None:
         self.seed, self.start, self.now = seed, start, start
         self.calendar, self.installation = calendar, installation
         self.placed: dict[str, dict[str, set[int]]] = {}
@@ -183,10 +183,8 @@ class Year:
     def _reconcile(self) -> None:
         self._reconciles = False
         if not self.is_on("workers away"):
-            try:
+            with suppress(StateUnavailable):
                 self.send(steps.reconcile(self.services, queues=names.QUEUE_OF_STEP))
-            except StateUnavailable:
-                pass
         self._watch_over()
 
     # -- beats -----------------------------------------------------------------------------------------------
@@ -280,6 +278,8 @@ def simulated(year: Year) -> Iterator[None]:
             (run_integrity, "check_time", lambda run: None),
             (run_integrity, "check_terms", lambda *_: None),
             (scheduled, "last_slot", slots.last_slot),
+            (freshness, "last_slot", slots.last_slot),
+            (upkeep_rules, "last_slot", slots.last_slot),
         ):
             stack.enter_context(patch.object(module, name, instead))
         logging.disable(logging.CRITICAL)

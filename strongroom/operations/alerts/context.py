@@ -40,8 +40,8 @@ class Watched:
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
-    people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all keys are tried,
-    in the time zone ``key_zone``.
+    people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
+    keys are tried, in the time zone ``key_zone``.
     """
 
     store: Callable[[], RunStore]

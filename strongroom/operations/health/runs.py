@@ -135,9 +135,7 @@ def _judged(services: Services, name: str, policy: Policy, threshold: float, now
     entries = [one for one in services.store.backups(policy=name) if made_at(one) <= now + SKEW]
     seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
     verified = next((one for one in seen if one is not None), None)
-    facts = watched.Policy(
-        name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified
-    )
+    facts = watched.Policy(name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified)
     return judge(facts, threshold=threshold, now=now)
 
 
