@@ -181,6 +181,14 @@ heartbeats: Final = Table(
     Column("at", Double, nullable=False),
 )
 
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("renewed_at", Double, nullable=False),
+)
+
 alerts: Final = Table(
     "alerts",
     metadata,
