@@ -155,12 +155,21 @@ class Signs(Struct, frozen=True, kw_only=True):
     unlike: str | None = None
 
 
+class Unused(Struct, frozen=True, kw_only=True):
+    """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
+    which it ``waits`` for a restart."""
+
+    host: str
+    problem: str = ""
+    waits: tuple[str, ...] = ()
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
     rotations. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was.
+    if it ever was. ``unused`` are changed configuration files that are not in force.
     """
 
     now: float
@@ -174,6 +183,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     keys: Keys = Keys()
     signs: Signs = Signs()
     beat_age: float | None = None
+    unused: tuple[Unused, ...] = ()
     state: str | None = None
 
     @property

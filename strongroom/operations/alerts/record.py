@@ -11,11 +11,12 @@ from typing import Final
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
-from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs
+from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.records import Event, Run, RunKind, RunState
@@ -52,6 +53,14 @@ def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
 def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     """Return the runs that have not ended; rotations are judged by themselves."""
     return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
+
+
+def unused(store: RunStore) -> Iterator[Unused]:
+    """Yield the changed configuration files that their hosts did not take on."""
+    for event in untaken(store):
+        said = event.detail
+        waits = tuple(map(str, said.get("waits") or ()))
+        yield Unused(host=str(said.get("host")), problem=str(said.get("problem", "")), waits=waits)
 
 
 def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills | None:

@@ -21,6 +21,7 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.keys,
     upkeep_rules.drills,
     upkeep_rules.places,
+    upkeep_rules.settings,
 )
 
 

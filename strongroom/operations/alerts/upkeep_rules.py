@@ -156,3 +156,14 @@ def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:
             ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
             what = f"a certificate in {one.name} {ends}"
             yield Alert(kind="certificate.ending", subject=one.name, what=what, weight=int(left <= 0))
+
+
+def settings(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the changed configuration files that are not in force."""
+    for file in facts.unused:
+        if file.waits:
+            what = f"host '{file.host}' goes on with older settings: {name_first_few(file.waits)} changed"
+            yield Alert(kind="settings.waiting", subject=file.host, what=what)
+        else:
+            what = f"host '{file.host}' goes on with older settings: {file.problem}"
+            yield Alert(kind="settings.refused", subject=file.host, what=what)
