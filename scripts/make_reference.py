@@ -60,6 +60,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "A run ended: its state, and its error if it failed.",
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
+    "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
+    "schedule.resumed": "Somebody ended a pause.",
     "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
     "settings.taken": "A host's processes took on its changed configuration file.",
     "settings.waits": "A host's changed configuration file waits until its processes are restarted.",
@@ -84,7 +86,8 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|incident|key|reconcile|replica|rotation|run|settings|shred|signer|step|ledger)\.[a-z-]+"
+    r"(?:access|backup|emergency|incident|key|reconcile|replica|rotation|run|schedule|settings|shred|signer|step"
+    r"|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 
