@@ -16,4 +16,5 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.RESTORE: "strongroom.operations.restore.job",
     RunKind.DRILL: "strongroom.operations.rehearsal.job",
     RunKind.ROTATE: "strongroom.operations.rotation.job",
+    RunKind.DRIFT: "strongroom.operations.drift.job",
 }

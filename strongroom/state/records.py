@@ -25,6 +25,7 @@ class RunKind(StrEnum):
     RESTORE = "restore"
     DRILL = "drill"
     ROTATE = "rotate"
+    DRIFT = "drift"
 
 
 class RunState(StrEnum):
@@ -56,6 +57,8 @@ class StepKind(StrEnum):
     DRILL_TEARDOWN = "drill-teardown"
     REWRAP = "rewrap"
     ROTATE = "rotate"
+    DRIFT = "drift"
+    FREEZE = "freeze"
     REPORT = "report"
 
 
@@ -231,29 +234,6 @@ class Verdict(Struct, frozen=True, kw_only=True):
     wake: tuple[StepKind, ...] = ()
     state: RunState | None = None
     error: str | None = None
-
-
-class Slot(Struct, frozen=True, kw_only=True):
-    """A due time of an entry of the calendar (epoch seconds) that was claimed, and the run that it became."""
-
-    name: str
-    due_at: float
-    run: str
-
-
-class Pause(Struct, frozen=True, kw_only=True):
-    """An entry of the calendar that is not to run: why, by whose word, since and until when (epoch seconds;
-    ``None``: until it is resumed)."""
-
-    entry: str
-    reason: str
-    by: str
-    since: float
-    until: float | None = None
-
-    def holds(self, now: float) -> bool:
-        """Tell whether it has not ended by itself."""
-        return self.until is None or now < self.until
 
 
 class Replica(Struct, frozen=True, kw_only=True):

@@ -77,8 +77,7 @@ def _policy(name: str, settings: Settings, services: Services) -> Policy:
         except StrongroomError as error:
             away[key] = error
     spec = replace(services.pinned(name).spec, recipients=tuple(pins))
-    zone = settings.calendar.zone_of(found.time_zone)
-    return Policy(spec=spec, schedule=found.schedule, time_zone=zone, offline=found.offline, unpinned=away)
+    return Policy(spec=spec, schedule=found.schedule, offline=found.offline, unpinned=away)
 
 
 def lock_caps(settings: Settings) -> dict[str, int]:

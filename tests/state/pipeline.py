@@ -129,8 +129,5 @@ def let_pass(store: RunStore, seconds: float) -> None:
     )
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).values({column: column - seconds for column in times}))
-        for table, column in (
-            (tables.heartbeats, tables.heartbeats.c.at),
-            (tables.leases, tables.leases.c.renewed_at),
-        ):
-            conn.execute(update(table).values({column: column - seconds}))
+        beats = tables.heartbeats.c
+        conn.execute(update(tables.heartbeats).values({beats.at: beats.at - seconds}))

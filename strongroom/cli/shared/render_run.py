@@ -32,6 +32,7 @@ _LEFT = {
     "verify": "no backup was touched; what it had not read back yet is not known",
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
+    "drift": "no backup was touched; nobody knows how far the source has drifted",
     "drill": "nothing but the scratch store was written to",
     "rotate": "every backup opens, some for the new keys already",
 }

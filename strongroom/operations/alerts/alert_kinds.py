@@ -13,9 +13,16 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys.errors import KeyUnproven
-from strongroom.operations.errors import BackupOverdue, MessageRefused, RunDegraded, RunFailed, WarningsRaised
+from strongroom.operations.errors import (
+    BackupOverdue,
+    MassChange,
+    MessageRefused,
+    RunDegraded,
+    RunFailed,
+    WarningsRaised,
+)
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
 from strongroom.targets.errors import TargetUnavailable
 
@@ -159,6 +166,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The holder of this key was asked for a proof more than a week ago and has not answered.",
         "Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
     ),
+    "drift.mass-change": _critical(
+        MassChange,
+        "So many secrets of its source changed or vanished at once that it may be an attack. "
+        "Nothing of the policy is deleted until the hold is released.",
+        "Look at the source, and who changed it: 'strongroom validate --production' names the secrets. "
+        "If it was wanted: 'strongroom backup --policy {subject}', then "
+        "'strongroom hold release --policy {subject} --reason WHY'.",
+    ),
     "emergency.overdue": _critical(
         BackupOverdue,
         "The medium of the emergency backup has not come. The one in the safe is older than it should be.",
@@ -178,12 +193,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         RunFailed,
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
         "Check whether the drill workers run; see 'strongroom status'.",
-    ),
-    "settings.refused": _critical(
-        ConfigError,
-        "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
-        "process of that host can start again.",
-        "Run 'strongroom config check' on that host and put right what it names. No restart is needed.",
     ),
     "target.away": Kind(
         severity=Severity.WARNING,
@@ -226,6 +235,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "'strongroom catalog rebuild --from {subject}' enters them.",
         looks=True,
     ),
+    "drift.unknown": _warning(
+        "The newest comparison of the backups with their source failed, or left out a part. An attack on the "
+        "source would not be noticed by it.",
+        "See why with 'strongroom status RUN': the source, the target or the key may be away.",
+    ),
     "key.aging": _warning(
         "This key is due to be rotated, or will be soon.",
         "Put a new key into the policies that name it, then 'strongroom rotate'. "
@@ -240,11 +254,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "When this file system is full, backups fail; those that were made stay whole.",
         "Free space there, or enlarge it.",
         local=True,
-    ),
-    "settings.waiting": _warning(
-        "The changed configuration file of a host changes what a process uses from its start to its end. "
-        "Nothing in it is in force there yet.",
-        "Restart the processes of that host: 'strongroom up', or their units.",
     ),
     "beat.dead": _critical(
         BackupOverdue,

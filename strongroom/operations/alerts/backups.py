@@ -293,7 +293,6 @@ def policy_facts(
     return Policy(
         name=policy.name,
         schedule=policy.schedule,
-        time_zone=policy.time_zone,
         offline=policy.offline,
         depth=policy.depth,
         newest=backups.newest(policy),
@@ -302,6 +301,7 @@ def policy_facts(
         ahead=backups.ahead(policy),
         runs=alerts_record.ran(runs, now=now),
         rotations=alerts_record.rotations(store, policy.name, now=now) if store else (),
+        drifts=alerts_record.drifts(store, policy.name, now=now) if store else (),
         mended=alerts_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
     )

@@ -64,14 +64,13 @@ class Policy(Struct, frozen=True, kw_only=True):
     """A policy, and what there is of its backups and runs, each the newest first.
 
     ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
-    runs that rotated its backups. ``mended`` are backups that a repair has made whole since. ``ahead`` are
-    those that say they were made later than now. ``blind``: neither the record nor any of its targets could
-    be asked.
+    runs that rotated its backups, ``drifts`` those that compared them with their source. ``mended`` are
+    backups that a repair has made whole since. ``ahead`` are those that say they were made later than now.
+    ``blind``: neither the record nor any of its targets could be asked.
     """
 
     name: str
     schedule: str | None = None
-    time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
     newest: Seen | None = None
@@ -79,6 +78,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     runs: tuple[Ran, ...] = ()
     rotations: tuple[Ran, ...] = ()
+    drifts: tuple[Ran, ...] = ()
     mended: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
     blind: bool = False
@@ -121,7 +121,6 @@ class Drills(Struct, frozen=True, kw_only=True):
 
     policy: str
     schedule: str
-    time_zone: str = "UTC"
     runs: tuple[Ran, ...] = ()
 
 
@@ -133,7 +132,6 @@ class Keys(Struct, frozen=True, kw_only=True):
     """
 
     schedule: str | None = None
-    time_zone: str = "UTC"
     used: tuple[Dated, ...] = ()
     checked_at: float | None = None
     bad: tuple[str, ...] = ()
@@ -155,21 +153,12 @@ class Signs(Struct, frozen=True, kw_only=True):
     unlike: str | None = None
 
 
-class Unused(Struct, frozen=True, kw_only=True):
-    """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
-    which it ``waits`` for a restart."""
-
-    host: str
-    problem: str = ""
-    waits: tuple[str, ...] = ()
-
-
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
     rotations. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was. ``unused`` are changed configuration files that are not in force.
+    if it ever was.
     """
 
     now: float
@@ -183,7 +172,6 @@ class Facts(Struct, frozen=True, kw_only=True):
     keys: Keys = Keys()
     signs: Signs = Signs()
     beat_age: float | None = None
-    unused: tuple[Unused, ...] = ()
     state: str | None = None
 
     @property

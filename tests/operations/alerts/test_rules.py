@@ -22,7 +22,6 @@ from strongroom.operations.alerts.facts import (
     Room,
     Seen,
     Signs,
-    Unused,
 )
 from strongroom.operations.alerts.rules import judge
 from strongroom.state.records import RunState
@@ -76,6 +75,14 @@ def rotated(*of: Ran) -> Facts:
 def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
     found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
     return Facts(now=NOON, policies=(found,), drills=Drills(policy="p", schedule=schedule, runs=of))
+
+
+def drift(ago: float) -> Ran:
+    return ran(ago, DEGRADED, code="MassChange")
+
+
+def drifted(*of: Ran) -> Facts:
+    return policy(drifts=of)
 
 
 def keys(**fields: Any) -> Facts:
@@ -184,6 +191,10 @@ CASES: list[tuple[str, Facts, Facts]] = [
         keys(used=(Dated(name="k", at=NOON - YEAR + 31 * DAY),)),
         keys(used=(Dated(name="k", at=NOON - YEAR + 29 * DAY),)),
     ),
+    ("drift.mass-change:p", drifted(ran(HOUR), drift(2 * HOUR)), drifted(drift(HOUR), ran(DAY))),
+    ("drift.mass-change:p", drifted(ran(HOUR)), drifted(ran(HOUR, ACTIVE), drift(DAY))),
+    ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),
+    ("drift.unknown:p", drifted(drift(HOUR)), drifted(ran(HOUR, DEGRADED))),
     ("drill.failed:p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
     ("drill.late:p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
     ("drill.overdue:p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
@@ -211,8 +222,6 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 31 * DAY),)),
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 29 * DAY),)),
     ),
-    ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
-    ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),
     ("beat.silent", facts(beat_age=30 * DAY), facts(beat_age=13 * DAY)),
     ("beat.dead", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
