@@ -61,6 +61,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
     "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
+    "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
+    "schedule.resumed": "Somebody ended a pause.",
+    "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
+    "settings.taken": "A host's processes took on its changed configuration file.",
+    "settings.waits": "A host's changed configuration file waits until its processes are restarted.",
     "shred.intent": "An operator ordered backups to be shredded. The order is signed.",
     "shred.key": "A key was destroyed, or its destruction was tried: the key service's answer.",
     "shred.lost": "An operator said that a medium is lost.",
@@ -82,7 +87,8 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|incident|key|reconcile|replica|retention|rotation|run|shred|signer|step|ledger)\.[a-z-]+"
+    r"(?:access|backup|emergency|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred|signer"
+    r"|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 

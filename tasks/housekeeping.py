@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 from workers import names
 from workers.app import app
 from workers.base import define
 from workers.send import send_tickets
+
+if TYPE_CHECKING:
+    from strongroom.errors import StrongroomError
+    from strongroom.operations.scheduled import Scheduled
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +33,15 @@ def tick(*, entry: str | None = None, instead: bool = False) -> int:
     if not instead:
         services.store.heartbeat(names.BEAT)
     entries = calendar(app.settings)
-    sent = send_tickets(app, open_due(services, entries))
+    sent = send_tickets(app, open_due(services, entries, refused=_say_refused))
     remind(services)
     for waiting in remind_all(services, entries):
         log.warning("emergency-backup-waits", extra={"policy": waiting})
     return sent
+
+
+def _say_refused(entry: Scheduled, error: StrongroomError) -> None:
+    log.error("entry-not-run", extra={"entry": entry.name, "error": type(error).__name__})
 
 
 @define(names.RECONCILE)

@@ -30,7 +30,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
     from strongroom.operations.runs import steps
 
     ticket = from_arguments(kind, **arguments)
-    due, outcome = steps.perform_step(ticket, app.services.get())
+    due, outcome = steps.perform_step(ticket, app.services.of_run(ticket.run))
     send_tickets(app, due)
     if outcome is None:
         return

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from typing import Any
 
 from celery import Celery
 
-from strongroom.config import Settings, load_settings
+from strongroom.config import Settings
+from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.keys.keyring import Keyring
 from workers import transport
@@ -43,14 +45,14 @@ class Strongroom(Celery):  # type: ignore[misc]
     """A Celery app that knows its settings, its role, and what it may build.
 
     Args:
-        settings: the configuration.
+        live: the configuration, as it is now and whenever its file changes.
         role: which pool this is, or ``submit``, ``beat`` or ``watch``.
     """
 
-    def __init__(self, settings: Settings, *, role: str) -> None:
-        self.settings = settings
+    def __init__(self, live: LiveSettings, *, role: str) -> None:
         self.role = role
-        self.services = PerProcess(settings, role=role)
+        self.services = PerProcess(live, role=role)
+        settings = live.current
         self.refusals = Refusals(self.services.record, pool=role)
         super().__init__(
             "strongroom",
@@ -66,17 +68,27 @@ class Strongroom(Celery):  # type: ignore[misc]
         url, tls = broker_url(settings), tls_options(settings.broker)
         self.conf.update(celery_settings(role=role, broker=url, tls=tls))
         if role == BEAT:  # by string: the schedule is above us
-            self.conf.beat_schedule = import_module("beat_schedule").entries(settings)
+            self.conf.beat_schedule = self.beat_entries()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force now."""
+        return self.services.settings()
+
+    def beat_entries(self) -> dict[str, dict[str, Any]]:
+        """Return what beat asks for, by the settings in force now."""
+        entries: dict[str, dict[str, Any]] = import_module("beat_schedule").entries(self.settings)
+        return entries
 
 
-def make_app(settings: Settings, *, role: str) -> Strongroom:
+def make_app(live: LiveSettings, *, role: str) -> Strongroom:
     """Return an app of a role, signing with that role's key."""
     if role not in ROLES:
         raise ConfigError(f"STRONGROOM_ROLE is '{role}'; it must be one of {', '.join(ROLES)}")
-    register_envelope(role, Keyring(role_keys(settings.state_dir)))
-    strongroom = Strongroom(settings, role=role)
+    register_envelope(role, Keyring(role_keys(live.current.state_dir)))
+    strongroom = Strongroom(live, role=role)
     transport.install(lambda error: strongroom.refusals.refuse(error, where=role))
     return strongroom
 
 
-app = make_app(load_settings(), role=os.environ.get("STRONGROOM_ROLE", SUBMIT))
+app = make_app(LiveSettings.load(), role=os.environ.get("STRONGROOM_ROLE", SUBMIT))

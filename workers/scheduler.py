@@ -1,17 +1,34 @@
-"""A beat that keeps no schedule file: what is due is decided by slots in the database."""
+"""A beat that keeps no schedule file: what is due is decided by slots in the database.
+
+Of several beats one has the lease. The others send nothing, and one takes over seconds after it is gone.
+Nothing rests on that: two that send at once still make one run of each slot.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
+import socket
+import time
+import uuid
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from celery.beat import Scheduler
 from celery.schedules import schedule as Every  # noqa: N812 - a class in lower case
 
+from strongroom.errors import StrongroomError
 from workers import names
+
+log = logging.getLogger(__name__)
 
 LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 SETTLES: Final = timedelta(minutes=2)
+
+LEASE_SECONDS: Final = 8.0
+RENEW_SECONDS: Final = 2.0
+"""How often the lease is renewed, and asked for by those that stand by."""
 
 
 class MemoryScheduler(Scheduler):  # type: ignore[misc]
@@ -22,6 +39,8 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
 
     def __init__(self, *args: Any, schedule_filename: str = "", **kwargs: Any) -> None:  # noqa: ARG002
         super().__init__(*args, **kwargs)
+        self._lease = Lease(self.app.services.store)
+        self._version = self.app.services.version
 
     def setup_schedule(self) -> None:
         """Take the entries from the configuration; mark the interval ones as due.
@@ -33,3 +52,71 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
             if isinstance(entry.schedule, Every):
                 settles = SETTLES - entry.schedule.run_every if entry.task == names.ALERTS else None
                 entry.last_run_at = LONG_AGO if settles is None else self.app.now() + settles
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send what is due, if it is this beat that sends; return in how many seconds to ask again."""
+        self._reread()
+        if not self._lease.held():
+            return RENEW_SECONDS
+        return min(float(super().tick(*args, **kwargs)), RENEW_SECONDS)
+
+    def close(self) -> None:
+        """Let another beat take over at once."""
+        super().close()
+        self._lease.release()
+
+    def _reread(self) -> None:
+        """Take on the entries of settings that changed, and ask at once for what is due by them."""
+        self.app.services.settings()
+        if self._version != self.app.services.version:
+            self._version = self.app.services.version
+            self.merge_inplace(self.app.beat_entries())
+            for entry in self.schedule.values():
+                if entry.task == names.TICK and isinstance(entry.schedule, Every):
+                    entry.last_run_at = LONG_AGO
+            self._heap = None
+
+
+class Lease:
+    """Whether it is this beat that sends.
+
+    As long as the database does not answer that stays as it was, and a beat that has just started sends:
+    somebody has to ask for the look for alerts, which tells of the database.
+    """
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._holder = self._owner
+        self._asked = -LEASE_SECONDS
+
+    def held(self) -> bool:
+        """Tell whether this beat has the lease, having renewed it or asked for it if it is time to."""
+        if time.monotonic() - self._asked > RENEW_SECONDS * 0.9:
+            self._ask()
+        return self._holder == self._owner
+
+    def release(self) -> None:
+        """Give it back, if it was ever asked for."""
+        if self._asked < 0:
+            return
+        with suppress(StrongroomError):
+            self._store().release_lease(names.BEAT, self._owner)
+
+    def _ask(self) -> None:
+        first, before = self._asked < 0, self._holder
+        try:
+            self._holder = self._store().take_lease(names.BEAT, self._owner, seconds=LEASE_SECONDS)
+        except StrongroomError as error:
+            log.warning("beat-lease-unknown", extra={"why": error.code})
+        self._asked = time.monotonic()
+        if self._holder != before or first:
+            self._tell(before)
+
+    def _tell(self, before: str) -> None:
+        if self._holder != self._owner:
+            log.info("beat-stands-by", extra={"for": self._holder})
+        elif before != self._owner:
+            log.warning("beat-took-over", extra={"from": before})
+        else:
+            log.info("beat-leads")

@@ -36,12 +36,15 @@ class Override(Struct, frozen=True, kw_only=True):
     text: str
 
 
-def find_config(env: Mapping[str, str]) -> Path | None:
-    """Return the configuration file: the named one, ours here, or ours in the state directory."""
+def find_config(env: Mapping[str, str], *, here: Path | None = None) -> Path | None:
+    """Return the configuration file: the named one, ours here, or ours in the state directory.
+
+    ``here`` is the current directory if left out.
+    """
     if env.get(CONFIG):
         return Path(env[CONFIG]).absolute()
     state = default_state_dir(env)
-    paths = [Path.cwd() / FILE_NAME, *([state / FILE_NAME] if state else [])]
+    paths = [(here or Path.cwd()) / FILE_NAME, *([state / FILE_NAME] if state else [])]
     return next((path for path in paths if _there(path)), None)
 
 

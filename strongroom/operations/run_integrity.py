@@ -37,6 +37,13 @@ TERMS = ("sealed", "targets", "recipients", "quorum", "regions", "providers", "m
 """The fields that bind all that is done to an existing backup: where it is kept, how long, who reads it."""
 
 
+def agrees(run: Run, services: Services) -> bool:
+    """Tell whether a run is what this configuration of its policy asks for. Raises ConfigError."""
+    own = services.pinned(run.spec.policy).spec
+    fields = Spec.__struct_fields__ if run.spec.kind is own.kind else TERMS
+    return all(getattr(run.spec, field) == getattr(own, field) for field in fields)
+
+
 def check_terms(run: Run, terms: Sequence[str], services: Services) -> None:
     """Refuse a run that differs from this process's own configuration in one of these fields."""
     if terms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from strongroom.state import alerts, events
+from strongroom.state import alerts, events, leases
 from strongroom.state.alerts import Told
 from strongroom.state.engine import Transactions
 from strongroom.state.records import Event, Link
@@ -69,6 +69,20 @@ class EventLog(Transactions):
         """Return for each name how many seconds ago it was alive."""
         with self._database.reading() as conn:
             return events.ages(conn)
+
+    def take_lease(self, name: str, owner: str, *, seconds: float) -> str:
+        """Take a lease, or renew it, unless another renewed it within so many seconds.
+
+        Returns:
+            who has it now: ``owner``, or the other.
+        """
+        with self._database.writing() as conn:
+            return leases.take(conn, name, owner, seconds)
+
+    def release_lease(self, name: str, owner: str) -> None:
+        """Give a lease back, if this owner has it."""
+        with self._database.writing() as conn:
+            leases.release(conn, name, owner)
 
     def told(self, audience: str) -> list[Told]:
         """Return the alerts that an audience was told of, by key."""

@@ -236,6 +236,29 @@ class Verdict(Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class Slot(Struct, frozen=True, kw_only=True):
+    """A due time of an entry of the calendar (epoch seconds) that was claimed, and the run that it became."""
+
+    name: str
+    due_at: float
+    run: str
+
+
+class Pause(Struct, frozen=True, kw_only=True):
+    """An entry of the calendar that is not to run: why, by whose word, since and until when (epoch seconds;
+    ``None``: until it is resumed)."""
+
+    entry: str
+    reason: str
+    by: str
+    since: float
+    until: float | None = None
+
+    def holds(self, now: float) -> bool:
+        """Tell whether it has not ended by itself."""
+        return self.until is None or now < self.until
+
+
 class Replica(Struct, frozen=True, kw_only=True):
     """One backup on one target. ``verified`` is the deepest depth last read back, and
     ``verified_at`` when; ``good`` is false once a read-back failed or it is missing."""

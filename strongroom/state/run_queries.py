@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.state import catalog, runs, slots
+from strongroom.state import catalog, runs
 from strongroom.state.engine import Transactions
 from strongroom.state.records import Run, RunKind, Step, StepKind, StepRow, Tally
 
@@ -64,8 +64,3 @@ class RunQueries(Transactions):
         """Return a run's steps by kind, piece and target; of one kind or piece if given."""
         with self._database.reading() as conn:
             return runs.rows(conn, run, kind, piece)
-
-    def newest_slot(self, policy: str) -> float | None:
-        """Return when the newest slot claimed for a policy was due (epoch seconds)."""
-        with self._database.reading() as conn:
-            return slots.newest(conn, policy)

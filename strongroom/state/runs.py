@@ -148,6 +148,11 @@ def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | Non
     return conn.execute(query.where(_runs.spec.contains(fingerprint, autoescape=True))).scalar()
 
 
+def first_at(conn: Connection) -> float | None:
+    """Return when the oldest run was created."""
+    return conn.execute(select(func.min(_runs.created_at))).scalar()
+
+
 def active(conn: Connection) -> list[Run]:
     """Return the runs that have not ended, by id."""
     query = select(tables.runs).where(tables.ACTIVE).order_by(_runs.id)

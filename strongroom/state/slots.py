@@ -1,12 +1,13 @@
-"""Due times of policies: whoever inserts the row makes the run, everyone else does not."""
+"""Due times of the calendar's entries: whoever inserts the row makes the run, everyone else does not."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from strongroom.state import sql, tables
+from strongroom.state.records import Slot
 
 SKEW: Final = 300.0
 """Seconds by which the clock of whoever claimed a slot may have been ahead."""
@@ -15,17 +16,25 @@ _slots = tables.slots.c
 _FUTURE: Final = _slots.due_at > sql.now() + SKEW
 
 
-def take(conn: Connection, policy: str, due_at: float, run: str) -> bool:
+def take(conn: Connection, name: str, due_at: float, run: str) -> bool:
     """Claim a slot for a run; ``False`` if it was claimed before.
 
-    Slots in the future were claimed by a clock that was wrong. They are given back: else the policy would
+    Slots in the future were claimed by a clock that was wrong. They are given back: else the entry would
     wait for that time, and miss the slot then.
     """
-    conn.execute(delete(tables.slots).where(_slots.policy == policy, _FUTURE, _slots.due_at > due_at))
-    return sql.insert_one(conn, tables.slots, policy=policy, due_at=due_at, run=run)
+    conn.execute(delete(tables.slots).where(_slots.policy == name, _FUTURE, _slots.due_at > due_at))
+    return sql.insert_one(conn, tables.slots, policy=name, due_at=due_at, run=run)
 
 
-def newest(conn: Connection, policy: str) -> float | None:
-    """Return when the newest claimed slot of a policy was due that is not in the future."""
-    query = select(func.max(_slots.due_at)).where(_slots.policy == policy, ~_FUTURE)
+def newest(conn: Connection, name: str) -> float | None:
+    """Return when the newest claimed slot under a name was due that is not in the future."""
+    query = select(func.max(_slots.due_at)).where(_slots.policy == name, ~_FUTURE)
     return conn.execute(query).scalar()
+
+
+def last_claimed(conn: Connection, entry: str) -> Slot | None:
+    """Return the newest claimed slot of an entry, or of one of the subjects that have slots of their own."""
+    own = or_(_slots.policy == entry, _slots.policy.startswith(f"{entry} ", autoescape=True))
+    query = select(tables.slots).where(own, ~_FUTURE).order_by(_slots.due_at.desc()).limit(1)
+    row = conn.execute(query).one_or_none()
+    return None if row is None else Slot(name=row.policy, due_at=row.due_at, run=row.run)

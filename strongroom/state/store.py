@@ -14,6 +14,7 @@ from typing import Any
 
 from strongroom.state import claims, outcomes, recovery, runs
 from strongroom.state.backup_catalog import BackupCatalog
+from strongroom.state.calendar import Calendar
 from strongroom.state.event_log import EventLog
 from strongroom.state.losses import Patience
 from strongroom.state.outcomes import Decide, DecideAgain, Needed
@@ -25,7 +26,7 @@ from strongroom.state.step_conditions import FARTHEST
 __all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 
-class RunStore(RunQueries, EventLog, BackupCatalog):
+class RunStore(RunQueries, EventLog, BackupCatalog, Calendar):
     """The state of an installation, on SQLite or PostgreSQL.
 
     May be built before a fork; each process opens its own connections on first use, and

@@ -174,11 +174,30 @@ container_checks: Final = Table(
     PrimaryKeyConstraint("backup", "target", "piece"),
 )
 
+pauses: Final = Table(
+    "pauses",
+    metadata,
+    Column("entry", String(255), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", String(255), nullable=False),
+    Column("since", Double, nullable=False),
+    # None: until somebody resumes it.
+    Column("until", Double),
+)
+
 heartbeats: Final = Table(
     "heartbeats",
     metadata,
     Column("name", String(255), primary_key=True),
     Column("at", Double, nullable=False),
+)
+
+leases: Final = Table(
+    "leases",
+    metadata,
+    Column("name", String(255), primary_key=True),
+    Column("owner", String(255), nullable=False),
+    Column("renewed_at", Double, nullable=False),
 )
 
 alerts: Final = Table(

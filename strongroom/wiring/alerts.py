@@ -38,6 +38,7 @@ def watched(settings: Settings) -> Watched:
                 name=name,
                 targets=policy.targets,
                 schedule=policy.schedule,
+                time_zone=settings.calendar.zone_of(policy.time_zone),
                 offline=policy.offline,
                 depth=policy.verify,
             )
@@ -45,6 +46,7 @@ def watched(settings: Settings) -> Watched:
         ),
         drill=_drill(settings),
         key_health=settings.calendar.key_proof.schedule,
+        key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
@@ -114,7 +116,7 @@ def _drill(settings: Settings) -> WatchedDrill | None:
     found = next((entry for entry in calendar(settings) if entry.name == "full-drill"), None)
     if found is None or found.needs:
         return None
-    return WatchedDrill(policy=found.policy, schedule=found.schedule)
+    return WatchedDrill(policy=found.policy, schedule=found.schedule, time_zone=found.time_zone)
 
 
 def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:

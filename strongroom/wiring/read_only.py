@@ -77,7 +77,8 @@ def _policy(name: str, settings: Settings, services: Services) -> Policy:
         except StrongroomError as error:
             away[key] = error
     spec = replace(services.pinned(name).spec, recipients=tuple(pins))
-    return Policy(spec=spec, schedule=found.schedule, offline=found.offline, unpinned=away)
+    zone = settings.calendar.zone_of(found.time_zone)
+    return Policy(spec=spec, schedule=found.schedule, time_zone=zone, offline=found.offline, unpinned=away)
 
 
 def lock_caps(settings: Settings) -> dict[str, int]:

@@ -43,7 +43,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     return Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
-        store=RunStore(database_url(settings), patience=_patience(settings)),
+        store=run_store(settings),
         stage=adapters.stage(settings.stage_path, prepare=role != SUBMIT),
         targets=targets,
         sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
@@ -60,6 +60,13 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     )
 
 
+def run_store(settings: Settings) -> RunStore:
+    """Return the run store; nothing is connected yet. All of a process share its connections."""
+    limits = settings.limits
+    patience = Patience(lease=limits.lease_seconds, starts=limits.max_attempts)
+    return RunStore(database_url(settings), patience=patience)
+
+
 def _limits(settings: Settings, role: str) -> Limits:
     limits = settings.limits
     fitting = max(1, limits.stage_bytes // limits.container_bytes)
@@ -70,7 +77,3 @@ def _limits(settings: Settings, role: str) -> Limits:
         # Whoever types a command is told at once, and can make room.
         patience=0.0 if role == OPERATOR else limits.patience_seconds,
     )
-
-
-def _patience(settings: Settings) -> Patience:
-    return Patience(lease=settings.limits.lease_seconds, starts=settings.limits.max_attempts)

@@ -15,8 +15,9 @@ from strongroom.cli.commands.rotation.rotate_policy import _removed
 from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations.archive.old_versions import OldVersions
 from strongroom.operations.incident.incident import Incident, record
-from strongroom.operations.key_management.exposure import EARLIER, OldVersions, still_opens
+from strongroom.operations.key_management.exposure import EARLIER, still_opens
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.operations.rotation.rewrap import rewrap_backup
@@ -34,6 +35,13 @@ from tests.live.test_policies import Account, account, moto  # noqa: F401 - fixt
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.shredding.worlds import Vault
 from tests.operations.world import POLICY
+
+
+class HidesOnly(S3Target):
+    """A bucket by a credential that may not remove versions, as that of the control workers."""
+
+    def purge(self, prefix: str) -> int:
+        return len(self.hidden(prefix))
 
 
 class Place:
@@ -89,6 +97,8 @@ def test_an_envelope_that_a_later_rotation_removed_is_told(place: Place) -> None
 def test_a_replaced_backup_that_was_removed_is_told_until_the_rule_s_day(place: Place) -> None:
     at = place.at
     backup = at.back_up()
+    options = place.bucket.target.bucket.options
+    at.world = replace(at.world, targets={"eu": HidesOnly(options, name="eu")})
     services = at.services(at.old, at.new)
     place.bucket.rules(removes_after(30))
     result = _removed(place.rotate(services, reencrypt=True), services)

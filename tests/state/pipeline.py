@@ -129,5 +129,8 @@ def let_pass(store: RunStore, seconds: float) -> None:
     )
     with store._database.writing() as conn:
         conn.execute(update(tables.steps).values({column: column - seconds for column in times}))
-        beats = tables.heartbeats.c
-        conn.execute(update(tables.heartbeats).values({beats.at: beats.at - seconds}))
+        for table, column in (
+            (tables.heartbeats, tables.heartbeats.c.at),
+            (tables.leases, tables.leases.c.renewed_at),
+        ):
+            conn.execute(update(table).values({column: column - seconds}))

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import event, inspect, text
+from sqlalchemy import Connection, event, inspect, text
 
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.state import migrations, tables
@@ -111,16 +111,22 @@ def test_a_migration_that_breaks_off_leaves_nothing(empty_url: str, monkeypatch:
     store.close()
 
 
+FIRST = {"runs", "steps", "counters", "slots", "events", "catalog", "replicas", "heartbeats"}
+"""The tables of the first revision."""
+
+
+def drop_later_tables(conn: Connection) -> None:
+    for table in reversed(tables.metadata.sorted_tables):
+        if table.name not in FIRST:
+            conn.execute(text(f"DROP TABLE {table.name}"))
+
+
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:
     database = Database(empty_url)
     with database.writing() as conn:
-        for later in (
-            "TABLE container_checks",
-            "TABLE alerts",
-            "INDEX ix_replicas_bad",
-            "INDEX ix_runs_remains",
-        ):
-            conn.execute(text(f"DROP {later}"))
+        drop_later_tables(conn)
+        for later in ("ix_replicas_bad", "ix_runs_remains"):
+            conn.execute(text(f"DROP INDEX {later}"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
         conn.execute(text("ALTER TABLE events DROP COLUMN chain"))
         conn.execute(text("ALTER TABLE steps DROP COLUMN waits_since"))
@@ -147,8 +153,7 @@ def test_what_runs_had_left_before_that_was_noted_is_still_found(empty_url: str)
     with store._database.writing() as conn:
         conn.execute(text("UPDATE runs SET state = 'failed'"))
         conn.execute(text("ALTER TABLE steps DROP COLUMN waits_since"))
-        conn.execute(text("DROP TABLE container_checks"))
-        conn.execute(text("DROP TABLE alerts"))
+        drop_later_tables(conn)
         conn.execute(text("DROP INDEX ix_runs_remains"))
         conn.execute(text("ALTER TABLE runs DROP COLUMN remains"))
         conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))

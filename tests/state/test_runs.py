@@ -174,6 +174,25 @@ def test_of_all_that_ask_for_a_turn_one_gets_it_until_it_is_over(store: RunStore
     assert store.take_turn("tick", every=30.0), "one taken in the future keeps nobody back"
 
 
+def test_a_lease_is_its_owners_as_long_as_it_is_renewed(store: RunStore) -> None:
+    def take(owner: str) -> str:
+        return store.take_lease("beat", owner, seconds=8.0)
+
+    assert [take("first"), take("second"), take("first")] == ["first", "first", "first"]
+    let_pass(store, 7)
+    assert take("first") == "first"
+    let_pass(store, 7)
+    assert take("second") == "first", "it was renewed seven seconds ago"
+    let_pass(store, 2)
+    assert [take("second"), take("first")] == ["second", "second"]
+    store.release_lease("beat", "first")
+    assert take("first") == "second", "only its owner gives it back"
+    store.release_lease("beat", "second")
+    assert take("first") == "first"
+    let_pass(store, -1e9)
+    assert take("second") == "second", "one renewed in the future keeps nobody back"
+
+
 @pytest.mark.parametrize("at", [1e300, 4e9, -1.0])
 def test_a_heartbeat_at_no_time_or_in_the_future_makes_nothing_look_alive(store: RunStore, at: float) -> None:
     store.heartbeat("beat")

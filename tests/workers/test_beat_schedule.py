@@ -6,15 +6,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-from celery import Celery
 from msgspec import structs
 
 import beat_schedule
 from strongroom.config import Settings, load_settings
+from strongroom.config.live import LiveSettings
 from workers import names
+from workers.app import Strongroom
 from workers.rights import MAY_SEND
 from workers.scheduler import MemoryScheduler
 
@@ -147,9 +147,6 @@ def test_the_schedule_needs_no_database_no_adapter_and_no_worker() -> None:
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-def scheduler_of(settings: Settings) -> Any:
-    app = Celery("test", broker="memory://", set_as_current=False)
-    app.conf.update(
-        beat_schedule=beat_schedule.entries(settings), timezone="UTC", enable_utc=True, result_expires=None
-    )
+def scheduler_of(settings: Settings) -> MemoryScheduler:
+    app = Strongroom(LiveSettings.fixed(settings), role=names.BEAT)
     return MemoryScheduler(app, schedule_filename="celerybeat-schedule")

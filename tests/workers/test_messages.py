@@ -14,6 +14,7 @@ from kombu.utils.json import dumps, loads
 from msgspec.structs import replace
 
 from strongroom.config import BrokerSettings, load_settings
+from strongroom.config.live import LiveSettings
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import MessageRefused
 from strongroom.state.records import Step, StepKind, Ticket
@@ -36,7 +37,7 @@ class Sender:
             broker=BrokerSettings(url=redis.broker_url),
         )
         register_envelope(role, keyring)
-        self.app = Strongroom(settings, role=role)
+        self.app = Strongroom(LiveSettings.fixed(settings), role=role)
         self.connection: Connection = self.app.connection_for_read()
 
     def take(self, queue: str) -> Any:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 import strongroom
 from strongroom.config import BrokerSettings, load_settings
+from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import NotYetSeen
@@ -215,9 +216,8 @@ class Shell:
 
     def __init__(self, redis: RedisServer, folder: Path) -> None:
         settings = load_settings({"STRONGROOM_STATE_DIR": str(folder)})
-        self.app = Strongroom(
-            replace(settings, broker=BrokerSettings(url=redis.broker_url)), role=names.SUBMIT
-        )
+        live = LiveSettings.fixed(replace(settings, broker=BrokerSettings(url=redis.broker_url)))
+        self.app = Strongroom(live, role=names.SUBMIT)
         self.keyring = Keyring(paths.role_keys(folder))
         self.client = self.app.connection_for_write().default_channel.client
 

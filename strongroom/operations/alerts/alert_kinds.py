@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
-from strongroom.errors import StrongroomError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations.errors import (
     BackupOverdue,
@@ -194,6 +194,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
         "Check whether the drill workers run; see 'strongroom status'.",
     ),
+    "settings.refused": _critical(
+        ConfigError,
+        "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
+        "process of that host can start again.",
+        "Run 'strongroom config check' on that host and put right what it names. No restart is needed.",
+    ),
     "target.away": Kind(
         severity=Severity.WARNING,
         means="This target could not be checked. Its status is that of the last check.",
@@ -254,6 +260,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "When this file system is full, backups fail; those that were made stay whole.",
         "Free space there, or enlarge it.",
         local=True,
+    ),
+    "settings.waiting": _warning(
+        "The changed configuration file of a host changes what a process uses from its start to its end. "
+        "Nothing in it is in force there yet.",
+        "Restart the processes of that host: 'strongroom up', or their units.",
     ),
     "beat.dead": _critical(
         BackupOverdue,

@@ -293,6 +293,7 @@ def policy_facts(
     return Policy(
         name=policy.name,
         schedule=policy.schedule,
+        time_zone=policy.time_zone,
         offline=policy.offline,
         depth=policy.depth,
         newest=backups.newest(policy),

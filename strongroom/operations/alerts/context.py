@@ -20,6 +20,7 @@ class WatchedPolicy(Struct, frozen=True, kw_only=True):
     name: str
     targets: tuple[str, ...]
     schedule: str | None = None
+    time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
 
@@ -29,6 +30,7 @@ class WatchedDrill(Struct, frozen=True, kw_only=True):
 
     policy: str
     schedule: str
+    time_zone: str = "UTC"
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -38,7 +40,8 @@ class Watched:
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
-    people call it, which ends with " on HOST". ``host`` is this one.
+    people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
+    keys are tried, in the time zone ``key_zone``.
     """
 
     store: Callable[[], RunStore]
@@ -47,6 +50,7 @@ class Watched:
     policies: tuple[WatchedPolicy, ...]
     drill: WatchedDrill | None = None
     key_health: str | None = None
+    key_zone: str = "UTC"
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)

@@ -71,6 +71,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     name: str
     schedule: str | None = None
+    time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
     newest: Seen | None = None
@@ -121,6 +122,7 @@ class Drills(Struct, frozen=True, kw_only=True):
 
     policy: str
     schedule: str
+    time_zone: str = "UTC"
     runs: tuple[Ran, ...] = ()
 
 
@@ -132,6 +134,7 @@ class Keys(Struct, frozen=True, kw_only=True):
     """
 
     schedule: str | None = None
+    time_zone: str = "UTC"
     used: tuple[Dated, ...] = ()
     checked_at: float | None = None
     bad: tuple[str, ...] = ()
@@ -153,12 +156,21 @@ class Signs(Struct, frozen=True, kw_only=True):
     unlike: str | None = None
 
 
+class Unused(Struct, frozen=True, kw_only=True):
+    """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
+    which it ``waits`` for a restart."""
+
+    host: str
+    problem: str = ""
+    waits: tuple[str, ...] = ()
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
     rotations. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was.
+    if it ever was. ``unused`` are changed configuration files that are not in force.
     """
 
     now: float
@@ -172,6 +184,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     keys: Keys = Keys()
     signs: Signs = Signs()
     beat_age: float | None = None
+    unused: tuple[Unused, ...] = ()
     state: str | None = None
 
     @property

@@ -48,12 +48,12 @@ def judge(policy: Policy, *, threshold: float, now: float, recorded: bool = True
     judged = seen if seen is None or seen.made_at <= now + SKEW else None
     made_at = judged.made_at if judged else None
     grace = OFFLINE if policy.offline else threshold
-    had_to = last_slot(policy.schedule, now - grace) if policy.schedule else None
+    had_to = _last(policy, now - grace)
     return Freshness(
         policy=policy.name,
         judged=judged,
-        due_at=last_slot(policy.schedule, now) if policy.schedule else None,
-        missed_at=_missed(policy.schedule, made_at, had_to, now) if policy.schedule else None,
+        due_at=_last(policy, now),
+        missed_at=_missed(policy, made_at, had_to, now),
         age=None if made_at is None else max(0.0, now - made_at),
         overdue=had_to is not None and (made_at is None or made_at < had_to),
     )
@@ -74,6 +74,12 @@ def is_verified(depth: Depth | None, wanted: Depth) -> bool:
     return depth is not None and order.index(depth) >= least
 
 
-def _missed(schedule: str, made_at: float | None, had_to: float | None, now: float) -> float | None:
-    missed = had_to if made_at is None else next_slot(schedule, made_at)
+def _last(policy: Policy, now: float) -> float | None:
+    return last_slot(policy.schedule, now, policy.time_zone) if policy.schedule else None
+
+
+def _missed(policy: Policy, made_at: float | None, had_to: float | None, now: float) -> float | None:
+    if policy.schedule is None:
+        return None
+    missed = had_to if made_at is None else next_slot(policy.schedule, made_at, policy.time_zone)
     return missed if missed is not None and missed <= now else None

@@ -48,5 +48,6 @@ def _facts(
         keys=record.keys(store, watched, now=now) if store else Keys(),
         signs=record.signs(store, watched, now=now) if store else Signs(),
         beat_age=store.heartbeats().get(record.BEAT) if store else None,
+        unused=tuple(record.unused(store)) if store else (),
         state=why,
     )

@@ -11,11 +11,12 @@ from typing import Final
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
-from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs
+from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.records import Event, Run, RunKind, RunState
@@ -59,12 +60,20 @@ def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
 
 
+def unused(store: RunStore) -> Iterator[Unused]:
+    """Yield the changed configuration files that their hosts did not take on."""
+    for event in untaken(store):
+        said = event.detail
+        waits = tuple(map(str, said.get("waits") or ()))
+        yield Unused(host=str(said.get("host")), problem=str(said.get("problem", "")), waits=waits)
+
+
 def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills | None:
     """Return the drill that is scheduled, and its runs."""
     if drill is None:
         return None
     runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS), now=now)
-    return Drills(policy=drill.policy, schedule=drill.schedule, runs=runs)
+    return Drills(policy=drill.policy, schedule=drill.schedule, time_zone=drill.time_zone, runs=runs)
 
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
@@ -73,6 +82,7 @@ def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
     newest = checks[-1] if checks else None
     return Keys(
         schedule=watched.key_health,
+        time_zone=watched.key_zone,
         used=tuple(_used(store, watched)),
         checked_at=newest.at if newest else None,
         bad=tuple(_texts(newest.detail.get("bad"))) if newest else (),

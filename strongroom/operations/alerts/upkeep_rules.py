@@ -61,7 +61,7 @@ def drills(facts: Facts, limits: Limits) -> Iterator[Alert]:
     elif newest is not None and newest.state is RunState.DEGRADED:
         what = f"the drill of policy '{found.policy}' missed its objective: run {newest.run}"
         yield Alert(kind="drill.late", subject=found.policy, what=what)
-    had_to = last_slot(found.schedule, facts.now - limits.threshold_age)
+    had_to = last_slot(found.schedule, facts.now - limits.threshold_age, found.time_zone)
     if had_to is not None and _had_backup(facts, found, had_to) and not _drilled(found, had_to):
         what = f"the drill of policy '{found.policy}' has been due for {about(facts.now - had_to)}"
         yield Alert(kind="drill.overdue", subject=found.policy, what=what)
@@ -122,7 +122,8 @@ def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 def _unchecked(facts: Facts, limits: Limits) -> Iterator[Alert]:
     found = facts.keys
-    had_to = last_slot(found.schedule, facts.now - limits.threshold_age) if found.schedule else None
+    before = facts.now - limits.threshold_age
+    had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None
     in_use = had_to is not None and any(used.at <= had_to for used in found.used)
     if had_to is not None and in_use and (found.checked_at is None or found.checked_at < had_to):
         what = f"the trial of all keys has been due for {about(facts.now - had_to)}"
@@ -176,3 +177,14 @@ def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:
             ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
             what = f"a certificate in {one.name} {ends}"
             yield Alert(kind="certificate.ending", subject=one.name, what=what, weight=int(left <= 0))
+
+
+def settings(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the changed configuration files that are not in force."""
+    for file in facts.unused:
+        if file.waits:
+            what = f"host '{file.host}' goes on with older settings: {name_first_few(file.waits)} changed"
+            yield Alert(kind="settings.waiting", subject=file.host, what=what)
+        else:
+            what = f"host '{file.host}' goes on with older settings: {file.problem}"
+            yield Alert(kind="settings.refused", subject=file.host, what=what)

@@ -68,11 +68,17 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 def medium_status(
-    services: Services, *, policy: str, schedule: str | None, now: float | None = None, grace: float = GRACE
+    services: Services,
+    *,
+    policy: str,
+    schedule: str | None,
+    time_zone: str = "UTC",
+    now: float | None = None,
+    grace: float = GRACE,
 ) -> Standing:
-    """Say how an emergency policy stands. ``schedule`` is a cron expression (UTC)."""
+    """Say how an emergency policy stands. ``schedule`` is a cron expression."""
     moment = time.time() if now is None else now
-    due = last_slot(schedule, moment) if schedule else None
+    due = last_slot(schedule, moment, time_zone) if schedule else None
     newest = next(iter(services.store.backups(policy=policy, limit=1)), None)
     made = datetime.fromisoformat(newest.created_at).timestamp() if newest else None
     return Standing(
@@ -122,7 +128,7 @@ def remind(services: Services, found: Standing) -> bool:
 def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
     """Remind of every offline policy that waits for its medium; return their names."""
     found = [
-        medium_status(services, policy=entry.policy, schedule=entry.schedule)
+        medium_status(services, policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone)
         for entry in scheduled
         if entry.offline
     ]

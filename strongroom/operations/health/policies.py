@@ -16,5 +16,6 @@ class Policy:
 
     spec: Spec
     schedule: str | None = None
+    time_zone: str = "UTC"
     offline: bool = False
     unpinned: Mapping[str, StrongroomError] = field(default_factory=dict)

@@ -135,7 +135,7 @@ def _judged(services: Services, name: str, policy: Policy, threshold: float, now
     entries = [one for one in services.store.backups(policy=name) if made_at(one) <= now + SKEW]
     seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
     verified = next((one for one in seen if one is not None), None)
-    facts = watched.Policy(name=name, schedule=policy.schedule, verified=verified)
+    facts = watched.Policy(name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified)
     return judge(facts, threshold=threshold, now=now)
 
 
@@ -239,7 +239,9 @@ def emergency(services: Services, policies: Mapping[str, Policy], *, now: float)
     for name, policy in sorted(policies.items()):
         if not policy.offline:
             continue
-        found = medium_status(services, policy=name, schedule=policy.schedule, now=now)
+        found = medium_status(
+            services, policy=name, schedule=policy.schedule, time_zone=policy.time_zone, now=now
+        )
         since = f"{name}: its medium is waited for since {rfc3339(found.due_at or 0.0)}"
         hint = f"Bring it, then 'strongroom emergency-backup {name} --wait'."
         if found.state is Emergency.OVERDUE:

@@ -6,21 +6,23 @@ store has let go of the versions that it may hide.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
+from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.old_versions import OldVersions, hidden_of, locked_until
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.archive.remove_backup import keys_by_containers, remove_backup
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import QuorumNotMet
-from strongroom.operations.key_management.exposure import OldVersions, hidden_of, locked_until
-from strongroom.operations.layout import containers_prefix, manifest_name, successor_of
+from strongroom.operations.layout import manifest_name, successor_of
 from strongroom.operations.services import Services
 from strongroom.targets import Target
-from strongroom.targets.errors import TargetLocked
 from strongroom.targets.repaired import copies
 
 
@@ -93,12 +95,11 @@ def _remove_from_target(services: Services, backup: str, successor: str, name: s
         manifest = _read_manifest(services, target, backup)
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"
-        _remove_objects(target, backup, manifest)
-    except TargetLocked as error:
-        return f"locked: {error.message}"
+        keys = _keys(services, target, backup, manifest)
+        removed = remove_backup(target, backup, keys)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
-    return hidden_of(target, backup, wrapping_keys(manifest) if manifest else ())
+    return removed.why if removed.left else hidden_of(target, backup, keys)
 
 
 def _read_manifest(services: Services, target: Target, backup: str) -> Manifest | None:
@@ -107,15 +108,7 @@ def _read_manifest(services: Services, target: Target, backup: str) -> Manifest 
     return read_manifest(target, backup, trusted=services.signer_fingerprints)
 
 
-def _remove_objects(target: Target, backup: str, manifest: Manifest | None) -> None:
-    for name in copies(target, manifest_name(backup)):
-        target.delete(name)
-    for key in wrapping_keys(manifest) if manifest else ():
-        _empty(target, envelopes_prefix(key))
-    target.abort_incomplete(containers_prefix(backup))
-    _empty(target, containers_prefix(backup))
-
-
-def _empty(target: Target, prefix: str) -> None:
-    for name in [info.name for info in target.list(prefix)]:
-        target.delete(name)
+def _keys(services: Services, target: Target, backup: str, manifest: Manifest | None) -> Iterable[str]:
+    if manifest is not None:
+        return wrapping_keys(manifest)
+    return keys_by_containers(target, backup, trusted=services.signer_fingerprints)

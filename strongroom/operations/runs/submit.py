@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, Spec, Ticket
+from strongroom.state.errors import StateError
+from strongroom.state.records import Pause, Run, Spec, Ticket
 
 Submitted = tuple[str, list[Ticket]]
 """A run's id, and what to send first."""
@@ -27,25 +29,51 @@ def first_tickets(services: Services, run: str) -> list[Ticket]:
     return services.store.take_ready(run, window=services.limits.window) if services.hands_out else []
 
 
-def open_due(services: Services, calendar: Iterable[Scheduled], *, now: float | None = None) -> list[Ticket]:
+def open_due(
+    services: Services,
+    calendar: Iterable[Scheduled],
+    *,
+    now: float | None = None,
+    refused: Callable[[Scheduled, StrongroomError], object] | None = None,
+) -> list[Ticket]:
     """Create the runs whose slot has come: each slot once, whoever asks and however often.
 
     Args:
         now: seconds since the epoch. A slot after it never counts; of several that were
             slept through only the newest is run.
+        refused: is told of an entry that cannot be run now, which keeps no other from its turn. Without it
+            the error is raised.
     """
     moment = time.time() if now is None else now
-    entries = [
-        one
-        for entry in calendar
-        if not entry.needs and not entry.offline
-        for one in job_of(entry.kind).scheduled_entries(entry, services)
-    ]
+    on = not_paused(calendar, services.store.pauses(), now=moment)
     tickets: list[Ticket] = []
-    for entry, due in due_slots(entries, newest=services.store.newest_slot, now=moment):
-        if (spec := job_of(entry.kind).scheduled_spec(entry, services, due)) is not None:
-            tickets += open_slot(services, spec, slot=entry.name, due=due)
+    for entry in on:
+        try:
+            tickets += _open_entry(services, entry, moment)
+        except StateError:
+            raise
+        except StrongroomError as error:
+            if refused is None:
+                raise
+            refused(entry, error)
     return tickets
+
+
+def _open_entry(services: Services, entry: Scheduled, now: float) -> list[Ticket]:
+    job = job_of(entry.kind)
+    tickets: list[Ticket] = []
+    for one, due in due_slots(
+        job.scheduled_entries(entry, services), newest=services.store.newest_slot, now=now
+    ):
+        if (spec := job.scheduled_spec(one, services, due)) is not None:
+            tickets += open_slot(services, spec, slot=one.name, due=due)
+    return tickets
+
+
+def not_paused(calendar: Iterable[Scheduled], pauses: Iterable[Pause], *, now: float) -> list[Scheduled]:
+    """Return the entries that run by themselves: on, not paused, and without a medium to wait for."""
+    paused = {pause.entry for pause in pauses if pause.holds(now)}
+    return [entry for entry in calendar if not (entry.needs or entry.offline or entry.name in paused)]
 
 
 def due_slots(
@@ -60,6 +88,39 @@ def due_slots(
         due = entry.last(now)
         if due is not None and due > (newest(entry.name) or 0.0):
             yield entry, due
+
+
+def run_now(services: Services, entry: Scheduled, *, request_id: str | None = None) -> list[Submitted]:
+    """Create the runs of an entry at once. Each takes a slot of this moment, so that what is overdue does not
+    come a second time.
+
+    Raises:
+        UsageError: it is off, waits for a medium, or has nothing to do.
+    """
+    _check_can_run(entry)
+    now, job = time.time(), job_of(entry.kind)
+    submitted: list[Submitted] = []
+    for one in job.scheduled_entries(entry, services):
+        if (spec := job.scheduled_spec(one, services, now)) is None:
+            continue
+        asked = None if submitted else request_id
+        run = services.store.create(spec, first=(job.first,), request_id=asked, slot=(one.name, now))
+        if run is not None:  # else somebody asked at this very moment
+            submitted.append((run.id, first_tickets(services, run.id)))
+    if not submitted:
+        hint = "See 'strongroom schedule': it may need a backup first, or be at work already."
+        raise UsageError(f"'{entry.name}' has nothing to do now.", hint=hint)
+    return submitted
+
+
+def _check_can_run(entry: Scheduled) -> None:
+    if entry.needs:
+        raise UsageError(
+            f"'{entry.name}' is off: {entry.needs}.", hint="'strongroom schedule' lists all entries."
+        )
+    if entry.offline:
+        hint = f"Mount it, then 'strongroom emergency-backup {entry.policy}'."
+        raise UsageError(f"'{entry.name}' is made onto a medium.", hint=hint)
 
 
 def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:

@@ -51,6 +51,16 @@ def test_a_time_that_passed_without_a_backup_counts(
     assert judge(policy(schedule, seen(age)), threshold=threshold, now=NOON).overdue is overdue
 
 
+def test_the_times_of_a_schedule_are_those_of_its_time_zone() -> None:
+    made = NOON - DAY - 9.5 * HOUR  # 02:30 UTC, and 21:30 of the day before in New York
+    last = Seen(backup="b", made_at=made, depth=Depth.DIGEST)
+    in_new_york = policy(DAILY, last, time_zone="America/New_York")
+    assert judge(policy(DAILY, last), threshold=DAY, now=NOON).missed_at == NOON - 10 * HOUR
+    judged = judge(in_new_york, threshold=DAY, now=NOON)
+    assert judged.missed_at == NOON - DAY - 5 * HOUR
+    assert judged.overdue
+
+
 def test_a_policy_that_was_never_backed_up_is_overdue_by_its_newest_time() -> None:
     found = judge(policy(DAILY, None), threshold=HOUR, now=NOON)
     assert (found.overdue, found.age, found.missed_at) == (True, None, NOON - 10 * HOUR)

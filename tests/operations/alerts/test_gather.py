@@ -13,9 +13,11 @@ import msgspec
 import pytest
 from sqlalchemy import text
 
+from strongroom.config.live import Change
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo
+from strongroom.operations import settings_changes
 from strongroom.operations.alerts.context import Watched, WatchedPolicy
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer as Server
@@ -379,6 +381,18 @@ def test_a_key_grows_old_until_a_rotation_renews_it(world: World) -> None:
                 text("UPDATE runs SET state = 'done', finished_at = created_at WHERE kind = 'rotate'")
             )
         assert ("key.aging:recovery" in keys(world)) is not renew
+
+
+def test_a_file_that_its_host_did_not_take_on_is_told_until_it_is(world: World) -> None:
+    world.back_up()
+    store, file = RunStore(world.database), "/etc/strongroom/strongroom.toml"
+    for change, told in (
+        (Change(file=file, sha256="1", problem="policies.p.quorum: not a number"), ["settings.refused:h"]),
+        (Change(file=file, sha256="2", waits=("broker",)), ["settings.waiting:h"]),
+        (Change(file=file, sha256="3"), []),
+    ):
+        settings_changes.record(store, "h", change)
+        assert keys(world) == told
 
 
 def test_beat_that_was_alive_once_is_missed(world: World) -> None:

@@ -22,6 +22,7 @@ from strongroom.operations.alerts.facts import (
     Room,
     Seen,
     Signs,
+    Unused,
 )
 from strongroom.operations.alerts.rules import judge
 from strongroom.state.records import RunState
@@ -222,6 +223,8 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 31 * DAY),)),
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 29 * DAY),)),
     ),
+    ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
+    ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),
     ("beat.silent", facts(beat_age=30 * DAY), facts(beat_age=13 * DAY)),
     ("beat.dead", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),

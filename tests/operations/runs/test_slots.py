@@ -9,7 +9,7 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.emergency.medium import remind_all
@@ -17,11 +17,11 @@ from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.submit import remind
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
-from strongroom.operations.runs.submit import open_due
+from strongroom.operations.runs.submit import open_due, run_now
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Pinned
 from strongroom.schedule import last_slot
-from strongroom.state.records import RunKind, RunState, StepKind
+from strongroom.state.records import Pause, RunKind, RunState, StepKind
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.world import POLICY, World, make_world
@@ -224,3 +224,66 @@ def test_a_slot_claimed_by_a_clock_that_was_ahead_keeps_nothing_back_and_is_give
     assert len(open_due(world.services(), minutely, now=now + 2 * DAY)) == 1, (
         "that time's own slot is not lost"
     )
+
+
+# -- pauses, entries that are off, and runs at once -----------------------------------
+
+
+def test_a_paused_entry_is_not_run_and_its_newest_slot_is_once_the_pause_has_ended(world: World) -> None:
+    store = world.services().store
+    store.pause(Pause(entry=POLICY, reason="the vault moves", by="ann", since=NOON, until=NOON + 3 * DAY))
+    assert open_due(world.services(), DAILY, now=NOON) == []
+    assert open_due(world.services(), DAILY, now=NOON + 2 * DAY) == []
+    assert len(open_due(world.services(), DAILY, now=NOON + 3 * DAY)) == 1
+    assert store.newest_slot(POLICY) == last_slot("0 2 * * *", NOON + 3 * DAY)
+
+
+def test_a_pause_of_an_entry_holds_for_all_that_has_slots_of_its_own_in_it(world: World) -> None:
+    _lose_a_replica(world)
+    store = world.services().store
+    store.pause(Pause(entry="repair", reason="the region is being moved", by="ann", since=NOON))
+    assert open_due(world.services(), REPAIR, now=NOON) == []
+    store.resume("repair", reason="moved", by="ann")
+    assert len(open_due(world.services(), REPAIR, now=NOON)) == 1
+
+
+def test_an_entry_that_is_off_is_not_run(world: World) -> None:
+    entry = msgspec.structs.replace(DAILY[0], needs="switched off by calendar.x.enabled")
+    assert open_due(world.services(), [entry], now=NOON) == []
+    with pytest.raises(UsageError, match="is off: switched off"):
+        run_now(world.services(), entry)
+
+
+def test_an_entry_that_cannot_be_run_keeps_no_other_from_its_turn(world: World) -> None:
+    told: list[tuple[str, str]] = []
+    stranger = msgspec.structs.replace(DAILY[0], name="gone", policy="gone")
+    services = world.services()
+    pinned = services.pinned
+
+    def without(policy: str) -> Pinned:
+        if policy == "gone":
+            raise ConfigError("there is no policy 'gone'")
+        return pinned(policy)
+
+    tickets = open_due(
+        world.services(pinned=without),
+        [stranger, *DAILY],
+        now=NOON,
+        refused=lambda entry, error: told.append((entry.name, type(error).__name__)),
+    )
+    assert [ticket.step.kind for ticket in tickets] == [StepKind.PLAN]
+    assert told == [("gone", "ConfigError")]
+
+
+def test_a_run_at_once_takes_the_place_of_the_slot_that_is_overdue_and_of_no_later_one(world: World) -> None:
+    services = world.services()
+    [(run, tickets)] = run_now(services, DAILY[0])
+    assert drive(run, tickets, services, processes=1).state is RunState.DONE
+    now = time.time()
+    assert open_due(services, DAILY, now=now) == []
+    assert len(open_due(services, DAILY, now=now + DAY)) == 1
+
+
+def test_a_run_at_once_of_what_has_nothing_to_do_says_so(world: World) -> None:
+    with pytest.raises(UsageError, match="'repair' has nothing to do now"):
+        run_now(world.services(), REPAIR[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,7 @@ from strongroom.operations.shredding.record import Record, Shredding, read
 from strongroom.operations.shredding.scope import ErasurePolicy, Scope
 from strongroom.operations.shredding.shred import advance, begin
 from strongroom.state.records import Run
+from strongroom.system.errors import KeyFileUnreadable
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.memory import MemoryTarget
@@ -120,8 +122,11 @@ class Vault:
         return frozenset({self.world.installation.fingerprint})
 
     def identities(self) -> Sequence[KeyFileIdentity]:
-        there = [self.folder / name for name in self.keys if (self.folder / name).exists()]
-        return [KeyFileIdentity(load_key_file(path)) for path in there]
+        found: list[KeyFileIdentity] = []
+        for name in self.keys:
+            with suppress(KeyFileUnreadable, FileNotFoundError):  # gone, or killed while it was overwritten
+                found.append(KeyFileIdentity(load_key_file(self.folder / name)))
+        return found
 
     def services(self, **changed: object) -> Services:
         recipient = self.recipient(self.current)

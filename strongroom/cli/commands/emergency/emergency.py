@@ -43,7 +43,7 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
     policy = _policy(arguments.policy, settings)
     services = open_services(settings, output=None if arguments.status else output)
     if arguments.status:
-        _status(_standing(arguments.policy, policy, services), services, output)
+        _status(_standing(arguments.policy, settings, services), services, output)
         return
     if policy.kind == "full":
         where = ", ".join(policy.targets)
@@ -52,7 +52,7 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
             force=arguments.force,
         )
     _check_complete(settings, services)
-    _await_media(arguments, policy, services, output)
+    _await_media(arguments, settings, services, output)
     run = _back_up(arguments.policy, services, output)
     names = _furnish_or_explain(run, settings, services)
     rows = render_run.rows_of(services.store, run)
@@ -77,8 +77,10 @@ def _policy(name: str, settings: Settings) -> PolicySettings:
     return policy
 
 
-def _standing(name: str, policy: PolicySettings, services: Services) -> Standing:
-    return medium_status(services, policy=name, schedule=policy.schedule)
+def _standing(name: str, settings: Settings, services: Services) -> Standing:
+    policy = settings.policies[name]
+    zone = settings.calendar.zone_of(policy.time_zone)
+    return medium_status(services, policy=name, schedule=policy.schedule, time_zone=zone)
 
 
 def _status(status: Standing, services: Services, output: Output) -> None:
@@ -106,7 +108,7 @@ def _standing_lines(status: Standing) -> Iterator[str]:
         yield f"  every medium is there: run 'strongroom emergency-backup {status.policy}'"
 
 
-def _await_media(arguments: Namespace, policy: PolicySettings, services: Services, output: Output) -> None:
+def _await_media(arguments: Namespace, settings: Settings, services: Services, output: Output) -> None:
     told: dict[str, str] = {}
     while away := absent(services, arguments.policy):
         if not arguments.wait:
@@ -118,7 +120,7 @@ def _await_media(arguments: Namespace, policy: PolicySettings, services: Service
         if away != told:
             output.note(f"waiting for {', '.join(away)}; nothing is captured until then")
             told = away
-        remind(services, _standing(arguments.policy, policy, services))
+        remind(services, _standing(arguments.policy, settings, services))
         time.sleep(LOOK)
 
 

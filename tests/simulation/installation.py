@@ -1,0 +1,121 @@
+"""What a simulated installation has: policies, backups and their replicas, and what is known of them.
+
+What lies on a target and what the record says of it are kept apart: a damaged container looks good until
+somebody reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from strongroom.model import Depth, Selection
+from strongroom.state.records import RunKind, Spec, TargetPin
+from tests.simulation.faults import DAY, REGIONS
+
+PINS = tuple(TargetPin(name=name, address=f"s3://{name}/", region=name, provider="p1") for name in REGIONS)
+
+
+class Policy(Struct, frozen=True, kw_only=True):
+    """A policy: what a run of it is, when, and of how many secrets and containers its backups are."""
+
+    name: str
+    schedule: str
+    pieces: int
+    secrets: int
+    spec: Spec
+    time_zone: str = "UTC"
+    offline: bool = False
+
+
+def make_policy(name: str, schedule: str, *, pieces: int, secrets: int, quorum: int, zone: str) -> Policy:
+    """Return a policy on three targets."""
+    spec = Spec(
+        kind=RunKind.BACKUP,
+        policy=name,
+        source="vault",
+        selection=Selection(tags={"tier": name}),
+        targets=PINS,
+        quorum=quorum,
+        regions=quorum,
+        depth=Depth.DIGEST,
+    )
+    return Policy(name=name, schedule=schedule, pieces=pieces, secrets=secrets, spec=spec, time_zone=zone)
+
+
+@dataclass(slots=True)
+class Copy:
+    """A replica. ``pieces`` are the containers that lie there, each ``True`` if it is sound."""
+
+    pieces: dict[int, bool]
+    manifest: bool = True
+    locked_until: float = 0.0
+    good: bool = False
+    """By the record."""
+    verified_at: float | None = None
+    checked: dict[int, float] = field(default_factory=dict)
+    """When each container was read last, by the record."""
+
+    def is_whole(self, pieces: int) -> bool:
+        """Tell whether everything is there and sound, whatever the record says."""
+        return self.manifest and len(self.pieces) == pieces and all(self.pieces.values())
+
+
+@dataclass(slots=True)
+class Backup:
+    """A backup, and each of its replicas by target."""
+
+    name: str
+    policy: str
+    made_at: float
+    pieces: int
+    secrets: int
+    copies: dict[str, Copy]
+
+    @property
+    def good(self) -> list[str]:
+        """The targets whose replica is good by the record."""
+        return [name for name, copy in self.copies.items() if copy.good]
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether a replica was read back and is good, by the record."""
+        return any(copy.good and copy.verified_at is not None for copy in self.copies.values())
+
+    def can_be_restored(self) -> bool:
+        """Tell whether each container is sound somewhere: the truth, whatever the record says."""
+        held = [copy for copy in self.copies.values() if copy.manifest]
+        return all(any(copy.pieces.get(piece) for copy in held) for piece in range(self.pieces))
+
+
+@dataclass(slots=True)
+class Installation:
+    """The policies, and the backups that there are, the oldest first."""
+
+    policies: Mapping[str, Policy]
+    backups: dict[str, Backup] = field(default_factory=dict)
+    secrets: dict[str, int] = field(default_factory=dict)
+    """How many secrets the source has of each policy."""
+    degraded: dict[str, None] = field(default_factory=dict)
+    """The backups of which a replica is not good, by the record."""
+
+    def recorded(self, backup: Backup) -> None:
+        """Note what the record says of a backup's replicas now."""
+        if len(backup.good) < len(PINS):
+            self.degraded[backup.name] = None
+        else:
+            self.degraded.pop(backup.name, None)
+
+    def of(self, policy: str) -> Iterator[Backup]:
+        """Yield the backups of a policy, the newest first."""
+        return (backup for backup in reversed(self.backups.values()) if backup.policy == policy)
+
+    def newest_verified(self, policy: str) -> Backup | None:
+        """Return the newest verified backup of a policy, by the record."""
+        return next((backup for backup in self.of(policy) if backup.is_verified), None)
+
+
+LOCKED_FOR = 7 * DAY
+"""How long a replica on a target with a lock may not be deleted."""

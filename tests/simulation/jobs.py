@@ -1,0 +1,354 @@
+"""The jobs as the engine finds them: their real decisions, over what simulated workers do.
+
+Each is a subclass of the real job. What a step does is replaced, and what comes of it, which reads targets;
+``decide``, ``must_wait``, ``worth_a_pause`` and how each step is treated (``Action``) are the real ones.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from strongroom.container.errors import MissingPiece, VerificationFailed
+from strongroom.container.manifest import Counts
+from strongroom.container.receipt import Receipt
+from strongroom.model import Depth
+from strongroom.operations.backup.capture import Captured
+from strongroom.operations.backup.commit import Committed
+from strongroom.operations.backup.facts import PlannedPieces, pieces_of
+from strongroom.operations.backup.plan import Plan, Planned
+from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
+from strongroom.operations.backup.repair import Published, Repaired, ToRepair
+from strongroom.operations.backup.upload import Uploaded
+from strongroom.operations.backup.verify import Verified
+from strongroom.operations.errors import QuorumNotMet
+from strongroom.operations.jobs import JOBS
+from strongroom.operations.rehearsal.drill import Compared, Rehearsed, TornDown
+from strongroom.operations.runs.job import Ending, ReportFacts
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
+from strongroom.system.errors import TargetFull
+from strongroom.targets.errors import TargetUnavailable
+from tests.simulation.installation import LOCKED_FOR, Backup, Copy
+
+if TYPE_CHECKING:
+    from tests.simulation.year import Year
+
+Performed = Callable[["Year", Run, Step], msgspec.Struct]
+
+
+@contextmanager
+def simulated_jobs(year: Year) -> Iterator[None]:
+    """Have the engine find simulated jobs while the block runs."""
+    real, added = dict(JOBS), []
+    for kind in WORK:
+        module = ModuleType(f"tests.simulation.job_of.{kind.value}")
+        module.JOB = _simulated(kind, import_module(real[kind]).JOB, year)  # type: ignore[attr-defined]
+        sys.modules[module.__name__] = module
+        added.append(module.__name__)
+        JOBS[kind] = module.__name__
+    try:
+        yield
+    finally:
+        JOBS.update(real)
+        for name in added:
+            del sys.modules[name]
+
+
+def _simulated(kind: RunKind, real: Any, year: Year) -> Any:
+    actions = {
+        step: action._replace(perform=_performed(work, year))
+        for step, work in WORK[kind].items()
+        if (action := real.actions.get(step)) is not None
+    }
+    assert actions.keys() == real.actions.keys(), f"{kind.value} has steps that are not simulated"
+    own = type(f"Simulated{type(real).__name__}", (Simulated, type(real)), {"actions": actions})()
+    own.year = year
+    return own
+
+
+def _performed(work: Performed, year: Year) -> Any:
+    def perform(run: Run, step: Step, services: Services) -> msgspec.Struct:
+        year.strike(run, step, "before")
+        result = work(year, run, step)
+        year.strike(run, step, "after")
+        return result
+
+    return perform
+
+
+class Simulated:
+    """What a job does besides its steps."""
+
+    year: Year
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        return OUTCOMES[run.spec.kind](self.year, run)
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        return _record(self.year, run)
+
+    def after_step(self, run: Run, step: Step, services: Services) -> None:
+        return
+
+    def take_back(self, run: Run, step: Step, result: object, services: Services) -> None:
+        return
+
+    def sweep(self, run: Run, services: Services) -> dict[str, str]:
+        self.year.placed.pop(run.id, None)
+        return {}
+
+    def report_facts(self, run: Run, services: Services) -> ReportFacts:
+        return ReportFacts()
+
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
+        return _repairs(self.year, entry) if entry.kind is RunKind.REPAIR else (entry,)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        return SPECS[entry.kind](self.year, entry)
+
+
+# -- backup --------------------------------------------------------------------------------------------------
+
+
+def _plan(year: Year, run: Run, step: Step) -> Planned:
+    policy = year.installation.policies[run.spec.policy]
+    if year.is_on("source away"):
+        raise SourceUnavailable("the source does not answer")
+    _need_stage(year)
+    secrets = year.installation.secrets[policy.name]
+    plan = Plan(pieces=policy.pieces, secrets=secrets, size=secrets * 100, chunks=(), name_key="")
+    return Planned(plan=plan, previous=None)
+
+
+def _need_stage(year: Year) -> None:
+    if year.is_on("stage full"):
+        raise TargetFull("the stage is full")
+
+
+def _capture(year: Year, run: Run, step: Step) -> Captured:
+    if year.is_on("source away"):
+        raise SourceUnavailable("the source does not answer")
+    _need_stage(year)
+    return CAPTURED
+
+
+CAPTURED = Captured(
+    receipt=Receipt(
+        run="", piece=0, sha256="", size=1, secrets=1, versions=1, first="", last="", wrapping_key=""
+    ),
+    signature="",
+    staged="",
+    vanished=0,
+)
+
+
+def _upload(year: Year, run: Run, step: Step) -> Uploaded:
+    year.need_target(step.target, room=True)
+    year.placed.setdefault(run.id, {}).setdefault(step.target, set()).add(step.piece)
+    return Uploaded(created=True)
+
+
+def _commit(year: Year, run: Run, step: Step) -> Committed:
+    pieces = pieces_of(run)
+    complete = complete_targets(run.spec, year.store.tally(run.id), pieces)
+    there = tuple(name for name in complete if not year.is_on("target away", name))
+    if lacking := missing_from_quorum(run.spec, there):
+        raise QuorumNotMet(lacking)
+    backup = year.installation.backups.get(run.id)
+    if backup is None:
+        secrets = year.installation.secrets[run.spec.policy]
+        backup = Backup(run.id, run.spec.policy, run.created_at, pieces, secrets, {})
+        year.installation.backups[run.id] = backup
+        year.installation.recorded(backup)
+    for name in there:
+        sound = dict.fromkeys(range(pieces), True)
+        copy = Copy(sound, locked_until=year.now + LOCKED_FOR if name in year.locking else 0.0)
+        backup.copies.setdefault(name, copy)
+    return Committed(
+        manifest="m",
+        targets=there,
+        created=there,
+        unplaced={name: "away" for name in complete if name not in there},
+        counts=Counts(secrets=backup.secrets, versions=backup.secrets, size=backup.secrets * 100),
+        unlocked={},
+        left_out=(),
+    )
+
+
+def _verify(year: Year, run: Run, step: Step) -> Verified:
+    backup = _backup_of(year, run)
+    year.need_target(step.target)
+    copy = backup.copies.get(step.target)
+    if copy is None or not copy.manifest or step.piece not in copy.pieces:
+        raise MissingPiece(f"container {step.piece} is not on {step.target}")
+    if not copy.pieces[step.piece]:
+        raise VerificationFailed(f"container {step.piece} on {step.target} is damaged")
+    copy.checked[step.piece] = year.now
+    return VERIFIED
+
+
+VERIFIED = Verified(depth=Depth.DIGEST, secrets=1, changed=0, missing=0, name_key="", aside=())
+
+
+def _backup_of(year: Year, run: Run) -> Backup:
+    name = run.spec.backup or run.id
+    try:
+        return year.installation.backups[name]
+    except KeyError:
+        raise MissingPiece(f"there is no backup {name}") from None
+
+
+def _record(year: Year, run: Run) -> list[str]:
+    """Enter what the run read back, as ``replica_verdicts`` does: what could not be asked stays as it was."""
+    backup = year.installation.backups.get(run.spec.backup or run.id)
+    if backup is None:
+        return []
+    for row in year.store.rows(run.id, StepKind.VERIFY):
+        copy = backup.copies.get(row.step.target)
+        if copy is not None and row.state.value == "missed" and "TargetUnavailable" not in (row.error or ""):
+            copy.good = False
+    tally = year.store.tally(run.id)
+    for name in complete_targets(run.spec, tally, backup.pieces, kind=StepKind.VERIFY):
+        if name in backup.copies:
+            backup.copies[name].good, backup.copies[name].verified_at = True, year.now
+    year.installation.recorded(backup)
+    return backup.good
+
+
+def _replicas_outcome(year: Year, run: Run) -> Ending:
+    backup = year.installation.backups.get(run.spec.backup or run.id)
+    if backup is None or not backup.copies:
+        return Ending(RunState.FAILED, "MissingPiece: there is no backup")
+    if lacking := missing_from_quorum(run.spec, tuple(backup.copies)):
+        return Ending(RunState.FAILED, f"QuorumNotMet: {lacking}")
+    bad = [pin.name for pin in run.spec.targets if pin.name not in backup.good]
+    return Ending(RunState.DEGRADED, f"{', '.join(bad)} lacks it") if bad else Ending(RunState.DONE)
+
+
+# -- repair --------------------------------------------------------------------------------------------------
+
+
+def _list_to_repair(year: Year, run: Run, step: Step) -> ToRepair:
+    backup = _backup_of(year, run)
+    away = tuple(pin.name for pin in run.spec.targets if year.is_on("target away", pin.name))
+    held = tuple(name for name in backup.good if name not in away)
+    bad = [pin.name for pin in run.spec.targets if pin.name not in (*held, *away)]
+    lacking = tuple((name, piece) for name in bad for piece in range(backup.pieces))
+    plan = PlannedPieces(pieces=backup.pieces)
+    return ToRepair(plan=plan, manifest="m", held=held, away=away, lacking=lacking, idle=not bad)
+
+
+def _repair(year: Year, run: Run, step: Step) -> Repaired:
+    backup = _backup_of(year, run)
+    year.need_target(step.target, room=True)
+    for name, copy in backup.copies.items():
+        if name != step.target and copy.pieces.get(step.piece) and not year.is_on("target away", name):
+            backup.copies.setdefault(step.target, Copy({}, manifest=False)).pieces[step.piece] = True
+            return Repaired(source=name)
+    raise MissingPiece(f"no target has a sound container {step.piece}")
+
+
+def _publish(year: Year, run: Run, step: Step) -> Published:
+    backup = _backup_of(year, run)
+    placed = [
+        name
+        for name, copy in backup.copies.items()
+        if len(copy.pieces) == backup.pieces and not year.is_on("target away", name)
+    ]
+    for name in placed:
+        backup.copies[name].manifest = True
+    return Published(targets=tuple(placed), unplaced={}, unlocked={})
+
+
+# -- drill ---------------------------------------------------------------------------------------------------
+
+
+def _drill_restore(year: Year, run: Run, step: Step) -> Rehearsed:
+    backup = _backup_of(year, run)
+    there = [copy for name, copy in backup.copies.items() if not year.is_on("target away", name)]
+    if not all(any(copy.pieces.get(piece) for copy in there) for piece in range(backup.pieces)):
+        raise TargetUnavailable("no target that answers has all of it")
+    return Rehearsed(backup=backup.name, source="vault", secrets=backup.secrets, versions=1, seconds=1.0)
+
+
+def _drill_compare(year: Year, run: Run, step: Step) -> Compared:
+    return Compared(compared=1, seconds=1.0)
+
+
+def _drill_teardown(year: Year, run: Run, step: Step) -> TornDown:
+    return TornDown()
+
+
+def _drill_outcome(year: Year, run: Run) -> Ending:
+    return Ending(RunState.DONE)
+
+
+# -- what is scheduled ---------------------------------------------------------------------------------------
+
+
+def _about(kind: RunKind, backup: Backup, year: Year) -> Spec:
+    pinned = year.installation.policies[backup.policy].spec
+    return msgspec.structs.replace(pinned, kind=kind, backup=backup.name)
+
+
+def _backup_spec(year: Year, entry: Scheduled) -> Spec:
+    return year.installation.policies[entry.policy].spec
+
+
+def _repairs(year: Year, entry: Scheduled) -> Iterator[Scheduled]:
+    """Yield an entry for each backup of which a replica is not good by the record, as the real job does."""
+    degraded = year.installation.degraded
+    busy = {run.spec.backup or run.id for run in year.store.active()} if degraded else set()
+    return (entry.about(name, options={"backup": name}) for name in degraded if name not in busy)
+
+
+def _repair_spec(year: Year, entry: Scheduled) -> Spec | None:
+    return _about(RunKind.REPAIR, year.installation.backups[entry.options["backup"]], year)
+
+
+def _drill_spec(year: Year, entry: Scheduled) -> Spec | None:
+    backup = year.installation.newest_verified(entry.policy)
+    return None if backup is None else _about(RunKind.DRILL, backup, year)
+
+
+WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
+    RunKind.BACKUP: {
+        StepKind.PLAN: _plan,
+        StepKind.CAPTURE: _capture,
+        StepKind.UPLOAD: _upload,
+        StepKind.COMMIT: _commit,
+        StepKind.VERIFY: _verify,
+    },
+    RunKind.REPAIR: {
+        StepKind.PLAN: _list_to_repair,
+        StepKind.REPAIR: _repair,
+        StepKind.COMMIT: _publish,
+        StepKind.VERIFY: _verify,
+    },
+    RunKind.DRILL: {
+        StepKind.DRILL_RESTORE: _drill_restore,
+        StepKind.DRILL_COMPARE: _drill_compare,
+        StepKind.DRILL_TEARDOWN: _drill_teardown,
+    },
+}
+
+OUTCOMES: Mapping[RunKind, Callable[[Year, Run], Ending]] = {
+    RunKind.BACKUP: _replicas_outcome,
+    RunKind.REPAIR: _replicas_outcome,
+    RunKind.DRILL: _drill_outcome,
+}
+
+SPECS: Mapping[RunKind, Callable[[Year, Scheduled], Spec | None]] = {
+    RunKind.BACKUP: _backup_spec,
+    RunKind.REPAIR: _repair_spec,
+    RunKind.DRILL: _drill_spec,
+}

@@ -1,0 +1,207 @@
+"""Living a year of a seed: what is drawn, what has to hold at each moment, and what is left of a failure."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+
+from msgspec import Struct
+
+from strongroom.operations.scheduled import Scheduled
+from strongroom.state.records import RunKind
+from strongroom.state.slots import SKEW
+from tests.simulation.faults import BEATS, DAY, HOUR, Fault, chance, draw_faults, moment
+from tests.simulation.installation import Installation, make_policy
+from tests.simulation.watcher import Watcher
+from tests.simulation.year import Broken, Year, simulated
+
+FIRST = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
+ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
+SETTLES = 12 * HOUR
+"""How long after the last fault a run may still be under way."""
+
+
+class Lived(Struct, frozen=True, kw_only=True):
+    """A year that was lived, or the first part of it up to where a rule was broken."""
+
+    seed: int
+    faults: tuple[Fault, ...]
+    counts: dict[str, int]
+    broken: str = ""
+    what: str = ""
+    at: float = 0.0
+
+    def __str__(self) -> str:
+        if not self.broken:
+            return f"seed {self.seed}: no rule was broken; {self.counts}"
+        left = "\n".join(f"  {fault}" for fault in self.faults) or "  (none)"
+        return (
+            f"seed {self.seed}, {moment(self.at)}: broken: {self.broken}: {self.what}\n"
+            f"With no more than these faults:\n{left}"
+        )
+
+
+def start_of(seed: int) -> float:
+    """Return when the year of a seed begins."""
+    return FIRST + random.Random(f"start {seed}").randrange(4 * 365) * DAY
+
+
+def live(seed: int, faults: Sequence[Fault] | None = None, *, days: float = 365.0) -> Lived:
+    """Live the year of a seed, with its own faults or others; it ends at once where a rule is broken."""
+    year = make_year(seed)
+    given = draw_faults(seed, year.start) if faults is None else tuple(faults)
+    with simulated(year):
+        try:
+            _live(year, given, days)
+        except Broken as broken:
+            return Lived(
+                seed=seed,
+                faults=given,
+                counts=dict(year.counts),
+                broken=broken.rule,
+                what=broken.what,
+                at=broken.at,
+            )
+    return Lived(seed=seed, faults=given, counts=dict(year.counts))
+
+
+def _live(year: Year, faults: Iterable[Fault], days: float) -> None:
+    audit, watcher = Audit(year), Watcher(year)
+    year.ticked = audit.after_tick
+    for fault in faults:
+        year.expect(fault)
+    for beat in BEATS:
+        year.at(year.start + chance(year.seed, beat), lambda beat=beat: year.tick(beat))  # type: ignore[misc]
+    for day in range(1, int(days) + 1):
+        year.run_until(year.start + (day + chance(year.seed, "look", day)) * DAY)
+        watcher.look()
+        audit.daily()
+
+
+def make_year(seed: int) -> Year:
+    """Draw the installation of a seed, and its calendar."""
+    draw = random.Random(f"year {seed}")
+    zone = draw.choice(ZONES)
+    minute = draw.randrange(60)
+    policies = {
+        policy.name: policy
+        for policy in (
+            make_policy("daily-metadata", f"{minute} 2 * * *", pieces=1, secrets=90, quorum=1, zone=zone),
+            make_policy("weekly-critical", f"{minute} 3 * * 0", pieces=2, secrets=40, quorum=2, zone=zone),
+            make_policy("monthly-rest", f"{minute} 4 1 * *", pieces=2, secrets=50, quorum=2, zone=zone),
+        )
+    }
+    installation = Installation(
+        policies=policies, secrets={one.name: one.secrets for one in policies.values()}
+    )
+    return Year(seed, start_of(seed), draw_calendar(draw, installation, zone), installation)
+
+
+def draw_calendar(draw: random.Random, installation: Installation, zone: str) -> list[Scheduled]:
+    """Return the entries: those of the policies, and what is done besides."""
+    backups = [
+        Scheduled(
+            name=policy.name,
+            kind=RunKind.BACKUP,
+            schedule=policy.schedule,
+            time_zone=policy.time_zone,
+            policy=policy.name,
+        )
+        for policy in installation.policies.values()
+    ]
+    return [
+        *backups,
+        Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 */6 * * *"),
+        Scheduled(
+            name="full-drill",
+            kind=RunKind.DRILL,
+            schedule="0 7 3 1,4,7,10 *",
+            time_zone=zone,
+            policy="weekly-critical",
+            options={"objective_seconds": 7200.0},
+        ),
+    ]
+
+
+class Audit:
+    """What has to hold whenever a beat has ticked, and every day."""
+
+    def __init__(self, year: Year) -> None:
+        self._year = year
+        self._seen = 0
+        self._claims: dict[tuple[str, float], str] = {}
+        self._entries = {entry.name: entry for entry in year.calendar}
+
+    def after_tick(self, clock: float) -> None:
+        """Hold the slots to the plain model: each that has come is claimed, once, and no other."""
+        year = self._year
+        for name, due, run, at in year.store.claimed[self._seen :]:
+            self._check_claim(name, due, run, at, clock)
+        self._seen = len(year.store.claimed)
+        for entry in year.calendar:
+            if entry.kind is not RunKind.REPAIR and year.has_work(entry):
+                self._check_due(entry, clock)
+
+    def _check_claim(self, name: str, due: float, run: str, at: float, clock: float) -> None:
+        year, entry = self._year, self._entries[name.partition(" ")[0]]
+        year.counts["slots claimed"] += 1
+        if due != year.last_by_model(entry.schedule, entry.time_zone, due):
+            raise year.broken("only slots of the calendar are run", f"{name} at {moment(due)} is none")
+        if due > clock:
+            raise year.broken("no slot is run before its time", f"{name} at {moment(due)}")
+        if due > at + SKEW:  # by a clock that is wrong: it is given back
+            return
+        if (other := self._claims.setdefault((name, due), run)) != run:
+            raise year.broken("each slot is run once", f"{name} at {moment(due)}: {other} and {run}")
+
+    def _check_due(self, entry: Scheduled, clock: float) -> None:
+        year = self._year
+        due = year.last_by_model(entry.schedule, entry.time_zone, clock)
+        until = max(year.now + SKEW, clock)
+        if not any(due <= claimed <= until for claimed in year.store.claims_of(entry.name)):
+            raise year.broken("each slot that has come is run", f"{entry.name} at {moment(due)} is not")
+
+    def daily(self) -> None:
+        """Look at what has to hold at any time."""
+        year = self._year
+        for run in year.store.all_active():
+            if year.now - max(run.created_at, year.disturbed_until) > SETTLES:
+                raise year.broken("every run ends", f"{run.id}, a {run.spec.kind.value}, goes on")
+        for name in year.installation.policies:
+            backups = list(year.installation.of(name))
+            if any(one.is_verified for one in backups) and not any(one.can_be_restored() for one in backups):
+                raise year.broken("there is always a backup to restore", f"policy {name} has none left")
+        year.store.forget_ended(year.now - 2 * DAY)
+
+
+# -- shrinking -----------------------------------------------------------------------------------------------
+
+Planted = Callable[[], AbstractContextManager[object]]
+
+
+def shrink(found: Lived, planted: Planted = nullcontext) -> Lived:
+    """Leave out faults as long as the same rule is still broken, and return what is left.
+
+    Halves first, then ever smaller parts, then one by one: what remains is needed, each of it.
+    """
+    part = max(1, len(found.faults) // 2)
+    while True:
+        smaller = _smaller(found, part, planted)
+        if smaller is not None:
+            found, part = smaller, min(part, max(1, len(smaller.faults) // 2))
+        elif part == 1:
+            return found
+        else:
+            part //= 2
+
+
+def _smaller(found: Lived, part: int, planted: Planted) -> Lived | None:
+    for begin in range(0, len(found.faults), part):
+        fewer = found.faults[:begin] + found.faults[begin + part :]
+        with planted():
+            again = live(found.seed, fewer)
+        if again.broken == found.broken:
+            return again
+    return None

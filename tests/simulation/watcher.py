@@ -1,0 +1,188 @@
+"""The look for alarms: facts gathered from the simulated installation, judged and told by the real rules.
+
+:func:`expected` says from lists and comparisons alone which alarms there must be, and is compared with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from strongroom.model import Depth
+from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.due_notifications import tell
+from strongroom.operations.alerts.facts import Drills, Facts, Limits, Place, Policy, Ran, Seen
+from strongroom.operations.alerts.rules import judge
+from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
+from strongroom.state.alerts import Told
+from strongroom.state.records import Run, RunKind
+from tests.simulation.faults import DAY, REGIONS
+from tests.simulation.installation import Backup
+
+if TYPE_CHECKING:
+    from tests.simulation.year import Year
+
+LIMITS: Final = Limits()
+REPEAT: Final = DAY
+COMPARED: Final = (
+    "state.",
+    "backup.overdue",
+    "target.away",
+    "run.waiting",
+    "beat.",
+    "replica.",
+    "drill.overdue",
+)
+"""How the keys of those alarms begin that :func:`expected` knows of."""
+
+
+class Watcher:
+    """Looks at the installation, and tells people."""
+
+    def __init__(self, year: Year) -> None:
+        self._year = year
+        self._told: dict[str, Told] = {}
+
+    def look(self) -> None:
+        """Judge what there is now, hold it against the plain model, and tell what is new."""
+        facts = gather(self._year)
+        alerts = judge(facts, LIMITS)
+        found = {alert.key for alert in alerts if alert.key.startswith(COMPARED)}
+        wanted = set(expected(self._year))
+        if missing := sorted(wanted - found):
+            raise self._year.broken("an alarm is raised within its limit", f"there is no alarm {missing[0]}")
+        if more := sorted(found - wanted):
+            raise self._year.broken("no alarm is raised without reason", f"there is an alarm {more[0]}")
+        self._tell(alerts)
+
+    def _tell(self, alerts: tuple[Alert, ...]) -> None:
+        now = self._year.now
+        telling = tell(alerts, self._told.values(), repeat=REPEAT, now=now)  # type: ignore[arg-type]
+        for item in telling.items:
+            before = self._told.get(item.alert.key)
+            again = (
+                before is not None and before.resolved_at is None and now - (before.sent_at or 0.0) < REPEAT
+            )
+            if again and before is not None and item.alert.weight <= before.weight:
+                raise self._year.broken("nothing is told twice within a day", item.alert.key)
+        self._told |= {row.key: row for row in telling.rows}
+        for alert in alerts:
+            row = self._told.get(alert.key)
+            if row is None or row.sent_at is None or now - row.sent_at >= REPEAT:
+                raise self._year.broken("every alarm is told", f"nobody was told of {alert.key}")
+
+
+# -- what is gathered ----------------------------------------------------------------------------------------
+
+
+def gather(year: Year) -> Facts:
+    """Return what a look at the record and the targets finds."""
+    away = [name for name in REGIONS if year.is_on("target away", name)]
+    if year.is_on("database away"):
+        places = tuple(Place(name=name, away="away" if name in away else None) for name in REGIONS)
+        return Facts(now=year.now, places=places, state="the state database did not answer")
+    return Facts(
+        now=year.now,
+        policies=tuple(_policy(year, name) for name in year.installation.policies),
+        places=tuple(_place(year, name, away) for name in REGIONS),
+        active=tuple(_ran(run) for run in year.store.all_active()),
+        drills=_drills(year),
+        beat_age=year.beat_age(),
+    )
+
+
+def _policy(year: Year, name: str) -> Policy:
+    policy = year.installation.policies[name]
+    newest = next(year.installation.of(name), None)
+    verified = year.installation.newest_verified(name)
+    return Policy(
+        name=name,
+        schedule=policy.schedule,
+        time_zone=policy.time_zone,
+        newest=_seen(newest),
+        verified=_seen(verified),
+        runs=tuple(_ran(run) for run in year.store.newest_of(name, RunKind.BACKUP, 22)),
+    )
+
+
+def _seen(backup: Backup | None) -> Seen | None:
+    if backup is None:
+        return None
+    depth = Depth.DIGEST if backup.is_verified else None
+    return Seen(backup=backup.name, made_at=backup.made_at, depth=depth)
+
+
+def _ran(run: Run) -> Ran:
+    return Ran(run=run.id, state=run.state, began=run.created_at, ended=run.finished_at)
+
+
+def _place(year: Year, name: str, away: list[str]) -> Place:
+    if name in away:
+        return Place(name=name, away="it does not answer")
+    bad, missing = [], []
+    for backup in year.installation.backups.values():
+        copy = backup.copies.get(name)
+        if copy is None or not copy.good:
+            (bad if copy is not None and copy.manifest else missing).append(backup.name)
+    return Place(name=name, bad=tuple(bad), missing=tuple(missing))
+
+
+def _drills(year: Year) -> Drills | None:
+    entry = next((one for one in year.calendar if one.kind is RunKind.DRILL), None)
+    if entry is None:
+        return None
+    runs = tuple(_ran(run) for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20))
+    return Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
+
+
+# -- the plain model -----------------------------------------------------------------------------------------
+
+
+def expected(year: Year) -> Iterator[str]:
+    """Yield the keys of the alarms that there must be, no more and no less."""
+    yield from (f"target.away:{name}" for name in REGIONS if year.is_on("target away", name))
+    if year.is_on("database away"):
+        yield "state.unreachable"
+        return
+    yield from _expected_of_policies(year)
+    yield from _expected_of_replicas(year)
+    yield from _expected_of_beat(year)
+    if any(year.now - run.created_at > DAY for run in year.store.all_active()):
+        yield "run.waiting"
+    yield from _expected_of_drills(year)
+
+
+def _overdue(year: Year, name: str, before: float) -> bool:
+    """Tell whether a policy was due at a time before, and nothing that was verified was made since."""
+    policy = year.installation.policies[name]
+    due = year.last_by_model(policy.schedule, policy.time_zone, before)
+    return not any(one.made_at >= due and one.is_verified for one in year.installation.of(name))
+
+
+def _expected_of_policies(year: Year) -> Iterator[str]:
+    for name in year.installation.policies:
+        if _overdue(year, name, year.now - DAY):
+            yield f"backup.overdue:{name}"
+
+
+def _expected_of_replicas(year: Year) -> Iterator[str]:
+    for name in REGIONS:
+        copies = [backup.copies.get(name) for backup in year.installation.backups.values()]
+        if year.is_on("target away", name):
+            continue
+        if any(copy is not None and copy.manifest and not copy.good for copy in copies):
+            yield f"replica.bad:{name}"
+        if any(copy is None or not copy.manifest for copy in copies):
+            yield f"replica.missing:{name}"
+
+
+def _expected_of_beat(year: Year) -> Iterator[str]:
+    age = year.beat_age()
+    if age is not None and BEAT_RESTS < age < BEAT_IS_GONE:
+        missed = any(_overdue(year, name, year.now) for name in year.installation.policies)
+        away = all(year.is_on("target away", name) for name in REGIONS)
+        yield "beat.dead" if missed or away else "beat.silent"
+
+
+def _expected_of_drills(year: Year) -> Iterator[str]:
+    return iter(())

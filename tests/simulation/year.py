@@ -1,0 +1,287 @@
+"""A simulated year: two beats, workers, targets and a watcher, one event after the other on one clock.
+
+Real: ``open_due`` and what it asks, the engine's ``perform_step``, ``reconcile``, ``decide`` and the jobs'
+decisions, when a message or lease counts as lost, the rules of alerts and of what is told.
+Simulated: the store (in memory), what a step does to a target or a source, messages, processes and clocks.
+Left out: signatures of the record and the thread that renews a lease.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from strongroom.operations import run_integrity, scheduled
+from strongroom.operations.alerts import freshness, upkeep_rules
+from strongroom.operations.runs import steps, submit
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Limits, Pinned, Services
+from strongroom.state.errors import StateUnavailable
+from strongroom.state.records import Run, Step, Ticket
+from strongroom.system.errors import TargetFull
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.memory import MemoryTarget
+from tests.simulation import slots
+from tests.simulation.faults import BEATS, HOUR, MINUTE, Fault, chance
+from tests.simulation.installation import Installation
+from tests.simulation.jobs import SPECS, simulated_jobs
+from tests.simulation.thin_store import ThinStore
+from workers import names
+
+BEAT_TICKS = 30.0
+RECONCILES = 5.0
+LIMITS = Limits(patience=3 * HOUR)
+
+
+class Killed(BaseException):
+    """The process that performs a step dies at once: nothing catches it."""
+
+
+class Broken(Exception):
+    """A rule that must hold does not, at a moment (epoch seconds)."""
+
+    def __init__(self, rule: str, at: float, what: str) -> None:
+        super().__init__(what)
+        self.rule, self.at, self.what = rule, at, what
+
+
+class Year:
+    """One installation, and what happens to it.
+
+    Everything happens in :meth:`run_until`, in the order of time. ``now`` is the true time, and that of the
+    database.
+    """
+
+    def __init__(
+        self, seed: int, start: float, calendar: list[Scheduled], installation: Installation
+    ) -> None:
+        self.seed, self.start, self.now = seed, start, start
+        self.calendar, self.installation = calendar, installation
+        self.placed: dict[str, dict[str, set[int]]] = {}
+        self.locking = ("us",)
+        self.store = ThinStore(self._clock, self._reach_database)
+        self.counts: Counter[str] = Counter()
+        self.ticked: Callable[[float], None] = lambda clock: None
+        """Is told of the clock of a beat that has opened what was due."""
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()
+        self._on: Counter[tuple[str, str]] = Counter()
+        self._faults: dict[tuple[str, str], Fault] = {}
+        self.disturbed_until = 0.0
+        """When the last fault that has begun is over."""
+        self._heard_until: float | None = None
+        self.services = self._services()
+
+    def _clock(self) -> float:
+        return self.now
+
+    def broken(self, rule: str, what: str) -> Broken:
+        """Return what to raise where a rule does not hold now."""
+        return Broken(rule, self.now, what)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def at(self, moment: float, happens: Callable[[], None]) -> None:
+        """Have something happen at a time."""
+        heapq.heappush(self._events, (moment, next(self._numbers), happens))
+
+    def run_until(self, moment: float) -> None:
+        """Let everything happen that is to happen until then."""
+        events = self._events
+        while events and events[0][0] <= moment:
+            at, _, happens = heapq.heappop(events)
+            self.now = max(self.now, at)
+            happens()
+        self.now = max(self.now, moment)
+
+    # -- faults ----------------------------------------------------------------------------------------------
+
+    def expect(self, fault: Fault) -> None:
+        """Have a fault begin and end."""
+        self.at(fault.at, lambda: self._begin(fault))
+
+    def _begin(self, fault: Fault) -> None:
+        key = fault.kind, fault.subject
+        self._on[key] += 1
+        self._faults[key] = fault
+        self.disturbed_until = max(self.disturbed_until, fault.until)
+        self.at(fault.until, lambda: self._end(key))
+        self._beats_changed()
+
+    def _end(self, key: tuple[str, str]) -> None:
+        self._on[key] -= 1
+        self._beats_changed()
+
+    def is_on(self, kind: str, subject: str = "") -> bool:
+        """Tell whether a fault of a kind lasts."""
+        return self._on[kind, subject] > 0
+
+    def meets(self, kind: str, *names: object) -> bool:
+        """Tell whether a fault that lasts, and that meets a part of all, meets what has these names."""
+        return self.is_on(kind) and chance(self.seed, kind, *names) < self._faults[kind, ""].size
+
+    def need_target(self, name: str, *, room: bool = False) -> None:
+        """Raise what a target answers that is away, or has no room."""
+        if self.is_on("target away", name):
+            raise TargetUnavailable(f"target '{name}' does not answer")
+        if room and self.is_on("target full", name):
+            raise TargetFull(f"target '{name}' is full")
+
+    def _reach_database(self) -> None:
+        if self.is_on("database away"):
+            raise StateUnavailable("the state database did not answer")
+
+    def strike(self, run: Run, step: Step, when: str) -> None:
+        """Kill or stop the process that performs a step, if that is to be."""
+        if self.meets("workers killed", run.id, step, when, self.now):
+            raise Killed
+        if when == "after" and self.meets("workers stall", run.id, step, self.now):
+            self.run_until(self.now + MINUTE)
+
+    # -- messages and workers --------------------------------------------------------------------------------
+
+    def send(self, tickets: list[Ticket]) -> None:
+        """Send messages: each arrives within seconds, or never, or twice."""
+        for ticket in tickets:
+            name = ticket.run, ticket.step, ticket.dispatch
+            if self.is_on("broker away") or self.meets("messages lost", *name):
+                continue
+            delay = 0.2 + 2 * chance(self.seed, "delay", *name)
+            self.at(self.now + delay, lambda ticket=ticket: self._deliver(ticket))  # type: ignore[misc]
+            if self.meets("messages twice", *name):
+                self.at(self.now + delay * 40, lambda ticket=ticket: self._deliver(ticket))  # type: ignore[misc]
+
+    def _deliver(self, ticket: Ticket) -> None:
+        if self.is_on("workers away"):  # it waits in its queue
+            self.at(self._faults["workers away", ""].until + 1.0, lambda: self._deliver(ticket))
+            return
+        try:
+            due, _ = steps.perform_step(ticket, self.services)
+            self.strike(self.store.load(ticket.run), ticket.step, "sending")
+        except (Killed, StateUnavailable):
+            due = []
+        self.send(due)
+        self._watch_over()
+
+    def _watch_over(self) -> None:
+        """Have reconcile look soon, if anything is left to look after."""
+        if self.store.has_active and not self._reconciles:
+            self._reconciles = True
+            self.at(self.now + 6 * RECONCILES, self._reconcile)
+
+    _reconciles = False
+
+    def _reconcile(self) -> None:
+        self._reconciles = False
+        if not self.is_on("workers away"):
+            with suppress(StateUnavailable):
+                self.send(steps.reconcile(self.services, queues=names.QUEUE_OF_STEP))
+        self._watch_over()
+
+    # -- beats -----------------------------------------------------------------------------------------------
+
+    def _beats_changed(self) -> None:
+        heard = not self.is_on("database away") and any(not self.is_on("beat away", beat) for beat in BEATS)
+        if heard:
+            self._heard_until = None
+        elif self._heard_until is None:
+            self._heard_until = self.now
+
+    def beat_age(self) -> float:
+        """Return how long ago a beat was seen alive: each living one is, twice a minute."""
+        return BEAT_TICKS / 2 if self._heard_until is None else self.now - self._heard_until
+
+    def last_by_model(self, schedule: str, time_zone: str, now: float) -> float:
+        """Return the newest slot of a schedule not after a time, by the plain model."""
+        first = datetime.fromtimestamp(self.start, UTC).date() - timedelta(days=400)
+        known = slots.slots(schedule, time_zone, first, 800)
+        return known[bisect_right(known, now) - 1]
+
+    def has_work(self, entry: Scheduled) -> bool:
+        """Tell whether a slot of an entry has something to run."""
+        return SPECS[entry.kind](self, entry) is not None
+
+    def clock(self, beat: str) -> float:
+        """Return the time by the clock of a beat's host."""
+        return self.now + (self._faults["clock", beat].size if self.is_on("clock", beat) else 0.0)
+
+    def tick(self, beat: str) -> None:
+        """Open what is due, if the beat lives, and come again when something is due next."""
+        opened = not self.is_on("beat away", beat) and self._open_due(beat)
+        self.at(self._next_tick(beat, soon=not opened), lambda: self.tick(beat))
+
+    def _open_due(self, beat: str) -> bool:
+        clock = self.clock(beat)
+        try:
+            tickets = submit.open_due(self.services, self.calendar, now=clock)
+            self.store.heartbeat(names.BEAT)
+        except StateUnavailable:
+            return False
+        self.ticked(clock)
+        self.send(tickets)
+        self._watch_over()
+        return True
+
+    def _next_tick(self, beat: str, *, soon: bool) -> float:
+        """Return when a beat ticks next: each half minute, but for ticks at which nothing can be due."""
+        if soon or self.is_on("clock", beat):
+            return self.now + 10 * MINUTE
+        nearest = min(self._next_due(entry) for entry in self.calendar)
+        return nearest + BEAT_TICKS * chance(self.seed, beat, nearest)
+
+    def _next_due(self, entry: Scheduled) -> float:
+        return slots.next_after(entry.schedule, self.now, entry.time_zone)
+
+    # -- services --------------------------------------------------------------------------------------------
+
+    def _services(self) -> Services:
+        return Services(
+            owner="simulated",
+            state_dir=Path("/nowhere"),
+            store=self.store,
+            stage=MemoryTarget(name="stage", region="local"),
+            targets={},
+            sources={},
+            pinned=lambda name: Pinned(spec=self.installation.policies[name].spec),
+            signers=_nobody,
+            trusted=lambda role: (),
+            signer_fingerprints=frozenset(),
+            identities=lambda: (),
+            work_key=b"",
+            digest_key=b"",
+            limits=LIMITS,
+        )
+
+
+def _nobody(role: str) -> Any:
+    raise AssertionError(f"nothing is signed here, least of all as {role}")
+
+
+@contextmanager
+def simulated(year: Year) -> Iterator[None]:
+    """Put simulated jobs in, and leave out what costs more than all else: signatures, and a thread a step."""
+    with ExitStack() as stack:
+        stack.enter_context(simulated_jobs(year))
+        for module, name, instead in (
+            (steps, "kept_alive", lambda *_, **__: nullcontext()),
+            (run_integrity, "refusal", lambda *_, **__: None),
+            (run_integrity, "sign_record", lambda run, result, services: result),
+            (run_integrity, "check_time", lambda run: None),
+            (run_integrity, "check_terms", lambda *_: None),
+            (scheduled, "last_slot", slots.last_slot),
+            (freshness, "last_slot", slots.last_slot),
+            (upkeep_rules, "last_slot", slots.last_slot),
+        ):
+            stack.enter_context(patch.object(module, name, instead))
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, logging.NOTSET)
+        yield
