@@ -52,7 +52,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "reconcile.expired": "Steps became due again because their leases ran out.",
     "reconcile.lost": "Steps became due again because their messages were lost.",
     "replica.checked": "A command checked a replica.",
-    "replica.lost": "A replica on record is no longer on its target.",
+    "replica.lost": "A replica on record was found damaged or incomplete, or no longer on its target.",
+    "replica.repaired": "A repair made a replica good again: what was wrong, and where it was copied from.",
     "replica.unlocked": "A new signature could not be locked on a target.",
     "rotation.overdue": "A rotation has waited for its workers for more than a week.",
     "run.closing": "A run is about to end and cleans up.",
@@ -60,7 +61,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "A run ended: its state, and its error if it failed.",
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
-    "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
     "schedule.resumed": "Somebody ended a pause.",
     "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
@@ -87,8 +87,8 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred|signer"
-    r"|step|ledger)\.[a-z-]+"
+    r"(?:access|backup|emergency|incident|key|reconcile|replica|rotation|run|schedule|settings|shred|signer|step"
+    r"|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 

@@ -46,6 +46,8 @@ class SecretBytes:
 
 COMMAND = "(command)"
 """What stands in the place of a policy's name where a command made a backup."""
+EVERY_POLICY = "(every policy)"
+"""The same where a run is about the backups of all policies."""
 
 
 class VersionState(StrEnum):

@@ -65,8 +65,6 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.DRILL_TEARDOWN: DRILL,
     StepKind.REWRAP: RECOVER,
     StepKind.ROTATE: RECOVER,
-    StepKind.DRIFT: VERIFY,
-    StepKind.FREEZE: CONTROL,
     StepKind.REPORT: CONTROL,
 }
 """The queue that carries each kind of step."""

@@ -18,6 +18,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
         {StepKind.PLAN, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPORT}
     ),
     RunKind.VERIFY: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),
+    RunKind.SCRUB: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),
     RunKind.REPAIR: frozenset(
         {StepKind.PLAN, StepKind.REPAIR, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPORT}
     ),
@@ -25,7 +26,6 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.DRILL: frozenset(
         {StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE, StepKind.DRILL_TEARDOWN, StepKind.REPORT}
     ),
-    RunKind.DRIFT: frozenset({StepKind.PLAN, StepKind.DRIFT, StepKind.FREEZE, StepKind.REPORT}),
     RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
 }
 

@@ -42,6 +42,34 @@ class VerificationEntry(EntrySettings, frozen=True, kw_only=True):
     """Reading backups again, slice by slice, so that each replica was read within a stated span."""
 
     schedule: Annotated[Times, Meta(examples=["*/30 * * * *"])] = "41 * * * *"
+    span_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=3650,
+            description="Every container of every replica is read once in so many days.",
+            examples=[90],
+        ),
+    ] = 30
+    rate: Annotated[
+        int,
+        Meta(
+            ge=1_000_000,
+            description="At most so many bytes a second are read of one target, over all hosts of this "
+            "installation.",
+            examples=[5_000_000],
+        ),
+    ] = 20_000_000
+    sample: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=10,
+            description="How much is read besides at random, as a part of the regular work: nobody can know "
+            "before what that is.",
+            examples=[0.5],
+        ),
+    ] = 0.1
 
 
 class PruneEntry(EntrySettings, frozen=True, kw_only=True):
@@ -54,21 +82,6 @@ class DriftEntry(EntrySettings, frozen=True, kw_only=True):
     """Comparing the newest backups with their sources."""
 
     schedule: Annotated[Times, Meta(examples=["0 12 * * *"])] = "0 6 * * *"
-    mass_change_percent: Annotated[
-        int,
-        Meta(
-            description="If more than this part of a policy's secrets changed or vanished since the backup "
-            "that was last taken for sound, an alarm is raised and nothing of the policy is deleted until a "
-            "person releases the hold.",
-            ge=0,
-            le=99,
-            examples=[50],
-        ),
-    ] = 30
-    mass_change_least: Annotated[
-        int,
-        Meta(description="So many secrets at least must have changed for that.", ge=1, examples=[100]),
-    ] = 10
 
 
 class MonthlyTestsEntry(EntrySettings, frozen=True, kw_only=True):

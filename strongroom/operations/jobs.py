@@ -15,6 +15,6 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.REPAIR: "strongroom.operations.backup.repair_job",
     RunKind.RESTORE: "strongroom.operations.restore.job",
     RunKind.DRILL: "strongroom.operations.rehearsal.job",
+    RunKind.SCRUB: "strongroom.operations.backup.scrub_job",
     RunKind.ROTATE: "strongroom.operations.rotation.job",
-    RunKind.DRIFT: "strongroom.operations.drift.job",
 }

@@ -10,6 +10,8 @@ import msgspec
 from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunKind
 
+YEAR = 365 * 86_400.0
+
 
 class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     """One entry: a run of a job at the times of a cron expression (five fields), in a time zone (IANA).
@@ -38,6 +40,10 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     def next(self, after: float) -> float | None:
         """Return the first slot after a moment."""
         return next_slot(self.schedule, after, self.time_zone)
+
+    def interval(self, slot: float) -> float:
+        """Return how many seconds lie between a slot and the one after it; a year if there is none."""
+        return (self.next(slot) or slot + YEAR) - slot
 
     def about(self, subject: str, **changes: Any) -> Scheduled:
         """Return the entry for one of several subjects, each with slots of its own."""

@@ -25,7 +25,7 @@ class RunKind(StrEnum):
     RESTORE = "restore"
     DRILL = "drill"
     ROTATE = "rotate"
-    DRIFT = "drift"
+    SCRUB = "scrub"
 
 
 class RunState(StrEnum):
@@ -57,8 +57,6 @@ class StepKind(StrEnum):
     DRILL_TEARDOWN = "drill-teardown"
     REWRAP = "rewrap"
     ROTATE = "rotate"
-    DRIFT = "drift"
-    FREEZE = "freeze"
     REPORT = "report"
 
 

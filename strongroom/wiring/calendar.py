@@ -13,6 +13,9 @@ from strongroom.config.calendar import EntrySettings
 from strongroom.config.remarks import opens
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
+from strongroom.words import plural
+
+DAY = 86_400.0
 
 
 def calendar(settings: Settings) -> tuple[Scheduled, ...]:
@@ -45,6 +48,31 @@ def _policies(settings: Settings) -> Iterator[Scheduled]:
 def _repair(settings: Settings) -> Iterator[Scheduled]:
     reason = "brings up what a target missed or lost, from a good replica"
     yield _entry("repair", RunKind.REPAIR, settings.calendar.repair, settings, reason=reason)
+
+
+def _verification(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.verification
+    yield _entry(
+        "verification",
+        RunKind.SCRUB,
+        found,
+        settings,
+        options={
+            "span": found.span_days * DAY,
+            "rate": found.rate,
+            "sample": found.sample,
+            "offline": sorted(name for name, policy in settings.policies.items() if policy.offline),
+            "media": sorted(media(settings)),
+        },
+        reason=f"reads every replica once in {plural(found.span_days, 'day')}, and has damage repaired",
+    )
+
+
+def media(settings: Settings) -> frozenset[str]:
+    """Return the targets that lie in a safe: those that only offline policies name."""
+    policies = settings.policies.values()
+    away = {name for policy in policies if policy.offline for name in policy.targets}
+    return frozenset(away - {name for policy in policies if not policy.offline for name in policy.targets})
 
 
 def _rotation(settings: Settings) -> Iterator[Scheduled]:
@@ -80,34 +108,10 @@ def _full_drill(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
-def _drift(settings: Settings) -> Iterator[Scheduled]:
-    found = settings.calendar.drift
-    full = {
-        name: policy
-        for name, policy in settings.policies.items()
-        if policy.kind == "full" and not policy.offline and settings.sources[policy.source].kind != "raft"
-    }
-    opened = [name for name, policy in full.items() if found.enabled or opens(settings, policy.recipients)]
-    needs = "" if opened else "this host opens the backups of no policy that backs up values"
-    yield _entry(
-        "drift",
-        RunKind.DRIFT,
-        found,
-        settings,
-        options={
-            "policies": opened,
-            "mass_change_percent": found.mass_change_percent,
-            "mass_change_least": found.mass_change_least,
-        },
-        reason="finds out what changed in the sources, and freezes deletion if that is much",
-        needs=needs if full else "no policy backs up values",
-    )
-
-
 ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _repair,
+    _verification,
     _rotation,
     _full_drill,
-    _drift,
 )

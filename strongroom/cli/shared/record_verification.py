@@ -17,6 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.verification.coverage import checks_of_replica
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 
@@ -56,6 +57,9 @@ def _record_result(
             )
         elif depth is None or _is_as_deep(replica, depth):
             _update_replica(store, replica, depth)
+        if depth is not None:
+            found = (manifest.backup_id, target.name, len(manifest.containers))
+            store.put_checks(checks_of_replica(*found, depth, at=time.time()))
     except StrongroomError as error:
         output.note(f"note: the catalog was not told: {error.message}")
 

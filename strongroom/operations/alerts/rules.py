@@ -20,7 +20,6 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.waiting,
     upkeep_rules.keys,
     upkeep_rules.drills,
-    upkeep_rules.drifts,
     upkeep_rules.places,
     upkeep_rules.settings,
 )

@@ -85,11 +85,15 @@ def wanting(target: Target, entry: CatalogEntry, trusted: frozenset[str]) -> str
     return ""
 
 
+LOST, REPAIRED = "replica.lost", "replica.repaired"
+"""The events that a replica was found to be bad, and that it was made good again."""
+
+
 def put_on_record(store: RunStore, lost: Iterable[Lost]) -> None:
     """Have the record know, so that it is repaired."""
     for replica, why in lost:
         store.set_replica(replace(replica, good=False, verified=None, verified_at=None))
-        store.event("replica.lost", backup=replica.backup, target=replica.target, why=why)
+        store.event(LOST, backup=replica.backup, target=replica.target, why=why)
 
 
 def put_damaged_on_record(store: RunStore, damaged: Mapping[tuple[str, str], str]) -> None:
@@ -97,6 +101,16 @@ def put_damaged_on_record(store: RunStore, damaged: Mapping[tuple[str, str], str
     for (name, backup), why in damaged.items():
         known = [one for one in store.replicas(backup) if one.target == name and one.good]
         put_on_record(store, [Lost(one, why) for one in known])
+
+
+def why_lost(store: RunStore, backup: str, target: str) -> str:
+    """Say why a replica was found to be bad last; nothing if it never came, or was made good since."""
+    found = [
+        event
+        for event in store.happened(LOST, REPAIRED, since=0.0)
+        if (event.detail["backup"], event.detail["target"]) == (backup, target)
+    ]
+    return str(found[-1].detail["why"]) if found and found[-1].kind == LOST else ""
 
 
 def _good_on(store: RunStore, name: str, gone: frozenset[str]) -> Iterator[tuple[CatalogEntry, Replica]]:

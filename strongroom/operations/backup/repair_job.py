@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from strongroom.errors import ConfigError
 from strongroom.operations.archive.file_backups import in_a_file
+from strongroom.operations.archive.inventory import REPAIRED, why_lost
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
@@ -25,7 +26,7 @@ from strongroom.operations.backup.repair import (
 )
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, to_facts
+from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, read_result, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -65,8 +66,11 @@ class RepairJob(Job):
         return step.kind is StepKind.VERIFY and quorum_is_open(run, tally, step)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
+        bad = {one.target for one in services.store.replicas(run.spec.backup) if not one.good}
         read = replica_verdicts.read_back(run, services, enter_unread=True)
-        return replica_verdicts.record_replicas(read, services)
+        good = replica_verdicts.record_replicas(run, read, services)
+        _tell_repaired(run, bad.intersection(good), services)
+        return good
 
     def outcome(self, run: Run, services: Services) -> Ending:
         read = replica_verdicts.read_back(run, services, enter_unread=True)
@@ -74,7 +78,7 @@ class RepairJob(Job):
 
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
         """Return an entry for each degraded backup, so that one that went bad since is not left for later."""
-        busy = _under_way(services)
+        busy = under_way(services)
         return (
             entry.about(backup, options={"backup": backup})
             for backup in degraded(services)
@@ -92,6 +96,23 @@ class RepairJob(Job):
 
 
 JOB = RepairJob()
+
+
+def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:
+    """Leave an event of each replica that was bad and is good again: what was wrong, repaired from where."""
+    rows = [row for row in services.store.rows(run.id, StepKind.REPAIR) if row.result]
+    for target in sorted(targets):
+        mine = [row for row in rows if row.step.target == target]
+        sources = {read_result(run, row.step, row.result, Repaired).source for row in mine}
+        services.store.event(
+            REPAIRED,
+            run.id,
+            backup=run.spec.backup,
+            target=target,
+            why=why_lost(services.store, run.spec.backup, target),
+            containers=len(mine),
+            sources=sorted(sources),
+        )
 
 
 def submit_repair(services: Services, *, backup: str, request_id: str | None = None) -> Submitted:
@@ -115,7 +136,7 @@ def _on_targets(services: Services, backup: str) -> bool:
     return entry is None or not in_a_file(entry)
 
 
-def _under_way(services: Services) -> set[str]:
+def under_way(services: Services) -> set[str]:
     """Return the backups that are still being made, or repaired."""
     active = services.store.active()
     return {run.spec.backup if run.spec.kind is RunKind.REPAIR else run.id for run in active}

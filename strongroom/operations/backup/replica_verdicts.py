@@ -8,21 +8,25 @@ each repair would copy them again.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct, structs
 
 from strongroom.container.errors import DAMAGE
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.inventory import LOST
 from strongroom.operations.backup.facts import ReplicaFacts, pieces_of, replica_facts
-from strongroom.operations.backup.verify import Verified
+from strongroom.operations.backup.verify import Verified, read_verified
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
-from strongroom.state.records import Replica, Run, StepKind, StepRow, StepState
+from strongroom.operations.verification.order import MANIFEST
+from strongroom.state.records import ContainerCheck, Replica, Run, StepKind, StepRow, StepState
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 _DEPTHS = tuple(Depth)
+DEEPEST = Depth.COMPARED
+"""What is said of a replica at most: "live" is about the source on that day."""
 _ENDED = "the run ended before it was read back"
 
 
@@ -37,11 +41,43 @@ class ReadBack(Struct, frozen=True, kw_only=True):
     changed: tuple[Replica, ...] = ()
 
 
-def record_replicas(read: ReadBack, services: Services) -> list[str]:
+def record_replicas(run: Run, read: ReadBack, services: Services) -> list[str]:
     """Write into the catalog what was read back from each target; return those with a good replica."""
+    good = {one.target for one in services.store.replicas(run.spec.backup or run.id) if one.good}
     for replica in read.changed:
         services.store.set_replica(replica)
+        if replica.target in good and not replica.good:
+            why = _first_error(run, replica.target, services)
+            services.store.event(LOST, run.id, backup=replica.backup, target=replica.target, why=why)
+    if services.store.backup(run.spec.backup or run.id) is not None:
+        services.store.put_checks(list(_checks(run, read, services)))
     return sorted(read.good)
+
+
+def _first_error(run: Run, target: str, services: Services) -> str:
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    errors = (row.error for row in rows if row.step.target == target and row.error and not row.result)
+    return recorded_errors.apart(next(errors, ""))[0] or "its manifest is not there as it was recorded"
+
+
+def _checks(run: Run, read: ReadBack, services: Services) -> Iterator[ContainerCheck]:
+    """Yield which containers were read back, whatever came of the others of the same replica."""
+    backup = run.spec.backup or run.id
+    whole: dict[str, float] = {}
+    for row, done in read_verified(run, services):
+        target, at, depth = (
+            row.step.target,
+            row.finished_at or 0.0,
+            min(done.depth, DEEPEST, key=_DEPTHS.index),
+        )
+        if depth is not Depth.PRESENT:
+            yield ContainerCheck(
+                backup=backup, target=target, piece=row.step.piece, depth=depth, checked_at=at
+            )
+            whole[target] = min(at, whole.get(target, at))
+    for target in read.good & whole.keys():
+        depth, at = Depth.DIGEST, whole[target]
+        yield ContainerCheck(backup=backup, target=target, piece=MANIFEST, depth=depth, checked_at=at)
 
 
 def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> ReadBack:
@@ -96,7 +132,7 @@ def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Re
         return now
     if any(name == now.target for name, _ in facts.lacking):
         return now
-    once = min(before.verified, Depth.COMPARED, key=_DEPTHS.index)  # "live" is about the source on that day
+    once = min(before.verified, DEEPEST, key=_DEPTHS.index)
     if _DEPTHS.index(once) <= _DEPTHS.index(now.verified):
         return now
     at = before.verified_at if now.verified is Depth.PRESENT else now.verified_at

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from strongroom.container.errors import MissingPiece, Tampered, VerificationFail
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
 from strongroom.container.metadata import check_document
 from strongroom.errors import SourceError, StrongroomError
+from strongroom.keys import Opener
 from strongroom.model import Depth, Secret, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.archive.live_comparison import Digests, Standing, beside, digests_of, standing
@@ -40,7 +41,7 @@ from strongroom.sources import Source
 from strongroom.state.records import Run, Step, StepKind, StepRow, StepState, Tally, Verdict
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
-from strongroom.targets.repaired import MOST_BYTES, copies, whole_copy
+from strongroom.targets.repaired import MOST_BYTES, Objects, copies, whole_copy
 from strongroom.words import plural
 
 ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
@@ -49,6 +50,13 @@ ORDER = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 def reaches(depth: Depth, wanted: Depth) -> bool:
     """Tell whether verifying to ``depth`` includes ``wanted``."""
     return ORDER.index(depth) >= ORDER.index(wanted)
+
+
+class Readable(Objects, Protocol):
+    """A target, as far as it is read."""
+
+    @property
+    def name(self) -> str: ...
 
 
 class Seen(NamedTuple):
@@ -85,10 +93,14 @@ def verify(run: Run, step: Step, services: Services) -> Verified:
     target = run_integrity.check_target(run, step.target, services)
     manifest = recorded_manifest(run, target, services)
     ref = manifest.containers[step.piece]
-    aside = check_envelope(run, target, manifest, ref, services)
-    seen = verify_container(target, manifest, ref, run, services)
+    others = [services.target(name) for name in _reached_targets(run, services) if name != target.name]
+    aside = check_envelope(target, manifest, ref, others, services)
+    depth = deepest(manifest, run.spec.depth)
+    seen = read_container(
+        target, manifest, ref, depth=depth, opening=lambda: openers(run.spec, services), services=services
+    )
     return Verified(
-        depth=_depth(run, manifest),
+        depth=depth,
         secrets=ref.secrets,
         changed=seen.changed,
         missing=seen.missing,
@@ -103,22 +115,18 @@ def read_verified(run: Run, services: Services) -> list[tuple[StepRow, Verified]
     return [(row, read_result(run, row.step, row.result, Verified)) for row in rows if row.result]
 
 
-def _depth(run: Run, manifest: Manifest) -> Depth:
+def deepest(manifest: Manifest, wanted: Depth) -> Depth:
     """Return how deep to look: a document that is not sealed has no digests of values."""
-    return run.spec.depth if manifest.sealed else min(run.spec.depth, Depth.OPENED, key=ORDER.index)
+    return wanted if manifest.sealed else min(wanted, Depth.OPENED, key=ORDER.index)
 
 
 def check_envelope(
-    run: Run, target: Target, manifest: Manifest, ref: ContainerEntry, services: Services
+    target: Readable, manifest: Manifest, ref: ContainerEntry, others: Iterable[Objects], services: Services
 ) -> tuple[str, ...]:
     """Refuse a replica whose envelope is older than another target's: whoever restores from it
-    would need a key that was rotated away. Return what was left aside there.
-
-    A target that this run could not upload to is not asked: each process would wait for it anew.
-    """
+    would need a key that was rotated away. Return what was left aside there."""
     if not manifest.sealed:
         return ()
-    others = [services.target(name) for name in _reached_targets(run, services) if name != target.name]
     trusted = services.signer_fingerprints
     newest = Newest(target, trusted=trusted, known=Elsewhere(others, trusted=trusted))
     newest.of(ref.wrapping_key)
@@ -126,6 +134,7 @@ def check_envelope(
 
 
 def _reached_targets(run: Run, services: Services) -> list[str]:
+    """Return the targets that this run could upload to: each process would wait for the others anew."""
     tally = services.store.tally(run.id)
     names = [pin.name for pin in run.spec.targets]
     return [name for name in names if not tally.of(StepKind.UPLOAD, target=name, states=(StepState.MISSED,))]
@@ -133,31 +142,42 @@ def _reached_targets(run: Run, services: Services) -> list[str]:
 
 def recorded_manifest(run: Run, target: Target, services: Services) -> Manifest:
     """Read a target's manifest of the run's backup; it must be the one on record."""
-    backup = run.spec.backup or run.id
+    backup, trusted = run.spec.backup or run.id, services.signer_fingerprints
     expected = replica_facts(run).manifest
     if expected is None:
-        return read_manifest(target, backup, trusted=services.signer_fingerprints)
+        return read_manifest(target, backup, trusted=trusted)
+    return held_manifest(target, backup, expected, trusted=trusted)
+
+
+def held_manifest(target: Readable, backup: str, digest: str, *, trusted: frozenset[str]) -> Manifest:
+    """Read a target's manifest of a backup, and hold it to its digest (hex)."""
     name = manifest_name(backup)
-    copy = whole_copy(target, name, sha256=bytes.fromhex(expected))
+    copy = whole_copy(target, name, sha256=bytes.fromhex(digest))
     if copy is None and not copies(target, name):
         raise MissingPiece(f"target '{target.name}' lacks the manifest of {backup}")
     if copy is None:
         raise Tampered(f"target '{target.name}' holds another manifest of {backup} than was recorded")
-    return parse_manifest(
-        b"".join(target.read(copy, length=MOST_BYTES)), trusted=services.signer_fingerprints
-    )
+    return parse_manifest(b"".join(target.read(copy, length=MOST_BYTES)), trusted=trusted)
 
 
-def verify_container(
-    target: Target, manifest: Manifest, ref: ContainerEntry, run: Run, services: Services
+def read_container(
+    target: Objects,
+    manifest: Manifest,
+    ref: ContainerEntry,
+    *,
+    depth: Depth,
+    opening: Callable[[], Sequence[Opener]],
+    services: Services,
 ) -> Seen:
-    """Read one container back to the run's depth; raise a typed error that says what is wrong with it.
+    """Read one container back to a depth; raise a typed error that says what is wrong with it.
 
     That the source has secrets otherwise by now (depth ``live``) is news about the source, and no fault of
     the replica. The bytes come first: where nothing opens them, damage
     is found all the same.
+
+    Args:
+        opening: returns what opens containers, or raises NothingOpens. It is asked once the bytes are right.
     """
-    depth = _depth(run, manifest)
     name = readable_container(target, manifest.backup_id, ref)
     require_size(target, name, ref)
     if reaches(depth, Depth.DIGEST):
@@ -166,11 +186,7 @@ def verify_container(
         return Seen()
     if manifest.sealed:
         opened = Backup(
-            target,
-            manifest,
-            openers(run.spec, services),
-            trusted=services.signer_fingerprints,
-            names={ref.sha256: name},
+            target, manifest, opening(), trusted=services.signer_fingerprints, names={ref.sha256: name}
         )
         return _open_all(opened, ref, depth, services)
     check_document(ObjectReader(target, name))

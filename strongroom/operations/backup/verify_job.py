@@ -39,7 +39,7 @@ class VerifyJob(Job):
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)
-        return replica_verdicts.record_replicas(read, services)
+        return replica_verdicts.record_replicas(run, read, services)
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return replica_outcome(run, replica_verdicts.read_back(run, services), services)

@@ -44,7 +44,7 @@ def drive(
     apart: frozenset[StepKind] | None = None,
     patience: float = math.inf,
 ) -> Run:
-    """Perform a run to its end and return it.
+    """Perform a run to its end, and the runs that it started, and return it.
 
     Args:
         watch: is told of each ticket when its step is over.
@@ -60,7 +60,11 @@ def drive(
     pool = _Pool(services, processes or cores(), where)
     with driving(services.state_dir, run_id, services.owner):
         _drive_to_end(run_id, list(tickets), pool, services, watch=watch, patience=patience)
-    return services.store.load(run_id)
+    ended = services.store.load(run_id)
+    for started in ended.facts.get("report", {}).get("started", ()):
+        due = services.store.take_ready(started, window=services.limits.window)
+        drive(started, due, services, watch=watch, processes=processes, apart=apart, patience=patience)
+    return ended
 
 
 def end(run_id: str, services: Services, tickets: Iterable[Ticket] | None = None) -> Run:

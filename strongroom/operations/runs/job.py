@@ -69,12 +69,14 @@ class ReportFacts(NamedTuple):
     """What a job adds to its run's report.
 
     ``kept`` names the targets on which the run left a whole backup although its record has none. ``swept``
-    names earlier runs whose leftovers are gone now. ``fewer`` is how many secrets a backup lacks.
+    names earlier runs whose leftovers are gone now. ``fewer`` is how many secrets a backup lacks. ``started``
+    are runs that this one put on record.
     """
 
     kept: Sequence[str] = ()
     swept: Sequence[str] = ()
     fewer: int = 0
+    started: Sequence[str] = ()
 
 
 class Job(Protocol):

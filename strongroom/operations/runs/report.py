@@ -26,6 +26,7 @@ class Report(Struct, frozen=True, kw_only=True):
     kept: Sequence[str]
     swept: Sequence[str]
     fewer: int
+    started: Sequence[str]
 
 
 prepare(Report)
@@ -45,6 +46,7 @@ def report(run: Run, step: Step, services: Services) -> Report:
         kept=more.kept,
         swept=more.swept,
         fewer=more.fewer,
+        started=more.started,
     )
 
 

@@ -119,3 +119,16 @@ def _items(
             depth=check.depth if check else None,
             checked_at=check.checked_at if check else None,
         )
+
+
+def checks_of_replica(
+    backup: str, target: str, containers: int, depth: Depth, *, at: float
+) -> list[ContainerCheck]:
+    """Return what is known of a replica that was read back whole at a time: of each container, and of its
+    manifest. Nothing, if it was only seen to be there."""
+    if depth is Depth.PRESENT:
+        return []
+    return [
+        ContainerCheck(backup=backup, target=target, piece=piece, depth=depth, checked_at=at)
+        for piece in range(MANIFEST, containers)
+    ]

@@ -1,0 +1,229 @@
+"""scrub: read a slice of all replicas back, whoever made them and whenever, and have damage repaired.
+
+A slice is planned by the record alone (:mod:`strongroom.operations.verification.order`) and one listing of
+each target. A target is read one container after the other, paced, so its rate holds over all workers.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.container.errors import DAMAGE, MissingPiece
+from strongroom.container.manifest import Manifest
+from strongroom.container.marks import DELETION, DeletionMark
+from strongroom.container.signing import ever_trusted
+from strongroom.errors import CannotOpen, KeyServiceError, StrongroomError
+from strongroom.keys.prompting import unasked
+from strongroom.model import Depth, prepare
+from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.marks import Marks, MarksThere, merge_marks
+from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.backup.facts import PlannedPieces
+from strongroom.operations.backup.verify import (
+    Readable,
+    check_envelope,
+    deepest,
+    held_manifest,
+    read_container,
+)
+from strongroom.operations.identities import openers
+from strongroom.operations.runs.job import read_facts
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.record import shredded_backups
+from strongroom.operations.verification.coverage import items_on_record
+from strongroom.operations.verification.order import MANIFEST, MOST, Item, Terms, due_checks
+from strongroom.state.records import Run, Step
+from strongroom.system.gc_pause import uncollected
+from strongroom.targets import Target
+from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.paced import Paced
+from strongroom.words import plural, verb
+
+AT_ONCE = 8
+
+
+class ScrubOptions(Terms, frozen=True, kw_only=True):
+    """What a run is asked for.
+
+    ``offline`` names policies whose media lie in a safe, and ``media`` the targets that are nothing else:
+    they are verified when they are brought.
+    """
+
+    offline: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A container of a replica, or its manifest."""
+
+    backup: str
+    target: str
+    piece: int
+
+    @property
+    def what(self) -> str:
+        """What it is, in words."""
+        return "its manifest" if self.piece == MANIFEST else f"its container {self.piece}"
+
+
+class Slice(Struct, frozen=True, kw_only=True):
+    """What a run reads, in order, target by target; which targets could not be asked and why; and how many
+    backups lie on each that the record does not know. These nobody verifies."""
+
+    plan: PlannedPieces
+    places: tuple[Place, ...]
+    away: Mapping[str, str]
+    outside: Mapping[str, int]
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What came of reading one container back. ``depth``: it is whole, as deep as it could be read.
+    ``damage``: it is not, and why. Neither: its backup is gone by now."""
+
+    depth: Depth | None = None
+    damage: str = ""
+    aside: tuple[str, ...] = ()
+
+
+prepare(ScrubOptions, Slice, Checked)
+
+
+def options_of(run: Run) -> ScrubOptions:
+    """Return what a run is asked for."""
+    return msgspec.convert(run.spec.options, ScrubOptions)
+
+
+# -- the plan ------------------------------------------------------------------------
+
+
+class Look(NamedTuple):
+    """What two listings show of a target: its backups, and the marks of those that are to be deleted."""
+
+    backups: frozenset[str]
+    marks: Marks[DeletionMark]
+
+
+def plan_slice(run: Run, step: Step, services: Services) -> Slice:
+    """Choose what is read: what a target does not show comes first, then what is due."""
+    looks, away = _look(run, services)
+    items = _items(looks, options_of(run), services)
+    chosen = _choose(items, looks, options_of(run), now=run.created_at)
+    places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
+    return Slice(
+        plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside=_outside(looks, services)
+    )
+
+
+def _look(run: Run, services: Services) -> tuple[dict[str, Look], dict[str, str]]:
+    """Look at all targets at once: one that is away must not delay the others."""
+    names = [pin.name for pin in run.spec.targets]
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        looked = list(threads.map(lambda name: _look_at(run, name, services), names))
+    found = list(zip(names, looked, strict=True))
+    away = {name: one for name, one in found if isinstance(one, str)}
+    return {name: one for name, one in found if isinstance(one, Look)}, away
+
+
+def _look_at(run: Run, name: str, services: Services) -> Look | str:
+    """Return what a target shows, or why it cannot be asked."""
+    try:
+        target = run_integrity.check_target(run, name, services)
+        marks = MarksThere(target, DELETION, trusted=services.signer_fingerprints).all()
+        return Look(frozenset(ManifestListing(target).backups), marks)
+    except StrongroomError as error:
+        return f"{error.code}: {recorded_errors.error_text(error)}"
+
+
+def _items(looks: Mapping[str, Look], options: ScrubOptions, services: Services) -> list[Item]:
+    """Return what there is to read on the targets that answer. What is to be deleted is left in peace."""
+    marks = merge_marks(DELETION, (look.marks for look in looks.values())).newest
+    going = frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
+    without = going | shredded_backups(services.store, services.signer_fingerprints)
+    items = items_on_record(services.store, without=without, offline=frozenset(options.offline))
+    return [item for item in items if item.target in looks]
+
+
+def _choose(items: Sequence[Item], looks: Mapping[str, Look], terms: Terms, *, now: float) -> list[Item]:
+    missing = [one for one in items if one.piece == MANIFEST and one.backup not in looks[one.target].backups]
+    lost = {(one.backup, one.target) for one in missing[:MOST]}
+    due = due_checks(items, terms, now=now, draw=random.SystemRandom().random)
+    return [*missing[:MOST], *(one for one in due if (one.backup, one.target) not in lost)]
+
+
+def _outside(looks: Mapping[str, Look], services: Services) -> dict[str, int]:
+    """Count the backups on each target that the record does not know: nobody says what they are to be."""
+    store = services.store
+    known = {entry.backup for entry in store.backups()} | {run.id for run in store.active()}
+    outside = {name: len(look.backups - known) for name, look in looks.items()}
+    return {name: count for name, count in outside.items() if count}
+
+
+# -- one container -------------------------------------------------------------------
+
+
+@uncollected()
+def check(run: Run, step: Step, services: Services) -> Checked:
+    """Read one container of a replica back, or its manifest, as deep as this process can.
+
+    Damage is what was looked for, and no failure of the step. A target that does not answer is one.
+    """
+    place = read_facts(run, Slice).places[step.piece]
+    entry = services.store.backup(place.backup)
+    if entry is None:
+        return Checked()
+    own = run_integrity.check_target(run, place.target, services)
+    target = Paced(own.name, own, options_of(run).rate)
+    try:
+        # A key that is distrusted by now damages nothing: the very bytes on record are to lie there.
+        trusted = ever_trusted(services.signer_fingerprints)
+        manifest = held_manifest(target, place.backup, entry.manifest_sha256, trusted=trusted)
+        if place.piece == MANIFEST:
+            return _check_manifest(target, manifest, _others(run, own, services), services)
+        return _check_container(run, place, target, manifest, services)
+    except DAMAGE as error:
+        return Checked(damage=f"{error.code}: {error.message}")
+
+
+def _others(run: Run, target: Target, services: Services) -> list[Target]:
+    away = read_facts(run, Slice).away
+    names = [pin.name for pin in run.spec.targets if pin.name != target.name and pin.name not in away]
+    return [services.target(name) for name in names]
+
+
+def _check_manifest(
+    target: Readable, manifest: Manifest, others: Sequence[Target], services: Services
+) -> Checked:
+    """Hold what a target shows of a backup to its manifest, by names and sizes, and look at all envelopes."""
+    if lacking := lacking_on(target, manifest):
+        of = plural(len(manifest.containers), "container")
+        raise MissingPiece(f"{len(lacking):,} of {of} {verb(len(lacking), 'are')} missing")
+    aside: dict[str, None] = {}
+    for ref in wrapping_keys(manifest).values():
+        aside |= dict.fromkeys(check_envelope(target, manifest, ref, others, services))
+    return Checked(depth=Depth.DIGEST, aside=tuple(aside))
+
+
+def _check_container(
+    run: Run, place: Place, target: Readable, manifest: Manifest, services: Services
+) -> Checked:
+    """Read a container as deep as the keys of this process allow. Its bytes come first: where nothing opens
+    it, they were compared all the same."""
+    ref = manifest.containers[place.piece]
+    others = _others(run, services.target(place.target), services)
+    aside = check_envelope(target, manifest, ref, others, services)
+    depth = deepest(manifest, Depth.COMPARED if services.digest_key else Depth.OPENED)
+    try:
+        with unasked():
+            opening = partial(openers, run.spec, services)
+            read_container(target, manifest, ref, depth=depth, opening=opening, services=services)
+    except (CannotOpen, KeyServiceError):
+        depth = Depth.DIGEST
+    return Checked(depth=depth, aside=aside)

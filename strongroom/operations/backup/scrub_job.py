@@ -1,0 +1,196 @@
+"""The verification that covers, as a job: plan → verify, one container of each target at a time → report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple
+
+import msgspec
+
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import ConfigError, Refused
+from strongroom.model import EVERY_POLICY, Depth
+from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.backup.existing import spec_about
+from strongroom.operations.backup.outcome import describe_aside
+from strongroom.operations.backup.repair import BY_RECORD
+from strongroom.operations.backup.repair_job import under_way
+from strongroom.operations.backup.replica_verdicts import ReadBack, describe_with_code
+from strongroom.operations.backup.scrub import Checked, Place, ScrubOptions, Slice, check, plan_slice
+from strongroom.operations.run_integrity import pin_target
+from strongroom.operations.runs.job import (
+    Action,
+    Ending,
+    Job,
+    ReportFacts,
+    Result,
+    Where,
+    read_facts,
+    read_result,
+)
+from strongroom.operations.runs.submit import submit
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.records import (
+    ContainerCheck,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Verdict,
+)
+from strongroom.words import plural
+
+SHOWN = 3
+"""Damaged replicas that an outcome names; the catalog has all of them."""
+REPORT = Step(StepKind.REPORT)
+
+
+class ScrubJob(Job):
+    """Reads a slice of all replicas back, and has what is damaged repaired.
+
+    It has no ``terms``: it is about the backups of all policies, and goes by the record.
+    """
+
+    first = Step(StepKind.PLAN)
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(plan_slice, Slice),
+        StepKind.VERIFY: Action(check, Checked, tolerated=True, where=Where.FORKED),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        """Go on with the next container of the same target: one at a time, whoever the workers are."""
+        if isinstance(result, Slice):
+            return Verdict(follow=_first_of_each(result.places) or (REPORT,))
+        if (following := _next_of(read_facts(run, Slice).places, step)) is not None:
+            return Verdict(follow=(following,))
+        return Verdict() if tally.unsettled(StepKind.VERIFY) else Verdict(follow=(REPORT,))
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        """Enter what was read, whole or damaged."""
+        looked = _looked(run, services)
+        services.store.put_checks([_as_check(one, depth) for one in looked if (depth := one.checked.depth)])
+        put_damaged_on_record(services.store, _damaged(looked))
+        return ()
+
+    def report_facts(self, run: Run, services: Services) -> ReportFacts:
+        return ReportFacts(started=tuple(_order_repairs(run, services)))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        looked = _looked(run, services)
+        aside = describe_aside((one.place.target, one.checked.aside) for one in looked)
+        blemishes = (
+            _describe_damage(looked),
+            _describe_unread(run, services),
+            f"whole, but {aside}" if aside else "",
+        )
+        blemish = next(filter(None, blemishes), None)
+        return Ending(RunState.DEGRADED, blemish) if blemish else Ending(RunState.DONE)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the next slice, unless one is being read: two at once would read at twice the rate."""
+        if any(run.spec.kind is RunKind.SCRUB for run in services.store.active()):
+            return None
+        options = msgspec.convert({**entry.options, "interval": entry.interval(due)}, ScrubOptions)
+        return make_spec(services, options)
+
+
+JOB = ScrubJob()
+
+
+def make_spec(services: Services, options: ScrubOptions) -> Spec:
+    """Return the spec of a slice: it is about every target but the media in a safe."""
+    names = [name for name in services.targets if name not in options.media]
+    return Spec(
+        kind=RunKind.SCRUB,
+        policy=EVERY_POLICY,
+        targets=tuple(pin_target(name, services.target(name)) for name in names),
+        options=msgspec.to_builtins(options),
+    )
+
+
+def _first_of_each(places: Sequence[Place]) -> tuple[Step, ...]:
+    first: dict[str, Step] = {}
+    for number, place in enumerate(places):
+        first.setdefault(place.target, Step(StepKind.VERIFY, number, place.target))
+    return tuple(first.values())
+
+
+def _next_of(places: Sequence[Place], step: Step) -> Step | None:
+    rest = range(step.piece + 1, len(places))
+    following = next((number for number in rest if places[number].target == step.target), None)
+    return None if following is None else Step(StepKind.VERIFY, following, step.target)
+
+
+# -- what came of it -------------------------------------------------------------------
+
+
+class _Looked(NamedTuple):
+    """A container that was read, and when (epoch seconds)."""
+
+    place: Place
+    checked: Checked
+    at: float
+
+
+def _looked(run: Run, services: Services) -> list[_Looked]:
+    rows = [row for row in services.store.rows(run.id, StepKind.VERIFY) if row.result]
+    places = read_facts(run, Slice).places if rows else ()
+    return [
+        _Looked(
+            places[row.step.piece], read_result(run, row.step, row.result, Checked), row.finished_at or 0.0
+        )
+        for row in rows
+    ]
+
+
+def _as_check(one: _Looked, depth: Depth) -> ContainerCheck:
+    place = one.place
+    return ContainerCheck(
+        backup=place.backup, target=place.target, piece=place.piece, depth=depth, checked_at=one.at
+    )
+
+
+def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], str]:
+    """Return the damaged replicas, by target and backup, each with the first thing that was found."""
+    found: dict[tuple[str, str], str] = {}
+    for place, checked, _ in looked:
+        if checked.damage:
+            found.setdefault((place.target, place.backup), f"{place.what}: {checked.damage}")
+    return found
+
+
+def _order_repairs(run: Run, services: Services) -> Iterator[str]:
+    """Put the repair of each damaged backup on record, and yield its run. Asked again, it is the same one.
+
+    A backup of a policy that is configured no more is left: nobody says where it belongs.
+    """
+    busy = under_way(services)
+    for backup in dict.fromkeys(backup for _, backup in _damaged(_looked(run, services))):
+        if backup not in busy:
+            with suppress(ConfigError, Refused):
+                spec = spec_about(services, RunKind.REPAIR, backup, options=BY_RECORD)
+                yield submit(services, spec, request_id=f"{run.id} {backup}")[0]
+
+
+def _describe_damage(looked: Sequence[_Looked]) -> str:
+    found = [f"{backup} on {target}: {why}" for (target, backup), why in _damaged(looked).items()]
+    if not found:
+        return ""
+    more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    said = f"{plural(len(found), 'replica')} damaged ({'; '.join(found[:SHOWN])}{more})"
+    return f"{VerificationFailed.__name__}: {said}; what can be repaired is being repaired"
+
+
+def _describe_unread(run: Run, services: Services) -> str:
+    """Say what was not read back and why, by the first reason."""
+    away = read_facts(run, Slice).away
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    missed = {row.step.target: row.error or "" for row in rows if row.state is StepState.MISSED}
+    unread = {**missed, **away}
+    return describe_with_code(ReadBack(unread=unread)) if unread else ""
