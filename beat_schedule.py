@@ -22,7 +22,6 @@ CONTROL: Final = "control"
 VERIFY: Final = "verify"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
-KEY_HEALTH: Final = "strongroom.keys.health"
 LEDGER: Final = "strongroom.ledger.publish"
 SHRED_PENDING: Final = "strongroom.shred.pending"
 ALERTS: Final = "strongroom.watch.alerts"
@@ -31,8 +30,6 @@ Entry = PolicySettings | EntrySettings
 
 TICK_SECONDS: Final = 30.0
 RECONCILE_SECONDS: Final = 5.0
-KEY_HEALTH_SECONDS: Final = 3600.0
-"""How often is asked whether the quarterly trial of the keys is due."""
 SHRED_SECONDS: Final = 3600.0
 ALERT_SECONDS: Final = 900.0
 LEDGER_SECONDS: Final = 3600.0
@@ -44,7 +41,6 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
         "tick": every(TICK_SECONDS, TICK),
         "reconcile": every(RECONCILE_SECONDS, RECONCILE),
         **calendar(settings),
-        "key health": every(KEY_HEALTH_SECONDS, KEY_HEALTH, queue=VERIFY),
         "ledger head": every(LEDGER_SECONDS, LEDGER),
         **shredding(settings),
         **alerting(settings),

@@ -29,7 +29,6 @@ TASK_MODULES = (
     "tasks.backup",
     "tasks.drill",
     "tasks.housekeeping",
-    "tasks.keys",
     "tasks.ledger",
     "tasks.repair",
     "tasks.restore",

@@ -26,7 +26,6 @@ ROTATE_KEYS: Final = "strongroom.rotate"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
 SHRED_PENDING: Final = "strongroom.shred.pending"
-KEY_HEALTH: Final = "strongroom.keys.health"
 ALERTS: Final = "strongroom.watch.alerts"
 LEDGER: Final = "strongroom.ledger.publish"
 
@@ -44,7 +43,7 @@ ENTRY_TASKS: Final = frozenset(
 INSTEAD_OF_BEAT: Final = frozenset({TICK, RECONCILE, ALERTS})
 """What a transfer worker asks for while beat is silent. Each only does what is due."""
 
-BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, KEY_HEALTH, ALERTS, LEDGER})
+BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, ALERTS, LEDGER})
 
 
 def step_task(kind: StepKind) -> str:
@@ -65,13 +64,13 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.DRILL_TEARDOWN: DRILL,
     StepKind.REWRAP: RECOVER,
     StepKind.ROTATE: RECOVER,
+    StepKind.CHECK: VERIFY,  # of the pools that always run, the one that holds identities
     StepKind.REPORT: CONTROL,
 }
 """The queue that carries each kind of step."""
 
 QUEUE_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
-    KEY_HEALTH: VERIFY,  # of the pools that always run, the one that holds identities
     SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
     **{step_task(kind): queue for kind, queue in QUEUE_OF_STEP.items()},
 }

@@ -27,6 +27,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
         {StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE, StepKind.DRILL_TEARDOWN, StepKind.REPORT}
     ),
     RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
+    RunKind.CHECK: frozenset({StepKind.CHECK, StepKind.REPORT}),
 }
 
 

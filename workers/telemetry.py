@@ -35,8 +35,9 @@ LIFTED: Final = ("run", "policy", "kind", "step", "target", "error_class")
 """Fields of a log line that become tags: names out of the configuration, and our own identifiers."""
 _PLAIN: Final = re.compile(r"[\w.:@()/ -]{1,200}")
 
-MONITORED_OTHERWISE: Final = ("^policy ", "^drill ", "^repair ", "^rotate ", "^tick$", "^reconcile$")
-"""Beat's entries that only ask. A policy's monitor is checked in when its run has ended."""
+MONITORED: Final = ("ledger head", "shred pending", "alerts")
+"""Beat's entries that do their work in the task. The others only ask, and what they ask for is a run: a
+policy's monitor is checked in when its run has ended."""
 MARGIN_MINUTES: Final = 30
 
 
@@ -96,7 +97,7 @@ def _celery() -> list[Any]:
         CeleryIntegration(
             monitor_beat_tasks=True,
             propagate_traces=False,
-            exclude_beat_tasks=list(MONITORED_OTHERWISE),
+            exclude_beat_tasks=[rf"^(?!(?:{'|'.join(MONITORED)})$)"],
         )
     ]
 

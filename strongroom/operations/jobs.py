@@ -17,4 +17,5 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.DRILL: "strongroom.operations.rehearsal.job",
     RunKind.SCRUB: "strongroom.operations.backup.scrub_job",
     RunKind.ROTATE: "strongroom.operations.rotation.job",
+    RunKind.CHECK: "strongroom.operations.checks.job",
 }

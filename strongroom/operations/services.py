@@ -49,6 +49,14 @@ class Pinned(Struct, frozen=True, kw_only=True):
     recipients: tuple[Recipient, ...] = ()
 
 
+class Checked(Struct, frozen=True, kw_only=True):
+    """What a check of the calendar found. ``bad`` names each thing that is wrong, without the name of a
+    secret; ``do`` says what to do about it, if something is."""
+
+    bad: tuple[str, ...] = ()
+    do: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Services:
     """Everything an operation may touch. Adapters connect on first use, after any fork.
@@ -57,6 +65,7 @@ class Services:
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
     new signatures count, the newest first.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
+    ``checks`` are what a run of kind CHECK does, by name.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     """
 
@@ -74,6 +83,7 @@ class Services:
     work_key: bytes
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
+    checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     limits: Limits = Limits()
     listing: Lister = InProcessListing
     hands_out: bool = True

@@ -26,6 +26,7 @@ class RunKind(StrEnum):
     DRILL = "drill"
     ROTATE = "rotate"
     SCRUB = "scrub"
+    CHECK = "check"
 
 
 class RunState(StrEnum):
@@ -57,6 +58,7 @@ class StepKind(StrEnum):
     DRILL_TEARDOWN = "drill-teardown"
     REWRAP = "rewrap"
     ROTATE = "rotate"
+    CHECK = "check"
     REPORT = "report"
 
 

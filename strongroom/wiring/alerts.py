@@ -21,6 +21,7 @@ from strongroom.state.store import RunStore
 from strongroom.system import private_file
 from strongroom.wiring import adapters, signers
 from strongroom.wiring.calendar import calendar
+from strongroom.wiring.checks import CHECKS
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services
 
@@ -46,6 +47,7 @@ def watched(settings: Settings) -> Watched:
         ),
         drill=_drill(settings),
         key_health=settings.calendar.key_proof.schedule,
+        checks=tuple(CHECKS),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={

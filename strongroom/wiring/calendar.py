@@ -108,10 +108,33 @@ def _full_drill(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _health(settings: Settings) -> Iterator[Scheduled]:
+    reason, options = "looks at the whole installation, as 'health-advanced' does", {"check": "health"}
+    found = settings.calendar.health
+    yield _entry("health", RunKind.CHECK, found, settings, options=options, reason=reason)
+
+
+def _key_proof(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.key_proof
+    minute, hour, *_ = found.schedule.split()
+    sealed = any(policy.sealed for policy in settings.policies.values())
+    yield _entry(
+        "key-proof",
+        RunKind.CHECK,
+        found,
+        settings,
+        options={"check": "keys", "again": f"{minute} {hour} * * *", "needs_backup": True},
+        reason="proves that every key still opens what depends on it; daily again while one does not",
+        needs="" if sealed else "no policy seals, so no backup depends on a key",
+    )
+
+
 ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _repair,
     _verification,
     _rotation,
     _full_drill,
+    _health,
+    _key_proof,
 )

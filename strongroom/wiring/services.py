@@ -12,6 +12,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
+from strongroom.wiring.checks import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.prompts import Ask
 from strongroom.wiring.signers import OPERATOR
@@ -55,6 +56,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
+        checks=checks(settings),
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,
     )

@@ -64,7 +64,6 @@ def test_each_entry_of_the_calendar_that_is_not_switched_off_is_readable(
         "reconcile",
         "policy daily-metadata",
         "policy weekly-critical",
-        "key health",
         "ledger head",
         *built_in,
     }
@@ -80,7 +79,7 @@ def test_every_entry_names_a_task_that_beat_may_send_to_its_queue(settings: Sett
 
 
 @pytest.mark.parametrize(
-    "name", ["CONTROL", "VERIFY", "TICK", "RECONCILE", "KEY_HEALTH", "LEDGER", "SHRED_PENDING", "ALERTS"]
+    "name", ["CONTROL", "VERIFY", "TICK", "RECONCILE", "LEDGER", "SHRED_PENDING", "ALERTS"]
 )
 def test_the_schedule_writes_names_as_the_workers_do(name: str) -> None:
     assert getattr(beat_schedule, name) == getattr(names, name)
@@ -114,7 +113,7 @@ def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(setti
 
     due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
 
-    assert due == {"tick", "reconcile", "key health", "ledger head"}
+    assert due == {"tick", "reconcile", "ledger head"}
 
 
 def test_the_look_for_alerts_waits_until_what_was_due_is_begun(settings: Settings) -> None:

@@ -35,6 +35,7 @@ _LEFT = {
     "restore": "what was restored by then stays",
     "drill": "nothing but the scratch store was written to",
     "rotate": "every backup opens, some for the new keys already",
+    "check": "nothing was changed, and nothing is known of what it was to look at",
 }
 _MADE = "the backup is made; it has not been read back from every target"
 _MAYBE = "its containers are in place; whether the backup was made, a retry tells; the last is untouched"
@@ -132,7 +133,7 @@ def _left(run: Run, rows: list[StepRow]) -> str:
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
-    yield "policy", run.spec.policy
+    yield "check" if run.spec.kind is RunKind.CHECK else "policy", run.spec.policy
     yield "backup", run.spec.backup
     yield "began", for_people(run.created_at)
     yield "took" if run.finished_at else "so far", measured(seconds(run))

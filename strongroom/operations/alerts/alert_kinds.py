@@ -179,6 +179,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "No rehearsed recovery ended since its time: nobody knows that these backups can be brought back.",
         "Check whether the drill workers run; see 'strongroom status'.",
     ),
+    "check.failed": _critical(
+        RunFailed,
+        "A check of the calendar could not be done, so nobody knows what it would have found.",
+        "See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
+    ),
     "settings.refused": _critical(
         ConfigError,
         "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
@@ -240,6 +245,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "When this file system is full, backups fail; those that were made stay whole.",
         "Free space there, or enlarge it.",
         local=True,
+    ),
+    "check.found": _warning(
+        "A check of the calendar found something wrong that may be no alert by itself.",
+        "'strongroom status RUN' says what it found and what to do.",
     ),
     "settings.waiting": _warning(
         "The changed configuration file of a host changes what a process uses from its start to its end. "

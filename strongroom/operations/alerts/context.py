@@ -41,7 +41,7 @@ class Watched:
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
     people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
-    keys are tried, in the time zone ``key_zone``.
+    keys are tried, in the time zone ``key_zone``. ``checks`` names the checks of the calendar.
     """
 
     store: Callable[[], RunStore]
@@ -51,6 +51,7 @@ class Watched:
     drill: WatchedDrill | None = None
     key_health: str | None = None
     key_zone: str = "UTC"
+    checks: tuple[str, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)

@@ -155,6 +155,13 @@ class Signs(Struct, frozen=True, kw_only=True):
     unlike: str | None = None
 
 
+class Check(Struct, frozen=True, kw_only=True):
+    """A check of the calendar, and the newest run of it that ended."""
+
+    name: str
+    newest: Ran
+
+
 class Unused(Struct, frozen=True, kw_only=True):
     """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
     which it ``waits`` for a restart."""
@@ -184,6 +191,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     signs: Signs = Signs()
     beat_age: float | None = None
     unused: tuple[Unused, ...] = ()
+    checks: tuple[Check, ...] = ()
     state: str | None = None
 
     @property

@@ -49,5 +49,6 @@ def _facts(
         signs=record.signs(store, watched, now=now) if store else Signs(),
         beat_age=store.heartbeats().get(record.BEAT) if store else None,
         unused=tuple(record.unused(store)) if store else (),
+        checks=tuple(record.checks(store, watched.checks, now=now)) if store else (),
         state=why,
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
-from strongroom.operations.alerts.facts import Dated, Drills, Keys, Ran, Signs, Unused
+from strongroom.operations.alerts.facts import Check, Dated, Drills, Keys, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
@@ -53,6 +53,15 @@ def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
 def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     """Return the runs that have not ended; rotations are judged by themselves."""
     return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
+
+
+def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[Check]:
+    """Yield each check of the calendar that was done, with the newest run of it that ended."""
+    for name in names:
+        runs = ran(store.runs_of(name, RunKind.CHECK, limit=TURNS), now=now)
+        newest = next((run for run in runs if run.state.final and run.state is not RunState.CANCELLED), None)
+        if newest is not None:
+            yield Check(name=name, newest=newest)
 
 
 def unused(store: RunStore) -> Iterator[Unused]:

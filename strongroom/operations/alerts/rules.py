@@ -22,6 +22,7 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.drills,
     upkeep_rules.places,
     upkeep_rules.settings,
+    upkeep_rules.checks,
 )
 
 

@@ -167,3 +167,20 @@ def settings(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         else:
             what = f"host '{file.host}' goes on with older settings: {file.problem}"
             yield Alert(kind="settings.refused", subject=file.host, what=what)
+
+
+TOLD_APART = frozenset({"keys"})
+"""Checks whose findings are alerts of their own."""
+
+
+def checks(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the checks of the calendar that could not be done, or found something."""
+    for check in facts.checks:
+        newest = check.newest
+        if newest.state is RunState.FAILED:
+            why = f" ({newest.code})" if newest.code else ""
+            what = f"the check '{check.name}' could not be done{why}: run {newest.run}"
+            yield Alert(kind="check.failed", subject=check.name, what=what)
+        elif newest.state is RunState.DEGRADED and check.name not in TOLD_APART:
+            what = f"the check '{check.name}' found something wrong: run {newest.run}"
+            yield Alert(kind="check.found", subject=check.name, what=what)

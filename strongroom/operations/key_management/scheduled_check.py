@@ -1,4 +1,4 @@
-"""The trial of all keys: once a quarter, and daily as long as one is not proven."""
+"""The trial of all keys, which the calendar asks for: quarterly, and daily while one is not proven."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from strongroom.config import Settings
 from strongroom.operations.key_management.health import (
-    DAY,
     Due,
     Outcome,
     Tried,
     due,
-    events,
     proofs,
     record_proofs,
     try_keys,
 )
 from strongroom.operations.key_management.usage import look_all
-from strongroom.operations.services import Services
-from strongroom.schedule import last_slot
+from strongroom.operations.services import Checked, Services
 
 CHECKED = "key.checked"
 
@@ -52,15 +50,9 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
     return health
 
 
-def check_due(
-    services: Services, schedule: str, time_zone: str = "UTC", *, now: float | None = None
-) -> list[str]:
-    """Check if the schedule (five cron fields) says so, or again after a day if something
-    was wrong; return what is wrong."""
-    moment = time.time() if now is None else now
-    last = max(events(services, CHECKED), key=lambda event: event.id, default=None)
-    slot = last_slot(schedule, moment, time_zone)
-    rested = last is not None and (slot is None or last.at >= slot)
-    if last is not None and rested and (not last.detail["bad"] or moment - last.at < DAY):
-        return []
-    return check(services).bad
+def prove(services: Services, _settings: Settings) -> Checked:
+    """Check, as the calendar asks for it."""
+    return Checked(bad=tuple(check(services).bad), do="'strongroom key-health' says what each key needs.")
+
+
+CHECK = prove

@@ -30,7 +30,7 @@ from strongroom.operations.key_management.health import answer_challenge, confir
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.job import job_of
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Replica, RunKind
+from strongroom.state.records import Replica, RunKind, Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -524,3 +524,15 @@ def test_a_target_that_comes_back_is_waited_for_before_what_lies_there_is_called
     assert told(world, server, gather_and_judge(away, LIMITS)) == ["[strongroom] 1 warning"]
     RunStore(world.database).set_replica(msgspec.structs.replace(bad, good=True, verified=Depth.COMPARED))
     assert told(world, server, gather_and_judge(watching(world), LIMITS)) == ["[strongroom] 2 resolved"]
+
+
+def test_a_check_that_could_not_be_done_is_told_until_one_was(world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    spec = Spec(kind=RunKind.CHECK, policy="health", options={"check": "health"})
+    for state, told in (("failed", ["check.failed:health"]), ("done", [])):
+        run = store.create(spec, first=[job_of(RunKind.CHECK).first])
+        assert run is not None
+        with store._database.writing() as conn:
+            conn.execute(text(f"UPDATE runs SET state = '{state}' WHERE id = '{run.id}'"))
+        assert keys(world, checks=("health", "keys")) == told

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.facts import (
+    Check,
     Dated,
     Drills,
     Facts,
@@ -210,6 +211,16 @@ CASES: list[tuple[str, Facts, Facts]] = [
         "certificate.ending:mail.ca_file",
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 31 * DAY),)),
         facts(certificates=(Dated(name="mail.ca_file", at=NOON + 29 * DAY),)),
+    ),
+    (
+        "check.failed:health",
+        facts(checks=(Check(name="health", newest=ran(HOUR)),)),
+        facts(checks=(Check(name="health", newest=ran(HOUR, FAILED)),)),
+    ),
+    (
+        "check.found:health",
+        facts(checks=(Check(name="keys", newest=ran(HOUR, DEGRADED)),)),
+        facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
     ),
     ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
     ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),

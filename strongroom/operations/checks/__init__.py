@@ -1,0 +1,1 @@
+"""What the calendar looks at from time to time, each as a small run."""

@@ -1,0 +1,75 @@
+"""A check of the calendar as a job: check → report. Its result is on record like that of any other run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from msgspec import Struct
+
+from strongroom.errors import ConfigError
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Checked, Services
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.words import name_first_few, plural
+
+AGAIN: Final = "again"
+"""The option of an entry that comes again each day as long as its newest check found something."""
+NEEDS_BACKUP: Final = "needs_backup"
+
+
+class CheckFacts(Struct, frozen=True, kw_only=True):
+    """What a run of a check records."""
+
+    checked: Checked = Checked()
+
+
+def perform(run: Run, step: Step, services: Services) -> Checked:
+    """Do a check. Raises whatever kept it from looking."""
+    name = str(run.spec.options.get("check"))
+    if name not in services.checks:
+        raise ConfigError(f"there is no check '{name}'", hint="Run the same version on every host.")
+    return services.checks[name](services)
+
+
+class CheckJob(Job):
+    """Does one check. What it finds degrades the run; one that could not look has failed."""
+
+    first = Step(StepKind.CHECK)
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {StepKind.CHECK: Action(perform, Checked)}
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        assert isinstance(result, Checked)
+        return Verdict(facts=to_facts(CheckFacts(checked=result)), follow=(Step(StepKind.REPORT),))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        checked = read_facts(run, CheckFacts).checked
+        if not checked.bad:
+            return Ending(RunState.DONE)
+        found = f"it found {plural(len(checked.bad), 'thing')} wrong: {name_first_few(checked.bad)}"
+        return Ending(RunState.DEGRADED, f"{found}. {checked.do}".rstrip())
+
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
+        yield entry
+        if AGAIN in entry.options:
+            yield entry.about(AGAIN, schedule=entry.options[AGAIN])
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the check of a slot. One that is going on is enough; the slot is taken when it has ended."""
+        name = entry.options["check"]
+        newest = next(iter(services.store.runs_of(name, RunKind.CHECK, limit=1)), None)
+        if newest is not None and newest.state is RunState.ACTIVE:
+            return None
+        if entry.name.endswith(f" {AGAIN}") and not _is_due_again(newest, due):
+            return None
+        if entry.options.get(NEEDS_BACKUP) and not services.store.backups(limit=1):
+            return None
+        return Spec(kind=RunKind.CHECK, policy=name, options={"check": name})
+
+
+def _is_due_again(newest: Run | None, due: float) -> bool:
+    return newest is not None and newest.state is not RunState.DONE and due > newest.created_at
+
+
+JOB = CheckJob()
