@@ -39,6 +39,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
     "emergency.overdue": "The medium of an emergency backup has been missing for more than a week.",
     "emergency.waiting": "An emergency backup is due and waits for its medium.",
+    "hold.added": "An operator placed a hold: nothing of its subject may be removed.",
+    "hold.released": "An operator lifted a hold.",
     "incident.opened": "An operator opened an incident about a key.",
     "incident.recorded": "The record of an incident was written.",
     "key.challenged": "A challenge was made for a key on another host.",
@@ -87,7 +89,7 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|incident|key|reconcile|replica|rotation|run|schedule|settings|shred|signer|step"
+    r"(?:access|backup|emergency|hold|incident|key|reconcile|replica|rotation|run|schedule|settings|shred|signer|step"
     r"|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

@@ -20,7 +20,7 @@ MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 def last_slot(schedule: str, now: float, time_zone: str = "UTC") -> float | None:
     """Return the newest time (epoch seconds) not after ``now`` that a cron expression names."""
-    moment = datetime.fromtimestamp(now, _zone(time_zone))
+    moment = datetime.fromtimestamp(now, zone(time_zone))
     put_back = max(_offset(moment - DAY) - _offset(moment), timedelta())
     start = moment.replace(tzinfo=None) + put_back + timedelta(seconds=1)
     newest = (
@@ -33,7 +33,7 @@ def last_slot(schedule: str, now: float, time_zone: str = "UTC") -> float | None
 
 def next_slot(schedule: str, after: float, time_zone: str = "UTC") -> float | None:
     """Return the first time (epoch seconds) after a moment that a cron expression names."""
-    moment = datetime.fromtimestamp(after, _zone(time_zone))
+    moment = datetime.fromtimestamp(after, zone(time_zone))
     put_back = max(_offset(moment) - _offset(moment + DAY), timedelta())
     start = moment.replace(tzinfo=None) - put_back
     first = (
@@ -71,5 +71,6 @@ def _offset(moment: datetime) -> timedelta:
 
 
 @cache
-def _zone(name: str) -> tzinfo:
+def zone(name: str) -> tzinfo:
+    """Return a time zone by its IANA name."""
     return UTC if name == "UTC" else ZoneInfo(name)

@@ -135,6 +135,10 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "show where each backup is stored and how deep it was verified",
         ),
     },
+    "Keep and remove": {
+        "prune": Entry("retention", "show which backups the retention rules keep, and why"),
+        "hold": Entry("retention", "let nothing remove a backup, a tag's or a policy's, or lift that"),
+    },
     "Watch": {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
         "health-advanced": Entry("health", "check the whole installation at once"),

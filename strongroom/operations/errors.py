@@ -37,6 +37,14 @@ class RotationContended(Refused):
     default_hint = "Nothing was lost: every backup still opens. Let one rotation end, then repeat the other."
 
 
+class HoldNotWritten(TargetError):
+    """A hold, or its end, is on record here, and no target could be given the mark."""
+
+    default_hint = (
+        "This installation respects it, other hosts do not. Bring a target back, then repeat the command."
+    )
+
+
 class BackupQuarantined(Refused):
     """The backup was set aside in an incident. Strongroom does not restore from it until it is released."""
 

@@ -13,6 +13,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
+from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.listing import InProcessListing, Lister
 from strongroom.sources import Destination, Source
 from strongroom.state.records import Spec
@@ -67,6 +68,8 @@ class Services:
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``checks`` are what a run of kind CHECK does, by name.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
+    ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
+    fingerprint, empty if nothing was signed here yet.
     """
 
     owner: str
@@ -85,6 +88,8 @@ class Services:
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     limits: Limits = Limits()
+    retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
+    installation: Callable[[], str] = str
     listing: Lister = InProcessListing
     hands_out: bool = True
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cache
 
+from msgspec import structs
+
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
+from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.services import Pinned
+from strongroom.schedule import zone
 from strongroom.state.records import RecipientPin, RunKind, Spec, TargetPin
 from strongroom.targets import Target
 from strongroom.wiring import keys
@@ -37,6 +41,28 @@ def pinned(
         return Pinned(spec=_spec(name, policy, settings, targets, pins), recipients=recipients)
 
     return look_up
+
+
+def retention(settings: Settings, targets: Mapping[str, Target]) -> dict[str, RetentionPolicy]:
+    """Return each policy's rules for keeping its backups. No key service is asked."""
+    return {
+        name: RetentionPolicy(
+            spec=_spec(name, policy, settings, targets, ()),
+            keep=_keep_rules(policy, settings),
+            legal_hold=policy.legal_hold or "",
+            offline=policy.offline,
+        )
+        for name, policy in settings.policies.items()
+    }
+
+
+def _keep_rules(policy: PolicySettings, settings: Settings) -> KeepRules:
+    return KeepRules(
+        **(structs.asdict(policy.keep) if policy.keep else {}),
+        minimum_days=policy.minimum_retention_days,
+        minimum_count=policy.minimum_retention_count,
+        zone=zone(settings.calendar.zone_of(policy.time_zone)),
+    )
 
 
 def _spec(

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from strongroom.config import Settings
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.keys import clusterkeys
+from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.services import Pinned, Services
@@ -55,6 +55,8 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         signers=_signs_nothing,
         trusted=lambda role: signers.trusted(keyring, role),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        installation=lambda: roles.installation_fingerprint(folder / "roles"),
+        retention=cache(lambda: policies.retention(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask)),
         work_key=b"",
         digest_key=_if_there(folder, "digest"),

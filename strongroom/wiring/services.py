@@ -7,7 +7,7 @@ import socket
 from functools import cache
 
 from strongroom.config import Settings
-from strongroom.keys import clusterkeys
+from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services
 from strongroom.state.store import Patience, RunStore
@@ -53,6 +53,8 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         signers=signers.signers(keyring, role),
         trusted=lambda wanted: signers.trusted(keyring, wanted),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        installation=lambda: roles.installation_fingerprint(folder / "roles"),
+        retention=cache(lambda: policies.retention(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),

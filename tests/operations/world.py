@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from strongroom.container.certificate import CertifiedSigner
@@ -12,6 +12,7 @@ from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Limits, Pinned, Services
@@ -58,6 +59,7 @@ class World:
     spec: Spec
     work_key: bytes
     digest_key: bytes
+    keep: KeepRules = field(default_factory=KeepRules)
 
     def services(self, **changed: object) -> Services:
         """Return what a fresh process would have."""
@@ -76,6 +78,8 @@ class World:
             signers=lambda role: self.signers[role],
             trusted=lambda role: (self.signers[role].public,),
             signer_fingerprints=frozenset({self.installation.fingerprint}),
+            installation=lambda: self.installation.fingerprint,
+            retention=lambda: {self.spec.policy: RetentionPolicy(spec=self.spec, keep=self.keep)},
             identities=lambda: (self.identity,),
             work_key=self.work_key,
             digest_key=self.digest_key,

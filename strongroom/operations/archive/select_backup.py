@@ -306,7 +306,12 @@ class Chooser:
         self.passed.append(Passed(backup=read.backup, why=why))
 
     def _replicas(self, signed: SignedManifest) -> tuple[Replica, ...]:
-        """Return the places that have this manifest, those that lack nothing of it first.
+        """Return the places that have this manifest, those that lack nothing of it first."""
+        whole, lacking = self.replicas(signed)
+        return (*whole, *lacking)
+
+    def replicas(self, signed: SignedManifest) -> tuple[list[Replica], list[Replica]]:
+        """Return the places that have this manifest: those that show all of it, and those that lack some.
 
         What a place lacks that was to hold the backup is noted as that place's trouble.
         """
@@ -327,7 +332,7 @@ class Chooser:
                 whole.append(Replica(name, listing.objects))
             if damage:
                 self.note(name, damage, signed.manifest.backup_id)
-        return (*whole, *lacking)
+        return whole, lacking
 
     def _damage(self, name: str, listing: ManifestListing, signed: SignedManifest) -> str | None:
         """Say what is wrong with a place's manifest of a backup; ``None`` if it was never to have one.
@@ -463,7 +468,7 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     manifest = signed.manifest
     if asked.policy and manifest.policy != asked.policy:
         return False
-    return asked.until is None or _made(manifest) <= asked.until
+    return asked.until is None or made_at(manifest) <= asked.until
 
 
 AHEAD = 300.0
@@ -472,10 +477,11 @@ AHEAD = 300.0
 
 def is_ahead(manifest: Manifest, now: float) -> bool:
     """Tell whether a backup is dated after now: made while a clock was wrong, it passes for the newest."""
-    return _made(manifest) > now + AHEAD
+    return made_at(manifest) > now + AHEAD
 
 
-def _made(manifest: Manifest) -> float:
+def made_at(manifest: Manifest) -> float:
+    """Return when a backup was made, in seconds since the epoch; infinity for what is no time."""
     try:
         return datetime.fromisoformat(manifest.created_at).timestamp()
     except (ValueError, OverflowError):

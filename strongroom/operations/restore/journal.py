@@ -291,12 +291,17 @@ STOPPED: Final = "stopped"
 
 def interrupted(undo: Path, *, to: str, backup: str) -> Iterator[Interrupted]:
     """Yield the restores of a backup into one destination that ended early, oldest first."""
+    for folder, journal in unfinished(undo):
+        if (journal.to, journal.backup) == (to, backup) and not _is_running(folder):
+            yield Interrupted(folder=folder, journal=journal)
+
+
+def unfinished(undo: Path) -> Iterator[tuple[Path, Journal]]:
+    """Yield the restores that have not ended well, and that none went on with, oldest first."""
     for path in sorted(undo.glob(f"*/{JOURNAL}")):
         journal = _decoded(path, Journal)
-        if journal is None or (journal.to, journal.backup) != (to, backup) or journal.continued_by:
-            continue
-        if journal.ended != DONE and not _is_running(path.parent):
-            yield Interrupted(folder=path.parent, journal=journal)
+        if journal is not None and journal.ended != DONE and not journal.continued_by:
+            yield path.parent, journal
 
 
 def continue_with(earlier: Iterable[Interrupted], folder: Path) -> None:

@@ -8,7 +8,7 @@ is wrong, and a database that was lost can cost history, and never the last good
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -18,6 +18,7 @@ from strongroom.model import Depth, Selection
 from strongroom.operations.archive.coverage import covers
 from strongroom.operations.archive.select_backup import AHEAD
 from strongroom.operations.backup.expected_secrets import FLOOR
+from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.layout import base_of
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -46,27 +47,6 @@ class Rule(StrEnum):
     NEWEST_OPENED = "newest-opened"
     NOT_COVERED = "not-covered"
     SUPERSEDED = "superseded"
-
-
-class KeepRules(Struct, frozen=True, kw_only=True):
-    """What a policy says of keeping: so many of the newest, and one of so many days, weeks and so on.
-
-    With none of these, everything is kept. ``zone`` says when a day begins.
-    """
-
-    last: int = 0
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-    yearly: int = 0
-    minimum_days: int
-    minimum_count: int
-    zone: tzinfo = UTC
-
-    @property
-    def keep_everything(self) -> bool:
-        """Whether the policy names no rule by which anything would be dropped."""
-        return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

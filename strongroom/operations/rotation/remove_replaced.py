@@ -6,6 +6,7 @@ store has let go of the versions that it may hide.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 import msgspec
@@ -15,6 +16,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.holds import Holds, Subject, read_holds
 from strongroom.operations.archive.old_versions import OldVersions, hidden_of, locked_until
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.remove_backup import keys_by_containers, remove_backup
@@ -50,13 +52,14 @@ def remove_replaced(services: Services, old: str) -> Removed:
         QuorumNotMet: its successor is not good on enough targets to be a backup.
     """
     new, good = _safe_successor(services, old)
+    held = read_holds(services, now=time.time())
     kept: dict[str, str] = {}
     hidden: dict[str, OldVersions] = {}
     for replica in services.store.replicas(old):
         if replica.target not in good:
             kept[replica.target] = "its successor is not good there"
             continue
-        left = _remove_from_target(services, old, new, replica.target)
+        left = _remove_from_target(services, old, new, replica.target, held)
         if isinstance(left, str):
             kept[replica.target] = left
         else:
@@ -85,7 +88,9 @@ def _safe_successor(services: Services, old: str) -> tuple[str, set[str]]:
     return new.backup, good
 
 
-def _remove_from_target(services: Services, backup: str, successor: str, name: str) -> str | OldVersions:
+def _remove_from_target(
+    services: Services, backup: str, successor: str, name: str, held: Holds
+) -> str | OldVersions:
     """Remove a backup from one target; return why it stays, or what the target still hides of it."""
     try:
         target = services.target(name)
@@ -93,6 +98,8 @@ def _remove_from_target(services: Services, backup: str, successor: str, name: s
             # Another medium under the name of the one that was here: nothing is known of that one.
             return "its successor is not there: this may be another medium"
         manifest = _read_manifest(services, target, backup)
+        if manifest is not None and (why := held.why(Subject.of(manifest))):
+            return why
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"
         keys = _keys(services, target, backup, manifest)

@@ -20,7 +20,10 @@ class NotErasable(Refused):
 class OnLegalHold(Refused):
     """A legal hold keeps the backup from being shredded."""
 
-    default_hint = "Nothing was changed. The person who set the hold lifts it: policies.NAME.legal_hold."
+    default_hint = (
+        "Nothing was changed. The person who set the hold lifts it: 'strongroom hold release', or "
+        "policies.NAME.legal_hold."
+    )
 
 
 class KeyShared(Refused):

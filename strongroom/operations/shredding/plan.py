@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,11 +15,12 @@ from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import wrap_context
 from strongroom.keys import allof
 from strongroom.keys.destroying import Destroyer, Fate
+from strongroom.operations.archive.holds import Subject, read_holds
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.key_management.usage import READERS, Opens, look_all
 from strongroom.operations.layout import base_of
 from strongroom.operations.services import Services
-from strongroom.operations.shredding.errors import KeyShared
+from strongroom.operations.shredding.errors import KeyShared, OnLegalHold
 from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
 from strongroom.operations.shredding.key_versions import (
     Aside,
@@ -77,6 +79,7 @@ def make_plan(
     entries = _chosen(services, scope, policy, backups, before)
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda entry: survey(services, entry.backup, policy), entries))
+    _require_no_hold(services, found)
     lying = {one.manifest.backup_id: one for one in found}
     keys = _keys(lying.values(), scope)
     meant_backups = tuple(_meant(services, found, policy, keys) for found in lying.values())
@@ -91,6 +94,13 @@ def make_plan(
         aside=tuple(one for found in lying.values() for one in found.aside),
         kept=len(others),
     )
+
+
+def _require_no_hold(services: Services, found: Iterable[Lying]) -> None:
+    held = read_holds(services, now=time.time())
+    for one in found:
+        if why := held.why(Subject.of(one.manifest)):
+            raise OnLegalHold(f"Backup {one.manifest.backup_id} is not to be shredded: {why}")
 
 
 def _chosen(

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from strongroom.container import canonical
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import Selection
+from strongroom.operations.archive.holds import Holds, Subject, read_holds
 from strongroom.operations.key_management.usage import READERS
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.destroy_keys import destroy_keys
@@ -103,25 +105,29 @@ def advance(services: Services, scope: Scope, *, now: float | None = None) -> li
     moment = time.time() if now is None else now
     record = read(services.store, scope.confirmers)
     pending = record.pending
-    held = {one.policy: why for one in pending if (why := _held(scope, one.policy))}
-    going = [one for one in pending if one.policy not in held]
+    holds = read_holds(services, now=moment)
+    held = {one.meant.backup: why for one in pending if (why := _held(scope, holds, one))}
+    going = [one for one in pending if one.meant.backup not in held]
+    kept = {epoch for one in pending if one.meant.backup in held for epoch in one.meant.epochs}
     for policy in sorted({one.policy for one in going}):
         mine = {epoch for one in going if one.policy == policy for epoch in one.meant.epochs}
-        destroy_keys(services, scope, record, sorted(mine), policy=policy, now=moment)
-    removing = [*going, *(one for one in record.unremoved if not _held(scope, one.policy))]
+        destroy_keys(services, scope, record, sorted(mine - kept), policy=policy, now=moment)
+    removing = [*going, *(one for one in record.unremoved if not _held(scope, holds, one))]
     with ThreadPoolExecutor(READERS) as pool:  # targets answer slowly, and independently
         list(pool.map(lambda one: _targets(services, one), removing))
     for one in pending:
-        _judge(services, record, one, held.get(one.policy, ""))
+        _judge(services, record, one, held.get(one.meant.backup, ""))
     return pending
 
 
-def _held(scope: Scope, policy: str) -> str:
+def _held(scope: Scope, holds: Holds, shredding: Shredding) -> str:
+    """Say why a backup is left alone. What it was made of is not on record: a hold on any tag may mean it."""
     try:
-        scope.require(policy)
+        scope.require(shredding.policy)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
-    return ""
+    subject = Subject(backup=shredding.meant.backup, policy=shredding.policy, selection=Selection())
+    return f"OnLegalHold: {why}" if (why := holds.why(subject)) else ""
 
 
 # -- targets -------------------------------------------------------------------

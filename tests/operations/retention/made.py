@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from strongroom.model import Depth, Selection
-from strongroom.operations.retention.rules import Candidate, KeepRules
+from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.retention.rules import Candidate
 from strongroom.timestamps import compact
 
 DAY = 86_400.0

@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from strongroom.model import Depth, Selection
-from strongroom.operations.retention.rules import Candidate, Judgement, KeepRules, Rule, judge
+from strongroom.operations.keep_rules import KeepRules
+from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
 from tests.operations.retention.made import DAY, at, candidate, keep
 
 NOW = at("2026-11-27 12:00")

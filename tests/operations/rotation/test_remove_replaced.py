@@ -8,6 +8,7 @@ import pytest
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
+from strongroom.operations.archive import holds
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
@@ -42,6 +43,19 @@ def test_what_was_not_sealed_anew_is_not_removed(at: Rotated) -> None:
     with pytest.raises(MissingPiece):
         remove_replaced(at.services(at.old), "20000101T000000Z-00000000")
     assert at.opened(backup, at.world.targets["eu"], at.old) == 30
+
+
+def test_what_is_held_stays_until_the_hold_is_lifted(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    holds.hold(services, "backup", backup, reason="case 4711", by="anna")
+    removed = remove_replaced(services, backup)
+    assert removed.gone == ()
+    assert all("case 4711" in why for why in removed.kept.values())
+    assert at.opened(backup, at.world.targets["eu"], at.old) == 30
+    holds.release(services, "backup", backup, reason="settled", by="anna")
+    assert remove_replaced(services, backup).gone == ("ap", "eu", "us")
 
 
 def test_where_the_new_one_is_not_good_the_old_one_stays(at: Rotated) -> None:

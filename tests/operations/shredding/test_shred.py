@@ -14,6 +14,7 @@ from strongroom.container.stanza import Stanza
 from strongroom.errors import UsageError
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.operations.archive import holds
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
@@ -526,6 +527,22 @@ def test_a_legal_hold_that_comes_later_stops_what_is_left(at: Vault) -> None:
     assert names_on(away), "nothing was touched"
     at.hold = ""
     assert at.go_on()[backup].done
+
+
+def test_a_hold_on_one_backup_refuses_it_and_keeps_the_key_that_others_share_with_it(at: Vault) -> None:
+    held, other = at.back_up(), at.back_up()
+    at.current = "k2"
+    services = at.services()
+    plan = make_plan(services, at.scope(), policy=POLICY, backups=[held, other])
+    begin(services, at.scope(), plan, by="test")
+    holds.hold(services, "backup", held, reason="case 4711", by="test")
+    found = at.go_on()
+    assert (found[held].done, found[other].done) == (False, True)
+    assert "case 4711" in found[held].judged.reasons[0]
+    assert (at.folder / "k1").exists()
+    assert at.opens(held, at.world.targets["eu"])
+    with pytest.raises(OnLegalHold, match="case 4711"):
+        make_plan(services, at.scope(), policy=POLICY, backups=[held])
 
 
 def test_what_needs_the_key_since_stops_its_destruction(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Commands that keep backups, and remove what no rule keeps."""

@@ -1,0 +1,96 @@
+"""prune --dry-run: which rule keeps or drops each backup, and what would be freed where."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal.output import Output, plural, size, table
+from strongroom.config import Settings, load_settings
+from strongroom.errors import ConfigError
+from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention
+from strongroom.words import nearest
+
+
+def show_plan(arguments: Namespace, output: Output) -> None:
+    settings = load_settings()
+    if arguments.policy and arguments.policy not in settings.policies:
+        raise ConfigError(
+            f"there is no policy '{arguments.policy}'", hint=nearest(arguments.policy, settings.policies)
+        )
+    plan = plan_retention(open_services(settings), now=time.time()).of(arguments.policy)
+    for name, why in plan.away.items():
+        if name in settings.online:
+            output.warn(f"target '{name}' does not answer, so nothing there would be removed: {why}")
+    output.answer(plan_document(plan), plan_lines(plan, settings))
+
+
+def plan_document(plan: RetentionPlan) -> dict[str, Any]:
+    """Return a plan for machines."""
+    return {
+        "backups": [_document(one) for one in plan.backups],
+        "freed": plan.freed(),
+        "away": dict(plan.away),
+        "troubles": dict(plan.troubles),
+        "aside": dict(plan.aside),
+    }
+
+
+def _document(one: Planned) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.to_builtins(one)
+    judgement: dict[str, Any] = fields.pop("judgement")
+    del fields["keys"]
+    return fields | judgement
+
+
+def plan_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
+    """Yield a plan for people: every backup, then what would be freed, then what is left and why."""
+    if not plan.backups:
+        yield "There is no backup."
+        return
+    head = ("BACKUP", "POLICY", "MADE", "", "RULE", "WHY")
+    yield from table(head, [_row(one) for one in plan.backups])
+    yield ""
+    count = len(plan.dropped)
+    yield f"{plural(count, 'backup')} of {len(plan.backups):,} would be removed."
+    for target, freed in sorted(plan.freed().items()):
+        yield f"  {target}: {size(freed)} would be free"
+    yield from _left_lines(plan)
+    yield from _remark_lines(plan, settings)
+
+
+def _row(one: Planned) -> tuple[object, ...]:
+    verdict = "keep" if one.judgement.keeps else "remove"
+    return (
+        one.backup,
+        one.policy or "?",
+        one.created_at[:10] or "?",
+        verdict,
+        one.judgement.rule.value,
+        one.judgement.why,
+    )
+
+
+def _left_lines(plan: RetentionPlan) -> Iterator[str]:
+    for one in plan.dropped:
+        for removal in one.removals:
+            if removal.left:
+                yield f"  {one.backup} would stay on {removal.target} for now: {removal.left}"
+
+
+def _remark_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
+    shown = {one.policy for one in plan.backups}
+    if without := [name for name, found in settings.policies.items() if name in shown and not found.keep]:
+        yield f"No keep rules, so everything stays: {', '.join(sorted(without))}."
+    for name in plan.away:
+        yield f"Target '{name}' does not answer: nothing there would be removed."
+    for name, why in plan.troubles.items():
+        yield f"Target '{name}': {why}"
+    if plan.aside:
+        yield f"{plural(len(plan.aside), 'object')} among the marks did not count:"
+        yield from (f"  {name}: {why}" for name, why in sorted(plan.aside.items()))

@@ -1,0 +1,190 @@
+"""Holds: backups that must not be removed, whatever their policy says, until a person lets them go.
+
+As a quarantine, a hold is on record here as events, and on each target as a signed mark that every other host
+heeds too (:mod:`.marks`), also after this record is lost. A hold that either has counts: an edited record
+lifts none, and a target that was away when it was placed hides none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest
+from strongroom.container.marks import HOLD, HoldMark
+from strongroom.errors import StrongroomError
+from strongroom.model import Selection
+from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
+from strongroom.operations.layout import base_of
+from strongroom.operations.services import Services
+from strongroom.state.records import Event
+from strongroom.state.store import RunStore
+from strongroom.timestamps import rfc3339
+
+HELD, RELEASED = "hold.added", "hold.released"
+_PAGE = 1_000
+
+Kind = Literal["backup", "tag", "policy"]
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """A backup, as far as a hold asks for it."""
+
+    backup: str
+    policy: str
+    selection: Selection
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Subject:
+        """Return the backup that a manifest is of."""
+        chosen = manifest.selection
+        selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
+        return cls(backup=manifest.backup_id, policy=manifest.policy, selection=selection)
+
+
+class Holds(Struct, frozen=True, kw_only=True):
+    """The holds that stand. ``unread`` says why the marks of a target could not be read."""
+
+    standing: tuple[HoldMark, ...] = ()
+    unread: Mapping[str, str] = {}
+    aside: Mapping[str, str] = {}
+
+    def why(self, subject: Subject) -> str:
+        """Say what holds a backup; nothing if nothing does."""
+        return next((describe(mark) for mark in self.standing if holds(mark, subject)), "")
+
+
+def holds(mark: HoldMark, subject: Subject) -> bool:
+    """Tell whether a hold is about a backup.
+
+    One about a tag holds every backup that may have a secret with that tag. One about a backup holds what it
+    was before it was sealed anew, and what it is since.
+    """
+    if mark.kind == "backup":
+        return base_of(subject.backup) == base_of(mark.subject)
+    if mark.kind == "policy":
+        return subject.policy == mark.subject
+    key, _, value = mark.subject.partition("=")
+    return mark.kind == "everything" or subject.selection.tags.get(key, value) == value
+
+
+def describe(mark: HoldMark) -> str:
+    """Say what is held, since when, by whom and why."""
+    what = f"{mark.kind} {mark.subject}".rstrip()
+    by = f" by {mark.by}" if mark.by else ""
+    until = f", until {mark.until}" if mark.until else ""
+    return f"{what} is held since {mark.at}{by}{until}: {mark.reason}"
+
+
+# -- placing and lifting -----------------------------------------------------------------------------
+
+
+def hold(
+    services: Services, kind: Kind, subject: str, *, reason: str, by: str, until: str = ""
+) -> dict[str, str]:
+    """Place a hold: on record, and on every target; return on which it could not be written, and why."""
+    return _set(services, _mark(kind, subject, "held", reason=reason, by=by, until=until))
+
+
+def release(services: Services, kind: Kind, subject: str, *, reason: str, by: str) -> dict[str, str]:
+    """Lift a hold; return on which targets that could not be written, and why."""
+    return _set(services, _mark(kind, subject, "released", reason=reason, by=by))
+
+
+def _mark(
+    kind: Kind, subject: str, state: Literal["held", "released"], *, reason: str, by: str, until: str = ""
+) -> HoldMark:
+    return HoldMark(
+        kind=kind,
+        subject=subject,
+        number=1,
+        state=state,
+        reason=fit(reason),
+        by=fit(by),
+        at=rfc3339(time.time()),
+        until=until,
+    )
+
+
+def _set(services: Services, mark: HoldMark) -> dict[str, str]:
+    detail = {"of": mark.kind, "subject": mark.subject, "reason": mark.reason, "by": mark.by}
+    if mark.state == "held":
+        services.store.event(HELD, **detail, until=mark.until)
+    else:
+        services.store.event(RELEASED, **detail)
+    return write_mark(
+        list(services.targets.values()),
+        HOLD,
+        mark,
+        signer=services.signers("control"),
+        trusted=services.signer_fingerprints,
+    )
+
+
+# -- what stands -------------------------------------------------------------------------------------
+
+
+def read_holds(services: Services, *, now: float) -> Holds:
+    """Return the holds that stand, by the marks on all targets that answer and by the record here."""
+    found: list[Marks[HoldMark]] = []
+    unread: dict[str, str] = {}
+    for name, target in services.targets.items():
+        try:
+            found.append(MarksThere(target, HOLD, trusted=services.signer_fingerprints).all())
+        except StrongroomError as error:
+            unread[name] = f"{error.code}: {error.message}"
+    marks = merge_marks(HOLD, found)
+    newest = _merged(marks.newest, recorded_holds(services.store))
+    standing = tuple(mark for mark in newest if mark.state == "held" and not _is_over(mark, now))
+    return Holds(standing=standing, unread=unread, aside=marks.aside)
+
+
+def _merged(marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark]) -> Iterator[HoldMark]:
+    """Yield what counts of each subject. A record adds holds to those on the targets, and lifts none of them.
+
+    A mark that releases lifts a recorded hold only if it is no older: that hold may not have reached any
+    target.
+    """
+    for folder in sorted({*marks, *recorded}):
+        mark, record = marks.get(folder), recorded.get(folder)
+        if mark is not None and (mark.state == "held" or record is None or record.at <= mark.at):
+            yield mark
+        elif record is not None:
+            yield record
+
+
+def _is_over(mark: HoldMark, now: float) -> bool:
+    try:
+        return bool(mark.until) and datetime.fromisoformat(mark.until).timestamp() <= now
+    except ValueError:  # of a row that somebody edited
+        return False
+
+
+def recorded_holds(store: RunStore) -> dict[str, HoldMark]:
+    """Return the last word of a record about each subject, by its folder."""
+    last: dict[str, HoldMark] = {}
+    for event in sorted([*_events(store, HELD), *_events(store, RELEASED)], key=lambda one: one.id):
+        with suppress(msgspec.ValidationError):  # an odd row says nothing, and must not hide the others
+            mark = _of_event(event)
+            last[mark.folder] = mark
+    return last
+
+
+def _events(store: RunStore, kind: str) -> Iterator[Event]:
+    after = 0
+    while page := store.events(kind=kind, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].id
+
+
+def _of_event(event: Event) -> HoldMark:
+    detail = dict(event.detail)
+    state = "held" if event.kind == HELD else "released"
+    fields = {"kind": detail.pop("of", ""), "number": 1, "state": state, "at": rfc3339(event.at), "until": ""}
+    return msgspec.convert(fields | detail, HoldMark)

@@ -1,0 +1,306 @@
+"""What retention would remove, where, and why the rest is kept. Nothing is changed by a plan.
+
+The targets are asked, and not the database alone: what they show is judged. From the record comes only how
+deep a replica was read back, so where that was lost nothing is removed until verification has been round
+again. Of a target that does not answer nothing is removed, and what only it could vouch for is kept.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import islice, repeat
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.container.manifest import Manifest, SignedManifest
+from strongroom.errors import StrongroomError
+from strongroom.model import Depth, Selection
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.envelopes import wrapping_keys
+from strongroom.operations.archive.quarantine import quarantined_on_record
+from strongroom.operations.archive.remove_backup import locks_end, objects_of
+from strongroom.operations.archive.select_backup import AT_ONCE, Chooser, Holder, made_at
+from strongroom.operations.backup.quorum import missing_from_quorum
+from strongroom.operations.keep_rules import RetentionPolicy
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.retention.needed import needed_backups
+from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
+from strongroom.operations.services import Services
+from strongroom.operations.shredding.record import shredded_backups
+from strongroom.state.records import Replica, Spec, TargetPin
+from strongroom.targets import Target
+
+_WINDOW = 64
+"""Backups that are looked at before the next manifests are read."""
+ANY = Asked(values=False, partial=True)
+
+
+class Removal(Struct, frozen=True, kw_only=True):
+    """What would be removed of a backup from one target. ``left`` says why it stays there for now."""
+
+    target: str
+    objects: int
+    size: int
+    left: str = ""
+
+
+class Planned(Struct, frozen=True, kw_only=True):
+    """A backup, what is to become of it, and which targets show it.
+
+    What cannot be read has no policy and no time. ``keys`` are the wrapping keys that no other backup has.
+    """
+
+    backup: str
+    judgement: Judgement
+    targets: tuple[str, ...]
+    policy: str = ""
+    source: str = ""
+    created_at: str = ""
+    secrets: int = 0
+    size: int = 0
+    keys: tuple[str, ...] = ()
+    removals: tuple[Removal, ...] = ()
+
+
+class RetentionPlan(Struct, frozen=True, kw_only=True):
+    """What is kept and what would be removed, newest first.
+
+    ``away`` says why a target could not be looked at, ``troubles`` what is wrong with one, ``aside`` which
+    objects pose as marks and are none.
+    """
+
+    backups: tuple[Planned, ...]
+    away: Mapping[str, str]
+    troubles: Mapping[str, str]
+    aside: Mapping[str, str]
+
+    @property
+    def dropped(self) -> tuple[Planned, ...]:
+        """Those that no rule keeps."""
+        return tuple(one for one in self.backups if not one.judgement.keeps)
+
+    def of(self, policy: str | None) -> RetentionPlan:
+        """Return what it says of one policy's backups; all of it without one."""
+        return replace(self, backups=tuple(one for one in self.backups if policy in (None, one.policy)))
+
+    def freed(self) -> dict[str, int]:
+        """Return the bytes that would be freed on each target now."""
+        total: Counter[str] = Counter()
+        for removal in (removal for one in self.dropped for removal in one.removals if not removal.left):
+            total[removal.target] += removal.size
+        return dict(total)
+
+
+class _Seen(Struct, frozen=True, kw_only=True):
+    """A backup with a readable manifest, and the targets that show all of it."""
+
+    candidate: Candidate
+    created_at: str
+    whole: tuple[str, ...]
+    keys: frozenset[str]
+
+
+def plan_retention(services: Services, *, now: float) -> RetentionPlan:
+    """Judge every backup that the targets show.
+
+    Raises:
+        TargetError: no target answers.
+    """
+    survey = _Survey(services)
+    found = {one.candidate.backup: one for one in survey.look()}
+    candidates = [one.candidate for one in found.values()]
+    held = holds.read_holds(services, now=now)
+    judgements = judge(
+        candidates,
+        {name: policy.keep for name, policy in survey.policies.items()},
+        needed=needed_backups(services, now=now) | {one.backup: one.aside for one in candidates if one.aside},
+        held=dict(_held(candidates, held, survey.policies)),
+        now=now,
+    )
+    chooser = survey.chooser
+    return RetentionPlan(
+        backups=(*_unreadable(chooser), *_plan(judgements, found, survey)),
+        away={name: f"{error.code}: {error.message}" for name, error in chooser.away.items()},
+        troubles={**chooser.troubles, **{name: f"its holds: {why}" for name, why in held.unread.items()}},
+        aside={**chooser.marks_aside, **held.aside},
+    )
+
+
+# -- looking -----------------------------------------------------------------------------------------
+
+
+class _Survey:
+    """Looks at every backup that the targets show.
+
+    Raises:
+        TargetError: none of them answers.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self.policies = services.retention()
+        self.chooser = Chooser(
+            [Holder(name, partial(services.target, name)) for name in services.targets],
+            trusted=services.signer_fingerprints,
+            quarantined=quarantined_on_record(services.store),
+            # Shredding removes what is left of these by itself; they open for nobody, and so replace nothing.
+            gone=shredded_backups(services.store, services.signer_fingerprints),
+        )
+        if self.chooser.away and not self.chooser.listings:
+            raise next(iter(self.chooser.away.values()))
+
+    def look(self) -> Iterator[_Seen]:
+        """Yield each backup with a readable manifest."""
+        listed = self.chooser.listed(ANY)
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            while window := list(islice(listed, _WINDOW)):
+                rows = self.services.store.replicas_of([signed.manifest.backup_id for signed, _ in window])
+                yield from threads.map(self._see, window, repeat(rows))
+
+    def _see(self, listed: tuple[SignedManifest, bool], rows: Mapping[str, Sequence[Replica]]) -> _Seen:
+        signed, believed = listed
+        manifest = signed.manifest
+        policy = self.policies.get(manifest.policy)
+        foreign = _describe_foreign(signed, self.services.installation(), believed=believed)
+        places = [] if foreign or policy is None else [one.name for one in self.chooser.replicas(signed)[0]]
+        terms = _terms(policy.spec, manifest) if policy else None
+        why = self.chooser.why_quarantined(manifest.backup_id)
+        return _Seen(
+            candidate=Candidate(
+                backup=manifest.backup_id,
+                policy=manifest.policy,
+                source=manifest.source,
+                created_at=made_at(manifest),
+                values=manifest.values,
+                selection=_selection(manifest),
+                secrets=manifest.counts.secrets,
+                size=manifest.counts.size,
+                whole=terms is not None and missing_from_quorum(terms, tuple(places)) is None,
+                verified=_verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None,
+                aside=f"it is in quarantine {why}" if why else "",
+                foreign=foreign,
+            ),
+            created_at=manifest.created_at,
+            whole=tuple(places),
+            keys=frozenset(wrapping_keys(manifest)),
+        )
+
+
+def _describe_foreign(signed: SignedManifest, installation: str, *, believed: bool) -> str:
+    if signed.fingerprint == installation:
+        return ""
+    return f"installation {signed.fingerprint} made it" + ("" if believed else ", which is not trusted here")
+
+
+def _selection(manifest: Manifest) -> Selection:
+    chosen = manifest.selection
+    return Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
+
+
+def _terms(spec: Spec, manifest: Manifest) -> Spec:
+    """Return the policy's terms of now, which replicas on targets that it named earlier meet as well."""
+    named = {pin.name for pin in spec.targets}
+    earlier = (
+        TargetPin(
+            name=pin.name, address=pin.address, region=pin.region, provider=pin.provider, counts=pin.counts
+        )
+        for pin in manifest.targets
+        if pin.name not in named
+    )
+    return replace(spec, targets=(*spec.targets, *earlier))
+
+
+def _verified(terms: Spec, rows: Iterable[Replica], whole: Sequence[str]) -> Depth | None:
+    """Return how deep replicas that are whole and meet the policy's quorum were read back."""
+    order = list(Depth)
+    good = {
+        row.target: order.index(row.verified)
+        for row in rows
+        if row.good and row.verified is not None and row.target in whole
+    }
+    for level, depth in reversed(list(enumerate(order))):
+        deep = tuple(name for name, reached in good.items() if reached >= level)
+        if missing_from_quorum(terms, deep) is None:
+            return depth
+    return None
+
+
+# -- what keeps --------------------------------------------------------------------------------------
+
+
+def _held(
+    candidates: Iterable[Candidate], held: holds.Holds, policies: Mapping[str, RetentionPolicy]
+) -> Iterator[tuple[str, str]]:
+    for one in candidates:
+        policy = policies.get(one.policy)
+        subject = holds.Subject(backup=one.backup, policy=one.policy, selection=one.selection)
+        if why := held.why(subject):
+            yield one.backup, why
+        elif policy is not None and policy.legal_hold:
+            yield one.backup, f"policy {one.policy} is held by its legal_hold: {policy.legal_hold}"
+
+
+# -- the plan ----------------------------------------------------------------------------------------
+
+
+def _unreadable(chooser: Chooser) -> Iterator[Planned]:
+    for passed in chooser.passed:
+        yield Planned(
+            backup=passed.backup,
+            judgement=Judgement(backup=passed.backup, keeps=True, rule=Rule.UNREADABLE, why=passed.why),
+            targets=tuple(chooser.showing(passed.backup)),
+        )
+
+
+def _plan(judgements: Iterable[Judgement], found: Mapping[str, _Seen], survey: _Survey) -> Iterator[Planned]:
+    used = Counter(key for one in found.values() for key in one.keys)
+    for judgement in judgements:
+        seen = found[judgement.backup]
+        one = seen.candidate
+        planned = Planned(
+            backup=one.backup,
+            judgement=judgement,
+            targets=tuple(survey.chooser.showing(one.backup)),
+            policy=one.policy,
+            source=one.source,
+            created_at=seen.created_at,
+            secrets=one.secrets,
+            size=one.size,
+            keys=tuple(sorted(key for key in seen.keys if used[key] == 1)),
+        )
+        if not judgement.keeps:
+            removals = _removals(planned, found[judgement.successor], survey)
+            planned = replace(planned, removals=tuple(removals))
+        yield planned
+
+
+def _removals(planned: Planned, successor: _Seen, survey: _Survey) -> Iterator[Removal]:
+    """Yield what would be removed, target by target.
+
+    A target that the policy names keeps it until it has the successor too. One that the policy names no more
+    will never have that.
+    """
+    named = {pin.name for pin in survey.policies[planned.policy].spec.targets}
+    for name in planned.targets:
+        waits = name in named and name not in successor.whole
+        left = f"{planned.judgement.successor} is not whole there" if waits else ""
+        yield _removal(planned, survey.services.target(name), left)
+
+
+def _removal(planned: Planned, target: Target, left: str) -> Removal:
+    try:
+        objects = list(objects_of(target, planned.backup, planned.keys))
+        locked = locks_end(target, [manifest_name(planned.backup)])
+    except StrongroomError as error:
+        return Removal(target=target.name, objects=0, size=0, left=f"{error.code}: {error.message}")
+    return Removal(
+        target=target.name,
+        objects=len(objects),
+        size=sum(info.size for info in objects),
+        left=left or (f"locked until {locked}" if locked else ""),
+    )

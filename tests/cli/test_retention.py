@@ -1,0 +1,126 @@
+"""prune --dry-run and hold, as people type them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from msgspec import structs
+
+from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.errors import ConfigError, UsageError
+from strongroom.keys import roles
+from strongroom.timestamps import rfc3339
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
+from tests.cli.program import REGIONS, Machine
+
+CONFIG = """
+[policies.names]
+kind = "metadata"
+targets = ["frankfurt", "dublin", "toronto"]
+minimum_retention_days = 7
+minimum_retention_count = 1
+keep = { last = 1 }
+[policies.forever]
+kind = "metadata"
+targets = ["frankfurt"]
+quorum = 1
+regions = 1
+"""
+
+
+def configure(machine: Machine) -> None:
+    """Make an old backup of either policy and a new one of ``names``."""
+    targets = "".join(
+        f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
+        for name in REGIONS
+    )
+    machine.path("strongroom.toml").write_text(targets + CONFIG)
+    for policy in ("forever", "names"):
+        machine.ok("backup", "--policy", policy, "--force")
+    for entry in machine.ok("catalog", "list", "--json").document["backups"]:
+        make_older(machine, entry["backup"], days=30)
+    machine.ok("backup", "--policy", "names", "--force")
+
+
+def make_older(machine: Machine, backup: str, *, days: int) -> None:
+    """Sign a backup's manifest again as if it had been made earlier."""
+    signer = roles.load_or_create_role(machine.state / "keys" / "roles", "control")
+    for path in machine.home.glob(f"regions/*/manifests/{backup}.json"):
+        manifest = parse_manifest(path.read_bytes(), trusted=None)
+        earlier = rfc3339(datetime.now(UTC) - timedelta(days=days))
+        path.chmod(0o600)
+        path.write_bytes(sign_manifest(structs.replace(manifest, created_at=earlier), signer))
+
+
+house = furnished(stock, configure)
+
+
+def by_policy(machine: Machine) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for entry in machine.ok("catalog", "list", "--json").document["backups"]:
+        found.setdefault(entry["policy"], []).append(entry["backup"])
+    return found
+
+
+def verdicts(machine: Machine, *words: str) -> dict[str, tuple[bool, str]]:
+    document = machine.ok("prune", "--dry-run", *words, "--json").document
+    return {one["backup"]: (one["keeps"], one["rule"]) for one in document["backups"]}
+
+
+def test_a_dry_run_names_for_each_backup_the_rule_that_keeps_or_drops_it(house: Machine) -> None:
+    backups = by_policy(house)
+    new, old = backups["names"]
+    [forever] = backups["forever"]
+    assert verdicts(house) == {
+        new: (True, "minimum-age"),
+        old: (False, "superseded"),
+        forever: (True, "no-rules"),
+    }
+    assert verdicts(house, "--policy", "forever").keys() == {forever}
+    shown = house.ok("prune", "--dry-run").out
+    assert f"no rule keeps it, and {new} covers it" in shown
+    assert "1 backup of 3 would be removed." in shown
+    assert shown.count("would be free") == 3
+    assert "No keep rules, so everything stays: forever." in shown
+    assert len(list(house.home.glob(f"regions/*/manifests/{old}.json"))) == 3
+    assert house.run("prune", "--dry-run", "--policy", "name").failed_with(ConfigError)
+
+
+def test_a_target_that_is_away_is_told(house: Machine) -> None:
+    house.path("regions/toronto").rename(house.path("gone"))
+    configuration = house.path("strongroom.toml")
+    configuration.write_text(configuration.read_text().replace("create = true\n", ""))
+    done = house.run("prune", "--dry-run", "--json")
+    assert "toronto" in done.document["away"]
+    assert set(done.document["freed"]) == {"frankfurt", "dublin"}
+    assert "target 'toronto' does not answer, so nothing there would be removed" in done.err
+
+
+def test_a_hold_keeps_a_backup_until_it_is_lifted_also_without_the_database(house: Machine) -> None:
+    _, old = by_policy(house)["names"]
+    for words in (("--backup", old), ("--policy", "names"), ("--tag", "team=payments")):
+        house.ok("hold", "add", *words, "--reason", "case 4711", "--until", "2100-01-01")
+        assert verdicts(house)[old] == (True, "hold")
+        [held] = house.ok("hold", "list", "--json").document["holds"]
+        assert (held["reason"], held["until"]) == ("case 4711", "2100-01-01T00:00:00Z")
+        shown = house.ok("hold", "list").out
+        assert "case 4711" in shown
+        house.ok("hold", "release", *words, "--reason", "settled")
+        assert verdicts(house)[old] == (False, "superseded")
+    assert house.ok("hold", "list").out == "Nothing is held.\n"
+    house.ok("hold", "add", "--backup", old, "--reason", "case 4712")
+    for path in house.state.glob("state.db*"):
+        path.unlink()
+    assert "case 4712" in house.ok("hold", "list").out
+
+
+def test_what_means_no_hold_is_refused(house: Machine) -> None:
+    reason = ("--reason", "case 4711")
+    assert house.run("hold", "release", "--policy", "names", *reason).failed_with(UsageError)
+    assert house.run("hold", "add", "--tag", "team", *reason).failed_with(UsageError)
+    assert house.run("hold", "add", "--policy", "names", *reason, "--until", "2020-01-01").failed_with(
+        UsageError
+    )
+    assert house.run("hold", "add", "--policy", "names", *reason, "--until", "soon").failed_with(UsageError)
+    assert house.ok("hold", "list").out == "Nothing is held.\n"
