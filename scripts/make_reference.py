@@ -63,6 +63,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "A run ended: its state, and its error if it failed.",
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
+    "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
     "schedule.resumed": "Somebody ended a pause.",
     "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
@@ -89,8 +90,8 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|hold|incident|key|reconcile|replica|rotation|run|schedule|settings|shred|signer|step"
-    r"|ledger)\.[a-z-]+"
+    r"(?:access|backup|emergency|hold|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred"
+    r"|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 

@@ -65,6 +65,8 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.REWRAP: RECOVER,
     StepKind.ROTATE: RECOVER,
     StepKind.CHECK: VERIFY,  # of the pools that always run, the one that holds identities
+    StepKind.DRIFT: VERIFY,
+    StepKind.FREEZE: CONTROL,
     StepKind.REPORT: CONTROL,
 }
 """The queue that carries each kind of step."""

@@ -26,6 +26,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.DRILL: frozenset(
         {StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE, StepKind.DRILL_TEARDOWN, StepKind.REPORT}
     ),
+    RunKind.DRIFT: frozenset({StepKind.PLAN, StepKind.DRIFT, StepKind.FREEZE, StepKind.REPORT}),
     RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
     RunKind.CHECK: frozenset({StepKind.CHECK, StepKind.REPORT}),
 }

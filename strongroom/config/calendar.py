@@ -82,6 +82,21 @@ class DriftEntry(EntrySettings, frozen=True, kw_only=True):
     """Comparing the newest backups with their sources."""
 
     schedule: Annotated[Times, Meta(examples=["0 12 * * *"])] = "0 6 * * *"
+    mass_change_percent: Annotated[
+        int,
+        Meta(
+            description="If more than this part of a policy's secrets changed or vanished since the backup "
+            "that was last taken for sound, an alarm is raised and nothing of the policy is deleted until a "
+            "person releases the hold.",
+            ge=0,
+            le=99,
+            examples=[50],
+        ),
+    ] = 30
+    mass_change_least: Annotated[
+        int,
+        Meta(description="So many secrets at least must have changed for that.", ge=1, examples=[100]),
+    ] = 10
 
 
 class MonthlyTestsEntry(EntrySettings, frozen=True, kw_only=True):

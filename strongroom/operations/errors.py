@@ -140,6 +140,15 @@ class BackupOverdue(Alarm):
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 
 
+class MassChange(Alarm):
+    """So many secrets changed or vanished at once that somebody has to look. The backups are untouched."""
+
+    default_hint = (
+        "If nobody did this on purpose, treat it as an incident. If somebody did: back up, then 'strongroom "
+        "hold release --policy POLICY --reason WHY'."
+    )
+
+
 class RunFailed(Alarm):
     """The run ended without a backup. The last good backup is untouched."""
 

@@ -18,4 +18,5 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.SCRUB: "strongroom.operations.backup.scrub_job",
     RunKind.ROTATE: "strongroom.operations.rotation.job",
     RunKind.CHECK: "strongroom.operations.checks.job",
+    RunKind.DRIFT: "strongroom.operations.drift.job",
 }

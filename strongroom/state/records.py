@@ -25,6 +25,7 @@ class RunKind(StrEnum):
     RESTORE = "restore"
     DRILL = "drill"
     ROTATE = "rotate"
+    DRIFT = "drift"
     SCRUB = "scrub"
     CHECK = "check"
 
@@ -59,6 +60,8 @@ class StepKind(StrEnum):
     REWRAP = "rewrap"
     ROTATE = "rotate"
     CHECK = "check"
+    DRIFT = "drift"
+    FREEZE = "freeze"
     REPORT = "report"
 
 

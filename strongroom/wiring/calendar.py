@@ -129,6 +129,30 @@ def _key_proof(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _drift(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.drift
+    full = {
+        name: policy
+        for name, policy in settings.policies.items()
+        if policy.kind == "full" and not policy.offline and settings.sources[policy.source].kind != "raft"
+    }
+    opened = [name for name, policy in full.items() if found.enabled or opens(settings, policy.recipients)]
+    needs = "" if opened else "this host opens the backups of no policy that backs up values"
+    yield _entry(
+        "drift",
+        RunKind.DRIFT,
+        found,
+        settings,
+        options={
+            "policies": opened,
+            "mass_change_percent": found.mass_change_percent,
+            "mass_change_least": found.mass_change_least,
+        },
+        reason="finds out what changed in the sources, and freezes deletion if that is much",
+        needs=needs if full else "no policy backs up values",
+    )
+
+
 ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _repair,
@@ -137,4 +161,5 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _full_drill,
     _health,
     _key_proof,
+    _drift,
 )

@@ -33,6 +33,7 @@ _LEFT = {
     "scrub": "no backup was touched; what was not read is due with the next slice",
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
+    "drift": "no backup was touched; nobody knows how far the source has drifted",
     "drill": "nothing but the scratch store was written to",
     "rotate": "every backup opens, some for the new keys already",
     "check": "nothing was changed, and nothing is known of what it was to look at",

@@ -15,7 +15,14 @@ from msgspec import Struct
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.errors import KeyUnproven
-from strongroom.operations.errors import BackupOverdue, MessageRefused, RunDegraded, RunFailed, WarningsRaised
+from strongroom.operations.errors import (
+    BackupOverdue,
+    MassChange,
+    MessageRefused,
+    RunDegraded,
+    RunFailed,
+    WarningsRaised,
+)
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
 from strongroom.targets.errors import TargetUnavailable
 
@@ -159,6 +166,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The holder of this key was asked for a proof more than a week ago and has not answered.",
         "Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
     ),
+    "drift.mass-change": _critical(
+        MassChange,
+        "So many secrets of its source changed or vanished at once that it may be an attack. "
+        "Nothing of the policy is deleted until the hold is released.",
+        "Look at the source, and who changed it: 'strongroom validate --production' names the secrets. "
+        "If it was wanted: 'strongroom backup --policy {subject}', then "
+        "'strongroom hold release --policy {subject} --reason WHY'.",
+    ),
     "emergency.overdue": _critical(
         BackupOverdue,
         "The medium of the emergency backup has not come. The one in the safe is older than it should be.",
@@ -230,6 +245,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Backups lie on this target that the catalog does not know: it may have been lost or put back.",
         "'strongroom catalog rebuild --from {subject}' enters them.",
         looks=True,
+    ),
+    "drift.unknown": _warning(
+        "The newest comparison of the backups with their source failed, or left out a part. An attack on the "
+        "source would not be noticed by it.",
+        "See why with 'strongroom status RUN': the source, the target or the key may be away.",
     ),
     "key.aging": _warning(
         "This key is due to be rotated, or will be soon.",

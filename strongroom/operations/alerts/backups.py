@@ -302,6 +302,7 @@ def policy_facts(
         ahead=backups.ahead(policy),
         runs=alerts_record.ran(runs, now=now),
         rotations=alerts_record.rotations(store, policy.name, now=now) if store else (),
+        drifts=alerts_record.drifts(store, policy.name, now=now) if store else (),
         mended=alerts_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
     )

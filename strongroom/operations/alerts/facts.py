@@ -64,9 +64,9 @@ class Policy(Struct, frozen=True, kw_only=True):
     """A policy, and what there is of its backups and runs, each the newest first.
 
     ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
-    runs that rotated its backups. ``mended`` are backups that a repair has made whole since. ``ahead`` are
-    those that say they were made later than now. ``blind``: neither the record nor any of its targets could
-    be asked.
+    runs that rotated its backups, ``drifts`` those that compared them with their source. ``mended`` are
+    backups that a repair has made whole since. ``ahead`` are those that say they were made later than now.
+    ``blind``: neither the record nor any of its targets could be asked.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     held: tuple[Held, ...] = ()
     runs: tuple[Ran, ...] = ()
     rotations: tuple[Ran, ...] = ()
+    drifts: tuple[Ran, ...] = ()
     mended: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
     blind: bool = False

@@ -50,6 +50,11 @@ def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
     return ran(store.runs_of(policy, RunKind.ROTATE, limit=TURNS), now=now)
 
 
+def drifts(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
+    """Return the comparisons of a policy's backups with their source, the newest first."""
+    return ran(store.runs_of(policy, RunKind.DRIFT, limit=TURNS), now=now)
+
+
 def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     """Return the runs that have not ended; rotations are judged by themselves."""
     return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)

@@ -20,6 +20,7 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.waiting,
     upkeep_rules.keys,
     upkeep_rules.drills,
+    upkeep_rules.drifts,
     upkeep_rules.places,
     upkeep_rules.settings,
     upkeep_rules.checks,

@@ -8,6 +8,7 @@ from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
 from strongroom.operations.alerts.freshness import judge
+from strongroom.operations.errors import MassChange
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState
 from strongroom.words import name_first_few, plural
@@ -81,6 +82,26 @@ def _oldest(policy: Policy) -> float:
     made = [seen.made_at for seen in (policy.newest, policy.verified) if seen]
     began = [ran.began for ran in policy.runs if ran.state in (RunState.DONE, RunState.DEGRADED)]
     return min((*made, *began), default=float("inf"))
+
+
+def drifts(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the sources of which much changed at once, and those that could not be compared."""
+    for policy in facts.policies:
+        newest = next((ran for ran in policy.drifts if ran.state in _JUDGED), None)
+        if newest is None:
+            continue
+        if newest.code == MassChange.__name__:
+            what = (
+                f"policy '{policy.name}': much of its source changed at once; run {newest.run} says how much"
+            )
+            yield Alert(kind="drift.mass-change", subject=policy.name, what=what)
+        elif newest.state is not RunState.DONE:
+            why = f" ({newest.code})" if newest.code else ""
+            what = f"policy '{policy.name}': run {newest.run} could not compare all{why}"
+            yield Alert(kind="drift.unknown", subject=policy.name, what=what)
+
+
+_JUDGED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 
 
 def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:

@@ -86,6 +86,16 @@ class Replicated:
         """Yield the keyed digest of each value in one container."""
         return self._each(lambda backup: backup.container(entry).digests())
 
+    def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
+        """Yield each secret's name, with the keyed digest of each of its values by the version's number."""
+        for entry in self.manifest.containers:
+            yield from self._each(lambda backup, entry=entry: backup.container(entry).digested())  # type: ignore[misc]
+
+    def name_key(self) -> bytes:
+        """Return the key under which the backup hashes names; it is known to whoever opens the backup."""
+        first = self.manifest.containers[0]
+        return self._first(lambda backup: backup.container(first).about.name_key)
+
     def find(self, name: str) -> Secret | None:
         """Return one secret with a few ranged reads, or ``None``."""
         return self._first(lambda backup: backup.find(name))

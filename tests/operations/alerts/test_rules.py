@@ -79,6 +79,14 @@ def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
     return Facts(now=NOON, policies=(found,), drills=Drills(policy="p", schedule=schedule, runs=of))
 
 
+def drift(ago: float) -> Ran:
+    return ran(ago, DEGRADED, code="MassChange")
+
+
+def drifted(*of: Ran) -> Facts:
+    return policy(drifts=of)
+
+
 def keys(**fields: Any) -> Facts:
     return facts(keys=Keys(**fields))
 
@@ -185,6 +193,10 @@ CASES: list[tuple[str, Facts, Facts]] = [
         keys(used=(Dated(name="k", at=NOON - YEAR + 31 * DAY),)),
         keys(used=(Dated(name="k", at=NOON - YEAR + 29 * DAY),)),
     ),
+    ("drift.mass-change:p", drifted(ran(HOUR), drift(2 * HOUR)), drifted(drift(HOUR), ran(DAY))),
+    ("drift.mass-change:p", drifted(ran(HOUR)), drifted(ran(HOUR, ACTIVE), drift(DAY))),
+    ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),
+    ("drift.unknown:p", drifted(drift(HOUR)), drifted(ran(HOUR, DEGRADED))),
     ("drill.failed:p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
     ("drill.late:p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
     ("drill.overdue:p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),

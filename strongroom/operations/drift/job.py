@@ -1,0 +1,97 @@
+"""The comparison with the source as a job: plan → drift → freeze, after a mass change → report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
+from strongroom.operations.drift.comparison import Drift
+from strongroom.operations.drift.freeze import Frozen
+from strongroom.operations.drift.history import Plan, facts_of, limits_of, plan
+from strongroom.operations.drift.mass_change import Limits, describe_mass_change, is_alarming
+from strongroom.operations.drift.step import compare_with_source, freeze_retention
+from strongroom.operations.errors import MassChange
+from strongroom.operations.run_integrity import TERMS
+from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.words import plural
+
+REPORT = Step(StepKind.REPORT)
+
+
+class DriftJob(Job):
+    """Compares a policy's newest backup with its source; after a mass change nothing of it is deleted.
+
+    The verify workers compare: they have the source, the key of digests and what opens backups. The control
+    workers sign the hold.
+    """
+
+    first = Step(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(plan, Plan),
+        StepKind.DRIFT: Action(compare_with_source, Drift),
+        StepKind.FREEZE: Action(freeze_retention, Frozen, tolerated=True),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        match result:
+            case Plan():
+                return Verdict(follow=(Step(StepKind.DRIFT),))
+            case Drift():
+                alarm = is_alarming(result, facts_of(run).accepted, limits_of(run))
+                follow = Step(StepKind.FREEZE) if alarm else REPORT
+                return Verdict(facts={"drift": msgspec.to_builtins(result)}, follow=(follow,))
+            case Frozen():
+                return Verdict(facts={"frozen": msgspec.to_builtins(result)}, follow=(REPORT,))
+            case _:
+                return Verdict(follow=(REPORT,))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Say what has drifted. That a source changes is no fault; that nobody knows how much, is one."""
+        facts = facts_of(run)
+        if facts.drift is None:
+            raise RecordRefused(f"run {run.id} does not record what it compared")
+        drift, limits = facts.drift, limits_of(run)
+        if is_alarming(drift, facts.accepted, limits):
+            frozen = "" if facts.frozen else "; no hold could be placed, so deletion is not frozen"
+            return Ending(RunState.DEGRADED, f"{MassChange.__name__}: {describe_mass_change(drift)}{frozen}")
+        if drift.newest.unread:
+            count = plural(drift.newest.unread, "secret")
+            return Ending(RunState.DEGRADED, f"compared, but the source did not give {count} that it has")
+        if facts.since and drift.since.backup != facts.since:
+            words = f"compared, but backup {facts.since}, which it was to be judged by, could not be used"
+            return Ending(RunState.DEGRADED, words)
+        return Ending(RunState.DONE)
+
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
+        """Return an entry for each policy."""
+        return (entry.about(name, policy=name) for name in entry.options["policies"])
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the comparison of a policy; nothing for one that has no backup yet."""
+        if newest_if_any(services, entry.policy) is None:
+            return None
+        return _spec(services, entry.policy, msgspec.convert(entry.options, Limits))
+
+
+JOB = DriftJob()
+
+
+def submit_drift(
+    services: Services, *, policy: str, limits: Limits | None = None, request_id: str | None = None
+) -> Submitted:
+    """Create a run that compares a policy's newest backup with its source."""
+    return submit(services, _spec(services, policy, limits or Limits()), request_id=request_id)
+
+
+def _spec(services: Services, policy: str, limits: Limits) -> Spec:
+    backup = newest(services, policy)
+    return spec_about(services, RunKind.DRIFT, backup, options=msgspec.to_builtins(limits))
