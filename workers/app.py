@@ -28,6 +28,7 @@ from workers.services import PerProcess
 TASK_MODULES = (
     "tasks.backup",
     "tasks.drill",
+    "tasks.schedule",
     "tasks.housekeeping",
     "tasks.ledger",
     "tasks.repair",

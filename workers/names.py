@@ -23,6 +23,7 @@ REPAIR_BACKUP: Final = "strongroom.repair"
 RESTORE_BACKUP: Final = "strongroom.restore"
 RECOVERY_DRILL: Final = "strongroom.drill"
 ROTATE_KEYS: Final = "strongroom.rotate"
+RUN_ENTRY: Final = "strongroom.schedule.run"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
 SHRED_PENDING: Final = "strongroom.shred.pending"
@@ -38,6 +39,7 @@ ENTRY_TASKS: Final = frozenset(
         RESTORE_BACKUP,
         RECOVERY_DRILL,
         ROTATE_KEYS,
+        RUN_ENTRY,
     }
 )
 INSTEAD_OF_BEAT: Final = frozenset({TICK, RECONCILE, ALERTS})

@@ -114,6 +114,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "show everything on 1,000 made-up secrets in under a minute",
         ),
         "submit": Entry("runs", "hand a policy's backup to the cluster"),
+        "schedule": Entry("runs", "show what is due when, run, pause or resume it"),
         "status": Entry("runs", "show runs, or follow one"),
         "cancel": Entry("runs", "end a run and remove what it staged"),
         "retry": Entry("runs", "start a failed run again, or continue a killed one"),

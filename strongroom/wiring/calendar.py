@@ -11,9 +11,10 @@ from typing import Any
 from strongroom.config import Settings
 from strongroom.config.calendar import EntrySettings
 from strongroom.config.remarks import opens
+from strongroom.errors import ConfigError
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
-from strongroom.words import plural
+from strongroom.words import nearest, plural
 
 DAY = 86_400.0
 
@@ -21,6 +22,14 @@ DAY = 86_400.0
 def calendar(settings: Settings) -> tuple[Scheduled, ...]:
     """Return every entry of the calendar."""
     return tuple(entry for entries in ENTRIES for entry in entries(settings))
+
+
+def entry_named(name: str, settings: Settings) -> Scheduled:
+    """Return an entry. Raises ConfigError if the calendar has none of that name."""
+    entries = {entry.name: entry for entry in calendar(settings)}
+    if name not in entries:
+        raise ConfigError(f"the calendar has no entry '{name}'", hint=nearest(name, entries))
+    return entries[name]
 
 
 def _entry(name: str, kind: RunKind, found: EntrySettings, settings: Settings, **more: Any) -> Scheduled:

@@ -25,6 +25,7 @@ from strongroom.operations.findings import (
     worst_first,
     wrong,
 )
+from strongroom.operations.health import calendar as calendar_health
 from strongroom.operations.health import catalog, machine
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
@@ -35,7 +36,7 @@ from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import RecordRefused, StateError
-from strongroom.state.records import CatalogEntry, RunKind
+from strongroom.state.records import CatalogEntry
 from strongroom.wiring.alerts import limits
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.database import database_url
@@ -177,9 +178,7 @@ def _record(settings: Settings, known: Known, now: float, *, cluster: bool) -> I
     yield record.SLOTS, partial(record.freshness, services, policies, threshold=threshold, now=now)
     if cluster:
         yield record.SLOTS, partial(record.beat, services)
-    for entry in calendar(settings):
-        if entry.kind is RunKind.DRILL and not entry.needs:
-            yield record.SLOTS, partial(record.drill_slot, services, entry, now=now)
+    yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=now)
     yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
     yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)
     yield record.DRILLS, partial(record.drills, services, policies, now=now)

@@ -303,6 +303,7 @@ def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
         file.write('[drill]\npolicy = "full"\n[calendar.full-drill]\nenabled = true\n')
     with sqlite3.connect(well.state / "state.db") as state:
         state.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z' WHERE policy = 'full'")
+        state.execute("UPDATE runs SET created_at = 1577836800 WHERE policy = 'full'")
     done = looked(well, ADVANCED, worst=BackupOverdue)
     said = {one["what"] for one in done.document["findings"] if one["check"] == "slots" and one["code"]}
-    assert [words for words in said if words.startswith("a rehearsal of 'full' was due")]
+    assert [words for words in said if words.startswith("'full-drill' was due")]

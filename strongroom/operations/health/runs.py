@@ -24,7 +24,6 @@ from strongroom.operations.key_management.health import events
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.rehearsal.drill import took_seconds
 from strongroom.operations.runs.abandoned import is_abandoned
-from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
@@ -42,8 +41,7 @@ from strongroom.words import plural
 
 RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
 GRACE, LONGEST = 3600.0, 4 * 3600.0
-"""How long a run may wait without news, and how long one step may take; in seconds. So long after its slot
-a rehearsal may also be on its way."""
+"""How long a run may wait without news, and how long one step may take; in seconds."""
 WITH_KEYS = frozenset({StepKind.RESTORE, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
 TURNS = 20
@@ -174,19 +172,6 @@ def beat(services: Services) -> Iterator[Finding]:
         yield wrong(SLOTS, BackupOverdue(words, hint=hint))
     else:
         yield good(SLOTS, "beat asks for what is due")
-
-
-def drill_slot(services: Services, drill: Scheduled, *, now: float) -> Iterator[Finding]:
-    """Say whether the last slot of the rehearsals was taken."""
-    due = drill.last(now)
-    claimed = services.store.newest_slot(drill.name) or 0.0
-    backups = services.store.backups(policy=drill.policy)
-    if due is None or not any(made_at(entry) <= due for entry in backups):
-        return  # there was nothing to rehearse with
-    if claimed < due and now - due > GRACE:
-        words = f"a rehearsal of '{drill.policy}' was due {rfc3339(due)}, and none was begun"
-        hint = f"See that beat and the workers run, or: 'strongroom submit --drill {drill.policy}'."
-        yield wrong(SLOTS, BackupOverdue(words, hint=hint)).on(policy=drill.policy)
 
 
 # -- drills, keys, the safe ------------------------------------------------------

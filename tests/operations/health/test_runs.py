@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from strongroom.operations.findings import Finding, State
-from strongroom.operations.health import catalog
+from strongroom.operations.health import calendar, catalog
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.policies import Policy
@@ -22,7 +22,7 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.schedule import next_slot
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Replica, RunKind, Step, StepKind
+from strongroom.state.records import Pause, Replica, RunKind, Step, StepKind
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
@@ -119,13 +119,24 @@ def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_thre
     assert fresh(3 * DAY) == [(State.WRONG, "BackupOverdue")]
 
 
-def test_a_rehearsal_that_was_not_begun_is_an_alarm(world: World) -> None:
-    drill = Scheduled(name="full-drill", kind=RunKind.DRILL, policy=POLICY, schedule=DAILY)
-    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + DAY))) == []
+def test_an_entry_that_was_not_begun_is_an_alarm_and_one_that_is_paused_a_remark(world: World) -> None:
+    drill = Scheduled(
+        name="full-drill",
+        kind=RunKind.DRILL,
+        policy=POLICY,
+        schedule=DAILY,
+        options={"objective_seconds": 60},
+    )
+    services = world.services()
+    assert list(calendar.findings(services, [drill], now=time.time() + DAY)) == [], "nothing to rehearse with"
     world.back_up()
-    assert said(list(record.drill_slot(world.services(), drill, now=time.time() + 2 * DAY))) == [
-        (State.WRONG, "BackupOverdue")
-    ]
+    later = time.time() + 2 * DAY
+    [late] = calendar.findings(services, [drill], now=later)
+    assert (late.state, late.code) == (State.WRONG, "BackupOverdue")
+    services.store.pause(Pause(entry="full-drill", reason="the vault moves", by="ann", since=later - DAY))
+    [paused] = calendar.findings(services, [drill], now=later)
+    assert paused.state is State.REMARK
+    assert "overdue" in paused.what, "a paused entry that is overdue is said"
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser
 
+from strongroom import durations
+from strongroom.cli.parser import Parser
+from strongroom.cli.shared.options import moment
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.model import Depth
@@ -74,6 +78,38 @@ def _repair_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="the same for every target")
 
 
+def _end(word: str) -> float:
+    """Return when something ends: a date, a time, or so long from now."""
+    try:
+        return time.time() + durations.parse(word)
+    except ValueError:
+        return moment(word)
+
+
+def _schedule_arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(run="schedule:show_calendar")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    now = actions.add_parser("run", help="run an entry now")
+    now.set_defaults(run="schedule:run_entry")
+    now.add_argument("--here", action="store_true", help="run it in this process, even if a cluster runs")
+    now.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+    pause = actions.add_parser("pause", help="let an entry rest")
+    pause.set_defaults(run="schedule:pause_entry")
+    pause.add_argument(
+        "--until",
+        metavar="TIME",
+        type=_end,
+        help="when it ends by itself: 2026-12-01T08:00Z, or a length from now such as 3d "
+        "(default: until it is resumed)",
+    )
+    resume = actions.add_parser("resume", help="end a pause")
+    resume.set_defaults(run="schedule:resume_entry")
+    for action in (now, pause, resume):
+        action.add_argument("entry", metavar="ENTRY", help="its name, as 'strongroom schedule' shows it")
+    pause.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+    resume.add_argument("--reason", metavar="TEXT", default="", help="why; it goes on record")
+
+
 COMMANDS = {
     "up": Command(
         _up_arguments,
@@ -89,6 +125,14 @@ COMMANDS = {
         "otherwise the exit code is 70. If the broker is down, the command fails within seconds. From\n"
         "Python:\n"
         '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
+    ),
+    "schedule": Command(
+        _schedule_arguments,
+        details="Without an action: every entry, what came of its last time, when it is due next, and what\n"
+        "is overdue, paused or off, and why. Times are by the clock of each entry's time zone. If an entry\n"
+        "is overdue, the exit code is that of a missing backup.\n"
+        "'run' makes a run like any other: the cluster performs it, or this process if there is none. A\n"
+        "pause ends by itself at its end; the newest slot that came meanwhile is made up for then.",
     ),
     "status": Command(
         _status_arguments,

@@ -1,0 +1,161 @@
+"""schedule: the calendar, each entry with its last and next time, and what is overdue and why."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from strongroom.cli.shared import render_run
+from strongroom.cli.shared.await_run import cluster_runs, follow
+from strongroom.cli.shared.drive_run import require_all_whole, require_whole
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.services import existing_run_store, open_services, run_store
+from strongroom.cli.terminal.output import Output, table
+from strongroom.config import load_settings
+from strongroom.durations import measured
+from strongroom.errors import UsageError
+from strongroom.operations.errors import BackupOverdue
+from strongroom.operations.health.calendar import EntryStatus, State, overview, planned
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.submit import run_now
+from strongroom.operations.scheduled import Scheduled
+from strongroom.state.records import Pause, Run
+from strongroom.timestamps import if_any
+from strongroom.wiring.calendar import calendar, entry_named
+from strongroom.wiring.read_only import looking_services
+
+
+def show_calendar(arguments: Namespace, output: Output) -> None:
+    settings, now = load_settings(), time.time()
+    entries = calendar(settings)
+    if existing_run_store(settings) is None:
+        found = planned(entries, now=now)
+    else:
+        found = overview(looking_services(settings), entries, now=now)
+    output.answer({"entries": [_as_document(one) for one in found]}, _lines(found))
+    late = [one for one in found if one.state is State.OVERDUE]
+    if late:
+        names = ", ".join(one.entry.name for one in late)
+        output.end_with(BackupOverdue(f"overdue: {names}", hint="Each says why, above."))
+
+
+def _lines(found: list[EntryStatus]) -> Iterator[str]:
+    yield from table(("entry", "last", "came to", "next", "state"), map(_row, found))
+    said = [one for one in found if one.why]
+    yield from ("", *(f"{one.entry.name}: {one.state.value}: {one.why}" for one in said)) if said else ()
+
+
+def _row(found: EntryStatus) -> tuple[str, ...]:
+    zone = found.entry.time_zone
+    last = _moment(found.last_due, zone) or "never"
+    return (
+        found.entry.name,
+        last,
+        _came_to(found.run),
+        _moment(found.next_due, zone) or "-",
+        found.state.value,
+    )
+
+
+def _came_to(run: Run | None) -> str:
+    if run is None:
+        return "-"
+    took = "" if run.finished_at is None else f" in {measured(run.finished_at - run.created_at)}"
+    return f"{run.state.value}{took}"
+
+
+def _moment(moment: float | None, zone: str) -> str:
+    """Return a time by the clock that the entry goes by."""
+    if moment is None:
+        return ""
+    return datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime("%a %Y-%m-%d %H:%M %Z")
+
+
+def _as_document(found: EntryStatus) -> dict[str, Any]:
+    entry, run, pause = found.entry, found.run, found.pause
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "policy": entry.policy or None,
+        "reason": entry.reason,
+        "schedule": entry.schedule,
+        "time_zone": entry.time_zone,
+        "state": found.state.name.lower(),
+        "why": found.why or None,
+        "last_due": if_any(found.last_due),
+        "run": run and run.id,
+        "run_state": run and run.state,
+        "seconds": run and render_run.seconds(run),
+        "next_due": if_any(found.next_due),
+        "missed": if_any(found.missed_at),
+        "paused_until": if_any(pause.until) if pause else None,
+    }
+
+
+def run_entry(arguments: Namespace, output: Output) -> None:
+    """Run an entry now: by the cluster, if there is one, else in this process."""
+    settings = load_settings()
+    entry = entry_named(arguments.entry, settings)
+    if not arguments.here and cluster_runs(settings):
+        _submit(entry, output, wait=arguments.follow)
+    else:
+        _run_here(entry, output)
+
+
+def _submit(entry: Scheduled, output: Output, *, wait: bool) -> None:
+    from tasks.schedule import run_entry as task
+
+    submitted = task.delay(entry=entry.name)
+    if not wait:
+        words = [
+            f"Submitted: run {submitted.run} is on record.",
+            f"Follow it: strongroom status {submitted.id} --follow",
+        ]
+        output.answer({"id": submitted.id, "run": submitted.run}, words)
+        return
+    run = follow(output, submitted.id)
+    rows = render_run.rows_of(run_store(), run)
+    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
+    require_whole(run)
+
+
+def _run_here(entry: Scheduled, output: Output) -> None:
+    services = open_services()
+    runs = []
+    for run, tickets in run_now(services, entry):
+        with showing_progress(output, services.store) as watch:
+            runs.append(drive(run, tickets, services, watch=by_ticket(watch)))
+    shown = [(run, render_run.rows_of(services.store, run)) for run in runs]
+    lines = [line for run, rows in shown for line in render_run.lines_of(run, rows)]
+    output.answer({"runs": [render_run.as_document(run, rows) for run, rows in shown]}, lines)
+    require_all_whole(runs)
+
+
+def pause_entry(arguments: Namespace, output: Output) -> None:
+    settings, now = load_settings(), time.time()
+    entry = entry_named(arguments.entry, settings)
+    until = arguments.until
+    if until is not None and until <= now:
+        raise UsageError("--until is over already.", hint="Name a time to come, or a length such as '3d'.")
+    store = run_store()
+    store.pause(Pause(entry=entry.name, reason=arguments.reason, by=_who(), since=now, until=until))
+    ends = f"until {_moment(until, entry.time_zone)}" if until else "until 'strongroom schedule resume'"
+    words = [f"'{entry.name}' is paused {ends}. What came due meanwhile is made up for then, once."]
+    output.answer({"entry": entry.name, "until": if_any(until)}, words)
+
+
+def resume_entry(arguments: Namespace, output: Output) -> None:
+    entry = entry_named(arguments.entry, load_settings())
+    if not run_store().resume(entry.name, reason=arguments.reason, by=_who()):
+        raise UsageError(f"'{entry.name}' is not paused.", hint="'strongroom schedule' shows what is.")
+    output.answer({"entry": entry.name}, [f"'{entry.name}' runs again at its times."])
+
+
+def _who() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,190 @@
+"""How each entry of the calendar stands: its last slot, the next one, and what is overdue and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.durations import about
+from strongroom.errors import StrongroomError
+from strongroom.operations.alerts.record import BEAT
+from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
+from strongroom.operations.errors import BackupOverdue
+from strongroom.operations.findings import Finding, remark, wrong
+from strongroom.operations.runs.job import job_of
+from strongroom.operations.runs.submit import due_slots
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.errors import RunNotFound
+from strongroom.state.records import Pause, Run, RunKind
+from strongroom.timestamps import rfc3339
+
+SLOTS = "slots"
+GRACE = 120.0
+"""How long after its time a slot may wait, in seconds: the calendar is asked every half minute."""
+
+
+class State(StrEnum):
+    """How an entry stands, the worst first."""
+
+    OVERDUE = "overdue"
+    PAUSED = "paused"
+    WAITING = "waits for its medium"
+    RUNNING = "running"
+    ON = "on"
+    OFF = "off"
+
+
+class EntryStatus(Struct, frozen=True, kw_only=True):
+    """An entry, with its newest slot that became a run (times in epoch seconds).
+
+    ``run`` is the run of ``last_due``, while it is on record. ``missed_at`` is the slot that has come, should
+    run, and did not. ``why`` says what keeps it, in words for a person.
+    """
+
+    entry: Scheduled
+    state: State
+    next_due: float | None
+    last_due: float | None = None
+    run: Run | None = None
+    missed_at: float | None = None
+    pause: Pause | None = None
+    why: str = ""
+
+
+def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
+    """Say how every entry stands, in the calendar's order."""
+    pauses = {pause.entry: pause for pause in services.store.pauses() if pause.holds(now)}
+    beat = _beat(services)
+    return [_status(services, entry, pauses, beat=beat, now=now) for entry in calendar]
+
+
+def planned(calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
+    """Say how every entry stands where nothing is on record yet."""
+    return [
+        EntryStatus(
+            entry=entry,
+            state=State.OFF if entry.needs else State.ON,
+            next_due=_next(entry, None, now),
+            why=entry.needs,
+        )
+        for entry in calendar
+    ]
+
+
+def findings(services: Services, calendar: Iterable[Scheduled], *, now: float) -> Iterator[Finding]:
+    """Say which entries are overdue or paused. Whether a policy's backups are as fresh as its schedule says,
+    is judged by the backups."""
+    for found in overview(services, calendar, now=now):
+        name = found.entry.name
+        if found.state is State.OVERDUE and found.entry.kind is not RunKind.BACKUP:
+            words = f"'{name}' was due {rfc3339(found.missed_at or 0.0)}, and was not begun: {found.why}"
+            yield wrong(SLOTS, BackupOverdue(words, hint=f"At once: 'strongroom schedule run {name}'."))
+        elif found.state is State.PAUSED:
+            yield remark(SLOTS, f"'{name}' is paused {found.why}", f"'strongroom schedule resume {name}'")
+
+
+def _status(
+    services: Services, entry: Scheduled, pauses: Mapping[str, Pause], *, beat: str, now: float
+) -> EntryStatus:
+    last = services.store.last_claimed(entry.name)
+    pause = None if entry.needs else pauses.get(entry.name)
+    missed, refused = _missed(services, entry, now)
+    found = EntryStatus(
+        entry=entry,
+        state=State.OFF if entry.needs else State.ON,
+        last_due=last.due_at if last else None,
+        run=_run(services, last.run) if last else None,
+        next_due=_next(entry, pause, now),
+        missed_at=missed,
+        pause=pause,
+        why=entry.needs,
+    )
+    state, why = (
+        _kept_back(found, now) or _late(services, found, refused or beat, now) or _at_work(found, now)
+    )
+    return replace(found, state=state, why=why)
+
+
+def _kept_back(found: EntryStatus, now: float) -> tuple[State, str] | None:
+    """Say what keeps an entry on purpose, if anything does."""
+    if found.entry.needs:
+        return State.OFF, found.entry.needs
+    if found.pause is not None:
+        return State.PAUSED, _of_pause(found.pause, found.missed_at, now)
+    if found.entry.offline and found.missed_at is not None:
+        return State.WAITING, f"bring it, then 'strongroom emergency-backup {found.entry.policy}'"
+    return None
+
+
+def _late(services: Services, found: EntryStatus, keeps: str, now: float) -> tuple[State, str] | None:
+    """Say why an entry is late, if it is. What came before the installation, nobody missed."""
+    missed, begun = found.missed_at, services.store.first_run_at()
+    if missed is None or now - missed <= GRACE:
+        return None
+    if begun is None or begun > missed:
+        return State.ON, f"due at once; {keeps}" if keeps else "due at once"
+    return State.OVERDUE, keeps or "beat asks for it, and no control worker took it up: are they running?"
+
+
+def _at_work(found: EntryStatus, now: float) -> tuple[State, str]:
+    run = found.run
+    if run is not None and not run.state.final:
+        return State.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
+    return State.ON, ""
+
+
+def _of_pause(pause: Pause, missed: float | None, now: float) -> str:
+    until = f", for {about(pause.until - now)} more" if pause.until else ", until somebody resumes it"
+    overdue = f"; overdue for {about(now - missed)}" if missed is not None and now - missed > GRACE else ""
+    return f"by {pause.by} {about(now - pause.since)} ago{until}{overdue}: {pause.reason}"
+
+
+def _missed(services: Services, entry: Scheduled, now: float) -> tuple[float | None, str]:
+    """Return the slot that should have become a run, and why it cannot, if that is known."""
+    if entry.needs:
+        return None, ""
+    if entry.offline:
+        return _missed_medium(services, entry, now), ""
+    job, newest = job_of(entry.kind), services.store.newest_slot
+    try:
+        for one, due in due_slots(job.scheduled_entries(entry, services), newest=newest, now=now):
+            if job.scheduled_spec(one, services, due) is not None:
+                return due, ""
+    except StrongroomError as error:
+        return entry.last(now), error.message
+    return None, ""
+
+
+def _missed_medium(services: Services, entry: Scheduled, now: float) -> float | None:
+    due = entry.last(now)
+    newest = next(iter(services.store.backups(policy=entry.policy, limit=1)), None)
+    made = datetime.fromisoformat(newest.created_at).timestamp() if newest else 0.0
+    return due if due is not None and made < due else None
+
+
+def _next(entry: Scheduled, pause: Pause | None, now: float) -> float | None:
+    if entry.needs or (pause is not None and pause.until is None):
+        return None
+    return entry.next(now if pause is None or pause.until is None else max(now, pause.until))
+
+
+def _run(services: Services, run: str) -> Run | None:
+    with suppress(RunNotFound):
+        return services.store.load(run)
+    return None
+
+
+def _beat(services: Services) -> str:
+    """Say what is wrong with beat, if anything is."""
+    age = services.store.heartbeats().get(BEAT)
+    if age is None:
+        return "beat was never seen; start it: 'strongroom up'"
+    if age > BEAT_RESTS:
+        return f"beat was last seen {about(age)} ago; start it: 'strongroom up'"
+    return ""

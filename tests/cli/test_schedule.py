@@ -1,0 +1,114 @@
+"""The calendar by command line: what is due when, what came of it, run, pause and resume."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from strongroom.errors import ConfigError, UsageError
+from strongroom.operations.errors import BackupOverdue
+from strongroom.state.records import RunKind, Spec, Step, StepKind
+from strongroom.state.store import RunStore
+from tests.cli.program import Machine
+
+
+def entries(machine: Machine) -> dict[str, Any]:
+    return {one["name"]: one for one in machine.run("schedule", "--json").document["entries"]}
+
+
+def schedule_minutely(machine: Machine, *more: str) -> None:
+    text = machine.path("strongroom.toml").read_text()
+    text = text.replace("[policies.metadata]\n", '[policies.metadata]\nschedule = "* * * * *"\n')
+    machine.path("strongroom.toml").write_text("\n".join([text, *more]))
+
+
+def recorded_run(machine: Machine, *, ago: float) -> RunStore:
+    """Return the record, with a run in it that is so old: before it nobody could miss anything."""
+    store = RunStore(f"sqlite:///{machine.state}/state.db")
+    run = store.create(Spec(kind=RunKind.VERIFY, policy="metadata"), first=[Step(StepKind.PLAN)])
+    assert run is not None
+    with store._database.writing() as conn:
+        conn.exec_driver_sql("UPDATE runs SET created_at = ? WHERE id = ?", (time.time() - ago, run.id))
+    store.cancel(run.id)
+    return store
+
+
+def test_a_machine_on_which_nothing_ever_ran_shows_what_is_to_come(machine: Machine) -> None:
+    machine.ok("config", "init")
+    found = entries(machine)
+    assert {"daily-metadata", "weekly-critical", "monthly-full", "repair", "full-drill"} <= set(found)
+    assert (found["daily-metadata"]["state"], found["daily-metadata"]["last_due"]) == ("on", None)
+    assert found["daily-metadata"]["next_due"].endswith("T02:00:00Z")
+    assert not (machine.state / "state.db").exists(), "a look makes nothing"
+
+
+def test_an_entry_that_is_off_says_what_is_missing(machine: Machine) -> None:
+    found = entries(machine)["full-drill"]
+    assert (found["state"], found["why"], found["next_due"]) == ("off", "no policy backs up values", None)
+    refused = machine.run("schedule", "run", "full-drill")
+    assert refused.failed_with(UsageError)
+    assert "'full-drill' is off: no policy backs up values" in refused.err
+
+
+def test_an_entry_is_run_now_without_a_cluster_and_shows_what_came_of_it(configured: Machine) -> None:
+    schedule_minutely(configured)
+    [run] = configured.ok("schedule", "run", "metadata", "--json").document["runs"]
+    found = entries(configured)["metadata"]
+    assert (run["state"], found["run"], found["run_state"]) == ("done", run["id"], "done")
+    assert found["seconds"] == run["seconds"]
+
+
+def test_what_is_overdue_says_since_when_and_why_and_is_an_error(configured: Machine) -> None:
+    schedule_minutely(configured)
+    recorded_run(configured, ago=3600.0)
+    text = configured.path("strongroom.toml").read_text()
+    configured.path("strongroom.toml").write_text(text.replace('"* * * * *"', f'"{_minutes_ago(10)}"'))
+    done = configured.run("schedule")
+    assert done.failed_with(BackupOverdue)
+    assert "metadata: overdue: beat was never seen; start it: 'strongroom up'" in done.out
+    assert entries(configured)["metadata"]["state"] == "overdue"
+
+
+def _minutes_ago(minutes: int) -> str:
+    then = time.gmtime(time.time() - 60 * minutes)
+    return f"{then.tm_min} {then.tm_hour} * * *"
+
+
+def test_what_was_due_before_the_installation_is_not_overdue(configured: Machine) -> None:
+    schedule_minutely(configured)
+    recorded_run(configured, ago=0.0)
+    text = configured.path("strongroom.toml").read_text()
+    configured.path("strongroom.toml").write_text(text.replace('"* * * * *"', f'"{_minutes_ago(10)}"'))
+    done = configured.run("schedule")
+    assert done.code == 0
+    assert "metadata: on: due at once; beat was never seen" in done.out
+
+
+def test_a_pause_is_shown_with_its_reason_and_ends_by_itself_or_by_hand(configured: Machine) -> None:
+    schedule_minutely(configured)
+    configured.ok("backup", "--policy", "metadata")
+    words = ("schedule", "pause", "metadata", "--reason", "the vault moves", "--until")
+    said = configured.ok(*words, "3d")
+    assert "'metadata' is paused until" in said.out
+    found = entries(configured)["metadata"]
+    assert (found["state"], found["paused_until"] is not None) == ("paused", True)
+    assert "for 2 days more" in found["why"] or "for 3 days more" in found["why"]
+    assert found["why"].endswith(": the vault moves")
+    assert configured.run(*words, "2020-01-01").failed_with(UsageError)
+    configured.ok("schedule", "resume", "metadata", "--reason", "it has moved")
+    assert entries(configured)["metadata"]["state"] == "on"
+    assert configured.run("schedule", "resume", "metadata").failed_with(UsageError)
+    kinds = [event.kind for event in RunStore(f"sqlite:///{configured.state}/state.db").events()]
+    assert kinds[-2:] == ["schedule.paused", "schedule.resumed"]
+
+
+def test_an_entry_that_the_calendar_has_not_is_named_with_the_nearest(configured: Machine) -> None:
+    refused = configured.run("schedule", "pause", "repare", "--reason", "x")
+    assert refused.failed_with(ConfigError)
+    assert "Did you mean 'repair'?" in refused.err
+
+
+def test_times_are_by_the_clock_of_the_entrys_zone(configured: Machine) -> None:
+    schedule_minutely(configured, "[calendar.repair]", 'schedule = "0 2 15 1 *"', 'time_zone = "Asia/Tokyo"')
+    assert "-01-15 02:00 JST" in configured.ok("schedule").out
+    assert entries(configured)["repair"]["next_due"].endswith("-01-14T17:00:00Z")
