@@ -128,10 +128,10 @@ COMMANDS = {
     ),
     "schedule": Command(
         _schedule_arguments,
-        details="Without an action: every entry, what came of its last time, when it is due next, and what\n"
+        details="Without an action: every entry, the result of its last time, when it is due next, and what\n"
         "is overdue, paused or off, and why. Times are by the clock of each entry's time zone. If an entry\n"
         "is overdue, the exit code is that of a missing backup.\n"
-        "'run' makes a run like any other: the cluster performs it, or this process if there is none. A\n"
+        "'run' makes a run like any other: the cluster performs it, or without one this process. A\n"
         "pause ends by itself at its end; the newest slot that came meanwhile is made up for then.",
     ),
     "status": Command(
