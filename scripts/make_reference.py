@@ -65,6 +65,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.swept": "A run's remains were removed.",
     "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
+    "schedule.refused": "An entry of the calendar came due and could not be begun; told once an hour.",
     "schedule.resumed": "Somebody ended a pause.",
     "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
     "settings.taken": "A host's processes took on its changed configuration file.",

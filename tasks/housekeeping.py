@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HOUR = 3600.0
+
 
 @define(names.TICK)
 def tick(*, entry: str | None = None, instead: bool = False) -> int:
@@ -41,7 +43,10 @@ def tick(*, entry: str | None = None, instead: bool = False) -> int:
 
 
 def _say_refused(entry: Scheduled, error: StrongroomError) -> None:
-    log.error("entry-not-run", extra={"entry": entry.name, "error": type(error).__name__})
+    log.error("entry-not-run", extra={"entry": entry.name, "error": error.code})
+    store = app.services.get().store
+    if store.take_turn(f"refused {entry.name}", every=HOUR):
+        store.event("schedule.refused", entry=entry.name, error=error.code)
 
 
 @define(names.RECONCILE)

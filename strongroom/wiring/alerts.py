@@ -48,6 +48,7 @@ def watched(settings: Settings) -> Watched:
         drill=_drill(settings),
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),
+        calendar=calendar(settings),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={

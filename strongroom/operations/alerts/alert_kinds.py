@@ -199,6 +199,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A check of the calendar could not be done, so nobody knows what it would have found.",
         "See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
     ),
+    "schedule.refused": _critical(
+        BackupOverdue,
+        "An entry of the calendar came due and could not be begun. The others are, and it is tried again.",
+        "'strongroom schedule' says what keeps '{subject}' back.",
+    ),
     "settings.refused": _critical(
         ConfigError,
         "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
@@ -265,6 +270,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "When this file system is full, backups fail; those that were made stay whole.",
         "Free space there, or enlarge it.",
         local=True,
+    ),
+    "schedule.paused": _warning(
+        "Somebody paused an entry of the calendar, and what it does has been missing since.",
+        "'strongroom schedule' says who paused '{subject}' and why; 'strongroom schedule resume {subject}' "
+        "ends it.",
     ),
     "check.found": _warning(
         "A check of the calendar found something wrong that may be no alert by itself.",

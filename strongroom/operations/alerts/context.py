@@ -10,6 +10,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from strongroom.model import Depth
+from strongroom.operations.scheduled import Scheduled
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
@@ -41,7 +42,8 @@ class Watched:
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
     people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
-    keys are tried, in the time zone ``key_zone``. ``checks`` names the checks of the calendar.
+    keys are tried, in the time zone ``key_zone``. ``checks`` names the checks of the calendar,
+    ``calendar`` has its entries.
     """
 
     store: Callable[[], RunStore]
@@ -52,6 +54,7 @@ class Watched:
     key_health: str | None = None
     key_zone: str = "UTC"
     checks: tuple[str, ...] = ()
+    calendar: tuple[Scheduled, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)

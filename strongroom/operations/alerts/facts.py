@@ -163,6 +163,20 @@ class Check(Struct, frozen=True, kw_only=True):
     newest: Ran
 
 
+class Entry(Struct, frozen=True, kw_only=True):
+    """An entry of the calendar that is kept from running (epoch seconds).
+
+    ``due`` and ``following`` are its newest slot and the one after it. ``paused`` is since when somebody has
+    let it rest. ``refused`` is the code of the error for which its slot became no run.
+    """
+
+    name: str
+    due: float
+    following: float
+    paused: float | None = None
+    refused: str = ""
+
+
 class Unused(Struct, frozen=True, kw_only=True):
     """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
     which it ``waits`` for a restart."""
@@ -193,6 +207,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     beat_age: float | None = None
     unused: tuple[Unused, ...] = ()
     checks: tuple[Check, ...] = ()
+    entries: tuple[Entry, ...] = ()
     state: str | None = None
 
     @property

@@ -50,5 +50,6 @@ def _facts(
         beat_age=store.heartbeats().get(record.BEAT) if store else None,
         unused=tuple(record.unused(store)) if store else (),
         checks=tuple(record.checks(store, watched.checks, now=now)) if store else (),
+        entries=tuple(record.kept_back(store, watched.calendar, now=now)) if store else (),
         state=why,
     )

@@ -11,11 +11,12 @@ from typing import Final
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched, WatchedDrill
-from strongroom.operations.alerts.facts import Check, Dated, Drills, Keys, Ran, Signs, Unused
+from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.state.errors import LedgerChanged, LedgerCut
@@ -25,6 +26,7 @@ from strongroom.state.store import RunStore
 REFUSED: Final = "message-refused"
 """The event of ``workers.refusals``, which is above; a test holds the two together."""
 STEP_FAILED: Final = "step.failed"
+ENTRY_REFUSED: Final = "schedule.refused"
 BEAT: Final = "beat"
 YEAR: Final = 400 * DAY
 TURNS: Final = 20
@@ -67,6 +69,32 @@ def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[Che
         newest = next((run for run in runs if run.state.final and run.state is not RunState.CANCELLED), None)
         if newest is not None:
             yield Check(name=name, newest=newest)
+
+
+def kept_back(store: RunStore, calendar: Iterable[Scheduled], *, now: float) -> Iterator[Entry]:
+    """Yield the entries of the calendar that are paused, or that could not be run at their time."""
+    paused = {pause.entry: pause.since for pause in store.pauses() if pause.holds(now)}
+    refused = {
+        str(event.detail.get("entry")): event
+        for event in store.happened(ENTRY_REFUSED, since=now - DAY)
+        if event.at <= now + SKEW
+    }
+    for entry in calendar:
+        due, following = entry.last(now), entry.next(now)
+        if entry.needs or due is None or following is None:
+            continue
+        code = _refused(store, entry, refused.get(entry.name))
+        if entry.name in paused or code:
+            since = paused.get(entry.name)
+            yield Entry(name=entry.name, due=due, following=following, paused=since, refused=code)
+
+
+def _refused(store: RunStore, entry: Scheduled, event: Event | None) -> str:
+    """Return why an entry could not be run, unless it was run since."""
+    if event is None:
+        return ""
+    last = store.last_claimed(entry.name)
+    return "" if last and last.due_at >= (entry.last(event.at) or 0.0) else str(event.detail.get("error"))
 
 
 def unused(store: RunStore) -> Iterator[Unused]:

@@ -24,6 +24,7 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.places,
     upkeep_rules.settings,
     upkeep_rules.checks,
+    upkeep_rules.calendar,
 )
 
 

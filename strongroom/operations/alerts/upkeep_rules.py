@@ -194,6 +194,22 @@ TOLD_APART = frozenset({"keys"})
 """Checks whose findings are alerts of their own."""
 
 
+def calendar(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the entries that have been paused for longer than they rest between two times, and those that
+    could not be run at their time."""
+    for entry in facts.entries:
+        if entry.refused:
+            what = (
+                f"'{entry.name}' was due {about(facts.now - entry.due)} ago and cannot run ({entry.refused})"
+            )
+            yield Alert(kind="schedule.refused", subject=entry.name, what=what)
+        elif entry.paused is not None and facts.now - entry.paused > entry.following - entry.due:
+            what = (
+                f"'{entry.name}' has been paused for {about(facts.now - entry.paused)}, beyond a time of its"
+            )
+            yield Alert(kind="schedule.paused", subject=entry.name, what=what)
+
+
 def checks(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     """Yield the checks of the calendar that could not be done, or found something."""
     for check in facts.checks:

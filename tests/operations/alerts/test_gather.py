@@ -29,8 +29,9 @@ from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.job import job_of
+from strongroom.operations.scheduled import Scheduled
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Replica, RunKind, Spec
+from strongroom.state.records import Pause, Replica, RunKind, Spec, Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -43,6 +44,7 @@ from workers import names, refusals
 DAY = 86_400.0
 PEOPLE = ("one@example.org", "two@example.org")
 LIMITS = Limits()
+PLAN = Step(StepKind.PLAN)
 
 
 class Dead(MemoryTarget):
@@ -536,3 +538,19 @@ def test_a_check_that_could_not_be_done_is_told_until_one_was(world: World) -> N
         with store._database.writing() as conn:
             conn.execute(text(f"UPDATE runs SET state = '{state}' WHERE id = '{run.id}'"))
         assert keys(world, checks=("health", "keys")) == told
+
+
+def test_an_entry_that_rests_for_too_long_or_could_not_run_is_told_until_it_runs_again(world: World) -> None:
+    calendar = (Scheduled(name="nightly", kind=RunKind.BACKUP, policy=POLICY, schedule="0 2 * * *"),)
+    store, now = RunStore(world.database), time.time()
+    store.pause(Pause(entry="nightly", reason="the vault moves", by="ann", since=now - 25 * 3600))
+    store.event("schedule.refused", entry="nightly", error="ConfigError")
+    assert {"schedule.refused:nightly"} == of_calendar(world, calendar)
+    store.create(Spec(kind=RunKind.BACKUP, policy=POLICY), first=[PLAN], slot=("nightly", now))
+    assert {"schedule.paused:nightly"} == of_calendar(world, calendar)
+    store.resume("nightly", reason="it has moved", by="ann")
+    assert of_calendar(world, calendar) == set()
+
+
+def of_calendar(world: World, calendar: tuple[Scheduled, ...]) -> set[str]:
+    return {key for key in keys(world, calendar=calendar) if key.startswith("schedule.")}

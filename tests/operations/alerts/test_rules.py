@@ -13,6 +13,7 @@ from strongroom.operations.alerts.facts import (
     Check,
     Dated,
     Drills,
+    Entry,
     Facts,
     Held,
     Keys,
@@ -98,6 +99,8 @@ def shallow(age: float) -> Seen:
 def slow(newest: Ran) -> Facts:
     return runs(newest, *(ran(DAY * day) for day in range(1, 6)))
 
+
+PAUSED = Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR)
 
 CASES: list[tuple[str, Facts, Facts]] = [
     ("state.unreachable", facts(), facts(state="the state database did not answer")),
@@ -233,6 +236,24 @@ CASES: list[tuple[str, Facts, Facts]] = [
         "check.found:health",
         facts(checks=(Check(name="keys", newest=ran(HOUR, DEGRADED)),)),
         facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
+    ),
+    (
+        "schedule.paused:prune",  # until the next time after its last one, nothing was missed
+        facts(
+            entries=(
+                Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 20 * HOUR),
+            )
+        ),
+        facts(
+            entries=(
+                Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 25 * HOUR),
+            )
+        ),
+    ),
+    (
+        "schedule.refused:drift",
+        facts(),
+        facts(entries=(Entry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),)),
     ),
     ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
     ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
