@@ -37,6 +37,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "backup.quarantined": "An incident put a backup into quarantine.",
     "backup.released": "An operator released a backup from quarantine.",
     "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
+    "drill.reported": "A drill ended, and its signed report was put on the targets.",
     "emergency.overdue": "The medium of an emergency backup has been missing for more than a week.",
     "emergency.waiting": "An emergency backup is due and waits for its medium.",
     "hold.added": "An operator placed a hold: nothing of its subject may be removed.",

@@ -157,6 +157,11 @@ def public_class(kind: type[StrongroomError]) -> type[StrongroomError]:
     return next(ancestor for ancestor in kind.__mro__ if ancestor.__module__ in (__name__, *MODULES))
 
 
+def meaning_of(kind: type[StrongroomError]) -> str:
+    """Return what a class says of the data: the first line of its documentation."""
+    return (kind.__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " ")
+
+
 def by_name(name: str) -> type[StrongroomError] | None:
     """Return the class that a record names; ``None`` if there is no such class."""
     found = (getattr(import_module(module), name, None) for module in (__name__, *MODULES))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from workers import names
@@ -15,10 +16,34 @@ if TYPE_CHECKING:
 
 @define_entry(names.RECOVERY_DRILL)
 def recovery_drill(
-    services: Services, request: str, *, policy: str, objective_seconds: float | None = None
+    services: Services,
+    request: str,
+    *,
+    policy: str,
+    drill: str = "full",
+    secret: str = "",
+    tags: Mapping[str, str] | None = None,
+    target: str = "",
+    into: str = "",
+    within_days: float = 0.0,
+    objective_seconds: float | None = None,
 ) -> Submitted:
-    """Restore a policy's newest backup into a scratch store, compare, and take the time."""
-    from strongroom.operations.rehearsal.job import submit_drill
+    """Restore a policy's backup into a place of its own, compare everything, and take the time.
 
-    objective = app.settings.drill.objective_seconds if objective_seconds is None else objective_seconds
-    return submit_drill(services, policy=policy, objective_seconds=objective, request_id=request)
+    ``drill`` is one of single, category, full, failover and emergency; the rest are the options of
+    ``strongroom drill``.
+    """
+    from strongroom.operations.drills.job import submit_drill
+    from strongroom.wiring.drills import drill_options
+
+    options = drill_options(
+        app.settings,
+        drill,
+        secret=secret,
+        tags=tags,
+        target=target,
+        into=into,
+        within_days=within_days,
+        objective_seconds=objective_seconds,
+    )
+    return submit_drill(services, policy=policy, options=options, request_id=request)

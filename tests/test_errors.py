@@ -12,9 +12,8 @@ import strongroom
 import tasks
 import workers
 from strongroom.cli.reference import leaves
-from strongroom.cli.terminal import failures
 from strongroom.container.errors import FormatError
-from strongroom.errors import FAMILIES, MODULES, InstallationError, StrongroomError, by_name
+from strongroom.errors import FAMILIES, MODULES, InstallationError, StrongroomError, by_name, meaning_of
 from strongroom.operations.recorded_errors import error_text, parse_error
 
 GROUPS = {FormatError}
@@ -54,8 +53,8 @@ def test_an_error_belongs_to_one_family_and_has_its_exit_code() -> None:
 def test_an_error_says_what_it_means_and_what_to_do() -> None:
     for kind in leaves():
         assert kind.default_hint, kind
-        assert failures.meaning_of(kind) not in ("", failures.meaning_of(kind.__mro__[1])), kind
-        assert "\n" not in failures.meaning_of(kind), kind
+        assert meaning_of(kind) not in ("", meaning_of(kind.__mro__[1])), kind
+        assert "\n" not in meaning_of(kind), kind
 
 
 def test_an_error_of_the_installation_has_a_hint_of_its_own() -> None:

@@ -61,9 +61,11 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.VERIFY: VERIFY,
     StepKind.REPAIR: TRANSFER,
     StepKind.RESTORE: RECOVER,
+    StepKind.DRILL_PROVE: DRILL,
     StepKind.DRILL_RESTORE: DRILL,
     StepKind.DRILL_COMPARE: DRILL,
     StepKind.DRILL_TEARDOWN: DRILL,
+    StepKind.DRILL_LIVE: VERIFY,  # of the pools that always run, the one that opens and reads sources
     StepKind.REWRAP: RECOVER,
     StepKind.ROTATE: RECOVER,
     StepKind.CHECK: VERIFY,  # of the pools that always run, the one that holds identities

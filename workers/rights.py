@@ -24,7 +24,15 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     ),
     RunKind.RESTORE: frozenset({StepKind.RESTORE, StepKind.REPORT}),
     RunKind.DRILL: frozenset(
-        {StepKind.DRILL_RESTORE, StepKind.DRILL_COMPARE, StepKind.DRILL_TEARDOWN, StepKind.REPORT}
+        {
+            StepKind.PLAN,
+            StepKind.DRILL_PROVE,
+            StepKind.DRILL_RESTORE,
+            StepKind.DRILL_COMPARE,
+            StepKind.DRILL_TEARDOWN,
+            StepKind.DRILL_LIVE,
+            StepKind.REPORT,
+        }
     ),
     RunKind.DRIFT: frozenset({StepKind.PLAN, StepKind.DRIFT, StepKind.FREEZE, StepKind.REPORT}),
     RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import uuid4
 
 from strongroom.api.submission import Submission
@@ -18,12 +18,13 @@ from strongroom.model import Depth, Selection
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
+from strongroom.wiring.drills import drill_options
 from strongroom.wiring.services import SUBMIT, build_services
 
 
@@ -69,12 +70,16 @@ class Client:
         request = str(uuid4())
         return self._on_record(request, submit_repair(self._services, backup=backup, request_id=request))
 
-    def drill(self, policy: str) -> Submission:
-        """Ask for a rehearsed recovery of a policy's newest backup."""
-        request, objective = str(uuid4()), self._settings.drill.objective_seconds
-        submitted = submit_drill(
-            self._services, policy=policy, objective_seconds=objective, request_id=request
-        )
+    def drill(self, policy: str, *, drill: str = "full", **options: Any) -> Submission:
+        """Ask for a rehearsed recovery.
+
+        Args:
+            drill: single, category, full, failover or emergency.
+            options: ``secret``, ``tags``, ``target``, ``into``, ``within_days``, ``objective_seconds``.
+        """
+        request = str(uuid4())
+        asked = drill_options(self._settings, drill, **options)
+        submitted = submit_drill(self._services, policy=policy, options=asked, request_id=request)
         return self._on_record(request, submitted)
 
     def restore(

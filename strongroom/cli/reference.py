@@ -14,7 +14,7 @@ from typing import Any, Final
 from strongroom.cli.parser import load, parser_of
 from strongroom.cli.table import COMMANDS, GROUPS
 from strongroom.cli.terminal import failures
-from strongroom.errors import FAMILIES, MODULES, StrongroomError
+from strongroom.errors import FAMILIES, MODULES, StrongroomError, meaning_of
 
 _HEAD = """\
 # Commands
@@ -112,7 +112,7 @@ def _row(action: argparse.Action) -> str:
 
 def _codes() -> Iterator[str]:
     """Yield a row for each exit code, then a table of each family's errors."""
-    families = {kind.exit_code: (f"`{kind.family}`", failures.meaning_of(kind)) for kind in FAMILIES}
+    families = {kind.exit_code: (f"`{kind.family}`", meaning_of(kind)) for kind in FAMILIES}
     for code, (name, meaning) in sorted((_OWN_CODES | families).items()):
         yield f"| {code} | {name} | {_cell(meaning)} |\n"
     for family in FAMILIES:
@@ -132,7 +132,7 @@ _OWN_CODES: Final = {
 
 
 def _error(kind: type[StrongroomError]) -> str:
-    return f"| `{kind.__name__}` | {_cell(failures.meaning_of(kind))} | {_cell(kind.default_hint)} |\n"
+    return f"| `{kind.__name__}` | {_cell(meaning_of(kind))} | {_cell(kind.default_hint)} |\n"
 
 
 def leaves() -> list[type[StrongroomError]]:

@@ -51,6 +51,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "check-recovery-environment": Entry("readiness", "check whether this machine could recover now"),
         "restore-snapshot": Entry("restore", "replace a whole Vault server by a snapshot of it"),
         "test-recovery": Entry("rehearsal", "rehearse a recovery on this machine, and time it"),
+        "drill": Entry("rehearsal", "rehearse a recovery on record, with a signed report; list the reports"),
     },
     "Local store": {
         "list": Entry("store", "list the secrets, never their values"),

@@ -206,26 +206,52 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         return Selection(include=self.include, exclude=self.exclude, tags=self.tags)
 
 
+class ObjectiveSettings(Section, frozen=True, kw_only=True):
+    """How many seconds a recovery may take (recovery time objective), by what is recovered."""
+
+    single: Annotated[int, Meta(ge=1, description="One secret.", examples=[600])] = 900
+    category: Annotated[int, Meta(ge=1, description="Every secret with a tag.", examples=[900])] = 1800
+    full: Annotated[int, Meta(ge=1, description="Everything.", examples=[3600])] = 7200
+    failover: Annotated[int, Meta(ge=1, description="Everything, without a region.", examples=[3600])] = 7200
+    emergency: Annotated[
+        int, Meta(ge=1, description="Everything, from the emergency medium.", examples=[10_800])
+    ] = 14_400
+
+
 class DrillSettings(Section, frozen=True, kw_only=True):
-    """The rehearsed recovery: restore a backup into a scratch store, compare, take the time."""
+    """The rehearsed recovery: restore a backup into a place of its own, compare everything, take the time."""
 
     policy: Annotated[
         Name | None,
         Meta(
-            description="The full policy whose newest backup is restored.",
+            description="The full policy whose backups are restored.",
             examples=["monthly-full"],
             extra={"default": "the first full one, rather one that selects every secret"},
         ),
     ] = None
-    target: Annotated[
+    cut_off: Annotated[
         Name | None,
         Meta(
-            description="The target to restore from.",
+            description="The target whose region a failover drill does without.",
             examples=["region-b"],
-            extra={"default": "any that holds it"},
+            extra={"default": "the first target of the policy"},
         ),
     ] = None
-    objective_seconds: Annotated[
+    into: Annotated[
+        Name,
+        Meta(
+            description="Where to restore into: `local`, a scratch store on the host, or a server of "
+            "`vaults` with `scratch`, on which each drill makes a mount of its own.",
+            examples=["main"],
+        ),
+    ] = "local"
+    within_days: Annotated[
         int,
-        Meta(ge=1, description="How long the recovery may take (recovery time objective).", examples=[3600]),
-    ] = 7200
+        Meta(
+            ge=1,
+            description="The monthly test takes a random backup of so many days, so that old ones are "
+            "rehearsed too. Other drills take the newest.",
+            examples=[365],
+        ),
+    ] = 90
+    objective_seconds: ObjectiveSettings = ObjectiveSettings()

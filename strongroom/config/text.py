@@ -167,7 +167,7 @@ _CALENDAR = """
 
 #[drill]
 #policy = "monthly-full"
-#objective_seconds = 7200       # full recovery within two hours
+#objective_seconds.full = 7200  # full recovery within two hours
 """
 
 _REST = """

@@ -72,6 +72,14 @@ class VaultSettings(Section, frozen=True, kw_only=True):
             extra={"default": "`approle` or `kubernetes`"},
         ),
     ] = None
+    scratch: Annotated[
+        bool,
+        Meta(
+            description="Whether drills may make mounts of their own there (`strongroom-drill-…`), which "
+            "they remove again.",
+            examples=[True],
+        ),
+    ] = False
     in_flight: Annotated[
         int, Meta(ge=1, le=256, description="How many requests may be under way at once.", examples=[32])
     ] = 16

@@ -9,14 +9,22 @@ from strongroom.durations import measured
 
 
 class Scope(StrEnum):
-    """How much is brought back."""
+    """How much is brought back, and from where: without a region, or from the medium in the safe."""
 
     SINGLE = "single"
     CATEGORY = "category"
     FULL = "full"
+    FAILOVER = "failover"
+    EMERGENCY = "emergency"
 
 
-OBJECTIVES: Final = {Scope.SINGLE: 15 * 60.0, Scope.CATEGORY: 30 * 60.0, Scope.FULL: 2 * 3600.0}
+OBJECTIVES: Final = {
+    Scope.SINGLE: 15 * 60.0,
+    Scope.CATEGORY: 30 * 60.0,
+    Scope.FULL: 2 * 3600.0,
+    Scope.FAILOVER: 2 * 3600.0,
+    Scope.EMERGENCY: 4 * 3600.0,
+}
 """Seconds, by the procedures."""
 
 

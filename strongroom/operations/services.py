@@ -15,7 +15,7 @@ from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.listing import InProcessListing, Lister
-from strongroom.sources import Destination, Source
+from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
@@ -58,6 +58,14 @@ class Checked(Struct, frozen=True, kw_only=True):
     do: str = ""
 
 
+def no_scratch(name: str) -> ScratchPlace:
+    """Refuse to make a scratch mount: most processes have no right to."""
+    raise ConfigError(
+        f"this process may make no scratch mount on '{name}'",
+        hint="The drill workers may, on servers with 'scratch' in their settings.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Services:
     """Everything an operation may touch. Adapters connect on first use, after any fork.
@@ -67,6 +75,7 @@ class Services:
     new signatures count, the newest first.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``checks`` are what a run of kind CHECK does, by name.
+    ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
@@ -87,6 +96,7 @@ class Services:
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
+    scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
     retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
     installation: Callable[[], str] = str

@@ -224,3 +224,26 @@ class Destination(Source, Protocol):
         is no loss; what was asked for and is not there as it was, is one.
         """
         ...
+
+
+class ScratchPlace(Protocol):
+    """Where drills restore into: each into a store of its own, which goes with it.
+
+    Nothing that was there before is ever used, changed or removed. A store is known by the run that made it.
+    """
+
+    def make(self, run: str) -> Destination:
+        """Make an empty store; one that this run left is removed first. Raises SourceError."""
+        ...
+
+    def open(self, run: str) -> Destination:
+        """Return the store that was made for a run."""
+        ...
+
+    def remove(self, run: str) -> None:
+        """Remove a run's store with all that it holds; one that is not there is fine. Raises SourceError."""
+        ...
+
+    def left(self) -> Sequence[str]:
+        """Return the runs whose stores are there. Raises SourceError."""
+        ...

@@ -19,19 +19,21 @@ from strongroom.config import (
     VaultSource,
     VaultTargetSettings,
 )
-from strongroom.errors import TargetError
-from strongroom.sources import Destination, Source
+from strongroom.errors import ConfigError, TargetError
+from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.sources.files import open_files
 from strongroom.sources.local import LocalStore
 from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import resilient
+from strongroom.words import nearest
 
 READ_ONLY = (FilesSource, RaftSource)
 """Settings of sources that a restore cannot write into."""
 
 # What needs a service's client is named by a string: an SDK costs up to a second, and only its users pay.
+_SCRATCH = lazy("strongroom.wiring.vault_adapters:scratch_mounts")
 _RAFT_SOURCE = lazy("strongroom.wiring.vault_adapters:raft_source")
 _WRITABLE: Final = {
     VaultSource: lazy("strongroom.wiring.vault_adapters:vault_source"),
@@ -86,6 +88,23 @@ def destination(name: str, settings: Settings) -> Destination:
             return made
         case _:
             raise AssertionError(f"sources.{name} cannot be restored into")
+
+
+def scratch(name: str, settings: Settings) -> ScratchPlace:
+    """Return the server on which drills make mounts of their own.
+
+    Raises:
+        ConfigError: there is none of that name, or its settings do not allow it.
+    """
+    if name not in settings.vaults:
+        raise ConfigError(f"there is no vault '{name}' to drill on", hint=nearest(name, settings.vaults))
+    if not settings.vaults[name].scratch:
+        raise ConfigError(
+            f"drills may make no mount on '{name}'",
+            hint=f"Set vaults.{name}.scratch = true; ops/vault/drill-scratch.hcl has its login's rights.",
+        )
+    made: ScratchPlace = _SCRATCH(name, settings)
+    return made
 
 
 # -- targets -------------------------------------------------------------------

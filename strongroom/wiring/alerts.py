@@ -17,6 +17,7 @@ from strongroom.operations.alerts.mail import MailServer
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
+from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.system import private_file
 from strongroom.wiring import adapters, signers
@@ -45,7 +46,7 @@ def watched(settings: Settings) -> Watched:
             )
             for name, policy in settings.policies.items()
         ),
-        drill=_drill(settings),
+        drills=tuple(_drills(settings)),
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),
         calendar=calendar(settings),
@@ -115,11 +116,15 @@ def _sender() -> str:
     return f"strongroom@{name.strip('-.') or 'localhost'}"
 
 
-def _drill(settings: Settings) -> WatchedDrill | None:
-    found = next((entry for entry in calendar(settings) if entry.name == "full-drill"), None)
-    if found is None or found.needs:
-        return None
-    return WatchedDrill(policy=found.policy, schedule=found.schedule, time_zone=found.time_zone)
+def _drills(settings: Settings) -> Iterator[WatchedDrill]:
+    for entry in calendar(settings):
+        if entry.kind is RunKind.DRILL and not entry.needs:
+            yield WatchedDrill(
+                drill=entry.options["drill"],
+                policy=entry.policy,
+                schedule=entry.schedule,
+                time_zone=entry.time_zone,
+            )
 
 
 def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from msgspec import to_builtins
+
 from strongroom.config import Settings
 from strongroom.config.calendar import EntrySettings
 from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
+from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
+from strongroom.wiring.drills import drill_options
 from strongroom.words import nearest, plural
 
 DAY = 86_400.0
@@ -96,24 +100,15 @@ def _rotation(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
-def _full_drill(settings: Settings) -> Iterator[Scheduled]:
-    found = settings.calendar.full_drill
-    name = settings.drilled
-    policy = settings.policies.get(name)
-    needs = ""
-    if policy is None:
-        needs = "no policy backs up values"
-    elif not found.enabled and not opens(settings, policy.recipients):
-        needs = f"this host opens none of the keys of '{name}'"
-    yield _entry(
-        "full-drill",
-        RunKind.DRILL,
-        found,
+def _drills(settings: Settings) -> Iterator[Scheduled]:
+    yield _drill("full-drill", Scope.FULL, settings, reason="proves that everything comes back, and how fast")
+    regions = {settings.targets[name].region for name in _targets_of(settings.drilled, settings)}
+    yield _drill(
+        "failover-drill",
+        Scope.FAILOVER,
         settings,
-        policy=name,
-        options={"objective_seconds": settings.drill.objective_seconds},
-        reason="proves that everything comes back, and how long it takes",
-        needs=needs,
+        reason="proves that everything comes back without one of the regions",
+        needs="" if len(regions) > 1 else f"the targets of '{settings.drilled}' are all in one region",
     )
 
 
@@ -162,12 +157,56 @@ def _drift(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _monthly_tests(settings: Settings) -> Iterator[Scheduled]:
+    reason = "proves that one secret comes back, of a random backup of the last months"
+    within = settings.drill.within_days
+    yield _drill("monthly-tests", Scope.SINGLE, settings, reason=reason, within_days=within)
+
+
+def _drill(
+    name: str,
+    drill: Scope,
+    settings: Settings,
+    *,
+    reason: str,
+    needs: str = "",
+    within_days: float = 0.0,
+) -> Scheduled:
+    entry = settings.calendar.entries()[name]
+    return _entry(
+        name,
+        RunKind.DRILL,
+        entry,
+        settings,
+        policy=settings.drilled,
+        options=to_builtins(drill_options(settings, drill, within_days=within_days)),
+        reason=reason,
+        needs=_no_drill(entry, settings) or needs,
+    )
+
+
+def _no_drill(entry: EntrySettings, settings: Settings) -> str:
+    """Say why nothing can be rehearsed here; nothing if it can."""
+    policy = settings.policies.get(settings.drilled)
+    if policy is None:
+        return "no policy backs up values"
+    if not entry.enabled and not opens(settings, policy.recipients):
+        return f"this host opens none of the keys of '{settings.drilled}'"
+    return ""
+
+
+def _targets_of(policy: str, settings: Settings) -> tuple[str, ...]:
+    found = settings.policies.get(policy)
+    return () if found is None else found.targets
+
+
 ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _repair,
     _verification,
     _rotation,
-    _full_drill,
+    _monthly_tests,
+    _drills,
     _health,
     _key_proof,
     _drift,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import cache
+from functools import cache, partial
 
 from strongroom.config import Settings
 from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.operations.services import Limits, Services
+from strongroom.operations.services import Limits, Services, no_scratch
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
 from strongroom.wiring.checks import checks
@@ -23,6 +23,8 @@ SUBMIT = "submit"
 """It puts runs on record and does nothing of them, so it gets no key and makes no folder."""
 OPENS = frozenset({"verify", "drill", "recover", OPERATOR})
 PREPARES = frozenset({"control", "transfer", OPERATOR})
+DRILLS = frozenset({"drill", OPERATOR})
+"""Who may make scratch mounts, on the servers whose settings allow it."""
 SEALS = frozenset({"seal", "recover", OPERATOR})
 """Who wraps keys: capturing, and rotating."""
 
@@ -49,6 +51,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         targets=targets,
         sources={name: adapters.source(name, settings) for name in settings.sources} if reads else {},
         destinations=adapters.destinations(settings) if writes else {},
+        scratch=partial(adapters.scratch, settings=settings) if role in DRILLS else no_scratch,
         pinned=policies.pinned(settings, targets, seals=role in SEALS, ask=ask),
         signers=signers.signers(keyring, role),
         trusted=lambda wanted: signers.trusted(keyring, wanted),

@@ -8,6 +8,7 @@ from strongroom.keys import clusterkeys
 from strongroom.sources import Destination, Source
 from strongroom.sources.raft import RaftSource as RaftReader
 from strongroom.sources.vault import VaultSource as VaultReader
+from strongroom.sources.vault.scratch import ScratchMounts
 from strongroom.targets import Target
 from strongroom.targets.vault import VaultTarget
 from strongroom.wiring.adapters import stage
@@ -24,6 +25,11 @@ def vault_source(name: str, source: VaultSource, settings: Settings) -> Destinat
         leave_out=own_mounts(settings, name),
         system=source.system,
     )
+
+
+def scratch_mounts(name: str, settings: Settings) -> ScratchMounts:
+    """Return the mounts that drills make on a Vault."""
+    return ScratchMounts(vault(name, settings), name=name)
 
 
 def raft_source(name: str, source: RaftSource, settings: Settings) -> Source:

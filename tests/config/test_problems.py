@@ -324,14 +324,14 @@ TOGETHER = {
         "None exists yet.",
     ),
     "unknown target in the drill": (
-        policy(FULL) + '[drill]\npolicy = "p"\ntarget = "x"\n',
-        "drill.target",
+        policy(FULL) + '[drill]\npolicy = "p"\ncut_off = "x"\n',
+        "drill.cut_off",
         "there is no target 'x'",
         "Known: region-a, region-b, region-c.",
     ),
     "drill on a target that the policy has not": (
-        policy(FULL.replace(', "region-c"', "")) + '[drill]\npolicy = "p"\ntarget = "region-c"\n',
-        "drill.target",
+        policy(FULL.replace(', "region-c"', "")) + '[drill]\npolicy = "p"\ncut_off = "region-c"\n',
+        "drill.cut_off",
         "does not store on 'region-c'",
         "One of: region-a, region-b.",
     ),

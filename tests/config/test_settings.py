@@ -99,8 +99,8 @@ schedule = "0 5 1 * *"
 
 [drill]
 policy = "weekly-critical"
-target = "us"
-objective_seconds = 900
+cut_off = "us"
+objective_seconds.full = 900
 
 [trust]
 signers = ["sr1:%s"]
@@ -145,7 +145,7 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
         "words": PassphraseKey(kind="passphrase", iterations=1_000_000),
     }
     assert settings.schedules == {"weekly-critical": "0 3 * * 0"}
-    assert settings.drill.objective_seconds == 900
+    assert settings.drill.objective_seconds.full == 900
     assert settings.calendar.full_drill.schedule == "0 5 1 * *"
     assert settings.calendar.zone_of(settings.calendar.full_drill.time_zone) == "Europe/Berlin"
     assert settings.trust.signers == ("sr1:" + "ab" * 32,)

@@ -22,7 +22,8 @@ from strongroom.model import Depth
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.rehearsal.job import submit_drill
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
@@ -69,7 +70,7 @@ def perform_all(services: Services) -> None:
     through(submit_repair(services, backup=backup))
     options = RestoreOptions(destination="local", overwrite=True)
     through(submit_restore(services, backup=backup, options=options))
-    through(submit_drill(services, policy=POLICY, objective_seconds=60))
+    through(submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60)))
 
 
 def main(folder: Path) -> None:

@@ -27,9 +27,10 @@ from strongroom.operations.backup.quorum import complete_targets, missing_from_q
 from strongroom.operations.backup.repair import Published, Repaired, ToRepair
 from strongroom.operations.backup.upload import Uploaded
 from strongroom.operations.backup.verify import Verified
+from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, Rehearsed, TornDown
+from strongroom.operations.drills.facts import Plan as DrillPlan
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
-from strongroom.operations.rehearsal.drill import Compared, Rehearsed, TornDown
 from strongroom.operations.runs.job import Ending, ReportFacts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -37,6 +38,7 @@ from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.timestamps import rfc3339
 from tests.simulation.installation import LOCKED_FOR, Backup, Copy
 
 if TYPE_CHECKING:
@@ -105,6 +107,9 @@ class Simulated:
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
         self.year.placed.pop(run.id, None)
         return {}
+
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        return ending
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
         return ReportFacts()
@@ -272,24 +277,57 @@ def _publish(year: Year, run: Run, step: Step) -> Published:
 # -- drill ---------------------------------------------------------------------------------------------------
 
 
+def _drill_pick(year: Year, run: Run, step: Step) -> DrillPlan:
+    backup = _backup_of(year, run)
+    return DrillPlan(
+        picked=Picked(
+            backup=backup.name,
+            created_at=rfc3339(backup.made_at),
+            source="vault",
+            secrets=backup.secrets,
+            size=1,
+            among=1,
+            cut_off=(),
+        )
+    )
+
+
+def _drill_prove(year: Year, run: Run, step: Step) -> Proved:
+    return Proved(checks=(), seconds=1.0)
+
+
 def _drill_restore(year: Year, run: Run, step: Step) -> Rehearsed:
     backup = _backup_of(year, run)
     there = [copy for name, copy in backup.copies.items() if not year.is_on("target away", name)]
     if not all(any(copy.pieces.get(piece) for copy in there) for piece in range(backup.pieces)):
         raise TargetUnavailable("no target that answers has all of it")
-    return Rehearsed(backup=backup.name, source="vault", secrets=backup.secrets, versions=1, seconds=1.0)
+    return Rehearsed(
+        backup=backup.name,
+        created_at=rfc3339(backup.made_at),
+        source="vault",
+        expected=backup.secrets,
+        secrets=backup.secrets,
+        versions=1,
+        not_done={},
+        gave={},
+        seconds=1.0,
+    )
 
 
 def _drill_compare(year: Year, run: Run, step: Step) -> Compared:
-    return Compared(compared=1, seconds=1.0)
+    return Compared(compared=1, differ=0, missing=0, stand_out=None, seconds=1.0)
 
 
 def _drill_teardown(year: Year, run: Run, step: Step) -> TornDown:
-    return TornDown()
+    return TornDown(seconds=1.0)
+
+
+def _drill_live(year: Year, run: Run, step: Step) -> Live:
+    return Live(same=1, changed=0, missing=0, unread=0, seconds=1.0)
 
 
 def _drill_outcome(year: Year, run: Run) -> Ending:
-    return Ending(RunState.DONE)
+    return Ending(RunState.DONE if "drill-restore" in run.facts else RunState.FAILED)
 
 
 # -- what is scheduled ---------------------------------------------------------------------------------------
@@ -335,9 +373,12 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.VERIFY: _verify,
     },
     RunKind.DRILL: {
+        StepKind.PLAN: _drill_pick,
+        StepKind.DRILL_PROVE: _drill_prove,
         StepKind.DRILL_RESTORE: _drill_restore,
         StepKind.DRILL_COMPARE: _drill_compare,
         StepKind.DRILL_TEARDOWN: _drill_teardown,
+        StepKind.DRILL_LIVE: _drill_live,
     },
 }
 

@@ -86,7 +86,7 @@ def gather(year: Year) -> Facts:
         policies=tuple(_policy(year, name) for name in year.installation.policies),
         places=tuple(_place(year, name, away) for name in REGIONS),
         active=tuple(_ran(run) for run in year.store.all_active()),
-        drills=_drills(year),
+        drills=tuple(_drills(year)),
         beat_age=year.beat_age(),
     )
 
@@ -127,12 +127,11 @@ def _place(year: Year, name: str, away: list[str]) -> Place:
     return Place(name=name, bad=tuple(bad), missing=tuple(missing))
 
 
-def _drills(year: Year) -> Drills | None:
-    entry = next((one for one in year.calendar if one.kind is RunKind.DRILL), None)
-    if entry is None:
-        return None
-    runs = tuple(_ran(run) for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20))
-    return Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
+def _drills(year: Year) -> Iterator[Drills]:
+    for entry in year.calendar:
+        if entry.kind is RunKind.DRILL:
+            runs = tuple(_ran(run) for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20))
+            yield Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
 
 
 # -- the plain model -----------------------------------------------------------------------------------------

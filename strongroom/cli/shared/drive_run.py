@@ -24,22 +24,28 @@ def end_abandoned(policy: str, services: Services, output: Output) -> None:
 def finish(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> None:
     """Drive a run to its end here, and answer with what came of it.
 
-    Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
-
     Raises:
         StrongroomError: what the run failed of, or falls short of.
     """
-    try:
-        with showing_progress(output, services.store) as watch:
-            run = drive(run_id, tickets, services, watch=by_ticket(watch))
-    except KeyboardInterrupt:
-        services.store.cancel(run_id, error="interrupted")
-        end(run_id, services)
-        raise
+    run = drive_here(run_id, tickets, services, output)
     require_good(run)
     rows = render_run.rows_of(services.store, run)
     output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
     require_whole(run)
+
+
+def drive_here(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> Run:
+    """Drive a run to its end here, and return it.
+
+    Ctrl-C cancels it first, so that nothing half-made stays on stage or target.
+    """
+    try:
+        with showing_progress(output, services.store) as watch:
+            return drive(run_id, tickets, services, watch=by_ticket(watch))
+    except KeyboardInterrupt:
+        services.store.cancel(run_id, error="interrupted")
+        end(run_id, services)
+        raise
 
 
 def require_good(run: Run) -> None:

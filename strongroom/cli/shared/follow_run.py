@@ -23,6 +23,11 @@ SHOWN = (
     StepKind.REPAIR,
     StepKind.REWRAP,
     StepKind.ROTATE,
+    StepKind.DRILL_PROVE,
+    StepKind.DRILL_RESTORE,
+    StepKind.DRILL_COMPARE,
+    StepKind.DRILL_TEARDOWN,
+    StepKind.DRILL_LIVE,
 )
 ENDED = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 

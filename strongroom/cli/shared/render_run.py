@@ -34,7 +34,7 @@ _LEFT = {
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
     "drift": "no backup was touched; nobody knows how far the source has drifted",
-    "drill": "nothing but the scratch store was written to",
+    "drill": "nothing but the place of the drill was written to",
     "rotate": "every backup opens, some for the new keys already",
     "check": "nothing was changed, and nothing is known of what it was to look at",
 }
@@ -113,6 +113,8 @@ def _after_failure(run: Run) -> str:
     if run.state is not RunState.FAILED:
         return ""
     again = "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
+    if run.spec.kind is RunKind.DRILL:
+        again = f"'strongroom drill {run.spec.options.get('drill', 'full')}'"
     return f"remove the cause, then {again}"
 
 
@@ -192,9 +194,10 @@ def _readers(run: Run) -> list[RecipientPin]:
 
 
 def _outcome(run: Run) -> Iterator[tuple[str, object]]:
-    for name in ("restore", "drill-restore", "drill-compare"):
-        if name in run.facts:
-            yield name, ", ".join(f"{key} {value}" for key, value in run.facts[name].items())
+    if "restore" in run.facts:
+        yield "restore", ", ".join(f"{key} {value}" for key, value in run.facts["restore"].items())
+    if run.spec.kind is RunKind.DRILL and run.state.final:
+        yield "report", f"strongroom drill show {run.id}"
 
 
 def _counts(run: Run) -> Mapping[str, Any]:

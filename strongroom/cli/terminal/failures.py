@@ -11,7 +11,7 @@ from typing import Final
 
 from strongroom.cli.terminal.output import Output, clean, clear_broken_pipe, columns, paint
 from strongroom.cli.terminal.stopping import Abandoned, Terminated
-from strongroom.errors import StrongroomError, TargetError, UsageError
+from strongroom.errors import StrongroomError, TargetError, UsageError, meaning_of
 from strongroom.system.errors import TargetFull, TargetReadOnly
 
 INTERRUPTED: Final = 130
@@ -77,11 +77,6 @@ def _unclassed(code: str, exit_code: int, *, message: str, means: str, hint: str
 def meaning(error: StrongroomError) -> str:
     """Return what an error's class means, which its first line of documentation says."""
     return meaning_of(type(error))
-
-
-def meaning_of(kind: type[StrongroomError]) -> str:
-    """Return the first line of a class's documentation."""
-    return (kind.__doc__ or "").strip().partition("\n\n")[0].replace("\n    ", " ")
 
 
 def from_os(error: OSError) -> StrongroomError:

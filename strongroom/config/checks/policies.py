@@ -123,9 +123,22 @@ def _drill(context: Context) -> Iterator[Finding]:
     drill = context.settings.drill
     if drill.policy:
         yield from context.reference(("drill", "policy"), drill.policy, "policies")
-    if drill.target:
-        yield from context.reference(("drill", "target"), drill.target, "targets")
+    if drill.cut_off:
+        yield from context.reference(("drill", "cut_off"), drill.cut_off, "targets")
+    if drill.into != "local":
+        yield from context.reference(("drill", "into"), drill.into, "vaults")
+        yield from _scratch(context, drill.into)
     yield from _drilled(context, context.settings.policies.get(drill.policy or ""))
+
+
+def _scratch(context: Context, into: str) -> Iterator[Finding]:
+    vault = context.settings.vaults.get(into)
+    if vault is not None and not vault.scratch:
+        yield Finding(
+            ("drill", "into"),
+            f"drills may make no mount on '{into}'",
+            f"Set vaults.{into}.scratch = true; ops/vault/drill-scratch.hcl has the rights of its login.",
+        )
 
 
 def _drilled(context: Context, policy: PolicySettings | None) -> Iterator[Finding]:
@@ -134,9 +147,9 @@ def _drilled(context: Context, policy: PolicySettings | None) -> Iterator[Findin
     drill = context.settings.drill
     if policy.kind != "full":
         yield Finding(("drill", "policy"), f"'{drill.policy}' backs up no values", "Name a full policy.")
-    if drill.target in context.names("targets") and drill.target not in policy.targets:
+    if drill.cut_off in context.names("targets") and drill.cut_off not in policy.targets:
         yield Finding(
-            ("drill", "target"),
-            f"policy '{drill.policy}' does not store on '{drill.target}'",
+            ("drill", "cut_off"),
+            f"policy '{drill.policy}' does not store on '{drill.cut_off}'",
             f"One of: {', '.join(policy.targets)}.",
         )

@@ -27,8 +27,9 @@ class WatchedPolicy(Struct, frozen=True, kw_only=True):
 
 
 class WatchedDrill(Struct, frozen=True, kw_only=True):
-    """The drill that is scheduled."""
+    """A drill that is scheduled: of which kind, and of which policy."""
 
+    drill: str
     policy: str
     schedule: str
     time_zone: str = "UTC"
@@ -50,7 +51,7 @@ class Watched:
     targets: Mapping[str, Target]
     trusted: frozenset[str]
     policies: tuple[WatchedPolicy, ...]
-    drill: WatchedDrill | None = None
+    drills: tuple[WatchedDrill, ...] = ()
     key_health: str | None = None
     key_zone: str = "UTC"
     checks: tuple[str, ...] = ()

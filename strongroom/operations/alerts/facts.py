@@ -118,10 +118,11 @@ class Dated(Struct, frozen=True, kw_only=True):
 
 
 class Drills(Struct, frozen=True, kw_only=True):
-    """The drill that is scheduled, and its runs, the newest first."""
+    """The drills of one kind and policy, the newest first. ``schedule`` is empty where none is scheduled."""
 
     policy: str
-    schedule: str
+    drill: str = "full"
+    schedule: str = ""
     time_zone: str = "UTC"
     runs: tuple[Ran, ...] = ()
 
@@ -201,7 +202,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     active: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
-    drills: Drills | None = None
+    drills: tuple[Drills, ...] = ()
     keys: Keys = Keys()
     signs: Signs = Signs()
     beat_age: float | None = None

@@ -44,7 +44,7 @@ def _facts(
         active=record.active(store, now=now) if store else (),
         rooms=rooms(watched.rooms),
         certificates=certificates(watched.certificates),
-        drills=record.drills(store, watched.drill, now=now) if store else None,
+        drills=tuple(record.drills(store, watched, now=now)) if store else (),
         keys=record.keys(store, watched, now=now) if store else Keys(),
         signs=record.signs(store, watched, now=now) if store else Signs(),
         beat_age=store.heartbeats().get(record.BEAT) if store else None,

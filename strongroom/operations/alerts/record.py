@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.context import Watched, WatchedDrill
+from strongroom.operations.alerts.context import Watched
 from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.evidence.ledger import verify_chain
@@ -105,12 +105,22 @@ def unused(store: RunStore) -> Iterator[Unused]:
         yield Unused(host=str(said.get("host")), problem=str(said.get("problem", "")), waits=waits)
 
 
-def drills(store: RunStore, drill: WatchedDrill | None, *, now: float) -> Drills | None:
-    """Return the drill that is scheduled, and its runs."""
-    if drill is None:
-        return None
-    runs = ran(store.runs_of(drill.policy, RunKind.DRILL, limit=TURNS), now=now)
-    return Drills(policy=drill.policy, schedule=drill.schedule, time_zone=drill.time_zone, runs=runs)
+def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]:
+    """Yield the drills of each kind and policy: those that are scheduled, and those that somebody made."""
+    scheduled = {(entry.drill, entry.policy): entry for entry in watched.drills}
+    made: dict[tuple[str, str], list[Run]] = {key: [] for key in scheduled}
+    for policy in watched.policies:
+        for run in store.runs_of(policy.name, RunKind.DRILL, limit=TURNS):
+            made.setdefault((str(run.spec.options.get("drill")), policy.name), []).append(run)
+    for (drill, policy_name), runs in made.items():
+        entry = scheduled.get((drill, policy_name))
+        yield Drills(
+            drill=drill,
+            policy=policy_name,
+            schedule=entry.schedule if entry else "",
+            time_zone=entry.time_zone if entry else "UTC",
+            runs=ran(runs, now=now),
+        )
 
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:

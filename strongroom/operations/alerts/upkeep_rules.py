@@ -49,22 +49,26 @@ def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 
 def drills(facts: Facts, limits: Limits) -> Iterator[Alert]:
-    """Yield what is wrong with the drill that is scheduled."""
-    found = facts.drills
-    if found is None:
-        return
+    """Yield what is wrong with the drills of each kind."""
+    for found in facts.drills:
+        yield from _drill(found, facts, limits)
+
+
+def _drill(found: Drills, facts: Facts, limits: Limits) -> Iterator[Alert]:
+    about_it = f"the {found.drill} drill of policy '{found.policy}'"
+    subject = f"{found.drill} {found.policy}"
     newest = next((ran for ran in found.runs if ran.state.final), None)
     if newest is not None and newest.state is RunState.FAILED:
         why = f" ({newest.code})" if newest.code else ""
-        what = f"the drill of policy '{found.policy}' failed{why}: run {newest.run}"
-        yield Alert(kind="drill.failed", subject=found.policy, what=what)
+        yield Alert(kind="drill.failed", subject=subject, what=f"{about_it} failed{why}: run {newest.run}")
     elif newest is not None and newest.state is RunState.DEGRADED:
-        what = f"the drill of policy '{found.policy}' missed its objective: run {newest.run}"
-        yield Alert(kind="drill.late", subject=found.policy, what=what)
-    had_to = last_slot(found.schedule, facts.now - limits.threshold_age, found.time_zone)
+        what = f"{about_it} was too slow, or left something behind: run {newest.run}"
+        yield Alert(kind="drill.late", subject=subject, what=what)
+    before = facts.now - limits.threshold_age
+    had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None
     if had_to is not None and _had_backup(facts, found, had_to) and not _drilled(found, had_to):
-        what = f"the drill of policy '{found.policy}' has been due for {about(facts.now - had_to)}"
-        yield Alert(kind="drill.overdue", subject=found.policy, what=what)
+        what = f"{about_it} has been due for {about(facts.now - had_to)}"
+        yield Alert(kind="drill.overdue", subject=subject, what=what)
 
 
 def _drilled(found: Drills, had_to: float) -> bool:

@@ -6,12 +6,13 @@ container. Which place that was is kept, so that it is said and mended.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
 from strongroom.container.errors import DAMAGE, WrongKey
-from strongroom.container.manifest import ContainerEntry, Manifest
+from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.model import Secret
@@ -33,6 +34,8 @@ class Replicated:
     Args:
         trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
         told: is given the name of a place, what is wrong with it, and the backup, if it is damaged there.
+
+    ``gave`` counts what was read from each place so far: secrets, rows or digests.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Replicated:
         told: Told,
     ) -> None:
         self.manifest: Manifest = choice.manifest
+        self.gave: Counter[str] = Counter()
         self._told = told
         self._places: dict[str, Backup] = {
             replica.name: Backup(
@@ -82,10 +86,6 @@ class Replicated:
         for entry in self.manifest.containers:
             yield from self._each(lambda backup, entry=entry: backup.secrets_in(entry))  # type: ignore[misc]
 
-    def digests(self, entry: ContainerEntry) -> Iterator[tuple[str, int, bytes]]:
-        """Yield the keyed digest of each value in one container."""
-        return self._each(lambda backup: backup.container(entry).digests())
-
     def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
         """Yield each secret's name, with the keyed digest of each of its values by the version's number."""
         for entry in self.manifest.containers:
@@ -115,6 +115,7 @@ class Replicated:
             try:
                 for one in islice(work(self._places[name]), given, None):
                     given += 1
+                    self.gave[name] += 1
                     yield one
             except WrongKey as error:
                 failures.append(error)

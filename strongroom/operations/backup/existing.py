@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from strongroom.container.errors import MissingPiece
@@ -9,7 +10,7 @@ from strongroom.operations.archive.file_backups import in_a_file, made_by_a_comm
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
-from strongroom.state.records import RunKind, Spec
+from strongroom.state.records import CatalogEntry, RunKind, Spec
 
 
 def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:
@@ -25,20 +26,23 @@ def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) ->
         raise MissingPiece(f"the catalog has no backup '{backup}'")
     if in_a_file(entry):
         raise made_by_a_command(services, backup)
-    policy = services.pinned(entry.policy).spec
+    about = {"source": entry.source, "values": entry.values, "backup": backup}
+    return spec_of_policy(services, kind, entry.policy, **about, **fields)
+
+
+def spec_of_policy(services: Services, kind: RunKind, policy: str, **fields: Any) -> Spec:
+    """Return the spec of a run about the backups of a policy."""
+    pinned = services.pinned(policy).spec
     return Spec(
         kind=kind,
-        policy=entry.policy,
-        source=entry.source,
-        values=entry.values,
-        sealed=policy.sealed,
-        targets=policy.targets,
-        recipients=policy.recipients,
-        quorum=policy.quorum,
-        regions=policy.regions,
-        providers=policy.providers,
-        minimum_retention_days=policy.minimum_retention_days,
-        backup=backup,
+        policy=policy,
+        sealed=pinned.sealed,
+        targets=pinned.targets,
+        recipients=pinned.recipients,
+        quorum=pinned.quorum,
+        regions=pinned.regions,
+        providers=pinned.providers,
+        minimum_retention_days=pinned.minimum_retention_days,
         **fields,
     )
 
@@ -53,7 +57,11 @@ def newest(services: Services, policy: str) -> str:
 
 def newest_if_any(services: Services, policy: str) -> str | None:
     """As :func:`newest`; ``None`` if there is none."""
+    return next((entry.backup for entry in restorable(services, policy)), None)
+
+
+def restorable(services: Services, policy: str) -> Iterator[CatalogEntry]:
+    """Yield a policy's backups that may be restored from, the newest first."""
     shredding = shredding_record.shredded_backups(services.store, services.signer_fingerprints)
     aside = shredding | quarantined(services).keys()
-    backups = (entry.backup for entry in services.store.backups(policy=policy))
-    return next((backup for backup in backups if backup not in aside), None)
+    yield from (entry for entry in services.store.backups(policy=policy) if entry.backup not in aside)

@@ -14,6 +14,7 @@ from strongroom.operations.alerts.facts import Seen
 from strongroom.operations.alerts.freshness import SKEW, Freshness, is_verified, judge
 from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
+from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
@@ -22,8 +23,8 @@ from strongroom.operations.health.catalog import ENDED, MONTH, made_at
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import events
 from strongroom.operations.key_management.scheduled_check import CHECKED
-from strongroom.operations.rehearsal.drill import took_seconds
 from strongroom.operations.runs.abandoned import is_abandoned
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
@@ -196,7 +197,7 @@ def _drill(run: Run, now: float) -> Finding:
     if run.state is RunState.FAILED:
         return wrong(DRILLS, RunFailed(f"{words}, and failed: {recorded_errors.apart(run.error)[0]}"))
     try:
-        took = took_seconds(run)
+        took = took_seconds(read_facts(run, DrillFacts))
     except RecordRefused as error:
         return wrong(DRILLS, error)
     words += f", {measured(took)} of {run.spec.options['objective_seconds']:g} s"

@@ -130,6 +130,10 @@ class Job(Protocol):
         """Return what the report says besides."""
         return ReportFacts()
 
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Do what is due once it is known how the run ends, and return how it ends then."""
+        return ending
+
     def check_retry(self, run: Run, services: Services) -> None:
         """Refuse to take a failed run up again if that would do harm, with a UsageError."""
         return

@@ -36,7 +36,8 @@ def report(run: Run, step: Step, services: Services) -> Report:
     """Clean up after the run and return its final state, with the reason if it is a bad one."""
     job = job_of(run.spec.kind)
     unswept = _sweep(run, job, services)
-    good, ending = _judged(run, job, services)
+    good, judged = _judged(run, job, services)
+    ending = _concluded(run, judged, job, services)
     more = _more(run, job, services)
     return Report(
         state=ending.state,
@@ -58,6 +59,13 @@ def _judged(run: Run, job: Job, services: Services) -> tuple[Sequence[str], Endi
         return good, _early_ending(run) or _refused(run, refused, services) or job.outcome(run, services)
     except RecordRefused as error:
         return (), _early_ending(run) or _refusal(run, error, services)
+
+
+def _concluded(run: Run, ending: Ending, job: Job, services: Services) -> Ending:
+    try:
+        return job.conclude(run, ending, services)
+    except RecordRefused as error:
+        return ending if ending.state is RunState.FAILED else _refusal(run, error, services)
 
 
 def _more(run: Run, job: Job, services: Services) -> ReportFacts:

@@ -77,7 +77,7 @@ def rotated(*of: Ran) -> Facts:
 
 def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
     found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
-    return Facts(now=NOON, policies=(found,), drills=Drills(policy="p", schedule=schedule, runs=of))
+    return Facts(now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=of),))
 
 
 def drift(ago: float) -> Ran:
@@ -200,11 +200,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("drift.mass-change:p", drifted(ran(HOUR)), drifted(ran(HOUR, ACTIVE), drift(DAY))),
     ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),
     ("drift.unknown:p", drifted(drift(HOUR)), drifted(ran(HOUR, DEGRADED))),
-    ("drill.failed:p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
-    ("drill.late:p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
-    ("drill.overdue:p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
-    ("drill.overdue:p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time
-    ("drill.overdue:p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
+    ("drill.failed:full p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
+    ("drill.late:full p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
+    ("drill.overdue:full p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
+    ("drill.overdue:full p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time
+    ("drill.overdue:full p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
     ("backup.count:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
     ("backup.count:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
     ("backup.count:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median

@@ -1,21 +1,16 @@
-"""Runs about a backup that exists: verify, repair, restore, drill."""
+"""Runs about a backup that exists: verify, repair, restore."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from strongroom.container.errors import MissingPiece
-from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.model import Depth
-from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.backup.repair import publish
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.rehearsal.job import submit_drill
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
@@ -28,8 +23,7 @@ from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, RunState, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.memory import MemoryTarget
-from strongroom.timestamps import rfc3339
-from tests.operations.world import POLICY, World, made_up, make_world, names_on
+from tests.operations.world import World, made_up, make_world, names_on
 
 
 @pytest.fixture
@@ -154,88 +148,6 @@ def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(wor
     run = finish(submit_restore(services, backup=backup, options=options), services)
     assert (run.facts["restore"]["changed"], run.facts["restore"]["created"]) == (1, 0)
     assert len(list((world.folder / "undo" / run.id).glob("*.strongroom"))) == 1
-
-
-def test_a_drill_restores_compares_every_value_and_removes_its_scratch_store(world: World) -> None:
-    world.back_up()
-    services = world.services()
-    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
-    assert run.state is RunState.DONE
-    assert run.facts["drill-compare"]["compared"] == 30
-    assert list((world.folder / "drills").iterdir()) == []
-
-
-def test_a_drill_rehearses_no_backup_that_a_mark_on_a_target_set_aside(world: World) -> None:
-    """The record here knows nothing of the incident: another host of the installation wrote the mark."""
-    older = world.back_up().id
-    newest = world.back_up().id
-    services = world.services()
-    mark = QuarantineMark(
-        backup_id=newest, number=1, state="quarantined", reason="a key leaked", incident="", by="ops",
-        at=rfc3339(time.time()),
-    )  # fmt: skip
-    write_mark(
-        [world.targets["us"]], QUARANTINE, mark,
-        signer=services.signers("control"), trusted=services.signer_fingerprints,
-    )  # fmt: skip
-    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
-    assert (run.state, run.facts["drill-restore"]["backup"]) == (RunState.DONE, older)
-
-
-def test_a_drill_that_misses_its_objective_says_so(world: World) -> None:
-    world.back_up()
-    services = world.services()
-    run = finish(submit_drill(services, policy=POLICY, objective_seconds=0.0), services)
-    assert run.state is RunState.DEGRADED
-    assert "objective" in (run.error or "")
-
-
-class SlowStore(MemoryStore):
-    """A source that lets two secrets a second through, as a cloud does."""
-
-    def least_seconds(self, *, secrets: int, versions: int) -> float:
-        assert versions == secrets
-        return secrets / 2
-
-
-@pytest.mark.parametrize(("objective", "state"), [(14.0, RunState.DEGRADED), (600.0, RunState.DONE)])
-def test_a_drill_is_held_to_the_pace_of_the_source_and_not_of_its_scratch_store(
-    world: World, objective: float, state: RunState
-) -> None:
-    world.back_up()
-    slow = SlowStore(name=world.source.name)
-    services = world.services(sources={slow.name: slow})
-    run = finish(submit_drill(services, policy=POLICY, objective_seconds=objective), services)
-    assert run.state is state
-    said = "the source itself takes at least 15 s; the objective is 14 s"
-    assert (said in (run.error or "")) == (state is RunState.DEGRADED)
-
-
-def test_a_drill_whose_backup_is_damaged_everywhere_fails(world: World) -> None:
-    world.back_up()
-    for target in world.targets.values():
-        damage(target, first_container(target))  # type: ignore[arg-type]
-    services = world.services()
-    run = finish(submit_drill(services, policy=POLICY, objective_seconds=600), services)
-    assert run.state is RunState.FAILED
-
-
-def test_a_drill_whose_backup_is_damaged_meanwhile_fails_and_its_scratch_store_goes(world: World) -> None:
-    world.back_up()
-    services = world.services()
-    run, [restoring] = submit_drill(services, policy=POLICY, objective_seconds=600)
-    tickets = perform(restoring, services)
-    assert list((world.folder / "drills").iterdir()) != []
-    for target in world.targets.values():
-        damage(target, first_container(target))  # type: ignore[arg-type]
-    ended = finish((run, tickets), services)
-    assert ended.state is RunState.FAILED
-    assert list((world.folder / "drills").iterdir()) == []
-
-
-def test_a_drill_without_any_backup_is_an_error_of_its_own(world: World) -> None:
-    with pytest.raises(MissingPiece):
-        submit_drill(world.services(), policy=POLICY, objective_seconds=600)
 
 
 def depths(services: Services, backup: str) -> dict[str, Depth | None]:

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import calendar, catalog
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
-from strongroom.operations.rehearsal.job import submit_drill
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -148,7 +149,7 @@ def test_the_last_rehearsal_is_held_to_its_objective(
 ) -> None:
     world.back_up()
     services = world.services()
-    run, tickets = submit_drill(services, policy=POLICY, objective_seconds=objective)
+    run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=objective))
     drive(run, tickets, services, processes=1)
     [one] = record.drills(services, [POLICY], now=time.time() + later)
     assert one.state is state
@@ -158,7 +159,7 @@ def test_the_last_rehearsal_is_held_to_its_objective(
 def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
     world.back_up()
     services = world.services(identities=tuple)
-    run, tickets = submit_drill(services, policy=POLICY, objective_seconds=60)
+    run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60))
     drive(run, tickets, services, processes=1)
     assert said(list(record.drills(services, [POLICY], now=time.time()))) == [(State.WRONG, "RunFailed")]
 

@@ -16,8 +16,9 @@ from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.health.runs import drills
-from strongroom.operations.rehearsal.job import submit_drill
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.submit import submit_rotation
@@ -37,14 +38,16 @@ SUBMIT: dict[str, Callable[[Services, str], Submitted]] = {
     "restore": lambda services, backup: submit_restore(
         services, backup=backup, options=RestoreOptions(destination="scratch")
     ),
-    "drill": lambda services, _: submit_drill(services, policy=POLICY, objective_seconds=60.0),
+    "drill": lambda services, _: submit_drill(
+        services, policy=POLICY, options=DrillOptions(objective_seconds=60.0)
+    ),
     "rotate": lambda services, _: submit_rotation(services, policy=POLICY),
 }
 LAST = {
     "verify": ("steps", "result", "verify"),
     "repair": ("steps", "result", "verify"),
     "restore": ("runs", "facts.restore", "restore"),
-    "drill": ("runs", "facts.drill-compare", "drill-teardown"),
+    "drill": ("runs", "facts.drill-compare", "drill-live"),
     "rotate": ("steps", "result", "rewrap"),
 }
 
@@ -128,7 +131,11 @@ def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -
     world = make_world(tmp_path, pieces=1)
     world.back_up()
     services = world.services()
-    run = drive(*submit_drill(services, policy=POLICY, objective_seconds=60.0), services, processes=1)
+    run = drive(
+        *submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60.0)),
+        services,
+        processes=1,
+    )
     edit(world, run.id, ("runs", "facts.drill-restore", ""), odd)
     [finding] = drills(services, [POLICY], now=time.time())
     assert finding.code == RecordRefused.__name__

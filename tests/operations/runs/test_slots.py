@@ -90,9 +90,7 @@ def test_a_drill_takes_slots_of_its_own_and_waits_for_a_backup(world: World) -> 
     ]
     assert open_due(world.services(), drills, now=NOON) == []
     world.back_up()
-    assert [ticket.step.kind for ticket in open_due(world.services(), drills, now=NOON)] == [
-        StepKind.DRILL_RESTORE
-    ]
+    assert [ticket.step.kind for ticket in open_due(world.services(), drills, now=NOON)] == [StepKind.PLAN]
     assert open_due(world.services(), drills, now=NOON) == []
 
 

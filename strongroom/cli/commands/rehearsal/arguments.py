@@ -5,9 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
+from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal import numbers
 from strongroom.cli.terminal.command import Command
+from strongroom.operations.recovery_objective import Scope
 
 
 def _test_recovery_arguments(parser: ArgumentParser) -> None:
@@ -45,7 +47,82 @@ def _test_recovery_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace the report if it exists")
 
 
+def _drill_arguments(parser: ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    for drill, what in _DRILLS.items():
+        added = actions.add_parser(drill.value, help=what)
+        added.set_defaults(run="drill:run_drill")
+        _add_drilling(added, drill)
+    listing = actions.add_parser("list", help="list the reports that lie on the targets")
+    listing.set_defaults(run="drill:list_drills")
+    show = actions.add_parser("show", help="show a report, and check its signature and its page")
+    show.set_defaults(run="drill:show_drill")
+    show.add_argument("drill", metavar="RUN", help="the run of the drill, or the file of a report")
+    show.add_argument("--page", metavar="FILE", type=Path, help="check this page with the file of a report")
+    show.add_argument("--output", metavar="FILE", type=Path, help="write it to a file: .html or .json")
+    show.add_argument("--force", action="store_true", help="replace the file if it exists")
+    for reading in (listing, show):
+        options.add_signer_argument(reading)
+        reading.add_argument(
+            "--from-target", metavar="NAME", action="append", help="only this target; repeatable"
+        )
+
+
+_DRILLS = {
+    Scope.SINGLE: "rehearse the recovery of one secret",
+    Scope.CATEGORY: "rehearse the recovery of every secret with a tag",
+    Scope.FULL: "rehearse the recovery of everything",
+    Scope.FAILOVER: "rehearse the recovery of everything without one of the regions",
+    Scope.EMERGENCY: "rehearse the recovery of everything from the emergency medium",
+}
+_TARGET = {
+    Scope.FAILOVER: "cut off the region of this target (default: drill.cut_off, or the policy's first)",
+}
+
+
+def _add_drilling(parser: ArgumentParser, drill: Scope) -> None:
+    parser.add_argument("--policy", metavar="NAME", help="the policy to recover (default: drill.policy)")
+    if drill is Scope.SINGLE:
+        parser.add_argument("--secret", metavar="NAME", help="which secret (default: a random one)")
+    if drill is Scope.CATEGORY:
+        parser.add_argument(
+            "--tag",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="the tag; repeatable, all have to match (default: a random one)",
+        )
+    parser.add_argument("--target", metavar="NAME", help=_TARGET.get(drill, "read from this target alone"))
+    parser.add_argument(
+        "--into",
+        metavar="PLACE",
+        help="'local', or a configured Vault server on which a mount is made (default: drill.into)",
+    )
+    parser.add_argument(
+        "--random-within",
+        metavar="DAYS",
+        type=numbers.limit,
+        help="take a random backup of so many days (default: the newest backup)",
+    )
+    parser.add_argument(
+        "--objective",
+        metavar="TIME",
+        type=numbers.duration,
+        help="how long the recovery may take, such as 15m or 2h (default: drill.objective_seconds)",
+    )
+    parser.add_argument("--here", action="store_true", help="drill in this process, even if a cluster runs")
+
+
 COMMANDS = {
+    "drill": Command(
+        _drill_arguments,
+        details=(
+            "Picks a backup, proves that this host could recover, restores into a place of its own,\n"
+            "compares every value with what was backed up, removes the place again and compares with the\n"
+            "source. The signed report and its page (HTML) are put on the policy's targets. A drill that\n"
+            "could not be carried out has failed. 'drill show FILE' checks a report without a network."
+        ),
+    ),
     "test-recovery": Command(
         _test_recovery_arguments,
         "rehearsal:rehearse_recovery",

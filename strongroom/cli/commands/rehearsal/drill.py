@@ -1,0 +1,208 @@
+"""drill: rehearse a recovery as a run, with a signed report on the targets; list reports and check one."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from msgspec import to_builtins
+
+from strongroom.cli.shared import options, trust
+from strongroom.cli.shared.await_run import cluster_runs, follow
+from strongroom.cli.shared.drive_run import drive_here, require_whole
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output, fields, table
+from strongroom.config import Settings, load_settings
+from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.errors import UsageError
+from strongroom.operations.drills import archive, words
+from strongroom.operations.drills.archive import Found, Listing
+from strongroom.operations.drills.job import REPORTED, submit_drill
+from strongroom.operations.drills.report import MOST, DrillReport, parse, report_of
+from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.runs.job import Ending
+from strongroom.operations.services import Services
+from strongroom.state.records import Run
+from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.targets import Target
+from strongroom.wiring import adapters
+from strongroom.wiring.drills import drill_options, drilled_policy
+
+
+def run_drill(arguments: Namespace, output: Output) -> None:
+    settings = load_settings()
+    policy = arguments.policy or drilled_policy(settings, arguments.action)
+    services = open_services(settings, output=output)
+    if arguments.here or arguments.action == Scope.EMERGENCY or not cluster_runs(settings):
+        asked = drill_options(settings, arguments.action, **_asked(arguments))
+        run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
+    else:
+        run = _on_cluster(policy, arguments, output)
+    report = report_of(run, Ending(run.state, run.error), services)
+    stored = _stored(run, services)
+    output.answer({**to_builtins(report), "stored": stored}, _lines(report, stored))
+    require_whole(run)
+
+
+def _asked(arguments: Namespace) -> dict[str, Any]:
+    """Return what was said on the command line, as the options of a drill."""
+    given = {
+        "secret": getattr(arguments, "secret", None),
+        "tags": options.pairs(getattr(arguments, "tag", []), "--tag"),
+        "target": arguments.target,
+        "into": arguments.into,
+        "within_days": arguments.random_within,
+        "objective_seconds": arguments.objective,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _on_cluster(policy: str, arguments: Namespace, output: Output) -> Run:
+    from tasks.drill import recovery_drill
+
+    submitted = recovery_drill.delay(policy=policy, drill=arguments.action, **_asked(arguments))
+    output.note(f"run {submitted.run} is on record; the cluster drills")
+    return follow(output, submitted.id)
+
+
+def _stored(run: Run, services: Services) -> Mapping[str, Any]:
+    """Return where the report was put, and where it could not be."""
+    events = services.store.events(run=run.id, kind=REPORTED)
+    return dict(events[-1].detail) if events else {"on": [], "missed": {}}
+
+
+def _lines(report: DrillReport, stored: Mapping[str, Any]) -> Iterator[str]:
+    yield f"{words.title(report)}: {words.OUTCOMES[report.outcome].lower()}"
+    yield words.verdict(report)
+    yield from (f"  {line}" for line in fields(_pairs(report)))
+    if on := stored["on"]:
+        yield f"The signed report is on {', '.join(on)}: strongroom drill show {report.run}"
+    for target, why in stored["missed"].items():
+        yield f"It is not on {target}: {why}"
+
+
+def _pairs(report: DrillReport) -> Iterator[tuple[str, object]]:
+    for fact in (*words.rehearsed(report), *words.compared(report)):
+        yield fact.about.lower(), fact.said
+    for step in report.steps:
+        if step.began:
+            took = words.duration(step.milliseconds)
+            yield words.STEPS[step.step].lower(), f"{took}, {words.step_result(step)}"
+    for problem in report.problems:
+        yield "problem", f"{problem.code}: {problem.means}"
+        yield "to do", problem.to_do or None
+
+
+# -- the reports on the targets --------------------------------------------------------
+
+
+def list_drills(arguments: Namespace, output: Output) -> None:
+    listing = _listing(load_settings(), arguments.signer, arguments.from_target)
+    document = {
+        "drills": [{**to_builtins(found.report), "on": found.on} for found in listing.reports],
+        "aside": listing.aside,
+        "away": {name: error.message for name, error in listing.away.items()},
+    }
+    output.answer(document, _table(listing))
+    _tell(listing, output)
+
+
+def _table(listing: Listing) -> Sequence[str]:
+    if not listing.reports:
+        return ["No recovery has been rehearsed: 'strongroom drill full' does."]
+    head = ("BEGAN", "DRILL", "POLICY", "RESULT", "TOOK", "OBJECTIVE", "ON", "RUN")
+    return table(head, map(_row, listing.reports))
+
+
+def _row(found: Found) -> tuple[str, ...]:
+    report = found.report
+    took, objective = words.duration(report.took), words.duration(report.objective)
+    result = words.OUTCOMES.get(report.outcome, report.outcome)
+    return (
+        *(report.began, report.drill, report.policy, result, took, objective),
+        *(", ".join(found.on), report.run),
+    )
+
+
+def _tell(listing: Listing, output: Output) -> None:
+    for name, error in listing.away.items():
+        output.warn(f"target '{name}' was not looked at: {error.message}")
+    for name, why in listing.aside.items():
+        output.warn(f"{name} is no report that counts: {why}")
+    if listing.away:
+        output.end_with(next(iter(listing.away.values())))
+
+
+def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> Listing:
+    return archive.list_reports(
+        _targets(settings, names), trusted=trust.trusted_signers(place.find(), signers)
+    )
+
+
+def _targets(settings: Settings, names: Sequence[str] | None) -> list[Target]:
+    if unknown := [name for name in names or () if name not in settings.targets]:
+        raise UsageError(f"There is no target '{unknown[0]}'.", hint=f"Known: {', '.join(settings.targets)}.")
+    return [adapters.target(name, settings, prepare=False) for name in names or settings.targets]
+
+
+# -- one report --------------------------------------------------------------------------
+
+
+def show_drill(arguments: Namespace, output: Output) -> None:
+    file = Path(arguments.drill)
+    if file.is_file():
+        report, signed, page = _from_file(file, arguments)
+    else:
+        if arguments.page is not None:
+            raise UsageError("--page goes with the file of a report.")
+        report, signed, page = _from_targets(arguments, output)
+    if arguments.output is not None:
+        _write(arguments, signed, page)
+    output.answer({**to_builtins(report), "page_checked": page is not None}, _shown(report, page))
+
+
+def _from_file(file: Path, arguments: Namespace) -> tuple[DrillReport, bytes, bytes | None]:
+    """Check a report without a network, and its page if that is there too."""
+    signed = _read(file, MOST)
+    report = parse(signed, trusted=trust.trusted_signers(place.find(), arguments.signer))
+    page = None if arguments.page is None else _read(arguments.page, 8 * MOST)
+    if page is not None and not archive.is_page(report, page):
+        raise Tampered(
+            f"'{arguments.page}' is not the page that the report vouches for.",
+            hint="The report itself is signed and whole: read that. Do not trust this copy of the page.",
+        )
+    return report, signed, page
+
+
+def _read(file: Path, most: int) -> bytes:
+    with file.open("rb") as opened:
+        return opened.read(most + 1)
+
+
+def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes | None]:
+    settings = load_settings()
+    listing = _listing(settings, arguments.signer, arguments.from_target)
+    found = next((one for one in listing.reports if one.report.run == arguments.drill), None)
+    if found is None:
+        _tell(listing, output)
+        raise MissingPiece(
+            f"No target has a report of drill '{arguments.drill}'.", hint="See 'strongroom drill list'."
+        )
+    return found.report, found.signed, archive.page_on(found, _targets(settings, arguments.from_target))
+
+
+def _write(arguments: Namespace, signed: bytes, page: bytes | None) -> None:
+    path: Path = arguments.output
+    content = {".html": page, ".json": signed}.get(path.suffix.lower())
+    if content is None:
+        raise UsageError("--output takes a file that ends in .html (the page) or .json (the signed report).")
+    refuse_existing(path, replace=arguments.force)
+    write_whole(path, content, replace=arguments.force)
+
+
+def _shown(report: DrillReport, page: bytes | None) -> Iterator[str]:
+    yield from _lines(report, {"on": [], "missed": {}})
+    yield "The report is signed" + (", and vouches for its page." if page is not None else ".")

@@ -1,0 +1,135 @@
+"""Drill reports on the targets, beside the backups: put there by the drill, read by any host.
+
+A report is ``drills/<run>.json``, its page ``drills/<run>.html``, which is put first: a report that is
+there has its page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.operations.drills import page
+from strongroom.operations.drills.report import MOST, DrillReport, parse, sign, with_page
+from strongroom.operations.services import Services
+from strongroom.state.records import TargetPin
+from strongroom.targets import Target, locks
+
+PREFIX = "drills/"
+_NAME = re.compile(PREFIX + r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})\.json")
+LISTED = 1_000
+"""Names that are read on one target, the newest first: anyone who may write there can leave any number."""
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """Where a report was put, and where it could not be, with the reason."""
+
+    on: tuple[str, ...]
+    missed: dict[str, str]
+
+
+def put_report(
+    report: DrillReport, pins: Iterable[TargetPin], services: Services, *, keep: timedelta
+) -> Stored:
+    """Sign a report and put it with its page on targets. A target that is away keeps none from the others.
+
+    Args:
+        keep: for how long it is locked where a target locks.
+    """
+    content = page.page_of(report)
+    signed = sign(with_page(report, hashlib.sha256(content).hexdigest()), services.signers("control"))
+    files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
+    missed: dict[str, str] = {}
+    for pin in pins:
+        try:
+            _put(services.target(pin.name), files, until=datetime.now(UTC) + keep)
+        except StrongroomError as error:
+            missed[pin.name] = f"{error.code}: {error.message}"
+    return Stored(on=tuple(pin.name for pin in pins if pin.name not in missed), missed=missed)
+
+
+def _put(target: Target, files: dict[str, bytes], *, until: datetime) -> None:
+    for name, content in files.items():
+        target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+        if b"".join(target.read(name, length=len(content) + 1)) != content:
+            raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
+        if locks(target):
+            target.extend_lock(name, until)
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A report, as it was signed, and the targets that have it."""
+
+    report: DrillReport
+    signed: bytes
+    on: tuple[str, ...]
+
+
+class Listing(Struct, frozen=True, kw_only=True):
+    """The reports on some targets, the newest first, the names that are of none, and the targets that do not
+    answer, each with the reason."""
+
+    reports: tuple[Found, ...]
+    aside: dict[str, str]
+    away: dict[str, StrongroomError]
+
+
+def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> Listing:
+    """Read all reports that somebody trusted signed."""
+    found: dict[bytes, Found] = {}
+    aside: dict[str, str] = {}
+    away: dict[str, StrongroomError] = {}
+    for target in targets:
+        try:
+            for run in _runs_on(target)[:LISTED]:
+                _read(target, run, trusted, found, aside)
+        except StrongroomError as error:
+            away[target.name] = error
+    reports = sorted(found.values(), key=lambda one: (one.report.began, one.report.run), reverse=True)
+    return Listing(reports=tuple(reports), aside=aside, away=away)
+
+
+def _runs_on(target: Target) -> list[str]:
+    matches = (_NAME.fullmatch(info.name) for info in target.list(PREFIX))
+    return sorted((match[1] for match in matches if match), reverse=True)
+
+
+def _read(
+    target: Target, run: str, trusted: frozenset[str], found: dict[bytes, Found], aside: dict[str, str]
+) -> None:
+    name = f"{PREFIX}{run}.json"
+    signed = b"".join(target.read(name, length=MOST + 1))
+    try:
+        known = found.get(signed)
+        report = known.report if known else parse(signed, trusted=trusted)
+        if report.run != run:
+            raise VerificationFailed("it is the report of another drill")
+    except FormatError as error:
+        aside[f"{name} on {target.name}"] = f"{error.code}: {error.message}"
+    else:
+        found[signed] = Found(report=report, signed=signed, on=(*(known.on if known else ()), target.name))
+
+
+def page_on(found: Found, targets: Sequence[Target]) -> bytes:
+    """Return the page of a report, from the first target that has the one which the report vouches for.
+
+    Raises:
+        MissingPiece: none has.
+    """
+    for target in targets:
+        if target.name in found.on:
+            content = b"".join(target.read(f"{PREFIX}{found.report.run}.html", length=8 * MOST))
+            if is_page(found.report, content):
+                return content
+    raise MissingPiece(f"no target has the page that the report of drill {found.report.run} vouches for")
+
+
+def is_page(report: DrillReport, content: bytes) -> bool:
+    """Tell whether a page is the one that a report vouches for."""
+    return hashlib.sha256(content).hexdigest() == report.page_sha256

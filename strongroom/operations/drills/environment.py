@@ -1,0 +1,64 @@
+"""Before anything is restored: could this host recover at all? If not, the drill has failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.drills.facts import LOCAL, Checked, Picked, Proved, options_of
+from strongroom.operations.drills.places import FOLDER, place_of, remove_left
+from strongroom.operations.drills.step_facts import picked_of
+from strongroom.operations.findings import Finding, State, good, wrong
+from strongroom.operations.identities import openers
+from strongroom.operations.readiness import machine
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step
+
+KEYS, PLACE = "keys", "place"
+
+
+def prove(run: Run, step: Step, services: Services) -> Proved:
+    """Check this host as on the worst day. What earlier drills left is removed on the way."""
+    began = time.monotonic()
+    checks = tuple(map(_checked, _findings(run, picked_of(run), services)))
+    return Proved(checks=checks, seconds=time.monotonic() - began)
+
+
+def _findings(run: Run, picked: Picked, services: Services) -> Iterator[Finding]:
+    yield from _keys(run, services)
+    yield from machine.algorithms()
+    yield from machine.randomness()
+    yield from machine.cores()
+    yield from machine.swap()
+    yield from machine.clock({picked.backup: picked.created_at})
+    if options_of(run).into == LOCAL:
+        yield from machine.disk(services.state_dir / FOLDER, picked.size)
+    yield from _place(run, services)
+
+
+def _keys(run: Run, services: Services) -> Iterator[Finding]:
+    try:
+        found = openers(run.spec, services)
+    except StrongroomError as error:
+        yield wrong(KEYS, error)
+    else:
+        yield good(KEYS, f"this host has {len(found)} to open backups with")
+
+
+def _place(run: Run, services: Services) -> Iterator[Finding]:
+    into = options_of(run).into
+    try:
+        remove_left(place_of(run, services), services)
+    except StrongroomError as error:
+        yield wrong(PLACE, error)
+    else:
+        yield good(PLACE, "a scratch store of this host" if into == LOCAL else f"a new mount on '{into}'")
+
+
+def _checked(finding: Finding) -> Checked:
+    """A finding as the record keeps it: what could not be looked at is no reason to recover nothing."""
+    code = finding.code if finding.state is State.WRONG else ""
+    return Checked(
+        check=finding.check, state=finding.state.value, what=finding.what, to_do=finding.to_do, code=code
+    )

@@ -1,0 +1,151 @@
+"""What a drill is asked for, and what its steps found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.model import prepare
+from strongroom.operations.recovery_objective import Scope
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run
+
+LOCAL: Final = "local"
+"""The scratch store on the host that drills. Any other place is a configured Vault server."""
+
+
+class DrillOptions(Struct, frozen=True, kw_only=True):
+    """What a drill is asked for, as its run's options keep it.
+
+    Args:
+        secret: of a drill of one secret: which; any of the backup if left out.
+        tags: of a drill of a category: which; those of any secret of the backup if left out.
+        target: the only target to read from; of a failover drill the one whose region is cut off.
+        into: ``local``, or the name of the Vault server on which a mount is made for the drill.
+        within_days: rehearse a random backup of so many days; the newest if it is 0.
+    """
+
+    objective_seconds: float
+    drill: Scope = Scope.FULL
+    secret: str = ""
+    tags: Mapping[str, str] = {}
+    target: str = ""
+    into: str = LOCAL
+    within_days: float = 0.0
+
+
+class Picked(Struct, frozen=True, kw_only=True):
+    """The backup that is rehearsed, out of how many, and the targets that are cut off meanwhile."""
+
+    backup: str
+    created_at: str
+    source: str
+    secrets: int
+    size: int
+    among: int
+    cut_off: tuple[str, ...]
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What the control role signs of a drill."""
+
+    picked: Picked
+
+
+class Checked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing about the environment, and how it stands. ``code`` is that of an error that keeps from
+    drilling."""
+
+    check: str
+    state: str
+    what: str
+    to_do: str = ""
+    code: str = ""
+
+
+class Proved(Struct, frozen=True, kw_only=True):
+    """Whether this host could recover: the drill goes on only if nothing is wrong."""
+
+    checks: tuple[Checked, ...]
+    seconds: float
+
+    @property
+    def wrong(self) -> Checked | None:
+        """The first thing that keeps the drill from being made."""
+        return next((checked for checked in self.checks if checked.code), None)
+
+
+class Rehearsed(Struct, frozen=True, kw_only=True):
+    """What came back, of which backup, and from where.
+
+    ``secrets`` of ``expected`` came back, with so many ``versions`` that have a value; ``not_done`` counts
+    the others by the code of the error. ``gave`` says how many secrets were read from each target.
+    """
+
+    backup: str
+    created_at: str
+    source: str
+    expected: int
+    secrets: int
+    versions: int
+    not_done: Mapping[str, int]
+    gave: Mapping[str, int]
+    seconds: float
+
+
+class Compared(Struct, frozen=True, kw_only=True):
+    """How many values were compared with their keyed digest at capture. ``stand_out`` counts what a look at
+    each value by itself found, in a drill that takes one."""
+
+    compared: int
+    differ: int
+    missing: int
+    stand_out: int | None
+    seconds: float
+
+
+class TornDown(Struct, frozen=True, kw_only=True):
+    """The place of the drill is gone."""
+
+    seconds: float
+
+
+class Live(Struct, frozen=True, kw_only=True):
+    """How the secrets that came back stand in the source now. Those ``unread`` could not be read there."""
+
+    same: int
+    changed: int
+    missing: int
+    unread: int
+    seconds: float
+
+
+class DrillFacts(Struct, frozen=True, kw_only=True, rename="kebab"):
+    """What is known of a drill, from step to step."""
+
+    picked: Picked | None = None
+    drill_prove: Proved | None = None
+    drill_restore: Rehearsed | None = None
+    drill_compare: Compared | None = None
+    drill_teardown: TornDown | None = None
+    drill_live: Live | None = None
+
+
+prepare(DrillOptions, Plan, DrillFacts)
+
+
+def options_of(run: Run) -> DrillOptions:
+    """Return what a drill was asked for."""
+    try:
+        return msgspec.convert(run.spec.options, DrillOptions)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the options of run {run.id} are not those of a drill") from None
+
+
+def took_seconds(facts: DrillFacts) -> float:
+    """Return how long a drill took from proving the environment to the last value, as far as it came."""
+    timed = (facts.drill_prove, facts.drill_restore, facts.drill_compare)
+    return sum(step.seconds for step in timed if step is not None)

@@ -1,0 +1,210 @@
+"""The drill as a job: plan → prove → restore → compare → teardown → compare with the source → report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import msgspec
+
+from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.operations.backup.existing import newest_if_any, spec_of_policy
+from strongroom.operations.drills import archive, environment, pick, steps
+from strongroom.operations.drills.facts import (
+    Compared,
+    DrillFacts,
+    DrillOptions,
+    Live,
+    Plan,
+    Proved,
+    Rehearsed,
+    TornDown,
+    options_of,
+    took_seconds,
+)
+from strongroom.operations.drills.places import place_of
+from strongroom.operations.drills.region import cut_off
+from strongroom.operations.drills.report import report_of
+from strongroom.operations.recovery_objective import objective_missed
+from strongroom.operations.run_integrity import TERMS
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.words import plural, verb
+
+REPORTED = "drill.reported"
+TRIED = 20
+"""Backups that are looked through for one that was begun before a drill was due."""
+_REPORT = Step(StepKind.REPORT)
+
+
+class DrillJob(Job):
+    """Rehearses a recovery, and times it.
+
+    What fails on the way is tolerated, so that each drill comes to its teardown, where the place is.
+    """
+
+    first = Step(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(pick.pick, Plan),
+        StepKind.DRILL_PROVE: Action(environment.prove, Proved),
+        StepKind.DRILL_RESTORE: Action(steps.restore, Rehearsed, tolerated=True),
+        StepKind.DRILL_COMPARE: Action(steps.compare, Compared, tolerated=True),
+        StepKind.DRILL_TEARDOWN: Action(steps.tear_down, TornDown, tolerated=True),
+        StepKind.DRILL_LIVE: Action(steps.compare_with_source, Live, tolerated=True),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        facts = {} if result is None else {step.kind.value: msgspec.to_builtins(result)}
+        return Verdict(facts=facts, follow=(_following(run, step, result),))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Hold a drill that brought everything back to its objective."""
+        facts = read_facts(run, DrillFacts)
+        if facts.picked is None or facts.drill_prove is None:
+            raise RecordRefused(f"run {run.id} does not record what its drill picked and proved")
+        wrong = _unready(facts.drill_prove) or _unfinished(run, facts, services) or _not_the_same(facts)
+        if wrong:
+            return Ending(RunState.FAILED, wrong)
+        lacking = _late(run, facts, services) or _left_behind(run, facts, services)
+        if lacking:
+            return Ending(RunState.DEGRADED, f"everything came back, but {lacking}")
+        return Ending(RunState.DONE)
+
+    def sweep(self, run: Run, services: Services) -> dict[str, str]:
+        """Remove the place, if no step came to that: the run failed early, or was cancelled."""
+        rows = services.store.rows(run.id, StepKind.DRILL_TEARDOWN)
+        if any(row.state is StepState.DONE for row in rows):
+            return {}
+        try:
+            place_of(run, services).remove(run.id)
+        except ConfigError:  # this process has no such place: the next drill on a host that has removes it
+            return {"place": "the mount of the drill may be left; the next drill there removes it"}
+        except StrongroomError as error:
+            return {"place": f"{error.code}: {error.message}"}
+        return {}
+
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Put the signed report on the targets. A drill without one has shown nothing to anybody."""
+        report = report_of(run, ending, services)
+        keep = timedelta(days=run.spec.minimum_retention_days)
+        stored = archive.put_report(report, run.spec.targets, services, keep=keep)
+        services.store.event(REPORTED, run.id, on=list(stored.on), missed=stored.missed)
+        if stored.on or ending.state is not RunState.DONE:
+            return ending
+        return Ending(
+            RunState.DEGRADED, f"everything came back, but no target took the report: {stored.missed}"
+        )
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the drill that a slot runs.
+
+        Nothing as long as no backup could have been there at its time: an installation that begins has
+        failed nothing. Where backups were tried and there is none, the drill is made, and fails.
+        """
+        tried = services.store.runs_of(entry.policy, RunKind.BACKUP, limit=TRIED)
+        if newest_if_any(services, entry.policy) is None and not any(run.created_at <= due for run in tried):
+            return None
+        return drill_spec(services, entry.policy, msgspec.convert(entry.options, DrillOptions))
+
+    def check_retry(self, run: Run, services: Services) -> None:
+        raise UsageError(
+            "A drill that failed stays on record as failed, and its report is written.",
+            hint=f"Remove the cause, then rehearse anew: 'strongroom drill {options_of(run).drill}'.",
+        )
+
+
+def _following(run: Run, step: Step, result: Result) -> Step:
+    if step.kind is StepKind.DRILL_PROVE and isinstance(result, Proved):
+        return _REPORT if result.wrong else Step(StepKind.DRILL_RESTORE)
+    if step.kind is StepKind.DRILL_RESTORE:
+        return Step(StepKind.DRILL_TEARDOWN if result is None else StepKind.DRILL_COMPARE)
+    if step.kind is StepKind.DRILL_TEARDOWN:
+        came_back = read_facts(run, DrillFacts).drill_restore is not None
+        return Step(StepKind.DRILL_LIVE) if came_back else _REPORT
+    return _FOLLOWING.get(step.kind, _REPORT)
+
+
+_FOLLOWING = {
+    StepKind.PLAN: Step(StepKind.DRILL_PROVE),
+    StepKind.DRILL_COMPARE: Step(StepKind.DRILL_TEARDOWN),
+}
+
+
+# -- what came of it -------------------------------------------------------------
+
+
+def _unready(proved: Proved) -> str:
+    wrong = proved.wrong
+    return f"{wrong.code}: the drill could not be carried out: {wrong.what}" if wrong else ""
+
+
+def _unfinished(run: Run, facts: DrillFacts, services: Services) -> str:
+    """Say which of the steps that bring secrets back was given up, in the words of its error."""
+    done = {StepKind.DRILL_RESTORE: facts.drill_restore, StepKind.DRILL_COMPARE: facts.drill_compare}
+    for kind in (kind for kind, result in done.items() if result is None):
+        row = services.store.row(run.id, Step(kind))
+        if row.state is StepState.DONE:
+            raise RecordRefused(f"run {run.id} does not record what its step {kind.value} found")
+        return f"{kind.value}: {row.error or 'it was given up'}"
+    return ""
+
+
+def _not_the_same(facts: DrillFacts) -> str:
+    rehearsed, compared = facts.drill_restore, facts.drill_compare
+    assert rehearsed is not None
+    assert compared is not None
+    if rehearsed.secrets != rehearsed.expected:
+        code = next(iter(rehearsed.not_done), "VerificationFailed")
+        return f"{code}: {rehearsed.secrets:,} of {plural(rehearsed.expected, 'secret')} came back"
+    if wrong := compared.differ + compared.missing:
+        of = plural(compared.compared, "value")
+        return f"VerificationFailed: {wrong:,} of {of} {verb(wrong, 'are')} not what was backed up"
+    if compared.compared != rehearsed.versions:
+        of = plural(rehearsed.versions, "value")
+        return f"VerificationFailed: {compared.compared:,} of {of} were compared"
+    return ""
+
+
+def _late(run: Run, facts: DrillFacts, services: Services) -> str:
+    assert facts.drill_restore is not None
+    least = steps.least_seconds(facts.drill_restore, services)
+    objective = options_of(run).objective_seconds
+    return objective_missed(took_seconds(facts), least=least, objective=objective) or ""
+
+
+def _left_behind(run: Run, facts: DrillFacts, services: Services) -> str:
+    if facts.drill_teardown is not None:
+        return ""
+    return f"it could not be removed again: {services.store.row(run.id, Step(StepKind.DRILL_TEARDOWN)).error}"
+
+
+JOB = DrillJob()
+
+
+def submit_drill(
+    services: Services, *, policy: str, options: DrillOptions, request_id: str | None = None
+) -> Submitted:
+    """Create a drill of a policy's backups.
+
+    Raises:
+        ConfigError: the policy has no such target, or nothing that is left when a region is cut off.
+        UsageError: its backups hold no values.
+    """
+    return submit(services, drill_spec(services, policy, options), request_id=request_id)
+
+
+def drill_spec(services: Services, policy: str, options: DrillOptions) -> Spec:
+    """Return the spec of a drill."""
+    pinned = services.pinned(policy).spec
+    if not pinned.values:
+        raise UsageError(f"Policy '{policy}' backs up no values, so nothing can be recovered from it.")
+    cut_off(pinned.targets, options)
+    return spec_of_policy(
+        services, RunKind.DRILL, policy, source=pinned.source, options=msgspec.to_builtins(options)
+    )

@@ -1,0 +1,140 @@
+"""A drill report in words, the same on a page and on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from strongroom.durations import at_least, measured
+from strongroom.operations.drills.facts import LOCAL
+from strongroom.operations.drills.report import (
+    CANCELLED,
+    FAILED,
+    LACKING,
+    LATE,
+    PASSED,
+    DrillReport,
+    Timed,
+)
+from strongroom.operations.recovery_objective import Scope
+from strongroom.words import plural, verb
+
+DRILLS: Final[Mapping[str, str]] = {
+    Scope.SINGLE: "Recovery of one secret",
+    Scope.CATEGORY: "Recovery of a category",
+    Scope.FULL: "Full recovery",
+    Scope.FAILOVER: "Recovery without a region",
+    Scope.EMERGENCY: "Recovery from the emergency medium",
+}
+STEPS: Final[Mapping[str, str]] = {
+    "plan": "Pick the backup",
+    "drill-prove": "Prove the environment",
+    "drill-restore": "Fetch, open and restore",
+    "drill-compare": "Compare every value",
+    "drill-teardown": "Remove what was restored",
+    "drill-live": "Compare with the source",
+}
+COUNTED: Final = ("drill-prove", "drill-restore", "drill-compare")
+"""The steps whose time counts for the objective: those that a real recovery has."""
+
+
+class Fact(NamedTuple):
+    """One line of a report: what it is about, and what is to be said."""
+
+    about: str
+    said: str
+
+
+def title(report: DrillReport) -> str:
+    """Return what was rehearsed, in one line."""
+    return f"{DRILLS.get(report.drill, report.drill)}: {report.policy}"
+
+
+def verdict(report: DrillReport) -> str:
+    """Return in one or two sentences what came of it."""
+    took = f"{_took(report)}; the objective is {duration(report.objective)}."
+    if report.outcome == PASSED:
+        return f"{_came_back(report)} The recovery took {took}"
+    if report.outcome == LATE:
+        return f"{_came_back(report)} But it was too slow: {took}"
+    if report.outcome == LACKING:
+        return f"{_came_back(report)} But something else is not as it should be: see below."
+    if report.outcome == CANCELLED:
+        return "Somebody cancelled the drill. It shows nothing about a recovery."
+    if report.secrets is None:
+        return "The drill could not be carried out, so nothing shows that this backup could be recovered."
+    return "Not everything came back as it was backed up. Do not count on this backup alone."
+
+
+def _came_back(report: DrillReport) -> str:
+    values = plural(report.compared or 0, "value")
+    return f"{plural(report.secrets or 0, 'secret')} came back, and each of {values} is the one backed up."
+
+
+def _took(report: DrillReport) -> str:
+    if report.least > report.took:
+        least = at_least(report.least / 1000)
+        return f"{duration(report.took)} here, and at least {least} at the source's own pace"
+    return duration(report.took)
+
+
+def duration(milliseconds: int) -> str:
+    """Write a length of time in a unit that fits it."""
+    seconds = milliseconds / 1000
+    return measured(seconds) if seconds < 60 else at_least(seconds)
+
+
+def rehearsed(report: DrillReport) -> Iterator[Fact]:
+    """Yield what was rehearsed, and from where."""
+    if report.backup:
+        yield Fact("Backup", report.backup)
+        yield Fact("Made", report.backup_made)
+        yield Fact("Picked", report.picked)
+        yield Fact("Of source", report.source)
+    into = "a scratch store on the host" if report.into == LOCAL else f"a mount of its own on '{report.into}'"
+    yield Fact("Restored into", into)
+    for target, region in report.cut_off.items():
+        yield Fact("Cut off", f"{target} (region {region}): it was not asked for anything")
+    for target, number in report.read_from.items():
+        yield Fact("Read from", f"{target}: {plural(number, 'secret')}")
+    yield Fact("Began", report.began)
+    yield Fact("Ended", report.ended)
+
+
+def compared(report: DrillReport) -> Iterator[Fact]:
+    """Yield what was compared."""
+    if report.secrets is not None:
+        yield Fact("Came back", f"{report.secrets:,} of {plural(report.expected or 0, 'secret')}")
+    for code, number in report.not_restored.items():
+        yield Fact("Did not come back", f"{plural(number, 'secret')}: {code}")
+    if report.compared is not None:
+        wrong = f"{report.differ:,} differ, {report.missing:,} missing"
+        yield Fact("With the backup", f"{plural(report.compared, 'value')} by keyed digest: {wrong}")
+    if report.stand_out is not None:
+        yield Fact("Each by itself", f"{report.stand_out:,} {verb(report.stand_out, 'stand')} out")
+    yield Fact("With the source", _live(report))
+    yield Fact("Removed again", "yes" if report.torn_down else "no: see below")
+
+
+def _live(report: DrillReport) -> str:
+    live = report.live
+    if live is None:
+        return "not compared"
+    said = f"{live.same:,} the same, {live.changed:,} changed since, {live.missing:,} no longer there"
+    return said + (f", {live.unread:,} unreadable there" if live.unread else "")
+
+
+def step_result(step: Timed) -> str:
+    """Say how a step ended."""
+    if not step.began:
+        return "not reached"
+    return "done" if step.done else step.problem or "not done"
+
+
+OUTCOMES: Final[Mapping[str, str]] = {
+    PASSED: "Passed",
+    LATE: "Passed, but too slow",
+    LACKING: "Passed, with a fault",
+    FAILED: "Failed",
+    CANCELLED: "Cancelled",
+}

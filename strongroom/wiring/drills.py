@@ -1,0 +1,52 @@
+"""What a drill is asked for, filled in from the settings where nothing was said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from strongroom.config import Settings
+from strongroom.errors import ConfigError
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.recovery_objective import Scope
+
+
+def drill_options(
+    settings: Settings,
+    drill: str = Scope.FULL.value,
+    *,
+    secret: str = "",
+    tags: Mapping[str, str] | None = None,
+    target: str = "",
+    into: str = "",
+    within_days: float = 0.0,
+    objective_seconds: float | None = None,
+) -> DrillOptions:
+    """Return the options of a drill."""
+    kind = Scope(drill)
+    objective: int = getattr(settings.drill.objective_seconds, kind.value)
+    return DrillOptions(
+        drill=kind,
+        secret=secret,
+        tags=dict(tags or {}),
+        target=target or (settings.drill.cut_off or "" if kind is Scope.FAILOVER else ""),
+        into=into or settings.drill.into,
+        within_days=within_days,
+        objective_seconds=objective if objective_seconds is None else objective_seconds,
+    )
+
+
+def drilled_policy(settings: Settings, drill: str) -> str:
+    """Return the policy that a drill rehearses where none is named: of an emergency the offline one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if drill != Scope.EMERGENCY:
+        name = settings.drilled
+    else:
+        policies = settings.policies.items()
+        name = next((name for name, policy in policies if policy.offline and policy.kind == "full"), "")
+    if not name:
+        kind = "full policy that is offline" if drill == Scope.EMERGENCY else "full policy"
+        raise ConfigError(f"There is no {kind}, so there is nothing to rehearse.", hint="Add one.")
+    return name
