@@ -92,7 +92,7 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|emergency|hold|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred"
+    r"(?:access|backup|drill|emergency|hold|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred"
     r"|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

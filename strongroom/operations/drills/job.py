@@ -115,7 +115,7 @@ class DrillJob(Job):
     def check_retry(self, run: Run, services: Services) -> None:
         raise UsageError(
             "A drill that failed stays on record as failed, and its report is written.",
-            hint=f"Remove the cause, then rehearse anew: 'strongroom drill {options_of(run).drill}'.",
+            hint=f"Remove the cause, then rehearse again: 'strongroom drill {options_of(run).drill}'.",
         )
 
 

@@ -130,9 +130,9 @@ def _check(report: DrillReport) -> str:
     run = escape(report.run)
     return (
         f"<p>The signed document <code>{run}.json</code> says the same as this page, and holds the SHA-256 "
-        "of the page. Both lie beside the backups, under <code>drills/</code> on each target. With the two "
-        "files and the installation's fingerprint, which you have from somebody you trust, this needs no "
-        "network:</p>\n"
+        "of the page. Both are stored next to the backups, under <code>drills/</code> on each target. With "
+        "the two files and the installation's fingerprint, which you have from somebody you trust, this "
+        "needs no network:</p>\n"
         f"<pre>strongroom drill show {run}.json --page {run}.html --signer sr1:…</pre>\n"
     )
 
