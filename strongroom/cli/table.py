@@ -147,6 +147,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "backup-alerts": Entry("alerts", "report what is wrong with the backups, and mail it"),
     },
     "Set up": {
+        "init": Entry("setup", "set this machine up: write a configuration, and say what is next"),
         "config": Entry("setup", "check, begin or explain the configuration"),
         "test-backup-storage": Entry("setup", "prove each target with a real write, read and refusal"),
         "check-backup-permissions": Entry("setup", "say which rights are missing, and which are too many"),

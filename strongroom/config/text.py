@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
+from strongroom.config.calendar import CalendarSettings, EntrySettings
 from strongroom.config.schema import toml_value
 
 _HEAD = """\
@@ -156,16 +159,15 @@ _EMERGENCY = """
 
 _CALENDAR = """
 # -- The calendar --------------------------------------------------------------
-# Checks, verification, drills and the rest come at times of their own, without a
-# line here: 'strongroom schedule' shows them all. These are how to change one.
+# All of it is on without a line here, unless something is missing for an entry:
+# 'strongroom schedule' says what. These are the times; change those that do not suit you.
 
 #[calendar]
-#time_zone = "Europe/Berlin"    # for every schedule here, those of the policies too
+#time_zone = "Europe/Berlin"    # of all schedules, those of the policies too
+"""
 
-#[calendar.full-drill]          # the recovery, rehearsed: once a quarter
-#schedule = "0 7 3 1,4,7,10 *"
-
-#[drill]
+_DRILL = """
+#[drill]                        # what the drills bring back
 #policy = "monthly-full"
 #objective_seconds.full = 7200  # full recovery within two hours
 """
@@ -199,6 +201,19 @@ _REST = """
 """
 
 
+def _calendar() -> str:
+    """Return the built-in entries of the calendar, each with its reason."""
+    return _CALENDAR + "".join(
+        f"\n{_comment(entry)}\n#[calendar.{name}]\n#schedule = {toml_value(entry.schedule)}\n"
+        for name, entry in CalendarSettings().entries().items()
+    )
+
+
+def _comment(entry: EntrySettings) -> str:
+    reason = (type(entry).__doc__ or "").partition("\n\n")[0].replace("`", "'")
+    return fill(reason, width=78, initial_indent="# ", subsequent_indent="# ")
+
+
 def default_config_text(*, public_key: str | None = None, public_key_file: str | None = None) -> str:
     """Return a commented ``strongroom.toml`` that loads without a problem.
 
@@ -210,7 +225,7 @@ def default_config_text(*, public_key: str | None = None, public_key_file: str |
         public_key_file: the file that holds it, which is named in its place.
     """
     if public_key is None and public_key_file is None:
-        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _CALENDAR + _REST
+        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
     name, value = ("public_key_file", public_key_file) if public_key_file else ("public_key", public_key)
     key = _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
-    return _HEAD + key + _POLICIES + _EMERGENCY + _CALENDAR + _REST
+    return _HEAD + key + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST

@@ -23,6 +23,9 @@ from strongroom.words import nearest, plural
 DAY = 86_400.0
 
 
+EMERGENCY = "emergency"
+
+
 def calendar(settings: Settings) -> tuple[Scheduled, ...]:
     """Return every entry of the calendar."""
     return tuple(entry for entries in ENTRIES for entry in entries(settings))
@@ -56,6 +59,20 @@ def _policies(settings: Settings) -> Iterator[Scheduled]:
                 offline=policy.offline,
                 reason=f"a {policy.kind} backup of '{policy.source}'",
             )
+
+
+def _emergency(settings: Settings) -> Iterator[Scheduled]:
+    """Yield what is missing, where no medium is kept in a safe: the policy of one has an entry of its own."""
+    if EMERGENCY not in settings.policies and not any(one.offline for one in settings.policies.values()):
+        yield Scheduled(
+            name=EMERGENCY,
+            kind=RunKind.BACKUP,
+            schedule="0 3 1 * *",
+            time_zone=settings.calendar.time_zone,
+            offline=True,
+            reason="a full backup onto a medium for the safe",
+            needs="no policy is offline: 'strongroom config init' has an example, policies.emergency",
+        )
 
 
 def _repair(settings: Settings) -> Iterator[Scheduled]:
@@ -202,6 +219,7 @@ def _targets_of(policy: str, settings: Settings) -> tuple[str, ...]:
 
 ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
+    _emergency,
     _repair,
     _verification,
     _rotation,

@@ -203,14 +203,12 @@ def calendar(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     could not be run at their time."""
     for entry in facts.entries:
         if entry.refused:
-            what = (
-                f"'{entry.name}' was due {about(facts.now - entry.due)} ago and cannot run ({entry.refused})"
-            )
+            since = about(facts.now - entry.due)
+            what = f"'{entry.name}' was due {since} ago and could not be begun ({entry.refused})"
             yield Alert(kind="schedule.refused", subject=entry.name, what=what)
         elif entry.paused is not None and facts.now - entry.paused > entry.following - entry.due:
-            what = (
-                f"'{entry.name}' has been paused for {about(facts.now - entry.paused)}, beyond a time of its"
-            )
+            since = about(facts.now - entry.paused)
+            what = f"'{entry.name}' has been paused for {since}: it has missed at least one of its times"
             yield Alert(kind="schedule.paused", subject=entry.name, what=what)
 
 

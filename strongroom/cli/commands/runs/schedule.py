@@ -7,9 +7,7 @@ import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow
@@ -26,7 +24,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import Pause, Run
-from strongroom.timestamps import if_any
+from strongroom.timestamps import by_the_clock_of, if_any
 from strongroom.wiring.calendar import calendar, entry_named
 from strongroom.wiring.read_only import looking_services
 
@@ -71,10 +69,7 @@ def _came_to(run: Run | None) -> str:
 
 
 def _moment(moment: float | None, zone: str) -> str:
-    """Return a time by the clock that the entry goes by."""
-    if moment is None:
-        return ""
-    return datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime("%a %Y-%m-%d %H:%M %Z")
+    return "" if moment is None else by_the_clock_of(zone, moment)
 
 
 def _as_document(found: EntryStatus) -> dict[str, Any]:

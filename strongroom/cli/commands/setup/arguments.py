@@ -27,6 +27,12 @@ def _config_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _init_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--public-key", metavar="KEY", help="seal to this public key (text or file, see keygen)"
+    )
+
+
 ROLES = ("operator", "control", "transfer", "recover", "verify", "drill")
 
 
@@ -85,6 +91,13 @@ def _completion_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
+    "init": Command(
+        _init_arguments,
+        "init:set_up",
+        "Writes the usual policies into strongroom.toml in the state directory (or where STRONGROOM_CONFIG\n"
+        "says), and shows what the calendar does with it, what is off and why, and the next commands. A\n"
+        "configuration that is there stays as it is.",
+    ),
     "config": Command(
         _config_arguments,
     ),

@@ -17,6 +17,7 @@ from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
 from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
+from strongroom.wiring.calendar import calendar
 
 
 def check_config(arguments: Namespace, output: Output) -> None:
@@ -27,13 +28,17 @@ def check_config(arguments: Namespace, output: Output) -> None:
         raise
     file = place.find().file
     remarked = list(remarks(settings))
+    off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
         "file": file and str(file),
         "problems": [],
         "remarks": remarked,
+        "off": off,
         "settings": msgspec.to_builtins(settings, enc_hook=str),
     }
-    output.answer(document, [*_summary(settings, file), *(f"  remark: {one}" for one in remarked)])
+    said = [f"  remark: {one}" for one in remarked]
+    said += [f"  off: {name}: {why}" for name, why in off.items()]
+    output.answer(document, [*_summary(settings, file), *said])
 
 
 def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
@@ -55,7 +60,7 @@ def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
 
 def write_config(arguments: Namespace, output: Output) -> None:
     path = arguments.output or Path(place.FILE_NAME).absolute()
-    text = default_config_text(**_public_key(arguments.public_key))
+    text = default_config_text(**public_key_of(arguments.public_key))
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
     words = [
@@ -66,7 +71,7 @@ def write_config(arguments: Namespace, output: Output) -> None:
     output.answer({"file": str(path)}, words)
 
 
-def _public_key(word: str | None) -> dict[str, str]:
+def public_key_of(word: str | None) -> dict[str, str]:
     """Return the key as text, or its file; either is read now, so that a wrong one is refused."""
     if word is None:
         return {}

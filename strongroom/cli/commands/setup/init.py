@@ -1,0 +1,91 @@
+"""init: set a machine up: the configuration at its place, what the calendar does, and what to type next."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.cli.commands.setup.config import public_key_of
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output, fields, in_line, table
+from strongroom.config import Settings, load_settings
+from strongroom.config.keys import PassphraseKey
+from strongroom.config.text import default_config_text
+from strongroom.operations.health.calendar import EntryStatus, planned
+from strongroom.system.atomic_file import write_whole
+from strongroom.timestamps import by_the_clock_of, if_any
+from strongroom.wiring.calendar import calendar
+
+
+def set_up(arguments: Namespace, output: Output) -> None:
+    found = place.find().file
+    file = found if found is not None and found.exists() else _write(found, arguments.public_key)
+    settings = load_settings(path=file)
+    entries = planned(calendar(settings), now=time.time())
+    output.answer(
+        {"file": str(file), "written": file != found, "entries": [_as_document(one) for one in entries]},
+        [*_said(file, written=file != found), "", *_calendar(entries), "", *_next(settings)],
+    )
+
+
+def _write(named: Path | None, public_key: str | None) -> Path:
+    """Write the configuration where every command finds it: where the environment says, or in the state
+    directory."""
+    file = named or place.find().state_dir / place.FILE_NAME
+    text = default_config_text(**public_key_of(public_key))
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(file, text.encode())
+    file.chmod(0o644)
+    return file
+
+
+def _said(file: Path, *, written: bool) -> Iterator[str]:
+    if written:
+        yield f"{file} is written. It says what each setting is for."
+    else:
+        yield f"{file} is there already, and stays as it is."
+
+
+def _calendar(entries: Sequence[EntryStatus]) -> Iterator[str]:
+    on, off = [one for one in entries if not one.why], [one for one in entries if one.why]
+    yield from table(("entry", "next time", "what it does"), map(_row, on))
+    yield "When 'strongroom up' runs for the first time, it does each of them once, and then at these times."
+    if off:
+        yield from ("", "Off, and what is missing:")
+        yield from (f"  {one.entry.name}: {in_line(one.why)}" for one in off)
+
+
+def _row(found: EntryStatus) -> tuple[str, str, str]:
+    moment = by_the_clock_of(found.entry.time_zone, found.next_due) if found.next_due else "never"
+    return found.entry.name, moment, found.entry.reason
+
+
+def _next(settings: Settings) -> Iterator[str]:
+    """Say which commands come next."""
+    steps = [("strongroom set NAME", "store a secret; 'strongroom import FILE' stores many")]
+    if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
+        words = "name a file, mode 0600, with the passphrase that seals and opens"
+        steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
+    steps += [
+        ("strongroom config check", "after each change of the configuration"),
+        ("strongroom up", "run the workers and the calendar"),
+        ("strongroom schedule", "see what is due, what was done and what is overdue"),
+    ]
+    yield "Next:"
+    yield from (f"  {line}" for line in fields(steps))
+
+
+def _as_document(found: EntryStatus) -> dict[str, Any]:
+    entry = found.entry
+    return {
+        "name": entry.name,
+        "on": not found.why,
+        "missing": found.why or None,
+        "reason": entry.reason,
+        "schedule": entry.schedule,
+        "time_zone": entry.time_zone,
+        "next_due": if_any(found.next_due),
+    }

@@ -1,0 +1,57 @@
+"""The first command on a machine: what it writes, what it says, and what it leaves alone."""
+
+from __future__ import annotations
+
+import stat
+
+from strongroom.errors import ConfigError
+from tests.cli.program import Machine
+
+
+def test_a_machine_is_set_up_and_its_calendar_shown(machine: Machine) -> None:
+    done = machine.ok("init")
+    file = machine.state / "strongroom.toml"
+    assert f"{file} is written." in done.out
+    assert stat.S_IMODE(machine.state.stat().st_mode) == 0o700
+    assert "weekly-critical" in done.out
+    assert "rotation: no policy seals to a key that has versions" in done.out
+    assert "export STRONGROOM_PASSPHRASE_FILE=FILE" in done.out
+    assert machine.ok("config", "check", "--json").document["file"] == str(file)
+
+
+def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
+    machine.ok("init")
+    file = machine.state / "strongroom.toml"
+    file.write_text(file.read_text() + "\n[calendar.drift]\nenabled = false\n")
+    before = file.read_bytes()
+    done = machine.ok("init", "--json").document
+    assert (done["file"], done["written"]) == (str(file), False)
+    assert file.read_bytes() == before
+    [drift] = [one for one in done["entries"] if one["name"] == "drift"]
+    assert drift["missing"] == "switched off by calendar.drift.enabled"
+
+
+def test_a_configuration_that_is_found_elsewhere_is_not_hidden_by_another(machine: Machine) -> None:
+    machine.ok("config", "init")
+    done = machine.ok("init", "--json").document
+    assert (done["file"], done["written"]) == (str(machine.path("strongroom.toml")), False)
+    assert not (machine.state / "strongroom.toml").exists()
+
+
+def test_a_public_key_is_sealed_to_and_a_wrong_one_is_refused_before_anything_is_written(
+    machine: Machine,
+) -> None:
+    machine.path("wrong.pub").write_text("srpub1:x25519:AAAA")
+    assert machine.run("init", "--public-key", machine.path("wrong.pub")).failed_with(ConfigError)
+    assert not machine.state.exists()
+    machine.ok("keygen", "--output", "recovery.key")
+    done = machine.ok("init", "--public-key", "recovery.key.pub")
+    assert "STRONGROOM_PASSPHRASE_FILE" not in done.out
+    assert "full-drill: this host opens none of the keys of 'monthly-full'" in done.out
+
+
+def test_the_check_of_a_configuration_says_what_is_off_and_why(machine: Machine) -> None:
+    machine.ok("init")
+    off = machine.ok("config", "check", "--json").document["off"]
+    assert off["emergency"].startswith("no policy is offline")
+    assert "  off: rotation: no policy seals to a key" in machine.ok("config", "check").out
