@@ -140,6 +140,15 @@ class BackupOverdue(Alarm):
     default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
 
 
+class VerificationOverdue(Alarm):
+    """Replicas were not read back within their span: nobody knows whether they are still whole."""
+
+    default_hint = (
+        "'strongroom schedule' says when verification ran last, and 'strongroom status' what is left. Run it "
+        "now: 'strongroom schedule run verification'."
+    )
+
+
 class MassChange(Alarm):
     """So many secrets changed or vanished at once that somebody has to look. The backups are untouched."""
 

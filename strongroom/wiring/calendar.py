@@ -80,9 +80,10 @@ def _repair(settings: Settings) -> Iterator[Scheduled]:
     yield _entry("repair", RunKind.REPAIR, settings.calendar.repair, settings, reason=reason)
 
 
-def _verification(settings: Settings) -> Iterator[Scheduled]:
+def verification_entry(settings: Settings) -> Scheduled:
+    """Return the entry that reads every replica again."""
     found = settings.calendar.verification
-    yield _entry(
+    return _entry(
         "verification",
         RunKind.SCRUB,
         found,
@@ -221,7 +222,7 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _emergency,
     _repair,
-    _verification,
+    lambda settings: iter((verification_entry(settings),)),
     _rotation,
     _monthly_tests,
     _drills,

@@ -32,13 +32,14 @@ from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.catalog import Metrics
 from strongroom.operations.health.keys import history, judge_ages, labels_of
 from strongroom.operations.health.policies import Policy
+from strongroom.operations.health.verification import VERIFICATION, covered
 from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import RecordRefused, StateError
 from strongroom.state.records import CatalogEntry
 from strongroom.wiring.alerts import limits
-from strongroom.wiring.calendar import calendar
+from strongroom.wiring.calendar import calendar, verification_entry
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services, policies_now
 
@@ -181,6 +182,7 @@ def _record(settings: Settings, known: Known, now: float, *, cluster: bool) -> I
     yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=now)
     yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
     yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)
+    yield VERIFICATION, partial(covered, VERIFICATION, services, verification_entry(settings), now=now)
     yield record.DRILLS, partial(record.drills, services, policies, now=now)
     yield record.KEYS, partial(_keys, settings, known)
     yield record.EMERGENCY, partial(record.emergency, services, policies, now=now)

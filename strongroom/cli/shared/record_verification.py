@@ -17,7 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.layout import manifest_name
-from strongroom.operations.verification.coverage import checks_of_replica
+from strongroom.operations.verification.checks import checks_of_replica
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 

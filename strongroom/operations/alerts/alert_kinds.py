@@ -221,6 +221,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The next time of repair.schedule copies them, or 'strongroom repair BACKUP' now.",
         looks=True,
     ),
+    "replica.repaired": _warning(
+        "Replicas on this target were found damaged, and are whole again. The good ones were never touched.",
+        "Look for the cause: a failing disk, or somebody who may write there ('strongroom "
+        "check-backup-permissions'). 'strongroom replicas' and 'strongroom status' tell more.",
+    ),
+    "verification.late": _warning(
+        "Not every replica on this target was read again within its span: damage there may not be known yet.",
+        "'strongroom schedule' says when verification ran last. A target that is back is caught up with; "
+        "otherwise raise calendar.verification.rate, or its span.",
+    ),
     "backup.degraded": _warning(
         "The newest run that made a backup made a good one, and less than the policy asks for.",
         "'strongroom status RUN' says what is missing; docs/how-to/symptoms.md has each case.",

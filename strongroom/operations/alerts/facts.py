@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from strongroom.model import Depth
+from strongroom.operations.verification.coverage import Standing
 from strongroom.state.records import RunState
 
 
@@ -187,12 +188,22 @@ class Unused(Struct, frozen=True, kw_only=True):
     waits: tuple[str, ...] = ()
 
 
+class Mended(Struct, frozen=True, kw_only=True):
+    """A replica that was damaged and is good again: what was found, and from where it was repaired."""
+
+    backup: str
+    target: str
+    why: str
+    sources: tuple[str, ...] = ()
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
     rotations. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was. ``unused`` are changed configuration files that are not in force.
+    if it ever was. ``unused`` are changed configuration files that are not in force. ``verification`` is how
+    much was read again within its span, and ``mended`` what was repaired in the last day.
     """
 
     now: float
@@ -205,6 +216,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     drills: tuple[Drills, ...] = ()
     keys: Keys = Keys()
     signs: Signs = Signs()
+    verification: Standing | None = None
+    mended: tuple[Mended, ...] = ()
     beat_age: float | None = None
     unused: tuple[Unused, ...] = ()
     checks: tuple[Check, ...] = ()

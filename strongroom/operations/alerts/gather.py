@@ -47,6 +47,8 @@ def _facts(
         drills=tuple(record.drills(store, watched, now=now)) if store else (),
         keys=record.keys(store, watched, now=now) if store else Keys(),
         signs=record.signs(store, watched, now=now) if store else Signs(),
+        verification=record.verification(store, watched, now=now) if store else None,
+        mended=tuple(record.mended_replicas(store, now=now)) if store else (),
         beat_age=store.heartbeats().get(record.BEAT) if store else None,
         unused=tuple(record.unused(store)) if store else (),
         checks=tuple(record.checks(store, watched.checks, now=now)) if store else (),

@@ -11,14 +11,16 @@ from typing import Final
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched
-from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Ran, Signs, Unused
+from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Mended, Ran, Signs, Unused
 from strongroom.operations.alerts.freshness import SKEW
+from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
+from strongroom.operations.verification.coverage import Standing, scope_of, standing
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.state.records import Event, Run, RunKind, RunState
 from strongroom.state.store import RunStore
@@ -199,6 +201,24 @@ def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
         broken_at=verify_chain(store).broken,
         unlike=_unlike(watched),
     )
+
+
+def verification(store: RunStore, watched: Watched, *, now: float) -> Standing | None:
+    """Return how verification stands; nothing if it is switched off."""
+    asked = (entry for entry in watched.calendar if entry.kind is RunKind.SCRUB and not entry.needs)
+    scope = next((scope_of(entry, now) for entry in asked), None)
+    gone = record.shredded_backups(store, watched.trusted)
+    return standing(store, scope, now=now, gone=gone) if scope else None
+
+
+def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
+    """Yield the replicas that were found damaged and were repaired in the last day."""
+    for event in store.happened(REPAIRED, since=now - DAY):
+        said = event.detail
+        if why := str(said.get("why", "")):  # without one it never came, and was told as missing
+            sources = tuple(_texts(said.get("sources")))
+            names = {name: str(said.get(name)) for name in ("backup", "target")}
+            yield Mended(**names, why=why, sources=sources)
 
 
 def _count(said: object) -> int:

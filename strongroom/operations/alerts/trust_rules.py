@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.facts import Facts, Limits
+from strongroom.operations.alerts.facts import Facts, Limits, Mended
 from strongroom.words import name_first_few, plural
 
 
@@ -29,6 +29,21 @@ def damage(facts: Facts, _limits: Limits) -> Iterator[Alert]:
                     f"target '{place.name}': {plural(len(names), 'backup')} {words}: {name_first_few(names)}"
                 )
                 yield Alert(kind=kind, subject=place.name, what=what, weight=len(names))
+
+
+def mended(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield what was damaged on each target and is whole again: a disk fails, or somebody is at work."""
+    for target in dict.fromkeys(one.target for one in facts.mended):
+        mine = [one for one in facts.mended if one.target == target]
+        said = tuple(f"{one.backup} ({one.why}{_from(one)})" for one in mine)
+        what = f"target '{target}': {plural(len(mine), 'replica')} damaged and repaired in the last 24 hours"
+        yield Alert(
+            kind="replica.repaired", subject=target, what=f"{what}: {name_first_few(said)}", weight=len(mine)
+        )
+
+
+def _from(one: Mended) -> str:
+    return f"; copied from {', '.join(one.sources)}" if one.sources else ""
 
 
 def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:

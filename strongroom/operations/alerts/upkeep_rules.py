@@ -9,6 +9,7 @@ from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
 from strongroom.operations.alerts.freshness import judge
 from strongroom.operations.errors import MassChange
+from strongroom.operations.verification.description import describe_coverage
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState
 from strongroom.words import name_first_few, plural
@@ -181,6 +182,19 @@ def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:
             ends = f"ends in {about(left)}" if left > 0 else f"ended {about(-left)} ago"
             what = f"a certificate in {one.name} {ends}"
             yield Alert(kind="certificate.ending", subject=one.name, what=what, weight=int(left <= 0))
+
+
+def verification(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the targets of which something was not read again within the span."""
+    found = facts.verification
+    if found is None:
+        return
+    for target, coverage in found.targets.items():
+        if coverage.late:
+            what = f"target '{target}': {describe_coverage(coverage, span=found.span, now=facts.now)}"
+            # Doubled, not counted: a target that is away falls behind with each hour.
+            weight = coverage.late.bit_length()
+            yield Alert(kind="verification.late", subject=target, what=what, weight=weight)
 
 
 def settings(facts: Facts, _limits: Limits) -> Iterator[Alert]:

@@ -47,17 +47,18 @@ def record_replicas(run: Run, read: ReadBack, services: Services) -> list[str]:
     for replica in read.changed:
         services.store.set_replica(replica)
         if replica.target in good and not replica.good:
-            why = _first_error(run, replica.target, services)
+            why = _first_code(run, replica.target, services)
             services.store.event(LOST, run.id, backup=replica.backup, target=replica.target, why=why)
     if services.store.backup(run.spec.backup or run.id) is not None:
         services.store.put_checks(list(_checks(run, read, services)))
     return sorted(read.good)
 
 
-def _first_error(run: Run, target: str, services: Services) -> str:
+def _first_code(run: Run, target: str, services: Services) -> str:
+    """Return the class of the first damage. No more: what an error says may name a secret."""
     rows = services.store.rows(run.id, StepKind.VERIFY)
-    errors = (row.error for row in rows if row.step.target == target and row.error and not row.result)
-    return recorded_errors.apart(next(errors, ""))[0] or "its manifest is not there as it was recorded"
+    codes = [recorded_errors.code_of(row.error or "") for row in rows if row.step.target == target]
+    return next((code for code in codes if code in _DAMAGE), "MissingPiece")
 
 
 def _checks(run: Run, read: ReadBack, services: Services) -> Iterator[ContainerCheck]:

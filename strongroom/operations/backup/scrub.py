@@ -38,7 +38,7 @@ from strongroom.operations.identities import openers
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
-from strongroom.operations.verification.coverage import items_on_record
+from strongroom.operations.verification.coverage import Scope, items_on_record
 from strongroom.operations.verification.order import MANIFEST, MOST, Item, Terms, due_checks
 from strongroom.state.records import Run, Step
 from strongroom.system.gc_pause import uncollected
@@ -48,17 +48,6 @@ from strongroom.targets.paced import Paced
 from strongroom.words import plural, verb
 
 AT_ONCE = 8
-
-
-class ScrubOptions(Terms, frozen=True, kw_only=True):
-    """What a run is asked for.
-
-    ``offline`` names policies whose media lie in a safe, and ``media`` the targets that are nothing else:
-    they are verified when they are brought.
-    """
-
-    offline: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -93,12 +82,12 @@ class Checked(Struct, frozen=True, kw_only=True):
     aside: tuple[str, ...] = ()
 
 
-prepare(ScrubOptions, Slice, Checked)
+prepare(Slice, Checked)
 
 
-def options_of(run: Run) -> ScrubOptions:
+def scope_of_run(run: Run) -> Scope:
     """Return what a run is asked for."""
-    return msgspec.convert(run.spec.options, ScrubOptions)
+    return msgspec.convert(run.spec.options, Scope)
 
 
 # -- the plan ------------------------------------------------------------------------
@@ -114,8 +103,8 @@ class Look(NamedTuple):
 def plan_slice(run: Run, step: Step, services: Services) -> Slice:
     """Choose what is read: what a target does not show comes first, then what is due."""
     looks, away = _look(run, services)
-    items = _items(looks, options_of(run), services)
-    chosen = _choose(items, looks, options_of(run), now=run.created_at)
+    items = _items(looks, scope_of_run(run), services)
+    chosen = _choose(items, looks, scope_of_run(run), now=run.created_at)
     places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
     return Slice(
         plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside=_outside(looks, services)
@@ -142,12 +131,12 @@ def _look_at(run: Run, name: str, services: Services) -> Look | str:
         return f"{error.code}: {recorded_errors.error_text(error)}"
 
 
-def _items(looks: Mapping[str, Look], options: ScrubOptions, services: Services) -> list[Item]:
+def _items(looks: Mapping[str, Look], scope: Scope, services: Services) -> list[Item]:
     """Return what there is to read on the targets that answer. What is to be deleted is left in peace."""
     marks = merge_marks(DELETION, (look.marks for look in looks.values())).newest
     going = frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
     without = going | shredded_backups(services.store, services.signer_fingerprints)
-    items = items_on_record(services.store, without=without, offline=frozenset(options.offline))
+    items = items_on_record(services.store, without=without, offline=frozenset(scope.offline))
     return [item for item in items if item.target in looks]
 
 
@@ -180,7 +169,7 @@ def check(run: Run, step: Step, services: Services) -> Checked:
     if entry is None:
         return Checked()
     own = run_integrity.check_target(run, place.target, services)
-    target = Paced(own.name, own, options_of(run).rate)
+    target = Paced(own.name, own, scope_of_run(run).rate)
     try:
         # A key that is distrusted by now damages nothing: the very bytes on record are to lie there.
         trusted = ever_trusted(services.signer_fingerprints)

@@ -17,7 +17,8 @@ from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.backup.repair import BY_RECORD
 from strongroom.operations.backup.repair_job import under_way
 from strongroom.operations.backup.replica_verdicts import ReadBack, describe_with_code
-from strongroom.operations.backup.scrub import Checked, Place, ScrubOptions, Slice, check, plan_slice
+from strongroom.operations.backup.scrub import Checked, Place, Slice, check, plan_slice
+from strongroom.operations.recorded_errors import code_of
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.job import (
     Action,
@@ -32,6 +33,7 @@ from strongroom.operations.runs.job import (
 from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.operations.verification.coverage import Scope, scope_of
 from strongroom.state.records import (
     ContainerCheck,
     Run,
@@ -75,7 +77,11 @@ class ScrubJob(Job):
         """Enter what was read, whole or damaged."""
         looked = _looked(run, services)
         services.store.put_checks([_as_check(one, depth) for one in looked if (depth := one.checked.depth)])
-        put_damaged_on_record(services.store, _damaged(looked))
+        # No more than the class: what an error says may name a secret, and an event must not.
+        why = {
+            key: f"{one.place.what}: {code_of(one.checked.damage)}" for key, one in _damaged(looked).items()
+        }
+        put_damaged_on_record(services.store, why)
         return ()
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
@@ -96,21 +102,20 @@ class ScrubJob(Job):
         """Return the next slice, unless one is being read: two at once would read at twice the rate."""
         if any(run.spec.kind is RunKind.SCRUB for run in services.store.active()):
             return None
-        options = msgspec.convert({**entry.options, "interval": entry.interval(due)}, ScrubOptions)
-        return make_spec(services, options)
+        return make_spec(services, scope_of(entry, due))
 
 
 JOB = ScrubJob()
 
 
-def make_spec(services: Services, options: ScrubOptions) -> Spec:
+def make_spec(services: Services, scope: Scope) -> Spec:
     """Return the spec of a slice: it is about every target but the media in a safe."""
-    names = [name for name in services.targets if name not in options.media]
+    names = [name for name in services.targets if name not in scope.media]
     return Spec(
         kind=RunKind.SCRUB,
         policy=EVERY_POLICY,
         targets=tuple(pin_target(name, services.target(name)) for name in names),
-        options=msgspec.to_builtins(options),
+        options=msgspec.to_builtins(scope),
     )
 
 
@@ -156,12 +161,12 @@ def _as_check(one: _Looked, depth: Depth) -> ContainerCheck:
     )
 
 
-def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], str]:
+def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], _Looked]:
     """Return the damaged replicas, by target and backup, each with the first thing that was found."""
-    found: dict[tuple[str, str], str] = {}
-    for place, checked, _ in looked:
-        if checked.damage:
-            found.setdefault((place.target, place.backup), f"{place.what}: {checked.damage}")
+    found: dict[tuple[str, str], _Looked] = {}
+    for one in looked:
+        if one.checked.damage:
+            found.setdefault((one.place.target, one.place.backup), one)
     return found
 
 
@@ -179,7 +184,10 @@ def _order_repairs(run: Run, services: Services) -> Iterator[str]:
 
 
 def _describe_damage(looked: Sequence[_Looked]) -> str:
-    found = [f"{backup} on {target}: {why}" for (target, backup), why in _damaged(looked).items()]
+    found = [
+        f"{backup} on {target}: {one.place.what}: {one.checked.damage}"
+        for (target, backup), one in _damaged(looked).items()
+    ]
     if not found:
         return ""
     more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""

@@ -6,13 +6,37 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+import msgspec
 from msgspec import Struct
 
-from strongroom.model import Depth
+from strongroom.model import EVERY_POLICY, Depth, prepare
 from strongroom.operations.archive.file_backups import in_a_file
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.verification.order import MANIFEST, Item, Terms, slice_limit
-from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
+from strongroom.state.records import CatalogEntry, ContainerCheck, Replica, RunKind
 from strongroom.state.store import RunStore
+
+RECENT = 10
+"""Slices that are looked through for the newest that was planned."""
+
+
+class Scope(Terms, frozen=True, kw_only=True):
+    """What is verified, and how often.
+
+    ``offline`` names policies whose media lie in a safe, and ``media`` the targets that are nothing else:
+    they are verified when they are brought.
+    """
+
+    offline: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+prepare(Scope)
+
+
+def scope_of(entry: Scheduled, at: float) -> Scope:
+    """Return what an entry of the calendar asks for in a slot."""
+    return msgspec.convert({**entry.options, "interval": entry.interval(at)}, Scope)
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -20,6 +44,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
     Args:
         containers: how many there are, manifests included; ``read`` of them within the span.
+        late: those that were not, though they have been there for longer than that.
         never: those that nobody ever read.
         depths: of those that were read, how many to which depth.
         oldest: the one that was not read for longest, and since when (epoch seconds): since its backup was
@@ -29,6 +54,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
     containers: int
     read: int
+    late: int
     never: int
     depths: Mapping[Depth, int]
     oldest: Item | None
@@ -50,6 +76,7 @@ def coverage(items: Sequence[Item], terms: Terms, *, now: float) -> Coverage:
     return Coverage(
         containers=len(items),
         read=len(read),
+        late=sum(1 for item in items if (item.read_at(now) or item.made_at) <= since),
         never=sum(1 for item in items if not item.read_at(now)),
         depths={depth: depths.count(depth) for depth in Depth if depth in depths},
         oldest=oldest,
@@ -75,6 +102,45 @@ def _end(items: Sequence[Item], terms: Terms, now: float) -> float | None:
 def _end_of_target(items: Sequence[Item], terms: Terms, now: float) -> float | None:
     late = sum(item.weight for item in items if item.read_at(now) <= now - terms.span)
     return now + math.ceil(late / slice_limit(items, terms)) * terms.interval if late else None
+
+
+class Standing(Struct, frozen=True, kw_only=True):
+    """How verification stands: over all, and by target.
+
+    ``outside`` are the backups on each target that the record does not know, by the newest slice, and
+    ``offline`` the containers on media in a safe. Neither are covered.
+    """
+
+    span: float
+    all: Coverage
+    targets: Mapping[str, Coverage]
+    outside: Mapping[str, int]
+    offline: int
+
+
+def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] = frozenset()) -> Standing:
+    """Return how verification stands, by the record.
+
+    Args:
+        gone: backups that are destroyed, or to be.
+    """
+    items = items_on_record(store, without=gone)
+    away = {one.backup for one in store.backups() if one.policy in scope.offline}
+    here = [item for item in items if item.backup not in away]
+    return Standing(
+        span=scope.span,
+        all=coverage(here, scope, now=now),
+        targets={name: coverage(mine, scope, now=now) for name, mine in by_target(here).items()},
+        outside=_outside(store),
+        offline=len(items) - len(here),
+    )
+
+
+def _outside(store: RunStore) -> Mapping[str, int]:
+    """Return what the newest slice that was planned saw on targets that the record does not know."""
+    runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
+    planned = next((run.facts for run in runs if "outside" in run.facts), {})
+    return msgspec.convert(planned.get("outside", {}), dict[str, int])
 
 
 # -- what there is to read -----------------------------------------------------
@@ -119,16 +185,3 @@ def _items(
             depth=check.depth if check else None,
             checked_at=check.checked_at if check else None,
         )
-
-
-def checks_of_replica(
-    backup: str, target: str, containers: int, depth: Depth, *, at: float
-) -> list[ContainerCheck]:
-    """Return what is known of a replica that was read back whole at a time: of each container, and of its
-    manifest. Nothing, if it was only seen to be there."""
-    if depth is Depth.PRESENT:
-        return []
-    return [
-        ContainerCheck(backup=backup, target=target, piece=piece, depth=depth, checked_at=at)
-        for piece in range(MANIFEST, containers)
-    ]

@@ -18,6 +18,7 @@ from strongroom.operations.alerts.facts import (
     Held,
     Keys,
     Limits,
+    Mended,
     Place,
     Policy,
     Ran,
@@ -27,6 +28,8 @@ from strongroom.operations.alerts.facts import (
     Unused,
 )
 from strongroom.operations.alerts.rules import judge
+from strongroom.operations.verification.coverage import Standing, coverage
+from strongroom.operations.verification.order import Item, Terms
 from strongroom.state.records import RunState
 from tests.operations.alerts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 
@@ -65,6 +68,13 @@ def policy(**fields: Any) -> Facts:
 
 def facts(**fields: Any) -> Facts:
     return replace(Facts(now=NOON, policies=(WELL,)), **fields)
+
+
+def stands(*, read: float) -> Standing:
+    """Return how verification stands if one container was read so many seconds ago."""
+    item = Item(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
+    found = coverage([item], Terms(span=30 * DAY, interval=HOUR), now=NOON)
+    return Standing(span=30 * DAY, all=found, targets={"eu": found}, outside={}, offline=0)
 
 
 def runs(*of: Ran) -> Facts:
@@ -144,6 +154,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ),
     ("backup.ahead:p", policy(), policy(ahead=("b9",))),
     ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", bad=("b",)),))),
+    (
+        "replica.repaired:eu",
+        facts(),
+        facts(mended=(Mended(backup="b", target="eu", why="its container 3: Tampered", sources=("us",)),)),
+    ),
+    ("verification.late:eu", facts(verification=stands(read=DAY)), facts(verification=stands(read=31 * DAY))),
     ("replica.lost:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
     (
         "replica.missing:eu",
@@ -337,3 +353,20 @@ def test_each_kind_of_alert_says_what_it_means_and_what_to_do() -> None:
         assert kind.means.endswith("."), name
         assert kind.do.endswith(".") or "'" in kind.do, name
     assert {kind.severity for kind in KINDS.values()} == set(Severity)
+
+
+def test_a_repaired_replica_is_told_with_what_was_wrong_and_where_it_was_copied_from() -> None:
+    mended = [
+        Mended(backup=f"b{at}", target="eu", why="its manifest: Stale", sources=("us",)) for at in (1, 2)
+    ]
+    [alert] = judge(facts(mended=tuple(mended)), LIMITS)
+    assert alert.what == (
+        "target 'eu': 2 replicas damaged and repaired in the last 24 hours: "
+        "b1 (its manifest: Stale; copied from us), b2 (its manifest: Stale; copied from us)"
+    )
+
+
+def test_what_was_not_verified_in_its_span_is_told_with_the_oldest() -> None:
+    [alert] = judge(facts(verification=stands(read=31 * DAY)), LIMITS)
+    assert alert.what.startswith("target 'eu': 0.0 % verified: 0 of 1 container read within 30 days")
+    assert "container 0 of b on eu, 31 days" in alert.what

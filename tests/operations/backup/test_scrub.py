@@ -10,18 +10,18 @@ from msgspec import structs
 
 from strongroom.container.errors import WrongKey
 from strongroom.model import Depth
-from strongroom.operations.backup.scrub import ScrubOptions
 from strongroom.operations.backup.scrub_job import make_spec
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import submit
 from strongroom.operations.services import Services
+from strongroom.operations.verification.coverage import Scope
 from strongroom.state.records import Run, RunKind, RunState
 from tests.operations.backup.planted import KINDS, Planted
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.world import POLICY, World, made_up, make_world
 
-OPTIONS = ScrubOptions(span=30 * 86_400.0, interval=3600.0)
+OPTIONS = Scope(span=30 * 86_400.0, interval=3600.0)
 
 
 @pytest.fixture

@@ -32,11 +32,13 @@ from strongroom.operations.health.backups import check, newest_of, nothing_seen,
 from strongroom.operations.health.catalog import none_yet
 from strongroom.operations.health.files import file_backups
 from strongroom.operations.health.policies import Policy
-from strongroom.operations.health.replica import Entering, Means
+from strongroom.operations.health.replica import INTEGRITY, Entering, Means
+from strongroom.operations.health.verification import covered
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
 from strongroom.wiring.alerts import limits
+from strongroom.wiring.calendar import verification_entry
 from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
 
 
@@ -53,6 +55,8 @@ def check_backups(arguments: Namespace, output: Output) -> None:
         arguments, settings, services, output, chosen=chosen, files=files, every=every, policies=policies
     )
     backups = [one.backup for one in (*chosen, *files)]
+    if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
+        findings += covered(INTEGRITY, services, verification_entry(settings), now=time.time())
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
     output.answer(document, render.of_backups(findings, len(backups)))
     render.raise_worst(findings)

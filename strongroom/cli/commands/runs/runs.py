@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 
 from strongroom.cli.errors import RunEnded
@@ -17,9 +18,12 @@ from strongroom.operations.errors import RunFailed
 from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
+from strongroom.operations.verification.coverage import scope_of, standing
+from strongroom.operations.verification.description import coverage_document, describe
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
+from strongroom.wiring.calendar import verification_entry
 
 
 def show_status(arguments: Namespace, output: Output) -> None:
@@ -39,6 +43,7 @@ def show_status(arguments: Namespace, output: Output) -> None:
 
 
 def _list(output: Output, limit: int) -> None:
+    settings, now = load_settings(), time.time()
     store = run_store()
     runs = store.runs(limit)
     gone = {run.id for run in runs if nobody_drives(run, store)}
@@ -54,8 +59,15 @@ def _list(output: Output, limit: int) -> None:
         )
         for run in runs
     ]
-    document = {"runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs]}
-    output.answer(document, table(head, rows) if rows else ["There has been no run yet."])
+    found = standing(store, scope_of(verification_entry(settings), now), now=now)
+    document = {
+        "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
+        "verification": coverage_document(found, now=now),
+    }
+    lines = table(head, rows) if rows else ["There has been no run yet."]
+    output.answer(
+        document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
+    )
 
 
 _REPEAT = "Make the backup again: that ends this run first, and removes what it left."
