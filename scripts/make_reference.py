@@ -42,6 +42,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "emergency.waiting": "An emergency backup is due and waits for its medium.",
     "hold.added": "An operator placed a hold: nothing of its subject may be removed.",
     "hold.released": "An operator lifted a hold.",
+    "hook.failed": "What is called after a run failed, refused or took too long.",
     "incident.opened": "An operator opened an incident about a key.",
     "incident.recorded": "The record of an incident was written.",
     "key.challenged": "A challenge was made for a key on another host.",
@@ -92,7 +93,8 @@ MADE_UP = ("emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|drill|emergency|hold|incident|key|reconcile|replica|retention|rotation|run|schedule|settings|shred"
+    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|retention|rotation|run|schedule"
+    r"|settings|shred"
     r"|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

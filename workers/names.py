@@ -54,6 +54,7 @@ def step_task(kind: StepKind) -> str:
 
 
 QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
+    StepKind.HOOK: CONTROL,
     StepKind.PLAN: CONTROL,
     StepKind.CAPTURE: SEAL,
     StepKind.UPLOAD: TRANSFER,

@@ -7,7 +7,7 @@ from msgspec import Meta, field
 from msgspec.structs import fields
 
 from strongroom.config.base import Section
-from strongroom.config.shared import Times, TimeZone
+from strongroom.config.shared import Hooks, Times, TimeZone
 
 
 class EntrySettings(Section, frozen=True, kw_only=True):
@@ -24,6 +24,7 @@ class EntrySettings(Section, frozen=True, kw_only=True):
             extra={"default": "on, unless something is missing: `strongroom schedule` says what"},
         ),
     ] = None
+    hooks: Hooks = None
 
 
 class RepairEntry(EntrySettings, frozen=True, kw_only=True):

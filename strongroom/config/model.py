@@ -5,6 +5,7 @@ these and checks how they fit together; nothing here reads a file.
 """
 
 # Annotations are no text here: see strongroom.config.base.
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from msgspec.structs import force_setattr
 
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.base import KIB, MIB, Section
-from strongroom.config.calendar import CalendarSettings
+from strongroom.config.calendar import CalendarSettings, EntrySettings
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
+from strongroom.config.hooks import HookSettings
 from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
 from strongroom.config.policies import DrillSettings, PolicySettings
+from strongroom.config.problems import KeyPath
 from strongroom.config.shared import LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
@@ -334,3 +337,17 @@ class Settings(Section, frozen=True, kw_only=True):
     def schedules(self) -> dict[str, str]:
         """The cron expression of each policy that has one."""
         return {name: policy.schedule for name, policy in self.policies.items() if policy.schedule}
+
+    def hooks(self) -> dict[KeyPath, HookSettings]:
+        """The hooks of all policies and entries of the calendar, by the settings that name them."""
+        tables: dict[str, Mapping[str, PolicySettings | EntrySettings]] = {
+            "policies": self.policies,
+            "calendar": self.calendar.entries(),
+        }
+        return {
+            (table, name, "hooks", when): hook
+            for table, entries in tables.items()
+            for name, entry in entries.items()
+            if entry.hooks is not None
+            for when, hook in entry.hooks.named().items()
+        }

@@ -8,7 +8,7 @@ from msgspec.structs import force_setattr
 
 from strongroom.config.base import Section
 from strongroom.config.fields import Name, Text
-from strongroom.config.shared import Schedule, TimeZone
+from strongroom.config.shared import Hooks, Schedule, TimeZone
 from strongroom.model import Depth, Selection
 
 YEAR_DAYS = 365
@@ -75,6 +75,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         None
     )
     time_zone: Annotated[TimeZone | None, Meta(extra={"default": "`calendar.time_zone`"})] = None
+    hooks: Hooks = None
     quorum: Annotated[
         int,
         Meta(

@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from strongroom.config.fields import AbsolutePath, Name, Text, Url
+from strongroom.config.hooks import HooksSettings
 
 SOURCE_KIND = Meta(description="Which kind of source this is.")
 TARGET_KIND = Meta(description="Which kind of target this is.")
@@ -17,6 +18,14 @@ Schedule = Annotated[Text | None, _WHEN]
 Times = Annotated[Text, _WHEN]
 TimeZone = Annotated[
     Text, Meta(description="Time zone of the schedule, by its IANA name.", examples=["Europe/Berlin"])
+]
+Hooks = Annotated[
+    HooksSettings | None,
+    Meta(
+        description="What to call around each run: a command or a URL.",
+        examples=[{"after": {"url": "https://ops.example.org/done"}}],
+        extra={"default": "nothing"},
+    ),
 ]
 VaultName = Annotated[Name, Meta(description="The server, a name under `vaults`.")]
 CaFile = Annotated[AbsolutePath | None, Meta(description="Certificates (PEM) that may sign the server's.")]

@@ -164,6 +164,12 @@ class RunFailed(Alarm):
     default_hint = "See 'strongroom status RUN', then run 'strongroom retry'."
 
 
+class HookFailed(Alarm):
+    """A hook failed or took too long. Before a run, nothing of the run was begun."""
+
+    default_hint = "No backup is affected. Run what the hook calls by hand, then 'strongroom retry RUN'."
+
+
 class RunDegraded(Degraded):
     """The run made something good, but less than it should have made."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -31,7 +31,6 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     reason: str = ""
     needs: str = ""
-    hooks: Mapping[str, Any] = {}
 
     def last(self, now: float) -> float | None:
         """Return the newest slot (epoch seconds) that is not after ``now``."""
@@ -48,3 +47,19 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
     def about(self, subject: str, **changes: Any) -> Scheduled:
         """Return the entry for one of several subjects, each with slots of its own."""
         return msgspec.structs.replace(self, name=f"{self.name} {subject}", **changes)
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """What is called: a command (a program and its arguments), or the address that ``url`` gives."""
+
+    command: tuple[str, ...] = ()
+    url: Callable[[], str] | None = None
+    timeout: float = 60.0
+
+
+class Hooks(msgspec.Struct, frozen=True, kw_only=True):
+    """What is called before a run, after a good one, and after one that failed or was cancelled."""
+
+    before: Hook | None = None
+    after: Hook | None = None
+    on_error: Hook | None = None

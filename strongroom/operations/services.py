@@ -15,6 +15,7 @@ from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.listing import InProcessListing, Lister
+from strongroom.operations.scheduled import Hooks
 from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.state.records import Spec
 from strongroom.state.store import RunStore
@@ -74,6 +75,7 @@ class Services:
     private key of a role this process may act in, ``trusted`` the public keys of any role whose
     new signatures count, the newest first.
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
+    ``hooks`` are called around the runs of "policy NAME" or of an entry of the calendar.
     ``checks`` are what a run of kind CHECK does, by name.
     ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
@@ -95,6 +97,7 @@ class Services:
     work_key: bytes
     digest_key: bytes
     destinations: Mapping[str, Destination] = field(default_factory=dict)
+    hooks: Mapping[str, Hooks] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()

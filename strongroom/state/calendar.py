@@ -20,6 +20,11 @@ class Calendar(Transactions):
         with self._database.reading() as conn:
             return slots.last_claimed(conn, entry)
 
+    def slot_of(self, run: str) -> str | None:
+        """Return the name that a run's slot was claimed under; ``None`` for a run without one."""
+        with self._database.reading() as conn:
+            return slots.of_run(conn, run)
+
     def first_run_at(self) -> float | None:
         """Return when the oldest run on record was created: what was due before, nobody missed."""
         with self._database.reading() as conn:

@@ -47,6 +47,7 @@ class RunState(StrEnum):
 class StepKind(StrEnum):
     """The kinds of work; each is one task of the workers."""
 
+    HOOK = "hook"
     PLAN = "plan"
     CAPTURE = "capture"
     UPLOAD = "upload"

@@ -38,3 +38,9 @@ def last_claimed(conn: Connection, entry: str) -> Slot | None:
     query = select(tables.slots).where(own, ~_FUTURE).order_by(_slots.due_at.desc()).limit(1)
     row = conn.execute(query).one_or_none()
     return None if row is None else Slot(name=row.policy, due_at=row.due_at, run=row.run)
+
+
+def of_run(conn: Connection, run: str) -> str | None:
+    """Return the name that the slot of a run was claimed under, if it has one."""
+    query = select(_slots.policy).where(_slots.run == run).order_by(_slots.due_at).limit(1)
+    return conn.execute(query).scalar()

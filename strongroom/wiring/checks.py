@@ -1,4 +1,4 @@
-"""The checks of the calendar: for each name the module that holds its ``CHECK``, which loads on first use.
+"""The checks of the calendar: for each name the function that does it, which loads on first use.
 
 A new check is a function from the services and the settings to a
 :class:`~strongroom.operations.services.Checked`, a line here, and an entry of the calendar whose option
@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from importlib import import_module
 from typing import Final
 
 from strongroom.config import Settings
 from strongroom.operations.services import Checked, Services
+from strongroom.system.lazy import resolve
 
 CHECKS: Final[Mapping[str, str]] = {
-    "health": "strongroom.wiring.health_areas",
-    "keys": "strongroom.operations.key_management.scheduled_check",
+    "health": "strongroom.wiring.health_areas:check_now",
+    "keys": "strongroom.operations.key_management.scheduled_check:prove",
 }
 
 
 def checks(settings: Settings) -> Mapping[str, Callable[[Services], Checked]]:
     """Return every check there is, by name."""
-    return {name: partial(_check, module, settings) for name, module in CHECKS.items()}
+    return {name: partial(_check, function, settings) for name, function in CHECKS.items()}
 
 
-def _check(module: str, settings: Settings, services: Services) -> Checked:
-    checked: Checked = import_module(module).CHECK(services, settings)
+def _check(function: str, settings: Settings, services: Services) -> Checked:
+    checked: Checked = resolve(function)(services, settings)
     return checked

@@ -96,9 +96,6 @@ def check_now(_services: Services, settings: Settings) -> Checked:
     return Checked(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom health-advanced' to see what to do.")
 
 
-CHECK = check_now
-
-
 def _all(areas: Iterable[tuple[str, Look]], failed: Failed) -> Iterator[Finding]:
     for area, work in areas:
         yield from attempted(area, work, failed)

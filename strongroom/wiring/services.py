@@ -14,6 +14,7 @@ from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
 from strongroom.wiring.checks import checks
 from strongroom.wiring.database import database_url
+from strongroom.wiring.hooks import hooks
 from strongroom.wiring.prompts import Ask
 from strongroom.wiring.signers import OPERATOR
 
@@ -61,6 +62,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
+        hooks=hooks(settings),
         checks=checks(settings),
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,

@@ -439,6 +439,24 @@ TOGETHER = {
         "bad day-of-month",
         "Five fields",
     ),
+    "hook that calls nothing": (
+        '[calendar.health.hooks]\nafter = { timeout = "5s" }\n',
+        "calendar.health.hooks.after",
+        "calls not exactly one thing",
+        "url_file",
+    ),
+    "hook that calls two things": (
+        policy(META + 'hooks.before = { command = ["/bin/true"], url = "https://h/" }\n'),
+        "policies.p.hooks.before",
+        "calls not exactly one thing",
+        "url_file",
+    ),
+    "hook whose program is found by the path": (
+        policy(META + 'hooks.before = { command = ["quiesce"] }\n'),
+        "policies.p.hooks.before.command",
+        "not named by its absolute path",
+        "/usr/local/bin/",
+    ),
     "bad cron of the drill": (
         policy(FULL) + '[calendar.full-drill]\nschedule = "@monthly"\n',
         "calendar.full-drill.schedule",

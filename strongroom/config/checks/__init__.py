@@ -8,6 +8,7 @@ from strongroom.config.checks import (
     alerts,
     custody,
     erasable,
+    hooks,
     limits,
     paths,
     policies,
@@ -36,5 +37,6 @@ def check(context: Context) -> Iterator[Finding]:
         erasable,
         limits,
         alerts,
+        hooks,
     ):
         yield from module.check(context)

@@ -49,6 +49,7 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("flower", "password_file"): settings.flower.password_file,
         ("mail", "password_file"): settings.mail.password_file,
     }
+    named |= {(*key, "url_file"): hook.url_file for key, hook in settings.hooks().items()}
     named |= dict(_of_keys(settings)) | dict(_of_places(settings))
     return {key: path for key, path in named.items() if path}
 

@@ -290,6 +290,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A check of the calendar found something wrong that may be no alert by itself.",
         "'strongroom status RUN' says what it found and what to do.",
     ),
+    "hook.failed": _warning(
+        "What is called after a run failed, refused or took too long. The run itself stands.",
+        "Run what the hook calls by hand; the log has 'hook-failed' with the reason.",
+    ),
     "settings.waiting": _warning(
         "The changed configuration file of a host changes what a process uses from its start to its end. "
         "Nothing in it is in force there yet.",

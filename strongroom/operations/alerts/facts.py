@@ -202,8 +202,9 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
     rotations. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was. ``unused`` are changed configuration files that are not in force. ``verification`` is how
-    much was read again within its span, and ``mended`` what was repaired in the last day.
+    if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the entries
+    whose hooks failed in the last day. ``verification`` is how much was read again within its span, and
+    ``mended`` what was repaired in the last day.
     """
 
     now: float
@@ -222,6 +223,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     unused: tuple[Unused, ...] = ()
     checks: tuple[Check, ...] = ()
     entries: tuple[Entry, ...] = ()
+    hooks: tuple[str, ...] = ()
     state: str | None = None
 
     @property

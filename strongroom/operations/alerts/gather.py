@@ -53,5 +53,6 @@ def _facts(
         unused=tuple(record.unused(store)) if store else (),
         checks=tuple(record.checks(store, watched.checks, now=now)) if store else (),
         entries=tuple(record.kept_back(store, watched.calendar, now=now)) if store else (),
+        hooks=record.hooks(store, now=now) if store else (),
         state=why,
     )

@@ -17,6 +17,7 @@ from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
@@ -97,6 +98,12 @@ def _refused(store: RunStore, entry: Scheduled, event: Event | None) -> str:
         return ""
     last = store.last_claimed(entry.name)
     return "" if last and last.due_at >= (entry.last(event.at) or 0.0) else str(event.detail.get("error"))
+
+
+def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
+    """Return the entries of the calendar whose hooks failed in the last day, after a run."""
+    failed = store.happened(FAILED, since=now - DAY)
+    return tuple(sorted({str(event.detail.get("entry")) for event in failed}))
 
 
 def unused(store: RunStore) -> Iterator[Unused]:

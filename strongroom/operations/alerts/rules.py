@@ -27,6 +27,7 @@ RULES: Final[tuple[Rule, ...]] = (
     upkeep_rules.settings,
     upkeep_rules.checks,
     upkeep_rules.calendar,
+    upkeep_rules.hooks,
 )
 
 

@@ -237,3 +237,11 @@ def checks(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         elif newest.state is RunState.DEGRADED and check.name not in TOLD_APART:
             what = f"the check '{check.name}' found something wrong: run {newest.run}"
             yield Alert(kind="check.found", subject=check.name, what=what)
+
+
+def hooks(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the entries whose hooks failed after a run. Before a run, it is the run that fails."""
+    for entry in facts.hooks:
+        yield Alert(
+            kind="hook.failed", subject=entry, what=f"a hook of '{entry}' failed in the last 24 hours"
+        )

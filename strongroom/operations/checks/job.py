@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.operations import recorded_errors
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Checked, Services
@@ -48,7 +49,7 @@ class CheckJob(Job):
         if not checked.bad:
             return Ending(RunState.DONE)
         found = f"it found {plural(len(checked.bad), 'thing')} wrong: {name_first_few(checked.bad)}"
-        return Ending(RunState.DEGRADED, f"{found}. {checked.do}".rstrip())
+        return Ending(RunState.DEGRADED, recorded_errors.joined(found, checked.do))
 
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
         yield entry

@@ -37,6 +37,8 @@ def decide(run: Run, tally: Tally, step: Step, result: Mapping[str, Any]) -> Ver
     """
     if step.kind is StepKind.REPORT:
         return Verdict(state=RunState(result["state"]), error=result["error"], facts={"report": dict(result)})
+    if step.kind is StepKind.HOOK:
+        return Verdict(follow=(job_of(run.spec.kind).first,))
     try:
         verdict = job_of(run.spec.kind).decide(run, tally, step, _typed(run, step, result))
     except RecordRefused as error:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from strongroom.model import prepare
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.runs.hooks import call_after
 from strongroom.operations.runs.job import Ending, Job, ReportFacts, is_signed, job_of
 from strongroom.operations.runs.stage import sweep_stage
 from strongroom.operations.services import Services
@@ -39,6 +40,7 @@ def report(run: Run, step: Step, services: Services) -> Report:
     good, judged = _judged(run, job, services)
     ending = _concluded(run, judged, job, services)
     more = _more(run, job, services)
+    call_after(run, ending, services)
     return Report(
         state=ending.state,
         error=ending.error,

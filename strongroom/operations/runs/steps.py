@@ -17,7 +17,7 @@ import msgspec
 
 from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors, run_integrity
-from strongroom.operations.runs import event_log, waiting
+from strongroom.operations.runs import event_log, hooks, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
 from strongroom.operations.runs.job import Action, action_of, is_signed, job_of, read_result
 from strongroom.operations.runs.lease_renewal import kept_alive
@@ -147,9 +147,9 @@ def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | 
     """Return why a step may not be performed: the run is not the one that was signed.
 
     The engine checks it, so no action can forget it. A report is performed all the same: it has to end the
-    run, and reports the refusal.
+    run, and reports the refusal. A hook comes before the plan, and does nothing that a row says.
     """
-    if step.kind in (StepKind.PLAN, StepKind.REPORT):
+    if step.kind in (StepKind.HOOK, StepKind.PLAN, StepKind.REPORT):
         return None
     return run_integrity.refusal(run, services, signed=is_signed(job_of(run.spec.kind)))
 
@@ -165,6 +165,8 @@ def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRef
 def _action(run: Run, step: Step) -> Action[Any]:
     if step.kind is StepKind.REPORT:
         return Action(report, Report)
+    if step.kind is StepKind.HOOK:
+        return Action(hooks.call_before, hooks.Called)
     return action_of(run, step)
 
 
@@ -180,7 +182,7 @@ def _record_success(run: Run, claim: Claim, services: Services, result: dict[str
 
 
 def _take_back(run: Run, step: Step, result: dict[str, Any], services: Services) -> None:
-    if step.kind is not StepKind.REPORT:
+    if step.kind not in (StepKind.HOOK, StepKind.REPORT):
         typed = read_result(run, step, result, action_of(run, step).result)
         job_of(run.spec.kind).take_back(run, step, typed, services)
 

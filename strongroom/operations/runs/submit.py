@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.runs.decide import decide
+from strongroom.operations.runs.hooks import first_step
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -19,7 +20,7 @@ Submitted = tuple[str, list[Ticket]]
 
 def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> Submitted:
     """Create a run and return its id and what to send first."""
-    run = services.store.create(spec, first=(job_of(spec.kind).first,), request_id=request_id)
+    run = services.store.create(spec, first=(first_step(services, spec),), request_id=request_id)
     assert run is not None  # only a slot can be taken already
     return run.id, first_tickets(services, run.id)
 
@@ -104,7 +105,8 @@ def run_now(services: Services, entry: Scheduled, *, request_id: str | None = No
         if (spec := job.scheduled_spec(one, services, now)) is None:
             continue
         asked = None if submitted else request_id
-        run = services.store.create(spec, first=(job.first,), request_id=asked, slot=(one.name, now))
+        first = first_step(services, spec, one.name)
+        run = services.store.create(spec, first=(first,), request_id=asked, slot=(one.name, now))
         if run is not None:  # else somebody asked at this very moment
             submitted.append((run.id, first_tickets(services, run.id)))
     if not submitted:
@@ -125,7 +127,7 @@ def _check_can_run(entry: Scheduled) -> None:
 
 def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:
     """Create the run of a slot that has come, unless somebody was faster; return what to send first."""
-    run = services.store.create(spec, first=(job_of(spec.kind).first,), slot=(slot, due))
+    run = services.store.create(spec, first=(first_step(services, spec, slot),), slot=(slot, due))
     return [] if run is None else services.store.take_ready(run.id, window=services.limits.window)
 
 
@@ -138,4 +140,5 @@ def retry(services: Services, run: str) -> Run:
     failed = services.store.load(run)
     job = job_of(failed.spec.kind)
     job.check_retry(failed, services)
-    return services.store.retry(run, decide, first=(job.first,))
+    first = first_step(services, failed.spec, services.store.slot_of(run) or "")
+    return services.store.retry(run, decide, first=(first,))

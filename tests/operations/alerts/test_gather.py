@@ -28,6 +28,7 @@ from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.errors import StateUnavailable
@@ -554,3 +555,12 @@ def test_an_entry_that_rests_for_too_long_or_could_not_run_is_told_until_it_runs
 
 def of_calendar(world: World, calendar: tuple[Scheduled, ...]) -> set[str]:
     return {key for key in keys(world, calendar=calendar) if key.startswith("schedule.")}
+
+
+def test_a_hook_that_failed_after_a_run_is_told_for_a_day(world: World) -> None:
+    world.back_up()
+    RunStore(world.database).event(FAILED, "r", entry="health", when="after", error="HookFailed: no")
+    assert keys(world) == ["hook.failed:health"]
+    with RunStore(world.database)._database.writing() as conn:
+        conn.execute(text(f"UPDATE events SET at = at - 90000 WHERE kind = '{FAILED}'"))
+    assert "hook.failed:health" not in keys(world)

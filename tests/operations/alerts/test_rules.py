@@ -271,6 +271,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(),
         facts(entries=(Entry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),)),
     ),
+    ("hook.failed:health", facts(), facts(hooks=("health",))),
     ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
     ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),

@@ -9,6 +9,7 @@ import pytest
 
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.operations import recorded_errors
 from strongroom.operations.key_management.scheduled_check import CHECKED, check
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
@@ -53,7 +54,9 @@ def test_a_check_that_finds_something_is_degraded_and_says_what_and_what_to_do(w
     bad = Checked(bad=("disk (TargetFull)", "ledger (LedgerChanged)"), do="Look there.")
     [run] = opened(world.services(checks=found(bad)), HEALTH)
     assert run.state is RunState.DEGRADED
-    assert run.error == "it found 2 things wrong: disk (TargetFull), ledger (LedgerChanged). Look there."
+    happened, to_do = recorded_errors.apart(run.error)
+    assert happened == "it found 2 things wrong: disk (TargetFull), ledger (LedgerChanged)"
+    assert to_do == "Look there."
 
 
 def test_a_check_that_could_not_look_has_failed(world: World) -> None:

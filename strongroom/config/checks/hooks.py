@@ -1,0 +1,19 @@
+"""Hooks: each is one call, of a program that is found whatever the path is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from strongroom.config.checks.context import Context, Finding
+
+_PATH = 'Write where it is, for example: command = ["/usr/local/bin/quiesce"].'
+_ONE = 'Name one of them: command = ["/path/to/program"], url = "https://…" or url_file = "/path".'
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Yield hooks that call nothing, or several things, or a program by its mere name."""
+    for key, hook in context.settings.hooks().items():
+        if sum(map(bool, (hook.command, hook.url, hook.url_file))) != 1:
+            yield Finding(key, "calls not exactly one thing", _ONE)
+        elif hook.command and not hook.command[0].startswith("/"):
+            yield Finding((*key, "command"), "the program is not named by its absolute path", _PATH)

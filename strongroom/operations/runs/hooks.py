@@ -1,0 +1,89 @@
+"""What is called before a run, after it, and when it failed: a program or a URL that somebody configured.
+
+What is called comes from this process's own configuration, and from no row of the database. It is told of the
+run and gets nothing else: no descriptor, no secret of the environment, no name of a secret.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from msgspec import Struct
+
+from strongroom.errors import StrongroomError
+from strongroom.operations import recorded_errors
+from strongroom.operations.runs.job import Ending, job_of
+from strongroom.operations.scheduled import Hooks
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
+from strongroom.system.lazy import lazy
+from strongroom.timestamps import rfc3339
+
+log = logging.getLogger(__name__)
+
+FAILED: Final = "hook.failed"
+GOOD: Final = (RunState.DONE, RunState.DEGRADED)
+
+call = lazy("strongroom.operations.runs.hook_calls:call")
+
+
+class Called(Struct, frozen=True, kw_only=True):
+    """That a hook was called. ``when`` is empty if there was none."""
+
+    when: str = ""
+
+
+def first_step(services: Services, spec: Spec, slot: str = "") -> Step:
+    """Return the first step of a run: the hook before it, if it has one."""
+    hooks = services.hooks.get(_name(spec, slot), Hooks())
+    return job_of(spec.kind).first if hooks.before is None else Step(StepKind.HOOK)
+
+
+def call_before(run: Run, step: Step, services: Services) -> Called:
+    """Call what has to succeed before the run begins. Raises HookFailed."""
+    name, hooks = _hooks_of(run, services)
+    if hooks.before is None:  # it was configured when the run was created, and is not now
+        return Called()
+    call(hooks.before, _facts("before", name, run), f"the hook before '{name}'")
+    return Called(when="before")
+
+
+def call_after(run: Run, ending: Ending, services: Services) -> None:
+    """Call what is told how a run ended. That it failed is recorded, and changes nothing for the run."""
+    name, hooks = _hooks_of(run, services)
+    when, hook = ("after", hooks.after) if ending.state in GOOD else ("on_error", hooks.on_error)
+    if hook is None:
+        return
+    try:
+        call(hook, _facts(when, name, run, ending), f"the hook {when} of '{name}'")
+    except StrongroomError as error:
+        log.warning("hook-failed", extra={"run": run.id, "entry": name, "when": when, "why": error.message})
+        services.store.event(FAILED, run.id, entry=name, when=when, error=f"{error.code}: {error.message}")
+
+
+def _hooks_of(run: Run, services: Services) -> tuple[str, Hooks]:
+    """Return the entry that a run is of, and its hooks. Most configurations have none, and ask nothing."""
+    if not services.hooks:
+        return "", Hooks()
+    name = _name(run.spec, services.store.slot_of(run.id) or "")
+    return name, services.hooks.get(name, Hooks())
+
+
+def _name(spec: Spec, slot: str) -> str:
+    """Return the entry: a policy for any backup of it, else that of the slot, or of its subject's."""
+    return f"policy {spec.policy}" if spec.kind is RunKind.BACKUP else slot.partition(" ")[0]
+
+
+def _facts(when: str, name: str, run: Run, ending: Ending | None = None) -> dict[str, str]:
+    error = recorded_errors.parse_error(ending.error) if ending else None
+    return {
+        "when": when,
+        "entry": name,
+        "kind": run.spec.kind.value,
+        "run": run.id,
+        "state": ending.state.value if ending else run.state.value,
+        "began": rfc3339(run.created_at),
+        "error": error.code if error else "",
+        "family": error.family if error else "",
+    }

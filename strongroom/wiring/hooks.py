@@ -1,0 +1,37 @@
+"""The hooks as this process's own configuration has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from strongroom.config import Settings
+from strongroom.config.hooks import HookSettings, HooksSettings
+from strongroom.operations.scheduled import Hook, Hooks
+from strongroom.system import private_file
+
+
+def hooks(settings: Settings) -> dict[str, Hooks]:
+    """Return what is called around the runs of each policy, and of each entry of the calendar."""
+    found = {f"policy {name}": policy.hooks for name, policy in settings.policies.items()}
+    found |= {name: entry.hooks for name, entry in settings.calendar.entries().items()}
+    return {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
+
+
+def _hooks(found: HooksSettings) -> Hooks:
+    return Hooks(**{when: _hook(hook) for when, hook in found.named().items()})
+
+
+def _hook(found: HookSettings) -> Hook:
+    return Hook(command=found.command, url=_url(found), timeout=found.timeout)
+
+
+def _url(found: HookSettings) -> Callable[[], str] | None:
+    if found.url_file is not None:
+        return partial(_read, found.url_file)
+    return None if found.url is None else partial(str, found.url)
+
+
+def _read(path: Path) -> str:
+    return private_file.read_private(path).strip()

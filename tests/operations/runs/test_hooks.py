@@ -1,0 +1,228 @@
+"""Hooks: called around a run with what they need to know, and nothing else; ended when their time is over."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.hooks import FAILED
+from strongroom.operations.runs.submit import open_due, retry
+from strongroom.operations.scheduled import Hook, Hooks, Scheduled
+from strongroom.operations.services import Checked, Services
+from strongroom.state.records import Run, RunKind, RunState, StepKind
+from tests.operations.world import POLICY, World, make_world
+from tests.workers.cluster import is_alive
+
+NOTE = """
+import json, os, sys
+fds = sorted(os.readlink(f"/proc/self/fd/{fd}") for fd in "012") + sorted(os.listdir("/proc/self/fd"))
+told = {"env": dict(os.environ), "cwd": os.getcwd(), "fds": fds}
+open(sys.argv[1], "a").write(json.dumps(told) + "\\n")
+"""
+BACKUPS = f"policy {POLICY}"
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """Where a hook notes what it was given."""
+    return tmp_path / "notes"
+
+
+def noting(notes: Path) -> Hook:
+    return Hook(command=(sys.executable, "-I", "-S", "-c", NOTE, str(notes)))
+
+
+def noted(notes: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+
+
+def backed_up(world: World, **hooks: Hook) -> Run:
+    return world.back_up(world.services(hooks={BACKUPS: Hooks(**hooks)}))
+
+
+def test_a_hook_is_told_of_the_run_and_finds_no_secret_no_name_and_no_descriptor(
+    world: World, notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STRONGROOM_PASSPHRASE", "CANARY-passphrase")
+    run = backed_up(world, before=noting(notes), after=noting(notes), on_error=noting(notes))
+    assert run.state is RunState.DONE
+
+    before, after = noted(notes)
+    assert before["env"].keys() - {"PATH", "LANG", "LC_CTYPE"} == after["env"].keys() - {
+        "PATH",
+        "LANG",
+        "LC_CTYPE",
+    }
+    told = {name: value for name, value in after["env"].items() if name.startswith("HOOK_")}
+    assert told.pop("HOOK_BEGAN").endswith("Z")
+    assert told == {
+        "HOOK_WHEN": "after",
+        "HOOK_ENTRY": BACKUPS,
+        "HOOK_KIND": "backup",
+        "HOOK_RUN": run.id,
+        "HOOK_STATE": "done",
+        "HOOK_ERROR": "",
+        "HOOK_FAMILY": "",
+    }
+    assert (before["env"]["HOOK_WHEN"], before["env"]["HOOK_STATE"]) == ("before", "active")
+    assert "CANARY" not in notes.read_text()
+    assert "app/" not in notes.read_text()
+    assert before["cwd"] == "/"
+    assert before["fds"] == ["/dev/null"] * 3 + ["0", "1", "2", "3"]
+
+
+def test_where_no_hook_comes_before_a_run_it_has_no_step_for_one(world: World, notes: Path) -> None:
+    services = world.services(hooks={BACKUPS: Hooks(after=noting(notes))})
+    run = world.back_up(services)
+    assert services.store.rows(run.id, StepKind.HOOK) == []
+    assert len(noted(notes)) == 1
+
+
+def test_a_run_whose_hook_before_it_fails_is_not_begun_and_the_hook_on_error_is_told(
+    world: World, notes: Path
+) -> None:
+    run = backed_up(world, before=Hook(command=("/bin/false",)), after=noting(notes), on_error=noting(notes))
+    assert run.state is RunState.FAILED
+    assert f"hook: HookFailed: the hook before '{BACKUPS}' ended with status 1" in (run.error or "")
+    services = world.services()
+    assert [row.step.kind for row in services.store.rows(run.id)] == [StepKind.HOOK, StepKind.REPORT]
+    [told] = noted(notes)
+    assert told["env"]["HOOK_WHEN"] == "on_error"
+    assert (told["env"]["HOOK_ERROR"], told["env"]["HOOK_FAMILY"]) == ("HookFailed", "alarm")
+
+    whole = world.services(hooks={BACKUPS: Hooks(before=noting(notes))})
+    retry(whole, run.id)
+    tickets = whole.store.take_ready(run.id, window=whole.limits.window)
+    assert drive(run.id, tickets, whole, processes=1).state is RunState.DONE
+    assert noted(notes)[-1]["env"]["HOOK_WHEN"] == "before"
+
+
+def test_a_hook_after_a_run_that_fails_is_told_and_the_run_stays_what_it_is(world: World) -> None:
+    run = backed_up(world, after=Hook(command=("/no/such/program",)))
+    assert run.state is RunState.DONE
+    [event] = world.services().store.events(kind=FAILED)
+    assert (event.run, event.detail["entry"], event.detail["when"]) == (run.id, BACKUPS, "after")
+    assert "could not be started: No such file" in event.detail["error"]
+
+
+def test_a_hook_is_ended_with_all_that_it_started_when_its_time_is_over(world: World, notes: Path) -> None:
+    script = f"sleep 1000 & echo $! > {notes}; wait"
+    run = backed_up(world, before=Hook(command=("/bin/sh", "-c", script), timeout=0.5))
+    assert run.state is RunState.FAILED
+    assert "did not end within 0.5 s" in (run.error or "")
+    assert not is_alive(int(notes.read_text()))
+
+
+@pytest.mark.parametrize("slot", ["health", "health subject"])
+def test_the_hooks_of_an_entry_of_the_calendar_are_found_by_the_slot_of_the_run(
+    world: World, notes: Path, slot: str
+) -> None:
+    entry = Scheduled(name=slot, kind=RunKind.CHECK, schedule="* * * * *", options={"check": "health"})
+    services = world.services(
+        hooks={"health": Hooks(before=noting(notes), after=noting(notes))},
+        checks={"health": lambda _services: Checked()},
+    )
+    tickets = open_due(services, [entry])
+    assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE
+    assert [one["env"]["HOOK_ENTRY"] for one in noted(notes)] == ["health", "health"]
+
+
+# -- URLs ------------------------------------------------------------------------
+
+
+class Server:
+    """A server that notes what it is sent, and answers with a status."""
+
+    def __init__(self) -> None:
+        self.status, self.location, self.bodies = 204, "", list[dict[str, str]]()
+        self.hangs = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                outer.bodies.append(json.loads(body) | {"path": self.path})
+                if outer.status == 0:
+                    outer.hangs.wait(60)
+                    return
+                self.send_response(outer.status)
+                if outer.location:
+                    self.send_header("Location", outer.location)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/CANARY-token?a=b"
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+
+    def close(self) -> None:
+        self.hangs.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+    yield made
+    made.close()
+
+
+def calling(server: Server, *, timeout: float = 60.0) -> Hook:
+    return Hook(url=lambda: server.url, timeout=timeout)
+
+
+def failure(services: Services) -> str:
+    [event] = services.store.events(kind=FAILED)
+    assert "CANARY" not in str(event.detail)
+    return str(event.detail["error"])
+
+
+def test_a_url_gets_a_small_json(world: World, server: Server) -> None:
+    run = backed_up(world, before=calling(server), after=calling(server))
+    before, after = server.bodies
+    assert (before["when"], before["state"], before["path"]) == ("before", "active", "/CANARY-token?a=b")
+    assert (after["when"], after["state"], after["run"], after["entry"]) == ("after", "done", run.id, BACKUPS)
+    assert world.services().store.events(kind=FAILED) == []
+
+
+def test_a_redirect_is_not_followed(world: World, server: Server) -> None:
+    other = Server()
+    try:
+        server.status, server.location = 307, other.url
+        backed_up(world, after=calling(server))
+        assert "status 307, a redirect, which is not followed" in failure(world.services())
+        assert other.bodies == []
+    finally:
+        other.close()
+
+
+def test_a_url_that_does_not_answer_is_waited_for_so_long_and_no_longer(world: World, server: Server) -> None:
+    server.status = 0
+    run = backed_up(world, before=calling(server, timeout=0.5))
+    server.hangs.set()
+    assert run.state is RunState.FAILED
+    assert "CANARY" not in (run.error or "")
+    assert "HookFailed" in (run.error or "")
+
+
+def test_an_address_that_is_none_is_told_without_it(world: World) -> None:
+    backed_up(world, after=Hook(url=lambda: "file:///CANARY"))
+    assert "no http or https address" in failure(world.services())
