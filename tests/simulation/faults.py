@@ -21,6 +21,7 @@ YEAR: Final = 365 * DAY
 
 BEATS: Final = ("a", "b")
 REGIONS: Final = ("eu", "us", "ap")
+POLICIES: Final = ("daily-metadata", "weekly-critical", "monthly-rest")
 
 
 class Fault(Struct, frozen=True, kw_only=True, order=True):
@@ -94,9 +95,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "messages twice": Kind(most=4, lasts=(HOUR, 5 * DAY), size=_part),
     "workers killed": Kind(most=4, lasts=(HOUR, 2 * DAY), size=_part),
     "workers stall": Kind(most=2, lasts=(HOUR, DAY), size=_part),
+    "legal hold": Kind(most=2, subjects=POLICIES, lasts=(5 * DAY, 60 * DAY)),
+    "restore": Kind(most=3, subjects=POLICIES, lasts=(HOUR, 20 * DAY)),
+    "secrets gone": Kind(most=2, subjects=POLICIES, lasts=(2 * DAY, 60 * DAY), size=_part),
     "damage": Kind(most=5, subjects=REGIONS, size=lambda draw: draw.random()),
 }
-"""Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which."""
+"""Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which. A ``restore``
+needs the oldest backup of a policy, and ``secrets gone`` takes a part of its secrets from the source."""
 
 
 def draw_faults(seed: int, start: float) -> tuple[Fault, ...]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from msgspec import Struct
 
 from strongroom.model import Depth, Selection
+from strongroom.operations.retention.rules import KeepRules
 from strongroom.state.records import RunKind, Spec, TargetPin
-from tests.simulation.faults import DAY, REGIONS
+from tests.simulation.faults import DAY, REGIONS, Fault, chance
 
 PINS = tuple(TargetPin(name=name, address=f"s3://{name}/", region=name, provider="p1") for name in REGIONS)
 
@@ -26,11 +27,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     pieces: int
     secrets: int
     spec: Spec
+    keep: KeepRules
     time_zone: str = "UTC"
     offline: bool = False
 
 
-def make_policy(name: str, schedule: str, *, pieces: int, secrets: int, quorum: int, zone: str) -> Policy:
+def make_policy(
+    name: str, schedule: str, *, pieces: int, secrets: int, quorum: int, zone: str, keep: KeepRules
+) -> Policy:
     """Return a policy on three targets."""
     spec = Spec(
         kind=RunKind.BACKUP,
@@ -42,7 +46,15 @@ def make_policy(name: str, schedule: str, *, pieces: int, secrets: int, quorum: 
         regions=quorum,
         depth=Depth.DIGEST,
     )
-    return Policy(name=name, schedule=schedule, pieces=pieces, secrets=secrets, spec=spec, time_zone=zone)
+    return Policy(
+        name=name,
+        schedule=schedule,
+        pieces=pieces,
+        secrets=secrets,
+        spec=spec,
+        keep=keep,
+        time_zone=zone,
+    )
 
 
 @dataclass(slots=True)
@@ -60,7 +72,11 @@ class Copy:
 
     def is_whole(self, pieces: int) -> bool:
         """Tell whether everything is there and sound, whatever the record says."""
-        return self.manifest and len(self.pieces) == pieces and all(self.pieces.values())
+        return self.is_there(pieces) and all(self.pieces.values())
+
+    def is_there(self, pieces: int) -> bool:
+        """Tell whether everything is there, by names and sizes."""
+        return self.manifest and len(self.pieces) == pieces
 
 
 @dataclass(slots=True)
@@ -96,10 +112,11 @@ class Installation:
 
     policies: Mapping[str, Policy]
     backups: dict[str, Backup] = field(default_factory=dict)
-    secrets: dict[str, int] = field(default_factory=dict)
-    """How many secrets the source has of each policy."""
     degraded: dict[str, None] = field(default_factory=dict)
     """The backups of which a replica is not good, by the record."""
+
+    marked: dict[str, float] = field(default_factory=dict)
+    """Since when each backup is marked to be deleted."""
 
     def recorded(self, backup: Backup) -> None:
         """Note what the record says of a backup's replicas now."""
@@ -112,6 +129,10 @@ class Installation:
         """Yield the backups of a policy, the newest first."""
         return (backup for backup in reversed(self.backups.values()) if backup.policy == policy)
 
+    def oldest(self, policy: str) -> Backup | None:
+        """Return the oldest backup of a policy."""
+        return next((backup for backup in self.backups.values() if backup.policy == policy), None)
+
     def newest_verified(self, policy: str) -> Backup | None:
         """Return the newest verified backup of a policy, by the record."""
         return next((backup for backup in self.of(policy) if backup.is_verified), None)
@@ -119,3 +140,25 @@ class Installation:
 
 LOCKED_FOR = 7 * DAY
 """How long a replica on a target with a lock may not be deleted."""
+
+
+def damage(installation: Installation, fault: Fault) -> None:
+    """Damage one container on one target, or take it away, as long as another target has it sound."""
+    there = [
+        (backup, piece)
+        for backup in installation.backups.values()
+        for piece in range(backup.pieces)
+        if fault.subject in backup.copies and _is_elsewhere(backup, piece, fault.subject)
+    ]
+    if there:
+        backup, piece = there[int(fault.size * len(there))]
+        pieces = backup.copies[fault.subject].pieces
+        if chance(fault.size, "gone") < 0.5:
+            pieces.pop(piece, None)
+        elif piece in pieces:
+            pieces[piece] = False
+
+
+def _is_elsewhere(backup: Backup, piece: int, target: str) -> bool:
+    others = (copy for name, copy in backup.copies.items() if name != target)
+    return any(copy.manifest and copy.pieces.get(piece) for copy in others)

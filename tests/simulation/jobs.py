@@ -129,7 +129,7 @@ def _plan(year: Year, run: Run, step: Step) -> Planned:
     if year.is_on("source away"):
         raise SourceUnavailable("the source does not answer")
     _need_stage(year)
-    secrets = year.installation.secrets[policy.name]
+    secrets = year.secrets_of(policy.name)
     plan = Plan(pieces=policy.pieces, secrets=secrets, size=secrets * 100, chunks=(), name_key="")
     return Planned(plan=plan, previous=None)
 
@@ -170,7 +170,7 @@ def _commit(year: Year, run: Run, step: Step) -> Committed:
         raise QuorumNotMet(lacking)
     backup = year.installation.backups.get(run.id)
     if backup is None:
-        secrets = year.installation.secrets[run.spec.policy]
+        secrets = run.facts["plan"]["secrets"]
         backup = Backup(run.id, run.spec.policy, run.created_at, pieces, secrets, {})
         year.installation.backups[run.id] = backup
         year.installation.recorded(backup)

@@ -6,14 +6,17 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
+from strongroom.operations.retention.rules import KeepRules
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
 from strongroom.state.slots import SKEW
 from tests.simulation.faults import BEATS, DAY, HOUR, Fault, chance, draw_faults, moment
 from tests.simulation.installation import Installation, make_policy
+from tests.simulation.prune import prune
 from tests.simulation.watcher import Watcher
 from tests.simulation.year import Broken, Year, simulated
 
@@ -77,6 +80,7 @@ def _live(year: Year, faults: Iterable[Fault], days: float) -> None:
     for day in range(1, int(days) + 1):
         year.run_until(year.start + (day + chance(year.seed, "look", day)) * DAY)
         watcher.look()
+        prune(year)
         audit.daily()
 
 
@@ -84,19 +88,43 @@ def make_year(seed: int) -> Year:
     """Draw the installation of a seed, and its calendar."""
     draw = random.Random(f"year {seed}")
     zone = draw.choice(ZONES)
-    minute = draw.randrange(60)
+    minute = draw.choice((0, 17, 30, 59))
     policies = {
-        policy.name: policy
-        for policy in (
-            make_policy("daily-metadata", f"{minute} 2 * * *", pieces=1, secrets=90, quorum=1, zone=zone),
-            make_policy("weekly-critical", f"{minute} 3 * * 0", pieces=2, secrets=40, quorum=2, zone=zone),
-            make_policy("monthly-rest", f"{minute} 4 1 * *", pieces=2, secrets=50, quorum=2, zone=zone),
+        name: make_policy(
+            name,
+            f"{minute} {schedule}",
+            pieces=pieces,
+            secrets=secrets,
+            quorum=quorum,
+            zone=zone,
+            keep=draw_rules(draw, zone),
         )
+        for name, schedule, pieces, secrets, quorum in POLICIES
     }
-    installation = Installation(
-        policies=policies, secrets={one.name: one.secrets for one in policies.values()}
-    )
+    installation = Installation(policies=policies)
     return Year(seed, start_of(seed), draw_calendar(draw, installation, zone), installation)
+
+
+POLICIES = (
+    ("daily-metadata", "2 * * *", 1, 90, 1),
+    ("weekly-critical", "3 * * 0", 2, 40, 2),
+    ("monthly-rest", "4 1 * *", 2, 50, 2),
+)
+"""Name, times, containers, secrets and quorum of each policy."""
+
+
+def draw_rules(draw: random.Random, zone: str) -> KeepRules:
+    """Return what a policy says of keeping, small enough for a year to show it."""
+    return KeepRules(
+        last=draw.choice((0, 1, 3)),
+        daily=draw.choice((0, 0, 4)),
+        weekly=draw.choice((0, 2, 4)),
+        monthly=draw.choice((0, 2)),
+        yearly=draw.choice((0, 1)),
+        minimum_days=draw.choice((1, 5, 12)),
+        minimum_count=draw.choice((1, 2, 3)),
+        zone=ZoneInfo(zone),
+    )
 
 
 def draw_calendar(draw: random.Random, installation: Installation, zone: str) -> list[Scheduled]:
@@ -160,7 +188,7 @@ class Audit:
         year = self._year
         due = year.last_by_model(entry.schedule, entry.time_zone, clock)
         until = max(year.now + SKEW, clock)
-        if not any(due <= claimed <= until for claimed in year.store.claims_of(entry.name)):
+        if (year.store.newest_claim(entry.name, until) or 0.0) < due:
             raise year.broken("each slot that has come is run", f"{entry.name} at {moment(due)} is not")
 
     def daily(self) -> None:

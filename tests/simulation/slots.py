@@ -37,22 +37,26 @@ def next_after(schedule: str, now: float, time_zone: str) -> float:
     return ends[bisect_right(begins, now) - 1]
 
 
+FIRST, LAST = date(2024, 1, 1), date(2031, 1, 1)
+"""The days from the first to the last of any simulated year."""
+
+
 # -- the plain model -----------------------------------------------------------------------------------------
 
 
 @cache
-def slots(schedule: str, time_zone: str, first: date, days: int) -> tuple[float, ...]:
-    """Return every slot of some days, by counting days: of the few forms of schedules that are drawn here.
+def slots(schedule: str, time_zone: str) -> tuple[float, ...]:
+    """Return every slot of some years, by counting days: of the few forms of schedules that are drawn here.
 
     The minute is a number, the hour numbers, ``*`` or ``*/N``, the rest numbers or ``*``.
     """
-    return tuple(sorted(set(_slots(schedule, ZoneInfo(time_zone), first, days))))
+    return tuple(sorted(set(_slots(schedule, ZoneInfo(time_zone)))))
 
 
-def _slots(schedule: str, zone: ZoneInfo, first: date, days: int) -> Iterator[float]:
+def _slots(schedule: str, zone: ZoneInfo) -> Iterator[float]:
     minute, hour, *day_fields = schedule.split()
-    for number in range(days):
-        day = first + timedelta(days=number)
+    for number in range((LAST - FIRST).days):
+        day = FIRST + timedelta(days=number)
         if not _is_day(day, day_fields):
             continue
         for at in _hours(hour):

@@ -8,6 +8,7 @@ When a message or a lease counts as lost, and by how much a clock may be ahead, 
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -92,7 +93,8 @@ class ThinStore(RunStore):
         self._steps: dict[str, dict[Step, Row]] = {}
         self._active: dict[str, None] = {}
         self._by_kind: dict[tuple[str, RunKind], list[str]] = defaultdict(list)
-        self._slots: dict[str, dict[float, str]] = defaultdict(dict)
+        self._slots: dict[str, list[float]] = defaultdict(list)
+        """The slots that are claimed under each name, in order."""
         self._beats: dict[str, float] = {}
         self._events: list[Event] = []
         self._dispatch = 0
@@ -136,18 +138,17 @@ class ThinStore(RunStore):
 
     def _take_slot(self, name: str, due: float, run: str, now: float) -> bool:
         slots = self._slots[name]
-        for other in [at for at in slots if at > now + SKEW and at > due]:
-            del slots[other]
-        if due in slots:
+        while slots and slots[-1] > max(now + SKEW, due):
+            slots.pop()
+        if (place := bisect_left(slots, due)) < len(slots) and slots[place] == due:
             return False
-        slots[due] = run
+        slots.insert(place, due)
         self.claimed.append((name, due, run, now))
         return True
 
     def newest_slot(self, policy: str) -> float | None:
         self._reach()
-        until = self._clock() + SKEW
-        return max((due for due in self._slots[policy] if due <= until), default=None)
+        return self.newest_claim(policy, self._clock() + SKEW)
 
     def load(self, run: str) -> Run:
         self._reach()
@@ -169,9 +170,11 @@ class ThinStore(RunStore):
         """As :meth:`runs_of`, whether the database answers or not."""
         return [self._runs[name] for name in self._by_kind[policy, kind][: -limit - 1 : -1]]
 
-    def claims_of(self, slot: str) -> Mapping[float, str]:
-        """Return the slots that are claimed under a name now, and by which run."""
-        return self._slots[slot]
+    def newest_claim(self, name: str, until: float) -> float | None:
+        """Return the newest slot up to a time that is claimed under a name."""
+        slots = self._slots[name]
+        place = bisect_right(slots, until)
+        return slots[place - 1] if place else None
 
     def active(self) -> list[Run]:
         self._reach()

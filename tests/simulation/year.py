@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -32,13 +31,15 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
 from tests.simulation.faults import BEATS, HOUR, MINUTE, Fault, chance
-from tests.simulation.installation import Installation
+from tests.simulation.installation import Backup, Installation, damage
 from tests.simulation.jobs import SPECS, simulated_jobs
 from tests.simulation.thin_store import ThinStore
 from workers import names
 
 BEAT_TICKS = 30.0
 RECONCILES = 5.0
+LONG = ("legal hold", "restore", "secrets gone", "damage")
+"""Faults that keep no run from ending."""
 LIMITS = Limits(patience=3 * HOUR)
 
 
@@ -79,6 +80,7 @@ class Year:
         self.disturbed_until = 0.0
         """When the last fault that has begun is over."""
         self._heard_until: float | None = None
+        self._restored: dict[str, str] = {}
         self.services = self._services()
 
     def _clock(self) -> float:
@@ -113,12 +115,19 @@ class Year:
         key = fault.kind, fault.subject
         self._on[key] += 1
         self._faults[key] = fault
-        self.disturbed_until = max(self.disturbed_until, fault.until)
+        if fault.kind not in LONG:
+            self.disturbed_until = max(self.disturbed_until, fault.until)
+        if fault.kind == "restore" and (oldest := self.installation.oldest(fault.subject)) is not None:
+            self._restored[fault.subject] = oldest.name
+        if fault.kind == "damage":
+            damage(self.installation, fault)
         self.at(fault.until, lambda: self._end(key))
         self._beats_changed()
 
     def _end(self, key: tuple[str, str]) -> None:
         self._on[key] -= 1
+        if key[0] == "restore" and not self._on[key]:
+            self._restored.pop(key[1], None)
         self._beats_changed()
 
     def is_on(self, kind: str, subject: str = "") -> bool:
@@ -128,6 +137,30 @@ class Year:
     def meets(self, kind: str, *names: object) -> bool:
         """Tell whether a fault that lasts, and that meets a part of all, meets what has these names."""
         return self.is_on(kind) and chance(self.seed, kind, *names) < self._faults[kind, ""].size
+
+    def secrets_of(self, policy: str) -> int:
+        """Return how many secrets the source has of a policy."""
+        gone = self._faults["secrets gone", policy].size if self.is_on("secrets gone", policy) else 0.0
+        return round(self.installation.policies[policy].secrets * (1 - gone))
+
+    def shows(self, backup: Backup, target: str) -> bool:
+        """Tell whether a target answers and shows all of a backup, by names and sizes."""
+        return not self.is_on("target away", target) and backup.copies[target].is_there(backup.pieces)
+
+    def held(self) -> dict[str, str]:
+        """Return the backups that a legal hold keeps."""
+        names = self.installation.policies
+        return {
+            backup.name: f"policy {name} is held"
+            for name in names
+            if self.is_on("legal hold", name)
+            for backup in self.installation.of(name)
+        }
+
+    def needed(self) -> dict[str, str]:
+        """Return the backups that a run or a restore needs."""
+        active = {run.spec.backup or run.id: run.id for run in self.store.all_active()}
+        return active | dict.fromkeys(self._restored.values(), "a restore")
 
     def need_target(self, name: str, *, room: bool = False) -> None:
         """Raise what a target answers that is away, or has no room."""
@@ -202,8 +235,7 @@ class Year:
 
     def last_by_model(self, schedule: str, time_zone: str, now: float) -> float:
         """Return the newest slot of a schedule not after a time, by the plain model."""
-        first = datetime.fromtimestamp(self.start, UTC).date() - timedelta(days=400)
-        known = slots.slots(schedule, time_zone, first, 800)
+        known = slots.slots(schedule, time_zone)
         return known[bisect_right(known, now) - 1]
 
     def has_work(self, entry: Scheduled) -> bool:
