@@ -98,6 +98,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "legal hold": Kind(most=2, subjects=POLICIES, lasts=(5 * DAY, 60 * DAY)),
     "restore": Kind(most=3, subjects=POLICIES, lasts=(HOUR, 20 * DAY)),
     "secrets gone": Kind(most=2, subjects=POLICIES, lasts=(2 * DAY, 60 * DAY), size=_part),
+    "pause": Kind(most=2, subjects=(*POLICIES, "repair", "full-drill"), lasts=(HOUR, 20 * DAY)),
     "damage": Kind(most=5, subjects=REGIONS, size=lambda draw: draw.random()),
 }
 """Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which. A ``restore``

@@ -43,11 +43,7 @@ def is_free(year: Year, backup: Backup, target: str, successor: str) -> bool:
     """Tell whether a target gives a backup away: it answers, holds no lock, and shows the successor."""
     other = year.installation.backups[successor]
     there = target in other.copies and year.shows(other, target)
-    return (
-        there
-        and not year.is_on("target away", target)
-        and backup.copies[target].locked_until <= year.now
-    )
+    return there and not year.is_on("target away", target) and backup.copies[target].locked_until <= year.now
 
 
 def delete(year: Year, backup: Backup, target: str) -> None:

@@ -17,8 +17,9 @@ from strongroom.state.slots import SKEW
 from tests.simulation.faults import BEATS, DAY, HOUR, Fault, chance, draw_faults, moment
 from tests.simulation.installation import Installation, make_policy
 from tests.simulation.prune import prune
+from tests.simulation.thin_store import ThinStore
 from tests.simulation.watcher import Watcher
-from tests.simulation.year import Broken, Year, simulated
+from tests.simulation.year import Broken, MakeStore, Year, simulated
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
@@ -51,13 +52,13 @@ def start_of(seed: int) -> float:
     return FIRST + random.Random(f"start {seed}").randrange(4 * 365) * DAY
 
 
-def live(seed: int, faults: Sequence[Fault] | None = None, *, days: float = 365.0) -> Lived:
+def live(seed: int, faults: Sequence[Fault] | None = None) -> Lived:
     """Live the year of a seed, with its own faults or others; it ends at once where a rule is broken."""
     year = make_year(seed)
     given = draw_faults(seed, year.start) if faults is None else tuple(faults)
     with simulated(year):
         try:
-            _live(year, given, days)
+            live_through(year, given)
         except Broken as broken:
             return Lived(
                 seed=seed,
@@ -70,21 +71,26 @@ def live(seed: int, faults: Sequence[Fault] | None = None, *, days: float = 365.
     return Lived(seed=seed, faults=given, counts=dict(year.counts))
 
 
-def _live(year: Year, faults: Iterable[Fault], days: float) -> None:
+def live_through(year: Year, faults: Iterable[Fault], *, days: int = 365) -> None:
+    """Let a year happen, or so many days of it.
+
+    Raises:
+        Broken: a rule does not hold.
+    """
     audit, watcher = Audit(year), Watcher(year)
     year.ticked = audit.after_tick
     for fault in faults:
         year.expect(fault)
     for beat in BEATS:
         year.at(year.start + chance(year.seed, beat), lambda beat=beat: year.tick(beat))  # type: ignore[misc]
-    for day in range(1, int(days) + 1):
+    for day in range(1, days + 1):
         year.run_until(year.start + (day + chance(year.seed, "look", day)) * DAY)
         watcher.look()
         prune(year)
         audit.daily()
 
 
-def make_year(seed: int) -> Year:
+def make_year(seed: int, make_store: MakeStore = ThinStore) -> Year:
     """Draw the installation of a seed, and its calendar."""
     draw = random.Random(f"year {seed}")
     zone = draw.choice(ZONES)
@@ -102,7 +108,7 @@ def make_year(seed: int) -> Year:
         for name, schedule, pieces, secrets, quorum in POLICIES
     }
     installation = Installation(policies=policies)
-    return Year(seed, start_of(seed), draw_calendar(draw, installation, zone), installation)
+    return Year(seed, start_of(seed), draw_calendar(draw, installation, zone), installation, make_store)
 
 
 POLICIES = (
@@ -169,7 +175,7 @@ class Audit:
             self._check_claim(name, due, run, at, clock)
         self._seen = len(year.store.claimed)
         for entry in year.calendar:
-            if entry.kind is not RunKind.REPAIR and year.has_work(entry):
+            if not self._is_paused(entry.name, clock) and year.has_work(entry):
                 self._check_due(entry, clock)
 
     def _check_claim(self, name: str, due: float, run: str, at: float, clock: float) -> None:
@@ -177,12 +183,18 @@ class Audit:
         year.counts["slots claimed"] += 1
         if due != year.last_by_model(entry.schedule, entry.time_zone, due):
             raise year.broken("only slots of the calendar are run", f"{name} at {moment(due)} is none")
+        if self._is_paused(entry.name, clock):
+            raise year.broken("what is paused is not run", f"{name} at {moment(due)}")
         if due > clock:
             raise year.broken("no slot is run before its time", f"{name} at {moment(due)}")
         if due > at + SKEW:  # by a clock that is wrong: it is given back
             return
         if (other := self._claims.setdefault((name, due), run)) != run:
             raise year.broken("each slot is run once", f"{name} at {moment(due)}: {other} and {run}")
+
+    def _is_paused(self, entry: str, clock: float) -> bool:
+        pause = self._year.store.paused.get(entry)
+        return pause is not None and clock < pause.until  # type: ignore[operator]
 
     def _check_due(self, entry: Scheduled, clock: float) -> None:
         year = self._year

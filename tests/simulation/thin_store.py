@@ -24,6 +24,7 @@ from strongroom.state.outcomes import Decide, Needed, StillNeeded
 from strongroom.state.records import (
     Claim,
     Event,
+    Pause,
     Run,
     RunKind,
     RunState,
@@ -45,6 +46,12 @@ READY, SENT, RUNNING = StepState.READY, StepState.SENT, StepState.RUNNING
 DONE, MISSED, POISONED = StepState.DONE, StepState.MISSED, StepState.POISONED
 UNSETTLED = (READY, SENT, RUNNING)
 REPORT = Step(StepKind.REPORT)
+
+
+def name_of(spec: Spec, now: float) -> str:
+    """Return the id of a run. It is random in the real store; here it follows from what the run is."""
+    mark = zlib.crc32(f"{spec.kind.value} {spec.policy} {spec.backup}".encode())
+    return f"{stamp(now)}-{mark:08x}"
 
 
 class Row:
@@ -98,6 +105,7 @@ class ThinStore(RunStore):
         self._beats: dict[str, float] = {}
         self._events: list[Event] = []
         self._dispatch = 0
+        self.paused: dict[str, Pause] = {}
         self.claimed: list[tuple[str, float, str, float]] = []
         """Each slot that was ever claimed: its name, when it was due, the run, and when it was claimed."""
 
@@ -117,8 +125,7 @@ class ThinStore(RunStore):
     ) -> Run | None:
         self._reach()
         now = self._clock()
-        mark = zlib.crc32(f"{spec.kind.value} {spec.policy} {spec.backup} {slot}".encode())
-        name = f"{stamp(now)}-{mark:08x}"
+        name = name_of(spec, now)
         if slot is not None and not self._take_slot(*slot, name, now):
             return None
         run = Run(
@@ -169,6 +176,10 @@ class ThinStore(RunStore):
     def newest_of(self, policy: str, kind: RunKind, limit: int) -> list[Run]:
         """As :meth:`runs_of`, whether the database answers or not."""
         return [self._runs[name] for name in self._by_kind[policy, kind][: -limit - 1 : -1]]
+
+    def pauses(self) -> list[Pause]:
+        self._reach()
+        return list(self.paused.values())
 
     def newest_claim(self, name: str, until: float) -> float | None:
         """Return the newest slot up to a time that is claimed under a name."""

@@ -14,6 +14,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,13 @@ from unittest.mock import patch
 
 from strongroom.operations import run_integrity, scheduled
 from strongroom.operations.alerts import freshness, upkeep_rules
-from strongroom.operations.runs import steps, submit
+from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Run, Step, Ticket
+from strongroom.state.records import Pause, Run, RunKind, Step, Ticket
 from strongroom.system.errors import TargetFull
+from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
@@ -38,7 +40,7 @@ from workers import names
 
 BEAT_TICKS = 30.0
 RECONCILES = 5.0
-LONG = ("legal hold", "restore", "secrets gone", "damage")
+LONG = ("pause", "legal hold", "restore", "secrets gone", "damage")
 """Faults that keep no run from ending."""
 LIMITS = Limits(patience=3 * HOUR)
 
@@ -55,6 +57,10 @@ class Broken(Exception):
         self.rule, self.at, self.what = rule, at, what
 
 
+MakeStore = Callable[[Callable[[], float], Callable[[], None]], Any]
+"""Makes a store of a clock and of what raises while the database is away."""
+
+
 class Year:
     """One installation, and what happens to it.
 
@@ -63,13 +69,18 @@ class Year:
     """
 
     def __init__(
-        self, seed: int, start: float, calendar: list[Scheduled], installation: Installation
+        self,
+        seed: int,
+        start: float,
+        calendar: list[Scheduled],
+        installation: Installation,
+        make_store: MakeStore = ThinStore,
     ) -> None:
         self.seed, self.start, self.now = seed, start, start
         self.calendar, self.installation = calendar, installation
         self.placed: dict[str, dict[str, set[int]]] = {}
         self.locking = ("us",)
-        self.store = ThinStore(self._clock, self._reach_database)
+        self.store = make_store(self._clock, self._reach_database)
         self.counts: Counter[str] = Counter()
         self.ticked: Callable[[float], None] = lambda clock: None
         """Is told of the clock of a beat that has opened what was due."""
@@ -84,7 +95,8 @@ class Year:
         self.services = self._services()
 
     def _clock(self) -> float:
-        return self.now
+        """Return the time by the database's clock, with the rounding errors of SQLite's."""
+        return ((self.now / 86_400.0 + 2440587.5) - 2440587.5) * 86_400.0
 
     def broken(self, rule: str, what: str) -> Broken:
         """Return what to raise where a rule does not hold now."""
@@ -119,6 +131,10 @@ class Year:
             self.disturbed_until = max(self.disturbed_until, fault.until)
         if fault.kind == "restore" and (oldest := self.installation.oldest(fault.subject)) is not None:
             self._restored[fault.subject] = oldest.name
+        if fault.kind == "pause":
+            self.store.paused[fault.subject] = Pause(
+                entry=fault.subject, reason="works", by="ops", since=fault.at, until=fault.until
+            )
         if fault.kind == "damage":
             damage(self.installation, fault)
         self.at(fault.until, lambda: self._end(key))
@@ -240,7 +256,7 @@ class Year:
 
     def has_work(self, entry: Scheduled) -> bool:
         """Tell whether a slot of an entry has something to run."""
-        return SPECS[entry.kind](self, entry) is not None
+        return entry.kind is not RunKind.REPAIR and SPECS[entry.kind](self, entry) is not None
 
     def clock(self, beat: str) -> float:
         """Return the time by the clock of a beat's host."""
@@ -298,6 +314,10 @@ def _nobody(role: str) -> Any:
     raise AssertionError(f"nothing is signed here, least of all as {role}")
 
 
+def _middle(least: float, most: float) -> float:
+    return (least + most) / 2
+
+
 @contextmanager
 def simulated(year: Year) -> Iterator[None]:
     """Put simulated jobs in, and leave out what costs more than all else: signatures, and a thread a step."""
@@ -309,6 +329,8 @@ def simulated(year: Year) -> Iterator[None]:
             (run_integrity, "sign_record", lambda run, result, services: result),
             (run_integrity, "check_time", lambda run: None),
             (run_integrity, "check_terms", lambda *_: None),
+            (steps, "backoff", partial(backoff, draw=_middle)),
+            (waiting, "backoff", partial(backoff, draw=_middle)),
             (scheduled, "last_slot", slots.last_slot),
             (freshness, "last_slot", slots.last_slot),
             (upkeep_rules, "last_slot", slots.last_slot),
