@@ -17,7 +17,6 @@ from msgspec import Struct
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 DAY: Final = 86_400.0
-YEAR: Final = 365 * DAY
 
 BEATS: Final = ("a", "b")
 REGIONS: Final = ("eu", "us", "ap")
@@ -98,31 +97,33 @@ KINDS: Final[Mapping[str, Kind]] = {
     "legal hold": Kind(most=2, subjects=POLICIES, lasts=(5 * DAY, 60 * DAY)),
     "restore": Kind(most=3, subjects=POLICIES, lasts=(HOUR, 20 * DAY)),
     "secrets gone": Kind(most=2, subjects=POLICIES, lasts=(2 * DAY, 60 * DAY), size=_part),
-    "pause": Kind(most=2, subjects=(*POLICIES, "repair", "full-drill"), lasts=(HOUR, 20 * DAY)),
+    "pause": Kind(
+        most=2, subjects=(*POLICIES, "repair", "verification", "full-drill"), lasts=(HOUR, 20 * DAY)
+    ),
     "damage": Kind(most=5, subjects=REGIONS, size=lambda draw: draw.random()),
 }
 """Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which. A ``restore``
 needs the oldest backup of a policy, and ``secrets gone`` takes a part of its secrets from the source."""
 
 
-def draw_faults(seed: int, start: float) -> tuple[Fault, ...]:
-    """Return the faults of the year of a seed, in order."""
+def draw_faults(seed: int, start: float, days: int = 365) -> tuple[Fault, ...]:
+    """Return the faults of the year of a seed, in order; of a shorter time there are as many."""
     draw = random.Random(f"faults {seed}")
     return tuple(
         sorted(
-            _drawn(kind, words, draw, start)
+            _drawn(kind, words, draw, start, days)
             for words, kind in KINDS.items()
             for _ in range(draw.randint(0, kind.most))
         )
     )
 
 
-def _drawn(kind: Kind, words: str, draw: random.Random, start: float) -> Fault:
+def _drawn(kind: Kind, words: str, draw: random.Random, start: float, days: int) -> Fault:
     shortest, longest = kind.lasts
     # Short ones are the most frequent: evenly by the logarithm.
     seconds = shortest * (longest / shortest) ** draw.random() if shortest else 0.0
     return Fault(
-        at=round(start + draw.uniform(2 * DAY, YEAR - 10 * DAY)),
+        at=round(start + draw.uniform(2, days - min(10, days / 4)) * DAY),
         kind=words,
         subject=draw.choice(kind.subjects),
         seconds=round(seconds),

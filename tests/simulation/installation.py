@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from strongroom.model import Depth, Selection
 from strongroom.operations.retention.rules import KeepRules
+from strongroom.operations.verification.order import MANIFEST, Item
 from strongroom.state.records import RunKind, Spec, TargetPin
 from tests.simulation.faults import DAY, REGIONS, Fault, chance
 
@@ -89,6 +90,22 @@ class Backup:
     pieces: int
     secrets: int
     copies: dict[str, Copy]
+    size: int = 200 << 20
+    """Bytes of each container."""
+
+    def items(self, target: str, copy: Copy) -> Iterator[Item]:
+        """Yield the manifest and the containers of a replica, with when each was read last."""
+        for piece in range(MANIFEST, self.pieces):
+            at = copy.checked.get(piece)
+            yield Item(
+                backup=self.name,
+                target=target,
+                piece=piece,
+                size=0 if piece == MANIFEST else self.size,
+                made_at=self.made_at,
+                depth=None if at is None else Depth.DIGEST,
+                checked_at=at,
+            )
 
     @property
     def good(self) -> list[str]:
@@ -117,6 +134,14 @@ class Installation:
 
     marked: dict[str, float] = field(default_factory=dict)
     """Since when each backup is marked to be deleted."""
+
+    unmarked: dict[str, float] = field(default_factory=dict)
+    """When a mark was taken back: what is marked nobody reads."""
+
+    def unmark(self, backup: str, now: float) -> None:
+        """Take a mark back, if there is one."""
+        if self.marked.pop(backup, None) is not None:
+            self.unmarked[backup] = now
 
     def recorded(self, backup: Backup) -> None:
         """Note what the record says of a backup's replicas now."""

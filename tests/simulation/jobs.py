@@ -6,6 +6,7 @@ Each is a subclass of the real job. What a step does is replaced, and what comes
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,28 +19,34 @@ import msgspec
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.container.manifest import Counts
 from strongroom.container.receipt import Receipt
-from strongroom.model import Depth
+from strongroom.errors import StrongroomError
+from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.commit import Committed
 from strongroom.operations.backup.facts import PlannedPieces, pieces_of
 from strongroom.operations.backup.plan import Plan, Planned
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.repair import Published, Repaired, ToRepair
+from strongroom.operations.backup.scrub import Checked, Place, ScrubOptions, Slice
 from strongroom.operations.backup.upload import Uploaded
 from strongroom.operations.backup.verify import Verified
 from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, Rehearsed, TornDown
 from strongroom.operations.drills.facts import Plan as DrillPlan
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
-from strongroom.operations.runs.job import Ending, ReportFacts
+from strongroom.operations.runs.job import Ending, ReportFacts, read_facts
+from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.operations.verification import order
+from strongroom.operations.verification.order import MANIFEST
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
-from tests.simulation.installation import LOCKED_FOR, Backup, Copy
+from tests.simulation.faults import DAY, REGIONS
+from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
 
 if TYPE_CHECKING:
     from tests.simulation.year import Year
@@ -80,11 +87,20 @@ def _simulated(kind: RunKind, real: Any, year: Year) -> Any:
 def _performed(work: Performed, year: Year) -> Any:
     def perform(run: Run, step: Step, services: Services) -> msgspec.Struct:
         year.strike(run, step, "before")
-        result = work(year, run, step)
+        try:
+            result = work(year, run, step)
+        except StrongroomError:
+            raise
+        except Exception as error:  # of the simulation: the engine would record it and go on
+            raise Wrong from error
         year.strike(run, step, "after")
         return result
 
     return perform
+
+
+class Wrong(BaseException):
+    """The simulation itself is wrong."""
 
 
 class Simulated:
@@ -96,7 +112,7 @@ class Simulated:
         return OUTCOMES[run.spec.kind](self.year, run)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
-        return _record(self.year, run)
+        return _record_slice(self.year, run) if run.spec.kind is RunKind.SCRUB else _record(self.year, run)
 
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         return
@@ -112,7 +128,11 @@ class Simulated:
         return ending
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
-        return ReportFacts()
+        return (
+            ReportFacts(started=_order_repairs(self.year, run))
+            if run.spec.kind is RunKind.SCRUB
+            else ReportFacts()
+        )
 
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
         return _repairs(self.year, entry) if entry.kind is RunKind.REPAIR else (entry,)
@@ -225,6 +245,7 @@ def _record(year: Year, run: Run) -> list[str]:
     for name in complete_targets(run.spec, tally, backup.pieces, kind=StepKind.VERIFY):
         if name in backup.copies:
             backup.copies[name].good, backup.copies[name].verified_at = True, year.now
+            backup.copies[name].checked[MANIFEST] = year.now
     year.installation.recorded(backup)
     return backup.good
 
@@ -272,6 +293,77 @@ def _publish(year: Year, run: Run, step: Step) -> Published:
     for name in placed:
         backup.copies[name].manifest = True
     return Published(targets=tuple(placed), unplaced={}, unlocked={})
+
+
+# -- verification that covers --------------------------------------------------------------------------------
+
+
+def _plan_slice(year: Year, run: Run, step: Step) -> Slice:
+    away = {name: "it does not answer" for name in REGIONS if year.is_on("target away", name)}
+    items = year.items(away)
+    missing = [one for one in items if one.piece == MANIFEST and not year.copy_of(one).manifest]
+    lost = {(one.backup, one.target) for one in missing}
+    sample = random.Random(f"sample {year.seed} {run.created_at}").random
+    terms = msgspec.convert(run.spec.options, ScrubOptions)
+    due = order.due_checks(items, terms, now=run.created_at, draw=sample)
+    chosen = [*missing, *(one for one in due if (one.backup, one.target) not in lost)]
+    places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
+    return Slice(plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside={})
+
+
+def _check(year: Year, run: Run, step: Step) -> Checked:
+    place = read_facts(run, Slice).places[step.piece]
+    backup = year.installation.backups.get(place.backup)
+    copy = backup.copies.get(place.target) if backup else None
+    if backup is None or copy is None:
+        return Checked()
+    year.need_target(place.target)
+    there = (
+        copy.is_there(backup.pieces)
+        if place.piece == MANIFEST
+        else copy.manifest and place.piece in copy.pieces
+    )
+    if not there:
+        return Checked(damage="MissingPiece: it is not there")
+    if place.piece != MANIFEST and not copy.pieces[place.piece]:
+        return Checked(damage="Tampered: it is not what was written")
+    return Checked(depth=Depth.DIGEST)
+
+
+def _looked(year: Year, run: Run) -> Iterator[tuple[Place, Checked, float]]:
+    rows = [row for row in year.store.rows(run.id, StepKind.VERIFY) if row.result]
+    places = read_facts(run, Slice).places if rows else ()
+    for row in rows:
+        yield places[row.step.piece], msgspec.convert(row.result, Checked), row.finished_at or 0.0
+
+
+def _record_slice(year: Year, run: Run) -> list[str]:
+    for place, checked, at in _looked(year, run):
+        backup = year.installation.backups.get(place.backup)
+        if backup is None or place.target not in backup.copies:
+            continue
+        if checked.damage:
+            backup.copies[place.target].good = False
+            year.installation.recorded(backup)
+        elif checked.depth:
+            backup.copies[place.target].checked[place.piece] = at
+    return []
+
+
+def _order_repairs(year: Year, run: Run) -> tuple[str, ...]:
+    damaged = dict.fromkeys(place.backup for place, checked, _ in _looked(year, run) if checked.damage)
+    busy = {one.spec.backup or one.id for one in year.store.active()}
+    there = [year.installation.backups[name] for name in damaged if name in year.installation.backups]
+    return tuple(
+        submit(year.services, _about(RunKind.REPAIR, backup, year), request_id=f"{run.id} {backup.name}")[0]
+        for backup in there
+        if backup.name not in busy
+    )
+
+
+def _slice_outcome(year: Year, run: Run) -> Ending:
+    damaged = [place.backup for place, checked, _ in _looked(year, run) if checked.damage]
+    return Ending(RunState.DEGRADED, "damaged") if damaged else Ending(RunState.DONE)
 
 
 # -- drill ---------------------------------------------------------------------------------------------------
@@ -358,6 +450,13 @@ def _drill_spec(year: Year, entry: Scheduled) -> Spec | None:
     return None if backup is None else _about(RunKind.DRILL, backup, year)
 
 
+def _slice_spec(year: Year, entry: Scheduled) -> Spec | None:
+    if any(run.spec.kind is RunKind.SCRUB for run in year.store.active()):
+        return None
+    options = {**entry.options, "interval": DAY}
+    return Spec(kind=RunKind.SCRUB, policy=EVERY_POLICY, targets=PINS, options=options)
+
+
 WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
     RunKind.BACKUP: {
         StepKind.PLAN: _plan,
@@ -372,6 +471,10 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.COMMIT: _publish,
         StepKind.VERIFY: _verify,
     },
+    RunKind.SCRUB: {
+        StepKind.PLAN: _plan_slice,
+        StepKind.VERIFY: _check,
+    },
     RunKind.DRILL: {
         StepKind.PLAN: _drill_pick,
         StepKind.DRILL_PROVE: _drill_prove,
@@ -385,11 +488,13 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
 OUTCOMES: Mapping[RunKind, Callable[[Year, Run], Ending]] = {
     RunKind.BACKUP: _replicas_outcome,
     RunKind.REPAIR: _replicas_outcome,
+    RunKind.SCRUB: _slice_outcome,
     RunKind.DRILL: _drill_outcome,
 }
 
 SPECS: Mapping[RunKind, Callable[[Year, Scheduled], Spec | None]] = {
     RunKind.BACKUP: _backup_spec,
     RunKind.REPAIR: _repair_spec,
+    RunKind.SCRUB: _slice_spec,
     RunKind.DRILL: _drill_spec,
 }

@@ -23,7 +23,7 @@ def prune(year: Year) -> None:
     marks = year.installation.marked
     for one in judged:
         if one.keeps:
-            marks.pop(one.backup, None)
+            year.installation.unmark(one.backup, year.now)
         else:
             marks.setdefault(one.backup, year.now)
     for one in judged:

@@ -33,6 +33,7 @@ class Lived(Struct, frozen=True, kw_only=True):
     seed: int
     faults: tuple[Fault, ...]
     counts: dict[str, int]
+    days: int
     broken: str = ""
     what: str = ""
     at: float = 0.0
@@ -52,23 +53,24 @@ def start_of(seed: int) -> float:
     return FIRST + random.Random(f"start {seed}").randrange(4 * 365) * DAY
 
 
-def live(seed: int, faults: Sequence[Fault] | None = None) -> Lived:
+def live(seed: int, faults: Sequence[Fault] | None = None, *, days: int = 365) -> Lived:
     """Live the year of a seed, with its own faults or others; it ends at once where a rule is broken."""
     year = make_year(seed)
-    given = draw_faults(seed, year.start) if faults is None else tuple(faults)
+    given = draw_faults(seed, year.start, days) if faults is None else tuple(faults)
     with simulated(year):
         try:
-            live_through(year, given)
+            live_through(year, given, days=days)
         except Broken as broken:
             return Lived(
                 seed=seed,
                 faults=given,
                 counts=dict(year.counts),
+                days=days,
                 broken=broken.rule,
                 what=broken.what,
                 at=broken.at,
             )
-    return Lived(seed=seed, faults=given, counts=dict(year.counts))
+    return Lived(seed=seed, faults=given, counts=dict(year.counts), days=days)
 
 
 def live_through(year: Year, faults: Iterable[Fault], *, days: int = 365) -> None:
@@ -147,7 +149,13 @@ def draw_calendar(draw: random.Random, installation: Installation, zone: str) ->
     ]
     return [
         *backups,
-        Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 */6 * * *"),
+        Scheduled(
+            name="verification",
+            kind=RunKind.SCRUB,
+            schedule=f"41 {draw.choice((0, 13, 22))} * * *",
+            options={"span": draw.choice((10, 20, 30)) * DAY, "sample": 0.1},
+        ),
+        Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 4,16 * * *"),
         Scheduled(
             name="full-drill",
             kind=RunKind.DRILL,
@@ -213,7 +221,21 @@ class Audit:
             backups = list(year.installation.of(name))
             if any(one.is_verified for one in backups) and not any(one.can_be_restored() for one in backups):
                 raise year.broken("there is always a backup to restore", f"policy {name} has none left")
-        year.store.forget_ended(year.now - 2 * DAY)
+        self._check_coverage()
+        year.store.forget_ended(year.now - HOUR)
+
+    def _check_coverage(self) -> None:
+        """Hold every container to the span, which is longer by the time in which it could not be read."""
+        year = self._year
+        span = next(one.options["span"] for one in year.calendar if one.kind is RunKind.SCRUB)
+        for item in year.items():
+            unmarked_at = year.installation.unmarked.get(item.backup, 0.0)
+            read_at = max(item.checked_at or 0.0, item.made_at, unmarked_at - span + 2 * DAY)
+            if year.now - read_at > span and year.now - read_at - year.hindered(item.target, read_at) > span:
+                what = f"container {item.piece} of {item.backup} on {item.target}"
+                raise year.broken(
+                    "every container is read within the span", f"{what}: since {moment(read_at)}"
+                )
 
 
 # -- shrinking -----------------------------------------------------------------------------------------------
@@ -241,7 +263,7 @@ def _smaller(found: Lived, part: int, planted: Planted) -> Lived | None:
     for begin in range(0, len(found.faults), part):
         fewer = found.faults[:begin] + found.faults[begin + part :]
         with planted():
-            again = live(found.seed, fewer)
+            again = live(found.seed, fewer, days=found.days)
         if again.broken == found.broken:
             return again
     return None

@@ -11,7 +11,7 @@ from msgspec import structs
 from strongroom.state.codec import encode
 from strongroom.state.records import RunKind
 from tests.simulation.clocked_store import ClockedStore
-from tests.simulation.faults import DAY, HOUR, YEAR, Fault, draw_faults
+from tests.simulation.faults import HOUR, Fault, draw_faults
 from tests.simulation.simulation import live_through, make_year
 from tests.simulation.thin_store import ThinStore
 from tests.simulation.year import MakeStore, simulated
@@ -30,7 +30,7 @@ def _lived(seed: int, make_store: MakeStore) -> list[tuple[object, ...]]:
     """Live some days, in which the faults of a year happen, and return what became of every run."""
     year = make_year(seed, make_store)
     with simulated(year):
-        live_through(year, [_sooner(fault, year.start) for fault in draw_faults(seed, year.start)], days=DAYS)
+        live_through(year, map(_shorter, draw_faults(seed, year.start, DAYS)), days=DAYS)
     found = [
         (run.id, run.spec.kind, run.state, run.created_at, run.finished_at, run.error, encode(run.facts))
         for policy in year.installation.policies
@@ -41,6 +41,5 @@ def _lived(seed: int, make_store: MakeStore) -> list[tuple[object, ...]]:
     return [*found, *year.store.claimed]
 
 
-def _sooner(fault: Fault, start: float) -> Fault:
-    at = start + (fault.at - start) * DAYS * DAY / YEAR
-    return structs.replace(fault, at=at, seconds=min(fault.seconds, 12 * HOUR))
+def _shorter(fault: Fault) -> Fault:
+    return structs.replace(fault, seconds=min(fault.seconds, 12 * HOUR))

@@ -98,6 +98,7 @@ class ThinStore(RunStore):
         self._patience = Patience()
         self._runs: dict[str, Run] = {}
         self._steps: dict[str, dict[Step, Row]] = {}
+        self._requests: dict[str, str] = {}
         self._active: dict[str, None] = {}
         self._by_kind: dict[tuple[str, RunKind], list[str]] = defaultdict(list)
         self._slots: dict[str, list[float]] = defaultdict(list)
@@ -125,6 +126,8 @@ class ThinStore(RunStore):
     ) -> Run | None:
         self._reach()
         now = self._clock()
+        if request_id is not None and (known := self._requests.get(request_id)) is not None:
+            return self._runs[known]
         name = name_of(spec, now)
         if slot is not None and not self._take_slot(*slot, name, now):
             return None
@@ -139,6 +142,8 @@ class ThinStore(RunStore):
             facts=dict(facts or {}),
         )
         self._runs[name], self._steps[name] = run, {step: Row(step) for step in first}
+        if request_id is not None:
+            self._requests[request_id] = name
         self._active[name] = None
         self._by_kind[spec.policy, spec.kind].append(name)
         return run

@@ -12,7 +12,7 @@ import heapq
 import logging
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import count
@@ -25,6 +25,7 @@ from strongroom.operations.alerts import freshness, upkeep_rules
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
+from strongroom.operations.verification.order import Item
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Pause, Run, RunKind, Step, Ticket
 from strongroom.system.errors import TargetFull
@@ -32,8 +33,8 @@ from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
-from tests.simulation.faults import BEATS, HOUR, MINUTE, Fault, chance
-from tests.simulation.installation import Backup, Installation, damage
+from tests.simulation.faults import BEATS, DAY, HOUR, MINUTE, Fault, chance
+from tests.simulation.installation import Backup, Copy, Installation, damage
 from tests.simulation.jobs import SPECS, simulated_jobs
 from tests.simulation.thin_store import ThinStore
 from workers import names
@@ -42,6 +43,8 @@ BEAT_TICKS = 30.0
 RECONCILES = 5.0
 LONG = ("pause", "legal hold", "restore", "secrets gone", "damage")
 """Faults that keep no run from ending."""
+HARMLESS = ("legal hold", "restore", "secrets gone", "damage", "messages twice", "target full", "source away")
+"""Faults that keep nothing from being read."""
 LIMITS = Limits(patience=3 * HOUR)
 
 
@@ -91,6 +94,7 @@ class Year:
         self.disturbed_until = 0.0
         """When the last fault that has begun is over."""
         self._heard_until: float | None = None
+        self.begun: list[Fault] = []
         self._restored: dict[str, str] = {}
         self.services = self._services()
 
@@ -127,6 +131,7 @@ class Year:
         key = fault.kind, fault.subject
         self._on[key] += 1
         self._faults[key] = fault
+        self.begun.append(fault)
         if fault.kind not in LONG:
             self.disturbed_until = max(self.disturbed_until, fault.until)
         if fault.kind == "restore" and (oldest := self.installation.oldest(fault.subject)) is not None:
@@ -162,6 +167,30 @@ class Year:
     def shows(self, backup: Backup, target: str) -> bool:
         """Tell whether a target answers and shows all of a backup, by names and sizes."""
         return not self.is_on("target away", target) and backup.copies[target].is_there(backup.pieces)
+
+    def items(self, away: Collection[str] = ()) -> list[Item]:
+        """Return every container of every replica that is good by the record, as the record has it."""
+        return [
+            item
+            for backup in self.installation.backups.values()
+            if backup.name not in self.installation.marked
+            for name, copy in backup.copies.items()
+            if copy.good and name not in away
+            for item in backup.items(name, copy)
+        ]
+
+    def hindered(self, target: str, since: float) -> float:
+        """Return for how many seconds since a time something kept containers on a target from being read."""
+        spans = [
+            (max(fault.at, since), min(fault.until + DAY, self.now))
+            for fault in self.begun
+            if fault.kind not in HARMLESS and (fault.kind != "target away" or fault.subject == target)
+        ]
+        return sum(end - begin for begin, end in spans if end > begin)
+
+    def copy_of(self, item: Item) -> Copy:
+        """Return the replica that an item is of."""
+        return self.installation.backups[item.backup].copies[item.target]
 
     def held(self) -> dict[str, str]:
         """Return the backups that a legal hold keeps."""
@@ -256,6 +285,8 @@ class Year:
 
     def has_work(self, entry: Scheduled) -> bool:
         """Tell whether a slot of an entry has something to run."""
+        if entry.kind is RunKind.SCRUB:  # it waits for the slice before it
+            return False
         return entry.kind is not RunKind.REPAIR and SPECS[entry.kind](self, entry) is not None
 
     def clock(self, beat: str) -> float:
