@@ -30,6 +30,10 @@ class Calendar(Transactions):
         with self._database.reading() as conn:
             return runs.first_at(conn)
 
+    def clock(self) -> float:
+        """Return the time by the database's clock, which slots go by (epoch seconds)."""
+        return self._database.clock()
+
     def pauses(self) -> list[Pause]:
         """Return the pauses on record, those that have ended by themselves too."""
         with self._database.reading() as conn:

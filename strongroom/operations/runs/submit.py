@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 from strongroom.errors import StrongroomError, UsageError
@@ -40,12 +39,13 @@ def open_due(
     """Create the runs whose slot has come: each slot once, whoever asks and however often.
 
     Args:
-        now: seconds since the epoch. A slot after it never counts; of several that were
-            slept through only the newest is run.
+        now: seconds since the epoch; the time by the database's clock, if left out: a host whose clock is
+            ahead would run a slot before its time, and nobody would once it comes. A slot after it never
+            counts; of several that were slept through only the newest is run.
         refused: is told of an entry that cannot be run now, which keeps no other from its turn. Without it
             the error is raised.
     """
-    moment = time.time() if now is None else now
+    moment = services.store.clock() if now is None else now
     on = not_paused(calendar, services.store.pauses(), now=moment)
     tickets: list[Ticket] = []
     for entry in on:
@@ -99,7 +99,7 @@ def run_now(services: Services, entry: Scheduled, *, request_id: str | None = No
         UsageError: it is off, waits for a medium, or has nothing to do.
     """
     _check_can_run(entry)
-    now, job = time.time(), job_of(entry.kind)
+    now, job = services.store.clock(), job_of(entry.kind)
     submitted: list[Submitted] = []
     for one in job.scheduled_entries(entry, services):
         if (spec := job.scheduled_spec(one, services, now)) is None:

@@ -73,6 +73,17 @@ def test_a_clock_that_went_back_opens_nothing_again(world: World) -> None:
     assert runs(world) == 1
 
 
+@pytest.mark.parametrize("wrong_by", [32 * DAY, -32 * DAY])
+def test_slots_go_by_the_clock_of_the_database_whatever_that_of_a_host_says(
+    world: World, monkeypatch: pytest.MonkeyPatch, wrong_by: float
+) -> None:
+    due, wrong = last_slot("0 * * * *", time.time()), time.time() + wrong_by
+    hourly = [msgspec.structs.replace(DAILY[0], schedule="0 * * * *")]
+    monkeypatch.setattr(time, "time", lambda: wrong)
+    open_due(world.services(), hourly)
+    assert world.services().store.newest_slot(POLICY) in (due, (due or 0.0) + 3600)
+
+
 def test_a_future_slot_does_not_count(world: World) -> None:
     open_due(world.services(), DAILY, now=NOON)
     assert open_due(world.services(), DAILY, now=NOON + 13 * 3600) == []
