@@ -85,6 +85,10 @@ class _Reached:
         with self._database.reading() as conn:
             yield conn
 
+    def clock(self) -> float:
+        self._reach()
+        return self._database.clock()
+
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         self._reach()

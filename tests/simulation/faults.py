@@ -43,7 +43,7 @@ class Fault(Struct, frozen=True, kw_only=True, order=True):
     def __str__(self) -> str:
         lasts = f" for {_duration(self.seconds)}" if self.seconds else ""
         size = (
-            f" ({self.size:+.0f} s)" if self.kind == "clock" else f" ({self.size:.0%})" if self.size else ""
+            f" ({self.size:+.0f} s)" if "clock" in self.kind else f" ({self.size:.0%})" if self.size else ""
         )
         return f"{moment(self.at)}  {self.kind} {self.subject}{lasts}{size}".rstrip()
 
@@ -75,9 +75,13 @@ def _part(draw: random.Random) -> float:
     return draw.uniform(0.05, 0.6)
 
 
-def _wrong_by(draw: random.Random) -> float:
-    """A clock is wrong by seconds, an hour, or days."""
-    return draw.choice((-1, 1)) * draw.choice((20.0, 200.0, HOUR, 26 * HOUR, 9 * DAY))
+def _seconds(draw: random.Random) -> float:
+    """The database's clock is wrong by less than the five minutes that every host allows for."""
+    return draw.choice((-200.0, -20.0, 20.0, 200.0))
+
+
+def _days(draw: random.Random) -> float:
+    return draw.choice((-1, 1)) * draw.choice((HOUR, 26 * HOUR, 9 * DAY))
 
 
 KINDS: Final[Mapping[str, Kind]] = {
@@ -89,7 +93,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "broker away": Kind(most=3, lasts=(1 * MINUTE, 30 * HOUR)),
     "workers away": Kind(most=3, lasts=(2 * MINUTE, 40 * HOUR)),
     "beat away": Kind(most=5, subjects=BEATS, lasts=(2 * MINUTE, 4 * DAY)),
-    "clock": Kind(most=4, subjects=BEATS, lasts=(HOUR, 3 * DAY), size=_wrong_by),
+    "database clock": Kind(most=3, lasts=(HOUR, 3 * DAY), size=_seconds),
+    "host clock": Kind(most=3, lasts=(HOUR, 3 * DAY), size=_days),
     "messages lost": Kind(most=3, lasts=(HOUR, 2 * DAY), size=_part),
     "messages twice": Kind(most=4, lasts=(HOUR, 5 * DAY), size=_part),
     "workers killed": Kind(most=4, lasts=(HOUR, 2 * DAY), size=_part),

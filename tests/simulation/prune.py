@@ -19,7 +19,7 @@ GRACE: Final = 7 * DAY
 
 def prune(year: Year) -> None:
     """Mark what no rule keeps, and delete what was marked long enough ago and still is kept by none."""
-    judged = retention_model.judge(year, now=year.now)
+    judged = retention_model.judge(year, now=year.host_clock())
     marks = year.installation.marked
     for one in judged:
         if one.keeps:

@@ -80,6 +80,7 @@ def _kept(scope: Sequence[Candidate], terms: KeepRules, wanted: set[str], now: f
         if (
             one.backup in wanted
             or not newer
+            or not (terms.last or terms.daily or terms.weekly or terms.monthly or terms.yearly)
             or one.created_at > now - terms.minimum_days * DAY
             or any(_is_chosen(one, newer, count, part) for count, part in _rules(terms))
             or not any(other.backup in kept and other.secrets >= 0.9 * one.secrets for other in newer)

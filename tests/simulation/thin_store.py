@@ -182,6 +182,10 @@ class ThinStore(RunStore):
         """As :meth:`runs_of`, whether the database answers or not."""
         return [self._runs[name] for name in self._by_kind[policy, kind][: -limit - 1 : -1]]
 
+    def clock(self) -> float:
+        self._reach()
+        return self._clock()
+
     def pauses(self) -> list[Pause]:
         self._reach()
         return list(self.paused.values())

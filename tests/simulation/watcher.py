@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
+from strongroom.operations.alerts.backup_rules import ENDED_WHOLE
 from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.alerts.facts import Drills, Facts, Limits, Place, Policy, Ran, Seen
 from strongroom.operations.alerts.rules import judge
@@ -184,4 +185,12 @@ def _expected_of_beat(year: Year) -> Iterator[str]:
 
 
 def _expected_of_drills(year: Year) -> Iterator[str]:
-    return iter(())
+    for entry in year.calendar:
+        if entry.kind is not RunKind.DRILL:
+            continue
+        due = year.last_by_model(entry.schedule, entry.time_zone, year.now - DAY)
+        backups = year.store.newest_of(entry.policy, RunKind.BACKUP, 22)
+        could = any(run.state in ENDED_WHOLE and run.created_at <= due for run in backups)
+        drills = year.store.newest_of(entry.policy, RunKind.DRILL, 20)
+        if could and not any(run.state.final and run.created_at >= due for run in drills):
+            yield f"drill.overdue:{entry.policy}"

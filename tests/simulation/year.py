@@ -41,9 +41,12 @@ from workers import names
 
 BEAT_TICKS = 30.0
 RECONCILES = 5.0
-LONG = ("pause", "legal hold", "restore", "secrets gone", "damage")
+LONG = ("pause", "host clock", "legal hold", "restore", "secrets gone", "damage")
 """Faults that keep no run from ending."""
-HARMLESS = ("legal hold", "restore", "secrets gone", "damage", "messages twice", "target full", "source away")
+HARMLESS = (
+    *("host clock", "database clock", "legal hold", "restore", "secrets gone"),
+    *("damage", "messages twice", "target full", "source away"),
+)
 """Faults that keep nothing from being read."""
 LIMITS = Limits(patience=3 * HOUR)
 
@@ -83,10 +86,10 @@ class Year:
         self.calendar, self.installation = calendar, installation
         self.placed: dict[str, dict[str, set[int]]] = {}
         self.locking = ("us",)
-        self.store = make_store(self._clock, self._reach_database)
+        self.store = make_store(self.clock, self._reach_database)
         self.counts: Counter[str] = Counter()
-        self.ticked: Callable[[float], None] = lambda clock: None
-        """Is told of the clock of a beat that has opened what was due."""
+        self.ticked: Callable[[], None] = lambda: None
+        """Is told when a beat has opened what was due."""
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._on: Counter[tuple[str, str]] = Counter()
@@ -98,9 +101,10 @@ class Year:
         self._restored: dict[str, str] = {}
         self.services = self._services()
 
-    def _clock(self) -> float:
+    def clock(self) -> float:
         """Return the time by the database's clock, with the rounding errors of SQLite's."""
-        return ((self.now / 86_400.0 + 2440587.5) - 2440587.5) * 86_400.0
+        wrong_by = self._faults["database clock", ""].size if self.is_on("database clock") else 0.0
+        return (((self.now + wrong_by) / 86_400.0 + 2440587.5) - 2440587.5) * 86_400.0
 
     def broken(self, rule: str, what: str) -> Broken:
         """Return what to raise where a rule does not hold now."""
@@ -289,9 +293,9 @@ class Year:
             return False
         return entry.kind is not RunKind.REPAIR and SPECS[entry.kind](self, entry) is not None
 
-    def clock(self, beat: str) -> float:
-        """Return the time by the clock of a beat's host."""
-        return self.now + (self._faults["clock", beat].size if self.is_on("clock", beat) else 0.0)
+    def host_clock(self) -> float:
+        """Return the time by the clock of the host that prunes."""
+        return self.now + (self._faults["host clock", ""].size if self.is_on("host clock") else 0.0)
 
     def tick(self, beat: str) -> None:
         """Open what is due, if the beat lives, and come again when something is due next."""
@@ -299,20 +303,19 @@ class Year:
         self.at(self._next_tick(beat, soon=not opened), lambda: self.tick(beat))
 
     def _open_due(self, beat: str) -> bool:
-        clock = self.clock(beat)
         try:
-            tickets = submit.open_due(self.services, self.calendar, now=clock)
+            tickets = submit.open_due(self.services, self.calendar)
             self.store.heartbeat(names.BEAT)
         except StateUnavailable:
             return False
-        self.ticked(clock)
+        self.ticked()
         self.send(tickets)
         self._watch_over()
         return True
 
     def _next_tick(self, beat: str, *, soon: bool) -> float:
         """Return when a beat ticks next: each half minute, but for ticks at which nothing can be due."""
-        if soon or self.is_on("clock", beat):
+        if soon:
             return self.now + 10 * MINUTE
         nearest = min(self._next_due(entry) for entry in self.calendar)
         return nearest + BEAT_TICKS * chance(self.seed, beat, nearest)
