@@ -27,7 +27,7 @@ from strongroom.operations.backup.facts import PlannedPieces, pieces_of
 from strongroom.operations.backup.plan import Plan, Planned
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.repair import Published, Repaired, ToRepair
-from strongroom.operations.backup.scrub import Checked, Place, ScrubOptions, Slice
+from strongroom.operations.backup.scrub import Checked, Place, Slice, scope_of_run
 from strongroom.operations.backup.upload import Uploaded
 from strongroom.operations.backup.verify import Verified
 from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, Rehearsed, TornDown
@@ -39,13 +39,14 @@ from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.verification import order
+from strongroom.operations.verification.coverage import scope_of
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
-from tests.simulation.faults import DAY, REGIONS
+from tests.simulation.faults import REGIONS
 from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def _plan_slice(year: Year, run: Run, step: Step) -> Slice:
     missing = [one for one in items if one.piece == MANIFEST and not year.copy_of(one).manifest]
     lost = {(one.backup, one.target) for one in missing}
     sample = random.Random(f"sample {year.seed} {run.created_at}").random
-    terms = msgspec.convert(run.spec.options, ScrubOptions)
+    terms = scope_of_run(run)
     due = order.due_checks(items, terms, now=run.created_at, draw=sample)
     chosen = [*missing, *(one for one in due if (one.backup, one.target) not in lost)]
     places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
@@ -453,7 +454,7 @@ def _drill_spec(year: Year, entry: Scheduled) -> Spec | None:
 def _slice_spec(year: Year, entry: Scheduled) -> Spec | None:
     if any(run.spec.kind is RunKind.SCRUB for run in year.store.active()):
         return None
-    options = {**entry.options, "interval": DAY}
+    options = msgspec.to_builtins(scope_of(entry, year.now))
     return Spec(kind=RunKind.SCRUB, policy=EVERY_POLICY, targets=PINS, options=options)
 
 

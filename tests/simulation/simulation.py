@@ -224,7 +224,7 @@ class Audit:
     def _check_coverage(self) -> None:
         """Hold every container to the span, which is longer by the time in which it could not be read."""
         year = self._year
-        span = next(one.options["span"] for one in year.calendar if one.kind is RunKind.SCRUB)
+        span = year.verification.options["span"]
         for item in year.items():
             unmarked_at = year.installation.unmarked.get(item.backup, 0.0)
             read_at = max(item.checked_at or 0.0, item.made_at, unmarked_at - span + 2 * DAY)

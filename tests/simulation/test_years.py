@@ -1,7 +1,7 @@
 """Simulated times in which everything goes wrong: no rule is broken.
 
-``make simulate RUNS=1000`` lives whole years of a thousand seeds. Here as many faults as in a year come within
-two months.
+``make simulate RUNS=1000`` lives whole years of a thousand seeds. Here as many faults as in a year come
+within two months.
 """
 
 from __future__ import annotations

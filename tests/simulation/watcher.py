@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -12,9 +13,10 @@ from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.backup_rules import ENDED_WHOLE
 from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.alerts.facts import Drills, Facts, Limits, Place, Policy, Ran, Seen
+from strongroom.operations.alerts.facts import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
+from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
 from strongroom.state.alerts import Told
 from strongroom.state.records import Run, RunKind
 from tests.simulation.faults import DAY, REGIONS
@@ -26,13 +28,8 @@ if TYPE_CHECKING:
 LIMITS: Final = Limits()
 REPEAT: Final = DAY
 COMPARED: Final = (
-    "state.",
-    "backup.overdue",
-    "target.away",
-    "run.waiting",
-    "beat.",
-    "replica.",
-    "drill.overdue",
+    *("state.", "backup.overdue", "target.away", "run.waiting", "beat.", "replica.bad", "replica.missing"),
+    *("drill.overdue", "schedule.paused", "verification.late"),
 )
 """How the keys of those alarms begin that :func:`expected` knows of."""
 
@@ -88,6 +85,8 @@ def gather(year: Year) -> Facts:
         places=tuple(_place(year, name, away) for name in REGIONS),
         active=tuple(_ran(run) for run in year.store.all_active()),
         drills=tuple(_drills(year)),
+        entries=tuple(_paused(year)),
+        verification=_verification(year),
         beat_age=year.beat_age(),
     )
 
@@ -135,6 +134,26 @@ def _drills(year: Year) -> Iterator[Drills]:
             yield Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
 
 
+def _paused(year: Year) -> Iterator[Entry]:
+    for entry in year.calendar:
+        pause = year.store.paused.get(entry.name)
+        if pause is not None and pause.holds(year.now):
+            due = entry.last(year.now) or 0.0
+            yield Entry(name=entry.name, due=due, following=entry.next(due) or 0.0, paused=pause.since)
+
+
+def _verification(year: Year) -> Standing:
+    scope = scope_of(year.verification, year.now)
+    targets = by_target(year.items())
+    return Standing(
+        span=scope.span,
+        all=coverage((), scope, now=year.now),
+        targets={name: coverage(items, scope, now=year.now) for name, items in targets.items()},
+        outside={},
+        offline=0,
+    )
+
+
 # -- the plain model -----------------------------------------------------------------------------------------
 
 
@@ -150,6 +169,8 @@ def expected(year: Year) -> Iterator[str]:
     if any(year.now - run.created_at > DAY for run in year.store.all_active()):
         yield "run.waiting"
     yield from _expected_of_drills(year)
+    yield from _expected_of_pauses(year)
+    yield from _expected_of_verification(year)
 
 
 def _overdue(year: Year, name: str, before: float) -> bool:
@@ -193,4 +214,21 @@ def _expected_of_drills(year: Year) -> Iterator[str]:
         could = any(run.state in ENDED_WHOLE and run.created_at <= due for run in backups)
         drills = year.store.newest_of(entry.policy, RunKind.DRILL, 20)
         if could and not any(run.state.final and run.created_at >= due for run in drills):
-            yield f"drill.overdue:{entry.policy}"
+            yield f"drill.overdue:full {entry.policy}"
+
+
+def _expected_of_pauses(year: Year) -> Iterator[str]:
+    for entry in year.calendar:
+        pause = year.store.paused.get(entry.name)
+        if pause is None or pause.until is None or year.now >= pause.until:
+            continue
+        known = year.slots_by_model(entry)
+        place = bisect_right(known, year.now)
+        if year.now - pause.since > known[place] - known[place - 1]:
+            yield f"schedule.paused:{entry.name}"
+
+
+def _expected_of_verification(year: Year) -> Iterator[str]:
+    before = year.now - year.verification.options["span"]
+    late = {item.target for item in year.items() if max(item.checked_at or 0.0, item.made_at) <= before}
+    yield from (f"verification.late:{name}" for name in late)

@@ -282,6 +282,15 @@ class Year:
         """Return how long ago a beat was seen alive: each living one is, twice a minute."""
         return BEAT_TICKS / 2 if self._heard_until is None else self.now - self._heard_until
 
+    @property
+    def verification(self) -> Scheduled:
+        """The entry of the verification that covers."""
+        return next(entry for entry in self.calendar if entry.kind is RunKind.SCRUB)
+
+    def slots_by_model(self, entry: Scheduled) -> tuple[float, ...]:
+        """Return the slots of an entry, by the plain model."""
+        return slots.slots(entry.schedule, entry.time_zone)
+
     def last_by_model(self, schedule: str, time_zone: str, now: float) -> float:
         """Return the newest slot of a schedule not after a time, by the plain model."""
         known = slots.slots(schedule, time_zone)
