@@ -45,6 +45,8 @@ from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.paced import Paced
+from strongroom.targets.read_once import ReadOnce
+from strongroom.targets.repaired import MOST_BYTES
 from strongroom.words import plural, verb
 
 AT_ONCE = 8
@@ -94,50 +96,65 @@ def scope_of_run(run: Run) -> Scope:
 
 
 class Look(NamedTuple):
-    """What two listings show of a target: its backups, and the marks of those that are to be deleted."""
+    """What a target shows: its backups, and the marks of those on record that are to be deleted."""
 
     backups: frozenset[str]
-    marks: Marks[DeletionMark]
+    marks: Mapping[str, DeletionMark]
 
 
 def plan_slice(run: Run, step: Step, services: Services) -> Slice:
     """Choose what is read: what a target does not show comes first, then what is due."""
-    looks, away = _look(run, services)
-    items = _items(looks, scope_of_run(run), services)
-    chosen = _choose(items, looks, scope_of_run(run), now=run.created_at)
-    places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
+    scope = scope_of_run(run)
+    shredded = shredded_backups(services.store, services.signer_fingerprints)
+    # The record first: what is made meanwhile is not missed.
+    items = items_on_record(services.store, without=shredded, offline=frozenset(scope.offline))
+    looks, away = _look(run, frozenset(item.backup for item in items), services)
+    going = _going(looks)
+    there = [item for item in items if item.target in looks and item.backup not in going]
+    chosen = _choose(there, looks, scope, now=run.created_at)
     return Slice(
-        plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside=_outside(looks, services)
+        plan=PlannedPieces(pieces=len(chosen)),
+        places=tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen),
+        away=away,
+        outside=_outside(looks, services),
     )
 
 
-def _look(run: Run, services: Services) -> tuple[dict[str, Look], dict[str, str]]:
+def _look(run: Run, known: frozenset[str], services: Services) -> tuple[dict[str, Look], dict[str, str]]:
     """Look at all targets at once: one that is away must not delay the others."""
     names = [pin.name for pin in run.spec.targets]
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        looked = list(threads.map(lambda name: _look_at(run, name, services), names))
+        looked = list(threads.map(lambda name: _look_at(run, name, known, services), names))
     found = list(zip(names, looked, strict=True))
     away = {name: one for name, one in found if isinstance(one, str)}
     return {name: one for name, one in found if isinstance(one, Look)}, away
 
 
-def _look_at(run: Run, name: str, services: Services) -> Look | str:
+def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> Look | str:
     """Return what a target shows, or why it cannot be asked."""
     try:
         target = run_integrity.check_target(run, name, services)
-        marks = MarksThere(target, DELETION, trusted=services.signer_fingerprints).all()
+        there = MarksThere(target, DELETION, trusted=services.signer_fingerprints)
+        marks = {
+            backup: mark for backup in known.intersection(there.folders) if (mark := there.newest(backup))
+        }
         return Look(frozenset(ManifestListing(target).backups), marks)
     except StrongroomError as error:
         return f"{error.code}: {recorded_errors.error_text(error)}"
 
 
-def _items(looks: Mapping[str, Look], scope: Scope, services: Services) -> list[Item]:
-    """Return what there is to read on the targets that answer. What is to be deleted is left in peace."""
-    marks = merge_marks(DELETION, (look.marks for look in looks.values())).newest
-    going = frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
-    without = going | shredded_backups(services.store, services.signer_fingerprints)
-    items = items_on_record(services.store, without=without, offline=frozenset(scope.offline))
-    return [item for item in items if item.target in looks]
+def _going(looks: Mapping[str, Look]) -> frozenset[str]:
+    """Return the backups that are marked for deletion, or deleted: they are left in peace."""
+    found = (Marks[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
+    marks = merge_marks(DELETION, found).newest
+    return frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
+
+
+def _outside(looks: Mapping[str, Look], services: Services) -> dict[str, int]:
+    """Count the backups on each target that the record does not know: nobody says what they are to be."""
+    known = {run.id for run in services.store.active()} | {one.backup for one in services.store.backups()}
+    outside = {name: len(look.backups - known) for name, look in looks.items()}
+    return {name: count for name, count in outside.items() if count}
 
 
 def _choose(items: Sequence[Item], looks: Mapping[str, Look], terms: Terms, *, now: float) -> list[Item]:
@@ -145,14 +162,6 @@ def _choose(items: Sequence[Item], looks: Mapping[str, Look], terms: Terms, *, n
     lost = {(one.backup, one.target) for one in missing[:MOST]}
     due = due_checks(items, terms, now=now, draw=random.SystemRandom().random)
     return [*missing[:MOST], *(one for one in due if (one.backup, one.target) not in lost)]
-
-
-def _outside(looks: Mapping[str, Look], services: Services) -> dict[str, int]:
-    """Count the backups on each target that the record does not know: nobody says what they are to be."""
-    store = services.store
-    known = {entry.backup for entry in store.backups()} | {run.id for run in store.active()}
-    outside = {name: len(look.backups - known) for name, look in looks.items()}
-    return {name: count for name, count in outside.items() if count}
 
 
 # -- one container -------------------------------------------------------------------
@@ -212,7 +221,8 @@ def _check_container(
     try:
         with unasked():
             opening = partial(openers, run.spec, services)
-            read_container(target, manifest, ref, depth=depth, opening=opening, services=services)
+            once = ReadOnce(target, most=MOST_BYTES)
+            read_container(once, manifest, ref, depth=depth, opening=opening, services=services)
     except (CannotOpen, KeyServiceError):
         depth = Depth.DIGEST
     return Checked(depth=depth, aside=aside)

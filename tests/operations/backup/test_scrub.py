@@ -2,24 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, NoReturn
 
 import pytest
 from msgspec import structs
 
 from strongroom.container.errors import WrongKey
+from strongroom.container.marks import DELETION, DeletionMark
+from strongroom.container.signing import Signers
+from strongroom.errors import KeyServiceError
 from strongroom.model import Depth
+from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.backup.scrub_job import make_spec
+from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.submit import submit
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import open_due, submit
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.operations.verification.coverage import Scope
-from strongroom.state.records import Run, RunKind, RunState
-from tests.operations.backup.planted import KINDS, Planted
+from strongroom.operations.verification.coverage import Scope, standing
+from strongroom.operations.verification.description import describe
+from strongroom.state.records import Replica, Run, RunKind, RunState, StepKind
+from strongroom.targets import Target
+from strongroom.targets.identity import Place
+from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
+from tests.operations.backup.planted import KINDS, Planted, delete_the_manifest
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.world import POLICY, World, made_up, make_world
+from tests.targets.flaky import FlakyTarget, gone
+
+
+class Away(FlakyTarget):
+    """A target that answers to nothing, or still shows names when it gives no content any more."""
+
+    def __init__(self, target: Target, *, shows: bool) -> None:
+        super().__init__(*[gone()] * 500)
+        self.place = Place(
+            name=target.name, region=target.region, provider=target.provider, address=target.address
+        )
+        assert isinstance(target, MemoryTarget)
+        self._objects = target._objects
+        self.list = target.list if shows else self.list  # type: ignore[method-assign]
+
 
 OPTIONS = Scope(span=30 * 86_400.0, interval=3600.0)
 
@@ -106,3 +137,190 @@ def test_damage_is_found_by_the_next_slice_and_repaired_in_one_go(kind: str, at:
     assert re.search(found, told.detail["why"])
     forget_checks(services)
     assert scrub(services).state is RunState.DONE
+
+
+# -- what is read, and by whom -----------------------------------------------------------
+
+
+def test_a_container_is_fetched_once_though_it_is_compared_and_opened(tmp_path: Path) -> None:
+    at = Rotated(tmp_path, secrets=made_up(6), pieces=1)
+    backup = at.back_up()
+    services = at.services(at.old)
+    forget_checks(services)
+    for target in at.counting():
+        target.forget()
+    scrub(services)
+    size = at.manifest(backup).containers[0].size
+    for target in at.counting():
+        spans = [(start, end) for name, start, end in target.spans if name.startswith("containers/")]
+        assert sum(end - start for start, end in spans) == size
+
+
+def test_one_container_of_a_target_is_read_at_a_time_whoever_reads(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    forget_checks(services)
+    run, tickets = submit(services, make_spec(services, OPTIONS))
+    read = 0
+    while tickets:
+        tickets = [due for ticket in tickets for due in perform(ticket, services)]
+        waiting = Counter(ticket.step.target for ticket in tickets if ticket.step.kind is StepKind.VERIFY)
+        assert set(waiting.values()) <= {1}
+        read += waiting.total()
+    assert services.store.load(run).state is RunState.DONE
+    assert read == len(services.store.checks())
+
+
+def test_no_second_slice_begins_while_one_is_being_read(world: World) -> None:
+    services = world.services()
+    entry = Scheduled(name="verification", kind=RunKind.SCRUB, schedule="0 * * * *", options={"span": 1e6})
+    now = 1_800_000_000.0
+    assert len(open_due(services, [entry], now=now)) == 1
+    [run] = services.store.active()
+    assert run.spec.options["interval"] == 3600.0
+    assert open_due(services, [entry], now=now + 3600) == []
+    drive(run.id, services.store.take_ready(run.id, window=8), services, processes=1)
+    assert len(open_due(services, [entry], now=now + 3600)) == 1  # the slot that waited
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    forget_checks(services)
+    run, tickets = submit(services, make_spec(services, OPTIONS))
+    tickets = perform(tickets[0], services)
+    for ticket in tickets[:1]:
+        perform(ticket, services)
+    services.store.claim(tickets[1], owner="killed", lease=0.01)  # died over this one
+    ended = drive(run, (), world.services(), processes=1)
+    assert (ended.state, ended.error) == (RunState.DONE, None)
+    assert min(one.checked_at for one in services.store.checks()) >= ended.created_at
+
+
+def test_a_cancelled_run_keeps_what_it_read_and_has_the_damage_repaired(at: Rotated) -> None:
+    services = at.services(at.new)
+    backup, older = services.store.names(POLICY)
+    forget_checks(services)
+    delete_the_manifest(Planted(at.world.targets["us"], backup, older))
+    run, [plan] = submit(services, make_spec(services, OPTIONS))
+    for ticket in perform(plan, services):
+        perform(ticket, services)
+    services.store.cancel(run)
+    ended = drive(run, services.store.take_ready(run, window=8), services, processes=1)
+    assert ended.state is RunState.CANCELLED
+    read = [one for one in services.store.checks() if one.checked_at >= ended.created_at]
+    assert {one.target for one in read} == {"ap", "eu", "us"}
+    assert not bad(services, backup)
+
+
+def bad(services: Services, backup: str) -> list[Replica]:
+    return [replica for replica in services.store.replicas(backup) if not replica.good]
+
+
+def test_a_target_that_is_away_is_said_and_the_others_are_read(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    forget_checks(services)
+    away = Away(services.target("us"), shows=False)
+    run = scrub(replace(services, targets={**services.targets, "us": away}))
+    assert run.state is RunState.DEGRADED
+    assert run.error is not None
+    assert run.error.startswith("TargetUnavailable: not verified on us: ")
+    fresh = {one.target for one in services.store.checks() if one.checked_at >= run.created_at}
+    assert fresh == {"eu", "ap"}
+    assert not bad(services, services.store.backups()[0].backup)
+
+
+def test_a_target_that_goes_away_while_it_is_read_damages_nothing(world: World) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    forget_checks(services)
+    going = Away(services.target("us"), shows=True)
+    run = scrub(replace(services, targets={**services.targets, "us": going}))
+    assert run.state is RunState.DEGRADED
+    assert "not verified on us" in (run.error or "")
+    assert not bad(services, backup)
+
+
+def test_a_host_without_a_key_compares_digests(world: World) -> None:
+    services = world.services(identities=lambda: ())
+    world.back_up()
+    forget_checks(services)
+    assert scrub(services).state is RunState.DONE
+    assert {one.depth for one in services.store.checks()} == {Depth.DIGEST}
+
+
+def test_a_key_service_that_is_away_leaves_the_digests(world: World) -> None:
+    def away() -> NoReturn:
+        raise KeyServiceError("the HSM does not answer")
+
+    services = world.services(identities=away)
+    world.back_up()
+    forget_checks(services)
+    assert scrub(services).state is RunState.DONE
+    assert {one.depth for one in services.store.checks()} == {Depth.DIGEST}
+
+
+def test_a_backup_whose_signer_is_distrusted_by_now_is_read_all_the_same(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    forget_checks(services)
+    distrusted = {world.signers[role].fingerprint: "2026-01-01: leak" for role in ("control", "seal")}
+    trusted = Signers(services.signer_fingerprints, distrusted=distrusted)
+    run = scrub(replace(services, signer_fingerprints=trusted))
+    assert (run.state, run.error) == (RunState.DONE, None)
+    assert run.facts["plan"]["pieces"] == len(services.store.checks())
+
+
+# -- what is not read ------------------------------------------------------------------
+
+
+def test_what_the_record_does_not_know_is_counted_and_not_called_verified(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    name, sha256 = "manifests/20200101T000000Z-other.json", hashlib.sha256(b"{}").digest()
+    services.target("us").put(name, [b"{}"], size=2, sha256=sha256)
+    run = scrub(services)
+    assert run.facts["outside"] == {"us": 1}
+    found = standing(services.store, OPTIONS, now=run.created_at)
+    assert found.outside == {"us": 1}
+    [covered, outside] = describe(found, now=run.created_at)
+    assert covered.startswith("100 % verified: 12 of 12 containers read within 30 days")
+    assert outside.startswith("target 'us' has 1 backup that the record does not know: not verified.")
+
+
+def test_media_in_a_safe_are_left_alone_and_counted_apart(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    forget_checks(services)
+    run = scrub(services, offline=(POLICY,), media=("us",))
+    assert [pin.name for pin in run.spec.targets] == ["eu", "ap"]
+    assert run.facts["plan"]["pieces"] == 0
+    found = standing(services.store, structs.replace(OPTIONS, offline=(POLICY,)), now=run.created_at)
+    assert (found.all.containers, found.offline) == (0, 12)
+
+
+@pytest.mark.parametrize(("state", "read"), [("marked", False), ("deleted", False), ("undeleted", True)])
+def test_a_backup_that_is_to_be_deleted_is_neither_read_nor_repaired(
+    world: World, state: Literal["marked", "undeleted", "deleted"], read: bool
+) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    forget_checks(services)
+    mark = DeletionMark(
+        backup_id=backup,
+        number=1,
+        state=state,
+        after="2026-11-26T00:00:00Z" if state == "marked" else "",
+        reason="no rule keeps it",
+        run="",
+        by="",
+        at="2026-11-19T00:00:00Z",
+    )
+    signer = certified("prune", installation=world.installation)
+    targets = [services.target("ap")]
+    trusted = services.signer_fingerprints
+    assert write_mark(targets, DELETION, mark, signer=signer, trusted=trusted) == {}
+    services.target("us").delete(manifest_name(backup))
+    run = scrub(services)
+    assert (run.facts["plan"]["pieces"] > 0, run.state is RunState.DEGRADED) == (read, read)
