@@ -66,6 +66,12 @@ class NothingSelected(Missing):
     default_hint = "Check the filter with 'strongroom list'."
 
 
+class NothingToRehearse(Missing):
+    """There is no backup that could be recovered, so no recovery was rehearsed."""
+
+    default_hint = "Make one: 'strongroom backup --policy POLICY'. Then drill again."
+
+
 class NotCovered(Missing):
     """No backup holds everything that was asked for."""
 
@@ -76,6 +82,15 @@ class QuorumNotMet(TargetError):
     """Fewer targets or regions hold the backup than the policy demands."""
 
     default_hint = "There is no new backup; the last good one is untouched. Bring a target back, then retry."
+
+
+class RecoveryTooSlow(Degraded):
+    """Everything came back as it was backed up, but not within the objective."""
+
+    default_hint = (
+        "The report says which step took long. Make that faster, or agree on another objective "
+        "([drill.objective_seconds])."
+    )
 
 
 class NotYetSeen(Degraded):

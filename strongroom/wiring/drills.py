@@ -46,7 +46,11 @@ def drilled_policy(settings: Settings, drill: str) -> str:
     else:
         policies = settings.policies.items()
         name = next((name for name, policy in policies if policy.offline and policy.kind == "full"), "")
+    if not name and drill == Scope.EMERGENCY:
+        raise ConfigError(
+            "No full policy is offline, so there is no medium to recover from.",
+            hint="See docs/how-to/make-an-emergency-backup.md, or name a policy with --policy.",
+        )
     if not name:
-        kind = "full policy that is offline" if drill == Scope.EMERGENCY else "full policy"
-        raise ConfigError(f"There is no {kind}, so there is nothing to rehearse.", hint="Add one.")
+        raise ConfigError("No policy backs up values, so there is nothing to recover.", hint="Add one.")
     return name

@@ -398,6 +398,7 @@ def _drill_restore(year: Year, run: Run, step: Step) -> Rehearsed:
         backup=backup.name,
         created_at=rfc3339(backup.made_at),
         source="vault",
+        tags={},
         expected=backup.secrets,
         secrets=backup.secrets,
         versions=1,

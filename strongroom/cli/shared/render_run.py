@@ -197,7 +197,7 @@ def _outcome(run: Run) -> Iterator[tuple[str, object]]:
     if "restore" in run.facts:
         yield "restore", ", ".join(f"{key} {value}" for key, value in run.facts["restore"].items())
     if run.spec.kind is RunKind.DRILL and run.state.final:
-        yield "report", f"strongroom drill show {run.id}"
+        yield "signed report", f"strongroom drill show {run.id}"
 
 
 def _counts(run: Run) -> Mapping[str, Any]:

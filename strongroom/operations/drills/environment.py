@@ -14,6 +14,7 @@ from strongroom.operations.identities import openers
 from strongroom.operations.readiness import machine
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step
+from strongroom.words import plural
 
 KEYS, PLACE = "keys", "place"
 
@@ -43,7 +44,7 @@ def _keys(run: Run, services: Services) -> Iterator[Finding]:
     except StrongroomError as error:
         yield wrong(KEYS, error)
     else:
-        yield good(KEYS, f"this host has {len(found)} to open backups with")
+        yield good(KEYS, f"this host has {plural(len(found), 'key')} that may open backups")
 
 
 def _place(run: Run, services: Services) -> Iterator[Finding]:

@@ -81,13 +81,15 @@ class Proved(Struct, frozen=True, kw_only=True):
 class Rehearsed(Struct, frozen=True, kw_only=True):
     """What came back, of which backup, and from where.
 
-    ``secrets`` of ``expected`` came back, with so many ``versions`` that have a value; ``not_done`` counts
-    the others by the code of the error. ``gave`` says how many secrets were read from each target.
+    ``tags`` are those of a category. ``secrets`` of ``expected`` came back, with so many ``versions`` that
+    have a value; ``not_done`` counts the others by the code of the error. ``gave`` says how many secrets were
+    read from each target.
     """
 
     backup: str
     created_at: str
     source: str
+    tags: Mapping[str, str]
     expected: int
     secrets: int
     versions: int

@@ -72,9 +72,7 @@ class DrillJob(Job):
         if wrong:
             return Ending(RunState.FAILED, wrong)
         lacking = _late(run, facts, services) or _left_behind(run, facts, services)
-        if lacking:
-            return Ending(RunState.DEGRADED, f"everything came back, but {lacking}")
-        return Ending(RunState.DONE)
+        return Ending(RunState.DEGRADED, lacking) if lacking else Ending(RunState.DONE)
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
         """Remove the place, if no step came to that: the run failed early, or was cancelled."""
@@ -175,13 +173,15 @@ def _late(run: Run, facts: DrillFacts, services: Services) -> str:
     assert facts.drill_restore is not None
     least = steps.least_seconds(facts.drill_restore, services)
     objective = options_of(run).objective_seconds
-    return objective_missed(took_seconds(facts), least=least, objective=objective) or ""
+    late = objective_missed(took_seconds(facts), least=least, objective=objective)
+    return f"RecoveryTooSlow: everything came back, but {late}" if late else ""
 
 
 def _left_behind(run: Run, facts: DrillFacts, services: Services) -> str:
     if facts.drill_teardown is not None:
         return ""
-    return f"it could not be removed again: {services.store.row(run.id, Step(StepKind.DRILL_TEARDOWN)).error}"
+    row = services.store.row(run.id, Step(StepKind.DRILL_TEARDOWN))
+    return f"drill-teardown: {row.error or 'it was given up'}"
 
 
 JOB = DrillJob()

@@ -23,13 +23,13 @@ def _lines(report: DrillReport) -> Iterator[str]:
     yield _HEAD.format(title=escape(words.title(report)), style=_STYLE)
     yield f'<header><p class="kind">Recovery drill</p><h1>{escape(words.title(report))}</h1></header>\n'
     yield _verdict(report)
+    if report.problems:
+        yield _section("What went wrong, and what to do", _problems(report))
     yield _section("What was rehearsed", _facts(words.rehearsed(report)))
     yield _section("How long it took", _time(report) + _steps(report))
     yield _section("What was compared", _facts(words.compared(report)))
-    if report.problems:
-        yield _section("What went wrong, and what to do", _problems(report))
     if report.checks:
-        yield _section("The host that recovered", _checks(report))
+        yield _section(f"The host of the drill: {report.host}", _checks(report))
     yield _section("How to check this report", _check(report))
     yield f"<footer>Strongroom {escape(report.strongroom)}, run {escape(report.run)}</footer>\n"
     yield "</main>\n</body>\n</html>\n"
@@ -56,20 +56,22 @@ def _facts(facts: Iterable[Fact]) -> str:
 
 
 def _time(report: DrillReport) -> str:
-    met = {True: "met", False: "missed", None: "not shown: not everything came back"}[report.objective_met]
-    counts = max(report.took, report.least)
-    share = min(100.0, 100 * counts / report.objective) if report.objective else 100.0
-    facts = [
-        Fact("Recovery", words.duration(report.took)),
-        Fact("Objective", f"{words.duration(report.objective)}: {met}"),
-    ]
+    if report.objective_met is None:
+        return _facts([Fact("Until it failed", words.duration(report.took))])
+    met = "met" if report.objective_met else "missed"
+    facts = [Fact("Recovery", words.duration(report.took))]
     if report.least:
-        facts.insert(1, Fact("At the source's pace", f"at least {words.duration(report.least)}"))
-    state = "over" if report.objective_met is False else "within"
+        facts.append(Fact("At the source's pace", f"at least {words.duration(report.least)}"))
+    facts.append(Fact("Objective", f"{words.duration(report.objective)}: {met}"))
+    return _facts(facts) + _meter(report)
+
+
+def _meter(report: DrillReport) -> str:
+    share = 100 * max(report.took, report.least) / max(report.objective, 1)
+    state = "within" if report.objective_met else "over"
     return (
-        f'{_facts(facts)}<div class="meter {state}" role="img" '
-        f'aria-label="{share:.0f} percent of the objective"><span style="width:{max(share, 0.5):.1f}%">'
-        "</span></div>\n"
+        f'<div class="meter {state}"><span style="width:{min(max(share, 0.5), 100):.1f}%"></span></div>\n'
+        f'<p class="note">{share:,.0f} % of the objective</p>\n'
     )
 
 
@@ -77,15 +79,14 @@ def _steps(report: DrillReport) -> str:
     longest = max((step.milliseconds for step in report.steps), default=0) or 1
     rows = "".join(_step(step, longest) for step in report.steps)
     return (
-        '<div class="wide"><table>\n<thead><tr><th>Step</th><th>Began</th><th class="number">Took</th>'
+        '<div class="wide"><table>\n<thead><tr><th>Step</th><th>Began (UTC)</th><th class="number">Took</th>'
         f"<th></th><th>Result</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
-        '<p class="note">The recovery is what a real one takes too: the steps marked ● count for the '
-        "objective.</p>\n"
+        '<p class="note">The objective is for the steps marked ●, which a real recovery has too.</p>\n'
     )
 
 
 def _step(step: Timed, longest: int) -> str:
-    began = step.began.replace("T", " ").removesuffix("Z")
+    began = words.moment(step.began).removesuffix(" UTC")
     took = words.duration(step.milliseconds) if step.began else ""
     tries = f" after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
     mark = " ●" if step.step in words.COUNTED else ""

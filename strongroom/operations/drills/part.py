@@ -29,10 +29,18 @@ def names_of(run: Run, backup: Replicated) -> Names:
     if options.drill is Scope.SINGLE:
         return frozenset({options.secret or _any(run, [row.name for row in backup.rows()], "a secret")})
     if options.drill is Scope.CATEGORY:
-        tags = dict(options.tags) or dict([_any(run, _tags(backup), "a tag")])
+        tags = tags_of(run, backup)
         named = frozenset(row.name for row in backup.rows() if tags.items() <= row.tags.items())
         return named or _none("such a tag")
     return None
+
+
+def tags_of(run: Run, backup: Replicated) -> dict[str, str]:
+    """Return the tags that make the category of a drill; of any other drill none."""
+    options = options_of(run)
+    if options.drill is not Scope.CATEGORY:
+        return {}
+    return dict(options.tags) or dict([_any(run, _tags(backup), "a tag")])
 
 
 def secrets_of(backup: Replicated, names: Names) -> Callable[[], Iterable[Secret]]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 
-from strongroom.container.errors import MissingPiece
 from strongroom.operations.backup.existing import restorable
 from strongroom.operations.drills.facts import DrillOptions, Picked, Plan, options_of
 from strongroom.operations.drills.region import cut_off
+from strongroom.operations.errors import NothingToRehearse
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, Run, Step
 from strongroom.words import plural
@@ -19,7 +19,7 @@ def pick(run: Run, step: Step, services: Services) -> Plan:
     """Pick a backup of the policy: the newest, or a random one of the last days.
 
     Raises:
-        MissingPiece: there is none, so nothing can be recovered.
+        NothingToRehearse: there is none.
     """
     options = options_of(run)
     among = _candidates(run, options, services)
@@ -40,12 +40,12 @@ def pick(run: Run, step: Step, services: Services) -> Plan:
 def _candidates(run: Run, options: DrillOptions, services: Services) -> Sequence[CatalogEntry]:
     found = list(restorable(services, run.spec.policy))
     if not found:
-        raise MissingPiece(f"there is no backup of policy '{run.spec.policy}' to recover from")
+        raise NothingToRehearse(f"there is no backup of policy '{run.spec.policy}' to recover from")
     if not options.within_days:
         return found
     since = datetime.fromtimestamp(run.created_at, UTC) - timedelta(days=options.within_days)
     recent = [entry for entry in found if datetime.fromisoformat(entry.created_at) >= since]
     if not recent:
         days = plural(round(options.within_days), "day")
-        raise MissingPiece(f"policy '{run.spec.policy}' has no backup of the last {days} to recover from")
+        raise NothingToRehearse(f"policy '{run.spec.policy}' has no backup of the last {days}")
     return recent

@@ -75,11 +75,13 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     policy: str
     source: str
     into: str
+    host: str
     began: str
     ended: str
     backup: str
     backup_made: str
     picked: str
+    tags: Mapping[str, str]
     cut_off: Mapping[str, str]
     read_from: Mapping[str, int]
     expected: int | None
@@ -91,7 +93,7 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     missing: int | None
     stand_out: int | None
     live: Source | None
-    torn_down: bool
+    torn_down: bool | None
     took: int
     least: int
     objective: int
@@ -119,11 +121,13 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
         policy=run.spec.policy,
         source=rehearsed.source if rehearsed else picked.source if picked else "",
         into=options.into,
+        host=_host(rows),
         began=rfc3339(run.created_at),
         ended=rfc3339(_ended(run, rows)),
         backup=rehearsed.backup if rehearsed else picked.backup if picked else "",
         backup_made=rehearsed.created_at if rehearsed else picked.created_at if picked else "",
         picked=_picked(options, picked.among if picked else 0),
+        tags=dict(rehearsed.tags) if rehearsed else {},
         cut_off={pin.name: pin.region for pin in run.spec.targets if picked and pin.name in picked.cut_off},
         read_from=dict(rehearsed.gave) if rehearsed else {},
         expected=rehearsed.expected if rehearsed else None,
@@ -135,7 +139,7 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
         missing=compared.missing if compared else None,
         stand_out=compared.stand_out if compared else None,
         live=_source(facts),
-        torn_down=facts.drill_teardown is not None or facts.drill_prove is None,
+        torn_down=_torn_down(facts, rows),
         took=_milliseconds(took),
         least=_milliseconds(least),
         objective=_milliseconds(options.objective_seconds),
@@ -155,8 +159,21 @@ def _outcome(state: RunState, *, met: bool) -> str:
 
 def _picked(options: DrillOptions, among: int) -> str:
     if not options.within_days:
-        return "newest"
-    return f"random, one of {among} of the last {options.within_days:g} days"
+        return "the newest"
+    return f"at random, one of {among} of the last {options.within_days:g} days"
+
+
+def _host(rows: Sequence[StepRow]) -> str:
+    """Return the host that the environment was proved on: it restores too."""
+    owners = (row.owner for row in rows if row.step.kind is StepKind.DRILL_PROVE)
+    return (next(owners, None) or "").partition(":")[0]
+
+
+def _torn_down(facts: DrillFacts, rows: Sequence[StepRow]) -> bool | None:
+    """Tell whether the place was removed; ``None`` if nothing was ever restored."""
+    if facts.drill_teardown is not None:
+        return True
+    return False if any(row.step.kind is StepKind.DRILL_RESTORE for row in rows) else None
 
 
 def _source(facts: DrillFacts) -> Source | None:
@@ -198,7 +215,8 @@ def _timed(kind: StepKind, row: StepRow | None) -> Timed:
 def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[Problem, ...]:
     """Return what the drill failed of first, then what else its steps ended with, each once."""
     error = recorded_errors.parse_error(ending.error)
-    codes = [error.code] if error is not None else ["RunFailed"] if ending.error else []
+    failed = ending.state is RunState.FAILED
+    codes = [error.code] if error is not None else ["RunFailed"] if failed else []
     codes += [recorded_errors.code_of(row.error or "") for row in rows if row.state is not StepState.DONE]
     return tuple(_problem(code) for code in dict.fromkeys(filter(None, codes)))
 

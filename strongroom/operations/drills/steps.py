@@ -22,7 +22,7 @@ from strongroom.operations.archive.live_comparison import (
     standing,
 )
 from strongroom.operations.drills.facts import Compared, Live, Rehearsed, TornDown, options_of
-from strongroom.operations.drills.part import Names, names_of, secrets_of
+from strongroom.operations.drills.part import Names, names_of, secrets_of, tags_of
 from strongroom.operations.drills.places import place_of
 from strongroom.operations.drills.step_facts import open_picked, rehearsed_of
 from strongroom.operations.recovery_objective import Scope
@@ -52,6 +52,7 @@ def restore(run: Run, step: Step, services: Services) -> Rehearsed:
         backup=backup.manifest.backup_id,
         created_at=backup.manifest.created_at,
         source=backup.manifest.source,
+        tags=tags_of(run, backup),
         expected=backup.manifest.counts.secrets if names is None else len(names),
         secrets=done.created,
         versions=done.versions,

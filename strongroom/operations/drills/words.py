@@ -47,28 +47,33 @@ class Fact(NamedTuple):
 
 def title(report: DrillReport) -> str:
     """Return what was rehearsed, in one line."""
-    return f"{DRILLS.get(report.drill, report.drill)}: {report.policy}"
+    return f"{DRILLS.get(report.drill, report.drill)}, policy '{report.policy}'"
 
 
 def verdict(report: DrillReport) -> str:
     """Return in one or two sentences what came of it."""
     took = f"{_took(report)}; the objective is {duration(report.objective)}."
-    if report.outcome == PASSED:
-        return f"{_came_back(report)} The recovery took {took}"
-    if report.outcome == LATE:
-        return f"{_came_back(report)} But it was too slow: {took}"
-    if report.outcome == LACKING:
-        return f"{_came_back(report)} But something else is not as it should be: see below."
-    if report.outcome == CANCELLED:
-        return "Somebody cancelled the drill. It shows nothing about a recovery."
-    if report.secrets is None:
+    said = {
+        PASSED: f"{_came_back(report)} The recovery took {took}",
+        LATE: f"{_came_back(report)} But it was too slow: {took}",
+        LACKING: f"{_came_back(report)} But something else is not as it should be.",
+        CANCELLED: "Somebody cancelled the drill. It shows nothing about a recovery.",
+    }
+    return said.get(report.outcome) or _failure(report)
+
+
+def _failure(report: DrillReport) -> str:
+    if not any(step.began for step in report.steps if step.step == "drill-restore"):
         return "The drill could not be carried out, so nothing shows that this backup could be recovered."
+    if report.secrets is None:
+        return "The recovery failed: nothing came back that could be compared. Do not count on this backup."
     return "Not everything came back as it was backed up. Do not count on this backup alone."
 
 
 def _came_back(report: DrillReport) -> str:
-    values = plural(report.compared or 0, "value")
-    return f"{plural(report.secrets or 0, 'secret')} came back, and each of {values} is the one backed up."
+    secrets, values = report.secrets or 0, report.compared or 0
+    each = "its value" if secrets == values == 1 else f"each of {plural(values, 'value')}"
+    return f"{plural(secrets, 'secret')} came back, and {each} is the one that was backed up."
 
 
 def _took(report: DrillReport) -> str:
@@ -79,26 +84,39 @@ def _took(report: DrillReport) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """Write a length of time in a unit that fits it."""
-    seconds = milliseconds / 1000
-    return measured(seconds) if seconds < 60 else at_least(seconds)
+    """Write a length of time as people say it: ``34 ms``, ``3.2 s``, ``2 min 5 s``, ``2 h``."""
+    if milliseconds < 1_000:
+        return f"{milliseconds} ms"
+    if milliseconds < 60_000:
+        return measured(milliseconds / 1000)
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else seconds, "s"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+
+
+def moment(text: str) -> str:
+    """Write a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
+    return text.replace("T", " ").replace("Z", " UTC")
 
 
 def rehearsed(report: DrillReport) -> Iterator[Fact]:
     """Yield what was rehearsed, and from where."""
     if report.backup:
         yield Fact("Backup", report.backup)
-        yield Fact("Made", report.backup_made)
+        yield Fact("Made", moment(report.backup_made))
         yield Fact("Picked", report.picked)
         yield Fact("Of source", report.source)
+    for tag, value in report.tags.items():
+        yield Fact("Tag", f"{tag} = {value}")
     into = "a scratch store on the host" if report.into == LOCAL else f"a mount of its own on '{report.into}'"
     yield Fact("Restored into", into)
     for target, region in report.cut_off.items():
-        yield Fact("Cut off", f"{target} (region {region}): it was not asked for anything")
+        yield Fact("Cut off", f"{target}, in region {region}: nothing was asked of it")
     for target, number in report.read_from.items():
         yield Fact("Read from", f"{target}: {plural(number, 'secret')}")
-    yield Fact("Began", report.began)
-    yield Fact("Ended", report.ended)
+    yield Fact("Began", moment(report.began))
+    yield Fact("Ended", moment(report.ended))
 
 
 def compared(report: DrillReport) -> Iterator[Fact]:
@@ -113,7 +131,8 @@ def compared(report: DrillReport) -> Iterator[Fact]:
     if report.stand_out is not None:
         yield Fact("Each by itself", f"{report.stand_out:,} {verb(report.stand_out, 'stand')} out")
     yield Fact("With the source", _live(report))
-    yield Fact("Removed again", "yes" if report.torn_down else "no: see below")
+    removed = {True: "yes", False: "no: see what went wrong", None: "nothing was restored"}
+    yield Fact("Removed again", removed[report.torn_down])
 
 
 def _live(report: DrillReport) -> str:

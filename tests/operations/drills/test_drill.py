@@ -158,7 +158,7 @@ def test_drills_within_a_window_reach_old_backups_too(world: World) -> None:
     assert len(taken) > 1
     assert taken <= made
     assert {found.report.picked for found in listed(world).reports} == {
-        "random, one of 3 of the last 30 days"
+        "at random, one of 3 of the last 30 days"
     }
 
 
@@ -277,7 +277,7 @@ def test_a_drill_without_any_backup_has_failed_and_is_reported(world: World) -> 
     run = drilled(world.services())
     assert (run.state, "no backup of policy" in str(run.error)) == (RunState.FAILED, True)
     report = only_report(world)
-    assert (report.outcome, report.problems[0].code) == ("failed", "MissingPiece")
+    assert (report.outcome, report.problems[0].code) == ("failed", "NothingToRehearse")
 
 
 def test_a_drill_on_a_host_without_a_key_has_failed_and_is_reported(world: World) -> None:
