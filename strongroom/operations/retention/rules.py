@@ -36,6 +36,7 @@ class Rule(StrEnum):
     HOLD = "hold"
     NEEDED = "needed"
     NO_RULES = "no-rules"
+    NEWEST_VERIFIED = "newest-verified"
     MINIMUM_AGE = "minimum-age"
     MINIMUM_COUNT = "minimum-count"
     LAST = "last"
@@ -43,7 +44,6 @@ class Rule(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     YEARLY = "yearly"
-    NEWEST_VERIFIED = "newest-verified"
     NEWEST_OPENED = "newest-opened"
     NOT_COVERED = "not-covered"
     SUPERSEDED = "superseded"
@@ -197,11 +197,7 @@ def _describe_uncovered(one: Candidate, reliable: Sequence[Candidate]) -> str:
 
 def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reasons:
     """Return what the policy's own rules keep. The rule that is told is the one that came last here."""
-    wanted: dict[str, tuple[Rule, str]] = {}
-    for rule, depth in ((Rule.NEWEST_OPENED, Depth.OPENED), (Rule.NEWEST_VERIFIED, Depth.DIGEST)):
-        newest = next((one for one in members if one.is_verified(depth)), None)
-        if newest is not None:
-            wanted[newest.backup] = (rule, f"it is the newest that was verified to '{newest.verified}'")
+    wanted = dict(_newest(members, Rule.NEWEST_OPENED, Depth.OPENED))
     for rule, places, part_of in reversed(_buckets(rules)):
         words = f"{rule} = {places}" if rule is not Rule.MINIMUM_COUNT else f"it is among the newest {places}"
         wanted |= _reasons(rule, dict.fromkeys(_fill(members, places, part_of), words))
@@ -209,9 +205,17 @@ def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reaso
         if one.created_at > now - rules.minimum_days * DAY:
             until = rfc3339(one.created_at + rules.minimum_days * DAY)
             wanted[one.backup] = (Rule.MINIMUM_AGE, f"for {plural(rules.minimum_days, 'day')}, until {until}")
-        if rules.keep_everything:
-            wanted[one.backup] = (Rule.NO_RULES, f"policy '{one.policy}' has no keep rules")
+    wanted |= _newest(members, Rule.NEWEST_VERIFIED, Depth.DIGEST)
+    if rules.keep_everything:
+        wanted |= {one.backup: (Rule.NO_RULES, f"policy '{one.policy}' has no keep rules") for one in members}
     return wanted
+
+
+def _newest(members: Sequence[Candidate], rule: Rule, depth: Depth) -> Reasons:
+    newest = next((one for one in members if one.is_verified(depth)), None)
+    if newest is None:
+        return {}
+    return {newest.backup: (rule, f"it is the newest that was verified, to '{newest.verified}'")}
 
 
 PartOf = Callable[[Candidate], Hashable]

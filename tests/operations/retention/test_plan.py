@@ -76,7 +76,7 @@ def test_a_plan_frees_on_each_target_what_the_backup_takes_there_and_changes_not
         name: {info.name: info.size for info in target.list()} for name, target in world.targets.items()
     }
     found = plan(world)
-    assert rules(found) == {new: "minimum-count", old: "superseded"}
+    assert rules(found) == {new: "newest-verified", old: "superseded"}
     sizes = {
         name: sum(size for each, size in objects.items() if old in each) for name, objects in before.items()
     }
@@ -100,7 +100,7 @@ def test_one_good_replica_out_of_three_replaces_nothing(world: World) -> None:
     old, new = world.back_up().id, world.back_up().id
     for name in ("us", "ap"):
         remove(world.targets[name], containers_prefix(new))
-    assert rules(plan(world)) == {new: "minimum-count", old: "minimum-count"}
+    assert rules(plan(world)) == {new: "minimum-count", old: "newest-verified"}
 
 
 def test_a_target_that_is_away_is_told_and_what_only_it_vouches_for_stays(world: World) -> None:
@@ -132,7 +132,7 @@ def test_a_successor_that_was_only_seen_to_be_there_replaces_nothing(
     old, new = world.back_up().id, world.back_up().id
     for replica in services.store.replicas(new):
         services.store.set_replica(structs.replace(replica, verified=verified))
-    assert rules(plan(world)) == {new: "minimum-count", old: "minimum-count"}
+    assert rules(plan(world)) == {new: "minimum-count", old: "newest-verified"}
 
 
 def test_a_damaged_manifest_is_kept_and_told_and_replaces_nothing(world: World) -> None:
@@ -158,7 +158,7 @@ def test_another_installations_backups_are_kept_though_it_is_trusted_and_replace
     assert rules(plan(world))[theirs] == "foreign"
     both = frozenset({world.installation.fingerprint, other.installation.fingerprint})
     trusting = plan(world, world.services(signer_fingerprints=both))
-    assert rules(trusting) == {theirs: "foreign", ours: "minimum-count"}
+    assert rules(trusting) == {theirs: "foreign", ours: "newest-verified"}
     assert other.installation.fingerprint in next(iter(trusting.backups)).judgement.why
 
 
@@ -196,7 +196,7 @@ def test_holds_legal_holds_quarantine_and_runs_keep_a_backup(world: World) -> No
 def test_the_newest_backup_in_quarantine_replaces_nothing(world: World) -> None:
     old, new = world.back_up().id, world.back_up().id
     quarantine(world.services(), [new], incident="leak", reason="seen abroad")
-    assert rules(plan(world)) == {new: "needed", old: "minimum-count"}
+    assert rules(plan(world)) == {new: "needed", old: "newest-verified"}
 
 
 def test_a_policy_that_was_narrowed_keeps_the_newest_backup_of_all_that_it_meant(world: World) -> None:
@@ -204,7 +204,7 @@ def test_a_policy_that_was_narrowed_keeps_the_newest_backup_of_all_that_it_meant
     narrow = world.with_spec(selection=Selection(tags={"parity": "even"}))
     third, fourth = narrow.back_up().id, narrow.back_up().id
     assert rules(plan(narrow)) == {
-        fourth: "minimum-count",
+        fourth: "newest-verified",
         third: "superseded",
         second: "not-covered",
         first: "superseded",
@@ -241,4 +241,4 @@ def test_a_signed_manifest_of_the_future_is_kept_and_replaces_nothing(world: Wor
         manifest = parse_manifest(manifest_bytes(target, made, trusted=trusted), trusted=trusted)
         ahead = structs.replace(manifest, created_at="2100-01-01T00:00:00Z")
         overwrite(target, manifest_name(made), sign_manifest(ahead, world.signers["control"]))
-    assert rules(plan(world)) == {made: "misdated", ours: "minimum-count"}
+    assert rules(plan(world)) == {made: "misdated", ours: "newest-verified"}

@@ -30,7 +30,7 @@ def kept_by(*found: Candidate, **more: object) -> list[str]:
 def test_what_no_rule_keeps_is_dropped_and_names_what_covers_it() -> None:
     new, old = candidate(days_ago(2)), candidate(days_ago(9))
     kept, dropped = judged(old, new)
-    assert (kept.backup, kept.keeps, kept.rule) == (new.backup, True, Rule.MINIMUM_COUNT)
+    assert (kept.backup, kept.keeps, kept.rule) == (new.backup, True, Rule.NEWEST_VERIFIED)
     assert (dropped.backup, dropped.keeps, dropped.rule) == (old.backup, False, Rule.SUPERSEDED)
     assert dropped.successor == new.backup
     assert new.backup in dropped.why
@@ -45,7 +45,7 @@ def test_without_keep_rules_everything_is_kept() -> None:
 def test_the_minimum_age_and_the_minimum_count_both_hold() -> None:
     found = [candidate(days_ago(age)) for age in (1, 20, 40, 60, 80)]
     assert kept_by(*found, rules=keep(minimum_days=30, minimum_count=3)) == [
-        "minimum-age",
+        "newest-verified",
         "minimum-age",
         "minimum-count",
         "superseded",
@@ -53,12 +53,18 @@ def test_the_minimum_age_and_the_minimum_count_both_hold() -> None:
     ]
 
 
+def test_a_backup_is_kept_until_it_is_as_old_as_the_policy_says() -> None:
+    new = candidate(days_ago(2))
+    for age, rule in ((30.001, "superseded"), (29.999, "minimum-age")):
+        assert kept_by(new, candidate(days_ago(age)), rules=keep(minimum_days=30))[1] == rule
+
+
 def test_each_day_week_month_and_year_keeps_its_newest() -> None:
     times = ("2026-11-26 02:00", "2026-11-26 01:00", "2026-11-25 01:00", "2026-11-23 01:00")
     older = ("2026-11-20 01:00", "2026-10-30 01:00", "2026-10-02 01:00", "2025-12-30 01:00")
     found = [candidate(at(text)) for text in (*times, *older)]
     assert kept_by(*found, rules=keep(daily=2, weekly=2, monthly=2, yearly=2)) == [
-        "minimum-count",
+        "newest-verified",
         "superseded",  # the same day has a newer one
         "daily",
         "superseded",  # the same week has a newer one, and two days are full
@@ -67,6 +73,12 @@ def test_each_day_week_month_and_year_keeps_its_newest() -> None:
         "superseded",
         "yearly",
     ]
+
+
+def test_the_same_week_and_month_of_another_year_are_others() -> None:
+    found = [candidate(at(text)) for text in ("2026-11-20 01:00", "2025-11-21 01:00", "2024-11-22 01:00")]
+    for rule in ("weekly", "monthly"):
+        assert kept_by(*found, rules=keep(**{rule: 2})) == ["newest-verified", rule, "superseded"]
 
 
 def test_a_day_begins_at_midnight_of_the_policys_own_time_zone() -> None:
@@ -87,7 +99,8 @@ def test_an_unverified_backup_takes_the_place_of_no_verified_one() -> None:
     present = [candidate(days_ago(age), verified=Depth.PRESENT) for age in (2, 3, 4)]
     verified = [candidate(days_ago(age)) for age in (5, 6, 7)]
     assert kept_by(*present, *verified, rules=keep(last=2)) == [
-        *["minimum-count"] * 4,
+        *["minimum-count"] * 3,
+        "newest-verified",
         "last",
         "superseded",
     ]
@@ -102,13 +115,13 @@ def test_the_newest_verified_backup_stays_though_newer_ones_lie_there() -> None:
     ):
         new = [candidate(days_ago(age), **broken) for age in (2, 3)]
         [*_, newest] = judged(*new, candidate(days_ago(400)), rules=keep(minimum_count=1, last=1))
-        assert (newest.keeps, newest.rule) == (True, Rule.MINIMUM_COUNT), broken
+        assert (newest.keeps, newest.rule) == (True, Rule.NEWEST_VERIFIED), broken
 
 
 def test_the_newest_backup_that_was_opened_stays_though_newer_ones_were_only_read() -> None:
     # They may be sealed to a key that nobody has: only opening one tells.
     opened = [candidate(days_ago(age), verified=Depth.OPENED) for age in (300, 400)]
-    assert kept_by(candidate(days_ago(2)), *opened) == ["minimum-count", "newest-opened", "superseded"]
+    assert kept_by(candidate(days_ago(2)), *opened) == ["newest-verified", "newest-opened", "superseded"]
 
 
 @pytest.mark.parametrize(
@@ -125,18 +138,23 @@ def test_the_newest_backup_that_was_opened_stays_though_newer_ones_were_only_rea
 def test_a_backup_of_less_replaces_none_of_more(smaller: dict[str, object]) -> None:
     less = [candidate(days_ago(age), **smaller) for age in (2, 3)]
     more = [candidate(days_ago(age)) for age in (8, 9)]
-    assert kept_by(*less, *more) == ["minimum-count", "superseded", "not-covered", "superseded"]
+    assert kept_by(*less, *more) == ["newest-verified", "superseded", "not-covered", "superseded"]
+
+
+def test_a_backup_that_goes_itself_replaces_nothing() -> None:
+    shrinking = [candidate(days_ago(age), secrets=count) for age, count in ((2, 81), (8, 90), (9, 100))]
+    assert kept_by(*shrinking) == ["newest-verified", "superseded", "not-covered"]
 
 
 def test_a_backup_of_more_replaces_one_of_less() -> None:
     less = candidate(days_ago(9), selection=Selection(include=("prod/*",), tags={"priority": "critical"}))
-    assert kept_by(candidate(days_ago(2)), less) == ["minimum-count", "superseded"]
+    assert kept_by(candidate(days_ago(2)), less) == ["newest-verified", "superseded"]
 
 
 def test_a_backup_of_another_policy_or_source_replaces_nothing() -> None:
     rules = keep() | {"renamed": keep()["daily"]}
     others = candidate(days_ago(2), policy="renamed"), candidate(days_ago(3), source="vault")
-    assert kept_by(*others, candidate(days_ago(400)), rules=rules) == ["minimum-count"] * 3
+    assert kept_by(*others, candidate(days_ago(400)), rules=rules) == ["newest-verified"] * 3
 
 
 def test_what_belongs_to_no_policy_here_or_to_another_installation_is_kept_and_covers_nothing() -> None:
@@ -144,14 +162,14 @@ def test_what_belongs_to_no_policy_here_or_to_another_installation_is_kept_and_c
     foreign = candidate(days_ago(3), foreign="another installation signed it")
     ours = candidate(days_ago(400))
     first, second, third = judged(orphan, foreign, ours)
-    assert (first.rule, second.rule, third.rule) == (Rule.FOREIGN, Rule.FOREIGN, Rule.MINIMUM_COUNT)
+    assert (first.rule, second.rule, third.rule) == (Rule.FOREIGN, Rule.FOREIGN, Rule.NEWEST_VERIFIED)
     assert "old-name" in first.why
     assert second.why == "another installation signed it"
 
 
 def test_a_backup_of_the_future_is_kept_and_hides_nothing() -> None:
     ahead = [candidate(NOW + 3_600 * hour) for hour in (1, 2)]
-    assert kept_by(*ahead, candidate(days_ago(9))) == ["misdated", "misdated", "minimum-count"]
+    assert kept_by(*ahead, candidate(days_ago(9))) == ["misdated", "misdated", "newest-verified"]
     assert kept_by(candidate(float("inf"), backup="x"), candidate(-DAY)) == ["misdated", "misdated"]
 
 
@@ -177,7 +195,7 @@ def test_what_was_sealed_anew_counts_once_and_covers_what_it_replaced() -> None:
     older = candidate(days_ago(10))
     found = judged(first, *again, older, rules=keep(last=2))
     assert [one.backup for one in found[:2]] == [again[2].backup, again[1].backup]
-    assert [one.rule.value for one in found] == ["minimum-count", *["superseded"] * 3, "last"]
+    assert [one.rule.value for one in found] == ["newest-verified", *["superseded"] * 3, "last"]
 
 
 def test_two_backups_of_one_second_are_judged_alike_in_whatever_order_they_are_found() -> None:
