@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from typing import Any
 
@@ -81,7 +82,7 @@ def test_what_was_due_before_the_installation_is_not_overdue(configured: Machine
     configured.path("strongroom.toml").write_text(text.replace('"* * * * *"', f'"{_minutes_ago(10)}"'))
     done = configured.run("schedule")
     assert done.code == 0
-    assert "metadata: on: due at once; beat was never seen" in done.out
+    assert "metadata: due at once; beat was never seen" in done.out
 
 
 def test_a_pause_is_shown_with_its_reason_and_ends_by_itself_or_by_hand(configured: Machine) -> None:
@@ -112,3 +113,13 @@ def test_times_are_by_the_clock_of_the_entrys_zone(configured: Machine) -> None:
     schedule_minutely(configured, "[calendar.repair]", 'schedule = "0 2 15 1 *"', 'time_zone = "Asia/Tokyo"')
     assert "-01-15 02:00 JST" in configured.ok("schedule").out
     assert entries(configured)["repair"]["next_due"].endswith("-01-14T17:00:00Z")
+
+
+def test_a_run_that_failed_says_why_beside_its_entry(configured: Machine) -> None:
+    schedule_minutely(configured)
+    shutil.rmtree(configured.path("regions"), ignore_errors=True)
+    configured.path("regions").touch()
+    assert configured.run("schedule", "run", "metadata").code != 0
+    found = entries(configured)["metadata"]
+    assert (found["state"], found["run_state"]) == ("on", "failed")
+    assert f"metadata: run {found['run']} failed: " in configured.run("schedule").out

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
+from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.operations.errors import BackupOverdue
@@ -21,7 +22,7 @@ from strongroom.operations.runs.submit import due_slots
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import Pause, Run, RunKind
+from strongroom.state.records import Pause, Run, RunKind, RunState
 from strongroom.timestamps import rfc3339
 
 SLOTS = "slots"
@@ -134,9 +135,15 @@ def _late(services: Services, found: EntryStatus, keeps: str, now: float) -> tup
 
 def _at_work(found: EntryStatus, now: float) -> tuple[State, str]:
     run = found.run
-    if run is not None and not run.state.final:
+    if run is None or run.state in (RunState.DONE, RunState.CANCELLED):
+        return State.ON, ""
+    if not run.state.final:
         return State.RUNNING, f"run {run.id} began {about(now - run.created_at)} ago and has not ended"
-    return State.ON, ""
+    happened, _ = recorded_errors.apart(run.error)
+    return State.ON, f"run {run.id} {_CAME_TO[run.state]}: {happened}"
+
+
+_CAME_TO = {RunState.FAILED: "failed", RunState.DEGRADED: "is degraded"}
 
 
 def _of_pause(pause: Pause, missed: float | None, now: float) -> str:

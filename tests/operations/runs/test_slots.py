@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -296,3 +297,18 @@ def test_a_run_at_once_takes_the_place_of_the_slot_that_is_overdue_and_of_no_lat
 def test_a_run_at_once_of_what_has_nothing_to_do_says_so(world: World) -> None:
     with pytest.raises(UsageError, match="'repair' has nothing to do now"):
         run_now(world.services(), REPAIR[0])
+
+
+# -- where the clock is put forward or back --------------------------------------------
+
+
+@pytest.mark.parametrize("evening", ["2025-03-29T18:00+01:00", "2025-10-25T18:00+02:00"])
+def test_a_night_in_which_the_clock_changes_has_one_slot_however_often_it_is_asked(
+    world: World, evening: str
+) -> None:
+    begin = datetime.fromisoformat(evening).timestamp()
+    services = world.services()
+    nightly = msgspec.structs.replace(DAILY[0], schedule="30 2 * * *", time_zone="Europe/Berlin")
+    open_due(services, [nightly], now=begin)
+    opened = [open_due(services, [nightly], now=begin + minutes * 60) for minutes in range(0, 24 * 60, 10)]
+    assert [len(tickets) for tickets in opened if tickets] == [1]

@@ -46,7 +46,12 @@ def show_calendar(arguments: Namespace, output: Output) -> None:
 def _lines(found: list[EntryStatus]) -> Iterator[str]:
     yield from table(("entry", "last", "came to", "next", "state"), map(_row, found))
     said = [one for one in found if one.why]
-    yield from ("", *(f"{one.entry.name}: {one.state.value}: {one.why}" for one in said)) if said else ()
+    yield from ("", *map(_why, said)) if said else ()
+
+
+def _why(found: EntryStatus) -> str:
+    state = "" if found.state is State.ON else f"{found.state.value}: "
+    return f"{found.entry.name}: {state}{found.why}"
 
 
 def _row(found: EntryStatus) -> tuple[str, ...]:
