@@ -136,7 +136,7 @@ def _lifted(extra: Any) -> dict[str, str]:
     }
 
 
-def check_in(run: Run, schedules: Mapping[str, str]) -> None:
+def check_in(run: Run, schedules: Mapping[str, tuple[str, str]]) -> None:
     """Tell the monitor of a scheduled policy that a backup of it has ended, and how.
 
     What ran and failed is an error there; what never ran is missed, which Sentry notices by the schedule.
@@ -145,13 +145,14 @@ def check_in(run: Run, schedules: Mapping[str, str]) -> None:
     backup = run.spec.kind is RunKind.BACKUP and run.state is not RunState.CANCELLED
     if sdk is None or not sdk.is_initialized() or not backup or policy not in schedules:
         return
+    schedule, time_zone = schedules[policy]
     sdk.crons.capture_checkin(
         monitor_slug=slug(policy),
         status="error" if run.state is RunState.FAILED else "ok",
         duration=(run.finished_at or run.created_at) - run.created_at,
         monitor_config={
-            "schedule": {"type": "crontab", "value": schedules[policy]},
-            "timezone": "UTC",
+            "schedule": {"type": "crontab", "value": schedule},
+            "timezone": time_zone,
             "checkin_margin": MARGIN_MINUTES,
         },
     )

@@ -334,9 +334,13 @@ class Settings(Section, frozen=True, kw_only=True):
         return min(full, key=lambda name: self.policies[name].selection != Selection(), default="")
 
     @property
-    def schedules(self) -> dict[str, str]:
-        """The cron expression of each policy that has one."""
-        return {name: policy.schedule for name, policy in self.policies.items() if policy.schedule}
+    def schedules(self) -> dict[str, tuple[str, str]]:
+        """The cron expression of each policy that has one, and its time zone."""
+        return {
+            name: (policy.schedule, self.calendar.zone_of(policy.time_zone))
+            for name, policy in self.policies.items()
+            if policy.schedule
+        }
 
     def hooks(self) -> dict[KeyPath, HookSettings]:
         """The hooks of all policies and entries of the calendar, by the settings that name them."""

@@ -144,7 +144,7 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
         "file": KeyFileKey(kind="keyfile", file=Path("/etc/strongroom/backup.key")),
         "words": PassphraseKey(kind="passphrase", iterations=1_000_000),
     }
-    assert settings.schedules == {"weekly-critical": "0 3 * * 0"}
+    assert settings.schedules == {"weekly-critical": ("0 3 * * 0", "Europe/Berlin")}
     assert settings.drill.objective_seconds.full == 900
     assert settings.calendar.full_drill.schedule == "0 5 1 * *"
     assert settings.calendar.zone_of(settings.calendar.full_drill.time_zone) == "Europe/Berlin"

@@ -218,7 +218,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "replica.missing": _warning(
         "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",
-        "The next time of repair.schedule copies them, or 'strongroom repair BACKUP' now.",
+        "The calendar's next 'repair' copies them, or 'strongroom repair BACKUP' now.",
         looks=True,
     ),
     "replica.repaired": _warning(
