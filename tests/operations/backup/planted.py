@@ -1,4 +1,4 @@
-"""Damage of each kind, planted in one replica through nothing but what every target can do."""
+"""Damage of each kind, planted in one replica."""
 
 from __future__ import annotations
 
@@ -13,12 +13,33 @@ from strongroom.operations.layout import container_name, manifest_name
 from strongroom.targets import Target
 
 
+class Vandal:
+    """Somebody who may write to a target, through what every target can do."""
+
+    def remove(self, target: Target, name: str) -> None:
+        target.delete(name)
+
+    def overwrite(self, target: Target, name: str, content: bytes) -> None:
+        target.delete(name)
+        assert target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
+
+
 class Planted(NamedTuple):
-    """A replica to damage: its target, its backup, and an older backup of the same policy."""
+    """A replica to damage: its target, its backup, an older backup of the same policy, and by whom."""
 
     target: Target
     backup: str
     older: str
+    vandal: Vandal = Vandal()
+
+    def overwrite(self, name: str, content: bytes) -> None:
+        self.vandal.overwrite(self.target, name, content)
+
+    def remove(self, name: str) -> None:
+        self.vandal.remove(self.target, name)
+
+    def read(self, name: str) -> bytes:
+        return b"".join(self.target.read(name))
 
     def container(self, piece: int = 0) -> str:
         return container_name(self.backup, self.manifest().containers[piece].sha256)
@@ -27,60 +48,51 @@ class Planted(NamedTuple):
         return read_manifest(self.target, self.backup, trusted=None)
 
 
-def replace(target: Target, name: str, content: bytes) -> None:
-    target.delete(name)
-    assert target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
-
-
-def read(target: Target, name: str) -> bytes:
-    return b"".join(target.read(name))
-
-
 def flip_a_bit(at: Planted) -> None:
-    content = bytearray(read(at.target, at.container()))
+    content = bytearray(at.read(at.container()))
     content[len(content) // 2] ^= 1
-    replace(at.target, at.container(), bytes(content))
+    at.overwrite(at.container(), bytes(content))
 
 
 def cut(at: Planted) -> None:
-    replace(at.target, at.container(), read(at.target, at.container())[:-1])
+    at.overwrite(at.container(), at.read(at.container())[:-1])
 
 
 def delete_a_container(at: Planted) -> None:
-    at.target.delete(at.container())
+    at.remove(at.container())
 
 
 def delete_the_manifest(at: Planted) -> None:
-    at.target.delete(manifest_name(at.backup))
+    at.remove(manifest_name(at.backup))
 
 
 def delete_all_of_it(at: Planted) -> None:
     names = [at.container(entry.piece) for entry in at.manifest().containers]
     for name in (*names, manifest_name(at.backup)):
-        at.target.delete(name)
+        at.remove(name)
 
 
 def change_the_manifest(at: Planted) -> None:
-    content = bytearray(read(at.target, manifest_name(at.backup)))
+    content = bytearray(at.read(manifest_name(at.backup)))
     content[len(content) // 2] ^= 1
-    replace(at.target, manifest_name(at.backup), bytes(content))
+    at.overwrite(manifest_name(at.backup), bytes(content))
 
 
 def roll_back(at: Planted) -> None:
     """Put the older backup's manifest, which is soundly signed, in the newer one's place."""
-    replace(at.target, manifest_name(at.backup), read(at.target, manifest_name(at.older)))
+    at.overwrite(manifest_name(at.backup), at.read(manifest_name(at.older)))
 
 
 def swap_containers(at: Planted) -> None:
     first, second = at.container(0), at.container(1)
-    was = read(at.target, first)
-    replace(at.target, first, read(at.target, second))
-    replace(at.target, second, was)
+    was = at.read(first)
+    at.overwrite(first, at.read(second))
+    at.overwrite(second, was)
 
 
 def put_another_backups_container(at: Planted) -> None:
     other = Planted(at.target, at.older, at.older).container()
-    replace(at.target, at.container(), read(at.target, other))
+    at.overwrite(at.container(), at.read(other))
 
 
 def strip_the_envelope(at: Planted) -> None:
@@ -88,7 +100,7 @@ def strip_the_envelope(at: Planted) -> None:
     for key in wrapping_keys(at.manifest()):
         newest = find_newest(at.target, key, trusted=None).newest
         assert newest is not None
-        at.target.delete(envelope_name(key, newest.generation))
+        at.remove(envelope_name(key, newest.generation))
 
 
 KINDS: Mapping[str, tuple[Callable[[Planted], None], str]] = {
