@@ -17,7 +17,6 @@ from strongroom.config.load import load_settings
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems
 from strongroom.errors import ConfigError
-from strongroom.words import plural
 
 SETTLES: Final = 1.0
 """Seconds for which a file must have rested: an editor may be half-way through writing it."""
@@ -115,10 +114,12 @@ class LiveSettings:
 
 
 def _why(error: ConfigError) -> str:
-    """Say the first thing that is wrong: 'config check' has them all."""
-    problems = error.problems if isinstance(error, ConfigProblems) else ()
-    more = f" And {plural(len(problems) - 1, 'more problem')}." if len(problems) > 1 else ""
-    return f"{problems[0]}{more}" if problems else error.message
+    """Say the first thing that is wrong: 'config check' has all of them, and what is right."""
+    if not isinstance(error, ConfigProblems) or not error.problems:
+        return error.message
+    first, more = error.problems[0], len(error.problems) - 1
+    said = ": ".join(filter(None, (first.where, first.key, first.what)))
+    return f"{said} (and {more} more)" if more else said
 
 
 def _stamp(file: Path | None) -> Stamp:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from strongroom.errors import (
     Alarm,
     CannotOpen,
+    ConfigError,
     Degraded,
     InstallationError,
     Missing,
@@ -177,6 +178,10 @@ class RunFailed(Alarm):
     """The run ended without a backup. The last good backup is untouched."""
 
     default_hint = "See 'strongroom status RUN', then run 'strongroom retry'."
+
+
+class SettingsRefused(ConfigError):
+    """A changed configuration file is wrong. The settings before it stay in force."""
 
 
 class HookFailed(Alarm):

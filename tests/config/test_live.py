@@ -71,7 +71,7 @@ def test_a_broken_file_changes_nothing_and_is_told_once(file: File) -> None:
     change = live.look()
     assert change is not None
     assert "policies.new" in change.problem
-    assert "more problem" in change.problem
+    assert change.problem.endswith(" more)")
     assert "CANARY" not in change.problem
     assert live.current is settings
 

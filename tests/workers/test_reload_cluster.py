@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunKind, RunState
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
 from workers import status
@@ -18,6 +18,9 @@ targets = ["region-a", "region-b"]
 recipients = ["recovery"]
 single_recipient_reason = "a test"
 schedule = "* * * * *"
+
+[calendar.health]
+hooks.after = {{ command = ["/bin/sh", "-c", "env > {note}"] }}
 """
 
 
@@ -28,25 +31,32 @@ def installation(cluster: RunningCluster) -> Iterator[Installation]:
     made.store.close()
 
 
-def test_a_policy_that_is_added_is_backed_up_and_a_broken_file_stops_nothing(
+def test_what_is_added_is_done_and_a_broken_file_stops_nothing(
     installation: Installation,
 ) -> None:
     installation.start()
     store, file = installation.store, installation.cluster.state_dir / "strongroom.toml"
     began = status.read(installation.cluster.state_dir)
+    note = installation.cluster.state_dir / "note"
+    added = CONFIG + ADDED.format(note=note)
 
     def ended() -> list[Run]:
-        return [run for run in store.runs() if run.spec.policy == "added" and run.state.final]
+        backups = (run for run in store.runs() if run.spec.kind is RunKind.BACKUP)
+        return [run for run in backups if run.spec.policy == "added" and run.state.final]
 
-    file.write_text(CONFIG + ADDED)
+    file.write_text(added)
     made = until(ended, what=f"a backup of what was added\n{installation.cluster.log[-3000:]}")
-    assert {run.state for run in made} == {RunState.DONE}
+    assert {(run.state, run.error) for run in made} == {(RunState.DONE, None)}
     assert [event.kind for event in store.happened("settings.taken", since=0.0)] == ["settings.taken"]
 
-    file.write_text(CONFIG + ADDED + "broken")
+    file.write_text(added + "broken")
     until(lambda: store.events(kind="settings.refused"), what="the refusal on record")
     with store._database.writing() as conn:
         conn.exec_driver_sql("DELETE FROM slots")
     until(lambda: len(ended()) > len(made), what=f"one more\n{installation.cluster.log[-3000:]}")
     assert {run.state for run in ended()} == {RunState.DONE}
+    assert "HOOK_ENTRY=health" in until(
+        lambda: note.exists() and note.read_text(), what="the hook of a check"
+    )
+    assert "CANARY" not in note.read_text()
     assert status.read(installation.cluster.state_dir) == began, "no process was started again"

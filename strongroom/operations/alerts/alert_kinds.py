@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
-from strongroom.errors import ConfigError, StrongroomError
+from strongroom.errors import StrongroomError
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations.errors import (
     BackupOverdue,
@@ -21,6 +21,7 @@ from strongroom.operations.errors import (
     MessageRefused,
     RunDegraded,
     RunFailed,
+    SettingsRefused,
     WarningsRaised,
 )
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
@@ -205,7 +206,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "'strongroom schedule' says what keeps '{subject}' back.",
     ),
     "settings.refused": _critical(
-        ConfigError,
+        SettingsRefused,
         "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
         "process of that host can start again.",
         "Run 'strongroom config check' on that host and put right what it names. No restart is needed.",

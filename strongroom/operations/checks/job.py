@@ -64,9 +64,14 @@ class CheckJob(Job):
             return None
         if entry.name.endswith(f" {AGAIN}") and not _is_due_again(newest, due):
             return None
-        if entry.options.get(NEEDS_BACKUP) and not services.store.backups(limit=1):
+        if not services.store.backups(limit=1) and (entry.options.get(NEEDS_BACKUP) or _is_begun(services)):
             return None
         return Spec(kind=RunKind.CHECK, policy=name, options={"check": name})
+
+
+def _is_begun(services: Services) -> bool:
+    """Tell whether the first backup is being made: without it a look only finds that it is missing."""
+    return any(run.spec.kind is RunKind.BACKUP for run in services.store.active())
 
 
 def _is_due_again(newest: Run | None, due: float) -> bool:

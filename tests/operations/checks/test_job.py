@@ -10,6 +10,7 @@ import pytest
 from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations import recorded_errors
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.key_management.scheduled_check import CHECKED, check
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
@@ -18,7 +19,7 @@ from strongroom.operations.services import Checked, Services
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.wiring.checks import CHECKS, checks
 from tests.config.loading import Place
-from tests.operations.world import World, make_world
+from tests.operations.world import POLICY, World, make_world
 
 DAY = 86_400.0
 HEALTH = Scheduled(name="health", kind=RunKind.CHECK, schedule="30 6 * * *", options={"check": "health"})
@@ -77,6 +78,14 @@ def test_a_check_waits_until_the_one_before_it_has_ended(world: World) -> None:
     assert open_due(services, [HEALTH], now=time.time() + DAY) == []
     drive(tickets[0].run, tickets, services, processes=1)
     assert len(opened(services, HEALTH, days=1)) == 1
+
+
+def test_a_check_waits_for_the_first_backup_where_one_is_being_made(world: World) -> None:
+    services = world.services(checks=found(Checked()))
+    run, tickets = submit_backup(services, policy=POLICY)
+    assert opened(services, HEALTH) == []
+    drive(run, tickets, services, processes=1)
+    assert len(opened(services, HEALTH)) == 1
 
 
 def test_the_keys_are_tried_once_there_is_a_backup_and_then_each_quarter(world: World, place: Place) -> None:
