@@ -7,6 +7,7 @@ again. Of a target that does not answer nothing is removed, and what only it cou
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.archive.remove_backup import locks_end, objects_of
-from strongroom.operations.archive.select_backup import AT_ONCE, Chooser, Holder, made_at
+from strongroom.operations.archive.select_backup import AHEAD, AT_ONCE, Chooser, Holder, made_at
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.layout import manifest_name
@@ -97,10 +98,15 @@ class RetentionPlan(Struct, frozen=True, kw_only=True):
 
 
 class _Seen(Struct, frozen=True, kw_only=True):
-    """A backup with a readable manifest, and the targets that show all of it."""
+    """A backup with a readable manifest, and the targets that show all of it.
+
+    ``digest`` is that of its manifest on record, ``previous`` what it says of the newest before it.
+    """
 
     candidate: Candidate
     created_at: str
+    digest: str | None
+    previous: str | None
     whole: tuple[str, ...]
     keys: frozenset[str]
 
@@ -112,7 +118,7 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
         TargetError: no target answers.
     """
     survey = _Survey(services)
-    found = {one.candidate.backup: one for one in survey.look()}
+    found = {one.candidate.backup: one for one in _date(list(survey.look()), now)}
     candidates = [one.candidate for one in found.values()]
     held = holds.read_holds(services, now=now)
     judgements = judge(
@@ -129,6 +135,11 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
         troubles={**chooser.troubles, **{name: f"its holds: {why}" for name, why in held.unread.items()}},
         aside={**chooser.marks_aside, **held.aside},
     )
+
+
+def safest_now(services: Services) -> float:
+    """Return the earlier of this host's time and the database's: no clock that is ahead ends a minimum age."""
+    return min(time.time(), services.store.clock())
 
 
 # -- looking -----------------------------------------------------------------------------------------
@@ -159,10 +170,17 @@ class _Survey:
         listed = self.chooser.listed(ANY)
         with ThreadPoolExecutor(AT_ONCE) as threads:
             while window := list(islice(listed, _WINDOW)):
-                rows = self.services.store.replicas_of([signed.manifest.backup_id for signed, _ in window])
-                yield from threads.map(self._see, window, repeat(rows))
+                backups = [signed.manifest.backup_id for signed, _ in window]
+                rows = self.services.store.replicas_of(backups)
+                digests = self.services.store.digests(backups)
+                yield from threads.map(self._see, window, repeat(rows), repeat(digests))
 
-    def _see(self, listed: tuple[SignedManifest, bool], rows: Mapping[str, Sequence[Replica]]) -> _Seen:
+    def _see(
+        self,
+        listed: tuple[SignedManifest, bool],
+        rows: Mapping[str, Sequence[Replica]],
+        digests: Mapping[str, str],
+    ) -> _Seen:
         signed, believed = listed
         manifest = signed.manifest
         policy = self.policies.get(manifest.policy)
@@ -186,9 +204,26 @@ class _Survey:
                 foreign=foreign,
             ),
             created_at=manifest.created_at,
+            digest=digests.get(manifest.backup_id),
+            previous=manifest.previous,
             whole=tuple(places),
             keys=frozenset(wrapping_keys(manifest)),
         )
+
+
+def _date(found: Sequence[_Seen], now: float) -> Iterator[_Seen]:
+    """Tell which backups are older by their date than the one that was the newest when they were made.
+
+    A clock that was put back makes new backups look old, and so the first that a rule would drop.
+    """
+    by_digest = {one.digest: one.candidate for one in found if one.digest}
+    for one in found:
+        before = by_digest.get(one.previous) if one.previous else None
+        if before is not None and one.candidate.created_at + AHEAD < before.created_at <= now + AHEAD:
+            why = f"it was made after {before.backup}, which is dated later, so a clock was wrong"
+            yield replace(one, candidate=replace(one.candidate, misdated=why))
+        else:
+            yield one
 
 
 def _describe_foreign(signed: SignedManifest, installation: str, *, believed: bool) -> str:

@@ -54,7 +54,8 @@ class Candidate(Struct, frozen=True, kw_only=True):
 
     ``whole``: the targets that show all of it meet the policy's quorum. ``verified``: how deep a quorum of
     these was read back at least. ``aside`` says why nothing may rely on it (quarantine), ``foreign`` whose
-    it is if it is not this installation's. ``created_at`` is in seconds since the epoch.
+    it is if it is not this installation's, ``misdated`` what shows that a clock was wrong when it was made.
+    ``created_at`` is in seconds since the epoch.
     """
 
     backup: str
@@ -69,6 +70,7 @@ class Candidate(Struct, frozen=True, kw_only=True):
     verified: Depth | None
     aside: str = ""
     foreign: str = ""
+    misdated: str = ""
 
     def is_verified(self, depth: Depth = Depth.DIGEST) -> bool:
         """Tell whether it is whole, was read back to a depth, and may be relied on."""
@@ -134,7 +136,7 @@ def _stands_alone(candidate: Candidate, rules: Mapping[str, KeepRules], now: flo
         return _kept(candidate, Rule.MISDATED, "it is dated after now, so a clock is or was wrong")
     if candidate.created_at < 0:
         return _kept(candidate, Rule.MISDATED, "it is dated before 1970, so a clock was wrong")
-    return None
+    return _kept(candidate, Rule.MISDATED, candidate.misdated) if candidate.misdated else None
 
 
 def _kept(candidate: Candidate, rule: Rule, why: str) -> Judgement:

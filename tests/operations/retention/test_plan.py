@@ -70,6 +70,15 @@ def overwrite(target: Target, name: str, content: bytes) -> None:
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
+def sign_again(world: World, backup: str, **changed: str) -> None:
+    """Have a backup's manifest say something else on every target."""
+    trusted = frozenset({world.installation.fingerprint})
+    for target in world.targets.values():
+        manifest = parse_manifest(manifest_bytes(target, backup, trusted=trusted), trusted=trusted)
+        content = sign_manifest(structs.replace(manifest, **changed), world.signers["control"])
+        overwrite(target, manifest_name(backup), content)
+
+
 def test_a_plan_frees_on_each_target_what_the_backup_takes_there_and_changes_nothing(world: World) -> None:
     old, new = world.back_up().id, world.back_up().id
     before = {
@@ -233,12 +242,16 @@ def test_what_is_locked_is_planned_and_said_to_stay_until_then(tmp_path: Path) -
     }
 
 
+def test_a_backup_that_was_made_while_a_clock_was_put_back_is_no_old_one(world: World) -> None:
+    before, made = world.back_up().id, world.back_up().id
+    sign_again(world, made, created_at="2020-01-01T00:00:00Z")
+    found = {one.backup: one.judgement for one in plan(world).backups}
+    assert (found[made].keeps, found[made].rule) == (True, Rule.MISDATED)
+    assert before in found[made].why
+
+
 def test_a_signed_manifest_of_the_future_is_kept_and_replaces_nothing(world: World) -> None:
     ours = world.back_up().id
     made = world.back_up().id
-    trusted = frozenset({world.installation.fingerprint})
-    for target in world.targets.values():
-        manifest = parse_manifest(manifest_bytes(target, made, trusted=trusted), trusted=trusted)
-        ahead = structs.replace(manifest, created_at="2100-01-01T00:00:00Z")
-        overwrite(target, manifest_name(made), sign_manifest(ahead, world.signers["control"]))
+    sign_again(world, made, created_at="2100-01-01T00:00:00Z")
     assert rules(plan(world)) == {made: "misdated", ours: "newest-verified"}

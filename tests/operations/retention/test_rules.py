@@ -173,6 +173,11 @@ def test_a_backup_of_the_future_is_kept_and_hides_nothing() -> None:
     assert kept_by(candidate(float("inf"), backup="x"), candidate(-DAY)) == ["misdated", "misdated"]
 
 
+def test_what_was_made_while_a_clock_was_wrong_is_kept_and_hides_nothing() -> None:
+    wrong = candidate(days_ago(2), misdated="made after a later one")
+    assert kept_by(wrong, candidate(days_ago(9))) == ["misdated", "newest-verified"]
+
+
 def test_a_hold_and_a_need_keep_what_nothing_else_keeps_and_say_why() -> None:
     new, held, needed = (candidate(days_ago(age)) for age in (2, 8, 9))
     _, first, second = judged(

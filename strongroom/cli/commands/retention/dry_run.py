@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
-from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention
+from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention, safest_now
 from strongroom.words import nearest
 
 
@@ -23,7 +22,8 @@ def show_plan(arguments: Namespace, output: Output) -> None:
         raise ConfigError(
             f"there is no policy '{arguments.policy}'", hint=nearest(arguments.policy, settings.policies)
         )
-    plan = plan_retention(open_services(settings), now=time.time()).of(arguments.policy)
+    services = open_services(settings)
+    plan = plan_retention(services, now=safest_now(services)).of(arguments.policy)
     for name, why in plan.away.items():
         if name in settings.online:
             output.warn(f"target '{name}' does not answer, so nothing there would be removed: {why}")
