@@ -138,7 +138,7 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
 
 
 def safest_now(services: Services) -> float:
-    """Return the earlier of this host's time and the database's: no clock that is ahead ends a minimum age."""
+    """Return the earlier of this host's time and the database's: a clock that is ahead ages no backup."""
     return min(time.time(), services.store.clock())
 
 
