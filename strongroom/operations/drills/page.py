@@ -71,8 +71,12 @@ def _meter(report: DrillReport) -> str:
     state = "within" if report.objective_met else "over"
     return (
         f'<div class="meter {state}"><span style="width:{min(max(share, 0.5), 100):.1f}%"></span></div>\n'
-        f'<p class="note">{share:,.0f} % of the objective</p>\n'
+        f'<p class="note">{_percent(share)} of the objective</p>\n'
     )
+
+
+def _percent(share: float) -> str:
+    return f"{share:,.0f} %" if share >= 1 else "less than 1 %"
 
 
 def _steps(report: DrillReport) -> str:

@@ -57,7 +57,7 @@ def verdict(report: DrillReport) -> str:
         PASSED: f"{_came_back(report)} The recovery took {took}",
         LATE: f"{_came_back(report)} But it was too slow: {took}",
         LACKING: f"{_came_back(report)} But something else is not as it should be.",
-        CANCELLED: "Somebody cancelled the drill. It shows nothing about a recovery.",
+        CANCELLED: "The drill was cancelled, or its process was killed. It shows nothing about a recovery.",
     }
     return said.get(report.outcome) or _failure(report)
 

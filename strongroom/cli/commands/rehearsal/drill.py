@@ -19,6 +19,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.errors import UsageError
 from strongroom.operations.drills import archive, words
+from strongroom.operations.drills.abandoned import end_abandoned
 from strongroom.operations.drills.archive import Found, Listing
 from strongroom.operations.drills.job import REPORTED, submit_drill
 from strongroom.operations.drills.report import MOST, DrillReport, parse, report_of
@@ -36,6 +37,8 @@ def run_drill(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
     policy = arguments.policy or drilled_policy(settings, arguments.action)
     services = open_services(settings, output=output)
+    for gone in end_abandoned(services):
+        output.note(f"drill {gone.id} was abandoned, for its process is gone; what it restored is removed")
     if arguments.here or arguments.action == Scope.EMERGENCY or not cluster_runs(settings):
         asked = drill_options(settings, arguments.action, **_asked(arguments))
         run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
