@@ -14,6 +14,7 @@ from strongroom.config import Settings
 from strongroom.config.calendar import EntrySettings
 from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
+from strongroom.model import Depth
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
@@ -179,6 +180,17 @@ def _monthly_tests(settings: Settings) -> Iterator[Scheduled]:
     reason = "proves that one secret comes back, of a random backup of the last months"
     within = settings.drill.within_days
     yield _drill("monthly-tests", Scope.SINGLE, settings, reason=reason, within_days=within)
+    found = settings.calendar.monthly_tests
+    yield _entry(
+        "monthly-tests",
+        RunKind.VERIFY,
+        found,
+        settings,
+        policy=settings.drilled,
+        options={"depth": Depth.COMPARED.value},
+        reason="proves that the newest backup is whole on every target, and that all of it opens",
+        needs=_no_drill(found, settings),
+    ).about("integrity")
 
 
 def _drill(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from strongroom.model import Depth
 from strongroom.operations.backup import replica_verdicts
-from strongroom.operations.backup.existing import spec_about
+from strongroom.operations.backup.existing import newest_if_any, spec_about
 from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
@@ -15,8 +15,9 @@ from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_sett
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Run, RunKind, Spec, Step, StepKind, Tally, Verdict
 
 
 class VerifyJob(Job):
@@ -43,6 +44,12 @@ class VerifyJob(Job):
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return replica_outcome(run, replica_verdicts.read_back(run, services), services)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        """Return the verification that a slot runs; nothing for a policy that has no backup yet."""
+        backup = newest_if_any(services, entry.policy)
+        depth = Depth(entry.options["depth"])
+        return None if backup is None else spec_about(services, RunKind.VERIFY, backup, depth=depth)
 
 
 JOB = VerifyJob()

@@ -87,8 +87,13 @@ def list_reports(targets: Sequence[Target], *, trusted: frozenset[str]) -> Listi
     away: dict[str, StrongroomError] = {}
     for target in targets:
         try:
-            for run in _runs_on(target)[:LISTED]:
+            runs = _runs_on(target)
+            for run in runs[:LISTED]:
                 _read(target, run, trusted, found, aside)
+            if len(runs) > LISTED:  # true reports may be hidden behind names that somebody made up
+                aside[f"{PREFIX} on {target.name}"] = (
+                    f"it has {len(runs):,} names; the first {LISTED:,} were read"
+                )
         except StrongroomError as error:
             away[target.name] = error
     reports = sorted(found.values(), key=lambda one: (one.report.began, one.report.run), reverse=True)

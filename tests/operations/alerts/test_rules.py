@@ -217,6 +217,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),
     ("drift.unknown:p", drifted(drift(HOUR)), drifted(ran(HOUR, DEGRADED))),
     ("drill.failed:full p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
+    ("drill.failed:full p", drilled(ran(HOUR), schedule=""), drilled(ran(HOUR, FAILED), schedule="")),
     ("drill.late:full p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
     ("drill.overdue:full p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
     ("drill.overdue:full p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time

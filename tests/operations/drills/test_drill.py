@@ -13,6 +13,8 @@ from msgspec.structs import replace
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.model import SecretBytes, Version
+from strongroom.operations.alerts import record
+from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
 from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.drills.archive import Listing, list_reports
 from strongroom.operations.drills.job import JOB
@@ -349,6 +351,16 @@ def test_a_cancelled_drill_leaves_nothing_and_its_report_says_so(world: World) -
     assert only_report(world).outcome == "cancelled"
 
 
+def test_names_that_hide_reports_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.operations.drills.archive.LISTED", 1)
+    world.back_up()
+    for _ in range(2):
+        drilled(world.services(), drill=Scope.SINGLE)
+    found = listed(world)
+    assert len(found.reports) == 1
+    assert found.aside["drills/ on eu"] == "it has 2 names; the first 1 were read"
+
+
 # -- the calendar ----------------------------------------------------------------------
 
 
@@ -368,6 +380,25 @@ def test_a_slot_drills_and_fails_where_backups_were_tried_and_there_is_none(worl
     tickets = open_due(services, [entry()], now=began + 120)
     run = drive(tickets[0].run, tickets, services, processes=1)
     assert (run.spec.kind, run.state) == (RunKind.DRILL, RunState.FAILED)
+
+
+def test_the_alerts_know_every_kind_of_drill_of_a_policy_those_of_a_command_too(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    failed = drilled(services, drill=Scope.SINGLE, secret="app/none").id
+    watched = Watched(
+        store=lambda: services.store,
+        targets={},
+        trusted=frozenset(),
+        policies=(WatchedPolicy(name=POLICY, targets=()),),
+        drills=(WatchedDrill(drill="full", policy=POLICY, schedule="0 5 1 * *"),),
+    )
+    found = {one.drill: one for one in record.drills(services.store, watched, now=time.time())}
+    assert {drill: [ran.run for ran in one.runs] for drill, one in found.items()} == {
+        "full": [],
+        "single": [failed],
+    }
+    assert {drill: one.schedule for drill, one in found.items()} == {"full": "0 5 1 * *", "single": ""}
 
 
 # -- the report ------------------------------------------------------------------------
