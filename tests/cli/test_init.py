@@ -31,6 +31,14 @@ def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     assert drift["missing"] == "switched off by calendar.drift.enabled"
 
 
+def test_it_is_written_where_the_environment_says(machine: Machine) -> None:
+    file = machine.path("etc/strongroom.toml")
+    done = machine.run("init", STRONGROOM_CONFIG=str(file))
+    assert done.code == 0
+    assert f"{file} is written." in done.out
+    assert "stays as it is" in machine.run("init", STRONGROOM_CONFIG=str(file)).out
+
+
 def test_a_configuration_that_is_found_elsewhere_is_not_hidden_by_another(machine: Machine) -> None:
     machine.ok("config", "init")
     done = machine.ok("init", "--json").document

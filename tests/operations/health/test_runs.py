@@ -140,6 +140,19 @@ def test_an_entry_that_was_not_begun_is_an_alarm_and_one_that_is_paused_a_remark
     assert "overdue" in paused.what, "a paused entry that is overdue is said"
 
 
+def test_an_entry_whose_medium_is_away_waits_for_it_until_it_was_brought(world: World) -> None:
+    services = world.services()
+    medium = Scheduled(name="safe", kind=RunKind.BACKUP, policy=POLICY, schedule="0 3 1 * *", offline=True)
+    [found] = calendar.overview(services, [medium], now=time.time())
+    assert (found.state, found.why) == (
+        calendar.State.WAITING,
+        f"bring it, then 'strongroom emergency-backup {POLICY}'",
+    )
+    world.back_up()
+    [found] = calendar.overview(services, [medium], now=time.time())
+    assert found.state is calendar.State.ON
+
+
 @pytest.mark.parametrize(
     ("objective", "later", "state"),
     [(600.0, 0.0, State.GOOD), (600.0, 40 * DAY, State.REMARK), (1e-9, 0.0, State.WRONG)],

@@ -22,12 +22,13 @@ from strongroom.wiring.calendar import calendar
 
 def set_up(arguments: Namespace, output: Output) -> None:
     found = place.find().file
-    file = found if found is not None and found.exists() else _write(found, arguments.public_key)
+    written = found is None or not found.exists()
+    file = _write(found, arguments.public_key) if found is None or written else found
     settings = load_settings(path=file)
     entries = planned(calendar(settings), now=time.time())
     output.answer(
-        {"file": str(file), "written": file != found, "entries": [_as_document(one) for one in entries]},
-        [*_said(file, written=file != found), "", *_calendar(entries), "", *_next(settings)],
+        {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
+        [*_said(file, written=written), "", *_calendar(entries), "", *_next(settings)],
     )
 
 
