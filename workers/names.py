@@ -11,9 +11,10 @@ from typing import Final
 from strongroom.state.records import StepKind
 
 CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER = "control", "seal", "transfer", "verify", "drill", "recover"
+PRUNE: Final = "prune"
 SUBMIT, BEAT, WATCH = "submit", "beat", "watch"
 
-QUEUES: Final = (CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER)
+QUEUES: Final = (CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE)
 ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)
 
 BACKUP_FULL: Final = "strongroom.backup.full"
@@ -72,6 +73,8 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.CHECK: VERIFY,  # of the pools that always run, the one that holds identities
     StepKind.DRIFT: VERIFY,
     StepKind.FREEZE: CONTROL,
+    StepKind.MARK: PRUNE,
+    StepKind.DELETE: PRUNE,
     StepKind.REPORT: CONTROL,
 }
 """The queue that carries each kind of step."""

@@ -64,6 +64,7 @@ POOLS: Final[Mapping[str, Pool]] = {
         Pool(role=names.TRANSFER, kind="threads", concurrency=8, limit=900.0),
         Pool(role=names.VERIFY, kind="prefork", concurrency=_cores(), limit=900.0),
         Pool(role=names.DRILL, kind="prefork", concurrency=1, limit=4 * 3600.0),
+        Pool(role=names.PRUNE, kind="prefork", concurrency=1, limit=4 * 3600.0),
         Pool(role=names.RECOVER, kind="prefork", concurrency=_cores(), limit=4 * 3600.0, always=False),
     )
 }

@@ -138,7 +138,10 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
     },
     "Keep and remove": {
-        "prune": Entry("retention", "show which backups the retention rules keep, and why"),
+        "prune": Entry(
+            "retention", "delete the backups that no retention rule keeps, days after they were marked"
+        ),
+        "undelete": Entry("retention", "keep a backup that is marked to be deleted"),
         "hold": Entry("retention", "let nothing remove a backup, a tag's or a policy's, or lift that"),
     },
     "Watch": {

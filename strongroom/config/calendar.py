@@ -77,6 +77,16 @@ class PruneEntry(EntrySettings, frozen=True, kw_only=True):
     """Deleting the backups that no rule keeps."""
 
     schedule: Annotated[Times, Meta(examples=["0 22 * * *"])] = "0 5 * * *"
+    grace_days: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=365,
+            description="For so many days a backup that no rule keeps is only marked: `strongroom undelete` "
+            "keeps it. After that it is deleted for good.",
+            examples=[14],
+        ),
+    ] = 7
 
 
 class DriftEntry(EntrySettings, frozen=True, kw_only=True):

@@ -25,7 +25,7 @@ from strongroom.system import files, private_file
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
 
-ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover", "watch")
+ROLES = ("submit", "beat", "control", "seal", "transfer", "verify", "drill", "recover", "prune", "watch")
 INSTALLATION = "installation.key"
 KIND = "strongroom-role-key-1"
 INSTALLATION_KIND = "strongroom-installation-key-1"

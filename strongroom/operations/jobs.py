@@ -19,4 +19,5 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.ROTATE: "strongroom.operations.rotation.job",
     RunKind.CHECK: "strongroom.operations.checks.job",
     RunKind.DRIFT: "strongroom.operations.drift.job",
+    RunKind.PRUNE: "strongroom.operations.retention.prune_job",
 }

@@ -34,10 +34,12 @@ class RetentionPolicy(Struct, frozen=True, kw_only=True):
     """A policy as retention has it.
 
     ``spec`` has no recipients: whoever deletes asks no key service. ``legal_hold`` says why nothing of it may
-    be removed for now. The targets of an ``offline`` policy are media that are mostly away.
+    be removed for now. The targets of an ``offline`` policy are media that are mostly away. ``grace_days`` is
+    how long a backup is marked before it is deleted.
     """
 
     spec: Spec
     keep: KeepRules
     legal_hold: str = ""
     offline: bool = False
+    grace_days: float = 7

@@ -28,6 +28,7 @@ class RunKind(StrEnum):
     DRIFT = "drift"
     SCRUB = "scrub"
     CHECK = "check"
+    PRUNE = "prune"
 
 
 class RunState(StrEnum):
@@ -65,6 +66,8 @@ class StepKind(StrEnum):
     CHECK = "check"
     DRIFT = "drift"
     FREEZE = "freeze"
+    MARK = "mark"
+    DELETE = "delete"
     REPORT = "report"
 
 

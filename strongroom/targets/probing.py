@@ -19,6 +19,9 @@ from msgspec import Struct
 from strongroom.errors import StrongroomError
 from strongroom.targets.errors import TargetUnavailable
 
+DESTROYS = "remove a version for good"
+"""What the check is called by which a credential is too much for everybody but who deletes old backups."""
+
 
 class Outcome(StrEnum):
     """The result of one check."""

@@ -14,7 +14,7 @@ from strongroom.config import Settings
 from strongroom.config.calendar import EntrySettings
 from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
-from strongroom.model import Depth
+from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
@@ -105,6 +105,13 @@ def media(settings: Settings) -> frozenset[str]:
     policies = settings.policies.values()
     away = {name for policy in policies if policy.offline for name in policy.targets}
     return frozenset(away - {name for policy in policies if not policy.offline for name in policy.targets})
+
+
+def _prune(settings: Settings) -> Iterator[Scheduled]:
+    reason = "deletes what no retention rule keeps, days after it was marked"
+    yield _entry(
+        "prune", RunKind.PRUNE, settings.calendar.prune, settings, policy=EVERY_POLICY, reason=reason
+    )
 
 
 def _rotation(settings: Settings) -> Iterator[Scheduled]:
@@ -234,6 +241,7 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _policies,
     _emergency,
     _repair,
+    _prune,
     lambda settings: iter((verification_entry(settings),)),
     _rotation,
     _monthly_tests,

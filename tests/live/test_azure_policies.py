@@ -87,6 +87,7 @@ WORK: dict[str, Callable[[Target], None]] = {
     "transfer": uploads,
     "repair": uploads,
     "control": sweeps,
+    "prune": sweeps,
     "verify": reads,
     "restore": reads,
 }
@@ -115,7 +116,7 @@ def test_without_any_one_of_its_letters_it_is_not(place: Place, role: str, lette
     assert missed is (letter not in NOT_ENFORCED | EITHER)
 
 
-@pytest.mark.parametrize("role", ["transfer", "control", "verify"])
+@pytest.mark.parametrize("role", ["transfer", "control", "verify", "prune"])
 def test_the_probe_finds_nothing_missing_and_nothing_too_many(place: Place, role: str) -> None:
     put(place.target(SAS["control"]), "containers/r/0", b"content")
 

@@ -144,6 +144,29 @@ def sweeps(target: Target) -> None:
     _tells_what_is_hidden(target, "containers/r/a")
 
 
+def prunes(target: Target) -> None:
+    """Do what a prune worker does: write marks, delete, and remove what that hid; it puts nothing else."""
+
+    def interrupted() -> Iterator[bytes]:
+        yield BIG[: 5 * MIB + 1]
+        raise TargetUnavailable("the stage did not answer")
+
+    def put_big(name: str) -> bool:
+        return target.put(name, interrupted(), size=len(BIG), sha256=BIG_SHA256)
+
+    assert isinstance(target, S3Target)
+    _expect(TargetReadOnly, lambda: put(target, "containers/r/new", b"content"))
+    assert put(target, "deletion/r/00000001.json", b"content") is True
+    _expect(TargetUnavailable, lambda: put_big("probes/big"))
+    target.abort_incomplete("")
+    _reads(target)
+    _looks(target)
+    _tells_what_is_hidden(target, "containers/r/hidden")
+    target.delete("containers/r/0")
+    assert target.purge("containers/r/") == 0
+    assert target.time() > 0
+
+
 def rotates(target: Target) -> None:
     """Do what a host that rotates does: put envelopes and new backups, and tell what old keys still open."""
     uploads(target)
@@ -184,6 +207,7 @@ WORK: dict[str, Callable[[Target], None]] = {
     "s3-control.json": sweeps,
     "s3-repair.json": uploads,
     "s3-recover.json": rotates,
+    "s3-prune.json": prunes,
     "s3-verify.json": verifies,
 }
 
@@ -221,7 +245,7 @@ def test_without_any_one_of_its_actions_it_is_not(account: Account, policy: str,
 # -- and grants nothing more -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("role", ["transfer", "control", "recover", "verify"])
+@pytest.mark.parametrize("role", ["transfer", "control", "recover", "verify", "prune"])
 def test_the_probe_finds_nothing_missing_and_nothing_too_many(account: Account, role: str) -> None:
     put(account.target("s3-control.json"), "containers/r/0", b"content")
 

@@ -79,6 +79,22 @@ def _removes(holder: Holder) -> object:
     return holder.target.delete("old")
 
 
+def _marks(holder: Holder) -> object:
+    name = f"deletion/x/{next(_numbers)}"
+    return put(holder.target, name, os.urandom(9)), len(get(holder.target, name))
+
+
+def _probes(holder: Holder) -> object:
+    name = f"probes/{next(_numbers)}"
+    return put(holder.target, name, os.urandom(9)), len(get(holder.target, name))
+
+
+def _removes_others(holder: Holder) -> object:
+    name = f"old/{next(_numbers)}"
+    put(Holder(holder.server, holder.folder, None).target, name, b"CANARY")
+    return holder.target.delete(name)
+
+
 def _seals(holder: Holder) -> object:
     return TransitRecipient(holder.key).wrap(KEY, context=CONTEXT).type
 
@@ -146,6 +162,7 @@ WORK: dict[str, tuple[Work, ...]] = {
     "kv-target-write": (_new, _reads, _lists),
     "kv-target-read": (_reads, _lists),
     "drill-scratch": (_drills,),
+    "kv-target-prune": (_marks, _probes, _reads, _lists, _removes_others),
     "raft-snapshot": (_snapshot,),
     "raft-restore": (
         _snapshot,

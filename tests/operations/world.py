@@ -60,6 +60,7 @@ class World:
     work_key: bytes
     digest_key: bytes
     keep: KeepRules = field(default_factory=KeepRules)
+    grace_days: float = 7
 
     def services(self, **changed: object) -> Services:
         """Return what a fresh process would have."""
@@ -79,7 +80,9 @@ class World:
             trusted=lambda role: (self.signers[role].public,),
             signer_fingerprints=frozenset({self.installation.fingerprint}),
             installation=lambda: self.installation.fingerprint,
-            retention=lambda: {self.spec.policy: RetentionPolicy(spec=self.spec, keep=self.keep)},
+            retention=lambda: {
+                self.spec.policy: RetentionPolicy(spec=self.spec, keep=self.keep, grace_days=self.grace_days)
+            },
             identities=lambda: (self.identity,),
             work_key=self.work_key,
             digest_key=self.digest_key,
@@ -143,7 +146,10 @@ def make_world(
         source=source,
         identity=identity,
         installation=installation,
-        signers={role: certified(role, installation=installation) for role in ("control", "seal", "recover")},
+        signers={
+            role: certified(role, installation=installation)
+            for role in ("control", "seal", "recover", "prune")
+        },
         spec=spec,
         work_key=os.urandom(32),
         digest_key=os.urandom(32),

@@ -23,6 +23,8 @@ SHOWN = (
     StepKind.REPAIR,
     StepKind.REWRAP,
     StepKind.ROTATE,
+    StepKind.MARK,
+    StepKind.DELETE,
     StepKind.DRILL_PROVE,
     StepKind.DRILL_RESTORE,
     StepKind.DRILL_COMPARE,

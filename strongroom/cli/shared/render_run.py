@@ -36,6 +36,7 @@ _LEFT = {
     "drift": "no backup was touched; nobody knows how far the source has drifted",
     "drill": "nothing but the place of the drill was written to",
     "rotate": "every backup opens, some for the new keys already",
+    "prune": "what is kept is untouched; what was to go may still be there",
     "check": "nothing was changed, and nothing is known of what it was to look at",
 }
 _MADE = "the backup is made; it has not been read back from every target"

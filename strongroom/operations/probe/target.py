@@ -22,7 +22,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.hidden import KeepsVersions
-from strongroom.targets.probing import Check, Outcome, Probed
+from strongroom.targets.probing import DESTROYS, Check, Outcome, Probed
 from strongroom.targets.resilient import bare
 
 PREFIX = "probes/"
@@ -40,18 +40,20 @@ class Action(StrEnum):
     LIST = "list"
     DELETE = "delete"
     VERSIONS = "tell what is hidden"
+    DESTROY = "remove versions"
 
 
 NEEDS: dict[str, frozenset[Action]] = {
-    "operator": frozenset(Action),
-    "control": frozenset(Action),
+    "operator": frozenset(Action) - {Action.DESTROY},
+    "control": frozenset(Action) - {Action.DESTROY},
     "transfer": frozenset({Action.PUT, Action.READ, Action.LIST}),
     "recover": frozenset({Action.PUT, Action.READ, Action.LIST, Action.VERSIONS}),
     "verify": frozenset({Action.READ, Action.LIST}),
     "drill": frozenset({Action.READ, Action.LIST}),
+    "prune": frozenset(Action),
 }
 """What the pool of each role does with a target. ``control`` writes manifests and sweeps; who rotates or
-removes says what old keys still open, what deletes only hid included."""
+removes says what old keys still open, what deletes only hid included. ``prune`` deletes for good."""
 
 
 class Probe(Struct, frozen=True, kw_only=True):
@@ -245,8 +247,18 @@ def _rights(target: Target, needs: frozenset[Action], now: datetime) -> Iterator
         return
     yield works("read", own.read)
     if isinstance(target, Probed):
-        yield from _guarded(target.excess, own.name)
+        checks = _guarded(target.excess, own.name)
+        yield from map(_destroying, checks) if Action.DESTROY in needs else checks
     yield from _deletes(own, needs)
+
+
+def _destroying(check: Check) -> Check:
+    """Judge a credential that is there to remove versions; without that it frees nothing for a while."""
+    if not check.what.startswith(DESTROYS):
+        return check
+    if check.outcome is Outcome.EXCESS:
+        return Check(what=check.what)
+    return Check(what=check.what, outcome=Outcome.ADVICE, detail=_HIDES)
 
 
 def _deletes(own: _Own, needs: frozenset[Action]) -> Iterator[Check]:
@@ -286,4 +298,5 @@ def _reads_something(target: Target) -> Check:
     return works("read", lambda: list(target.read(first.name, length=1)))
 
 
+_HIDES = "what is deleted stays hidden, and takes up space, until a rule of the store removes it"
 _NO_NEED = "a process of this role has no need of it; see ops/ for policies that leave it out"

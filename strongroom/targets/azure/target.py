@@ -23,6 +23,7 @@ from strongroom.targets.azure.refusals import RAISED, status_of, typed
 from strongroom.targets.azure.versions import hidden_version, old_versions
 from strongroom.targets.azure.writing import drop_staged, put_blocks, staged_names
 from strongroom.targets.blocks import checked
+from strongroom.targets.clock import stamped
 from strongroom.targets.errors import TargetLocked, TargetUnavailable
 from strongroom.targets.hidden import HiddenVersion, may
 from strongroom.targets.identity import Place, Placed
@@ -130,6 +131,10 @@ class AzureTarget(Placed):
     def telling(self) -> Iterator[Check]:
         """Try what that needs."""
         yield may("list old versions", lambda: self.hidden("probes/"))
+
+    def time(self) -> float:
+        """Return the time by the service's clock; see :class:`strongroom.targets.clock.Clocked`."""
+        return stamped(self._ask("tell what time it is there", self._date), str(self.place))
 
     def abort_incomplete(self, prefix: str) -> int:
         """Drop the staged blocks of blobs that were never committed; return of how many.
@@ -245,6 +250,17 @@ class AzureTarget(Placed):
 
     def _listed(self, prefix: str) -> Iterable[BlobProperties]:
         return self._client.get().list_blobs(name_starts_with=self._prefix + prefix)
+
+    def _date(self) -> str | None:
+        """Return the date of a reply, to the one request that every credential here may make."""
+        dates: list[str | None] = []
+        listed = self._client.get().list_blobs(
+            name_starts_with=f"{self._prefix}probes/",
+            results_per_page=1,
+            raw_response_hook=lambda reply: dates.append(reply.http_response.headers.get("Date")),
+        )
+        next(iter(listed), None)
+        return dates[0] if dates else None
 
     def _hidden(self, prefix: str) -> Sequence[HiddenVersion]:
         now, locks = datetime.now(UTC), self._lock is not None

@@ -12,7 +12,7 @@ from typing import Any
 
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets.probing import Check, Outcome, must_be_refused
+from strongroom.targets.probing import DESTROYS, Check, Outcome, must_be_refused
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.failures import Contended, NotConfigured, ObjectExists
 
@@ -64,7 +64,7 @@ class Prober:
             )
         elif found.version not in (None, "null"):
             yield must_be_refused(
-                "remove a version for good (s3:DeleteObjectVersion)",
+                f"{DESTROYS} (s3:DeleteObjectVersion)",
                 lambda: self._remove(name, found),
                 *DENIED,
                 otherwise=_VERSIONS,

@@ -8,6 +8,7 @@ from typing import Any
 
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
+from strongroom.targets.clock import stamped
 from strongroom.targets.hidden import HiddenVersion
 from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_name
@@ -98,6 +99,11 @@ class S3Target(Placed):
     def telling(self) -> Iterator[Check]:
         """Try what that needs."""
         return telling(self.bucket)
+
+    def time(self) -> float:
+        """Return the time by the server's clock; see :class:`strongroom.targets.clock.Clocked`."""
+        reply = self.bucket.call("head_bucket", "ask for the time there")
+        return stamped(reply["ResponseMetadata"]["HTTPHeaders"].get("date"), self.bucket.title)
 
     def abort_incomplete(self, prefix: str) -> int:
         """Remove multipart uploads under ``prefix``; return how many there were.

@@ -222,7 +222,7 @@ def test_a_directory_that_others_may_use_is_too_many(tmp_path: Path, mode: int, 
 
 
 def test_every_role_that_touches_targets_has_needs() -> None:
-    assert set(NEEDS) == {"operator", "control", "transfer", "recover", "verify", "drill"}
+    assert set(NEEDS) == {"operator", "control", "transfer", "recover", "verify", "drill", "prune"}
 
 
 # -- sources -----------------------------------------------------------------------------

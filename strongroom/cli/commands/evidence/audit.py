@@ -23,7 +23,7 @@ from strongroom.system.atomic_file import refuse_existing, write_whole
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
-KINDS = ("backup", "verify", "repair", "restore", "drill", "drift", "rotate")
+KINDS = ("backup", "verify", "repair", "restore", "drill", "drift", "rotate", "prune")
 
 
 def report_audit(arguments: Namespace, output: Output) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +11,7 @@ from typing import Any
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.person import who
 from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
@@ -60,7 +59,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     made = open_incident(
         services,
         name=unique(time.time()),
-        by=_by(),
+        by=who(),
         reason=arguments.reason,
         key=_key(arguments.key, settings) if arguments.key else "",
         version=arguments.key_version,
@@ -183,16 +182,12 @@ def release_backups(arguments: Namespace, output: Output) -> None:
     held = all_quarantined(services)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
-    unmarked = release(services, arguments.backup, reason=arguments.reason, by=_by())
+    unmarked = release(services, arguments.backup, reason=arguments.reason, by=who())
     output.answer(
         {"released": arguments.backup, "not_marked": unmarked},
         [f"{one} is released." for one in arguments.backup],
     )
     _require_marked(unmarked)
-
-
-def _by() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _require_marked(unmarked: Unmarked) -> None:

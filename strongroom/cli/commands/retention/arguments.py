@@ -11,8 +11,13 @@ from strongroom.cli.terminal.command import Command
 def _prune_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="NAME", help="only the backups of this policy")
     parser.add_argument(
-        "--dry-run", action="store_true", required=True, help="show which rule keeps or drops each, and stop"
+        "--dry-run", action="store_true", help="show which rule keeps or drops each, and stop"
     )
+
+
+def _undelete_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("backup", metavar="BACKUP", help="the backup that is marked")
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
 
 
 def _hold_arguments(parser: ArgumentParser) -> None:
@@ -40,9 +45,16 @@ def _add_subject(parser: ArgumentParser) -> None:
 COMMANDS = {
     "prune": Command(
         _prune_arguments,
-        "dry_run:show_plan",
+        "prune:prune_backups",
+        "What no rule keeps is marked on every target, and deleted calendar.prune.grace_days later: until\n"
+        "then 'strongroom undelete' keeps it. 'strongroom schedule run prune' has the prune workers do it.\n"
         "A policy's keep, minimum_retention_days and minimum_retention_count say what stays. The newest\n"
         "verified backup of a policy always stays, and whatever no newer verified backup covers.",
+    ),
+    "undelete": Command(
+        _undelete_arguments,
+        "undelete:undelete_backup",
+        "It takes the mark back on every target, and holds the backup: else it would be marked again.",
     ),
     "hold": Command(
         _hold_arguments,

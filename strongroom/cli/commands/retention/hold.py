@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
@@ -11,6 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
@@ -25,7 +24,7 @@ def add_hold(arguments: Namespace, output: Output) -> None:
     kind, subject = _subject(arguments)
     services = open_services(load_settings())
     until = _end(arguments.until) if arguments.until else ""
-    failed = holds.hold(services, kind, subject, reason=arguments.reason, by=_who(), until=until)
+    failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
     _answer(services, failed, f"Nothing of {kind} '{subject}' is removed from now on.", output)
 
 
@@ -37,7 +36,7 @@ def release_hold(arguments: Namespace, output: Output) -> None:
         raise UsageError(
             f"There is no hold on {kind} '{subject}'.", hint="Nothing was changed. See: strongroom hold list"
         )
-    failed = holds.release(services, kind, subject, reason=arguments.reason, by=_who())
+    failed = holds.release(services, kind, subject, reason=arguments.reason, by=who())
     _answer(services, failed, f"The hold on {kind} '{subject}' is lifted.", output)
 
 
@@ -70,10 +69,6 @@ def _end(text: str) -> str:
     if end <= datetime.now(UTC):
         raise UsageError("--until is in the past, so it would hold nothing.")
     return rfc3339(end)
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _answer(services: Services, failed: Mapping[str, str], done: str, output: Output) -> None:

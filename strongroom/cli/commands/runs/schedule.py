@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import time
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,6 +11,7 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow
 from strongroom.cli.shared.drive_run import require_all_whole, require_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
@@ -144,7 +143,7 @@ def pause_entry(arguments: Namespace, output: Output) -> None:
     if until is not None and until <= now:
         raise UsageError("--until is over already.", hint="Name a time to come, or a length such as '3d'.")
     store = run_store()
-    store.pause(Pause(entry=entry.name, reason=arguments.reason, by=_who(), since=now, until=until))
+    store.pause(Pause(entry=entry.name, reason=arguments.reason, by=who(), since=now, until=until))
     ends = f"until {_moment(until, entry.time_zone)}" if until else "until 'strongroom schedule resume'"
     words = [f"'{entry.name}' is paused {ends}. What came due meanwhile is made up for then, once."]
     output.answer({"entry": entry.name, "until": if_any(until)}, words)
@@ -152,10 +151,6 @@ def pause_entry(arguments: Namespace, output: Output) -> None:
 
 def resume_entry(arguments: Namespace, output: Output) -> None:
     entry = entry_named(arguments.entry, load_settings())
-    if not run_store().resume(entry.name, reason=arguments.reason, by=_who()):
+    if not run_store().resume(entry.name, reason=arguments.reason, by=who()):
         raise UsageError(f"'{entry.name}' is not paused.", hint="'strongroom schedule' shows what is.")
     output.answer({"entry": entry.name}, [f"'{entry.name}' runs again at its times."])
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"

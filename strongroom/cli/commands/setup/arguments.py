@@ -33,7 +33,7 @@ def _init_arguments(parser: ArgumentParser) -> None:
     )
 
 
-ROLES = ("operator", "control", "transfer", "recover", "verify", "drill")
+ROLES = ("operator", "control", "transfer", "recover", "verify", "drill", "prune")
 
 
 def _test_backup_storage_arguments(parser: ArgumentParser) -> None:

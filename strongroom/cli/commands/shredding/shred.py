@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -14,6 +12,7 @@ import msgspec
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import trust
+from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
@@ -37,7 +36,7 @@ def shred_backups(arguments: Namespace, output: Output) -> None:
         return
     built, scope = _built()
     if arguments.lost:
-        note_lost(built, scope, arguments.lost, by=_who(), reason=arguments.reason)
+        note_lost(built, scope, arguments.lost, by=who(), reason=arguments.reason)
     if arguments.policy and not _begun(arguments, built, scope, output):
         return
     _go_on(built, scope, output)
@@ -62,12 +61,8 @@ def _begun(arguments: Namespace, services: Services, scope: Scope, output: Outpu
     for line in _plan_lines(plan):
         output.note(line)
     _confirm(arguments)
-    begin(services, scope, plan, by=_who())
+    begin(services, scope, plan, by=who())
     return True
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _built() -> tuple[Services, Scope]:

@@ -1,0 +1,292 @@
+"""Marking, and deleting what was marked long enough ago: one target, by the workers who have that right.
+
+Nobody is believed that a backup may go, neither the record nor the plan: before each one it is asked again
+whether it is marked and its grace is over, whether nothing holds or needs it, and whether what replaces it is
+there. The order makes a crash harmless: the manifest goes first, the tombstone comes last, and whoever goes
+on finds by the mark that the rest is to go too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cached_property
+
+from msgspec import Struct
+
+from strongroom.container.errors import FormatError
+from strongroom.container.manifest import Manifest
+from strongroom.container.marks import DeletionMark
+from strongroom.errors import StrongroomError
+from strongroom.model import Selection, prepare
+from strongroom.operations import run_integrity
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.deletions import (
+    counting,
+    make_mark,
+    marks_on,
+    may_be_gone,
+    read_deletions,
+    write_deletion,
+)
+from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
+from strongroom.operations.archive.quarantine import all_quarantined
+from strongroom.operations.archive.remove_backup import (
+    Removed,
+    keys_by_containers,
+    locks_end,
+    objects_of,
+    remove_backup,
+)
+from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.layout import manifest_name
+from strongroom.operations.retention.needed import needed_backups
+from strongroom.operations.retention.orphans import judging_targets
+from strongroom.operations.retention.prune_plan import Doomed, ToPrune
+from strongroom.operations.retention.stock import size_of
+from strongroom.operations.runs.job import read_facts
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step
+from strongroom.targets import Target
+from strongroom.targets.clock import time_of
+from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.repaired import copies
+from strongroom.timestamps import rfc3339
+
+DAY = 86_400.0
+LEAST_FOR_ORPHANS = DAY
+"""A container that is being sealed anew has the id of an old backup, and is no orphan for long."""
+PRUNED = "backup.pruned"
+
+
+class Left(Struct, frozen=True, kw_only=True):
+    """Why a backup stays on a target for now; ``until`` is when it can go, if that is known."""
+
+    why: str
+    until: str = ""
+
+
+class Marked(Struct, frozen=True, kw_only=True):
+    """What was marked on a target, what was let be, and for which backups neither could be written."""
+
+    marked: tuple[str, ...]
+    undeleted: tuple[str, ...]
+    failed: Mapping[str, str]
+
+
+class Deleted(Struct, frozen=True, kw_only=True):
+    """What is gone from a target: these backups, so many objects of so many bytes.
+
+    ``after`` is how many bytes the target holds then, ``left`` what stays.
+    """
+
+    backups: tuple[str, ...]
+    objects: int
+    freed: int
+    after: int
+    left: Mapping[str, Left]
+
+
+prepare(Left, Marked, Deleted)
+
+
+def mark(run: Run, step: Step, services: Services) -> Marked:
+    """Mark on one target what no rule keeps, and let be what a rule keeps again."""
+    target = run_integrity.check_target(run, step.target, services)
+    facts = read_facts(run, ToPrune)
+    now = max(time.time(), time_of(target) or 0.0)
+    marks = [_marked(one, run, services, now) for one in facts.mark if target.name in one.targets]
+    spared = [
+        make_mark(one.backup, "undeleted", reason=one.why, run=run.id)
+        for one in facts.undelete
+        if target.name in one.targets
+    ]
+    failed = {
+        mark.backup_id: why
+        for mark in (*marks, *spared)
+        if (why := _write(target, mark, services)) is not None
+    }
+    return Marked(
+        marked=tuple(mark.backup_id for mark in marks if mark.backup_id not in failed),
+        undeleted=tuple(mark.backup_id for mark in spared if mark.backup_id not in failed),
+        failed=failed,
+    )
+
+
+def _marked(one: Doomed, run: Run, services: Services, now: float) -> DeletionMark:
+    policies = services.retention().values()
+    grace = max((policy.grace_days for policy in policies), default=0.0) * DAY
+    ends = now + (grace if one.policy else max(grace, LEAST_FOR_ORPHANS))
+    return make_mark(one.backup, "marked", reason=one.why, after=one.after or rfc3339(ends), run=run.id)
+
+
+def _write(target: Target, mark: DeletionMark, services: Services) -> str | None:
+    """Write a mark unless an earlier attempt did; say why it could not be written, if so."""
+    there = marks_on(target, trusted=services.signer_fingerprints, backup=mark.backup_id)
+    known = there.newest(mark.backup_id)
+    if known is not None and (known.state, known.run) == (mark.state, mark.run):
+        return None
+    return write_deletion(services, [target], mark).get(target.name)
+
+
+# -- deleting ----------------------------------------------------------------------------------------
+
+
+def delete(run: Run, step: Step, services: Services) -> Deleted:
+    """Delete from one target what was marked long enough ago and what nothing keeps now."""
+    target = run_integrity.check_target(run, step.target, services)
+    deletion = _Deletion(target, services, run.id)
+    for one in read_facts(run, ToPrune).delete:
+        if target.name in one.targets:
+            deletion.delete(one)
+    return Deleted(
+        backups=tuple(deletion.gone),
+        objects=deletion.objects,
+        freed=deletion.freed,
+        after=size_of(target),
+        left=deletion.left,
+    )
+
+
+class _Deletion:
+    """Deletes backups from one target, one after another."""
+
+    def __init__(self, target: Target, services: Services, run: str) -> None:
+        self._target = target
+        self._services = services
+        self._run = run
+        self._trusted = services.signer_fingerprints
+        self.gone: list[str] = []
+        self.objects = self.freed = 0
+        self.left: dict[str, Left] = {}
+
+    def delete(self, one: Doomed) -> None:
+        """Delete a backup if nothing keeps it; note what stays, and why.
+
+        Raises:
+            StrongroomError: a target does not answer; the step is done again.
+        """
+        try:
+            left = self._kept(one) or self._locked(one) or self._removed(one)
+        except StrongroomError as error:
+            if error.transient:
+                raise
+            left = Left(why=f"{error.code}: {error.message}")
+        if left is not None:
+            self.left[one.backup] = left
+
+    def _kept(self, one: Doomed) -> Left | None:
+        """Say what keeps a backup, asked at this moment."""
+        checks = (self._not_due, self._held, self._needed, self._unreplaced if one.successor else self._made)
+        return next((Left(why=why) for check in checks if (why := check(one))), None)
+
+    def _not_due(self, one: Doomed) -> str:
+        """Say why it is not to be deleted yet, by the mark that counts, and by the one on this target.
+
+        The earlier of two clocks counts: one that runs ahead must end no grace.
+        """
+        now = min(time.time(), time_of(self._target) or time.time())
+        own = marks_on(self._target, trusted=self._trusted, backup=one.backup).newest(one.backup)
+        mark = counting(read_deletions(self._services, backup=one.backup).values(), one.backup)
+        if mark is None or mark.state == "undeleted":
+            return f"it is not marked any more: {mark.reason}" if mark else "it is not marked any more"
+        early = [found for found in (mark, own) if found is not None and not may_be_gone(found, now=now)]
+        return f"its grace lasts until {early[0].after}" if early else ""
+
+    def _held(self, one: Doomed) -> str:
+        policy = self._services.retention().get(one.policy)
+        if one.policy and (policy is None or policy.legal_hold):
+            return f"policy '{one.policy}' is held" if policy else f"there is no policy '{one.policy}' here"
+        own = self._manifest(one.backup)
+        everything = holds.Subject(backup=one.backup, policy=one.policy, selection=Selection())
+        subject = holds.Subject.of(own) if own else everything
+        return holds.read_holds(self._services, now=time.time()).why(subject)
+
+    def _needed(self, one: Doomed) -> str:
+        return needed_backups(self._services, now=time.time()).get(one.backup, "")
+
+    def _unreplaced(self, one: Doomed) -> str:
+        """Say what is wrong with what replaces it, on this target, or else on one that the policy names."""
+        policy = self._services.retention()[one.policy]
+        named = {pin.name for pin in policy.spec.targets}
+        places = [self._target.name] if self._target.name in named else sorted(named)
+        reasons = [self._not_whole(one.successor, name) for name in places]
+        if all(reasons):
+            return reasons[0]
+        if one.successor in self._quarantined:
+            return f"{one.successor}, which replaces it, is in quarantine"
+        mark = counting(read_deletions(self._services, backup=one.successor).values(), one.successor)
+        marked = mark is not None and mark.state != "undeleted"
+        return f"{one.successor}, which replaces it, is marked too" if marked else ""
+
+    def _not_whole(self, successor: str, name: str) -> str:
+        """Say why a backup on a target replaces nothing; empty if it is there, believed and whole."""
+        try:
+            target = self._services.target(name)
+            manifest = ManifestListing(target).read(successor, trusted=self._trusted).manifest
+            lacking = lacking_on(target, manifest)
+        except StrongroomError as error:
+            return f"{successor}, which replaces it, cannot be read on {name} ({error.code})"
+        return f"{successor}, which replaces it, is not whole on {name}" if lacking else ""
+
+    def _made(self, one: Doomed) -> str:
+        """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""
+        names = sorted(judging_targets(self._target.name, self._services))
+        showing = [name for name in names if copies(self._services.target(name), manifest_name(one.backup))]
+        return f"there is a manifest of it on {', '.join(showing)}" if showing else ""
+
+    def _locked(self, one: Doomed) -> Left | None:
+        names = [info.name for info in objects_of(self._target, one.backup, one.keys)]
+        until = locks_end(self._target, names)
+        return Left(why="it is locked", until=until) if until else None
+
+    def _removed(self, one: Doomed) -> Left | None:
+        removed = remove_backup(self._target, one.backup, self._keys(one))
+        self.objects += removed.deleted
+        self.freed += removed.freed
+        if removed.left or removed.hidden > 0:
+            return Left(why=removed.why, until=removed.until)
+        return self._bury(one, removed)
+
+    def _keys(self, one: Doomed) -> Iterable[str]:
+        """Return the wrapping keys of which nothing else needs the envelopes."""
+        if one.successor:
+            return one.keys
+        found = keys_by_containers(self._target, one.backup, trusted=self._trusted)
+        found = frozenset(key for key in found if next(self._target.list(envelopes_prefix(key)), None))
+        return found - self._used if found else ()
+
+    @cached_property
+    def _used(self) -> frozenset[str]:
+        listing = ManifestListing(self._target)
+        manifests = (listing.read(backup, trusted=None).manifest for backup in listing.backups)
+        return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
+
+    def _bury(self, one: Doomed, removed: Removed) -> Left | None:
+        """Set the tombstone, and forget the replica. Whoever was faster has done both."""
+        tombstone = make_mark(one.backup, "deleted", reason=one.why, run=self._run)
+        if why := _write(self._target, tombstone, self._services):
+            return Left(why=f"its tombstone could not be written: {why}")
+        self._services.store.drop_replica(one.backup, self._target.name)
+        if removed.deleted:
+            self._services.store.event(
+                PRUNED,
+                self._run,
+                backup=one.backup,
+                target=self._target.name,
+                freed=removed.freed,
+                why=one.why,
+            )
+        self.gone.append(one.backup)
+        return None
+
+    def _manifest(self, backup: str) -> Manifest | None:
+        """Return its manifest; of one that is gone, or not believed, nobody knows what it was made of."""
+        with suppress(FormatError):
+            return ManifestListing(self._target).read(backup, trusted=self._trusted).manifest
+        return None
+
+    @cached_property
+    def _quarantined(self) -> Mapping[str, str]:
+        return all_quarantined(self._services)

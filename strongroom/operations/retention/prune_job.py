@@ -1,0 +1,129 @@
+"""The prune as a job: plan → mark × targets, delete × targets → report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+from strongroom.model import EVERY_POLICY
+from strongroom.operations.archive.deletions import forget_deleted
+from strongroom.operations.retention.delete import Deleted, Marked, delete, mark
+from strongroom.operations.retention.prune_plan import ToPrune, plan_prune
+from strongroom.operations.run_integrity import pin_target
+from strongroom.operations.runs.job import Action, Ending, Job, R, Result, Where, read_facts, read_result
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.scheduled import Scheduled
+from strongroom.operations.services import Services
+from strongroom.state.records import (
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+    Verdict,
+)
+from strongroom.words import plural
+
+REPORT = Step(StepKind.REPORT)
+WORK = (StepKind.MARK, StepKind.DELETE)
+
+
+class PruneJob(Job):
+    """Deletes what no rule keeps, in two phases with days between them: it is marked, and then deleted.
+
+    A target that is away, or that has a lock on something, waits for the next prune.
+    """
+
+    first = Step(StepKind.PLAN)
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(plan_prune, ToPrune),
+        StepKind.MARK: Action(mark, Marked, tolerated=True, where=Where.THREAD),
+        StepKind.DELETE: Action(delete, Deleted, tolerated=True, where=Where.THREAD),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        if isinstance(result, ToPrune):
+            return Verdict(follow=tuple(_work(result)) or (REPORT,))
+        return Verdict() if any(tally.unsettled(kind) for kind in WORK) else Verdict(follow=(REPORT,))
+
+    def record(self, run: Run, services: Services) -> Sequence[str]:
+        """Forget replicas that another host deleted, and return the targets that were seen to the end."""
+        forget_deleted(services)
+        return [row.step.target for row in services.store.rows(run.id, StepKind.DELETE) if is_done(row)]
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Say what is left that should be gone by now. What a lock keeps for some time is left by intent."""
+        facts = read_facts(run, ToPrune)
+        rows = [row for kind in WORK for row in services.store.rows(run.id, kind)]
+        wrong = [f"{name} was not looked at: {why}" for name, why in facts.away.items()]
+        wrong += [why for row in rows for why in _wrong(run, row)]
+        return Ending(RunState.DEGRADED, "; ".join(wrong)) if wrong else Ending(RunState.DONE)
+
+    def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
+        return prune_spec(services)
+
+
+JOB = PruneJob()
+
+
+def _work(facts: ToPrune) -> Iterator[Step]:
+    for kind, lists in ((StepKind.MARK, (*facts.mark, *facts.undelete)), (StepKind.DELETE, facts.delete)):
+        targets = dict.fromkeys(name for one in lists for name in one.targets if name in facts.before)
+        yield from (Step(kind, target=name) for name in targets)
+
+
+def is_done(row: StepRow) -> bool:
+    return row.state is StepState.DONE
+
+
+def _wrong(run: Run, row: StepRow) -> Iterator[str]:
+    """Yield what a step could not do."""
+    if not is_done(row):
+        yield f"{row.step.kind} on {row.step.target} failed: {row.error}"
+    elif row.step.kind is StepKind.MARK:
+        failed = read_result(run, row.step, row.result, Marked).failed
+        if failed:
+            first = next(iter(failed.values()))
+            yield f"{plural(len(failed), 'backup')} could not be marked on {row.step.target}: {first}"
+    else:
+        left = [one for one in read_result(run, row.step, row.result, Deleted).left.values() if not one.until]
+        if left:
+            yield f"{plural(len(left), 'backup')} could not be deleted from {row.step.target}: {left[0].why}"
+
+
+def marked_by(run: Run, services: Services) -> dict[str, Marked]:
+    """Return what a run marked, by target."""
+    return _results(run, services, StepKind.MARK, Marked)
+
+
+def results_of(run: Run, services: Services) -> dict[str, Deleted]:
+    """Return what a run deleted, by target."""
+    return _results(run, services, StepKind.DELETE, Deleted)
+
+
+def _results(run: Run, services: Services, kind: StepKind, record: type[R]) -> dict[str, R]:
+    rows = [row for row in services.store.rows(run.id, kind) if is_done(row)]
+    return {row.step.target: read_result(run, row.step, row.result, record) for row in rows}
+
+
+def submit_prune(
+    services: Services, *, policy: str = EVERY_POLICY, request_id: str | None = None
+) -> Submitted:
+    """Create a run that marks and deletes what no rule keeps, of one policy or of all.
+
+    Raises:
+        ConfigError: there is no such policy.
+    """
+    if policy != EVERY_POLICY:
+        services.pinned(policy)
+    return submit(services, prune_spec(services, policy=policy), request_id=request_id)
+
+
+def prune_spec(services: Services, *, policy: str = EVERY_POLICY) -> Spec:
+    """Return the run that prunes the backups of one policy, or of all, on every target."""
+    pins = tuple(pin_target(name, target) for name, target in services.targets.items())
+    return Spec(kind=RunKind.PRUNE, policy=policy, targets=pins)

@@ -1,0 +1,165 @@
+"""What one prune does: which backups it marks, which marks it takes back, and which backups it deletes.
+
+The control workers decide it, by their own configuration, and sign it. The prune workers look at every
+backup again before they delete it (:mod:`.delete`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.model import EVERY_POLICY, prepare
+from strongroom.operations.archive.deletions import Places, counting, may_be_gone, read_deletions
+from strongroom.operations.retention.orphans import find_orphans
+from strongroom.operations.retention.plan import RetentionPlan, plan_retention
+from strongroom.operations.retention.rules import Rule
+from strongroom.operations.retention.stock import Stock, take_stock
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, Step
+
+MOST = 500
+"""Backups that one prune marks, and that it deletes: a run's record is small, and the next one goes on."""
+
+
+class Doomed(Struct, frozen=True, kw_only=True):
+    """A backup that no rule keeps, or what a dead run left: then it has no policy and no successor.
+
+    ``targets`` hold some of it. ``keys`` are the wrapping keys that no other backup has. ``after`` is the end
+    of the grace that another target's mark gives already.
+    """
+
+    backup: str
+    why: str
+    targets: tuple[str, ...]
+    policy: str = ""
+    successor: str = ""
+    keys: tuple[str, ...] = ()
+    after: str = ""
+
+
+class ToPrune(Struct, frozen=True, kw_only=True):
+    """The facts that a prune begins with.
+
+    ``kept`` is how many backups are kept, ``waiting`` how many are marked and wait for the end of their
+    grace, ``more`` how many the next prune has to see to. ``before`` is how many bytes each target holds.
+    """
+
+    mark: tuple[Doomed, ...]
+    undelete: tuple[Doomed, ...]
+    delete: tuple[Doomed, ...]
+    kept: int
+    waiting: int
+    more: int
+    away: Mapping[str, str]
+    before: Mapping[str, int]
+
+
+prepare(ToPrune)
+
+
+def plan_prune(run: Run, step: Step, services: Services) -> ToPrune:
+    """Judge what the targets show, and what is marked there already.
+
+    Raises:
+        TargetError: no target answers.
+    """
+    now = time.time()
+    plan = plan_retention(services, now=now)
+    stocks = take_stock(services)
+    places = read_deletions(services)
+    doomed = list(_doomed(run.spec.policy, plan, stocks))
+    if run.spec.policy == EVERY_POLICY:
+        doomed += (
+            Doomed(backup=one.backup, why=one.why, targets=one.targets)
+            for one in find_orphans(services, plan, stocks, places, now=now)
+        )
+    sorted_out = _Sorted(doomed, places, now)
+    undelete = [] if _is_half_blind(plan, services) else list(_spared(run.spec.policy, plan, places))
+    lists = (sorted_out.mark, undelete, sorted_out.delete)
+    mark, undelete_now, delete = (tuple(islice(found, MOST)) for found in lists)
+    return ToPrune(
+        mark=mark,
+        undelete=undelete_now,
+        delete=delete,
+        kept=sum(one.judgement.keeps for one in plan.backups),
+        waiting=sorted_out.waiting,
+        more=sum(max(0, len(found) - MOST) for found in lists),
+        away=plan.away,
+        before={name: stock.size for name, stock in stocks.items()},
+    )
+
+
+def _doomed(policy: str, plan: RetentionPlan, stocks: Mapping[str, Stock]) -> Iterator[Doomed]:
+    for one in plan.dropped:
+        if policy in (EVERY_POLICY, one.policy):
+            there = {name for name, stock in stocks.items() if one.backup in stock.backups}
+            yield Doomed(
+                backup=one.backup,
+                why=one.judgement.why,
+                # One that was killed while it deleted leaves containers without a manifest.
+                targets=tuple(sorted(there | set(one.targets))),
+                policy=one.policy,
+                successor=one.judgement.successor,
+                keys=one.keys,
+            )
+
+
+class _Sorted:
+    """What no rule keeps, by what is to be done with it now."""
+
+    def __init__(self, doomed: Iterable[Doomed], places: Places, now: float) -> None:
+        self.mark: list[Doomed] = []
+        self.delete: list[Doomed] = []
+        self.waiting = 0
+        for one in doomed:
+            mark = counting(places.values(), one.backup)
+            if may_be_gone(mark, now=now):
+                self.delete.append(one)
+            elif mark is not None and mark.state == "marked":
+                self.waiting += 1
+                self._complete(one, mark.after, places)
+            else:
+                self.mark.append(one)
+
+    def _complete(self, one: Doomed, after: str, places: Places) -> None:
+        """Mark it on the targets that were away when it was marked, with the same end."""
+        bare = tuple(
+            name
+            for name in one.targets
+            if name in places
+            and ((mark := places[name].newest(one.backup)) is None or mark.state != "marked")
+        )
+        if bare:
+            self.mark.append(replace(one, targets=bare, after=after))
+
+
+def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed]:
+    """Yield the backups that are marked and that a rule keeps by now: a hold, another setting.
+
+    What needs one will have done soon.
+    """
+    for one in plan.backups:
+        if (
+            one.judgement.keeps
+            and one.judgement.rule is not Rule.NEEDED
+            and policy in (EVERY_POLICY, one.policy)
+        ):
+            mark = counting(places.values(), one.backup)
+            if mark is not None and mark.state != "undeleted":
+                yield Doomed(
+                    backup=one.backup,
+                    why=one.judgement.why,
+                    targets=tuple(places),
+                    policy=one.policy,
+                )
+
+
+def _is_half_blind(plan: RetentionPlan, services: Services) -> bool:
+    """Tell whether a backup may be kept only because a target is away that mostly is not."""
+    online = (policy.spec.targets for policy in services.retention().values() if not policy.offline)
+    return any(pin.name in plan.away for pins in online for pin in pins)

@@ -1,0 +1,261 @@
+"""Pruning: what no rule keeps is marked, and deleted once its grace is over; everything else stays."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
+from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.prune_job import submit_prune
+from strongroom.operations.retention.undelete import undelete
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunState, StepKind, Ticket
+from strongroom.targets import Target
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.archive.test_select_backup import put
+from tests.operations.retention.pruning import Stocked, about, opens, prune, results, sizes, stock
+from tests.operations.retention.test_plan import Leaving
+from tests.operations.shredding.worlds import Locked
+from tests.operations.world import World, names_on
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Stocked:
+    return stock(tmp_path_factory.mktemp("stocked"))
+
+
+@pytest.fixture
+def stocked(template: Stocked, tmp_path: Path) -> Stocked:
+    return template.copied(tmp_path)
+
+
+class Clocked(MemoryTarget):
+    """Has a clock of its own."""
+
+    behind = 0.0
+
+    def time(self) -> float:
+        return time.time() - self.behind
+
+
+def with_a_database_of_its_own(world: World, folder: Path) -> World:
+    """Return another host of the same installation, which knows what this one knew until now."""
+    shutil.copy(folder / "state.db", folder / "other.db")
+    return replace(world, database=f"sqlite:///{folder / 'other.db'}")
+
+
+def pass_time(target: Target, backup: str, world: World) -> None:
+    """Let the grace of a mark be over."""
+    over = make_mark(backup, "marked", reason="", after="2020-01-02T00:00:00Z")
+    assert write_deletion(world.services(), [target], over) == {}
+
+
+def state_of(world: World, backup: str) -> str:
+    mark = counting(read_deletions(world.services()).values(), backup)
+    return mark.state if mark else ""
+
+
+def done(run: Run) -> Run:
+    assert run.state is RunState.DONE, run.error
+    return run
+
+
+def test_a_backup_is_marked_by_one_prune_and_deleted_by_the_next(stocked: Stocked) -> None:
+    world, old, new = stocked
+    lying = {name: about(target, old) for name, target in world.targets.items()}
+
+    done(prune(world.services()))
+    assert {name: about(target, old) for name, target in world.targets.items()} == lying
+    assert state_of(world, old) == "marked"
+
+    done(prune(world.services()))
+    assert state_of(world, old) == "deleted"
+    for target in world.targets.values():
+        assert about(target, old) == []
+        assert opens(world, target, new)
+    services = world.services()
+    assert services.store.backup(old) is None
+    assert {one.target for one in services.store.replicas(new) if one.good} == set(world.targets)
+
+
+def test_what_is_freed_is_what_the_targets_lost(stocked: Stocked) -> None:
+    world, _, _ = stocked
+    prune(world.services())
+    before = sizes(world.targets)
+    services = world.services()
+    run = done(prune(services))
+    found, after = results(services, run), sizes(world.targets)
+    assert dict(run.facts["before"]) == before
+    assert {name: one.after for name, one in found.items()} == after
+    tombstones = {
+        name: sum(info.size for info in target.list("deletion/") if info.name.endswith("2.json"))
+        for name, target in world.targets.items()
+    }
+    assert {name: one.freed for name, one in found.items()} == {
+        name: before[name] - after[name] + tombstones[name] for name in world.targets
+    }
+
+
+def test_nothing_is_deleted_before_its_grace_is_over(template: Stocked, tmp_path: Path) -> None:
+    world, old, _ = template.copied(tmp_path, grace_days=1)
+    for _ in range(2):
+        run = done(prune(world.services()))
+    assert (state_of(world, old), run.facts["waiting"]) == ("marked", 1)
+    assert all(opens(world, target, old) for target in world.targets.values())
+
+
+def test_what_a_person_undeletes_stays_however_often_is_pruned(stocked: Stocked) -> None:
+    world, old, _ = stocked
+    prune(world.services())
+    assert undelete(world.services(), old, reason="an audit", by="ops@host").failed == {}
+    for _ in range(2):
+        done(prune(world.services()))
+    assert all(opens(world, target, old) for target in world.targets.values())
+    assert state_of(world, old) == "undeleted"
+
+
+def test_a_hold_that_is_placed_after_the_plan_keeps_a_backup(stocked: Stocked) -> None:
+    world, old, _ = stocked
+    prune(world.services())
+    services = world.services()
+    run, [planning] = submit_prune(services)
+    tickets = perform(planning, services)
+    assert {ticket.step.kind for ticket in tickets} == {StepKind.DELETE}
+    holds.hold(world.services(), "backup", old, reason="case 17", by="legal")
+    ended = drive(run, tickets, services, processes=1)
+    assert ended.state is RunState.DEGRADED
+    assert "case 17" in (ended.error or "")
+    assert all(opens(world, target, old) for target in world.targets.values())
+
+
+def test_the_mark_of_a_backup_that_a_rule_keeps_again_is_taken_back(stocked: Stocked) -> None:
+    world, old, _ = stocked
+    prune(world.services())
+    holds.hold(world.services(), "backup", old, reason="case 17", by="legal")
+    done(prune(world.services()))
+    assert state_of(world, old) == "undeleted"
+    holds.release(world.services(), "backup", old, reason="closed", by="legal")
+    done(prune(world.services()))
+    assert (state_of(world, old), opens(world, world.targets["eu"], old)) == ("marked", True)
+
+
+def test_where_what_replaces_it_is_not_whole_a_backup_stays(stocked: Stocked) -> None:
+    world, old, new = stocked
+    prune(world.services())
+    services = world.services()
+    run, [planning] = submit_prune(services)
+    tickets = perform(planning, services)
+    lost = next(name for name in names_on(world.targets["eu"]) if name.startswith(f"containers/{new}"))
+    world.targets["eu"].delete(lost)
+    ended = drive(run, tickets, services, processes=1)
+    assert "is not whole on eu" in (ended.error or "")
+    assert opens(world, world.targets["eu"], old)
+    assert about(world.targets["us"], old) == []
+
+
+def test_what_a_lock_keeps_is_left_and_told_and_goes_once_the_lock_has_ended(
+    template: Stocked, tmp_path: Path
+) -> None:
+    locked = Locked(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, locked)
+    prune(world.services())
+    locked.locked = True
+    services = world.services()
+    run = done(prune(services))
+    assert results(services, run)["eu"].left == {old: Left(why="it is locked", until="2027-01-01T00:00:00Z")}
+    assert opens(world, locked, old)
+    assert about(world.targets["us"], old) == []
+    locked.locked = False
+    done(prune(world.services()))
+    assert about(locked, old) == []
+
+
+def test_a_target_that_was_away_is_pruned_when_it_is_back(template: Stocked, tmp_path: Path) -> None:
+    eu = Leaving(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, eu)
+    eu.away = True
+    for _ in range(2):
+        ended = prune(world.services())
+        assert (ended.state, "eu was not looked at" in (ended.error or "")) == (RunState.DEGRADED, True)
+    assert about(world.targets["us"], old) == []
+    eu.away = False
+    assert opens(world, eu, old)
+    done(prune(world.services()))
+    assert about(eu, old) == []
+
+
+def test_what_a_dead_run_left_is_marked_and_deleted_as_a_backup_is(stocked: Stocked) -> None:
+    world, old, new = stocked
+    dead, eu = "20200101T000000000000Z-00000000", world.targets["eu"]
+    young = new.partition("-")[0] + "-ffffffff"
+    for backup in (dead, young):
+        put(eu, f"containers/{backup}/{'ab' * 32}", b"CANARY-left")
+    run = done(prune(world.services()))
+    assert [one["backup"] for one in run.facts["mark"]] == [old, dead]
+    done(prune(world.services()))
+    assert about(eu, dead), "an orphan has a day of grace at least"
+    pass_time(eu, dead, world)
+    done(prune(world.services()))
+    assert about(eu, dead) == []
+    assert about(eu, young)
+    assert opens(world, eu, new)
+
+
+def test_leftovers_of_which_another_target_shows_a_manifest_are_no_orphan(stocked: Stocked) -> None:
+    world, old, _ = stocked
+    old = "20200101T000000000000Z-00000000"
+    put(world.targets["eu"], f"containers/{old}/{'ab' * 32}", b"CANARY-left")
+    put(world.targets["us"], f"manifests/{old}.json", b"what nobody can read")
+    run = done(prune(world.services()))
+    assert [one["backup"] for one in run.facts["mark"]] == [stocked.old]
+
+
+def test_a_host_whose_clock_runs_ahead_ends_no_grace_where_the_target_has_a_clock(
+    template: Stocked, tmp_path: Path
+) -> None:
+    slow = Clocked(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, slow)
+    prune(world.services())
+    slow.behind = 3600.0
+    run = prune(world.services())
+    assert "its grace lasts until" in (run.error or "")
+    assert opens(world, slow, old)
+    assert about(world.targets["us"], old) == []
+
+
+def test_two_hosts_with_databases_of_their_own_prune_at_once_and_harm_nothing(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    world, old, new = stocked
+    other = with_a_database_of_its_own(world, tmp_path)
+    hosts = [world.services(), other.services()]
+    for _ in range(2):
+        at_work: list[tuple[Services, str, list[Ticket]]] = []
+        for services in hosts:
+            run, [planning] = submit_prune(services)
+            at_work.append((services, run, perform(planning, services)))
+        for services, run, tickets in at_work:
+            done(drive(run, tickets, services, processes=1))
+    for target in world.targets.values():
+        assert about(target, old) == []
+        assert opens(world, target, new)
+    assert [services.store.backup(old) for services in hosts] == [None, None]
+
+
+def test_what_another_host_deleted_is_forgotten_and_not_repaired(stocked: Stocked, tmp_path: Path) -> None:
+    world, old, _ = stocked
+    other = with_a_database_of_its_own(world, tmp_path)
+    for _ in range(2):
+        prune(world.services())
+    services = other.services()
+    assert services.store.backup(old) is not None
+    done(prune(services))
+    assert services.store.backup(old) is None
