@@ -26,7 +26,7 @@ class RunKind(StrEnum):
     DRILL = "drill"
     ROTATE = "rotate"
     DRIFT = "drift"
-    SCRUB = "scrub"
+    SCRUB = "verification"
     CHECK = "check"
     PRUNE = "prune"
 

@@ -30,7 +30,7 @@ ABANDONED = "abandoned"
 _LEFT = {
     "backup": "there is no new backup; the last good one is untouched",
     "verify": "no backup was touched; what it had not read back yet is not known",
-    "scrub": "no backup was touched; what was not read is due with the next slice",
+    "verification": "no backup was touched; what was not read is due with the next slice",
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
     "drift": "no backup was touched; nobody knows how far the source has drifted",

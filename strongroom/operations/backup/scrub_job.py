@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import msgspec
@@ -173,14 +174,15 @@ def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], _Looked]:
 def _order_repairs(run: Run, services: Services) -> Iterator[str]:
     """Put the repair of each damaged backup on record, and yield its run. Asked again, it is the same one.
 
-    A backup of a policy that is configured no more is left: nobody says where it belongs.
+    A backup of a policy that is configured no more is left: nobody says where it belongs. Nothing is handed
+    out here, since only a run's own steps are sent with it: the next reconcile takes it, or who drives.
     """
-    busy = under_way(services)
+    busy, here = under_way(services), replace(services, hands_out=False)
     for backup in dict.fromkeys(backup for _, backup in _damaged(_looked(run, services))):
         if backup not in busy:
             with suppress(ConfigError, Refused):
                 spec = spec_about(services, RunKind.REPAIR, backup, options=BY_RECORD)
-                yield submit(services, spec, request_id=f"{run.id} {backup}")[0]
+                yield submit(here, spec, request_id=f"{run.id} {backup}")[0]
 
 
 def _describe_damage(looked: Sequence[_Looked]) -> str:

@@ -9,7 +9,7 @@ from strongroom.durations import about
 from strongroom.operations.verification.coverage import Coverage, Standing
 from strongroom.operations.verification.order import MANIFEST, Item
 from strongroom.timestamps import for_people, if_any
-from strongroom.words import plural, verb
+from strongroom.words import plural
 
 
 def describe(found: Standing, *, now: float) -> Iterator[str]:
@@ -18,15 +18,14 @@ def describe(found: Standing, *, now: float) -> Iterator[str]:
     for target, count in found.outside.items():
         yield describe_outside(target, count)
     if found.offline:
-        lie = verb(found.offline, "lie")
-        yield f"{plural(found.offline, 'container')} {lie} on media in a safe: verified when they are brought"
+        yield f"{found.offline:,} lie on media in a safe: they are verified when they are brought"
 
 
 def describe_coverage(found: Coverage, *, span: float, now: float) -> str:
     """Say how much was read within the span, how deep, what was not read for longest, and when it will be."""
     if found.oldest is None or found.oldest_since is None:
         return "there is nothing to verify yet"
-    share = f"{found.read:,} of {plural(found.containers, 'container')} read within {about(span)}"
+    share = f"{found.read:,} of {found.containers:,} containers and manifests read within {about(span)}"
     depths = ", ".join(f"{count:,} {depth.value}" for depth, count in found.depths.items())
     oldest = f"the longest ago: {name_item(found.oldest)}, {about(now - found.oldest_since)}"
     oldest += "" if found.oldest.read_at(now) else " old and never read"

@@ -370,5 +370,7 @@ def test_a_repaired_replica_is_told_with_what_was_wrong_and_where_it_was_copied_
 
 def test_what_was_not_verified_in_its_span_is_told_with_the_oldest() -> None:
     [alert] = judge(facts(verification=stands(read=31 * DAY)), LIMITS)
-    assert alert.what.startswith("target 'eu': 0.0 % verified: 0 of 1 container read within 30 days")
+    assert alert.what.startswith(
+        "target 'eu': 0.0 % verified: 0 of 1 containers and manifests read within 30 days"
+    )
     assert "container 0 of b on eu, 31 days" in alert.what

@@ -22,7 +22,7 @@ from strongroom.operations.backup.scrub_job import make_spec
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
-from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.steps import perform, reconcile
 from strongroom.operations.runs.submit import open_due, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -213,6 +213,19 @@ def test_a_cancelled_run_keeps_what_it_read_and_has_the_damage_repaired(at: Rota
     assert not bad(services, backup)
 
 
+def test_in_a_cluster_the_repair_waits_for_nothing_but_the_next_reconcile(world: World) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    services.target("us").delete(manifest_name(backup))
+    run, tickets = submit(services, make_spec(services, OPTIONS))
+    while tickets:
+        tickets = [due for ticket in tickets for due in perform(ticket, services)]
+    [ticket] = reconcile(services, queues={})
+    repair = services.store.load(ticket.run)
+    assert (repair.spec.kind, repair.spec.backup) == (RunKind.REPAIR, backup)
+    assert services.store.load(run).facts["report"]["started"] == [repair.id]
+
+
 def bad(services: Services, backup: str) -> list[Replica]:
     return [replica for replica in services.store.replicas(backup) if not replica.good]
 
@@ -285,7 +298,7 @@ def test_what_the_record_does_not_know_is_counted_and_not_called_verified(world:
     found = standing(services.store, OPTIONS, now=run.created_at)
     assert found.outside == {"us": 1}
     [covered, outside] = describe(found, now=run.created_at)
-    assert covered.startswith("100 % verified: 12 of 12 containers read within 30 days")
+    assert covered.startswith("100 % verified: 12 of 12 containers and manifests read within 30 days")
     assert outside.startswith("target 'us' has 1 backup that the record does not know: not verified.")
 
 
