@@ -40,6 +40,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
     "backup.undeleted": "A person kept a backup that was marked to be deleted.",
     "drill.reported": "A drill ended, and its signed report was put on the targets.",
+    "emergency.coming": "The medium of an emergency backup will be needed within three days.",
     "emergency.overdue": "The medium of an emergency backup has been missing for more than a week.",
     "emergency.waiting": "An emergency backup is due and waits for its medium.",
     "hold.added": "An operator placed a hold: nothing of its subject may be removed.",
@@ -67,6 +68,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.finished": "A run ended: its state, and its error if it failed.",
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
+    "review.made": "The yearly security review was written: the digest of its file.",
     "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
     "schedule.refused": "An entry of the calendar came due and could not be begun; told once an hour.",
@@ -91,13 +93,12 @@ EVENTS: Final[Mapping[str, str]] = {
 }
 """Every kind of event, and what it says."""
 
-MADE_UP = ("emergency.overdue", "emergency.waiting")
+MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|retention|rotation|run|schedule"
-    r"|settings|shred"
-    r"|signer|step|ledger)\.[a-z-]+"
+    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|retention|review|rotation|run"
+    r"|schedule|settings|shred|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 

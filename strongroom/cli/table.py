@@ -128,6 +128,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "evidence",
             "check the backups against what frameworks demand",
         ),
+        "security-review": Entry("evidence", "write the yearly security review, signed, with a page to sign"),
         "ledger": Entry(
             "evidence",
             "show the head of the record of events, or check it by a printed one",

@@ -159,6 +159,19 @@ def _key_proof(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _review(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.review
+    minute, hour, *_ = found.schedule.split()
+    yield _entry(
+        "review",
+        RunKind.CHECK,
+        found,
+        settings,
+        options={"check": "review", "again": f"{minute} {hour} * * *", "needs_backup": True},
+        reason="asks for the yearly security review; daily again until it is made",
+    )
+
+
 def _drift(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.drift
     full = {
@@ -249,4 +262,5 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _health,
     _key_proof,
     _drift,
+    _review,
 )

@@ -18,6 +18,7 @@ from strongroom.system.lazy import resolve
 CHECKS: Final[Mapping[str, str]] = {
     "health": "strongroom.wiring.health_areas:check_now",
     "keys": "strongroom.operations.key_management.scheduled_check:prove",
+    "review": "strongroom.wiring.security_review:remind",
 }
 
 

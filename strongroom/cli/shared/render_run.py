@@ -11,6 +11,7 @@ from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.rotation.outcome import rotated_backups
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
@@ -65,6 +66,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "to_do": to_do or None,
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),
+        "drift": run.facts.get("drift"),
         "fewer": run.facts.get("report", {}).get("fewer"),
         "unswept": run.facts.get("report", {}).get("unswept"),
         "kept": run.facts.get("report", {}).get("kept"),
@@ -136,6 +138,13 @@ def _left(run: Run, rows: list[StepRow]) -> str:
     return _MAYBE if committing else _LEFT[run.spec.kind.value]
 
 
+def _drift(run: Run) -> Iterator[tuple[str, object]]:
+    if drift := run.facts.get("drift"):
+        found = drift["newest"]
+        moved = describe_drift(found["changed"], found["missing"], drift["extra"])
+        yield "drift", moved or "none: the source is as the backup has it"
+
+
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     yield "check" if run.spec.kind is RunKind.CHECK else "policy", run.spec.policy
     yield "backup", run.spec.backup
@@ -143,6 +152,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     yield "took" if run.finished_at else "so far", measured(seconds(run))
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
+    yield from _drift(run)
     if fewer := run.facts.get("report", {}).get("fewer"):
         yield (
             "lacks",

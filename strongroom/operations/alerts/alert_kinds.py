@@ -267,6 +267,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "source would not be noticed by it.",
         "See why with 'strongroom status RUN': the source, the target or the key may be away.",
     ),
+    "emergency.coming": _warning(
+        "The emergency backup is due within three days, and its medium lies in the safe.",
+        "Fetch the medium; when it is due, mount it and run 'strongroom emergency-backup {subject}'.",
+    ),
     "key.aging": _warning(
         "This key is due to be rotated, or will be soon.",
         "Put a new key into the policies that name it, then 'strongroom rotate'. "

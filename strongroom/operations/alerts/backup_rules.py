@@ -11,7 +11,10 @@ from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
 from strongroom.operations.alerts.freshness import Freshness, judge
+from strongroom.operations.emergency.medium import NOTICE
+from strongroom.schedule import next_slot
 from strongroom.state.records import RunState
+from strongroom.timestamps import rfc3339
 from strongroom.words import name_first_few, plural, verb
 
 FEWEST = 3
@@ -25,6 +28,7 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield what is wrong, policy by policy."""
     for policy in facts.policies:
         yield from _overdue(policy, facts, limits)
+        yield from _coming(policy, facts.now)
         yield from _failed(policy)
         yield from _degraded(policy)
         yield from _unverified(policy, facts, limits)
@@ -46,6 +50,14 @@ def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
     if freshness.overdue:
         kind = "emergency.overdue" if policy.offline else "backup.overdue"
         yield Alert(kind=kind, subject=policy.name, what=_said(policy, freshness, facts.now))
+
+
+def _coming(policy: Policy, now: float) -> Iterator[Alert]:
+    """Remind whoever fetches the medium of an emergency backup, before it is due."""
+    due = next_slot(policy.schedule, now, policy.time_zone) if policy.offline and policy.schedule else None
+    if due is not None and due - now <= NOTICE:
+        what = f"policy '{policy.name}': its medium is needed on {rfc3339(due)}"
+        yield Alert(kind="emergency.coming", subject=policy.name, what=what)
 
 
 def _is_first(policy: Policy, now: float, limits: Limits) -> bool:

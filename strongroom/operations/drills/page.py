@@ -5,12 +5,13 @@ A pure function of the report: its digest stands in the signed document, so the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 
 from strongroom.operations.drills import words
 from strongroom.operations.drills.report import DrillReport, Timed
 from strongroom.operations.drills.words import Fact
+from strongroom.operations.page import END, HEAD, STYLE, definitions, section, table
 from strongroom.words import plural
 
 
@@ -20,23 +21,19 @@ def page_of(report: DrillReport) -> bytes:
 
 
 def _lines(report: DrillReport) -> Iterator[str]:
-    yield _HEAD.format(title=escape(words.title(report)), style=_STYLE)
+    yield HEAD.format(title=escape(words.title(report)), style=STYLE)
     yield f'<header><p class="kind">Recovery drill</p><h1>{escape(words.title(report))}</h1></header>\n'
     yield _verdict(report)
     if report.problems:
-        yield _section("What went wrong, and what to do", _problems(report))
-    yield _section("What was rehearsed", _facts(words.rehearsed(report)))
-    yield _section("How long it took", _time(report) + _steps(report))
-    yield _section("What was compared", _facts(words.compared(report)))
+        yield section("What went wrong, and what to do", _problems(report))
+    yield section("What was rehearsed", definitions(words.rehearsed(report)))
+    yield section("How long it took", _time(report) + _steps(report))
+    yield section("What was compared", definitions(words.compared(report)))
     if report.checks:
-        yield _section(f"The host of the drill: {report.host}", _checks(report))
-    yield _section("How to check this report", _check(report))
+        yield section(f"The host of the drill: {report.host}", _checks(report))
+    yield section("How to check this report", _check(report))
     yield f"<footer>Strongroom {escape(report.strongroom)}, run {escape(report.run)}</footer>\n"
-    yield "</main>\n</body>\n</html>\n"
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{content}</section>\n"
+    yield END
 
 
 def _verdict(report: DrillReport) -> str:
@@ -47,23 +44,18 @@ def _verdict(report: DrillReport) -> str:
     )
 
 
-def _facts(facts: Iterable[Fact]) -> str:
-    rows = (f"<dt>{escape(fact.about)}</dt><dd>{escape(fact.said)}</dd>\n" for fact in facts)
-    return f"<dl>\n{''.join(rows)}</dl>\n"
-
-
 # -- time ------------------------------------------------------------------------
 
 
 def _time(report: DrillReport) -> str:
     if report.objective_met is None:
-        return _facts([Fact("Until it failed", words.duration(report.took))])
+        return definitions([Fact("Until it failed", words.duration(report.took))])
     met = "met" if report.objective_met else "missed"
     facts = [Fact("Recovery", words.duration(report.took))]
     if report.least:
         facts.append(Fact("At the source's pace", f"at least {words.duration(report.least)}"))
     facts.append(Fact("Objective", f"{words.duration(report.objective)}: {met}"))
-    return _facts(facts) + _meter(report)
+    return definitions(facts) + _meter(report)
 
 
 def _meter(report: DrillReport) -> str:
@@ -125,10 +117,7 @@ def _checks(report: DrillReport) -> str:
         f"<td>{escape(one.what)}{f'<br>{escape(one.to_do)}' if one.to_do else ''}</td></tr>\n"
         for one in report.checks
     )
-    return (
-        '<div class="wide"><table>\n<thead><tr><th>Check</th><th>State</th><th>Found</th></tr></thead>\n'
-        f"<tbody>\n{rows}</tbody></table></div>\n"
-    )
+    return table(("Check", "State", "Found"), [rows])
 
 
 def _check(report: DrillReport) -> str:
@@ -143,67 +132,3 @@ def _check(report: DrillReport) -> str:
 
 
 _MARKS = {"passed": "✓", "late": "!", "degraded": "!", "failed": "✕", "cancelled": "–"}
-
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-"""
-
-_STYLE = """
-:root{--ink:#1a1d21;--soft:#59616b;--line:#d9dee4;--ground:#fff;--panel:#f5f7f9;
---good:#17663a;--good-ground:#e6f4ec;--warn:#7a4a00;--warn-ground:#fdf1dc;--bad:#a11220;--bad-ground:#fde8ea;
---bar:#7f93ab}
-@media (prefers-color-scheme:dark){:root{--ink:#e8ebee;--soft:#a3adb8;--line:#363d45;--ground:#14171a;
---panel:#1d2226;--good:#7fd6a3;--good-ground:#12301f;--warn:#f0c277;--warn-ground:#35270d;--bad:#ff9aa4;
---bad-ground:#3d1519;--bar:#5c728c}}
-*{box-sizing:border-box}
-body{margin:0;background:var(--ground);color:var(--ink);
-font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif}
-main{max-width:54rem;margin:0 auto;padding:2rem 1.25rem 3rem}
-.kind{margin:0;color:var(--soft);text-transform:uppercase;letter-spacing:.08em;font-size:.8rem}
-h1{font-size:1.7rem;line-height:1.25;margin:.1rem 0 1.2rem;overflow-wrap:anywhere}
-h2{font-size:1.1rem;margin:2rem 0 .6rem;padding-bottom:.3rem;border-bottom:1px solid var(--line)}
-.verdict{padding:1rem 1.25rem;border-radius:.5rem;border-left:.4rem solid;background:var(--panel)}
-.verdict strong{font-size:1.25rem}
-.verdict p{margin:.3rem 0 0;color:var(--ink)}
-.passed{color:var(--good);background:var(--good-ground)}
-.late,.degraded,.cancelled{color:var(--warn);background:var(--warn-ground)}
-.failed{color:var(--bad);background:var(--bad-ground)}
-dl{display:grid;grid-template-columns:minmax(9rem,max-content) 1fr;gap:.3rem 1.25rem;margin:0}
-dt{color:var(--soft)}
-dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
-.wide{overflow-x:auto}
-table{width:100%;border-collapse:collapse;font-size:.95rem;margin-top:.8rem}
-th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line)}
-th,td{padding:.4rem .6rem .4rem 0;vertical-align:top}
-td{border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
-.number{text-align:right;white-space:nowrap}
-.bar{width:22%;vertical-align:middle}
-.bar span,.meter span{display:block;height:.55rem;border-radius:.3rem;background:var(--bar)}
-.meter{margin:.8rem 0 .2rem;background:var(--panel);border:1px solid var(--line);border-radius:.4rem;
-padding:2px}
-.meter.within span{background:var(--good)}
-.meter.over span,.bad{color:var(--bad)}
-.meter.over span{background:var(--bad)}
-.bad{font-weight:600}
-.note{color:var(--soft);font-size:.9rem}
-li{margin:.4rem 0}
-code,pre{font-family:ui-monospace,"DejaVu Sans Mono",Consolas,monospace;font-size:.88rem}
-code{overflow-wrap:anywhere}
-pre{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem;
-white-space:pre-wrap;overflow-wrap:anywhere}
-footer{margin-top:2.5rem;color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:36rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.35rem}}
-@media print{:root{--ink:#000;--soft:#444;--line:#bbb;--ground:#fff;--panel:#fff;--good:#000;
---good-ground:#fff;--warn:#000;--warn-ground:#fff;--bad:#000;--bad-ground:#fff;--bar:#888}
-main{max-width:none;padding:0}.verdict{border:2px solid #000}section{break-inside:avoid}
-.bar span,.meter span{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
-"""

@@ -30,12 +30,15 @@ from strongroom.operations.emergency.kit import Key, Way, configured
 from strongroom.operations.layout import EMERGENCY, container_name, manifest_name
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.schedule import last_slot
+from strongroom.schedule import last_slot, next_slot
 from strongroom.targets import Target
 
 DAY = 86_400.0
 GRACE = 7 * DAY
 """How long after its slot an emergency backup is waited for before it is overdue."""
+
+NOTICE = 3 * DAY
+"""How long before its slot people are reminded to fetch the medium."""
 
 SUMS = "SHA256SUMS"
 RUNBOOK = "RUNBOOK.md"
@@ -47,13 +50,15 @@ class State(StrEnum):
     """How an emergency policy stands."""
 
     DONE = "done"
+    COMING = "coming"
+    """It is due within :data:`NOTICE`: whoever fetches the medium is reminded."""
     WAITING = "waiting"
     OVERDUE = "overdue"
 
 
 class Standing(Struct, frozen=True, kw_only=True):
-    """An emergency policy: when its newest slot was due (epoch seconds; ``None``: no slot yet),
-    its newest backup (empty: none), and the targets that do not answer, with why."""
+    """An emergency policy: when its newest slot was due, or is if it is coming (epoch seconds; ``None``: no
+    slot yet), its newest backup (empty: none), and the targets that do not answer, with why."""
 
     policy: str
     state: State
@@ -64,7 +69,7 @@ class Standing(Struct, frozen=True, kw_only=True):
     @property
     def can_run(self) -> bool:
         """Whether a backup is due and every medium is there."""
-        return self.state is not State.DONE and not self.absent
+        return self.state in (State.WAITING, State.OVERDUE) and not self.absent
 
 
 def medium_status(
@@ -81,9 +86,13 @@ def medium_status(
     due = last_slot(schedule, moment, time_zone) if schedule else None
     newest = next(iter(services.store.backups(policy=policy, limit=1)), None)
     made = datetime.fromisoformat(newest.created_at).timestamp() if newest else None
+    state = _state(due, made, moment, grace)
+    coming = next_slot(schedule, moment, time_zone) if schedule else None
+    if state is State.DONE and coming is not None and coming - moment <= NOTICE:
+        state, due = State.COMING, coming
     return Standing(
         policy=policy,
-        state=_state(due, made, moment, grace),
+        state=state,
         due_at=due,
         backup=newest.backup if newest else "",
         absent=absent(services, policy),
@@ -108,9 +117,9 @@ def absent(services: Services, policy: str) -> dict[str, str]:
 
 
 def remind(services: Services, found: Standing) -> bool:
-    """Leave an event that a medium is waited for, once a day; tell whether it did.
+    """Leave an event that a medium is waited for, or soon will be, once a day; tell whether it did.
 
-    Kinds are ``emergency.waiting`` and, as an alarm, ``emergency.overdue``.
+    Kinds are ``emergency.coming``, ``emergency.waiting`` and, as an alarm, ``emergency.overdue``.
     """
     name = f"reminder emergency {found.policy}"
     if found.state is State.DONE or services.store.heartbeats().get(name, DAY) < DAY:
@@ -126,7 +135,7 @@ def remind(services: Services, found: Standing) -> bool:
 
 
 def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
-    """Remind of every offline policy that waits for its medium; return their names."""
+    """Remind of every offline policy that waits for its medium or soon will; return their names."""
     found = [
         medium_status(services, policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone)
         for entry in scheduled

@@ -169,7 +169,7 @@ def assess(framework: Framework, findings: Sequence[Finding]) -> tuple[Assessed,
 
 def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
     its = {check: [finding for finding in findings if finding.check == check] for check in control.checks}
-    verdicts = [_verdict(found, strict=check in control.strict) for check, found in its.items()]
+    verdicts = [verdict_of(found, strict=check in control.strict) for check, found in its.items()]
     return Assessed(
         number=control.number,
         demands=control.demands,
@@ -179,7 +179,8 @@ def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
     )
 
 
-def _verdict(findings: Sequence[Finding], *, strict: bool) -> Verdict:
+def verdict_of(findings: Sequence[Finding], *, strict: bool = False) -> Verdict:
+    """Return how a control stands by the findings of one check."""
     states = {finding.state for finding in findings}
     if State.WRONG in states or (strict and State.REMARK in states):
         return Verdict.UNMET

@@ -234,5 +234,8 @@ def emergency(services: Services, policies: Mapping[str, Policy], *, now: float)
             yield wrong(EMERGENCY, BackupOverdue(f"{since}, and overdue", hint=hint)).on(policy=name)
         elif found.state is Emergency.WAITING:
             yield remark(EMERGENCY, since, hint).on(policy=name)
+        elif found.state is Emergency.COMING:
+            fetch = "Fetch the medium until then."
+            yield remark(EMERGENCY, f"{name}: due on {rfc3339(found.due_at or 0.0)}", fetch).on(policy=name)
         else:
             yield good(EMERGENCY, f"{name}: {found.backup or 'nothing is due yet'}").on(policy=name)

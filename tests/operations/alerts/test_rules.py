@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -88,6 +89,12 @@ def rotated(*of: Ran) -> Facts:
 def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
     found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
     return Facts(now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=of),))
+
+
+def offline(days: int) -> Facts:
+    """A policy whose medium is needed in so many days."""
+    then = datetime.fromtimestamp(NOON + days * DAY, UTC)
+    return policy(offline=True, schedule=f"0 {then.hour} {then.day} {then.month} *")
 
 
 def drift(ago: float) -> Ran:
@@ -212,6 +219,8 @@ CASES: list[tuple[str, Facts, Facts]] = [
         keys(used=(Dated(name="k", at=NOON - YEAR + 31 * DAY),)),
         keys(used=(Dated(name="k", at=NOON - YEAR + 29 * DAY),)),
     ),
+    ("emergency.coming:p", offline(5), offline(2)),
+    ("emergency.coming:p", policy(schedule="0 0 20 7 *"), offline(3)),
     ("drift.mass-change:p", drifted(ran(HOUR), drift(2 * HOUR)), drifted(drift(HOUR), ran(DAY))),
     ("drift.mass-change:p", drifted(ran(HOUR)), drifted(ran(HOUR, ACTIVE), drift(DAY))),
     ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),

@@ -11,7 +11,8 @@ import pytest
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.emergency.contents import recovery_files
 from strongroom.operations.emergency.kit import Kit, Section, render
-from strongroom.operations.emergency.medium import GRACE, State, furnish, medium_status, remind
+from strongroom.operations.emergency.medium import GRACE, NOTICE, State, furnish, medium_status, remind
+from strongroom.schedule import next_slot
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world
 
@@ -65,6 +66,20 @@ def test_people_are_reminded_once_a_day(world: World) -> None:
     assert [remind(services, waiting) for _ in range(3)] == [True, False, False]
     [event] = services.store.events(kind="emergency.waiting")
     assert event.detail["policy"] == POLICY
+
+
+def test_people_are_reminded_three_days_before_a_medium_is_needed(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    made = datetime.fromisoformat(services.store.backups()[0].created_at).timestamp()
+    due = next_slot(MONTHLY, made)
+    assert due is not None
+    early = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due - NOTICE - 1)
+    assert (early.state, remind(services, early)) == (State.DONE, False)
+    soon = medium_status(services, policy=POLICY, schedule=MONTHLY, now=due - NOTICE)
+    assert (soon.state, soon.due_at, soon.can_run) == (State.COMING, due, False)
+    assert remind(services, soon)
+    assert services.store.events(kind="emergency.coming")[0].detail["due_at"] == due
 
 
 def test_what_is_done_reminds_nobody(world: World) -> None:

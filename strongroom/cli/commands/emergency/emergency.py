@@ -100,7 +100,8 @@ def _status(status: Standing, services: Services, output: Output) -> None:
 
 
 def _standing_lines(status: Standing) -> Iterator[str]:
-    due = f", due since {for_people(status.due_at)}" if status.due_at and status.state != "done" else ""
+    word = "on" if status.state is State.COMING else "since"
+    due = f", due {word} {for_people(status.due_at)}" if status.due_at and status.state != "done" else ""
     yield f"emergency policy '{status.policy}': {status.state}{due}"
     yield f"  newest backup: {status.backup or 'none yet'}"
     yield from (f"  medium '{name}' is not mounted: {why}" for name, why in status.absent.items())

@@ -48,6 +48,23 @@ def _compliance_check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--backup-requirements", action="store_true", help=SUPPRESS)
 
 
+def _security_review_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--output", metavar="FILE", type=Path, help="write it there (.json), signed, and a page beside it"
+    )
+    parser.add_argument(
+        "--reviewer",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="who signs it, name and role; repeatable (default: two empty places)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace the files if they exist")
+    parser.add_argument(
+        "--check", metavar="FILE", type=Path, help="instead: check a review's signature and its page"
+    )
+
+
 def _ledger_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     commands.add_parser(
@@ -87,6 +104,14 @@ COMMANDS = {
         "record of events with its signed heads. A control is met only if all its checks ran and found\n"
         "nothing wrong. Exit code 0: no control is unmet or unknown. Otherwise it is that of the worst\n"
         "finding.",
+    ),
+    "security-review": Command(
+        _security_review_arguments,
+        "review:review_security",
+        "Puts the evidence of a year together: how backups are encrypted and who can open them, who has\n"
+        "access, whether recovery was rehearsed, and each framework's controls. It is signed by this\n"
+        "installation. The page beside it has the questions that no program can answer, and places for\n"
+        "names. The calendar asks for it each year.",
     ),
     "ledger": Command(
         _ledger_arguments,

@@ -10,60 +10,24 @@ from msgspec import to_builtins
 
 from strongroom.cli.shared.health_areas import check_areas
 from strongroom.cli.terminal.output import Output, plural
-from strongroom.config import Settings, load_settings
+from strongroom.config import load_settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.compliance import Assessed, Framework, Verdict, assess
-from strongroom.operations.evidence.controls import Demands, require
-from strongroom.operations.findings import Finding, State, attempted, unknown, worst_error
-from strongroom.operations.health.ledger import RECORD, record
-from strongroom.state.errors import RecordRefused, StateError
-from strongroom.wiring.read_only import looking_services
+from strongroom.operations.findings import State, worst_error
+from strongroom.wiring.compliance import evidence
 
-_UNYIELDING = frozenset({"compliance", "locked"})
 Answer = Mapping[Framework, Sequence[Assessed]]
 
 
 def check_compliance(arguments: Namespace, output: Output) -> None:
-    findings = list(_findings(load_settings()))
+    settings, now = load_settings(), time.time()
+    findings = list(evidence(settings, check_areas(settings, days=30, now=now)[0], now=now))
     answer = {one: assess(one, findings) for one in arguments.framework or Framework}
     output.answer(_document(answer), _lines(answer))
     unmet = [one for every in answer.values() for one in every if one.verdict in _BAD]
     if unmet:
         worst = worst_error(each for one in unmet for each in one.findings)
         raise worst or RequirementUnmet(f"{plural(len(unmet), 'control')} not met.")
-
-
-def _findings(settings: Settings) -> Iterator[Finding]:
-    """Yield all that the controls rest on: of the configuration, of the installation, of the record."""
-    now = time.time()
-    yield from require(_demands(settings), told=len(settings.alerts.email))
-    yield from check_areas(settings, days=30, now=now)[0]
-    try:
-        services = looking_services(settings)
-    except (StateError, RecordRefused) as error:
-        yield unknown(RECORD, error)
-        return
-    yield from attempted(RECORD, lambda: record(services, settings.online, now=now), unknown)
-
-
-def _demands(settings: Settings) -> Iterator[Demands]:
-    for name, policy in settings.policies.items():
-        locks = {target: getattr(settings.targets[target], "lock", "none") for target in policy.targets}
-        yield Demands(
-            name=name,
-            values=policy.kind == "full",
-            sealed=policy.sealed,
-            schedule=policy.schedule,
-            offline=policy.offline,
-            erasable=policy.erasable,
-            quorum=policy.quorum,
-            regions=policy.regions,
-            locking=tuple(one for one, lock in locks.items() if lock != "none"),
-            unyielding=tuple(one for one, lock in locks.items() if lock in _UNYIELDING),
-            minimum_retention_days=policy.minimum_retention_days,
-            why_short=policy.short_retention_reason,
-            keys={key: settings.keys[key].kind for key in policy.recipients},
-        )
 
 
 # -- for people and machines -------------------------------------------------------

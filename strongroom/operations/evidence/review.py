@@ -1,0 +1,215 @@
+"""The yearly security review: what can be shown of encryption, access and compliance, for people to sign.
+
+It is put together from evidence that exists. What no program can see is named beside it, as a question to
+whoever signs. No value is in it; an error that is quoted may name a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from strongroom.container import canonical, document
+from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
+from strongroom.container.document import Kind
+from strongroom.operations.evidence.compliance import (
+    BACKUPS,
+    DRILLS,
+    KEYS,
+    RECORD,
+    REPLICAS,
+    SLOTS,
+    Assessed,
+    Framework,
+    Verdict,
+    assess,
+    verdict_of,
+)
+from strongroom.operations.evidence.controls import (
+    COPIES,
+    CUSTODY,
+    LOCKS,
+    MONITORING,
+    OFFLINE,
+    RETENTION,
+    SCHEDULE,
+    SEALING,
+)
+from strongroom.operations.findings import Finding, State, worst_first
+
+REVIEW = Kind("security-review", "security review", MANIFEST_ROLES)
+MADE = "review.made"
+
+
+class Line(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One thing that was found, how it stands, and what to do about it."""
+
+    state: str
+    what: str
+    to_do: str = ""
+
+
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One part of the review. ``yours`` is what whoever signs has to look at, for no program can."""
+
+    title: str
+    verdict: str
+    lines: tuple[Line, ...]
+    yours: tuple[str, ...]
+
+
+class ReviewedKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key: how many kept backups open with it, how many with it alone, and how many open with it still by a
+    container's own envelope although it was rotated away."""
+
+    key: str
+    type: str
+    opens: int
+    alone: int
+    by_copy: int
+
+
+class ReviewedSigner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that signs for a role, since when, and how it stands."""
+
+    role: str
+    fingerprint: str
+    since: str
+    state: str
+
+
+class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The review. Times are RFC 3339; ``since`` is in the span and ``until`` is not.
+
+    ``outcomes`` counts runs by kind and state, ``access`` events of access, keys and incidents by kind.
+    ``event`` and ``event_sha256`` are the head of the record that all of this was read from.
+    ``page_sha256`` is the digest of the page beside it, which says the same and has the places for names.
+    """
+
+    strongroom: str
+    installation: str
+    made_at: str
+    since: str
+    until: str
+    reviewers: tuple[str, ...]
+    parts: tuple[Part, ...]
+    keys: tuple[ReviewedKey, ...]
+    unread: int
+    signers: tuple[ReviewedSigner, ...]
+    outcomes: Mapping[str, Mapping[str, int]]
+    access: Mapping[str, int]
+    event: int
+    event_sha256: str
+    page_sha256: str = ""
+
+
+# -- the parts ---------------------------------------------------------------------
+
+
+class Subject(Struct, frozen=True, kw_only=True):
+    """What a part is about: the checks that it rests on, and what is beyond them."""
+
+    title: str
+    checks: tuple[str, ...]
+    yours: tuple[str, ...]
+
+
+SUBJECTS = (
+    Subject(
+        title="Backup encryption assessment",
+        checks=(SEALING, KEYS, REPLICAS, "verification"),
+        yours=(
+            "Are the algorithms still sound? Look for news of AES-256-GCM, HPKE and the keys' own kinds.",
+            "Is every key where it belongs, and does nobody else have a copy of it?",
+        ),
+    ),
+    Subject(
+        title="Access control validation",
+        checks=(CUSTODY, LOCKS, RECORD, MONITORING, "files"),
+        yours=(
+            "Who may write and delete on each target by the cloud's own policies, and with a second factor?",
+            "Do all who hold a key, a share or a PIN still work here, and does each know it?",
+            "Was each opening of a backup that is counted below somebody's task?",
+        ),
+    ),
+    Subject(
+        title="Recovery and retention",
+        checks=(BACKUPS, COPIES, OFFLINE, SCHEDULE, SLOTS, RETENTION, DRILLS),
+        yours=(
+            "Does the plan for recovery still fit the company, and do its people know it?",
+            "Does the medium in the safe lie there, and who fetched it last?",
+        ),
+    ),
+)
+
+
+def parts(findings: Sequence[Finding]) -> tuple[Part, ...]:
+    """Return the parts of a review: its subjects, then the compliance audit, a part for each framework."""
+    subjects = (_part(subject, findings) for subject in SUBJECTS)
+    return (*subjects, *(_audit(framework, findings) for framework in Framework))
+
+
+def _part(subject: Subject, findings: Sequence[Finding]) -> Part:
+    found = worst_first(one for one in findings if one.check in subject.checks)
+    looked = {one.check for one in found}
+    lines = [Line(state=one.state.value, what=_what(one), to_do=one.to_do) for one in found]
+    verdicts = [verdict_of([one for one in found if one.check == check]) for check in looked]
+    return Part(
+        title=subject.title,
+        verdict=min(verdicts, key=list(Verdict).index, default=Verdict.UNKNOWN).value,
+        lines=tuple(lines),
+        yours=subject.yours,
+    )
+
+
+def _what(finding: Finding) -> str:
+    about = ", ".join(
+        named for named in (finding.policy, finding.backup, finding.target) if named not in finding.what
+    )
+    return f"{finding.check}{f' ({about})' if about else ''}: {finding.what}"
+
+
+def _audit(framework: Framework, findings: Sequence[Finding]) -> Part:
+    assessed = assess(framework, findings)
+    return Part(
+        title=f"Compliance audit: {framework.value}",
+        verdict=min((one.verdict for one in assessed), key=list(Verdict).index).value,
+        lines=tuple(map(_control, assessed)),
+        yours=tuple(dict.fromkeys(f"{one.number}: {one.beyond}" for one in assessed if one.beyond)),
+    )
+
+
+def _control(control: Assessed) -> Line:
+    lacking = [one for one in control.findings if one.state is not State.GOOD]
+    because = "; ".join(dict.fromkeys(one.what.rstrip(".") for one in lacking[:_SHOWN]))
+    what = f"{control.number} {control.demands}{f': {because}' if because else ''}"
+    return Line(state=control.verdict.value, what=what, to_do=next((one.to_do for one in lacking), ""))
+
+
+_SHOWN = 3
+
+
+def is_unmet(part: Part) -> bool:
+    """Tell whether somebody has to act on a part."""
+    return part.verdict in (Verdict.UNMET.value, Verdict.UNKNOWN.value)
+
+
+# -- the document ------------------------------------------------------------------
+
+
+def sign(review: SecurityReview, signer: CertifiedSigner) -> bytes:
+    """Return the review's file: JSON that anybody can read, in the frame of every signed document."""
+    return document.write(REVIEW, canonical.encode(review), signer)
+
+
+def parse(data: bytes, *, trusted: frozenset[str]) -> SecurityReview:
+    """Parse strictly and check the signature.
+
+    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
+    it after its time.
+    """
+    parsed = document.parse(REVIEW, data, trusted=trusted)
+    review = canonical.decode(parsed.body, SecurityReview, "The security review")
+    require_in_time(parsed.certificate, review.made_at, trusted)
+    return review

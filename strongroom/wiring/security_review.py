@@ -1,0 +1,80 @@
+"""The yearly security review: put together, and asked for by the calendar until somebody has made it."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from strongroom import __version__
+from strongroom.config import Settings
+from strongroom.operations.evidence.audit import Audit, audit
+from strongroom.operations.evidence.review import (
+    MADE,
+    ReviewedKey,
+    ReviewedSigner,
+    SecurityReview,
+    parts,
+)
+from strongroom.operations.findings import Finding
+from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.usage import KeyUse, survey
+from strongroom.operations.services import Checked, Services
+from strongroom.timestamps import rfc3339
+
+YEAR = 365 * DAY
+DUE = 330 * DAY
+"""A review that is younger than this is the one of this year."""
+_ACCESS = ("access.", "key.", "signer.", "incident.", "shred.", "retention.", "backup.quarantined")
+
+
+def review(
+    services: Services,
+    findings: Iterable[Finding],
+    signers: Sequence[ReviewedSigner],
+    *,
+    installation: str,
+    reviewers: Sequence[str],
+    now: float,
+) -> SecurityReview:
+    """Return the review of the year before a time (epoch seconds), without the digest of its page."""
+    found = audit(services.store, since=now - YEAR, until=now, now=now)
+    looked = survey(services, services.store.backups())
+    return SecurityReview(
+        strongroom=__version__,
+        installation=installation,
+        made_at=rfc3339(now),
+        since=rfc3339(now - YEAR),
+        until=rfc3339(now),
+        reviewers=tuple(reviewers),
+        parts=parts(list(findings)),
+        keys=tuple(map(_key, looked.keys)),
+        unread=len(looked.unread),
+        signers=tuple(signers),
+        outcomes=found.outcomes,
+        access=dict(_access(found)),
+        event=found.last.id if found.last else 0,
+        event_sha256=found.last.sha256 if found.last else "",
+    )
+
+
+def _key(use: KeyUse) -> ReviewedKey:
+    name = ", ".join(use.labels) or use.key
+    opens = len({*use.backups, *use.together})
+    return ReviewedKey(key=name, type=use.type, opens=opens, alone=len(use.only), by_copy=len(use.by_copy))
+
+
+def _access(found: Audit) -> Iterator[tuple[str, int]]:
+    counted = Counter(found.counted)
+    yield from ((kind, count) for kind, count in sorted(counted.items()) if kind.startswith(_ACCESS))
+
+
+def remind(services: Services, _settings: Settings) -> Checked:
+    """Say that the review of this year is missing: the calendar asks for it until it is made."""
+    since = time.time() - DUE
+    if any(True for _ in services.store.happened(MADE, since=since)):
+        return Checked()
+    return Checked(
+        bad=("the security review of this year is missing",),
+        do="Run 'strongroom security-review --output review.json', look at the page beside it, and sign it.",
+    )
