@@ -138,7 +138,7 @@ SUBJECTS = (
         checks=(BACKUPS, COPIES, OFFLINE, SCHEDULE, SLOTS, RETENTION, DRILLS),
         yours=(
             "Does the plan for recovery still fit the company, and do its people know it?",
-            "Does the medium in the safe lie there, and who fetched it last?",
+            "Is the medium in the safe, and who fetched it last?",
         ),
     ),
 )

@@ -40,13 +40,13 @@ def _verdict(review: SecurityReview) -> str:
     unmet = [part.title for part in review.parts if is_unmet(part)]
     words = f"{plural(len(unmet), 'part')} to act on: {', '.join(unmet)}." if unmet else "No part is unmet."
     kind = "failed" if unmet else "passed"
-    beyond = "What no program can see stands under each part as a question. Whoever signs has answered it."
+    beyond = "What no program can see stands under each part as a question to the person who signs."
     return f'<div class="verdict {kind}"><strong>{escape(words)}</strong><p>{beyond}</p></div>\n'
 
 
 def _part(part: Part) -> str:
     rows = (row((one.state, one.what, one.to_do), bad=one.state in _BAD) for one in part.lines)
-    found = table(("State", "Found", "To do"), rows) if part.lines else "<p>Nothing was looked at.</p>\n"
+    found = table(("State", "Found", "To do"), rows) if part.lines else "<p>Nothing was checked.</p>\n"
     questions = "".join(
         f'<li class="ask"><span class="box"></span>{escape(one)}</li>\n' for one in part.yours
     )
@@ -56,7 +56,7 @@ def _part(part: Part) -> str:
 def _keys(review: SecurityReview) -> str:
     rows = (row((one.key, one.type, one.opens, one.alone, one.by_copy)) for one in review.keys)
     head = ("Key", "Kind", "Opens", "Alone", "By an old envelope")
-    unread = f"<p>{plural(review.unread, 'backup')} could not be looked at.</p>\n" if review.unread else ""
+    unread = f"<p>{plural(review.unread, 'backup')} could not be read.</p>\n" if review.unread else ""
     return table(head, rows) + unread
 
 
