@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def run_entry(services: Services, request: str, *, entry: str) -> Submitted:
     """Run an entry now. One that is about several things makes several runs; the first is the answer."""
     from strongroom.operations.runs.submit import run_now
-    from strongroom.wiring.calendar import entry_named
+    from strongroom.wiring.calendar import entries_named
 
-    submitted = run_now(services, entry_named(entry, app.settings), request_id=request)
+    submitted = run_now(services, entries_named(entry, app.settings), request_id=request)
     tickets = [ticket for _, due in submitted for ticket in due]
     return submitted[0][0], tickets

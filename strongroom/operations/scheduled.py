@@ -44,6 +44,10 @@ class Scheduled(msgspec.Struct, frozen=True, kw_only=True):
         """Return how many seconds lie between a slot and the one after it; a year if there is none."""
         return (self.next(slot) or slot + YEAR) - slot
 
+    def belongs_to(self, name: str) -> bool:
+        """Tell whether it is the entry of that name, or one for a subject of it."""
+        return self.name == name or self.name.startswith(f"{name} ")
+
     def about(self, subject: str, **changes: Any) -> Scheduled:
         """Return the entry for one of several subjects, each with slots of its own."""
         return msgspec.structs.replace(self, name=f"{self.name} {subject}", **changes)

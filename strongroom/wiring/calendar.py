@@ -32,12 +32,14 @@ def calendar(settings: Settings) -> tuple[Scheduled, ...]:
     return tuple(entry for entries in ENTRIES for entry in entries(settings))
 
 
-def entry_named(name: str, settings: Settings) -> Scheduled:
-    """Return an entry. Raises ConfigError if the calendar has none of that name."""
-    entries = {entry.name: entry for entry in calendar(settings)}
-    if name not in entries:
-        raise ConfigError(f"the calendar has no entry '{name}'", hint=nearest(name, entries))
-    return entries[name]
+def entries_named(name: str, settings: Settings) -> list[Scheduled]:
+    """Return an entry, with those for its subjects. Raises ConfigError if there is none of that name."""
+    entries = calendar(settings)
+    found = [entry for entry in entries if entry.belongs_to(name)]
+    if not found:
+        known = [entry.name for entry in entries]
+        raise ConfigError(f"the calendar has no entry '{name}'", hint=nearest(name, known))
+    return found
 
 
 def _entry(name: str, kind: RunKind, found: EntrySettings, settings: Settings, **more: Any) -> Scheduled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
@@ -60,7 +60,7 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
 
 def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
     """Say how every entry stands, in the calendar's order."""
-    pauses = {pause.entry: pause for pause in services.store.pauses() if pause.holds(now)}
+    pauses = [pause for pause in services.store.pauses() if pause.holds(now)]
     beat = _beat(services)
     return [_status(services, entry, pauses, beat=beat, now=now) for entry in calendar]
 
@@ -91,10 +91,10 @@ def findings(services: Services, calendar: Iterable[Scheduled], *, now: float) -
 
 
 def _status(
-    services: Services, entry: Scheduled, pauses: Mapping[str, Pause], *, beat: str, now: float
+    services: Services, entry: Scheduled, pauses: Sequence[Pause], *, beat: str, now: float
 ) -> EntryStatus:
     last = services.store.last_claimed(entry.name)
-    pause = None if entry.needs else pauses.get(entry.name)
+    pause = None if entry.needs else next((one for one in pauses if entry.belongs_to(one.entry)), None)
     missed, refused = _missed(services, entry, now)
     found = EntryStatus(
         entry=entry,

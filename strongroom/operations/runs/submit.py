@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.runs.decide import decide
@@ -73,8 +73,9 @@ def _open_entry(services: Services, entry: Scheduled, now: float) -> list[Ticket
 
 def not_paused(calendar: Iterable[Scheduled], pauses: Iterable[Pause], *, now: float) -> list[Scheduled]:
     """Return the entries that run by themselves: on, not paused, and without a medium to wait for."""
-    paused = {pause.entry for pause in pauses if pause.holds(now)}
-    return [entry for entry in calendar if not (entry.needs or entry.offline or entry.name in paused)]
+    paused = [pause.entry for pause in pauses if pause.holds(now)]
+    on = (entry for entry in calendar if not (entry.needs or entry.offline))
+    return [entry for entry in on if not any(map(entry.belongs_to, paused))]
 
 
 def due_slots(
@@ -91,35 +92,40 @@ def due_slots(
             yield entry, due
 
 
-def run_now(services: Services, entry: Scheduled, *, request_id: str | None = None) -> list[Submitted]:
-    """Create the runs of an entry at once. Each takes a slot of this moment, so that what is overdue does not
+def run_now(
+    services: Services, entries: Sequence[Scheduled], *, request_id: str | None = None
+) -> list[Submitted]:
+    """Create the runs of entries at once. Each takes a slot of this moment, so that what is overdue does not
     come a second time.
 
     Raises:
-        UsageError: it is off, waits for a medium, or has nothing to do.
+        UsageError: one is off, or waits for a medium; or there is nothing to do.
     """
-    _check_can_run(entry)
-    now, job = services.store.clock(), job_of(entry.kind)
+    for entry in entries:
+        _check_can_run(entry)
     submitted: list[Submitted] = []
-    for one in job.scheduled_entries(entry, services):
-        if (spec := job.scheduled_spec(one, services, now)) is None:
-            continue
-        asked = None if submitted else request_id
-        first = first_step(services, spec, one.name)
-        run = services.store.create(spec, first=(first,), request_id=asked, slot=(one.name, now))
-        if run is not None:  # else somebody asked at this very moment
-            submitted.append((run.id, first_tickets(services, run.id)))
+    for entry in entries:
+        for one in job_of(entry.kind).scheduled_entries(entry, services):
+            submitted += _begin_now(services, one, None if submitted else request_id)
     if not submitted:
         hint = "See 'strongroom schedule': it may need a backup first, or be at work already."
-        raise UsageError(f"'{entry.name}' has nothing to do now.", hint=hint)
+        raise UsageError(f"'{entries[0].name}' has nothing to do now.", hint=hint)
     return submitted
+
+
+def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> list[Submitted]:
+    now = services.store.clock()
+    spec = job_of(entry.kind).scheduled_spec(entry, services, now)
+    if spec is None:
+        return []
+    first, slot = first_step(services, spec, entry.name), (entry.name, now)
+    run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot)
+    return [] if run is None else [(run.id, first_tickets(services, run.id))]
 
 
 def _check_can_run(entry: Scheduled) -> None:
     if entry.needs:
-        raise UsageError(
-            f"'{entry.name}' is off: {entry.needs}.", hint="'strongroom schedule' lists all entries."
-        )
+        raise UsageError(f"'{entry.name}' is off: {entry.needs}.", hint="See 'strongroom schedule'.")
     if entry.offline:
         hint = f"Mount it, then 'strongroom emergency-backup {entry.policy}'."
         raise UsageError(f"'{entry.name}' is made onto a medium.", hint=hint)

@@ -257,11 +257,19 @@ def test_a_pause_of_an_entry_holds_for_all_that_has_slots_of_its_own_in_it(world
     assert len(open_due(world.services(), REPAIR, now=NOON)) == 1
 
 
+def test_a_pause_holds_for_the_parts_of_an_entry_and_for_no_longer_name(world: World) -> None:
+    store = world.services().store
+    store.pause(Pause(entry="tests", reason="the vault moves", by="ann", since=NOON))
+    parts = [msgspec.structs.replace(DAILY[0], name=name) for name in ("tests integrity", "testsuite")]
+    open_due(world.services(), parts, now=NOON)
+    assert (store.newest_slot("tests integrity"), store.newest_slot("testsuite")) == (None, NOON - 36_000)
+
+
 def test_an_entry_that_is_off_is_not_run(world: World) -> None:
     entry = msgspec.structs.replace(DAILY[0], needs="switched off by calendar.x.enabled")
     assert open_due(world.services(), [entry], now=NOON) == []
     with pytest.raises(UsageError, match="is off: switched off"):
-        run_now(world.services(), entry)
+        run_now(world.services(), [entry])
 
 
 def test_an_entry_that_cannot_be_run_keeps_no_other_from_its_turn(world: World) -> None:
@@ -287,7 +295,7 @@ def test_an_entry_that_cannot_be_run_keeps_no_other_from_its_turn(world: World) 
 
 def test_a_run_at_once_takes_the_place_of_the_slot_that_is_overdue_and_of_no_later_one(world: World) -> None:
     services = world.services()
-    [(run, tickets)] = run_now(services, DAILY[0])
+    [(run, tickets)] = run_now(services, DAILY)
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
     now = time.time()
     assert open_due(services, DAILY, now=now) == []
@@ -296,7 +304,7 @@ def test_a_run_at_once_takes_the_place_of_the_slot_that_is_overdue_and_of_no_lat
 
 def test_a_run_at_once_of_what_has_nothing_to_do_says_so(world: World) -> None:
     with pytest.raises(UsageError, match="'repair' has nothing to do now"):
-        run_now(world.services(), REPAIR[0])
+        run_now(world.services(), REPAIR)
 
 
 # -- where the clock is put forward or back --------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from strongroom.cli.shared import render_run
@@ -24,7 +24,7 @@ from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import Pause, Run
 from strongroom.timestamps import by_the_clock_of, if_any
-from strongroom.wiring.calendar import calendar, entry_named
+from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services
 
 
@@ -100,17 +100,17 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
 def run_entry(arguments: Namespace, output: Output) -> None:
     """Run an entry now: by the cluster, if there is one, else in this process."""
     settings = load_settings()
-    entry = entry_named(arguments.entry, settings)
+    entries = entries_named(arguments.entry, settings)
     if not arguments.here and cluster_runs(settings):
-        _submit(entry, output, wait=arguments.follow)
+        _submit(arguments.entry, output, wait=arguments.follow)
     else:
-        _run_here(entry, output)
+        _run_here(entries, output)
 
 
-def _submit(entry: Scheduled, output: Output, *, wait: bool) -> None:
+def _submit(entry: str, output: Output, *, wait: bool) -> None:
     from tasks.schedule import run_entry as task
 
-    submitted = task.delay(entry=entry.name)
+    submitted = task.delay(entry=entry)
     if not wait:
         words = [
             f"Submitted: run {submitted.run} is on record.",
@@ -124,10 +124,10 @@ def _submit(entry: Scheduled, output: Output, *, wait: bool) -> None:
     require_whole(run)
 
 
-def _run_here(entry: Scheduled, output: Output) -> None:
+def _run_here(entries: Sequence[Scheduled], output: Output) -> None:
     services = open_services()
     runs = []
-    for run, tickets in run_now(services, entry):
+    for run, tickets in run_now(services, entries):
         with showing_progress(output, services.store) as watch:
             runs.append(drive(run, tickets, services, watch=by_ticket(watch)))
     shown = [(run, render_run.rows_of(services.store, run)) for run in runs]
@@ -138,19 +138,20 @@ def _run_here(entry: Scheduled, output: Output) -> None:
 
 def pause_entry(arguments: Namespace, output: Output) -> None:
     settings, now = load_settings(), time.time()
-    entry = entry_named(arguments.entry, settings)
+    entry = entries_named(arguments.entry, settings)[0]
     until = arguments.until
     if until is not None and until <= now:
         raise UsageError("--until is over already.", hint="Name a time to come, or a length such as '3d'.")
     store = run_store()
-    store.pause(Pause(entry=entry.name, reason=arguments.reason, by=who(), since=now, until=until))
+    store.pause(Pause(entry=arguments.entry, reason=arguments.reason, by=who(), since=now, until=until))
     ends = f"until {_moment(until, entry.time_zone)}" if until else "until 'strongroom schedule resume'"
-    words = [f"'{entry.name}' is paused {ends}. What came due meanwhile is made up for then, once."]
-    output.answer({"entry": entry.name, "until": if_any(until)}, words)
+    words = [f"'{arguments.entry}' is paused {ends}. What came due meanwhile is made up for then, once."]
+    output.answer({"entry": arguments.entry, "until": if_any(until)}, words)
 
 
 def resume_entry(arguments: Namespace, output: Output) -> None:
-    entry = entry_named(arguments.entry, load_settings())
-    if not run_store().resume(entry.name, reason=arguments.reason, by=who()):
-        raise UsageError(f"'{entry.name}' is not paused.", hint="'strongroom schedule' shows what is.")
-    output.answer({"entry": entry.name}, [f"'{entry.name}' runs again at its times."])
+    name = arguments.entry
+    entries_named(name, load_settings())
+    if not run_store().resume(name, reason=arguments.reason, by=who()):
+        raise UsageError(f"'{name}' is not paused.", hint="'strongroom schedule' shows what is.")
+    output.answer({"entry": name}, [f"'{name}' runs again at its times."])
