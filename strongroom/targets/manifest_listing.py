@@ -43,13 +43,19 @@ class ManifestListing:
         # Sorted without the suffix: what was sealed anew (ID-r1) comes after what it replaces.
         return sorted(self._copies)
 
-    def read(self, backup: str, *, trusted: frozenset[str] | None) -> SignedManifest:
+    def read(self, backup: str, *, trusted: frozenset[str] | None, receipts: bool = True) -> SignedManifest:
         """Return the first copy of a backup's manifest that is sound.
+
+        Args:
+            receipts: whether its containers' receipts are checked, as
+                :func:`~strongroom.container.manifest.open_manifest` does.
 
         Raises:
             FormatError: why the first copy is not.
         """
-        return self.parsed(backup, lambda content: held_to_name(content, backup, trusted=trusted))
+        return self.parsed(
+            backup, lambda content: held_to_name(content, backup, trusted=trusted, receipts=receipts)
+        )
 
     def parsed(self, backup: str, parse: Callable[[bytes], T]) -> T:
         """Return what ``parse`` makes of the first copy that it does not refuse."""
@@ -58,9 +64,11 @@ class ManifestListing:
         )
 
 
-def held_to_name(content: bytes, backup: str, *, trusted: frozenset[str] | None) -> SignedManifest:
+def held_to_name(
+    content: bytes, backup: str, *, trusted: frozenset[str] | None, receipts: bool = True
+) -> SignedManifest:
     """Parse a manifest and hold it to its name: an old one under a new name would pass for a new backup."""
-    signed = open_manifest(content, trusted=trusted)
+    signed = open_manifest(content, trusted=trusted, receipts=receipts)
     if signed.manifest.backup_id != backup:
         raise MissingPiece(f"the manifest named '{backup}' belongs to backup '{signed.manifest.backup_id}'")
     return signed
