@@ -101,6 +101,7 @@ JOB = RepairJob()
 def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:
     """Leave an event of each replica that was bad and is good again: what was wrong, repaired from where."""
     rows = [row for row in services.store.rows(run.id, StepKind.REPAIR) if row.result]
+    held = replica_facts(run).held
     for target in sorted(targets):
         mine = [row for row in rows if row.step.target == target]
         sources = {read_result(run, row.step, row.result, Repaired).source for row in mine}
@@ -111,7 +112,7 @@ def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None
             target=target,
             why=why_lost(services.store, run.spec.backup, target),
             containers=len(mine),
-            sources=sorted(sources),
+            sources=sorted(sources or held),  # a manifest alone is the same on all that hold it
         )
 
 
