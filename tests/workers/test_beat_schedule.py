@@ -108,6 +108,13 @@ def test_a_cron_expression_is_due_once_at_its_time(cron: str, expected: datetime
     assert not schedule.is_due(schedule.now()).is_due
 
 
+def test_a_time_that_the_change_of_the_clock_skips_is_asked_for_right_after_the_gap() -> None:
+    schedule = beat_schedule.at("30 2 * * *", "Europe/Berlin", "entry")["schedule"]
+    schedule.nowfun = lambda: datetime(2026, 3, 29, 0, 59, tzinfo=UTC)
+
+    assert schedule.is_due(datetime(2026, 3, 28, 1, 30, tzinfo=UTC)) == (False, 60.0)
+
+
 def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(settings: Settings) -> None:
     scheduler = scheduler_of(settings)
 
