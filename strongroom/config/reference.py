@@ -76,36 +76,50 @@ A missing file is no problem until it is needed: a host that only seals holds no
 
 def reference_markdown() -> str:
     """Return the whole page."""
-    parts = [_HEAD, "## Settings\n", _table(Settings, only_plain=True)]
+    shown: Shown = {}
+    parts = [_HEAD, "## Settings\n", _table("", Settings, shown)]
     for section, field in fields_of(Settings).items():
-        parts += _section(section, field)
+        parts += _section(section, field, shown)
     return "\n".join(parts)
 
 
-def _section(section: str, field: Field) -> Iterator[str]:
+Shown = dict[type[Section], str]
+"""The sections that the page has described, by where. Another that is read as one of them refers to it."""
+
+
+def _section(section: str, field: Field, shown: Shown) -> Iterator[str]:
     models = models_of(field.kind)
-    if models and not is_table(field.kind):
+    if not models or models[0] in shown:
+        return
+    if is_table(field.kind):
+        section = f"{section}.NAME"
+        yield f"### [{section}]\n\n{field.description} Default: {_default(field)}.\n"
+    else:
         yield f"### [{section}]\n\n{models[0].__doc__}\n"
-        yield _table(models[0], only_plain=True)
-        for name, inner in fields_of(models[0]).items():
-            yield from _section(f"{section}.{name}", inner)
-    elif models:
-        yield f"### [{section}.NAME]\n\n{field.description} Default: {_default(field)}.\n"
-        for model in models:
-            if kind := kind_of(model):
-                yield f"#### kind = {toml_value(kind)}\n\n{model.__doc__}\n"
-            yield _table(model, only_plain=True)
-            for name, inner in fields_of(model).items():
-                yield from _section(f"{section}.NAME.{name}", inner)
+    for model in models:
+        if kind := kind_of(model):
+            yield f"#### kind = {toml_value(kind)}\n\n{model.__doc__}\n"
+        yield from _described(section, model, shown)
 
 
-def _table(model: type[Section], *, only_plain: bool = False) -> str:
+def _described(section: str, model: type[Section], shown: Shown) -> Iterator[str]:
+    yield _table(section, model, shown)
+    shown[model] = section
+    for name, inner in fields_of(model).items():
+        yield from _section(f"{section}.{name}", inner, shown)
+
+
+def _table(section: str, model: type[Section], shown: Shown) -> str:
     rows = ["| Key | Value | Default | Meaning | Example |", "|---|---|---|---|---|"]
+    below = dict(shown)
     for name, field in fields_of(model).items():
-        if not (only_plain and models_of(field.kind)):
-            example = f"`{name} = {toml_value((field.examples or [None])[0])}`"
-            cells = [f"`{name}`", _type(field), _default(field), field.description, example]
-            rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        models = models_of(field.kind)
+        if models and below.setdefault(models[0], here := f"{section}.{name}") == here:
+            continue  # it has a table of its own
+        value = f"table, as `[{below[models[0]]}]`" if models else _type(field)
+        example = f"`{name} = {toml_value((field.examples or [{}])[0])}`"
+        cells = [f"`{name}`", value, _default(field), field.description, example]
+        rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 
 
