@@ -143,7 +143,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "retention", "delete the backups that no retention rule keeps, days after they were marked"
         ),
         "undelete": Entry("retention", "keep a backup that is marked to be deleted"),
-        "hold": Entry("retention", "let nothing remove a backup, a tag's or a policy's, or lift that"),
+        "hold": Entry("retention", "hold backups, so that nothing removes them; list and lift holds"),
     },
     "Watch": {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),

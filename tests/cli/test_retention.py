@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import structs
 
+from strongroom.container.errors import MissingPiece
 from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import roles
@@ -73,7 +74,7 @@ def test_a_dry_run_names_for_each_backup_the_rule_that_keeps_or_drops_it(house: 
     new, old = backups["names"]
     [forever] = backups["forever"]
     assert verdicts(house) == {
-        new: (True, "minimum-age"),
+        new: (True, "newest-verified"),
         old: (False, "superseded"),
         forever: (True, "no-rules"),
     }
@@ -100,7 +101,8 @@ def test_a_target_that_is_away_is_told(house: Machine) -> None:
 def test_a_hold_keeps_a_backup_until_it_is_lifted_also_without_the_database(house: Machine) -> None:
     _, old = by_policy(house)["names"]
     for words in (("--backup", old), ("--policy", "names"), ("--tag", "team=payments")):
-        house.ok("hold", "add", *words, "--reason", "case 4711", "--until", "2100-01-01")
+        placed = house.ok("hold", "add", *words, "--reason", "case 4711", "--until", "2100-01-01", "--json")
+        assert (old in placed.document["backups"], placed.document["written"]) == (True, sorted(REGIONS))
         assert verdicts(house)[old] == (True, "hold")
         [held] = house.ok("hold", "list", "--json").document["holds"]
         assert (held["reason"], held["until"]) == ("case 4711", "2100-01-01T00:00:00Z")
@@ -115,8 +117,19 @@ def test_a_hold_keeps_a_backup_until_it_is_lifted_also_without_the_database(hous
     assert "case 4712" in house.ok("hold", "list").out
 
 
+def test_a_legal_hold_in_the_configuration_is_listed_and_keeps_too(house: Machine) -> None:
+    configuration = house.path("strongroom.toml")
+    text = configuration.read_text().replace("[policies.names]", '[policies.names]\nlegal_hold = "case 4713"')
+    configuration.write_text(text)
+    assert house.ok("hold", "list", "--json").document["legal_hold"] == {"names": "case 4713"}
+    assert "case 4713" in house.ok("hold", "list").out
+    assert {rule for _, rule in verdicts(house, "--policy", "names").values()} == {"hold"}
+
+
 def test_what_means_no_hold_is_refused(house: Machine) -> None:
     reason = ("--reason", "case 4711")
+    for mistyped in (("--backup", "20261127T000000Z-aaaa"), ("--policy", "name")):
+        assert house.run("hold", "add", *mistyped, *reason).failed_with(MissingPiece)
     assert house.run("hold", "release", "--policy", "names", *reason).failed_with(UsageError)
     assert house.run("hold", "add", "--tag", "team", *reason).failed_with(UsageError)
     assert house.run("hold", "add", "--policy", "names", *reason, "--until", "2020-01-01").failed_with(

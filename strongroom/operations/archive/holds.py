@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -20,7 +21,9 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
+from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
+from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
@@ -80,6 +83,23 @@ def describe(mark: HoldMark) -> str:
     by = f" by {mark.by}" if mark.by else ""
     until = f", until {mark.until}" if mark.until else ""
     return f"{what} is held since {mark.at}{by}{until}: {mark.reason}"
+
+
+def held_backups(services: Services, kind: Kind, subject: str) -> list[str]:
+    """Return the backups on the targets that a hold would be about, newest first.
+
+    Raises:
+        TargetError: no target answers.
+    """
+    mark = _mark(kind, subject, "held", reason="", by="")
+    chooser = Chooser(
+        [Holder(name, partial(services.target, name)) for name in services.targets],
+        trusted=services.signer_fingerprints,
+    )
+    if chooser.away and not chooser.listings:
+        raise next(iter(chooser.away.values()))
+    listed = chooser.listed(Asked(values=False, partial=True))
+    return [one.manifest.backup_id for one, _ in listed if holds(mark, Subject.of(one.manifest))]
 
 
 # -- placing and lifting -----------------------------------------------------------------------------

@@ -53,7 +53,7 @@ def plan_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
     if not plan.backups:
         yield "There is no backup."
         return
-    head = ("BACKUP", "POLICY", "MADE", "", "RULE", "WHY")
+    head = ("BACKUP", "POLICY", "MADE", "KEPT", "RULE", "WHY")
     yield from table(head, [_row(one) for one in plan.backups])
     yield ""
     count = len(plan.dropped)
@@ -65,12 +65,11 @@ def plan_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
 
 
 def _row(one: Planned) -> tuple[object, ...]:
-    verdict = "keep" if one.judgement.keeps else "remove"
     return (
         one.backup,
         one.policy or "?",
         one.created_at[:10] or "?",
-        verdict,
+        "yes" if one.judgement.keeps else "no",
         one.judgement.rule.value,
         one.judgement.why,
     )

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.config import load_settings
-from strongroom.errors import UsageError
+from strongroom.container.errors import MissingPiece
+from strongroom.errors import TargetError, UsageError
 from strongroom.operations.archive import holds
 from strongroom.operations.errors import HoldNotWritten
 from strongroom.operations.services import Services
@@ -22,10 +23,30 @@ from strongroom.timestamps import rfc3339
 
 def add_hold(arguments: Namespace, output: Output) -> None:
     kind, subject = _subject(arguments)
-    services = open_services(load_settings())
+    settings = load_settings()
+    services = open_services(settings)
     until = _end(arguments.until) if arguments.until else ""
+    backups = _held_now(services, kind, subject, configured=subject in settings.policies)
     failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
-    _answer(services, failed, f"Nothing of {kind} '{subject}' is removed from now on.", output)
+    end = f"until {until}" if until else "until the hold is lifted"
+    count = plural(len(backups), "backup")
+    _answer(
+        services, failed, f"Held {end}: {kind} '{subject}'. That is {count} now.", output, backups=backups
+    )
+
+
+def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured: bool) -> list[str]:
+    """Return what a hold is about now; refuse one that is about nothing: its subject was mistyped."""
+    try:
+        backups = holds.held_backups(services, kind, subject)
+    except TargetError:  # a hold is needed then as well; that no target has the mark is said afterwards
+        return []
+    if not backups and (kind == "backup" or (kind == "policy" and not configured)):
+        raise MissingPiece(f"no target shows a backup of {kind} '{subject}'", hint=_NOTHING)
+    return backups
+
+
+_NOTHING = "Nothing was changed. See: strongroom catalog list."
 
 
 def release_hold(arguments: Namespace, output: Output) -> None:
@@ -41,12 +62,20 @@ def release_hold(arguments: Namespace, output: Output) -> None:
 
 
 def list_holds(arguments: Namespace, output: Output) -> None:
-    found = holds.read_holds(open_services(load_settings()), now=time.time())
+    settings = load_settings()
+    found = holds.read_holds(open_services(settings), now=time.time())
+    configured = {name: one.legal_hold for name, one in settings.policies.items() if one.legal_hold}
     for name, why in found.unread.items():
-        output.warn(f"target '{name}' does not answer; a hold may be there alone: {why}")
+        if name in settings.online:
+            output.warn(f"target '{name}' does not answer; a hold may be there alone: {why}")
     for name, why in found.aside.items():
         output.warn(f"'{name}' is no hold: {why}")
-    output.answer({"holds": msgspec.to_builtins(found.standing), "unread": dict(found.unread)}, _lines(found))
+    document = {
+        "holds": msgspec.to_builtins(found.standing),
+        "legal_hold": configured,
+        "unread": dict(found.unread),
+    }
+    output.answer(document, _lines(found, configured))
 
 
 def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
@@ -71,22 +100,30 @@ def _end(text: str) -> str:
     return rfc3339(end)
 
 
-def _answer(services: Services, failed: Mapping[str, str], done: str, output: Output) -> None:
+def _answer(
+    services: Services,
+    failed: Mapping[str, str],
+    done: str,
+    output: Output,
+    *,
+    backups: Sequence[str] | None = None,
+) -> None:
     written = sorted(services.targets.keys() - failed.keys())
     for name, why in failed.items():
         output.warn(f"the mark could not be written on target '{name}': {why}")
     if not written:
         output.end_with(HoldNotWritten("It is on record here, and no target could be given the mark."))
-    output.answer({"written": written, "failed": dict(failed)}, [done])
+    document = {"written": written, "failed": dict(failed)}
+    output.answer(document if backups is None else document | {"backups": list(backups)}, [done])
 
 
-def _lines(found: holds.Holds) -> Iterator[str]:
-    if not found.standing:
-        yield "Nothing is held."
-        return
-    head = ("HELD", "", "SINCE", "UNTIL", "BY", "WHY")
+def _lines(found: holds.Holds, configured: Mapping[str, str]) -> Iterator[str]:
     rows = [
-        (mark.kind, mark.subject, mark.at, mark.until or "released", mark.by, mark.reason)
+        (mark.kind, mark.subject, mark.at, mark.until or "it is lifted", mark.by, mark.reason)
         for mark in found.standing
     ]
-    yield from table(head, rows)
+    rows += [("policy", name, "", "legal_hold is removed", "", why) for name, why in configured.items()]
+    if not rows:
+        yield "Nothing is held."
+        return
+    yield from table(("HELD", "", "SINCE", "UNTIL", "BY", "WHY"), rows)
