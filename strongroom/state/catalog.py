@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import structs
 from sqlalchemy import Connection, delete, select
 
+from strongroom.model import Depth
 from strongroom.state import codec, sql, tables
 from strongroom.state.records import CatalogEntry, ContainerCheck, Replica
 
+_DEPTHS = tuple(Depth)
 _catalog, _replicas, _checks = tables.catalog.c, tables.replicas.c, tables.container_checks.c
 
 
@@ -96,8 +99,20 @@ def replicas(conn: Connection, name: str) -> list[Replica]:
 
 
 def put_checks(conn: Connection, checks: Sequence[ContainerCheck]) -> None:
-    """Record which containers were read back; what was known of them is replaced."""
-    sql.put(conn, tables.container_checks, [codec.check_row(check) for check in checks])
+    """Record which containers were read back. What was once read deeper keeps that depth: it is the same,
+    byte by byte."""
+    backups = {check.backup for check in checks}
+    query = select(tables.container_checks).where(_checks.backup.in_(backups))
+    known = {_key_of(one): one.depth for one in codec.readable(conn.execute(query), codec.check_of)}
+    deeper = [
+        structs.replace(one, depth=max(one.depth, known.get(_key_of(one), one.depth), key=_DEPTHS.index))
+        for one in checks
+    ]
+    sql.put(conn, tables.container_checks, [codec.check_row(check) for check in deeper])
+
+
+def _key_of(check: ContainerCheck) -> tuple[str, str, int]:
+    return check.backup, check.target, check.piece
 
 
 def checks(conn: Connection) -> list[ContainerCheck]:

@@ -198,6 +198,15 @@ def test_the_last_check_of_a_container_counts(store: RunStore) -> None:
     ]
 
 
+def test_what_was_once_read_deeper_keeps_that_depth_since_its_bytes_are_the_same(store: RunStore) -> None:
+    store.put_checks([check("b1", "eu", 0, at=1.0, depth=Depth.COMPARED), check("b1", "us", 0, at=1.0)])
+    store.put_checks([check("b1", "eu", 0, at=2.0), check("b1", "us", 0, at=2.0)])
+    assert sorted(store.checks(), key=lambda one: one.target) == [
+        check("b1", "eu", 0, at=2.0, depth=Depth.COMPARED),
+        check("b1", "us", 0, at=2.0),
+    ]
+
+
 def test_checks_go_with_the_replica_that_they_are_of(store: RunStore) -> None:
     store.put_backup(entry("b1"), [replica("b1", "eu"), replica("b1", "us")])
     store.put_checks([check("b1", "eu", 0, at=1.0), check("b1", "us", 0, at=1.0)])

@@ -194,7 +194,7 @@ def _describe_damage(looked: Sequence[_Looked]) -> str:
         return ""
     more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     said = f"{plural(len(found), 'replica')} damaged ({'; '.join(found[:SHOWN])}{more})"
-    return f"{VerificationFailed.__name__}: {said}; what can be repaired is being repaired"
+    return f"{VerificationFailed.__name__}: {said}; the repair of what can be repaired was ordered"
 
 
 def _describe_unread(run: Run, services: Services) -> str:

@@ -24,7 +24,7 @@ class Scope(Terms, frozen=True, kw_only=True):
     """What is verified, and how often.
 
     ``offline`` names policies whose media lie in a safe, and ``media`` the targets that are nothing else:
-    they are verified when they are brought.
+    a person who brings one has it read.
     """
 
     offline: tuple[str, ...] = ()

@@ -18,7 +18,10 @@ def describe(found: Standing, *, now: float) -> Iterator[str]:
     for target, count in found.outside.items():
         yield describe_outside(target, count)
     if found.offline:
-        yield f"{found.offline:,} lie on media in a safe: they are verified when they are brought"
+        yield (
+            f"{found.offline:,} lie on media in a safe and are not verified by themselves: mount one, then "
+            "'strongroom verify-backup' with its target"
+        )
 
 
 def describe_coverage(found: Coverage, *, span: float, now: float) -> str:
