@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from strongroom.container.marks import DeletionMark
 from strongroom.model import Depth, Selection
-from strongroom.operations.retention.rules import KeepRules
+from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.verification.order import MANIFEST, Item
 from strongroom.state.records import RunKind, Spec, TargetPin
 from tests.simulation.faults import DAY, REGIONS, Fault, chance
@@ -70,6 +71,11 @@ class Copy:
     verified_at: float | None = None
     checked: dict[int, float] = field(default_factory=dict)
     """When each container was read last, by the record."""
+    items: list[Item] | None = None
+
+    def check(self, piece: int, at: float) -> None:
+        """Enter that a container was read."""
+        self.checked[piece], self.items = at, None
 
     def is_whole(self, pieces: int) -> bool:
         """Tell whether everything is there and sound, whatever the record says."""
@@ -93,7 +99,13 @@ class Backup:
     size: int = 200 << 20
     """Bytes of each container."""
 
-    def items(self, target: str, copy: Copy) -> Iterator[Item]:
+    def items(self, target: str, copy: Copy) -> list[Item]:
+        """Return the manifest and the containers of a replica, with when each was read last."""
+        if copy.items is None:
+            copy.items = list(self._items(target, copy))
+        return copy.items
+
+    def _items(self, target: str, copy: Copy) -> Iterator[Item]:
         """Yield the manifest and the containers of a replica, with when each was read last."""
         for piece in range(MANIFEST, self.pieces):
             at = copy.checked.get(piece)
@@ -132,6 +144,8 @@ class Installation:
     degraded: dict[str, None] = field(default_factory=dict)
     """The backups of which a replica is not good, by the record."""
 
+    marks: dict[str, dict[str, DeletionMark]] = field(default_factory=lambda: {name: {} for name in REGIONS})
+    """On each target the mark of each backup that counts there."""
     marked: dict[str, float] = field(default_factory=dict)
     """Since when each backup is marked to be deleted."""
 
@@ -143,9 +157,37 @@ class Installation:
         if self.marked.pop(backup, None) is not None:
             self.unmarked[backup] = now
 
+    def numbered(self, mark: DeletionMark) -> DeletionMark:
+        """Return a mark with a number that counts over all others of its backup."""
+        others = (marks[mark.backup_id].number for marks in self.marks.values() if mark.backup_id in marks)
+        return structs.replace(mark, number=max(others, default=0) + 1)
+
+    def remove(self, backup: Backup, target: str) -> None:
+        """Take a replica away, and the backup with the last one."""
+        del backup.copies[target]
+        if not backup.copies:
+            del self.backups[backup.name]
+            self.marked.pop(backup.name, None)
+            self.degraded.pop(backup.name, None)
+
+    def copy_on(self, backup: str, target: str) -> Copy | None:
+        """Return a replica, if it is there."""
+        found = self.backups.get(backup)
+        return None if found is None else found.copies.get(target)
+
+    def is_deleted(self, backup: Backup, target: str) -> bool:
+        """Tell whether a replica was deleted on purpose."""
+        mark = self.marks[target].get(backup.name)
+        return mark is not None and mark.state == "deleted"
+
+    def lacking(self, backup: Backup) -> list[str]:
+        """Return the targets on which a backup is not good, by the record, and was not deleted on purpose."""
+        good = backup.good
+        return [name for name in REGIONS if name not in good and not self.is_deleted(backup, name)]
+
     def recorded(self, backup: Backup) -> None:
         """Note what the record says of a backup's replicas now."""
-        if len(backup.good) < len(PINS):
+        if self.lacking(backup):
             self.degraded[backup.name] = None
         else:
             self.degraded.pop(backup.name, None)

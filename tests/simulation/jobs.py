@@ -7,12 +7,12 @@ Each is a subclass of the real job. What a step does is replaced, and what comes
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import msgspec
 
@@ -34,6 +34,7 @@ from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, R
 from strongroom.operations.drills.facts import Plan as DrillPlan
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
+from strongroom.operations.runs import job
 from strongroom.operations.runs.job import Ending, ReportFacts, read_facts
 from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
@@ -46,6 +47,7 @@ from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKin
 from strongroom.system.errors import TargetFull
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
+from tests.simulation import prune
 from tests.simulation.faults import REGIONS
 from tests.simulation.installation import LOCKED_FOR, PINS, Backup, Copy
 
@@ -58,19 +60,10 @@ Performed = Callable[["Year", Run, Step], msgspec.Struct]
 @contextmanager
 def simulated_jobs(year: Year) -> Iterator[None]:
     """Have the engine find simulated jobs while the block runs."""
-    real, added = dict(JOBS), []
-    for kind in WORK:
-        module = ModuleType(f"tests.simulation.job_of.{kind.value}")
-        module.JOB = _simulated(kind, import_module(real[kind]).JOB, year)  # type: ignore[attr-defined]
-        sys.modules[module.__name__] = module
-        added.append(module.__name__)
-        JOBS[kind] = module.__name__
-    try:
+    real = {kind: import_module(JOBS[kind]).JOB for kind in WORK}
+    modules = {JOBS[kind]: SimpleNamespace(JOB=_simulated(kind, real[kind], year)) for kind in WORK}
+    with patch.object(job, "import_module", modules.__getitem__):
         yield
-    finally:
-        JOBS.update(real)
-        for name in added:
-            del sys.modules[name]
 
 
 def _simulated(kind: RunKind, real: Any, year: Year) -> Any:
@@ -110,10 +103,13 @@ class Simulated:
     year: Year
 
     def outcome(self, run: Run, services: Services) -> Ending:
-        return OUTCOMES[run.spec.kind](self.year, run)
+        own = OUTCOMES.get(run.spec.kind)
+        ending: Ending = own(self.year, run) if own else super().outcome(run, services)  # type: ignore[misc]
+        return ending
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
-        return _record_slice(self.year, run) if run.spec.kind is RunKind.SCRUB else _record(self.year, run)
+        recorded = RECORDS.get(run.spec.kind)
+        return recorded(self.year, run) if recorded else ()
 
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         return
@@ -218,7 +214,7 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
         raise MissingPiece(f"container {step.piece} is not on {step.target}")
     if not copy.pieces[step.piece]:
         raise VerificationFailed(f"container {step.piece} on {step.target} is damaged")
-    copy.checked[step.piece] = year.now
+    copy.check(step.piece, year.now)
     return VERIFIED
 
 
@@ -246,7 +242,7 @@ def _record(year: Year, run: Run) -> list[str]:
     for name in complete_targets(run.spec, tally, backup.pieces, kind=StepKind.VERIFY):
         if name in backup.copies:
             backup.copies[name].good, backup.copies[name].verified_at = True, year.now
-            backup.copies[name].checked[MANIFEST] = year.now
+            backup.copies[name].check(MANIFEST, year.now)
     year.installation.recorded(backup)
     return backup.good
 
@@ -257,7 +253,7 @@ def _replicas_outcome(year: Year, run: Run) -> Ending:
         return Ending(RunState.FAILED, "MissingPiece: there is no backup")
     if lacking := missing_from_quorum(run.spec, tuple(backup.copies)):
         return Ending(RunState.FAILED, f"QuorumNotMet: {lacking}")
-    bad = [pin.name for pin in run.spec.targets if pin.name not in backup.good]
+    bad = year.installation.lacking(backup)
     return Ending(RunState.DEGRADED, f"{', '.join(bad)} lacks it") if bad else Ending(RunState.DONE)
 
 
@@ -268,7 +264,7 @@ def _list_to_repair(year: Year, run: Run, step: Step) -> ToRepair:
     backup = _backup_of(year, run)
     away = tuple(pin.name for pin in run.spec.targets if year.is_on("target away", pin.name))
     held = tuple(name for name in backup.good if name not in away)
-    bad = [pin.name for pin in run.spec.targets if pin.name not in (*held, *away)]
+    bad = [name for name in year.installation.lacking(backup) if name not in away]
     lacking = tuple((name, piece) for name in bad for piece in range(backup.pieces))
     plan = PlannedPieces(pieces=backup.pieces)
     return ToRepair(plan=plan, manifest="m", held=held, away=away, lacking=lacking, idle=not bad)
@@ -347,7 +343,7 @@ def _record_slice(year: Year, run: Run) -> list[str]:
             backup.copies[place.target].good = False
             year.installation.recorded(backup)
         elif checked.depth:
-            backup.copies[place.target].checked[place.piece] = at
+            backup.copies[place.target].check(place.piece, at)
     return []
 
 
@@ -452,6 +448,10 @@ def _drill_spec(year: Year, entry: Scheduled) -> Spec | None:
     return None if backup is None else _about(RunKind.DRILL, backup, year)
 
 
+def _prune_spec(year: Year, entry: Scheduled) -> Spec:
+    return Spec(kind=RunKind.PRUNE, policy=EVERY_POLICY, targets=PINS)
+
+
 def _slice_spec(year: Year, entry: Scheduled) -> Spec | None:
     if any(run.spec.kind is RunKind.SCRUB for run in year.store.active()):
         return None
@@ -477,6 +477,11 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.PLAN: _plan_slice,
         StepKind.VERIFY: _check,
     },
+    RunKind.PRUNE: {
+        StepKind.PLAN: prune.plan_step,
+        StepKind.MARK: prune.mark_step,
+        StepKind.DELETE: prune.delete_step,
+    },
     RunKind.DRILL: {
         StepKind.PLAN: _drill_pick,
         StepKind.DRILL_PROVE: _drill_prove,
@@ -485,6 +490,12 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.DRILL_TEARDOWN: _drill_teardown,
         StepKind.DRILL_LIVE: _drill_live,
     },
+}
+
+RECORDS: Mapping[RunKind, Callable[[Year, Run], Sequence[str]]] = {
+    RunKind.BACKUP: _record,
+    RunKind.REPAIR: _record,
+    RunKind.SCRUB: _record_slice,
 }
 
 OUTCOMES: Mapping[RunKind, Callable[[Year, Run], Ending]] = {
@@ -498,5 +509,6 @@ SPECS: Mapping[RunKind, Callable[[Year, Scheduled], Spec | None]] = {
     RunKind.BACKUP: _backup_spec,
     RunKind.REPAIR: _repair_spec,
     RunKind.SCRUB: _slice_spec,
+    RunKind.PRUNE: _prune_spec,
     RunKind.DRILL: _drill_spec,
 }

@@ -1,14 +1,30 @@
-"""Deleting: marked first, deleted after a grace, target by target; and what must never be deleted.
+"""Deleting: the real plan, marks, grace and checks over simulated targets; and what must never be deleted.
 
-Which backups are dropped the real rules say (:func:`tests.simulation.retention_model.judge`).
+Real are ``plan_prune``, ``mark``, ``delete`` and each of its checks but those that read objects.
+Simulated are what is listed, held and needed, how a mark is written, and the deleting itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+from unittest.mock import patch
 
+from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.prune_plan import Doomed
+from strongroom.operations.retention.stock import Stock
+
+from strongroom.container.marks import DeletionMark
+from strongroom.operations import run_integrity
+from strongroom.operations.archive import deletions
+from strongroom.operations.retention import delete, prune_plan
+from strongroom.operations.retention.plan import Planned, RetentionPlan
+from strongroom.state.records import Run, Step
+from strongroom.timestamps import rfc3339
 from tests.simulation import retention_model
-from tests.simulation.faults import DAY
+from tests.simulation.faults import DAY, REGIONS
 from tests.simulation.installation import Backup
 
 if TYPE_CHECKING:
@@ -17,44 +33,128 @@ if TYPE_CHECKING:
 GRACE: Final = 7 * DAY
 
 
-def prune(year: Year) -> None:
-    """Mark what no rule keeps, and delete what was marked long enough ago and still is kept by none."""
-    judged = retention_model.judge(year, now=year.host_clock())
-    marks = year.installation.marked
-    for one in judged:
-        if one.keeps:
-            year.installation.unmark(one.backup, year.now)
-        else:
-            marks.setdefault(one.backup, year.now)
-    for one in judged:
-        if not one.keeps and may_delete(year, one.backup, one.successor):
-            backup = year.installation.backups[one.backup]
-            for name in list(backup.copies):
-                if is_free(year, backup, name, one.successor):
-                    delete(year, backup, name)
+class Marks:
+    """The deletion marks on one target, as ``MarksThere`` gives them."""
+
+    def __init__(self, newest: Mapping[str, DeletionMark]) -> None:
+        self._newest = newest
+        self.folders = list(newest)
+
+    def newest(self, backup: str) -> DeletionMark | None:
+        """Return the mark of a backup that counts here."""
+        return self._newest.get(backup)
 
 
-def may_delete(year: Year, backup: str, successor: str) -> bool:
-    """Tell whether a mark's grace is over."""
-    return year.now >= year.installation.marked[backup] + GRACE
+@contextmanager
+def simulated_prune(year: Year) -> Iterator[None]:
+    """Have the prune job look at, and delete from, the simulated targets."""
+    clock = SimpleNamespace(time=year.host_clock)
+    with ExitStack() as stack:
+        for module, name, instead in (
+            (prune_plan, "plan_retention", lambda services, now: _plan(year, now)),
+            (prune_plan, "take_stock", lambda services: _stock(year)),
+            (prune_plan, "read_deletions", lambda services: places(year)),
+            (prune_plan, "find_orphans", lambda *_, **__: []),
+            (prune_plan, "time", clock),
+            (delete, "read_deletions", lambda services, backup: places(year)),
+            (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
+            (delete, "needed_backups", lambda services, now: year.needed()),
+            (delete, "time_of", lambda target: year.now),
+            (delete, "time", clock),
+            (delete, "size_of", lambda target: 0),
+            (delete, "_write", lambda target, mark, services: _write(year, target.name, mark)),
+            (delete, "_Deletion", lambda target, services, run: Deletion(target, services, run, year)),
+            (deletions, "time", clock),
+            (run_integrity, "check_target", lambda run, name, services: _target(year, name)),
+        ):
+            stack.enter_context(patch.object(module, name, instead))
+        yield
 
 
-def is_free(year: Year, backup: Backup, target: str, successor: str) -> bool:
-    """Tell whether a target gives a backup away: it answers, holds no lock, and shows the successor."""
-    other = year.installation.backups[successor]
-    there = target in other.copies and year.shows(other, target)
-    return there and not year.is_on("target away", target) and backup.copies[target].locked_until <= year.now
+def places(year: Year) -> dict[str, Any]:
+    """Return the marks on the targets that answer."""
+    return {name: Marks(year.installation.marks[name]) for name in _answering(year)}
 
 
-def delete(year: Year, backup: Backup, target: str) -> None:
-    """Delete a replica, after holding that against what must never be deleted."""
-    check(year, backup, target)
-    year.counts["replicas deleted"] += 1
-    del backup.copies[target]
-    if not backup.copies:
-        del year.installation.backups[backup.name]
-        year.installation.marked.pop(backup.name, None)
-        year.installation.degraded.pop(backup.name, None)
+def _target(year: Year, name: str) -> Any:
+    year.need_target(name)
+    return SimpleNamespace(name=name)
+
+
+def _plan(year: Year, now: float) -> RetentionPlan:
+    judged = retention_model.judge(year, now=now)
+    found, answering = year.installation.backups, _answering(year)
+    return RetentionPlan(
+        backups=tuple(
+            Planned(
+                backup=one.backup,
+                judgement=one,
+                targets=tuple(name for name in found[one.backup].copies if name in answering),
+                policy=found[one.backup].policy,
+            )
+            for one in judged
+        ),
+        away={name: "it does not answer" for name in REGIONS if year.is_on("target away", name)},
+        troubles={},
+        aside={},
+    )
+
+
+def _answering(year: Year) -> list[str]:
+    return [name for name in REGIONS if not year.is_on("target away", name)]
+
+
+def _stock(year: Year) -> dict[str, Stock]:
+    backups = year.installation.backups.values()
+    return {
+        name: Stock(size=0, backups=frozenset(one.name for one in backups if name in one.copies))
+        for name in _answering(year)
+    }
+
+
+def _write(year: Year, target: str, mark: DeletionMark) -> str | None:
+    """Put a mark on a target; note since when a backup is marked, by the true time."""
+    year.need_target(target)
+    year.installation.marks[target][mark.backup_id] = year.installation.numbered(mark)
+    if mark.state == "marked":
+        year.installation.marked.setdefault(mark.backup_id, year.now)
+        year.counts["marks"] += 1
+    elif mark.state == "undeleted":
+        year.installation.unmark(mark.backup_id, year.now)
+    return None
+
+
+class Deletion(delete._Deletion):
+    """The real checks, in their order, over the simulated targets."""
+
+    def __init__(self, target: Any, services: Any, run: str, year: Year) -> None:
+        super().__init__(target, services, run)
+        self._year = year
+        self._quarantined = {}
+
+    def _held(self, one: Doomed) -> str:
+        return self._year.held().get(one.backup, "")
+
+    def _not_whole(self, successor: str, name: str) -> str:
+        backup = self._year.installation.backups.get(successor)
+        there = backup is not None and name in backup.copies and self._year.shows(backup, name)
+        return "" if there else f"{successor} is not whole on {name}"
+
+    def _locked(self, one: Doomed) -> Left | None:
+        copy = self._year.installation.copy_on(one.backup, self._target.name)
+        if copy is None or copy.locked_until <= self._year.now:
+            return None
+        return Left(why="it is locked", until=rfc3339(copy.locked_until))
+
+    def _removed(self, one: Doomed) -> Left | None:
+        if self._year.installation.copy_on(one.backup, self._target.name) is not None:
+            backup = self._year.installation.backups[one.backup]
+            check(self._year, backup, self._target.name)
+            self._year.installation.remove(backup, self._target.name)
+            self._year.counts["replicas deleted"] += 1
+        _write(self._year, self._target.name, deletions.make_mark(one.backup, "deleted", reason=one.why))
+        self.gone.append(one.backup)
+        return None
 
 
 def check(year: Year, backup: Backup, target: str) -> None:
@@ -65,10 +165,25 @@ def check(year: Year, backup: Backup, target: str) -> None:
         raise year.broken(rule, f"{what} is held or needed")
     if backup.copies[target].locked_until > year.now:
         raise year.broken(rule, f"{what} is locked")
-    if year.now - year.installation.marked.get(backup.name, year.now) < GRACE:
+    if year.now - year.installation.marked.get(backup.name, year.now) < GRACE - 2:  # of whole seconds
         raise year.broken(rule, f"{what} was not marked for long enough")
     newer = [one for one in year.installation.of(backup.policy) if one.made_at > backup.made_at]
     if not any(one.is_verified and one.secrets >= 0.9 * backup.secrets for one in newer):
         raise year.broken(rule, f"no newer verified backup covers {what}")
     if not any(one.can_be_restored() for one in newer):
         raise year.broken(rule, f"nothing newer than {what} can be restored")
+
+
+# -- the steps -----------------------------------------------------------------------------------------------
+
+
+def plan_step(year: Year, run: Run, step: Step) -> prune_plan.ToPrune:
+    return prune_plan.plan_prune(run, step, year.services)
+
+
+def mark_step(year: Year, run: Run, step: Step) -> delete.Marked:
+    return delete.mark(run, step, year.services)
+
+
+def delete_step(year: Year, run: Run, step: Step) -> delete.Deleted:
+    return delete.delete(run, step, year.services)

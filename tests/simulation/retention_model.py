@@ -11,8 +11,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from strongroom.model import Depth
+from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.retention import rules
-from strongroom.operations.retention.rules import Candidate, Judgement, KeepRules
+from strongroom.operations.retention.rules import Candidate, Judgement
 from tests.simulation.faults import DAY
 from tests.simulation.installation import Backup
 

@@ -10,19 +10,21 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from strongroom.operations.retention.rules import KeepRules
+from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
 from strongroom.state.slots import SKEW
-from tests.simulation.faults import BEATS, DAY, HOUR, Fault, chance, draw_faults, moment
+from tests.simulation.faults import BEATS, DAY, HOUR, REGIONS, Fault, chance, draw_faults, moment
 from tests.simulation.installation import Installation, make_policy
-from tests.simulation.prune import prune
+from tests.simulation.prune import GRACE
 from tests.simulation.thin_store import ThinStore
 from tests.simulation.watcher import Watcher
 from tests.simulation.year import Broken, MakeStore, Year, simulated
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
+KEEPING = ("restore", "legal hold")
+"""Faults that keep a backup from being deleted."""
 SETTLES = 12 * HOUR
 """How long after the last fault a run may still be under way."""
 
@@ -88,7 +90,6 @@ def live_through(year: Year, faults: Iterable[Fault], *, days: int = 365) -> Non
     for day in range(1, days + 1):
         year.run_until(year.start + (day + chance(year.seed, "look", day)) * DAY)
         watcher.look()
-        prune(year)
         audit.daily()
 
 
@@ -155,7 +156,8 @@ def draw_calendar(draw: random.Random, installation: Installation, zone: str) ->
             schedule=f"41 {draw.choice((0, 13, 22))} * * *",
             options={"span": draw.choice((10, 20, 30)) * DAY, "sample": 0.1},
         ),
-        Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 4,16 * * *"),
+        Scheduled(name="prune", kind=RunKind.PRUNE, schedule=f"0 5 * * {draw.choice(('*', '1,4', '1,4'))}"),
+        Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 4 * * *"),
         Scheduled(
             name="full-drill",
             kind=RunKind.DRILL,
@@ -219,7 +221,16 @@ class Audit:
             if any(one.is_verified for one in backups) and not any(one.can_be_restored() for one in backups):
                 raise year.broken("there is always a backup to restore", f"policy {name} has none left")
         self._check_coverage()
+        self._check_marked()
         year.store.forget_ended(year.now - HOUR)
+
+    def _check_marked(self) -> None:
+        """Hold what is marked to its grace: it is gone some days later, unless something was in the way."""
+        year = self._year
+        for name, since in year.installation.marked.items():
+            late = year.now - since - GRACE - 8 * DAY
+            if late > 0 and late > sum(year.hindered(target, since, KEEPING) for target in REGIONS):
+                raise year.broken("what no rule keeps is deleted", f"{name}, marked at {moment(since)}")
 
     def _check_coverage(self) -> None:
         """Hold every container to the span, which is longer by the time in which it could not be read."""

@@ -122,7 +122,7 @@ def _place(year: Year, name: str, away: list[str]) -> Place:
     bad, missing = [], []
     for backup in year.installation.backups.values():
         copy = backup.copies.get(name)
-        if copy is None or not copy.good:
+        if name in year.installation.lacking(backup):
             (bad if copy is not None and copy.manifest else missing).append(backup.name)
     return Place(name=name, bad=tuple(bad), missing=tuple(missing))
 
@@ -188,7 +188,10 @@ def _expected_of_policies(year: Year) -> Iterator[str]:
 
 def _expected_of_replicas(year: Year) -> Iterator[str]:
     for name in REGIONS:
-        copies = [backup.copies.get(name) for backup in year.installation.backups.values()]
+        kept = [
+            one for one in year.installation.backups.values() if not year.installation.is_deleted(one, name)
+        ]
+        copies = [backup.copies.get(name) for backup in kept]
         if year.is_on("target away", name):
             continue
         if any(copy is not None and copy.manifest and not copy.good for copy in copies):

@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 from strongroom.operations import run_integrity, scheduled
 from strongroom.operations.alerts import freshness, upkeep_rules
+from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
@@ -33,9 +34,10 @@ from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
-from tests.simulation.faults import BEATS, DAY, HOUR, MINUTE, Fault, chance
+from tests.simulation.faults import BEATS, DAY, HOUR, MINUTE, REGIONS, Fault, chance
 from tests.simulation.installation import Backup, Copy, Installation, damage
 from tests.simulation.jobs import SPECS, simulated_jobs
+from tests.simulation.prune import simulated_prune
 from tests.simulation.thin_store import ThinStore
 from workers import names
 
@@ -55,8 +57,8 @@ class Killed(BaseException):
     """The process that performs a step dies at once: nothing catches it."""
 
 
-class Broken(Exception):
-    """A rule that must hold does not, at a moment (epoch seconds)."""
+class Broken(BaseException):
+    """A rule that must hold does not, at a moment (epoch seconds). No step of a run catches it."""
 
     def __init__(self, rule: str, at: float, what: str) -> None:
         super().__init__(what)
@@ -93,6 +95,7 @@ class Year:
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self._on: Counter[tuple[str, str]] = Counter()
+        self._lasting: set[tuple[str, str]] = set()
         self._faults: dict[tuple[str, str], Fault] = {}
         self.disturbed_until = 0.0
         """When the last fault that has begun is over."""
@@ -134,6 +137,7 @@ class Year:
     def _begin(self, fault: Fault) -> None:
         key = fault.kind, fault.subject
         self._on[key] += 1
+        self._lasting.add(key)
         self._faults[key] = fault
         self.begun.append(fault)
         if fault.kind not in LONG:
@@ -151,13 +155,15 @@ class Year:
 
     def _end(self, key: tuple[str, str]) -> None:
         self._on[key] -= 1
+        if not self._on[key]:
+            self._lasting.discard(key)
         if key[0] == "restore" and not self._on[key]:
             self._restored.pop(key[1], None)
         self._beats_changed()
 
     def is_on(self, kind: str, subject: str = "") -> bool:
         """Tell whether a fault of a kind lasts."""
-        return self._on[kind, subject] > 0
+        return (kind, subject) in self._lasting
 
     def meets(self, kind: str, *names: object) -> bool:
         """Tell whether a fault that lasts, and that meets a part of all, meets what has these names."""
@@ -183,12 +189,14 @@ class Year:
             for item in backup.items(name, copy)
         ]
 
-    def hindered(self, target: str, since: float) -> float:
-        """Return for how many seconds since a time something kept containers on a target from being read."""
+    def hindered(self, target: str, since: float, kinds: Collection[str] = ()) -> float:
+        """Return for how many seconds since a time something kept a target from being read, or one of these
+        kinds of faults lasted."""
         spans = [
             (max(fault.at, since), min(fault.until + DAY, self.now))
             for fault in self.begun
-            if fault.kind not in HARMLESS and (fault.kind != "target away" or fault.subject == target)
+            if (fault.kind in kinds or fault.kind not in HARMLESS)
+            and (fault.kind != "target away" or fault.subject == target)
         ]
         return sum(end - begin for begin, end in spans if end > begin)
 
@@ -340,7 +348,7 @@ class Year:
             state_dir=Path("/nowhere"),
             store=self.store,
             stage=MemoryTarget(name="stage", region="local"),
-            targets={},
+            targets=dict.fromkeys(REGIONS),  # type: ignore[arg-type]
             sources={},
             pinned=lambda name: Pinned(spec=self.installation.policies[name].spec),
             signers=_nobody,
@@ -350,7 +358,14 @@ class Year:
             work_key=b"",
             digest_key=b"",
             limits=LIMITS,
+            retention=self._retention,
         )
+
+    def _retention(self) -> dict[str, RetentionPolicy]:
+        return {
+            name: RetentionPolicy(spec=policy.spec, keep=policy.keep)
+            for name, policy in self.installation.policies.items()
+        }
 
 
 def _nobody(role: str) -> Any:
@@ -366,6 +381,7 @@ def simulated(year: Year) -> Iterator[None]:
     """Put simulated jobs in, and leave out what costs more than all else: signatures, and a thread a step."""
     with ExitStack() as stack:
         stack.enter_context(simulated_jobs(year))
+        stack.enter_context(simulated_prune(year))
         for module, name, instead in (
             (steps, "kept_alive", lambda *_, **__: nullcontext()),
             (run_integrity, "refusal", lambda *_, **__: None),
