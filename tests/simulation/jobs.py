@@ -271,6 +271,7 @@ def _list_to_repair(year: Year, run: Run, step: Step) -> ToRepair:
 
 
 def _repair(year: Year, run: Run, step: Step) -> Repaired:
+    year.counts["containers repaired"] += 1
     backup = _backup_of(year, run)
     year.need_target(step.target, room=True)
     for name, copy in backup.copies.items():
@@ -339,7 +340,9 @@ def _record_slice(year: Year, run: Run) -> list[str]:
         backup = year.installation.backups.get(place.backup)
         if backup is None or place.target not in backup.copies:
             continue
+        year.counts["containers read again"] += 1
         if checked.damage:
+            year.counts["damaged containers found"] += 1
             backup.copies[place.target].good = False
             year.installation.recorded(backup)
         elif checked.depth:

@@ -85,6 +85,7 @@ def live_through(year: Year, faults: Iterable[Fault], *, days: int = 365) -> Non
     year.ticked = audit.after_tick
     for fault in faults:
         year.expect(fault)
+        year.counts["faults"] += 1
     for beat in BEATS:
         year.at(year.start + chance(year.seed, beat), lambda beat=beat: year.tick(beat))  # type: ignore[misc]
     for day in range(1, days + 1):

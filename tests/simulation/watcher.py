@@ -56,6 +56,7 @@ class Watcher:
     def _tell(self, alerts: tuple[Alert, ...]) -> None:
         now = self._year.now
         telling = tell(alerts, self._told.values(), repeat=REPEAT, now=now)  # type: ignore[arg-type]
+        self._year.counts["alarms told"] += len(telling.items)
         for item in telling.items:
             before = self._told.get(item.alert.key)
             again = (
