@@ -20,7 +20,7 @@ CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills docs lock clean
+.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills simulate docs lock clean
 
 ##@ Start here
 
@@ -76,6 +76,9 @@ chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, 
 
 chaos-kills: services $(DEV_READY) ## the same with kills alone, of each kind of process, and large backups; takes an hour
 	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) --lanes $(JOBS) $(CHAOS)
+
+simulate: $(DEV_READY) ## RUNS=50 simulated years from SEED=1 on, about a second each, in which everything fails at times, JOBS=2 at once
+	@$(WITH_PATH) python -m tests.simulation --runs $(RUNS) --seed $(SEED) --jobs $(JOBS)
 
 docs: $(DEV_READY) ## build the site of the documents into build/site, without a network
 	@$(BIN)/python scripts/check_docs.py

@@ -12,15 +12,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
-from strongroom.operations.retention.delete import Left
-from strongroom.operations.retention.prune_plan import Doomed
-from strongroom.operations.retention.stock import Stock
-
 from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
 from strongroom.operations.archive import deletions
 from strongroom.operations.retention import delete, prune_plan
+from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.plan import Planned, RetentionPlan
+from strongroom.operations.retention.prune_plan import Doomed
+from strongroom.operations.retention.stock import Stock
 from strongroom.state.records import Run, Step
 from strongroom.timestamps import rfc3339
 from tests.simulation import retention_model

@@ -16,7 +16,7 @@ from tests.simulation.simulation import live_through, make_year
 from tests.simulation.thin_store import ThinStore
 from tests.simulation.year import MakeStore, simulated
 
-DAYS = 8
+DAYS = 6
 
 
 @pytest.mark.parametrize("seed", [3, 4])
