@@ -7,8 +7,9 @@ lifts none, and a target that was away when it was placed hides none.
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -18,16 +19,17 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.marks import HOLD, HoldMark
+from strongroom.container.marks import HOLD, MAX_MARK, MAX_NUMBER, HoldMark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
+from strongroom.operations.archive.marks import MarksThere, fit, merge_marks, write_mark
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
+from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
 HELD, RELEASED = "hold.added", "hold.released"
@@ -138,6 +140,10 @@ def _set(services: Services, mark: HoldMark) -> dict[str, str]:
         services.store.event(HELD, **detail, until=mark.until)
     else:
         services.store.event(RELEASED, **detail)
+    return _write(services, mark)
+
+
+def _write(services: Services, mark: HoldMark) -> dict[str, str]:
     return write_mark(
         list(services.targets.values()),
         HOLD,
@@ -152,17 +158,51 @@ def _set(services: Services, mark: HoldMark) -> dict[str, str]:
 
 def read_holds(services: Services, *, now: float) -> Holds:
     """Return the holds that stand, by the marks on all targets that answer and by the record here."""
-    found: list[Marks[HoldMark]] = []
-    unread: dict[str, str] = {}
-    for name, target in services.targets.items():
-        try:
-            found.append(MarksThere(target, HOLD, trusted=services.signer_fingerprints).all())
-        except StrongroomError as error:
-            unread[name] = f"{error.code}: {error.message}"
-    marks = merge_marks(HOLD, found)
+    places, unread = _read(services)
+    marks = merge_marks(HOLD, (place.all() for place in places.values()))
     newest = _merged(marks.newest, recorded_holds(services.store))
     standing = tuple(mark for mark in newest if mark.state == "held" and not _is_over(mark, now))
     return Holds(standing=standing, unread=unread, aside=marks.aside)
+
+
+def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str, str]]:
+    """Return the marks of each target that answers, and why another does not."""
+    places: dict[str, MarksThere[HoldMark]] = {}
+    unread: dict[str, str] = {}
+    for name, target in services.targets.items():
+        try:
+            places[name] = MarksThere(target, HOLD, trusted=services.signer_fingerprints)
+            places[name].all()
+        except StrongroomError as error:
+            places.pop(name, None)
+            unread[name] = f"{error.code}: {error.message}"
+    return places, unread
+
+
+def spread_holds(services: Services) -> None:
+    """Bring the last word about each subject to every target that answers.
+
+    One that was away when a hold was placed must not be alone one day with what is held.
+    """
+    places, _ = _read(services)
+    marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
+    for mark in _merged(marks, recorded_holds(services.store)):
+        lacking = [name for name, place in places.items() if place.newest(mark.folder) != mark]
+        if mark.number == MAX_NUMBER or not lacking:
+            continue
+        if mark == marks.get(mark.folder):
+            with suppress(StrongroomError):  # what fails now is done the next time
+                having = next(name for name in places if name not in lacking)
+                _copy(mark, services.target(having), map(services.target, lacking))
+        else:  # no target has it, or has heard it since
+            _write(services, mark)
+
+
+def _copy(mark: HoldMark, having: Target, lacking: Iterable[Target]) -> None:
+    name = HOLD.object_name(mark.folder, mark.number)
+    content = b"".join(having.read(name, length=MAX_MARK + 1))
+    for target in lacking:
+        target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def _merged(marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark]) -> Iterator[HoldMark]:

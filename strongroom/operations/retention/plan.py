@@ -132,7 +132,10 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
     return RetentionPlan(
         backups=(*_unreadable(chooser), *_plan(judgements, found, survey)),
         away={name: f"{error.code}: {error.message}" for name, error in chooser.away.items()},
-        troubles={**chooser.troubles, **{name: f"its holds: {why}" for name, why in held.unread.items()}},
+        troubles={
+            **chooser.troubles,
+            **{name: f"its holds: {why}" for name, why in held.unread.items() if name not in chooser.away},
+        },
         aside={**chooser.marks_aside, **held.aside},
     )
 

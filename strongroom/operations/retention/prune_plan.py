@@ -6,7 +6,6 @@ backup again before they delete it (:mod:`.delete`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 
@@ -14,9 +13,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.model import EVERY_POLICY, prepare
+from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import Places, counting, may_be_gone, read_deletions
 from strongroom.operations.retention.orphans import find_orphans
-from strongroom.operations.retention.plan import RetentionPlan, plan_retention
+from strongroom.operations.retention.plan import RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.rules import Rule
 from strongroom.operations.retention.stock import Stock, take_stock
 from strongroom.operations.services import Services
@@ -68,7 +68,8 @@ def plan_prune(run: Run, step: Step, services: Services) -> ToPrune:
     Raises:
         TargetError: no target answers.
     """
-    now = time.time()
+    now = safest_now(services)
+    holds.spread_holds(services)
     plan = plan_retention(services, now=now)
     stocks = take_stock(services)
     places = read_deletions(services)

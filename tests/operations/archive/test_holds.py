@@ -128,6 +128,39 @@ def test_a_target_that_was_away_brings_no_lifted_hold_back(world: World) -> None
     assert why(services) == ""
 
 
+def test_the_last_word_is_brought_to_the_targets_that_did_not_hear_it(world: World, tmp_path: Path) -> None:
+    services, other = world.services(), elsewhere(world, tmp_path)
+    eu, us = world.targets["eu"], world.targets["us"]
+    for word in ("held", "released"):
+        us.away = True  # type: ignore[attr-defined]
+        if word == "held":
+            place(services, "policy", "weekly")
+        else:
+            holds.release(services, "policy", "weekly", reason="settled", by="ben")
+        us.away, eu.away = False, True  # type: ignore[attr-defined]
+        assert bool(why(other)) == (word == "released"), "not yet"
+        eu.away = False  # type: ignore[attr-defined]
+        holds.spread_holds(services)
+        eu.away = True  # type: ignore[attr-defined]
+        assert bool(why(other)) == (word == "held")
+        eu.away = False  # type: ignore[attr-defined]
+    before = [info.name for target in (eu, us) for info in target.list()]
+    holds.spread_holds(services)
+    assert [info.name for target in (eu, us) for info in target.list()] == before
+
+
+def test_a_hold_on_record_alone_is_written_once_a_target_answers(world: World, tmp_path: Path) -> None:
+    services = world.services()
+    for target in world.targets.values():
+        target.away = True  # type: ignore[attr-defined]
+    place(services, "policy", "weekly")
+    for target in world.targets.values():
+        target.away = False  # type: ignore[attr-defined]
+    assert not why(elsewhere(world, tmp_path))
+    holds.spread_holds(services)
+    assert why(elsewhere(world, tmp_path))
+
+
 def test_what_a_stranger_signed_neither_holds_nor_lifts(world: World) -> None:
     services = world.services()
     place(services, "policy", "weekly")

@@ -53,7 +53,7 @@ def found(draw: st.DrawFn) -> list[Candidate]:
                 source=draw(st.sampled_from((*["local"] * 8, "vault"))),
                 values=draw(st.sampled_from((*[True] * 6, False))),
                 selection=draw(st.sampled_from((*[Selection()] * 6, *SELECTIONS))),
-                secrets=draw(st.sampled_from((*[100] * 6, 90, 89, 81, 0))),
+                secrets=draw(st.sampled_from((100, 100, 100, 90, 90, 89, 81, 81, 0))),
                 whole=draw(st.sampled_from((True, True, True, True, False))),
                 verified=draw(st.sampled_from((None, Depth.PRESENT, *[Depth.DIGEST] * 4, Depth.OPENED))),
                 aside=draw(st.sampled_from((*[""] * 8, "in quarantine"))),

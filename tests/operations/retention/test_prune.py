@@ -259,3 +259,19 @@ def test_what_another_host_deleted_is_forgotten_and_not_repaired(stocked: Stocke
     assert services.store.backup(old) is not None
     done(prune(services))
     assert services.store.backup(old) is None
+
+
+def test_a_prune_brings_a_hold_to_the_targets_that_were_away_when_it_was_placed(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    away = Leaving(name="us", region="us")
+    at = stocked.copied(tmp_path / "held", away)
+    away.away = True
+    holds.hold(at.world.services(), "backup", at.old, reason="case 4711", by="anna")
+    away.away = False
+    prune(at.world.services())
+    only = at.world.services(targets={"us": away})
+    lost = replace(at.world, database=f"sqlite:///{tmp_path / 'lost.db'}").services(targets=only.targets)
+    [mark] = holds.read_holds(lost, now=time.time()).standing
+    assert mark.subject == at.old
+    assert opens(at.world, away, at.old)

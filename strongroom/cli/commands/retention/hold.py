@@ -29,18 +29,16 @@ def add_hold(arguments: Namespace, output: Output) -> None:
     backups = _held_now(services, kind, subject, configured=subject in settings.policies)
     failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
     end = f"until {until}" if until else "until the hold is lifted"
-    count = plural(len(backups), "backup")
-    _answer(
-        services, failed, f"Held {end}: {kind} '{subject}'. That is {count} now.", output, backups=backups
-    )
+    now = "" if backups is None else f" That is {plural(len(backups), 'backup')} now."
+    _answer(services, failed, f"Held {end}: {kind} '{subject}'.{now}", output, backups=backups)
 
 
-def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured: bool) -> list[str]:
+def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured: bool) -> list[str] | None:
     """Return what a hold is about now; refuse one that is about nothing: its subject was mistyped."""
     try:
         backups = holds.held_backups(services, kind, subject)
     except TargetError:  # a hold is needed then as well; that no target has the mark is said afterwards
-        return []
+        return None
     if not backups and (kind == "backup" or (kind == "policy" and not configured)):
         raise MissingPiece(f"no target shows a backup of {kind} '{subject}'", hint=_NOTHING)
     return backups
