@@ -22,6 +22,7 @@ from strongroom.operations.alerts.targets import (
     newest_unrecorded,
     when,
 )
+from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
@@ -266,11 +267,14 @@ def inspect_targets(watched: Watched, store: RunStore | None, *, now: float) -> 
     """Look at every target that is in use, and hold the record against them.
 
     What the record has and no target shows is looked for once more: it may have been removed, or made,
-    between the two looks.
+    between the two looks. What a prune deleted, on whatever host, is not missed.
     """
     found = list_targets(watched, watched.in_use)
     backups = _held(watched, found, store, now)
-    if store is not None and (backups.lost() or any(place.lost for place in backups.places())):
+    if store is not None and (
+        backups.lost() or any(place.lost or place.missing for place in backups.places())
+    ):
+        forget_deleted(store, map(watched.targets.__getitem__, found), trusted=watched.trusted)
         return _held(watched, list_targets(watched, watched.in_use), store, now)
     return backups
 

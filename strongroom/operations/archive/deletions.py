@@ -17,6 +17,7 @@ from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.marks import MarksThere, fit, newest_mark, write_mark
 from strongroom.operations.services import Services
+from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects
@@ -96,21 +97,20 @@ def is_over(mark: DeletionMark, *, now: float) -> bool:
     return mark.state == "marked" and datetime.fromisoformat(mark.after).timestamp() <= now
 
 
-def forget_deleted(services: Services) -> None:
+def forget_deleted(store: RunStore, targets: Iterable[Target], *, trusted: frozenset[str]) -> None:
     """Forget the replicas that are gone on purpose, whichever host deleted them."""
-    for name, target in services.targets.items():
+    for target in targets:
         with suppress(StrongroomError):  # one that is away comes back
-            listing = ManifestListing(target)
-            marks = marks_on(target, trusted=services.signer_fingerprints)
-            _forget(services, name, (one for one in marks.folders if one not in listing), marks)
+            _forget_deleted(store, target, trusted)
 
 
-def _forget(services: Services, target: str, absent: Iterable[str], marks: MarksThere[DeletionMark]) -> None:
-    rows = services.store.replicas_of([one for one in absent if services.store.backup(one) is not None])
-    for backup, replicas in rows.items():
-        here = any(replica.target == target for replica in replicas)
+def _forget_deleted(store: RunStore, target: Target, trusted: frozenset[str]) -> None:
+    marks = marks_on(target, trusted=trusted)
+    recorded = store.digests(sorted(set(marks.folders) - set(ManifestListing(target).backups)))
+    for backup, replicas in store.replicas_of(list(recorded)).items():
+        here = any(replica.target == target.name for replica in replicas)
         if here and may_be_gone(marks.newest(backup), now=time.time()):
-            services.store.drop_replica(backup, target)
+            store.drop_replica(backup, target.name)
 
 
 def deleted_from(target: Target, backup: str, *, trusted: frozenset[str], now: float) -> bool:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
+from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
@@ -53,6 +54,7 @@ def look_over(
     Raises:
         TargetError: it does not answer.
     """
+    forget_deleted(store, [target], trusted=trusted)
     recorded = list(_good_on(store, target.name, gone))  # first: what is made meanwhile is not missed
     listing = ManifestListing(target)
     found: list[Lost] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -13,6 +14,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest, parse_manife
 from strongroom.errors import StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.archive.deletions import deleted_from
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
@@ -46,7 +48,7 @@ class ToVerify(Struct, frozen=True, kw_only=True):
 
 class ToRepair(Struct, frozen=True, kw_only=True):
     """The facts that a repair begins with: which replicas stay as they are on record, which targets do not
-    answer, and what is missing where.
+    answer or are not to have it any more, and what is missing where.
 
     ``idle``: there is nowhere to write anything, so nothing is read either.
     """
@@ -98,7 +100,7 @@ def list_to_repair(run: Run, step: Step, services: Services) -> ToRepair:
     digest, manifest = _find_manifest(run, services)
     good = _good_on_record(run, services)
     doubted = [pin.name for pin in run.spec.targets if pin.name not in good]
-    away = tuple(name for name in doubted if not _answers(services.target(name), manifest.backup_id))
+    away = tuple(name for name in doubted if not _takes(services.target(name), manifest.backup_id, services))
     answering = [name for name in doubted if name not in away]
     unlocked = run.spec.backup in left_unlocked(services.store)
     return ToRepair(
@@ -130,12 +132,13 @@ def _good_on_record(run: Run, services: Services) -> tuple[str, ...]:
     return tuple(pin.name for pin in run.spec.targets if pin.name in good)
 
 
-def _answers(target: Target, backup: str) -> bool:
+def _takes(target: Target, backup: str, services: Services) -> bool:
+    """Tell whether a target answers, and nobody deleted the backup from it on purpose."""
     try:
         target.stat(manifest_name(backup))
     except StrongroomError:
         return False
-    return True
+    return not deleted_from(target, backup, trusted=services.signer_fingerprints, now=time.time())
 
 
 def repair(run: Run, step: Step, services: Services) -> Repaired:

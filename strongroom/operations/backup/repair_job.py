@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, ClassVar
 
 from strongroom.errors import ConfigError
+from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.file_backups import in_a_file
 from strongroom.operations.archive.inventory import REPAIRED, why_lost
 from strongroom.operations.archive.locks import left_unlocked
@@ -124,6 +125,8 @@ def submit_repair(services: Services, *, backup: str, request_id: str | None = N
 def degraded(services: Services) -> list[str]:
     """Return the backups that have a bad replica, by the catalog, or one that could not be locked."""
     store = services.store
+    if store.with_bad_replicas():
+        forget_deleted(store, services.targets.values(), trusted=services.signer_fingerprints)
     shredding = shredding_record.shredded_backups(store, services.signer_fingerprints)
     unlocked = [backup for backup in left_unlocked(store) if store.backup(backup)]
     backups = dict.fromkeys((*store.with_bad_replicas(), *unlocked))

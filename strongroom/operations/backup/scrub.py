@@ -23,6 +23,7 @@ from strongroom.errors import CannotOpen, KeyServiceError, StrongroomError
 from strongroom.keys.prompting import unasked
 from strongroom.model import Depth, prepare
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.marks import Marks, MarksThere, merge_marks
 from strongroom.operations.archive.select_backup import lacking_on
@@ -105,6 +106,7 @@ class Look(NamedTuple):
 def plan_slice(run: Run, step: Step, services: Services) -> Slice:
     """Choose what is read: what a target does not show comes first, then what is due."""
     scope = scope_of_run(run)
+    forget_deleted(services.store, services.targets.values(), trusted=services.signer_fingerprints)
     shredded = shredded_backups(services.store, services.signer_fingerprints)
     # The record first: what is made meanwhile is not missed.
     items = items_on_record(services.store, without=shredded, offline=frozenset(scope.offline))

@@ -52,7 +52,7 @@ class PruneJob(Job):
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Forget replicas that another host deleted, and return the targets that were seen to the end."""
-        forget_deleted(services)
+        forget_deleted(services.store, services.targets.values(), trusted=services.signer_fingerprints)
         return [row.step.target for row in services.store.rows(run.id, StepKind.DELETE) if is_done(row)]
 
     def outcome(self, run: Run, services: Services) -> Ending:

@@ -11,15 +11,18 @@ import pytest
 
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
+from strongroom.operations.archive.inventory import look_over
+from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.prune_job import submit_prune
 from strongroom.operations.retention.undelete import undelete
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState, StepKind, Ticket
+from strongroom.state.records import Replica, Run, RunState, StepKind, Ticket
 from strongroom.targets import Target
 from strongroom.targets.memory import MemoryTarget
+from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
 from tests.operations.retention.pruning import Stocked, about, opens, prune, results, sizes, stock
 from tests.operations.retention.test_plan import Leaving
@@ -275,3 +278,39 @@ def test_a_prune_brings_a_hold_to_the_targets_that_were_away_when_it_was_placed(
     [mark] = holds.read_holds(lost, now=time.time()).standing
     assert mark.subject == at.old
     assert opens(at.world, away, at.old)
+
+
+def test_what_is_deleted_on_purpose_alarms_nobody_and_is_not_copied_back(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    """As another host sees it, whose record has a replica there that it once found bad."""
+    world, old, new = stocked
+    other = with_a_database_of_its_own(world, tmp_path)
+    prune(world.services())
+    world.targets["us"].delete(next(name for name in about(world.targets["us"], new)))
+    prune(world.services())
+    assert [name for name, target in world.targets.items() if about(target, old)] == ["us"]
+
+    services = other.services()
+    store = services.store
+    found = look_over(store, world.targets["eu"], trusted=services.signer_fingerprints, deep=True)
+    assert [lost.replica.backup for lost in found] == []
+    assert {one.target for one in store.replicas(old)} == {"us", "ap"}
+
+    store.set_replica(Replica(backup=old, target="ap", good=False, verified=None, verified_at=None))
+    submitted, tickets = submit_repair(services, backup=old)
+    drive(submitted, tickets, services, processes=1)
+    assert about(world.targets["ap"], old) == []
+    assert old not in degraded(services)
+
+
+def test_alerts_tell_of_what_was_stolen_and_not_of_what_was_deleted_on_purpose(
+    stocked: Stocked, tmp_path: Path
+) -> None:
+    world, _, new = stocked
+    other = with_a_database_of_its_own(world, tmp_path)
+    for _ in range(2):
+        prune(world.services())
+    assert keys(other) == []
+    world.targets["eu"].delete(f"manifests/{new}.json")
+    assert keys(other) == ["replica.lost:eu"]
