@@ -264,11 +264,10 @@ class _Deletion:
         return frozenset(key for manifest in manifests for key in wrapping_keys(manifest))
 
     def _bury(self, one: Doomed, removed: Removed) -> Left | None:
-        """Set the tombstone, and forget the replica. Whoever was faster has done both."""
+        """Set the tombstone. The report forgets every replica that has one, whoever set it."""
         tombstone = make_mark(one.backup, "deleted", reason=one.why, run=self._run)
         if why := _write(self._target, tombstone, self._services):
             return Left(why=f"its tombstone could not be written: {why}")
-        self._services.store.drop_replica(one.backup, self._target.name)
         if removed.deleted:
             self._services.store.event(
                 PRUNED,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
 from strongroom.state.records import Replica, Run, RunState, StepKind, Ticket
 from strongroom.targets import Target
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
@@ -38,6 +40,22 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Stocked:
 @pytest.fixture
 def stocked(template: Stocked, tmp_path: Path) -> Stocked:
     return template.copied(tmp_path)
+
+
+class Telling(MemoryTarget):
+    """Notes what is put (+) and deleted (-)."""
+
+    def __init__(self, *, name: str, region: str) -> None:
+        super().__init__(name=name, region=region)
+        self.told: list[str] = []
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        self.told.append(f"+ {name}")
+        return super().put(name, chunks, size=size, sha256=sha256)
+
+    def delete(self, name: str) -> None:
+        self.told.append(f"- {name}")
+        super().delete(name)
 
 
 class Clocked(MemoryTarget):
@@ -210,6 +228,34 @@ def test_what_a_dead_run_left_is_marked_and_deleted_as_a_backup_is(stocked: Stoc
     assert about(eu, dead) == []
     assert about(eu, young)
     assert opens(world, eu, new)
+
+
+def test_the_manifest_goes_first_and_the_tombstone_comes_last(template: Stocked, tmp_path: Path) -> None:
+    eu = Telling(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, eu)
+    prune(world.services())
+    eu.told.clear()
+    prune(world.services())
+    assert eu.told[0] == f"- manifests/{old}.json"
+    assert eu.told[-1] == f"+ deletion/{old}/00000002.json"
+    assert len(eu.told) > 2
+
+
+def test_what_a_prune_left_that_was_killed_on_the_last_target_is_deleted_by_the_next(
+    stocked: Stocked,
+) -> None:
+    """No manifest tells of it: the mark says that it is to go, the containers say with which envelopes."""
+    world, old, _ = stocked
+    prune(world.services())
+    eu = world.targets["eu"]
+    manifest = ManifestListing(eu).read(old, trusted=None).manifest
+    [key] = {entry.wrapping_key for entry in manifest.containers}
+    put(eu, f"keys/{key}/00000002", b"an envelope of a later generation")
+    for target in world.targets.values():
+        target.delete(f"manifests/{old}.json")
+    done(prune(world.services()))
+    assert state_of(world, old) == "deleted"
+    assert not [name for name in names_on(eu) if (old in name and "deletion/" not in name) or key in name]
 
 
 def test_leftovers_of_which_another_target_shows_a_manifest_are_no_orphan(stocked: Stocked) -> None:
