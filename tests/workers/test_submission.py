@@ -160,7 +160,7 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
         ("tasks.backup.full_backup.delay(policy='no-such')", "There is no policy 'no-such'"),
         ("tasks.backup.metadata_backup.delay(policy='weekly-critical')", "there is no metadata policy"),
         ("tasks.verify.verify_backup.delay(backup='no-such')", "the catalog has no backup 'no-such'"),
-        ("tasks.drill.recovery_drill.delay(policy='weekly-critical')", "no backup of policy"),
+        ("tasks.drill.recovery_drill.delay(policy='weekly-critical', target='x')", "does not store on 'x'"),
     ],
 )
 def test_what_does_not_exist_is_refused_at_the_call_and_not_submitted(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from strongroom.container.errors import MissingPiece
@@ -58,6 +59,12 @@ def newest(services: Services, policy: str) -> str:
 def newest_if_any(services: Services, policy: str) -> str | None:
     """As :func:`newest`; ``None`` if there is none."""
     return next((entry.backup for entry in restorable(services, policy)), None)
+
+
+def had_backup(services: Services, policy: str, moment: float) -> bool:
+    """Tell whether a policy had a backup at a moment (epoch seconds) that may still be restored from."""
+    made = (datetime.fromisoformat(entry.created_at) for entry in restorable(services, policy))
+    return any(one.timestamp() <= moment for one in made)
 
 
 def restorable(services: Services, policy: str) -> Iterator[CatalogEntry]:

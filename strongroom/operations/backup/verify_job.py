@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from strongroom.model import Depth
 from strongroom.operations.backup import replica_verdicts
-from strongroom.operations.backup.existing import newest_if_any, spec_about
+from strongroom.operations.backup.existing import had_backup, newest, spec_about
 from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import ToVerify, list_to_verify
@@ -46,10 +46,11 @@ class VerifyJob(Job):
         return replica_outcome(run, replica_verdicts.read_back(run, services), services)
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
-        """Return the verification that a slot runs; nothing for a policy that has no backup yet."""
-        backup = newest_if_any(services, entry.policy)
+        """Return the verification that a slot runs; nothing at a time before the policy's first backup."""
+        if not had_backup(services, entry.policy, due):
+            return None
         depth = Depth(entry.options["depth"])
-        return None if backup is None else spec_about(services, RunKind.VERIFY, backup, depth=depth)
+        return spec_about(services, RunKind.VERIFY, newest(services, entry.policy), depth=depth)
 
 
 JOB = VerifyJob()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.errors import ConfigError, StrongroomError, UsageError
-from strongroom.operations.backup.existing import newest_if_any, spec_of_policy
+from strongroom.operations.backup.existing import had_backup, spec_of_policy
 from strongroom.operations.drills import archive, environment, pick, steps
 from strongroom.operations.drills.facts import (
     Compared,
@@ -102,11 +102,11 @@ class DrillJob(Job):
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
         """Return the drill that a slot runs.
 
-        Nothing as long as no backup could have been there at its time: an installation that begins has
-        failed nothing. Where backups were tried and there is none, the drill is made, and fails.
+        Nothing at a time before the policy's first backup: there was nothing to rehearse. Where a backup was
+        tried by then and there is none, the drill is made, and fails.
         """
         tried = services.store.runs_of(entry.policy, RunKind.BACKUP, limit=TRIED)
-        if newest_if_any(services, entry.policy) is None and not any(run.created_at <= due for run in tried):
+        if not had_backup(services, entry.policy, due) and not any(run.created_at <= due for run in tried):
             return None
         return drill_spec(services, entry.policy, msgspec.convert(entry.options, DrillOptions))
 
