@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -110,9 +111,19 @@ class _Loading:
         settings = self._read()
         for key, what, right in check(Context(settings=settings, raw=self._raw, bad=frozenset(self._bad))):
             self._add(key, what, right)
+        self._refuse_programs(settings)
         if self._problems:
             raise ConfigProblems.of(self._problems)
         return settings
+
+    def _refuse_programs(self, settings: Settings) -> None:
+        """Refuse a file that names programs and that anyone may write: they run with the workers' rights."""
+        if self._file is None or not _is_writable_by_all(self._file):
+            return
+        for key, hook in settings.hooks().items():
+            if hook.command:
+                what = "names a program to run, and everybody on this machine may write the file"
+                self._add((*key, "command"), what, f"Run: chmod o-w '{self._file}'.")
 
     def _apply_overrides(self) -> None:
         for override in self._overrides:
@@ -173,6 +184,13 @@ class _Loading:
             if key[: len(path)] == path or (not written and path[: len(key)] == key):
                 return f"environment {override.variable}"
         return str(self._file) if self._file else NO_FILE
+
+
+def _is_writable_by_all(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & stat.S_IWOTH)
+    except OSError:
+        return False
 
 
 def _is_usable(path: Path, base: Path) -> bool:

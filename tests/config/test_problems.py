@@ -1191,6 +1191,16 @@ def test_no_value_of_a_setting_is_repeated(place: Place) -> None:
     assert "CANARY" not in str(caught.value)
 
 
+def test_a_file_that_anyone_may_write_names_no_program(place: Place) -> None:
+    text = policy(META + 'hooks.before = { command = ["/bin/true"] }\n')
+    place.load(text)
+
+    place.file.chmod(0o666)
+    [problem] = place.problems(text)
+    assert problem.key == "policies.p.hooks.before.command"
+    assert "chmod o-w" in problem.right
+
+
 def test_nothing_is_written_while_looking(place: Place) -> None:
     place.load('state_dir = "state"\n' + directory("a", "x"))
 
