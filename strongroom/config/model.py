@@ -115,6 +115,7 @@ class WorkerSettings(Section, frozen=True, kw_only=True):
     ] = 8
     verify: Annotated[int, Meta(ge=1, le=256, description="Reading back and opening.", examples=[2])] = 2
     drill: Annotated[int, Meta(ge=1, le=256, description="Rehearsed recoveries.", examples=[1])] = 1
+    prune: Annotated[int, Meta(ge=1, le=256, description="Deletion of old backups.", examples=[1])] = 1
     recover: Annotated[
         int,
         Meta(
