@@ -11,17 +11,27 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.container.manifest import parse_manifest, sign_manifest
+from strongroom.container.manifest import (
+    ContainerEntry,
+    Manifest,
+    parse_manifest,
+    receipt_of,
+    sign_manifest,
+)
+from strongroom.container.receipt import sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo, Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.quarantine import quarantine
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention
 from strongroom.operations.retention.rules import Rule
 from strongroom.operations.services import Services
+from strongroom.operations.shredding.events import INTENT, Intent, MeantBackup, sign
+from strongroom.operations.shredding.record import write
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -255,3 +265,60 @@ def test_a_signed_manifest_of_the_future_is_kept_and_replaces_nothing(world: Wor
     made = world.back_up().id
     sign_again(world, made, created_at="2100-01-01T00:00:00Z")
     assert rules(plan(world)) == {made: "misdated", ours: "newest-verified"}
+
+
+def test_what_is_being_shredded_replaces_nothing_and_is_left_to_that(world: World) -> None:
+    old, new = world.back_up().id, world.back_up().id
+    services = world.services()
+    intent = Intent(
+        shred="s",
+        policy=POLICY,
+        at="2026-11-27T00:00:00Z",
+        by="anna",
+        keys=(),
+        backups=(
+            MeantBackup(
+                backup=new,
+                created_at="2026-11-27T00:00:00Z",
+                secrets=30,
+                wrapping_keys=(),
+                epochs=(),
+                stays=(),
+                gaps=False,
+                targets=(),
+                expected=(),
+            ),
+        ),
+    )
+    write(services.store, INTENT, sign(intent, services.signers("recover")))
+    assert rules(plan(world)) == {old: "newest-verified"}
+
+
+def test_a_run_keeps_the_backup_that_it_reads(world: World) -> None:
+    services = world.services()
+    old, _ = world.back_up().id, world.back_up().id
+    submit_verify(services, backup=old, depth=Depth.DIGEST)
+    assert rules(plan(world))[old] == "needed"
+
+
+def test_an_envelope_that_another_backup_needs_too_belongs_to_neither(world: World) -> None:
+    backups = [world.back_up().id, world.back_up().id]
+    assert all(one.keys for one in plan(world).backups)
+    trusted = frozenset({world.installation.fingerprint})
+    eu = world.targets["eu"]
+    first = parse_manifest(manifest_bytes(eu, backups[0], trusted=trusted), trusted=trusted)
+    shared = {entry.wrapping_key for entry in first.containers}
+    twin = structs.replace(first, backup_id=f"{backups[0]}-r1", containers=receipted(first, world))
+    overwrite(eu, manifest_name(twin.backup_id), sign_manifest(twin, world.signers["control"]))
+    keys = {one.backup: set(one.keys) for one in plan(world).backups}
+    assert not shared & (keys[backups[0]] | keys[twin.backup_id])
+    assert keys[backups[1]]
+
+
+def receipted(manifest: Manifest, world: World) -> tuple[ContainerEntry, ...]:
+    """Return a backup's containers with the receipts of its replacement."""
+    twin = structs.replace(manifest, backup_id=f"{manifest.backup_id}-r1")
+    return tuple(
+        structs.replace(entry, signature=sign_receipt(receipt_of(twin, entry), world.signers["seal"]))
+        for entry in twin.containers
+    )
