@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 from tests.simulation.simulation import Lived, live, shrink
 
@@ -22,8 +23,8 @@ def main() -> int:
             broken += 1
             _say(str(lived))
         if not number % 50:
-            _say(f"{number} years after {time.monotonic() - begun:.0f} s, {broken} with a broken rule")
-    _say(f"{given.runs} years from seed {given.seed} on: {broken} with a broken rule")
+            _say(f"{number} times after {time.monotonic() - begun:.0f} s, {broken} with a broken rule")
+    _say(f"{given.runs} times {given.days} days from seed {given.seed} on: {broken} with a broken rule")
     _say("\n".join(f"  {words}: {count:,}" for words, count in sorted(counts.items())))
     return 1 if broken else 0
 
@@ -31,11 +32,11 @@ def main() -> int:
 def _lived(given: argparse.Namespace) -> Iterator[Lived]:
     seeds = range(given.seed, given.seed + given.runs)
     with ProcessPoolExecutor(given.jobs) as processes:
-        yield from processes.map(_live_and_shrink, seeds, chunksize=5)
+        yield from processes.map(partial(_live_and_shrink, given.days), seeds, chunksize=5)
 
 
-def _live_and_shrink(seed: int) -> Lived:
-    lived = live(seed)
+def _live_and_shrink(days: int, seed: int) -> Lived:
+    lived = live(seed, days=days)
     return shrink(lived) if lived.broken else lived
 
 
@@ -47,6 +48,7 @@ def _say(words: str) -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
+    parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args()

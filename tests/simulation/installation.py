@@ -205,7 +205,7 @@ class Installation:
         return next((backup for backup in self.of(policy) if backup.is_verified), None)
 
 
-LOCKED_FOR = 7 * DAY
+LOCKED_FOR = 12 * DAY
 """How long a replica on a target with a lock may not be deleted."""
 
 
