@@ -166,6 +166,8 @@ def check(year: Year, backup: Backup, target: str) -> None:
         raise year.broken(rule, f"{what} is locked")
     if year.now - year.installation.marked.get(backup.name, year.now) < GRACE - 2:  # of whole seconds
         raise year.broken(rule, f"{what} was not marked for long enough")
+    if backup.name in retention_model.kept(year, backup.policy):
+        raise year.broken(rule, f"a rule keeps {what} by the true time")
     newer = [one for one in year.installation.of(backup.policy) if one.made_at > backup.made_at]
     if not any(one.is_verified and one.secrets >= 0.9 * backup.secrets for one in newer):
         raise year.broken(rule, f"no newer verified backup covers {what}")

@@ -36,6 +36,13 @@ def judge(year: Year, *, now: float) -> tuple[Judgement, ...]:
     return judged
 
 
+def kept(year: Year, policy: str) -> set[str]:
+    """Return the backups of a policy that are kept at the true time, by the plain model."""
+    found = [candidate(year, backup) for backup in year.installation.of(policy)]
+    keep = {policy: year.installation.policies[policy].keep}
+    return kept_by_model(found, keep, {*year.needed(), *year.held()}, year.now)
+
+
 def candidate(year: Year, backup: Backup) -> Candidate:
     """Return a backup as the targets that answer and the record show it."""
     policy = year.installation.policies[backup.policy]
