@@ -17,7 +17,8 @@ import msgspec
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.container.signing import verify_any
-from strongroom.keys import Recipient
+from strongroom.keys import Recipient, allof
+from strongroom.keys.key_names import recipient_key
 from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.errors import RecordRefused
@@ -205,6 +206,7 @@ def pin_recipient(name: str, recipient: Recipient) -> RecipientPin:
         fingerprint=recipient.fingerprint,
         post_quantum=recipient.post_quantum,
         describes=recipient.describe(),
+        composition=recipient_key(recipient) if recipient.type == allof.TYPE else "",
     )
 
 

@@ -112,13 +112,15 @@ class Step(Struct, frozen=True, order=True):
 
 
 class RecipientPin(Struct, frozen=True, kw_only=True):
-    """A recipient as a run froze it; all of it public."""
+    """A recipient as a run froze it; all of it public. ``composition`` names the keys of an all-of as its
+    stanzas do."""
 
     name: str
     type: str
     fingerprint: str
     post_quantum: bool
     describes: str
+    composition: str = ""
 
 
 class TargetPin(Struct, frozen=True, kw_only=True):

@@ -11,13 +11,10 @@ from strongroom.container import canonical
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Stanza
-from strongroom.keys import allof, passphrase
+from strongroom.keys import allof
+from strongroom.keys.key_names import BY_LABEL
 from strongroom.operations.archive.envelopes import Readable, find_newest, wrapping_keys
 
-BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
-"""Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a
-passphrase has none (whatever could be computed from it would help to guess it), and what a key service
-calls a key may change."""
 _WORDS = {
     "hpke": "the holder of the private key {}",
     "keyfile": "anyone with the key file {}",

@@ -129,12 +129,13 @@ def build_manifest(run: Run, services: Services) -> Manifest:
     )
 
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def _convert(record: msgspec.Struct, kind: type[T]) -> T:
-    """Return the manifest's record of a state record: the same fields, frozen for ever."""
-    return msgspec.convert(msgspec.to_builtins(record), kind)
+    """Return the manifest's record of a state record: those of its fields that are frozen for ever."""
+    fields = msgspec.to_builtins(record)
+    return msgspec.convert({name: fields[name] for name in kind.__struct_fields__}, kind)
 
 
 def _containers(run: Run, services: Services) -> tuple[ContainerEntry, ...]:

@@ -11,14 +11,14 @@ from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import passphrase
 from strongroom.keys.errors import KeyUnproven
+from strongroom.keys.key_names import BY_LABEL, stanza_key
 from strongroom.operations.alerts.facts import Limits
-from strongroom.operations.archive.current_recipients import BY_LABEL
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
-from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key, stanza_key
+from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
 from strongroom.operations.services import Services
 from strongroom.state.records import RunKind, RunState
 from strongroom.timestamps import rfc3339
@@ -41,7 +41,7 @@ class Leak:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """What is on record of keys, each as ``key_management.usage.stanza_key`` names it.
+    """What is on record of keys, each as ``keys.key_names.stanza_key`` names it.
 
     ``used`` is since when it has been sealed to, as far as the record goes, or since when it was
     renewed; ``proven`` when it last opened, ``failed`` when and why it last did not.

@@ -110,7 +110,7 @@ def affected_by(
     looked at is part of it, last.
 
     Args:
-        key: as :func:`~strongroom.operations.key_management.usage.stanza_key` names it.
+        key: as :func:`~strongroom.keys.key_names.stanza_key` names it.
         version: only what opens with this version of it, for kinds that have versions.
     """
     entries = [e for e in services.store.backups() if not backups or e.backup in backups]

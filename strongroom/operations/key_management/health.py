@@ -25,8 +25,9 @@ from strongroom.container.stanza import Identity, Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, wrap_context
 from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys import Opener
+from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.model import prepare
-from strongroom.operations.key_management.usage import Opens, recipient_key, stanza_key
+from strongroom.operations.key_management.usage import Opens
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
 

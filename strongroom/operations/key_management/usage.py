@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct
 
-from strongroom.container import canonical
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import allof
-from strongroom.operations.archive.current_recipients import BY_LABEL
+from strongroom.keys.key_names import BY_LABEL, recipient_key, stanza_key
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.first_answer import first_answer
@@ -27,15 +25,6 @@ from strongroom.targets.single_file import BundleReader
 
 READERS = 8
 """Targets answer slowly, and independently: so many backups are read together."""
-
-
-def stanza_key(stanza: Stanza) -> str:
-    """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
-    if stanza.type == allof.TYPE:
-        return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
-    key = stanza.args.get("key")
-    named = isinstance(key, str) and stanza.type not in BY_LABEL
-    return f"{stanza.type}:{key if named else stanza.label}"
 
 
 def legs_of(stanza: Stanza) -> list[frozenset[str]]:
@@ -50,22 +39,15 @@ def requires(stanza: Stanza, key: str) -> bool:
     return stanza_key(stanza) == key or frozenset({key}) in legs_of(stanza)
 
 
-def recipient_key(recipient: Recipient) -> str:
-    """Return what :func:`stanza_key` says of a stanza for this recipient."""
-    if isinstance(recipient, allof.AllOfRecipient):
-        return _composed([[recipient_key(one) for one in leg] for leg in recipient.legs])
-    by_label = recipient.type in BY_LABEL
-    return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
-
-
 def pinned_key(recipient: ManifestRecipient | RecipientPin) -> str:
-    """Return what :func:`recipient_key` says of a recipient that a manifest or a policy names."""
+    """Return what :func:`recipient_key` says of a recipient that a manifest or a policy names.
+
+    Of a composition a manifest says too little where a key service holds a leg: see :func:`_first_keys`.
+    """
+    if isinstance(recipient, RecipientPin) and recipient.composition:
+        return recipient.composition
     by_label = recipient.type in BY_LABEL
     return f"{recipient.type}:{recipient.name}" if by_label else recipient.fingerprint
-
-
-def _composed(legs: Sequence[Sequence[str]]) -> str:
-    return f"{allof.TYPE}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
 
 
 def keys_of(record: WrappingKeyRecord) -> frozenset[str]:
@@ -252,9 +234,19 @@ def _opens(objects: Objects, manifest: Manifest, trusted: frozenset[str], *, fil
         policy=manifest.policy,
         created_at=manifest.created_at,
         records=tuple(records),
-        first=frozenset(pinned_key(recipient) for recipient in manifest.recipients),
+        first=_first_keys(objects, manifest),
         file=file,
     )
+
+
+def _first_keys(objects: Objects, manifest: Manifest) -> frozenset[str]:
+    """Return the keys that a backup was sealed for, as its manifest or its containers' own envelopes say."""
+    if all(recipient.type != allof.TYPE for recipient in manifest.recipients):
+        return frozenset(map(pinned_key, manifest.recipients))
+    carried = (
+        carried_record(objects, manifest.backup_id, entry) for entry in wrapping_keys(manifest).values()
+    )
+    return frozenset(key for record in carried for key in keys_of(record))
 
 
 def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:

@@ -10,12 +10,13 @@ import pytest
 
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
+from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.incident.incident import Exposed, affected_by, open_incident, secrets_of
-from strongroom.operations.key_management.usage import Survey, recipient_key, survey
+from strongroom.operations.key_management.usage import Survey, survey
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
 from strongroom.operations.runs.submit import open_due

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
+from strongroom.keys.key_names import recipient_key
 from strongroom.operations.archive.quarantine import check, quarantined, release
 from strongroom.operations.errors import BackupQuarantined, KeyStillNeeded, NothingSelected
 from strongroom.operations.incident.incident import (
@@ -18,7 +19,6 @@ from strongroom.operations.incident.incident import (
     secrets_of,
     submit_reencryption,
 )
-from strongroom.operations.key_management.usage import recipient_key
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.outcome import results

@@ -15,6 +15,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import UsageError
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.hpke import HpkeIdentity
+from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.health import (
     CHALLENGE_HOLDS,
@@ -30,7 +31,7 @@ from strongroom.operations.key_management.health import (
     record_proofs,
     try_keys,
 )
-from strongroom.operations.key_management.usage import Opens, look_all, recipient_key
+from strongroom.operations.key_management.usage import Opens, look_all
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
 

@@ -7,11 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from strongroom.container.stanza import Stanza
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.operations.key_management.usage import KeyUse, recipient_key, survey
+from strongroom.keys.key_names import recipient_key
+from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
+from strongroom.operations.key_management.usage import KeyUse, pinned_key, survey
 from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned
 from tests.operations.world import World, make_world
@@ -55,3 +58,26 @@ def test_where_another_key_opens_alone_no_leg_is_needed(world: World) -> None:
 def test_a_key_that_is_in_every_way_in_is_needed(world: World) -> None:
     both = AllOfRecipient([[HSM], [BOARD]], label="emergency")
     assert counts(uses(world, both, HSM), HSM) == (1, 1, 1)
+
+
+class AtService(KeyFileRecipient):
+    """The recipient of a key service: known by its label, whatever the service calls the key."""
+
+    type = "transit"
+
+    @property
+    def fingerprint(self) -> str:
+        return "transit:what the service calls it now"
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:
+        return structs.replace(super().wrap(key, context=context), type=self.type)
+
+
+def test_a_composition_with_a_key_of_a_key_service_is_the_one_that_its_policy_names(world: World) -> None:
+    """Else the key would be called unused, and could be retired while backups need it."""
+    service = AtService(os.urandom(32), label="service")
+    both = AllOfRecipient([[service], [BOARD]], label="emergency")
+    found = uses(world, both)
+    assert pinned_key(pin_recipient("emergency", both)) == recipient_key(both)
+    assert counts(found, both) == (1, 0, 1)
+    assert [use.by_copy for use in found.values()] == [()] * len(found)

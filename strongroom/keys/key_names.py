@@ -1,0 +1,36 @@
+"""Which key something is sealed to: one name for it, by which stanzas and recipients are compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from strongroom.container import canonical
+from strongroom.container.stanza import Recipient, Stanza
+from strongroom.keys import allof, passphrase
+
+BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
+"""Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a
+passphrase has none (whatever could be computed from it would help to guess it), and what a key service
+calls a key may change."""
+
+
+def stanza_key(stanza: Stanza) -> str:
+    """Return which key a stanza was wrapped for: its recipient's fingerprint, or type and label."""
+    if stanza.type == allof.TYPE:
+        return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
+    key = stanza.args.get("key")
+    named = isinstance(key, str) and stanza.type not in BY_LABEL
+    return f"{stanza.type}:{key if named else stanza.label}"
+
+
+def recipient_key(recipient: Recipient) -> str:
+    """Return what :func:`stanza_key` says of a stanza for this recipient."""
+    if isinstance(recipient, allof.AllOfRecipient):
+        return _composed([[recipient_key(one) for one in leg] for leg in recipient.legs])
+    by_label = recipient.type in BY_LABEL
+    return f"{recipient.type}:{recipient.label}" if by_label else recipient.fingerprint
+
+
+def _composed(legs: Sequence[Sequence[str]]) -> str:
+    return f"{allof.TYPE}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
