@@ -217,6 +217,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         do="'strongroom test-backup-storage' says what it answers.",
         error=TargetUnavailable,
     ),
+    "prune.incomplete": _warning(
+        RunDegraded,
+        "Backups that no retention rule keeps are still there: several prunes in a row could not delete them.",
+        "See why with 'strongroom status RUN'. What a lock keeps for a known time is not meant.",
+    ),
     "replica.missing": _warning(
         "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",
         "The calendar's next 'repair' copies them, or 'strongroom repair BACKUP' now.",

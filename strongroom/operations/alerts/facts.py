@@ -201,7 +201,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
-    rotations. ``beat_age`` is how many seconds ago beat was alive,
+    rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was alive,
     if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the entries
     whose hooks failed in the last day. ``verification`` is how much was read again within its span, and
     ``mended`` what was repaired in the last day.
@@ -212,6 +212,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     places: tuple[Place, ...] = ()
     lost: tuple[str, ...] = ()
     active: tuple[Ran, ...] = ()
+    prunes: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()
     drills: tuple[Drills, ...] = ()

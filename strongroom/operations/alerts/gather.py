@@ -42,6 +42,7 @@ def _facts(
         places=backups.places(),
         lost=tuple(backups.lost()),
         active=record.active(store, now=now) if store else (),
+        prunes=record.prunes(store, now=now) if store else (),
         rooms=rooms(watched.rooms),
         certificates=certificates(watched.certificates),
         drills=tuple(record.drills(store, watched, now=now)) if store else (),

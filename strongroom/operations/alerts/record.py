@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.context import Watched
 from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Mended, Ran, Signs, Unused
@@ -58,6 +59,11 @@ def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
 def drifts(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:
     """Return the comparisons of a policy's backups with their source, the newest first."""
     return ran(store.runs_of(policy, RunKind.DRIFT, limit=TURNS), now=now)
+
+
+def prunes(store: RunStore, *, now: float) -> tuple[Ran, ...]:
+    """Return the prunes of all policies, the newest first."""
+    return ran(store.runs_of(EVERY_POLICY, RunKind.PRUNE, limit=TURNS), now=now)
 
 
 def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:

@@ -18,6 +18,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.mended,
     trust_rules.strangers,
     upkeep_rules.rotations,
+    upkeep_rules.prunes,
     upkeep_rules.waiting,
     upkeep_rules.keys,
     upkeep_rules.drills,

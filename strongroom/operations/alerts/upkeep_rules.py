@@ -16,6 +16,8 @@ from strongroom.words import name_first_few, plural
 
 WEEK = 7 * 86_400.0
 """How long a rotation waits for workers, and a challenge for its answer, before that is an alert."""
+IN_VAIN = 3
+"""Prunes in a row that fall short before that is an alert."""
 BEAT_RESTS, BEAT_IS_GONE = 75.0, 14 * 86_400.0
 """Beat asks every half minute: two of its intervals, and a moment until it is recorded.
 
@@ -37,6 +39,15 @@ def rotations(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         elif newest.state is RunState.ACTIVE and facts.now - newest.began > WEEK:
             waits = f"{what} has waited for {about(facts.now - newest.began)}"
             yield Alert(kind="rotation.waiting", subject=policy.name, what=waits)
+
+
+def prunes(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield that the newest prunes all fell short: one may have met a target that was away for an hour."""
+    ended = [ran for ran in facts.prunes if ran.state.final and ran.state is not RunState.CANCELLED][:IN_VAIN]
+    if len(ended) == IN_VAIN and not any(ran.state is RunState.DONE for ran in ended):
+        why = f" ({ended[0].code})" if ended[0].code else ""
+        what = f"the last {IN_VAIN} prunes could not delete all that they were to, the newest {ended[0].run}{why}"
+        yield Alert(kind="prune.incomplete", what=what)
 
 
 def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:

@@ -194,6 +194,13 @@ CASES: list[tuple[str, Facts, Facts]] = [
         rotated(ran(8 * DAY, ACTIVE, took=None)),
     ),
     (
+        "prune.incomplete",
+        facts(prunes=(ran(HOUR, DEGRADED), ran(DAY, FAILED), ran(2 * DAY), ran(3 * DAY, DEGRADED))),
+        facts(
+            prunes=(ran(HOUR, DEGRADED), ran(DAY, FAILED), ran(2 * DAY, CANCELLED), ran(3 * DAY, DEGRADED))
+        ),
+    ),
+    (
         "run.waiting",
         facts(active=(ran(23 * HOUR, ACTIVE, took=None),)),
         facts(active=(ran(25 * HOUR, ACTIVE, took=None),)),
