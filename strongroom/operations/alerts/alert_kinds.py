@@ -218,8 +218,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=TargetUnavailable,
     ),
     "prune.incomplete": _warning(
-        RunDegraded,
-        "Backups that no retention rule keeps are still there: several prunes in a row could not delete them.",
+        "Backups that no retention rule keeps are still there: several prunes in a row could not delete all.",
         "See why with 'strongroom status RUN'. What a lock keeps for a known time is not meant.",
     ),
     "replica.missing": _warning(

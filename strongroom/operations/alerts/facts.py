@@ -201,10 +201,10 @@ class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
     ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
-    rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was alive,
-    if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the entries
-    whose hooks failed in the last day. ``verification`` is how much was read again within its span, and
-    ``mended`` what was repaired in the last day.
+    rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was
+    alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the
+    entries whose hooks failed in the last day. ``verification`` is how much was read again within its span,
+    and ``mended`` what was repaired in the last day.
     """
 
     now: float

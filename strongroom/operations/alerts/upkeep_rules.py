@@ -46,7 +46,7 @@ def prunes(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     ended = [ran for ran in facts.prunes if ran.state.final and ran.state is not RunState.CANCELLED][:IN_VAIN]
     if len(ended) == IN_VAIN and not any(ran.state is RunState.DONE for ran in ended):
         why = f" ({ended[0].code})" if ended[0].code else ""
-        what = f"the last {IN_VAIN} prunes could not delete all that they were to, the newest {ended[0].run}{why}"
+        what = f"the last {IN_VAIN} prunes did not delete all they should, the newest is {ended[0].run}{why}"
         yield Alert(kind="prune.incomplete", what=what)
 
 
