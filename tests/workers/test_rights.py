@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import fields
 
+from strongroom.config.model import WorkerSettings
 from strongroom.operations.runs.job import job_of
 from strongroom.state.records import RunKind, StepKind
 from workers import names
+from workers.pools import POOLS
 from workers.rights import LOOKING, MAY_COMMAND, MAY_SEND, STEPS_OF
 
 
@@ -42,3 +45,7 @@ def test_who_asks_sends_no_steps(role: str) -> None:
 def test_nobody_may_command_more_than_looking() -> None:
     assert set(MAY_COMMAND) == {"submit", "watch"}
     assert not LOOKING & {"shutdown", "revoke", "terminate", "pool_restart", "add_consumer", "rate_limit"}
+
+
+def test_the_configuration_says_of_each_pool_how_much_it_does_at_once() -> None:
+    assert set(POOLS) == {field.name for field in fields(WorkerSettings)}
