@@ -14,8 +14,8 @@ from unittest.mock import patch
 
 from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
-from strongroom.operations.archive import deletions
-from strongroom.operations.retention import delete, prune_plan
+from strongroom.operations.archive import deletions, holds
+from strongroom.operations.retention import delete, plan, prune_plan
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.plan import Planned, RetentionPlan
 from strongroom.operations.retention.prune_plan import Doomed
@@ -54,7 +54,8 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (prune_plan, "take_stock", lambda services: _stock(year)),
             (prune_plan, "read_deletions", lambda services: places(year)),
             (prune_plan, "find_orphans", lambda *_, **__: []),
-            (prune_plan, "time", clock),
+            (plan, "time", clock),
+            (holds, "spread_holds", lambda services: None),
             (delete, "read_deletions", lambda services, backup: places(year)),
             (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
             (delete, "needed_backups", lambda services, now: year.needed()),
