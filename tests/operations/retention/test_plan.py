@@ -154,6 +154,16 @@ def test_a_successor_that_was_only_seen_to_be_there_replaces_nothing(
     assert rules(plan(world)) == {new: "minimum-count", old: "newest-verified"}
 
 
+def test_replicas_count_that_are_good_whole_and_read_back_each_by_itself(world: World) -> None:
+    services = world.services()
+    old, new = world.back_up().id, world.back_up().id
+    remove(world.targets["ap"], containers_prefix(new))  # of eu, us and ap the last is not whole now
+    for replica in services.store.replicas(new):
+        bad = structs.replace(replica, good=False)
+        services.store.set_replica(bad if replica.target == "us" else replica)
+    assert rules(plan(world)) == {new: "minimum-count", old: "newest-verified"}
+
+
 def test_a_damaged_manifest_is_kept_and_told_and_replaces_nothing(world: World) -> None:
     old, new = world.back_up().id, world.back_up().id
     for target in world.targets.values():
