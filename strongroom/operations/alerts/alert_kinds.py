@@ -183,12 +183,12 @@ KINDS: Final[Mapping[str, Kind]] = {
     "drill.failed": _critical(
         RunFailed,
         "The newest rehearsed recovery failed: nobody has shown that these backups can be brought back.",
-        "See why with 'strongroom status RUN', and put it right before it is needed.",
+        "See why with 'strongroom status RUN', put it right before it is needed, and drill again.",
     ),
     "drill.late": _critical(
         RunDegraded,
-        "Everything came back in the newest rehearsal, and took longer than its objective.",
-        "See where the time went with 'strongroom status RUN'.",
+        "Everything came back in the newest rehearsal, but too slowly, or something was left behind.",
+        "See where the time went, or what was left, with 'strongroom drill show RUN'.",
     ),
     "drill.overdue": _critical(
         RunFailed,

@@ -18,7 +18,6 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.drills import page
 from strongroom.operations.drills.report import MOST, DrillReport, parse, sign, with_page
 from strongroom.operations.services import Services
-from strongroom.state.records import TargetPin
 from strongroom.targets import Target, locks
 
 PREFIX = "drills/"
@@ -34,10 +33,10 @@ class Stored(Struct, frozen=True, kw_only=True):
     missed: dict[str, str]
 
 
-def put_report(
-    report: DrillReport, pins: Iterable[TargetPin], services: Services, *, keep: timedelta
-) -> Stored:
+def put_report(report: DrillReport, names: Sequence[str], services: Services, *, keep: timedelta) -> Stored:
     """Sign a report and put it with its page on targets. A target that is away keeps none from the others.
+
+    If none takes it, any other target of this host may: a medium that did not come has no report of that.
 
     Args:
         keep: for how long it is locked where a target locks.
@@ -45,13 +44,24 @@ def put_report(
     content = page.page_of(report)
     signed = sign(with_page(report, hashlib.sha256(content).hexdigest()), services.signers("control"))
     files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
+    stored = _put_on(names, files, services, keep)
+    if stored.on:
+        return stored
+    instead = _put_on([name for name in services.targets if name not in names], files, services, keep)
+    return Stored(on=instead.on, missed=stored.missed)
+
+
+def _put_on(names: Iterable[str], files: dict[str, bytes], services: Services, keep: timedelta) -> Stored:
     missed: dict[str, str] = {}
-    for pin in pins:
+    on: list[str] = []
+    for name in names:
         try:
-            _put(services.target(pin.name), files, until=datetime.now(UTC) + keep)
+            _put(services.target(name), files, until=datetime.now(UTC) + keep)
         except StrongroomError as error:
-            missed[pin.name] = f"{error.code}: {error.message}"
-    return Stored(on=tuple(pin.name for pin in pins if pin.name not in missed), missed=missed)
+            missed[name] = f"{error.code}: {error.message}"
+        else:
+            on.append(name)
+    return Stored(on=tuple(on), missed=missed)
 
 
 def _put(target: Target, files: dict[str, bytes], *, until: datetime) -> None:

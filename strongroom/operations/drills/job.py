@@ -91,7 +91,8 @@ class DrillJob(Job):
         """Put the signed report on the targets. A drill without one has shown nothing to anybody."""
         report = report_of(run, ending, services)
         keep = timedelta(days=run.spec.minimum_retention_days)
-        stored = archive.put_report(report, run.spec.targets, services, keep=keep)
+        names = [pin.name for pin in run.spec.targets]
+        stored = archive.put_report(report, names, services, keep=keep)
         services.store.event(REPORTED, run.id, on=list(stored.on), missed=stored.missed)
         if stored.on or ending.state is not RunState.DONE:
             return ending

@@ -187,7 +187,7 @@ def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterat
         yield remark(
             DRILLS,
             words,
-            "'strongroom submit --drill POLICY'; 'strongroom schedule' says when.",
+            "'strongroom drill full'; 'strongroom schedule' says when the next one is due.",
         )
     yield from (_drill(run, now).on(policy=run.spec.policy) for run in found)
 
@@ -204,7 +204,7 @@ def _drill(run: Run, now: float) -> Finding:
     if run.state is RunState.DEGRADED:
         return wrong(DRILLS, RunDegraded(f"{words}: {recorded_errors.apart(run.error)[0]}"))
     if now - run.created_at > MONTH:
-        return remark(DRILLS, f"{words}; once a month is asked for", "'strongroom submit --drill POLICY'.")
+        return remark(DRILLS, f"{words}; once a month is asked for", "'strongroom drill full'.")
     return good(DRILLS, words)
 
 

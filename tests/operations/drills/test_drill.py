@@ -18,6 +18,7 @@ from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedP
 from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.drills.archive import Listing, list_reports
 from strongroom.operations.drills.job import JOB
+from strongroom.operations.drills.region import CutOff
 from strongroom.operations.drills.report import STEPS, DrillReport
 from strongroom.operations.drills.words import DRILLS
 from strongroom.operations.drills.words import STEPS as WORDS
@@ -415,6 +416,16 @@ def test_a_report_that_no_target_takes_makes_of_a_passed_drill_a_degraded_one(wo
     world.back_up()
     run = drilled(world.services())
     assert (run.state, "no target took the report" in str(run.error)) == (RunState.DEGRADED, True)
+
+
+def test_a_report_that_its_own_targets_do_not_take_is_put_on_another(world: World) -> None:
+    world.back_up()
+    near = MemoryTarget(name="near", region="near")
+    away = {name: CutOff(target) for name, target in world.targets.items()}
+    assert drilled(world.services(targets={**away, "near": near})).state is RunState.FAILED
+    trusted = frozenset({world.installation.fingerprint})
+    [found] = list_reports([near], trusted=trusted).reports
+    assert found.report.problems[0].code == "TargetError"
 
 
 def test_the_report_made_again_is_the_same_bytes(world: World) -> None:
