@@ -67,12 +67,16 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Slice(Struct, frozen=True, kw_only=True):
-    """What a run reads, in order, target by target; which targets could not be asked and why; and how many
-    backups lie on each that the record does not know. These nobody verifies."""
+    """What a run reads, in order, target by target, and which targets could not be asked and why.
+
+    Two things nobody verifies: the backups that are ``going``, for they are marked for deletion, and those
+    that lie on each target and that the record does not know (``outside``: how many).
+    """
 
     plan: PlannedPieces
     places: tuple[Place, ...]
     away: Mapping[str, str]
+    going: tuple[str, ...]
     outside: Mapping[str, int]
 
 
@@ -118,6 +122,7 @@ def plan_slice(run: Run, step: Step, services: Services) -> Slice:
         plan=PlannedPieces(pieces=len(chosen)),
         places=tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen),
         away=away,
+        going=tuple(sorted(going)),
         outside=_outside(looks, services),
     )
 

@@ -107,15 +107,17 @@ def _end_of_target(items: Sequence[Item], terms: Terms, now: float) -> float | N
 class Standing(Struct, frozen=True, kw_only=True):
     """How verification stands: over all, and by target.
 
-    ``outside`` are the backups on each target that the record does not know, by the newest slice, and
-    ``offline`` the containers on media in a safe. Neither are covered.
+    What is not covered stands apart: ``outside`` counts the backups on each target that the record does not
+    know, ``going`` those that are marked for deletion, both by the newest slice, and ``offline`` the
+    containers on media in a safe.
     """
 
     span: float
     all: Coverage
     targets: Mapping[str, Coverage]
-    outside: Mapping[str, int]
-    offline: int
+    outside: Mapping[str, int] = {}
+    going: int = 0
+    offline: int = 0
 
 
 def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] = frozenset()) -> Standing:
@@ -124,23 +126,34 @@ def standing(store: RunStore, scope: Scope, *, now: float, gone: frozenset[str] 
     Args:
         gone: backups that are destroyed, or to be.
     """
-    items = items_on_record(store, without=gone)
+    seen = _seen(store)
+    items = items_on_record(store, without=gone.union(seen.going))
     away = {one.backup for one in store.backups() if one.policy in scope.offline}
     here = [item for item in items if item.backup not in away]
     return Standing(
         span=scope.span,
         all=coverage(here, scope, now=now),
         targets={name: coverage(mine, scope, now=now) for name, mine in by_target(here).items()},
-        outside=_outside(store),
+        outside=seen.outside,
+        going=len(seen.going),
         offline=len(items) - len(here),
     )
 
 
-def _outside(store: RunStore) -> Mapping[str, int]:
-    """Return what the newest slice that was planned saw on targets that the record does not know."""
+class _Seen(Struct, frozen=True, kw_only=True):
+    """What a slice saw on the targets that is not covered."""
+
+    outside: Mapping[str, int] = {}
+    going: tuple[str, ...] = ()
+
+
+prepare(_Seen)
+
+
+def _seen(store: RunStore) -> _Seen:
+    """Return what the newest slice that was planned saw."""
     runs = store.runs_of(EVERY_POLICY, RunKind.SCRUB, limit=RECENT)
-    planned = next((run.facts for run in runs if "outside" in run.facts), {})
-    return msgspec.convert(planned.get("outside", {}), dict[str, int])
+    return msgspec.convert(next((run.facts for run in runs if "outside" in run.facts), {}), _Seen)
 
 
 # -- what there is to read -----------------------------------------------------

@@ -17,6 +17,8 @@ def describe(found: Standing, *, now: float) -> Iterator[str]:
     yield describe_coverage(found.all, span=found.span, now=now)
     for target, count in found.outside.items():
         yield describe_outside(target, count)
+    if found.going:
+        yield f"{plural(found.going, 'backup')} marked for deletion: not verified any more"
     if found.offline:
         yield (
             f"{found.offline:,} lie on media in a safe and are not verified by themselves: mount one, then "
@@ -62,6 +64,7 @@ def coverage_document(found: Standing, *, now: float) -> dict[str, Any]:
         **_document(found.all, now),
         "targets": {target: _document(coverage, now) for target, coverage in found.targets.items()},
         "not_on_record": dict(found.outside),
+        "marked_for_deletion": found.going,
         "offline": found.offline,
     }
 

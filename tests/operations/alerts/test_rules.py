@@ -75,7 +75,7 @@ def stands(*, read: float) -> Standing:
     """Return how verification stands if one container was read so many seconds ago."""
     item = Item(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
     found = coverage([item], Terms(span=30 * DAY, interval=HOUR), now=NOON)
-    return Standing(span=30 * DAY, all=found, targets={"eu": found}, outside={}, offline=0)
+    return Standing(span=30 * DAY, all=found, targets={"eu": found})
 
 
 def runs(*of: Ran) -> Facts:

@@ -343,3 +343,20 @@ def test_a_backup_that_is_to_be_deleted_is_neither_read_nor_repaired(
     services.target("us").delete(manifest_name(backup))
     run = scrub(services)
     assert (run.facts["plan"]["pieces"] > 0, run.state is RunState.DEGRADED) == (read, read)
+    found = standing(services.store, OPTIONS, now=run.created_at + 2 * OPTIONS.span)
+    assert (found.all.late > 0, found.going) == (read, int(not read))
+
+
+def test_another_host_on_the_same_targets_verifies_its_own_backups_and_counts_the_others(
+    tmp_path: Path,
+) -> None:
+    world = make_world(tmp_path, secrets=made_up(4), pieces=1)
+    other = replace(world, database=f"sqlite:///{tmp_path / 'other.db'}")
+    mine, theirs = world.services(), other.services()
+    world.back_up(mine)
+    other.back_up(theirs)
+    for services in (mine, theirs):
+        forget_checks(services)
+        run = scrub(services)
+        assert (run.state, run.facts["plan"]["pieces"]) == (RunState.DONE, 6)
+        assert run.facts["outside"] == {"ap": 1, "eu": 1, "us": 1}
