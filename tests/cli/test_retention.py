@@ -128,10 +128,13 @@ def test_a_legal_hold_in_the_configuration_is_listed_and_keeps_too(house: Machin
 
 def test_what_means_no_hold_is_refused(house: Machine) -> None:
     reason = ("--reason", "case 4711")
+    for empty in ("--backup", "--policy"):
+        assert house.run("hold", "add", empty, "", *reason).failed_with(UsageError)
     for mistyped in (("--backup", "20261127T000000Z-aaaa"), ("--policy", "name")):
         assert house.run("hold", "add", *mistyped, *reason).failed_with(MissingPiece)
     assert house.run("hold", "release", "--policy", "names", *reason).failed_with(UsageError)
-    assert house.run("hold", "add", "--tag", "team", *reason).failed_with(UsageError)
+    for tag in ("team", "=payments", "", "team=pay\nments", f"team={'x' * 1_000}"):
+        assert house.run("hold", "add", "--tag", tag, *reason).failed_with(UsageError), tag
     assert house.run("hold", "add", "--policy", "names", *reason, "--until", "2020-01-01").failed_with(
         UsageError
     )

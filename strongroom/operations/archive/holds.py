@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.marks import HOLD, MAX_MARK, MAX_NUMBER, HoldMark
+from strongroom.container.marks import HOLD, MAX_MARK, MAX_NUMBER, HoldMark, check_mark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked
@@ -135,6 +135,7 @@ def _mark(
 
 
 def _set(services: Services, mark: HoldMark) -> dict[str, str]:
+    check_mark(HOLD, mark)  # before it is on record
     detail = {"of": mark.kind, "subject": mark.subject, "reason": mark.reason, "by": mark.by}
     if mark.state == "held":
         services.store.event(HELD, **detail, until=mark.until)

@@ -198,14 +198,16 @@ def test_backups_of_a_policy_that_is_no_more_are_kept(world: World) -> None:
 
 
 def test_a_policy_that_moved_to_other_targets_lets_its_old_ones_be_emptied(world: World) -> None:
-    old = world.back_up().id
-    moved = {name: MemoryTarget(name=name, region=name) for name in ("north", "south")}
-    now = world.with_targets({**world.targets, **moved}).with_targets(moved)
-    now = replace(now, targets={**world.targets, **moved})
+    world = replace(world, keep=structs.replace(ONE, last=2))
+    old, kept = world.back_up().id, world.back_up().id
+    moved: dict[str, Target] = {name: MemoryTarget(name=name, region=name) for name in ("north", "south")}
+    now = replace(world.with_targets(moved), targets={**world.targets, **moved})
     new = now.back_up().id
-    [dropped] = plan(now).dropped
-    assert (dropped.backup, dropped.judgement.successor) == (old, new)
-    assert [removal.left for removal in dropped.removals] == ["", "", ""]
+    found = plan(now)
+    assert rules(found) == {new: "newest-verified", kept: "last", old: "superseded"}
+    [dropped] = found.dropped
+    assert dropped.judgement.successor == new
+    assert {removal.target: removal.left for removal in dropped.removals} == {"eu": "", "us": "", "ap": ""}
 
 
 def test_holds_legal_holds_quarantine_and_runs_keep_a_backup(world: World) -> None:

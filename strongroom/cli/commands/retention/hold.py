@@ -13,7 +13,9 @@ from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.config import load_settings
+from strongroom.container.canonical import printable
 from strongroom.container.errors import MissingPiece
+from strongroom.container.marks import MAX_TEXT
 from strongroom.errors import TargetError, UsageError
 from strongroom.operations.archive import holds
 from strongroom.operations.errors import HoldNotWritten
@@ -77,14 +79,14 @@ def list_holds(arguments: Namespace, output: Output) -> None:
 
 
 def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
-    if arguments.backup:
-        return "backup", arguments.backup
-    if arguments.policy:
-        return "policy", arguments.policy
-    key, equals, _ = arguments.tag.partition("=")
-    if not (key and equals):
+    kinds: tuple[holds.Kind, ...] = ("backup", "policy", "tag")
+    [(kind, subject)] = [(kind, found) for kind in kinds if (found := getattr(arguments, kind)) is not None]
+    if not (subject and printable(subject, MAX_TEXT)):
+        raise UsageError(f"The {kind} is empty, too long, or cannot be printed, so no hold can name it.")
+    key, equals, _ = subject.partition("=")
+    if kind == "tag" and not (key and equals):
         raise UsageError("--tag takes a tag as K=V.")
-    return "tag", arguments.tag
+    return kind, subject
 
 
 def _end(text: str) -> str:
