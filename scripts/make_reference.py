@@ -69,7 +69,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "run.retried": "An operator retried a run.",
     "run.swept": "A run's remains were removed.",
     "review.made": "The yearly security review was written: the digest of its file.",
-    "retention.frozen": "After a mass change a hold was placed on a policy: none of its backups is deleted.",
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
     "schedule.refused": "An entry of the calendar came due and could not be begun; told once an hour.",
     "schedule.resumed": "Somebody ended a pause.",
@@ -97,7 +96,7 @@ MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|retention|review|rotation|run"
+    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
     r"|schedule|settings|shred|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

@@ -25,7 +25,7 @@ from strongroom.timestamps import rfc3339
 YEAR = 365 * DAY
 DUE = 330 * DAY
 """A review that is younger than this is the one of this year."""
-_ACCESS = ("access.", "key.", "signer.", "incident.", "shred.", "retention.", "backup.quarantined")
+_ACCESS = ("access.", "key.", "signer.", "incident.", "shred.", "hold.", "backup.quarantined")
 
 
 def review(

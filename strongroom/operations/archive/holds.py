@@ -166,6 +166,15 @@ def read_holds(services: Services, *, now: float) -> Holds:
     return Holds(standing=standing, unread=unread, aside=marks.aside)
 
 
+def last_word(services: Services, kind: Kind, subject: str) -> HoldMark | None:
+    """Return what was said last about a subject, that it is held or released; nothing if nobody did."""
+    places, _ = _read(services)
+    marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
+    folder = _mark(kind, subject, "held", reason="", by="").folder
+    merged = _merged(marks, recorded_holds(services.store))
+    return next((mark for mark in merged if mark.folder == folder), None)
+
+
 def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str, str]]:
     """Return the marks of each target that answers, and why another does not."""
     places: dict[str, MarksThere[HoldMark]] = {}

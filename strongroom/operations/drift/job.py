@@ -10,7 +10,7 @@ import msgspec
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
 from strongroom.operations.drift.comparison import Drift
 from strongroom.operations.drift.freeze import Frozen
-from strongroom.operations.drift.history import Plan, facts_of, limits_of, plan
+from strongroom.operations.drift.history import DriftFacts, Plan, facts_of, limits_of, plan
 from strongroom.operations.drift.mass_change import Limits, describe_mass_change, is_alarming
 from strongroom.operations.drift.step import compare_with_source, freeze_retention
 from strongroom.operations.errors import MassChange
@@ -61,8 +61,8 @@ class DriftJob(Job):
             raise RecordRefused(f"run {run.id} does not record what it compared")
         drift, limits = facts.drift, limits_of(run)
         if is_alarming(drift, facts.accepted, limits):
-            frozen = "" if facts.frozen else "; no hold could be placed, so deletion is not frozen"
-            return Ending(RunState.DEGRADED, f"{MassChange.__name__}: {describe_mass_change(drift)}{frozen}")
+            what = f"{MassChange.__name__}: {describe_mass_change(drift)}{_describe_lacking(facts)}"
+            return Ending(RunState.DEGRADED, what)
         if drift.newest.unread:
             count = plural(drift.newest.unread, "secret")
             return Ending(RunState.DEGRADED, f"compared, but the source did not give {count} that it has")
@@ -80,6 +80,13 @@ class DriftJob(Job):
         if newest_if_any(services, entry.policy) is None:
             return None
         return _spec(services, entry.policy, msgspec.convert(entry.options, Limits))
+
+
+def _describe_lacking(facts: DriftFacts) -> str:
+    """Say where the hold is not, or that there is none."""
+    if facts.frozen is None:
+        return "; no hold could be placed, so deletion is not frozen"
+    return f"; the hold is not on {', '.join(sorted(facts.frozen.unmarked))}" if facts.frozen.unmarked else ""
 
 
 JOB = DriftJob()
