@@ -12,14 +12,17 @@ from unittest.mock import patch
 
 import pytest
 
+from strongroom.container.marks import DeletionMark
 from strongroom.operations.alerts import freshness
 from strongroom.operations.alerts.facts import Policy
-from strongroom.operations.retention import delete, rules
+from strongroom.operations.archive import deletions
+from strongroom.operations.retention import rules
 from strongroom.operations.retention.rules import Candidate
 from strongroom.operations.runs import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.verification import order
 from strongroom.operations.verification.order import Item, Terms
+from strongroom.timestamps import rfc3339
 from tests.simulation import slots
 from tests.simulation.simulation import Lived, live, shrink
 
@@ -42,9 +45,9 @@ def cover_without_counting(newer: Candidate, older: Candidate) -> bool:
     return newer.values >= older.values and rules.covers(newer.selection, older.selection)
 
 
-def believe_the_plan(deletion: object, one: object) -> str:
-    """Whether the grace is over is not asked again by the clock of the target."""
-    return ""
+def end_the_grace_at_midnight(mark: DeletionMark, *, now: float) -> bool:
+    """A marked backup may be deleted on the last day of its grace."""
+    return mark.state == "marked" and mark.after[:10] <= rfc3339(now)[:10]
 
 
 def read_the_newest_first(
@@ -76,7 +79,7 @@ class Bug(NamedTuple):
 PLANTED = {
     "slots": Bug(submit, "due_slots", forget_what_was_slept_through, 6),
     "retention": Bug(rules, "_covers", cover_without_counting, 13),
-    "deletion": Bug(delete._Deletion, "_not_due", believe_the_plan, 21),
+    "deletion": Bug(deletions, "is_over", end_the_grace_at_midnight, 1),
     "verification": Bug(order, "_slice", read_the_newest_first, 1),
     "alarms": Bug(freshness, "_last", read_schedules_as_utc, 2),
 }
