@@ -88,6 +88,17 @@ def test_a_dry_run_names_for_each_backup_the_rule_that_keeps_or_drops_it(house: 
     assert house.run("prune", "--dry-run", "--policy", "name").failed_with(ConfigError)
 
 
+def test_a_prune_marks_what_the_dry_run_named_and_undelete_takes_it_back(house: Machine) -> None:
+    _, old = by_policy(house)["names"]
+    shown = house.ok("prune").out
+    assert f"{old} is marked: no rule keeps it" in shown
+    assert "No keep rules, so everything stays: forever." in shown
+    assert "2 backups kept, 1 marked earlier and not due yet." in house.ok("prune").out
+    house.ok("undelete", old, "--reason", "the audit needs it")
+    assert verdicts(house)[old] == (True, "hold")
+    assert "2 backups kept" not in house.ok("prune").out
+
+
 def test_a_target_that_is_away_is_told(house: Machine) -> None:
     house.path("regions/toronto").rename(house.path("gone"))
     configuration = house.path("strongroom.toml")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -82,10 +82,16 @@ def _left_lines(plan: RetentionPlan) -> Iterator[str]:
                 yield f"  {one.backup} would stay on {removal.target} for now: {removal.left}"
 
 
-def _remark_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
-    shown = {one.policy for one in plan.backups}
-    if without := [name for name, found in settings.policies.items() if name in shown and not found.keep]:
+def no_rules_lines(settings: Settings, policies: Collection[str]) -> Iterator[str]:
+    """Say of which of these policies everything is kept, since they name no rule."""
+    if without := [
+        name for name in policies if name in settings.policies and not settings.policies[name].keep
+    ]:
         yield f"No keep rules, so everything stays: {', '.join(sorted(without))}."
+
+
+def _remark_lines(plan: RetentionPlan, settings: Settings) -> Iterator[str]:
+    yield from no_rules_lines(settings, {one.policy for one in plan.backups})
     for name in plan.away:
         yield f"Target '{name}' does not answer: nothing there would be removed."
     for name, why in plan.troubles.items():

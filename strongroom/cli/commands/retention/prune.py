@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from strongroom.cli.commands.retention.dry_run import show_plan
+from strongroom.cli.commands.retention.dry_run import no_rules_lines, show_plan
 from strongroom.cli.shared.drive_run import drive_here, require_good, require_whole
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, size
@@ -26,12 +26,14 @@ def prune_backups(arguments: Namespace, output: Output) -> None:
     if arguments.dry_run:
         show_plan(arguments, output)
         return
-    services = open_services(load_settings())
+    settings = load_settings()
+    services = open_services(settings)
     run_id, tickets = submit_prune(services, policy=arguments.policy or EVERY_POLICY)
     run = drive_here(run_id, tickets, services, output)
     require_good(run)
     said = Pruned.of(run, services)
-    output.answer(said.document(), said.lines())
+    remarks = no_rules_lines(settings, [arguments.policy] if arguments.policy else settings.policies)
+    output.answer(said.document(), (*said.lines(), *remarks))
     require_whole(run)
 
 
@@ -95,7 +97,7 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
             yield f"{self.plan.more:,} more are left to the next prune: one sees to so many at most."
 
     def _waiting(self) -> str:
-        return f"{self.plan.waiting:,} marked before, whose grace is not over"
+        return f"{self.plan.waiting:,} marked earlier and not due yet"
 
     def _marked(self) -> Iterator[str]:
         new = sorted({backup for one in self.marked.values() for backup in one.marked})
