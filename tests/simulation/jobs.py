@@ -306,7 +306,8 @@ def _plan_slice(year: Year, run: Run, step: Step) -> Slice:
     due = order.due_checks(items, terms, now=run.created_at, draw=sample)
     chosen = [*missing, *(one for one in due if (one.backup, one.target) not in lost)]
     places = tuple(Place(backup=one.backup, target=one.target, piece=one.piece) for one in chosen)
-    return Slice(plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside={})
+    going = tuple(sorted(year.installation.marked))
+    return Slice(plan=PlannedPieces(pieces=len(places)), places=places, away=away, outside={}, going=going)
 
 
 def _check(year: Year, run: Run, step: Step) -> Checked:
