@@ -139,7 +139,7 @@ def remind_all(services: Services, scheduled: Iterable[Scheduled]) -> list[str]:
     found = [
         medium_status(services, policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone)
         for entry in scheduled
-        if entry.offline
+        if entry.offline and not entry.needs
     ]
     return [one.policy for one in found if remind(services, one)]
 

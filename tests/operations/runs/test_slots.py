@@ -177,7 +177,8 @@ def test_the_slot_of_an_offline_policy_waits_for_its_medium_and_people_are_remin
     services = world.services()
     entry = msgspec.structs.replace(DAILY[0], offline=True)
     assert open_due(services, [entry], now=NOON) == []
-    assert remind_all(services, [entry]) == [POLICY]
+    nobody = msgspec.structs.replace(entry, name="emergency", policy="", needs="no policy is offline")
+    assert remind_all(services, [nobody, entry]) == [POLICY]
     assert remind_all(services, [entry]) == []
     world.back_up()
     assert [event.kind for event in services.store.events() if "emergency" in event.kind] == [
