@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 import time
 from collections import Counter
@@ -36,7 +37,9 @@ def _lived(given: argparse.Namespace) -> Iterator[Lived]:
 
 
 def _live_and_shrink(days: int, seed: int) -> Lived:
+    gc.disable()  # a year leaves little, and that goes at once
     lived = live(seed, days=days)
+    gc.collect()
     return shrink(lived) if lived.broken else lived
 
 

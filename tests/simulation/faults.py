@@ -75,9 +75,9 @@ def _part(draw: random.Random) -> float:
     return draw.uniform(0.05, 0.6)
 
 
-def _seconds(draw: random.Random) -> float:
-    """The database's clock is wrong by less than the five minutes that every host allows for."""
-    return draw.choice((-200.0, -20.0, 20.0, 200.0))
+def _hours(draw: random.Random) -> float:
+    """The clock of the database is wrong by less than the five minutes that are allowed for, or by more."""
+    return draw.choice((-1, 1)) * draw.choice((20.0, 200.0, HOUR, 26 * HOUR))
 
 
 def _days(draw: random.Random) -> float:
@@ -93,7 +93,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "broker away": Kind(most=3, lasts=(1 * MINUTE, 30 * HOUR)),
     "workers away": Kind(most=3, lasts=(2 * MINUTE, 40 * HOUR)),
     "beat away": Kind(most=5, subjects=BEATS, lasts=(2 * MINUTE, 4 * DAY)),
-    "database clock": Kind(most=3, lasts=(HOUR, 3 * DAY), size=_seconds),
+    "database clock": Kind(most=3, lasts=(MINUTE, 6 * HOUR), size=_hours),
     "host clock": Kind(most=3, lasts=(HOUR, 3 * DAY), size=_days),
     "messages lost": Kind(most=3, lasts=(HOUR, 2 * DAY), size=_part),
     "messages twice": Kind(most=4, lasts=(HOUR, 5 * DAY), size=_part),

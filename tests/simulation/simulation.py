@@ -155,9 +155,9 @@ def draw_calendar(draw: random.Random, installation: Installation, zone: str) ->
             name="verification",
             kind=RunKind.SCRUB,
             schedule=f"41 {draw.choice((0, 13, 22))} * * *",
-            options={"span": draw.choice((10, 20, 30)) * DAY, "sample": 0.1},
+            options={"span": draw.choice((20, 30)) * DAY, "sample": 0.1},
         ),
-        Scheduled(name="prune", kind=RunKind.PRUNE, schedule=f"0 5 * * {draw.choice(('*', '1,4', '1,4'))}"),
+        Scheduled(name="prune", kind=RunKind.PRUNE, schedule="0 5 * * 1,4"),
         Scheduled(name="repair", kind=RunKind.REPAIR, schedule="17 4 * * *"),
         Scheduled(
             name="full-drill",
@@ -198,6 +198,8 @@ class Audit:
             raise year.broken("what is paused is not run", f"{name} at {moment(due)}")
         if due > at:
             raise year.broken("no slot is run before its time", f"{name} at {moment(due)}")
+        if due > year.now + SKEW:  # the database's clock is wrong: once it is right, the slot is given back
+            return
         if (other := self._claims.setdefault((name, due), run)) != run:
             raise year.broken("each slot is run once", f"{name} at {moment(due)}: {other} and {run}")
 
@@ -229,7 +231,7 @@ class Audit:
         """Hold what is marked to its grace: it is gone some days later, unless something was in the way."""
         year = self._year
         for name, since in year.installation.marked.items():
-            late = year.now - since - GRACE - 8 * DAY
+            late = year.now - since - year.clock_ahead(since) - GRACE - 8 * DAY
             if late > 0 and late > sum(year.hindered(target, since, KEEPING) for target in REGIONS):
                 raise year.broken("what no rule keeps is deleted", f"{name}, marked at {moment(since)}")
 

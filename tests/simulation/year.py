@@ -310,6 +310,11 @@ class Year:
             return False
         return entry.kind is not RunKind.REPAIR and SPECS[entry.kind](self, entry) is not None
 
+    def clock_ahead(self, moment: float) -> float:
+        """Return by how many seconds the clock of the host that prunes was ahead at a time."""
+        wrong = [one for one in self.begun if one.kind == "host clock" and one.at <= moment <= one.until]
+        return max((fault.size for fault in wrong), default=0.0)
+
     def host_clock(self) -> float:
         """Return the time by the clock of the host that prunes."""
         return self.now + (self._faults["host clock", ""].size if self.is_on("host clock") else 0.0)
