@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from textwrap import fill
 
 from strongroom.config.calendar import CalendarSettings, EntrySettings
+from strongroom.config.own_places import OwnSource, OwnTarget, named, target_tables
 from strongroom.config.schema import toml_value
+
+_LOCAL = """\
+[sources.local]                 # filled by: strongroom set NAME
+kind = "local"
+"""
 
 _HEAD = """\
 # Strongroom's configuration. What each key means: docs/reference/configuration.md.
@@ -214,7 +221,13 @@ def _comment(entry: EntrySettings) -> str:
     return fill(reason, width=78, initial_indent="# ", subsequent_indent="# ")
 
 
-def default_config_text(*, public_key: str | None = None, public_key_file: str | None = None) -> str:
+def default_config_text(
+    *,
+    public_key: str | None = None,
+    public_key_file: str | None = None,
+    source: OwnSource | None = None,
+    targets: Sequence[OwnTarget] = (),
+) -> str:
     """Return a commented ``strongroom.toml`` that loads without a problem.
 
     Daily metadata, weekly the critical secrets, monthly everything, each kept for a year.
@@ -223,9 +236,33 @@ def default_config_text(*, public_key: str | None = None, public_key_file: str |
         public_key: an HPKE public key to seal to; without it backups are sealed to a
             passphrase. A host that only seals makes no drill.
         public_key_file: the file that holds it, which is named in its place.
+        source: where the secrets are, in place of the local store.
+        targets: where the backups go, in place of the examples.
     """
-    if public_key is None and public_key_file is None:
-        return _HEAD + _WITHOUT_KEY + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
     name, value = ("public_key_file", public_key_file) if public_key_file else ("public_key", public_key)
-    key = _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
-    return _HEAD + key + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
+    key = _WITHOUT_KEY if value is None else _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
+    text = _HEAD + key + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
+    return _with_targets(_with_source(text, source) if source else text, targets)
+
+
+def _with_source(text: str, source: OwnSource) -> str:
+    """Put a source in the place of the local store, and leave out the example of its kind."""
+    text = text.replace(_LOCAL, source.text).replace('source = "local"', f'source = "{source.name}"')
+    examples = [f"#[sources.{source.name}]"] + ["#[vaults.main]"] * (source.name == "vault")
+    return "\n\n".join(part for part in text.split("\n\n") if not part.startswith(tuple(examples)))
+
+
+def _with_targets(text: str, targets: Sequence[OwnTarget]) -> str:
+    """Put targets in the place of the examples. A backup counts once two hold it, if there are two."""
+    if not targets:
+        return text
+    own = named(targets)
+    heading = "# -- Where backups lie ---------------------------------------------------------\n"
+    before, _, after = text.partition(heading)
+    _, _, after = after.partition("# -- Who can open")
+    text = f"{before}{heading}\n{target_tables(own)}\n# -- Who can open{after}"
+    text = text.replace('["region-a", "region-b", "region-c"]', toml_value(list(own)))
+    regions = min(2, len({target.region for target in targets}))
+    policies, emergency, rest = text.partition("# -- A medium in a safe")
+    policies = policies.replace("quorum = 2", f"quorum = {min(2, len(targets))}")
+    return policies.replace("regions = 2", f"regions = {regions}") + emergency + rest

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from strongroom.config import HpkeKey, PassphraseKey, Settings
 from strongroom.config.base import Section
+from strongroom.config.own_places import named, parse_source, parse_target
 from strongroom.config.reading import read
 from strongroom.config.reference import reference_markdown
 from strongroom.config.schema import Field, fields_of, models_of
@@ -91,6 +92,64 @@ def test_the_default_file_seals_to_a_public_key_if_given_one(place: Place) -> No
     settings = place.load(default_config_text(public_key="srpub1:x25519:AAAA"))
 
     assert settings.keys == {"recovery": HpkeKey(kind="hpke", public_key="srpub1:x25519:AAAA")}
+
+
+OWN = ("eu-central-1=s3://acme-eu", "the safe=/mnt/safe", "eu=https://acme.blob.core.windows.net/backups")
+
+
+@pytest.mark.parametrize(
+    ("word", "name"),
+    [
+        ("vault:https://vault.example.org:8200", "vault"),
+        ("aws:eu-central-1", "aws"),
+        ("files:/run/secrets", "files"),
+        ("local", "local"),
+    ],
+)
+def test_a_file_begun_with_own_places_backs_them_up_and_loads(place: Place, word: str, name: str) -> None:
+    text = default_config_text(source=parse_source(word), targets=list(map(parse_target, OWN)))
+
+    settings = place.load(text)
+
+    assert list(settings.sources) == [name]
+    assert {policy.source for policy in settings.policies.values()} == {name}
+    assert list(settings.targets) == ["eu-central-1", "the-safe", "eu"]
+    assert settings.targets["the-safe"].region == "the safe"
+    assert all(policy.targets == tuple(settings.targets) for policy in settings.policies.values())
+    assert all((policy.quorum, policy.regions) == (2, 2) for policy in settings.policies.values())
+    place.load(re.sub(r"^#(?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE))
+
+
+def test_one_target_is_enough_for_a_backup_where_there_is_one(place: Place) -> None:
+    settings = place.load(default_config_text(targets=[parse_target("eu=/mnt/eu")]))
+
+    assert all((policy.quorum, policy.regions) == (1, 1) for policy in settings.policies.values())
+
+
+def test_two_targets_of_a_region_have_names_of_their_own() -> None:
+    targets = named([parse_target("eu=/mnt/one"), parse_target("eu=/mnt/two")])
+
+    assert {name: one.settings["path"] for name, one in targets.items()} == {
+        "eu": "/mnt/one",
+        "eu-2": "/mnt/two",
+    }
+
+
+@pytest.mark.parametrize(
+    "word", ["", "vault:", "vault:vault.example.org", "files:here", "aws:", "local:x", "gcp:x"]
+)
+def test_a_source_that_is_none_is_refused_with_what_would_be_one(word: str) -> None:
+    with pytest.raises(ValueError, match="has to be one of local, files:/DIR"):
+        parse_source(word)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["/mnt/eu", "=/mnt/eu", "eu=mnt", "eu=s3://", "eu=s3://b/prefix", "eu=https://acme", "eu=https://a/b/c"],
+)
+def test_a_target_that_is_none_is_refused_with_what_would_be_one(word: str) -> None:
+    with pytest.raises(ValueError, match="has to be one of REGION=/DIR"):
+        parse_target(word)
 
 
 def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) -> None:

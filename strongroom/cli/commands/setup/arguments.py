@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from strongroom.cli.parser import PROGRAM, Parser
 from strongroom.cli.terminal import numbers
 from strongroom.cli.terminal.command import Command
+from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
+
+T = TypeVar("T")
 
 
 def _config_arguments(parser: ArgumentParser) -> None:
@@ -18,9 +23,7 @@ def _config_arguments(parser: ArgumentParser) -> None:
     init = actions.add_parser("init", help="write a file with comments and the usual policies")
     init.set_defaults(run="config:write_config")
     init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
-    init.add_argument(
-        "--public-key", metavar="KEY", help="seal to this public key (text or file, see keygen)"
-    )
+    _add_places(init)
     init.add_argument("--force", action="store_true", help="replace the file if it exists")
     actions.add_parser("reference", help="print every setting with its meaning, as Markdown").set_defaults(
         run="config:print_reference"
@@ -28,9 +31,34 @@ def _config_arguments(parser: ArgumentParser) -> None:
 
 
 def _init_arguments(parser: ArgumentParser) -> None:
+    _add_places(parser)
+
+
+def _add_places(parser: ArgumentParser) -> None:
+    """Add what the configuration file is to say instead of its examples."""
     parser.add_argument(
         "--public-key", metavar="KEY", help="seal to this public key (text or file, see keygen)"
     )
+    parser.add_argument(
+        "--source", type=_read_by(parse_source), help=f"where the secrets are: {SOURCES} (default: local)"
+    )
+    parser.add_argument(
+        "--target",
+        type=_read_by(parse_target),
+        action="append",
+        default=[],
+        help=f"where backups go: {TARGETS}; repeatable, in two regions at least (default: examples)",
+    )
+
+
+def _read_by(parse: Callable[[str], T]) -> Callable[[str], T]:
+    def read(word: str) -> T:
+        try:
+            return parse(word)
+        except ValueError as error:
+            raise ArgumentTypeError(str(error)) from None
+
+    return read
 
 
 ROLES = ("operator", "control", "transfer", "recover", "verify", "drill", "prune")

@@ -60,7 +60,7 @@ def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
 
 def write_config(arguments: Namespace, output: Output) -> None:
     path = arguments.output or Path(place.FILE_NAME).absolute()
-    text = default_config_text(**public_key_of(arguments.public_key))
+    text = text_of(arguments)
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
     words = [
@@ -69,6 +69,12 @@ def write_config(arguments: Namespace, output: Output) -> None:
         "spare is. Look through the file, then run: strongroom config check",
     ]
     output.answer({"file": str(path)}, words)
+
+
+def text_of(arguments: Namespace) -> str:
+    """Return the file that the options ask for."""
+    key = public_key_of(arguments.public_key)
+    return default_config_text(**key, source=arguments.source, targets=arguments.target)
 
 
 def public_key_of(word: str | None) -> dict[str, str]:

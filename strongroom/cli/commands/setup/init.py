@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.setup.config import public_key_of
+from strongroom.cli.commands.setup.config import text_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
-from strongroom.config.text import default_config_text
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.system.atomic_file import write_whole
 from strongroom.timestamps import by_the_clock_of, if_any
@@ -23,7 +22,7 @@ from strongroom.wiring.calendar import calendar
 def set_up(arguments: Namespace, output: Output) -> None:
     found = place.find().file
     written = found is None or not found.exists()
-    file = _write(found, arguments.public_key) if found is None or written else found
+    file = _write(found, arguments) if found is None or written else found
     settings = load_settings(path=file)
     entries = planned(calendar(settings), now=time.time())
     output.answer(
@@ -32,11 +31,11 @@ def set_up(arguments: Namespace, output: Output) -> None:
     )
 
 
-def _write(named: Path | None, public_key: str | None) -> Path:
+def _write(named: Path | None, arguments: Namespace) -> Path:
     """Write the configuration where every command finds it: where the environment says, or in the state
     directory."""
     file = named or place.find().state_dir / place.FILE_NAME
-    text = default_config_text(**public_key_of(public_key))
+    text = text_of(arguments)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_whole(file, text.encode())
     file.chmod(0o644)
