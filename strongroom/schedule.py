@@ -70,6 +70,11 @@ def _offset(moment: datetime) -> timedelta:
     return moment.utcoffset() or timedelta()
 
 
+def by_the_clock_of(time_zone: str, moment: float) -> str:
+    """Return a moment (epoch seconds) as a clock of a time zone shows it: ``Thu 2026-11-26 09:00 CET``."""
+    return datetime.fromtimestamp(moment, zone(time_zone)).strftime("%a %Y-%m-%d %H:%M %Z")
+
+
 @cache
 def zone(name: str) -> tzinfo:
     """Return a time zone by its IANA name."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
-from zoneinfo import ZoneInfo
 
 Moment = float | datetime
 """Seconds since the epoch, or a time that knows its zone."""
@@ -33,11 +32,6 @@ def unique(moment: Moment) -> str:
 def for_people(moment: Moment) -> str:
     """Return a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
     return _utc(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def by_the_clock_of(time_zone: str, moment: float) -> str:
-    """Return a moment (epoch seconds) as a clock of a time zone shows it: ``Thu 2026-11-26 09:00 CET``."""
-    return datetime.fromtimestamp(moment, ZoneInfo(time_zone)).strftime("%a %Y-%m-%d %H:%M %Z")
 
 
 def _utc(moment: Moment) -> datetime:

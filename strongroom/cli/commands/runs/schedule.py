@@ -22,8 +22,9 @@ from strongroom.operations.health.calendar import EntryStatus, State, overview, 
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
+from strongroom.schedule import by_the_clock_of
 from strongroom.state.records import Pause, Run
-from strongroom.timestamps import by_the_clock_of, if_any
+from strongroom.timestamps import if_any
 from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services
 

@@ -14,8 +14,9 @@ from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
 from strongroom.operations.health.calendar import EntryStatus, planned
+from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
-from strongroom.timestamps import by_the_clock_of, if_any
+from strongroom.timestamps import if_any
 from strongroom.wiring.calendar import calendar
 
 
