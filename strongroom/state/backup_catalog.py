@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from strongroom.state import catalog
 from strongroom.state.engine import Transactions
@@ -82,7 +82,7 @@ class BackupCatalog(Transactions):
         with self._database.writing() as conn:
             catalog.put_checks(conn, checks)
 
-    def checks(self) -> list[ContainerCheck]:
-        """Return what was read back of every replica."""
+    def checks(self, backups: Collection[str] | None = None) -> list[ContainerCheck]:
+        """Return what was read back of replicas: of these backups, or of all."""
         with self._database.reading() as conn:
-            return catalog.checks(conn)
+            return catalog.checks(conn, backups)

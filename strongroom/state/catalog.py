@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import structs
 from sqlalchemy import Connection, delete, select
@@ -98,15 +98,13 @@ def replicas(conn: Connection, name: str) -> list[Replica]:
     return [codec.replica_of(row) for row in conn.execute(query)]
 
 
-def put_checks(conn: Connection, checks: Sequence[ContainerCheck]) -> None:
+def put_checks(conn: Connection, read: Sequence[ContainerCheck]) -> None:
     """Record which containers were read back. What was once read deeper keeps that depth: it is the same,
     byte by byte."""
-    backups = {check.backup for check in checks}
-    query = select(tables.container_checks).where(_checks.backup.in_(backups))
-    known = {_key_of(one): one.depth for one in codec.readable(conn.execute(query), codec.check_of)}
+    known = {_key_of(one): one.depth for one in checks(conn, {check.backup for check in read})}
     deeper = [
         structs.replace(one, depth=max(one.depth, known.get(_key_of(one), one.depth), key=_DEPTHS.index))
-        for one in checks
+        for one in read
     ]
     sql.put(conn, tables.container_checks, [codec.check_row(check) for check in deeper])
 
@@ -115,9 +113,13 @@ def _key_of(check: ContainerCheck) -> tuple[str, str, int]:
     return check.backup, check.target, check.piece
 
 
-def checks(conn: Connection) -> list[ContainerCheck]:
-    """Return what was read back of every replica. A row that cannot be read counts as never read."""
-    return list(codec.readable(conn.execute(select(tables.container_checks)), codec.check_of))
+def checks(conn: Connection, backups: Collection[str] | None) -> list[ContainerCheck]:
+    """Return what was read back of replicas: of these backups, or of all. A row that cannot be read counts
+    as never read."""
+    query = select(tables.container_checks)
+    if backups is not None:
+        query = query.where(_checks.backup.in_(backups))
+    return list(codec.readable(conn.execute(query), codec.check_of))
 
 
 def good_replicas(conn: Connection) -> list[Replica]:

@@ -34,6 +34,7 @@ from strongroom.operations.runs.job import (
 from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.operations.verification.checks import refresh
 from strongroom.operations.verification.coverage import Scope, scope_of
 from strongroom.state.records import (
     ContainerCheck,
@@ -78,6 +79,7 @@ class ScrubJob(Job):
         """Enter what was read, whole or damaged."""
         looked = _looked(run, services)
         services.store.put_checks([_as_check(one, depth) for one in looked if (depth := one.checked.depth)])
+        _refresh_replicas(looked, services)
         # No more than the class: what an error says may name a secret, and an event must not.
         why = {
             key: f"{one.place.what}: {code_of(one.checked.damage)}" for key, one in _damaged(looked).items()
@@ -160,6 +162,20 @@ def _as_check(one: _Looked, depth: Depth) -> ContainerCheck:
     return ContainerCheck(
         backup=place.backup, target=place.target, piece=place.piece, depth=depth, checked_at=one.at
     )
+
+
+def _refresh_replicas(looked: Sequence[_Looked], services: Services) -> None:
+    """Have the catalog know how each replica stands of which something was read."""
+    store, touched = services.store, {(one.place.backup, one.place.target) for one in looked}
+    backups = sorted({backup for backup, _ in touched})
+    checks: dict[tuple[str, str], list[ContainerCheck]] = {}
+    for one in store.checks(backups):
+        checks.setdefault((one.backup, one.target), []).append(one)
+    for replica in (each for found in store.replicas_of(backups).values() for each in found):
+        key = replica.backup, replica.target
+        entry = store.backup(replica.backup) if key in touched else None
+        if entry is not None and (now := refresh(replica, entry.containers, checks.get(key, ()))) != replica:
+            store.set_replica(now)
 
 
 def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], _Looked]:

@@ -142,6 +142,25 @@ def test_damage_is_found_by_the_next_slice_and_repaired_in_one_go(kind: str, at:
 # -- what is read, and by whom -----------------------------------------------------------
 
 
+def test_a_replica_of_which_everything_was_read_is_verified_as_deep_as_its_shallowest_container(
+    world: World,
+) -> None:
+    services = world.services()
+    backup = world.back_up(services).id
+    forget_checks(services)
+    seen = [
+        structs.replace(one, verified=Depth.PRESENT, verified_at=1.0)
+        for one in services.store.replicas(backup)
+    ]
+    for replica in seen:  # as a rebuilt catalog has them
+        services.store.set_replica(replica)
+    run = scrub(services)
+    for replica in services.store.replicas(backup):
+        assert (replica.good, replica.verified) == (True, Depth.COMPARED)
+        assert replica.verified_at is not None
+        assert replica.verified_at >= run.created_at
+
+
 def test_a_container_is_fetched_once_though_it_is_compared_and_opened(tmp_path: Path) -> None:
     at = Rotated(tmp_path, secrets=made_up(6), pieces=1)
     backup = at.back_up()
