@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
 
-from strongroom.container.errors import FormatError, MissingPiece, VerificationFailed
+from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.drills import page
 from strongroom.operations.drills.report import MOST, DrillReport, parse, sign, with_page
@@ -125,7 +125,7 @@ def _read(
         report = known.report if known else parse(signed, trusted=trusted)
         if report.run != run:
             raise VerificationFailed("it is the report of another drill")
-    except FormatError as error:
+    except StrongroomError as error:  # of what lies there; that a target is away was told before
         aside[f"{name} on {target.name}"] = f"{error.code}: {error.message}"
     else:
         found[signed] = Found(report=report, signed=signed, on=(*(known.on if known else ()), target.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Iterable
@@ -36,7 +37,7 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.operations.backup.test_repair_and_drill import damage, first_container
 from tests.operations.drills.drilling import drilled, left, submitted
-from tests.operations.world import POLICY, World, made_up, make_world
+from tests.operations.world import POLICY, World, made_up, make_world, names_on
 
 
 @pytest.fixture
@@ -352,6 +353,28 @@ def test_a_cancelled_drill_leaves_nothing_and_its_report_says_so(world: World) -
     assert only_report(world).outcome == "cancelled"
 
 
+def test_a_report_of_a_stranger_or_under_another_name_is_told_and_hides_no_other(
+    world: World, tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = make_world(folder)
+    for here in (world, other):
+        here.back_up()
+        drilled(here.services(), drill=Scope.SINGLE)
+    [own], [theirs] = listed(world).reports, listed(other).reports
+    for run, found in (("renamed", own), (theirs.report.run, theirs)):
+        sha256 = hashlib.sha256(found.signed).digest()
+        size = len(found.signed)
+        world.targets["eu"].put(f"drills/{run}.json", [found.signed], size=size, sha256=sha256)
+    after = listed(world)
+    assert (after.reports, after.away) == ((own,), {})
+    assert {name: why.partition(":")[0] for name, why in after.aside.items()} == {
+        "drills/renamed.json on eu": "VerificationFailed",
+        f"drills/{theirs.report.run}.json on eu": "UntrustedSigner",
+    }
+
+
 def test_names_that_hide_reports_are_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("strongroom.operations.drills.archive.LISTED", 1)
     world.back_up()
@@ -438,6 +461,8 @@ def test_the_report_made_again_is_the_same_bytes(world: World) -> None:
     [report] = tickets
     dying = world.services(targets={"eu": world.targets["eu"]})
     job_dies(run, dying)
+    put = {f"drills/{run}.json", f"drills/{run}.html"}
+    assert [put <= set(names_on(target)) for target in world.targets.values()] == [True, False, False]
     drive(run, [report], services, processes=1)
     assert len(listed(world).reports) == 1
     assert only_report(world).outcome == "passed"
