@@ -19,7 +19,7 @@ from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import ever_trusted
-from strongroom.errors import CannotOpen, KeyServiceError, StrongroomError
+from strongroom.errors import CannotOpen, ConfigError, KeyServiceError, StrongroomError
 from strongroom.keys.prompting import unasked
 from strongroom.model import Depth, prepare
 from strongroom.operations import recorded_errors, run_integrity
@@ -220,7 +220,8 @@ def _check_container(
     run: Run, place: Place, target: Readable, manifest: Manifest, services: Services
 ) -> Checked:
     """Read a container as deep as the keys of this process allow. Its bytes come first: where nothing opens
-    it, they were compared all the same."""
+    it, where a key service does not answer or a person would have to type a PIN, they were compared all the
+    same."""
     ref = manifest.containers[place.piece]
     others = _others(run, services.target(place.target), services)
     aside = check_envelope(target, manifest, ref, others, services)
@@ -230,6 +231,6 @@ def _check_container(
             opening = partial(openers, run.spec, services)
             once = ReadOnce(target, most=MOST_BYTES)
             read_container(once, manifest, ref, depth=depth, opening=opening, services=services)
-    except (CannotOpen, KeyServiceError):
+    except (CannotOpen, ConfigError, KeyServiceError):
         depth = Depth.DIGEST
     return Checked(depth=depth, aside=aside)

@@ -15,7 +15,7 @@ from msgspec import structs
 from strongroom.container.errors import WrongKey
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import Signers
-from strongroom.errors import KeyServiceError
+from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.backup.scrub_job import make_spec
@@ -285,9 +285,12 @@ def test_a_host_without_a_key_compares_digests(world: World) -> None:
     }
 
 
-def test_a_key_service_that_is_away_leaves_the_digests(world: World) -> None:
+@pytest.mark.parametrize("kind", [KeyServiceError, ConfigError])
+def test_a_key_service_that_is_away_or_a_pin_to_be_typed_leaves_the_digests(
+    world: World, kind: type[StrongroomError]
+) -> None:
     def away() -> NoReturn:
-        raise KeyServiceError("the HSM does not answer")
+        raise kind("the HSM does not answer, or wants a PIN")
 
     services = world.services(identities=away)
     world.back_up()
