@@ -6,9 +6,14 @@ here are their implementations, one a module.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from strongroom.container.stanza import Identity, Recipient, Stanza
+
+BY_LABEL: Final = frozenset({"passphrase", "kms", "transit"})
+"""Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a
+passphrase has none (whatever could be computed from it would help to guess it), and what a key service
+calls a key may change."""
 
 
 class Opener(Identity, Protocol):
@@ -19,4 +24,4 @@ class Opener(Identity, Protocol):
         ...
 
 
-__all__ = ["Identity", "Opener", "Recipient", "Stanza"]
+__all__ = ["BY_LABEL", "Identity", "Opener", "Recipient", "Stanza"]

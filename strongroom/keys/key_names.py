@@ -7,12 +7,7 @@ from collections.abc import Sequence
 
 from strongroom.container import canonical
 from strongroom.container.stanza import Recipient, Stanza
-from strongroom.keys import allof, passphrase
-
-BY_LABEL = frozenset({passphrase.TYPE, "kms", "transit"})
-"""Kinds whose stanzas do not carry their recipient's fingerprint, and are known again by their label: a
-passphrase has none (whatever could be computed from it would help to guess it), and what a key service
-calls a key may change."""
+from strongroom.keys import BY_LABEL, allof
 
 
 def stanza_key(stanza: Stanza) -> str:

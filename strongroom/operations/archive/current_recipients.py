@@ -11,8 +11,7 @@ from strongroom.container import canonical
 from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Stanza
-from strongroom.keys import allof
-from strongroom.keys.key_names import BY_LABEL
+from strongroom.keys import BY_LABEL, allof
 from strongroom.operations.archive.envelopes import Readable, find_newest, wrapping_keys
 
 _WORDS = {

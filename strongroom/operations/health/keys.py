@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.keys import passphrase
+from strongroom.keys import BY_LABEL, passphrase
 from strongroom.keys.errors import KeyUnproven
-from strongroom.keys.key_names import BY_LABEL, stanza_key
+from strongroom.keys.key_names import stanza_key
 from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong

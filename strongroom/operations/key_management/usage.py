@@ -12,8 +12,8 @@ from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
-from strongroom.keys import allof
-from strongroom.keys.key_names import BY_LABEL, recipient_key, stanza_key
+from strongroom.keys import BY_LABEL, allof
+from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.first_answer import first_answer
