@@ -69,9 +69,9 @@ class RepairJob(Job):
     def record(self, run: Run, services: Services) -> Sequence[str]:
         bad = {one.target for one in services.store.replicas(run.spec.backup) if not one.good}
         read = replica_verdicts.read_back(run, services, enter_unread=True)
-        good = replica_verdicts.record_replicas(run, read, services)
-        _tell_repaired(run, bad.intersection(good), services)
-        return good
+        # Told first: who dies in between tells it again, and not never.
+        _tell_repaired(run, bad & read.good, services)
+        return replica_verdicts.record_replicas(run, read, services)
 
     def outcome(self, run: Run, services: Services) -> Ending:
         read = replica_verdicts.read_back(run, services, enter_unread=True)
