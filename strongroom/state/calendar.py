@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from strongroom.state import pauses, runs, slots
 from strongroom.state.engine import Transactions
 from strongroom.state.records import Pause, Slot
@@ -15,10 +17,10 @@ class Calendar(Transactions):
         with self._database.reading() as conn:
             return slots.newest(conn, name)
 
-    def last_claimed(self, entry: str) -> Slot | None:
-        """Return the newest claimed slot of an entry, or of one of its subjects."""
+    def last_claimed(self, entry: str, *, others: Collection[str] = ()) -> Slot | None:
+        """Return the newest claimed slot of an entry, or of one of its subjects but for these."""
         with self._database.reading() as conn:
-            return slots.last_claimed(conn, entry)
+            return slots.last_claimed(conn, entry, others)
 
     def slot_of(self, run: str) -> str | None:
         """Return the name that a run's slot was claimed under; ``None`` for a run without one."""

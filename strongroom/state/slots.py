@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import Connection, delete, func, or_, select
@@ -32,10 +33,16 @@ def newest(conn: Connection, name: str) -> float | None:
     return conn.execute(query).scalar()
 
 
-def last_claimed(conn: Connection, entry: str) -> Slot | None:
-    """Return the newest claimed slot of an entry, or of one of the subjects that have slots of their own."""
+def last_claimed(conn: Connection, entry: str, others: Collection[str]) -> Slot | None:
+    """Return the newest claimed slot of an entry, or of one of the subjects that have slots of their own, but
+    for those that are entries themselves."""
     own = or_(_slots.policy == entry, _slots.policy.startswith(f"{entry} ", autoescape=True))
-    query = select(tables.slots).where(own, ~_FUTURE).order_by(_slots.due_at.desc()).limit(1)
+    query = (
+        select(tables.slots)
+        .where(own, _slots.policy.not_in(others), ~_FUTURE)
+        .order_by(_slots.due_at.desc())
+        .limit(1)
+    )
     row = conn.execute(query).one_or_none()
     return None if row is None else Slot(name=row.policy, due_at=row.due_at, run=row.run)
 

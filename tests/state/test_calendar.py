@@ -45,6 +45,9 @@ def test_the_last_slot_of_an_entry_is_found_among_those_of_its_subjects_too(stor
         assert made is not None
         run[name] = made.id
     assert store.last_claimed("repair") == Slot(name="repair A", due_at=30.0, run=run["repair A"])
+    assert store.last_claimed("repair", others=["repair A"]) == Slot(
+        name="repair B", due_at=20.0, run=run["repair B"]
+    )
     assert store.last_claimed("prune") is None
 
 

@@ -22,7 +22,7 @@ from strongroom.operations.runs.submit import due_slots
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import Pause, Run, RunKind, RunState
+from strongroom.state.records import Pause, Run, RunKind, RunState, Slot
 from strongroom.timestamps import rfc3339
 
 SLOTS = "slots"
@@ -62,7 +62,13 @@ def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -
     """Say how every entry stands, in the calendar's order."""
     pauses = [pause for pause in services.store.pauses() if pause.holds(now)]
     beat = _beat(services)
-    return [_status(services, entry, pauses, beat=beat, now=now) for entry in calendar]
+    entries = list(calendar)
+    found = []
+    for entry in entries:
+        others = [one.name for one in entries if one is not entry and one.belongs_to(entry.name)]
+        last = services.store.last_claimed(entry.name, others=others)
+        found.append(_status(services, entry, last, pauses, beat=beat, now=now))
+    return found
 
 
 def planned(calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
@@ -91,9 +97,14 @@ def findings(services: Services, calendar: Iterable[Scheduled], *, now: float) -
 
 
 def _status(
-    services: Services, entry: Scheduled, pauses: Sequence[Pause], *, beat: str, now: float
+    services: Services,
+    entry: Scheduled,
+    last: Slot | None,
+    pauses: Sequence[Pause],
+    *,
+    beat: str,
+    now: float,
 ) -> EntryStatus:
-    last = services.store.last_claimed(entry.name)
     pause = None if entry.needs else next((one for one in pauses if entry.belongs_to(one.entry)), None)
     missed, refused = _missed(services, entry, now)
     found = EntryStatus(

@@ -53,7 +53,7 @@ def _said(file: Path, *, written: bool) -> Iterator[str]:
 def _calendar(entries: Sequence[EntryStatus]) -> Iterator[str]:
     on, off = [one for one in entries if not one.why], [one for one in entries if one.why]
     yield from table(("entry", "next time", "what it does"), map(_row, on))
-    yield "When 'strongroom up' runs for the first time, it does each of them once, and then at these times."
+    yield "At its first start 'strongroom up' does all but the drills once; then each comes at these times."
     if off:
         yield from ("", "Off, and what is missing:")
         yield from (f"  {one.entry.name}: {in_line(one.why)}" for one in off)
