@@ -323,6 +323,18 @@ TOGETHER = {
         "there is no policy 'weekly'",
         "None exists yet.",
     ),
+    "drill into an unknown server": (
+        policy(FULL) + '[drill]\ninto = "x"\n',
+        "drill.into",
+        "there is no vault 'x'",
+        "None exists yet.",
+    ),
+    "drill into a server on which no drill may make a mount": (
+        policy(FULL) + VAULT + '[drill]\ninto = "main"\n',
+        "drill.into",
+        "drills may make no mount on 'main'",
+        "vaults.main.scratch = true",
+    ),
     "unknown target in the drill": (
         policy(FULL) + '[drill]\npolicy = "p"\ncut_off = "x"\n',
         "drill.cut_off",
