@@ -133,3 +133,22 @@ def test_a_server_as_a_whole_is_not_looked_at(machine: Machine) -> None:
     done = machine.run("validate", "--source", "server")
     assert done.failed_with(UsageError)
     assert "a snapshot would have to be taken" in done.err
+
+
+def test_a_backup_is_verified_against_its_source_in_counts_alone(stocked: Machine) -> None:
+    stocked.seal()
+    words = ("verify-backup", "full.sr", "--depth", "live")
+    assert "none: the source is as the backup" in stocked.ok(*words, **OPENS).out
+    stocked.set("JWT_SECRET_KEY", "CANARY-OTHER")
+    stocked.set("NEW", "CANARY-NEW")
+    stocked.ok("delete", "REDIS_PASSWORD", "--force")
+    done = stocked.ok(*words, **OPENS)
+    said = " ".join(done.out.split())
+    assert "1 secret changed, 1 secret missing from it, 1 secret not in the backup" in said
+    assert not any(name in done.out for name in ("JWT_SECRET_KEY", "NEW", "REDIS_PASSWORD"))
+    assert stocked.ok(*words, "--json", **OPENS).document["live"]["newest"]["secrets"] == 3
+
+
+def test_a_backup_without_values_is_not_verified_against_its_source(stocked: Machine) -> None:
+    stocked.ok("backup", "names.json", "--force")
+    assert stocked.run("verify-backup", "names.json", "--depth", "live").failed_with(UsageError)

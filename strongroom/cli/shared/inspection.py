@@ -17,25 +17,28 @@ from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.check import scrub
+from strongroom.container.digests import value_digester
 from strongroom.container.errors import NotABackup, UntrustedSigner, WrongKey
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest, ManifestRecipient, SignedManifest
 from strongroom.container.metadata import check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import Signers
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import clusterkeys
-from strongroom.model import Depth
-from strongroom.operations.archive.open import Objects
+from strongroom.model import Depth, Selection
+from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.read_back import Keys, open_all, read_back
 
 if TYPE_CHECKING:
+    from strongroom.operations.drift.comparison import Drift
     from strongroom.targets import Target
 
 
 class Inspection(Struct, frozen=True, kw_only=True):
     """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether this
-    installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not."""
+    installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not.
+    ``live`` is how far the source has drifted since, if it was compared."""
 
     kind: str
     depth: Depth
@@ -54,6 +57,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
     signer_known: bool | None = None
     signer_doubt: str = ""
     not_contained: Sequence[str] = ()
+    live: Drift | None = None
 
 
 def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
@@ -70,6 +74,8 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     legacy.refuse_legacy_option(arguments, None if path.is_dir() else kind)
     match kind:
+        case FileKind.CONTAINER | FileKind.METADATA | FileKind.LEGACY if means.depth is Depth.LIVE:
+            raise UsageError(f"'{path}' alone cannot be compared with a source.", hint="Give a whole backup.")
         case FileKind.METADATA:
             return _inspect_document(path)
         case FileKind.CONTAINER:
@@ -106,7 +112,7 @@ def _inspect_manifest(
     if means.typed:
         trust.require_trust(signed, known)
     manifest = signed.manifest
-    if means.depth in (Depth.OPENED, Depth.COMPARED):
+    if means.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE):
         access_log.record_opening(arguments, means.output, means.place, manifest.backup_id)
     pins = opening.report_unlisted(objects, signed, known, means.output, newest=not arguments.backup)
     tools = Keys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
@@ -117,10 +123,36 @@ def _inspect_manifest(
             _newest_envelopes(target, manifest, pins, means),
             counting(means.output, "reading back", manifest.counts.secrets) as advance,
         ):
-            read_back(objects, manifest, means.depth, tools, progress=advance)
+            read_back(objects, manifest, _read_depth(means), tools, progress=advance)
+        live = _compare_live(objects, manifest, tools, means)
     except WrongKey as error:
         raise opening.explain_wrong_key(error) from None
-    return _inspection_of(signed, means)
+    return replace(_inspection_of(signed, means), live=live)
+
+
+def _read_depth(means: InspectOptions) -> Depth:
+    """Return how deep the backup is read: what its source has now is no part of it."""
+    return Depth.COMPARED if means.depth is Depth.LIVE else means.depth
+
+
+def _compare_live(objects: Objects, manifest: Manifest, tools: Keys, means: InspectOptions) -> Drift | None:
+    if means.depth is not Depth.LIVE:
+        return None
+    if not (manifest.sealed and manifest.values):
+        raise UsageError(
+            f"Backup {manifest.backup_id} has no values to compare with its source.",
+            hint="'strongroom validate' compares the names.",
+        )
+    from strongroom.cli.shared import sources
+    from strongroom.operations.drift.comparison import compare
+
+    backup = Backup(objects, manifest, tools.identities, trusted=tools.trusted)
+    chosen = manifest.selection
+    selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
+    source = sources.source_of(manifest.source, means.place)
+    return compare(
+        backup, backup, source, selection, value_digester(tools.digest_key or b"", manifest.source)
+    )
 
 
 @contextmanager
@@ -137,12 +169,12 @@ def _newest_envelopes(
 
 
 def _recorded(target: Target, manifest: Manifest, means: InspectOptions) -> AbstractContextManager[None]:
-    return recorded(target, manifest, means.depth, means.place, means.output)
+    return recorded(target, manifest, _read_depth(means), means.place, means.output)
 
 
 def require_digest_key(means: InspectOptions) -> bytes | None:
     """Return the key of the values' digests if the depth needs it; only who sealed has it."""
-    if means.depth is not Depth.COMPARED:
+    if means.depth not in (Depth.COMPARED, Depth.LIVE):
         return None
     folder = means.place.state_dir / "keys"
     if not (folder / "digest.key").exists():

@@ -163,6 +163,15 @@ class Backup:
         """Yield the secrets in one container."""
         yield from self.container(entry).secrets() if self.manifest.sealed else self._document(entry)
 
+    def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
+        """Yield each secret's name, with the keyed digest of each of its values by the version's number."""
+        for container in self.containers():
+            yield from container.digested()
+
+    def name_key(self) -> bytes:
+        """Return the key under which the backup hashes names; it is known to whoever opens the backup."""
+        return self.container(self.manifest.containers[0]).about.name_key
+
     def find(self, name: str) -> Secret | None:
         """Return one secret with a few ranged reads, or ``None``."""
         if not self.manifest.sealed:

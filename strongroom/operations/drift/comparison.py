@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Protocol
 
 from msgspec import Struct
 
 from strongroom.container.digests import ValueDigester, keyed_hash
+from strongroom.container.manifest import Manifest
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.model import Selection, prepare
-from strongroom.operations.archive.failover import Replicated
+from strongroom.model import Secret, Selection, prepare
 from strongroom.operations.archive.live_comparison import (
     Digests,
     Live,
@@ -31,6 +32,19 @@ from strongroom.sources.select import matches
 
 _LISTED, _SELECTED, _MISSING, _UNREAD = range(4)
 """What a number says of a secret that has no state to compare."""
+
+
+class Opened(Protocol):
+    """A backup that is opened, on one place or on several."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]: ...
+
+    def name_key(self) -> bytes: ...
+
+    def find(self, name: str) -> Secret | None: ...
 
 
 class Differences(Struct, frozen=True, kw_only=True):
@@ -67,7 +81,7 @@ prepare(Drift)
 
 
 def compare(
-    newest: Replicated, since: Replicated, source: Source, selection: Selection, digest: ValueDigester
+    newest: Opened, since: Opened, source: Source, selection: Selection, digest: ValueDigester
 ) -> Drift:
     """Compare a source with its newest backup and an earlier one, which may be the same.
 
@@ -155,7 +169,7 @@ class _Tally:
             self._counts[Standing.CHANGED] += 1
             self.sample.add(now)
 
-    def differences(self, backup: Replicated) -> Differences:
+    def differences(self, backup: Opened) -> Differences:
         return Differences(
             backup=backup.manifest.backup_id,
             secrets=self._counts.total(),
@@ -165,7 +179,7 @@ class _Tally:
         )
 
 
-def check_digest_key(backup: Replicated, digest: ValueDigester) -> None:
+def check_digest_key(backup: Opened, digest: ValueDigester) -> None:
     """Refuse to compare under another key than the digests were made with: every secret would differ.
 
     One secret tells: its value is read, and must have the digest that stands beside it.
@@ -180,5 +194,5 @@ def check_digest_key(backup: Replicated, digest: ValueDigester) -> None:
         )
 
 
-def _with_values(backup: Replicated) -> Iterator[tuple[str, Digests]]:
+def _with_values(backup: Opened) -> Iterator[tuple[str, Digests]]:
     return ((name, held) for name, held in backup.digested() if held)

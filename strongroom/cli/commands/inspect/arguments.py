@@ -11,7 +11,7 @@ from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.model import Depth
 
-DEPTHS = (Depth.PRESENT, Depth.DIGEST, Depth.OPENED, Depth.COMPARED)
+DEPTHS = tuple(Depth)
 
 
 def _file(parser: ArgumentParser) -> None:
@@ -40,8 +40,8 @@ def _verify_backup_arguments(parser: ArgumentParser) -> None:
         choices=DEPTHS,
         metavar="DEPTH",
         help="present (there, right size), digest (checksums and signatures; no key), opened "
-        "(decrypted), compared (each value with its digest at capture); default: opened if a key is "
-        "available, else digest",
+        "(decrypted), compared (each value with its digest at capture), live (with the source, too); "
+        "default: opened if a key is available, else digest",
     )
     _test_decrypt_arguments(parser)
 

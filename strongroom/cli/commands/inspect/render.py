@@ -8,12 +8,15 @@ from strongroom.cli.shared import recipient_names
 from strongroom.cli.shared.inspection import Inspection
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.model import Depth
+from strongroom.operations.archive.live_comparison import describe_drift
+from strongroom.operations.drift.comparison import Drift
 
 SAYS = {
     Depth.PRESENT: "present: all of it is there, in its right size; nothing was read",
     Depth.DIGEST: "digest: every byte is the one that was written; no key was needed or used",
     Depth.OPENED: "opened: every secret was decrypted and authenticated",
     Depth.COMPARED: "compared: every value equals the digest taken when it was captured",
+    Depth.LIVE: "live: every value equals its digest, and was compared with what the source has now",
 }
 
 
@@ -37,6 +40,8 @@ def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
     )
     yield "source", inspection.source
     yield "holds", _holds(inspection)
+    if inspection.live is not None:
+        yield "drift", _drift(inspection.live)
     yield "sealed", "AES-256-GCM" if inspection.sealed else "no: names, types, dates and tags in plain text"
     yield from recipient_names.recipient_fields(inspection.recipients)
     yield "installation", _signer(inspection)
@@ -46,6 +51,12 @@ def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
         if inspection.kind.startswith("meta")
         else SAYS[inspection.depth],
     )
+
+
+def _drift(live: Drift) -> str:
+    found = live.newest
+    moved = describe_drift(found.changed, found.missing, live.extra) or "none: the source is as the backup"
+    return f"{moved}; {plural(found.unread, 'secret')} could not be compared" if found.unread else moved
 
 
 def _holds(inspection: Inspection) -> str:

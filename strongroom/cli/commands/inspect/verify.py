@@ -24,7 +24,7 @@ from strongroom.model import Depth
 def verify_backup(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     keys = identities.identities_of(
-        arguments, output, installation, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED)
+        arguments, output, installation, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
     )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
     found = inspection.inspect_backup(
