@@ -101,6 +101,7 @@ _ABOUT = {
     "access": ("access.opened", "access.failed", "access.restored", "access.shown", "access.unreadable"),
     "keys and signers": ("key.", "signer."),
     "incidents": ("incident.", "backup.quarantined", "backup.released"),
+    "holds and deletions": ("hold.", "backup.pruned", "backup.undeleted"),
     "refused": ("message-refused", "submission-refused"),
     "shredding": ("shred.",),
 }
