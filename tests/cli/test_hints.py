@@ -113,7 +113,7 @@ def nested_in(name: str) -> bool:
     [
         ("verify", []),
         ("restore", ["--from"]),
-        ("verify-backup", ["--depth", "live"]),
+        ("verify-backup", ["--depth", "deepest"]),
         ("signers", ["--leaked"]),
     ],
 )
