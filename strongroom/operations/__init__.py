@@ -2,5 +2,4 @@
 
 ``runs`` is the engine. It knows no job by name: each room holds its jobs as values (``backup/job.py``,
 ``restore/job.py``, ...), and ``jobs.py`` is the table of them. A new job is one module and one line there.
-Nothing removes old backups yet. That will be a room of its own, ``retention``, beside ``rotation``.
 """

@@ -42,7 +42,8 @@ def undelete(services: Services, backup: str, *, reason: str, by: str) -> Undele
     showing = tuple(name for name, target in services.targets.items() if _shows(target, backup))
     if not showing:
         raise MissingPiece(
-            f"No target that answers has backup {backup}: {mark.reason}.",
+            f"Backup {backup} was deleted on purpose, since {mark.at}, and no target that answers has it: "
+            f"{mark.reason}.",
             hint="If a target that may have it does not answer, repeat this when it does. Where a store "
             "keeps versions, its administrator may bring back what was deleted.",
         )

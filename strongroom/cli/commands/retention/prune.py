@@ -87,6 +87,7 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
                 f"{name}: {plural(len(deleted.backups), 'backup')} deleted, {size(deleted.freed)} freed; it "
                 f"held {size(self.plan.before[name])} and holds {size(deleted.after)}"
             )
+            yield from (f"  {backup} is gone from there" for backup in deleted.backups)
             for backup, left in deleted.left.items():
                 yield f"  {backup} stays there for now: {left.why}" + (
                     f", until {left.until}" if left.until else ""
