@@ -151,3 +151,21 @@ def test_what_means_no_hold_is_refused(house: Machine) -> None:
     )
     assert house.run("hold", "add", "--policy", "names", *reason, "--until", "soon").failed_with(UsageError)
     assert house.ok("hold", "list").out == "Nothing is held.\n"
+
+
+def test_what_was_marked_long_enough_ago_is_deleted_and_the_bytes_are_told(house: Machine) -> None:
+    config = house.path("strongroom.toml")
+    config.write_text(config.read_text() + "[calendar.prune]\ngrace_days = 0\n")
+    new, old = by_policy(house)["names"]
+    house.ok("prune")
+    targets = house.ok("prune", "--json").document["targets"]
+    assert {name: one["deleted"] for name, one in targets.items()} == {name: [old] for name in REGIONS}
+    for name, one in targets.items():
+        files = [path for path in house.home.glob(f"regions/{name}/**/*") if path.is_file()]
+        assert one["after"] == sum(path.stat().st_size for path in files if not path.name.startswith("."))
+        assert one["freed"] > 0
+        assert one["before"] > one["after"] > 0
+    assert by_policy(house)["names"] == [new]
+    gone = house.run("undelete", old, "--reason", "too late")
+    assert gone.failed_with(MissingPiece)
+    assert "was deleted on purpose" in gone.err
