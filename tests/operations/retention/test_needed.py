@@ -20,14 +20,14 @@ from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.timestamps import rfc3339
-from tests.operations.world import POLICY, World, make_world
+from tests.operations.world import POLICY, World, made_up, make_world
 
 DAY = 86_400.0
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return make_world(tmp_path, pieces=1)
+    return make_world(tmp_path, secrets=made_up(6), pieces=1)
 
 
 def needed(services: Services, *, after: float = 0.0) -> dict[str, str]:
