@@ -41,6 +41,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
 from strongroom.operations.verification.coverage import Scope, items_on_record
 from strongroom.operations.verification.order import MANIFEST, MOST, Item, Terms, due_checks
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, Step
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
@@ -95,6 +96,13 @@ prepare(Slice, Checked)
 def scope_of_run(run: Run) -> Scope:
     """Return what a run is asked for."""
     return msgspec.convert(run.spec.options, Scope)
+
+
+def place_of(places: Sequence[Place], step: Step) -> Place:
+    """Return what a step reads. A row can be edited: raises RecordRefused if it names nothing of the plan."""
+    if not 0 <= step.piece < len(places) or places[step.piece].target != step.target:
+        raise RecordRefused(f"step {step} was not planned")
+    return places[step.piece]
 
 
 # -- the plan ------------------------------------------------------------------------
@@ -180,7 +188,7 @@ def check(run: Run, step: Step, services: Services) -> Checked:
 
     Damage is what was looked for, and no failure of the step. A target that does not answer is one.
     """
-    place = read_facts(run, Slice).places[step.piece]
+    place = place_of(read_facts(run, Slice).places, step)
     entry = services.store.backup(place.backup)
     if entry is None:
         return Checked()

@@ -18,7 +18,7 @@ from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.backup.repair import BY_RECORD
 from strongroom.operations.backup.repair_job import under_way
 from strongroom.operations.backup.replica_verdicts import ReadBack, describe_with_code
-from strongroom.operations.backup.scrub import Checked, Place, Slice, check, plan_slice
+from strongroom.operations.backup.scrub import Checked, Place, Slice, check, place_of, plan_slice
 from strongroom.operations.recorded_errors import code_of
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.job import (
@@ -44,6 +44,7 @@ from strongroom.state.records import (
     Spec,
     Step,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Verdict,
@@ -149,12 +150,12 @@ class _Looked(NamedTuple):
 def _looked(run: Run, services: Services) -> list[_Looked]:
     rows = [row for row in services.store.rows(run.id, StepKind.VERIFY) if row.result]
     places = read_facts(run, Slice).places if rows else ()
-    return [
-        _Looked(
-            places[row.step.piece], read_result(run, row.step, row.result, Checked), row.finished_at or 0.0
-        )
-        for row in rows
-    ]
+    return [_looked_at(run, row, places) for row in rows]
+
+
+def _looked_at(run: Run, row: StepRow, places: Sequence[Place]) -> _Looked:
+    checked = read_result(run, row.step, row.result, Checked)
+    return _Looked(place_of(places, row.step), checked, row.finished_at or 0.0)
 
 
 def _as_check(one: _Looked, depth: Depth) -> ContainerCheck:

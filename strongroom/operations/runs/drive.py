@@ -61,7 +61,7 @@ def drive(
     with driving(services.state_dir, run_id, services.owner):
         _drive_to_end(run_id, list(tickets), pool, services, watch=watch, patience=patience)
     ended = services.store.load(run_id)
-    for started in ended.facts.get("report", {}).get("started", ()):
+    for started in (ended.facts.get("report") or {}).get("started", ()):
         due = services.store.take_ready(started, window=services.limits.window)
         drive(started, due, services, watch=watch, processes=processes, apart=apart, patience=patience)
     return ended

@@ -18,6 +18,7 @@ from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.marks import write_mark
+from strongroom.operations.backup.scrub import Place, place_of
 from strongroom.operations.backup.scrub_job import make_spec
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.rewrap import rewrap_backup
@@ -28,9 +29,9 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.verification.coverage import Scope, standing
 from strongroom.operations.verification.description import describe
-from strongroom.state.records import Replica, Run, RunKind, RunState, StepKind
-from strongroom.targets import Target
-from strongroom.targets.identity import Place
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Replica, Run, RunKind, RunState, Step, StepKind
+from strongroom.targets import Target, identity
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
 from tests.operations.backup.planted import KINDS, Planted, delete_the_manifest
@@ -44,7 +45,7 @@ class Away(FlakyTarget):
 
     def __init__(self, target: Target, *, shows: bool) -> None:
         super().__init__(*[gone()] * 500)
-        self.place = Place(
+        self.place = identity.Place(
             name=target.name, region=target.region, provider=target.provider, address=target.address
         )
         assert isinstance(target, MemoryTarget)
@@ -243,6 +244,14 @@ def test_in_a_cluster_the_repair_waits_for_nothing_but_the_next_reconcile(world:
     repair = services.store.load(ticket.run)
     assert (repair.spec.kind, repair.spec.backup) == (RunKind.REPAIR, backup)
     assert services.store.load(run).facts["report"]["started"] == [repair.id]
+
+
+@pytest.mark.parametrize("step", [Step(StepKind.VERIFY, 1, "eu"), Step(StepKind.VERIFY, 0, "us")])
+def test_a_step_that_was_not_planned_is_refused(step: Step) -> None:
+    planned = (Place(backup="b", target="eu", piece=0),)
+    assert place_of(planned, Step(StepKind.VERIFY, 0, "eu")) == planned[0]
+    with pytest.raises(RecordRefused):
+        place_of(planned, step)
 
 
 def bad(services: Services, backup: str) -> list[Replica]:
