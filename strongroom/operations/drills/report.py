@@ -213,11 +213,17 @@ def _timed(kind: StepKind, row: StepRow | None) -> Timed:
 
 
 def _problems(ending: Ending, rows: Sequence[StepRow]) -> tuple[Problem, ...]:
-    """Return what the drill failed of first, then what else its steps ended with, each once."""
+    """Return what the drill failed of first, then what else its steps ended with, each once.
+
+    That the source could not be compared with is no problem of the recovery: the step says so.
+    """
     error = recorded_errors.parse_error(ending.error)
     failed = ending.state is RunState.FAILED
     codes = [error.code] if error is not None else ["RunFailed"] if failed else []
-    codes += [recorded_errors.code_of(row.error or "") for row in rows if row.state is not StepState.DONE]
+    undone = (row for row in rows if row.state is not StepState.DONE)
+    codes += [
+        recorded_errors.code_of(row.error or "") for row in undone if row.step.kind is not StepKind.DRILL_LIVE
+    ]
     return tuple(_problem(code) for code in dict.fromkeys(filter(None, codes)))
 
 

@@ -316,7 +316,9 @@ def test_what_changed_in_the_source_since_is_told_and_fails_no_drill(world: Worl
 def test_a_source_that_is_away_keeps_no_drill_from_passing(world: World) -> None:
     world.back_up()
     assert drilled(world.services(sources={})).state is RunState.DONE
-    assert only_report(world).live is None
+    report = only_report(world)
+    assert (report.live, report.problems) == (None, ())
+    assert {step.step: step.problem for step in report.steps}["drill-live"] == "ConfigError"
 
 
 # -- what is left --------------------------------------------------------------------
