@@ -169,3 +169,18 @@ def test_what_was_marked_long_enough_ago_is_deleted_and_the_bytes_are_told(house
     gone = house.run("undelete", old, "--reason", "too late")
     assert gone.failed_with(MissingPiece)
     assert "was deleted on purpose" in gone.err
+
+
+def test_a_dry_run_names_what_a_dead_run_left_and_until_when_a_mark_can_be_taken_back(house: Machine) -> None:
+    dead = "20200101T000000000000Z-00000000"
+    left = house.path("regions/dublin/containers") / dead / ("ab" * 32)
+    left.parent.mkdir()
+    left.write_bytes(b"CANARY-left")
+    _, old = by_policy(house)["names"]
+    house.ok("prune")
+    found = house.ok("prune", "--dry-run", "--json").document
+    assert [(one["backup"], one["targets"]) for one in found["orphans"]] == [(dead, ["dublin"])]
+    assert list(found["marked"]) == [old]
+    shown = house.ok("prune", "--dry-run").out
+    assert f"{old} is marked, and is deleted after {found['marked'][old]}" in shown
+    assert f"Objects of {dead} on dublin would be removed too: a run left it that made no backup." in shown
