@@ -25,6 +25,8 @@ from strongroom.timestamps import rfc3339
 YEAR = 365 * DAY
 DUE = 330 * DAY
 """A review that is younger than this is the one of this year."""
+YOUNG = 30 * DAY
+"""An installation that is younger than this has nothing to review yet."""
 _ACCESS = ("access.", "key.", "signer.", "incident.", "shred.", "hold.", "backup.quarantined")
 
 
@@ -71,8 +73,10 @@ def _access(found: Audit) -> Iterator[tuple[str, int]]:
 
 def remind(services: Services, _settings: Settings) -> Checked:
     """Say that the review of this year is missing: the calendar asks for it until it is made."""
-    since = time.time() - DUE
-    if any(True for _ in services.store.happened(MADE, since=since)):
+    now = time.time()
+    first = next(iter(services.store.events(limit=1)), None)
+    made = services.store.happened(MADE, since=now - DUE)
+    if any(True for _ in made) or first is None or now - first.at < YOUNG:
         return Checked()
     return Checked(
         bad=("the security review of this year is missing",),

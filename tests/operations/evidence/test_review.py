@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sqlalchemy import create_engine, text
+
 from strongroom.config import Settings
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.controls import CUSTODY, LOCKS, SEALING
@@ -11,7 +13,7 @@ from strongroom.operations.evidence.review import MADE, Part, is_unmet, parts
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.wiring.security_review import remind
-from tests.operations.world import make_world
+from tests.operations.world import World, make_world
 
 
 def part(title: str, *findings: Finding) -> Part:
@@ -43,8 +45,19 @@ def test_each_framework_is_a_part_and_each_control_a_line() -> None:
     }
 
 
+def age_first_event(world: World, *, days: int) -> None:
+    engine = create_engine(world.database)
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE events SET at = at - {days * 86_400} WHERE id = 1"))
+    engine.dispose()
+
+
 def test_the_calendar_asks_for_the_review_until_it_is_made(tmp_path: Path) -> None:
-    services = make_world(tmp_path).services()
+    world = make_world(tmp_path)
+    services = world.services()
+    services.store.event("key.checked", bad=[])
+    assert not remind(services, Settings(state_dir=tmp_path)).bad  # it was set up today
+    age_first_event(world, days=31)
     asked = remind(services, Settings(state_dir=tmp_path))
     assert asked.bad == ("the security review of this year is missing",)
     assert "strongroom security-review --output" in asked.do

@@ -20,6 +20,9 @@ SAYS = {
 }
 
 
+_NO_DRIFT = "none: the source is as the backup has it"
+
+
 def lines_of(inspection: Inspection, title: str) -> Iterator[str]:
     """Yield a look as lines for people."""
     yield title
@@ -55,7 +58,7 @@ def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
 
 def _drift(live: Drift) -> str:
     found = live.newest
-    moved = describe_drift(found.changed, found.missing, live.extra) or "none: the source is as the backup"
+    moved = describe_drift(found.changed, found.missing, live.extra) or _NO_DRIFT
     return f"{moved}; {plural(found.unread, 'secret')} could not be compared" if found.unread else moved
 
 
