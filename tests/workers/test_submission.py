@@ -88,7 +88,7 @@ def test_a_run_is_made_though_the_broker_was_emptied_before_its_message_was_read
     installation.start()
 
     assert installation.finished(request).state is RunState.DONE
-    assert len(installation.store.runs(10)) == 1
+    assert len(installation.backups()) == 1
 
 
 def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_cluster_answers_in_time_or_not(
@@ -106,7 +106,7 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     answer = json.loads(told)
     run = on_postgres.finished(answer["id"])
     assert (run.id, run.state) == (answer["run"], RunState.DONE)
-    assert [run.id for run in on_postgres.store.runs(10)] == [answer["run"]]
+    assert [run.id for run in on_postgres.backups()] == [answer["run"]]
     (event,) = on_postgres.store.events(kind="submission-delayed")
     assert event.detail["request"] == answer["id"]
 
@@ -121,7 +121,7 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     assert f"'strongroom status {request}'" in error["hint"]
     own_postgres.start()
     assert on_postgres.finished(request).state is RunState.DONE
-    assert len(on_postgres.store.runs(10)) == 2
+    assert len(on_postgres.backups()) == 2
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
 
     *words, run = told.split()
     assert words == ["True", "done", "done"]
-    assert [found.id for found in working.store.runs(10)] == [run]
+    assert [found.id for found in working.backups()] == [run]
 
 
 @pytest.mark.parametrize(
