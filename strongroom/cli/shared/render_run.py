@@ -163,7 +163,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
-        yield "unswept", f"{place}: {why}; a later backup of the policy tries again"
+        again = "" if run.spec.kind is RunKind.DRILL else "; a later backup of the policy tries again"
+        yield "unswept", f"{place}: {why}{again}"
     if kept := run.facts.get("report", {}).get("kept"):
         yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
     yield from recipient_names.recipient_fields(_readers(run))

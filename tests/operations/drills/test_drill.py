@@ -42,7 +42,7 @@ from tests.operations.world import POLICY, World, made_up, make_world, names_on
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+    return make_world(tmp_path, pieces=1)
 
 
 def listed(world: World) -> Listing:
