@@ -86,6 +86,7 @@ def test_a_dry_run_names_for_each_backup_the_rule_that_keeps_or_drops_it(house: 
     assert "No keep rules, so everything stays: forever." in shown
     assert len(list(house.home.glob(f"regions/*/manifests/{old}.json"))) == 3
     assert house.run("prune", "--dry-run", "--policy", "name").failed_with(ConfigError)
+    assert house.run("prune", "--policy", "name").failed_with(ConfigError)
 
 
 def test_a_prune_marks_what_the_dry_run_named_and_undelete_takes_it_back(house: Machine) -> None:

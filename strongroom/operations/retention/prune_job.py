@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
+from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.retention.delete import Deleted, Marked, delete, mark
@@ -26,7 +27,7 @@ from strongroom.state.records import (
     Tally,
     Verdict,
 )
-from strongroom.words import plural
+from strongroom.words import nearest, plural
 
 REPORT = Step(StepKind.REPORT)
 WORK = (StepKind.MARK, StepKind.DELETE)
@@ -118,8 +119,9 @@ def submit_prune(
     Raises:
         ConfigError: there is no such policy.
     """
-    if policy != EVERY_POLICY:
-        services.pinned(policy)
+    known = services.retention()
+    if policy not in (EVERY_POLICY, *known):
+        raise ConfigError(f"there is no policy '{policy}'", hint=nearest(policy, known))
     return submit(services, prune_spec(services, policy=policy), request_id=request_id)
 
 
