@@ -2,8 +2,8 @@
 
 ``STRONGROOM_<SECTION>__<KEY>`` overrides one setting; a double underscore goes one level
 down. Capitals do not count, and ``_`` also stands for ``-`` in the name of a policy,
-target, source or key: ``STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM=3``. A value is text
-unless it reads as a TOML number, ``true``, ``false``, list or inline table.
+target, source, key or entry of the calendar: ``STRONGROOM_POLICIES__WEEKLY_CRITICAL__QUORUM=3``.
+A value is text unless it reads as a TOML number, ``true``, ``false``, list or inline table.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from strongroom.config.base import Section
 from strongroom.config.model import Settings
 from strongroom.config.problems import Problem, dotted
-from strongroom.config.schema import fields_of, is_deep, models_of
+from strongroom.config.schema import Field, fields_of, is_deep, is_table, models_of
 
 PREFIX = "STRONGROOM_"
 CONFIG = "STRONGROOM_CONFIG"
@@ -101,12 +102,22 @@ def printable(text: str) -> str:
 
 
 def _spell(parts: list[str], raw: Any) -> tuple[str, ...]:
+    """Return a path with names as the file has them, or as the settings call them."""
     path: list[str] = []
+    model: type[Section] | None = Settings
     for part in parts:
-        known = {_plain(key): key for key in raw} if isinstance(raw, Mapping) else {}
+        fields = fields_of(model) if model else {}
+        written = raw if isinstance(raw, Mapping) else {}
+        known = {_plain(key): key for key in (*fields, *written)}
         path.append(known.get(_plain(part), part.lower()))
-        raw = raw.get(path[-1]) if isinstance(raw, Mapping) else None
+        raw, model = written.get(path[-1]), _below(fields.get(path[-1]))
     return tuple(path)
+
+
+def _below(field: Field | None) -> type[Section] | None:
+    """Return the section that a key holds; the tables of people's own names are none."""
+    models = models_of(field.kind) if field and not is_table(field.kind) else ()
+    return models[0] if models else None
 
 
 def _plain(key: str) -> str:
@@ -138,7 +149,7 @@ def value_of(text: str) -> Any:
 def suspects(env: Mapping[str, str]) -> list[Problem]:
     """Return variables that look like an override with an underscore forgotten."""
     meant = {
-        f"{PREFIX}{section}_{key}".upper(): f"{PREFIX}{section}__{key}".upper()
+        f"{PREFIX}{section}_{_plain(key)}".upper(): f"{PREFIX}{section}__{_plain(key)}".upper()
         for section, field in fields_of(Settings).items()
         for model in models_of(field.kind)
         for key in fields_of(model)

@@ -391,6 +391,12 @@ def test_the_environment_overrides_single_settings(place: Place) -> None:
     assert settings.state_dir == Path("/elsewhere")
 
 
+def test_the_environment_names_an_entry_of_the_calendar_that_the_file_does_not(place: Place) -> None:
+    settings = place.load("", {"STRONGROOM_CALENDAR__FULL_DRILL__ENABLED": "false"})
+
+    assert settings.calendar.full_drill.enabled is False
+
+
 def test_the_environment_alone_can_set_up_everything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.path)
 

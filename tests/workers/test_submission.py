@@ -18,7 +18,7 @@ from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import NotYetSeen
-from strongroom.state.records import RunState, StepState
+from strongroom.state.records import RunKind, RunState, StepState
 from strongroom.state.store import RunStore
 from tests.postgres import PostgresServer
 from tests.postgres import postgres_server as postgres_server  # noqa: PLC0414  # a fixture is found by name
@@ -154,6 +154,21 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
     assert [found.id for found in working.backups()] == [run]
 
 
+def test_an_entry_of_the_calendar_is_run_at_once_by_the_cluster(working: Installation) -> None:
+    told = shell(
+        working.cluster,
+        "from tasks.schedule import run_entry\n"
+        "asked = run_entry.delay(entry='verification')\n"
+        "print(asked.get(timeout=60).state, asked.run)",
+    )
+
+    state, run = told.split()
+    assert (state, working.store.load(run).spec.kind) == ("done", RunKind.SCRUB)
+    last = working.store.last_claimed("verification")
+    assert last is not None
+    assert last.run == run
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -161,6 +176,8 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
         ("tasks.backup.metadata_backup.delay(policy='weekly-critical')", "there is no metadata policy"),
         ("tasks.verify.verify_backup.delay(backup='no-such')", "the catalog has no backup 'no-such'"),
         ("tasks.drill.recovery_drill.delay(policy='weekly-critical', target='x')", "does not store on 'x'"),
+        ("tasks.schedule.run_entry.delay(entry='no-such')", "the calendar has no entry 'no-such'"),
+        ("tasks.schedule.run_entry.delay(entry='emergency')", "'emergency' is off: no policy is offline"),
     ],
 )
 def test_what_does_not_exist_is_refused_at_the_call_and_not_submitted(
@@ -168,7 +185,9 @@ def test_what_does_not_exist_is_refused_at_the_call_and_not_submitted(
 ) -> None:
     program = f"try: {call}\nexcept Exception as error: print(error)"
 
-    assert said in shell(idle.cluster, f"import tasks.backup, tasks.verify, tasks.drill\n{program}")
+    assert said in shell(
+        idle.cluster, f"import tasks.backup, tasks.verify, tasks.drill, tasks.schedule\n{program}"
+    )
     with idle.redis() as redis:
         assert not any(b"strongroom.backup" in message for message in redis.lrange("control", 0, -1))
     assert idle.store.runs(10) == []
