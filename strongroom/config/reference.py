@@ -48,7 +48,8 @@ A relative path in the file starts at the file's own directory, and `~` is the h
 
 A variable `STRONGROOM_<SECTION>__<KEY>` overrides one setting of the file.
 A double underscore goes one level down.
-Case does not matter, and `_` also stands for `-` in the name of a source, target, key, policy or entry of the calendar.
+Case does not matter.
+`_` also stands for `-` in the name of a source, target, key, policy or entry of the calendar.
 The value is text unless it reads as a TOML number, `true`, `false`, a list or an inline table:
 
 ```
