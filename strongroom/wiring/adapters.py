@@ -91,7 +91,14 @@ def destination(name: str, settings: Settings) -> Destination:
 
 
 def scratch(name: str, settings: Settings) -> ScratchPlace:
-    """Return the server on which drills make mounts of their own.
+    """Return the server on which drills make mounts of their own. Raises as :func:`check_scratch` does."""
+    check_scratch(name, settings)
+    made: ScratchPlace = _SCRATCH(name, settings)
+    return made
+
+
+def check_scratch(name: str, settings: Settings) -> None:
+    """Refuse a server on which no drill may make a mount.
 
     Raises:
         ConfigError: there is none of that name, or its settings do not allow it.
@@ -103,8 +110,6 @@ def scratch(name: str, settings: Settings) -> ScratchPlace:
             f"drills may make no mount on '{name}'",
             hint=f"Set vaults.{name}.scratch = true; ops/vault/drill-scratch.hcl has its login's rights.",
         )
-    made: ScratchPlace = _SCRATCH(name, settings)
-    return made
 
 
 # -- targets -------------------------------------------------------------------

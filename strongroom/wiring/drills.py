@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from strongroom.config import Settings
 from strongroom.errors import ConfigError
-from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.facts import LOCAL, DrillOptions
 from strongroom.operations.recovery_objective import Scope
+from strongroom.wiring.adapters import check_scratch
 
 
 def drill_options(
@@ -21,15 +22,21 @@ def drill_options(
     within_days: float = 0.0,
     objective_seconds: float | None = None,
 ) -> DrillOptions:
-    """Return the options of a drill."""
-    kind = Scope(drill)
+    """Return the options of a drill.
+
+    Raises:
+        ConfigError: no drill may restore into what is named.
+    """
+    kind, into = Scope(drill), into or settings.drill.into
+    if into != LOCAL:
+        check_scratch(into, settings)
     objective: int = getattr(settings.drill.objective_seconds, kind.value)
     return DrillOptions(
         drill=kind,
         secret=secret,
         tags=dict(tags or {}),
         target=target or (settings.drill.cut_off or "" if kind is Scope.FAILOVER else ""),
-        into=into or settings.drill.into,
+        into=into,
         within_days=within_days,
         objective_seconds=objective if objective_seconds is None else objective_seconds,
     )

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner
-from strongroom.errors import UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import NothingToRehearse, RunDegraded
 from tests.cli.program import REGIONS, Machine
 from tests.cli.test_killed import killed
@@ -79,3 +79,6 @@ def test_what_makes_no_sense_of_a_drill_is_refused(able: Machine) -> None:
     assert able.run("drill", "show", "no-such-run").failed_with(MissingPiece)
     assert able.run("drill", "show", "no-such-run", "--page", "x").failed_with(UsageError)
     assert able.run("drill", "list", "--from-target", "nowhere").failed_with(UsageError)
+    for typed in (("--into", "nowhere"), ("--target", "nowhere"), ("--policy", "nowhere")):
+        assert able.run("drill", "full", *typed).failed_with(ConfigError)
+    assert able.ok("status", "--json").document["runs"] == []
