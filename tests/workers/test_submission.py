@@ -155,6 +155,7 @@ def test_what_delay_returns_in_a_shell_tells_of_its_run_and_waits_for_it(working
 
 
 def test_an_entry_of_the_calendar_is_run_at_once_by_the_cluster(working: Installation) -> None:
+    until(lambda: was_read(working), what="the slice that the calendar reads by itself at the start")
     told = shell(
         working.cluster,
         "from tasks.schedule import run_entry\n"
@@ -167,6 +168,11 @@ def test_an_entry_of_the_calendar_is_run_at_once_by_the_cluster(working: Install
     last = working.store.last_claimed("verification")
     assert last is not None
     assert last.run == run
+
+
+def was_read(installation: Installation) -> bool:
+    slot = installation.store.last_claimed("verification")
+    return slot is not None and installation.store.load(slot.run).state.final
 
 
 @pytest.mark.parametrize(
