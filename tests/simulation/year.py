@@ -1,9 +1,11 @@
 """A simulated year: two beats, workers, targets and a watcher, one event after the other on one clock.
 
 Real: ``open_due`` and what it asks, the engine's ``perform_step``, ``reconcile``, ``decide`` and the jobs'
-decisions, when a message or lease counts as lost, the rules of alerts and of what is told.
-Simulated: the store (in memory), what a step does to a target or a source, messages, processes and clocks.
-Left out: signatures of the record and the thread that renews a lease.
+decisions, when a message or lease counts as lost, the retention rules, the plan of a prune with its marks and
+checks, the order of verification and its coverage, the rules of alerts and of what is told.
+Simulated: the store (in memory), what a step does to a target or a source, messages, processes and clocks,
+and the gathering of facts for alerts. Both beats open what is due, which is harder than one with the lease.
+Left out: signatures of the record, the thread that renews a lease, and chance in pauses between attempts.
 """
 
 from __future__ import annotations
@@ -72,8 +74,7 @@ MakeStore = Callable[[Callable[[], float], Callable[[], None]], Any]
 class Year:
     """One installation, and what happens to it.
 
-    Everything happens in :meth:`run_until`, in the order of time. ``now`` is the true time, and that of the
-    database.
+    Everything happens in :meth:`run_until`, in the order of time. ``now`` is the true time.
     """
 
     def __init__(
@@ -306,8 +307,6 @@ class Year:
 
     def has_work(self, entry: Scheduled) -> bool:
         """Tell whether a slot of an entry has something to run."""
-        if entry.kind is RunKind.SCRUB:  # it waits for the slice before it
-            return False
         return entry.kind is not RunKind.REPAIR and SPECS[entry.kind](self, entry) is not None
 
     def clock_ahead(self, moment: float) -> float:
