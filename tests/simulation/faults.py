@@ -92,6 +92,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "database away": Kind(most=4, lasts=(1 * MINUTE, 30 * HOUR)),
     "broker away": Kind(most=3, lasts=(1 * MINUTE, 30 * HOUR)),
     "workers away": Kind(most=3, lasts=(2 * MINUTE, 40 * HOUR)),
+    "prune workers away": Kind(most=2, lasts=(HOUR, 3 * DAY)),
     "beat away": Kind(most=5, subjects=BEATS, lasts=(2 * MINUTE, 4 * DAY)),
     "database clock": Kind(most=3, lasts=(MINUTE, 6 * HOUR), size=_hours),
     "host clock": Kind(most=3, lasts=(HOUR, 3 * DAY), size=_days),

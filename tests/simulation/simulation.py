@@ -23,7 +23,7 @@ from tests.simulation.year import Broken, MakeStore, Year, simulated
 
 FIRST = datetime(2025, 1, 1, tzinfo=UTC).timestamp()
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe")
-KEEPING = ("restore", "legal hold")
+KEEPING = ("restore", "legal hold", "prune workers away")
 """Faults that keep a backup from being deleted."""
 SETTLES = 12 * HOUR
 """How long after the last fault a run may still be under way."""

@@ -560,7 +560,7 @@ def _watched(run: str, row: Row) -> Watched:
         state=row.state,
         dispatch=row.dispatch,
         silent=row.silent,
-        sends=row.sends,
+        sends=min(row.sends, 1_000),
         sent_at=row.sent_at or 0.0,
         lease_expires=row.lease_expires or 0.0,
     )

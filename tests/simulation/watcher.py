@@ -14,6 +14,7 @@ from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.backup_rules import ENDED_WHOLE
 from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.alerts.facts import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
+from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
 from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
@@ -94,8 +95,9 @@ def gather(year: Year) -> Facts:
 
 def _policy(year: Year, name: str) -> Policy:
     policy = year.installation.policies[name]
-    newest = next(year.installation.of(name), None)
-    verified = year.installation.newest_verified(name)
+    made = [one for one in year.installation.of(name) if one.made_at <= year.now + SKEW]
+    newest = next(iter(made), None)
+    verified = next((one for one in made if one.is_verified), None)
     return Policy(
         name=name,
         schedule=policy.schedule,
@@ -178,7 +180,8 @@ def _overdue(year: Year, name: str, before: float) -> bool:
     """Tell whether a policy was due at a time before, and nothing that was verified was made since."""
     policy = year.installation.policies[name]
     due = year.last_by_model(policy.schedule, policy.time_zone, before)
-    return not any(one.made_at >= due and one.is_verified for one in year.installation.of(name))
+    made = (one for one in year.installation.of(name) if one.is_verified)
+    return not any(due <= one.made_at <= year.now + SKEW for one in made)
 
 
 def _expected_of_policies(year: Year) -> Iterator[str]:

@@ -49,7 +49,7 @@ LONG = ("pause", "host clock", "legal hold", "restore", "secrets gone", "damage"
 """Faults that keep no run from ending."""
 HARMLESS = (
     *("host clock", "database clock", "legal hold", "restore", "secrets gone"),
-    *("damage", "messages twice", "target full", "source away"),
+    *("damage", "messages twice", "target full", "source away", "prune workers away"),
 )
 """Faults that keep nothing from being read."""
 LIMITS = Limits(patience=3 * HOUR)
@@ -252,9 +252,11 @@ class Year:
                 self.at(self.now + delay * 40, lambda ticket=ticket: self._deliver(ticket))  # type: ignore[misc]
 
     def _deliver(self, ticket: Ticket) -> None:
-        if self.is_on("workers away"):  # it waits in its queue
-            self.at(self._faults["workers away", ""].until + 1.0, lambda: self._deliver(ticket))
-            return
+        own = names.QUEUE_OF_STEP[ticket.step.kind] == names.PRUNE
+        for kind in ("workers away", "prune workers away") if own else ("workers away",):
+            if self.is_on(kind):  # it waits in its queue
+                self.at(max(self.now + MINUTE, self._faults[kind, ""].until), lambda: self._deliver(ticket))
+                return
         try:
             due, _ = steps.perform_step(ticket, self.services)
             self.strike(self.store.load(ticket.run), ticket.step, "sending")
