@@ -1,8 +1,9 @@
 """Orphans: objects of a run that no manifest names, on any target. Nothing opens them, and they cost money.
 
 Judged as a run's own sweep does it (:mod:`strongroom.operations.backup.sweep`), without its record: by the
-targets alone. A manifest that cannot be believed keeps everything, a target that is away keeps what it might
-have the manifest of, and nothing is an orphan that a run may still be making.
+targets. A manifest that cannot be believed keeps everything, a target that is away keeps what it might
+have the manifest of, and nothing is an orphan that a run may still be making. What the catalog knows is none
+either: its manifests were lost or stolen, and whoever has a copy of one brings it back with what is left.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ def find_orphans(
     known |= {run.id for run in services.store.active()}
     known |= set(shredded_backups(services.store, services.signer_fingerprints))
     asked = {name for name in stocks if judging_targets(name, services) <= stocks.keys()}
-    found = set().union(*(stocks[name].backups for name in asked)) - known
-    for backup in sorted(found):
+    found = sorted(set().union(*(stocks[name].backups for name in asked)) - known)
+    recorded = services.store.digests(found)
+    for backup in found:
         there = [name for name, stock in stocks.items() if backup in stock.backups]
         mark = counting(places.values(), backup)
         unfinished = mark.reason if mark is not None and may_be_gone(mark, now=now) else ""
-        if set(there) <= asked and (unfinished or _age(backup, now) > OLDEST):
+        unmade = backup not in recorded and _age(backup, now) > OLDEST
+        if set(there) <= asked and (unfinished or unmade):
             yield Orphan(backup=backup, why=unfinished or ORPHAN, targets=tuple(there))
 
 

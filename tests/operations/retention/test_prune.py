@@ -15,7 +15,10 @@ from strongroom.operations.archive.deletions import counting, make_mark, read_de
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.orphans import find_orphans
+from strongroom.operations.retention.plan import plan_retention
 from strongroom.operations.retention.prune_job import submit_prune
+from strongroom.operations.retention.stock import take_stock
 from strongroom.operations.retention.undelete import undelete
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
@@ -265,6 +268,16 @@ def test_leftovers_of_which_another_target_shows_a_manifest_are_no_orphan(stocke
     put(world.targets["us"], f"manifests/{old}.json", b"what nobody can read")
     run = done(prune(world.services()))
     assert [one["backup"] for one in run.facts["mark"]] == [stocked.old]
+
+
+def test_a_backup_on_record_whose_manifests_were_stolen_is_no_orphan(stocked: Stocked) -> None:
+    """Its containers are what a copy of the manifest brings it back with: a hidden version, or a medium."""
+    world, old, new = stocked
+    for target in world.targets.values():
+        target.delete(f"manifests/{new}.json")
+    services, later = world.services(), time.time() + 30 * 86_400
+    plan, places = plan_retention(services, now=later), read_deletions(services)
+    assert not list(find_orphans(services, plan, take_stock(services), places, now=later))
 
 
 def test_a_host_whose_clock_runs_ahead_ends_no_grace_where_the_target_has_a_clock(
