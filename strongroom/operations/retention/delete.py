@@ -168,7 +168,7 @@ class _Deletion:
             StrongroomError: a target does not answer; the step is done again.
         """
         try:
-            left = self._kept(one) or self._locked(one) or self._removed(one)
+            left = self._locked(one) or self._kept(one) or self._removed(one)
         except StrongroomError as error:
             if error.transient:
                 raise
@@ -177,8 +177,9 @@ class _Deletion:
             self.left[one.backup] = left
 
     def _kept(self, one: Doomed) -> Left | None:
-        """Say what keeps a backup, asked at this moment."""
-        checks = (self._not_due, self._held, self._needed, self._unreplaced if one.successor else self._made)
+        """Say what keeps a backup, asked at this moment. What a person may say meanwhile is asked last."""
+        replaced = self._unreplaced if one.successor else self._made
+        checks = (self._strange, self._needed, replaced, self._held, self._not_due)
         return next((Left(why=why) for check in checks if (why := check(one))), None)
 
     def _not_due(self, one: Doomed) -> str:
@@ -194,10 +195,14 @@ class _Deletion:
         early = [found for found in (mark, own) if found is not None and not may_be_gone(found, now=now)]
         return f"its grace lasts until {early[0].after}" if early else ""
 
+    def _strange(self, one: Doomed) -> str:
+        known = not one.policy or one.policy in self._services.retention()
+        return "" if known else f"there is no policy '{one.policy}' here"
+
     def _held(self, one: Doomed) -> str:
         policy = self._services.retention().get(one.policy)
-        if one.policy and (policy is None or policy.legal_hold):
-            return f"policy '{one.policy}' is held" if policy else f"there is no policy '{one.policy}' here"
+        if policy is not None and policy.legal_hold:
+            return f"policy '{one.policy}' is held"
         own = self._manifest(one.backup)
         everything = holds.Subject(backup=one.backup, policy=one.policy, selection=Selection())
         subject = holds.Subject.of(own) if own else everything

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
+from strongroom.container.marks import DeletionMark
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
@@ -29,9 +30,11 @@ class Undeleted(Struct, frozen=True, kw_only=True):
 def undelete(services: Services, backup: str, *, reason: str, by: str) -> Undeleted:
     """Take a deletion mark back, and hold the backup: the next prune would mark it again.
 
+    A prune may be at work on it, so only what is there afterwards was kept.
+
     Raises:
         UsageError: it is not marked.
-        MissingPiece: it is deleted already, everywhere.
+        MissingPiece: it is deleted already, everywhere, or was meanwhile.
     """
     mark = counting(read_deletions(services, backup=backup).values(), backup)
     if mark is None or mark.state == "undeleted":
@@ -39,19 +42,28 @@ def undelete(services: Services, backup: str, *, reason: str, by: str) -> Undele
             f"Backup {backup} is not marked to be deleted. Nothing was changed.",
             hint=f"To keep it whatever its policy says: strongroom hold add --backup {backup} --reason TEXT",
         )
-    showing = tuple(name for name, target in services.targets.items() if _shows(target, backup))
-    if not showing:
-        raise MissingPiece(
-            f"Backup {backup} was deleted on purpose, since {mark.at}, and no target that answers has it: "
-            f"{mark.reason}.",
-            hint="If a target that may have it does not answer, repeat this when it does. Where a store "
-            "keeps versions, its administrator may bring back what was deleted.",
-        )
+    if not _showing(services, backup):
+        raise _gone(f"Backup {backup} was deleted on purpose, since {mark.at}", mark)
     failed = holds.hold(services, "backup", backup, reason=reason, by=by)
     undone = make_mark(backup, "undeleted", reason=reason, by=by)
     failed |= write_deletion(services, list(services.targets.values()), undone)
     services.store.event(UNDELETED, backup=backup, reason=reason, by=by)
+    showing = _showing(services, backup)
+    if not showing:
+        raise _gone(f"Backup {backup} was deleted while its mark was taken back", mark)
     return Undeleted(backup=backup, targets=showing, failed=failed)
+
+
+def _gone(what: str, mark: DeletionMark) -> MissingPiece:
+    return MissingPiece(
+        f"{what}, and no target that answers has it: {mark.reason}.",
+        hint="If a target that may have it does not answer, repeat this when it does. Where a store "
+        "keeps versions, its administrator may bring back what was deleted.",
+    )
+
+
+def _showing(services: Services, backup: str) -> tuple[str, ...]:
+    return tuple(name for name, target in services.targets.items() if _shows(target, backup))
 
 
 def _shows(target: Target, backup: str) -> bool:

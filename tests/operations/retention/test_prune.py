@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
 from strongroom.operations.archive.inventory import look_over
@@ -68,6 +69,26 @@ class Clocked(MemoryTarget):
 
     def time(self) -> float:
         return time.time() - self.behind
+
+
+class Interrupted(MemoryTarget):
+    """Something else happens once, right before an object of this name is read or put."""
+
+    name_of_the_moment = ""
+    happening: Callable[[], object] = lambda: None
+
+    def _happen(self, name: str) -> None:
+        if self.name_of_the_moment and name.startswith(self.name_of_the_moment):
+            self.name_of_the_moment = ""
+            self.happening()
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self._happen(name)
+        return super().read(name, offset=offset, length=length)
+
+    def put(self, name: str, chunks: Iterable[bytes | memoryview], *, size: int, sha256: bytes) -> bool:
+        self._happen(name)
+        return super().put(name, chunks, size=size, sha256=sha256)
 
 
 def with_a_database_of_its_own(world: World, folder: Path) -> World:
@@ -144,6 +165,33 @@ def test_what_a_person_undeletes_stays_however_often_is_pruned(stocked: Stocked)
         done(prune(world.services()))
     assert all(opens(world, target, old) for target in world.targets.values())
     assert state_of(world, old) == "undeleted"
+
+
+def test_what_is_undeleted_while_a_prune_looks_whether_it_may_go_stays(
+    template: Stocked, tmp_path: Path
+) -> None:
+    eu = Interrupted(name="eu", region="eu")
+    world, old, new = template.copied(tmp_path, eu)
+    prune(world.services())
+    services = world.services()
+    run, [planning] = submit_prune(services)
+    tickets = perform(planning, services)
+    eu.happening = lambda: undelete(world.services(), old, reason="an audit", by="ops@host")
+    eu.name_of_the_moment = f"manifests/{new}.json"
+    drive(run, tickets, services, processes=1)
+    assert not eu.name_of_the_moment
+    assert opens(world, eu, old)
+
+
+def test_undelete_does_not_claim_what_was_deleted_meanwhile(template: Stocked, tmp_path: Path) -> None:
+    eu = Interrupted(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, eu)
+    prune(world.services())
+    other = with_a_database_of_its_own(world, tmp_path)
+    eu.happening = lambda: prune(other.services())
+    eu.name_of_the_moment = "holds/"
+    with pytest.raises(MissingPiece, match="deleted while"):
+        undelete(world.services(), old, reason="an audit", by="ops@host")
 
 
 def test_a_hold_that_is_placed_after_the_plan_keeps_a_backup(stocked: Stocked) -> None:
@@ -272,7 +320,7 @@ def test_leftovers_of_which_another_target_shows_a_manifest_are_no_orphan(stocke
 
 def test_a_backup_on_record_whose_manifests_were_stolen_is_no_orphan(stocked: Stocked) -> None:
     """Its containers are what a copy of the manifest brings it back with: a hidden version, or a medium."""
-    world, old, new = stocked
+    world, _, new = stocked
     for target in world.targets.values():
         target.delete(f"manifests/{new}.json")
     services, later = world.services(), time.time() + 30 * 86_400
