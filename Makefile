@@ -11,6 +11,7 @@ BENCH ?=
 RUNS ?= 50
 SEED ?= 1
 JOBS ?= 2
+DAYS ?= 31
 CHAOS ?=
 TESTS ?=
 # A file's tests stay together: its servers are started once. Two cores have work for four processes, since
@@ -20,7 +21,7 @@ CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills simulate docs lock clean
+.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills month simulate docs lock clean
 
 ##@ Start here
 
@@ -76,6 +77,9 @@ chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, 
 
 chaos-kills: services $(DEV_READY) ## the same with kills alone, of each kind of process, and large backups; takes an hour
 	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) --lanes $(JOBS) $(CHAOS)
+
+month: services $(DEV_READY) ## DAYS=31 of a live cluster in minutes, with kills, an absent region and damage; takes root, and gcc
+	@$(WITH_PATH) python -m tests.chaos.month $(SEED) $$(mktemp -du) --days $(DAYS)
 
 simulate: $(DEV_READY) ## RUNS=50 simulated years from SEED=1 on, about a second each, in which everything fails at times, JOBS=2 at once
 	@$(WITH_PATH) python -m tests.simulation --runs $(RUNS) --seed $(SEED) --jobs $(JOBS)

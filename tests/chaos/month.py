@@ -66,6 +66,12 @@ FLIPPED: Final = 20
 """The step before which a container of the newest backup is damaged in a region."""
 DELETED: Final = 64
 """The step before which one is deleted."""
+POLICIES: Final = ("daily-metadata", "weekly-critical", "monthly-full")
+OLD: Final = timedelta(days=14)
+"""After these there is something to delete."""
+PRUNED: Final = "backup.pruned"
+REPAIRED: Final = "replica.repaired"
+MANY: Final = 100_000
 KEPT: Final = ("deletion/", "drills/", "heads/", "holds/", "quarantine/", "ledger/", "reports/", "reviews/")
 
 _POLICIES: Final = """
@@ -130,6 +136,7 @@ class Month:
         self.draw = random.Random(seed)
         self.looked: list[float] = []
         self.killed: Counter[str] = Counter()
+        self.damaged: list[tuple[str, str]] = []
 
     @property
     def now(self) -> float:
@@ -184,6 +191,7 @@ class Month:
         """Flip a bit of a container of the newest backup in one region, or delete one there."""
         region = self.site.place.region(REGIONS[step % len(REGIONS)])
         victim = max(region.glob("containers/*/*"))
+        self.damaged.append((victim.parent.name, region.name))
         if step == DELETED:
             victim.unlink()
             return
@@ -239,6 +247,7 @@ def broken(month: Month) -> Iterator[str]:
     yield from _runs(month)
     yield from _covered(month)
     yield from _pruned(month)
+    yield from _damage_mended(month)
     yield from _places(month)
 
 
@@ -269,7 +278,7 @@ def _runs(month: Month) -> Iterator[str]:
 
 def all_runs(store: RunStore) -> list[Run]:
     """Return every run on record."""
-    return store.runs(limit=100_000)
+    return store.runs(limit=MANY)
 
 
 def _covered(month: Month) -> Iterator[str]:
@@ -280,13 +289,22 @@ def _covered(month: Month) -> Iterator[str]:
 
 
 def _pruned(month: Month) -> Iterator[str]:
-    """Prune deleted something; what is left on each target is what its manifests name."""
-    runs = [run for run in all_runs(month.site.store) if run.spec.kind is RunKind.PRUNE]
-    if not any(month.site.store.events(kind="backup.deleted", limit=1)):
-        yield f"{len(runs)} prunes deleted nothing"
-    for policy in ("daily-metadata", "weekly-critical", "monthly-full"):
-        if not month.site.store.runs_of(policy, RunKind.BACKUP, limit=1):
-            yield f"no backup of {policy}"
+    """Old backups went from every region, and each policy still has backups."""
+    gone = Counter(str(event.detail["target"]) for event in month.site.store.events(kind=PRUNED, limit=MANY))
+    month.say(f"backups deleted: {dict(gone)}")
+    old_enough = len(month.looked) * STEP > OLD
+    if len(set(gone.values())) > 1 or (old_enough and len(gone) < len(REGIONS)):
+        yield f"the regions lost different numbers of backups: {dict(gone)}"
+    left = Counter(entry.policy for entry in month.site.store.backups())
+    yield from (f"no backup of {policy} is left" for policy in POLICIES if not left[policy])
+
+
+def _damage_mended(month: Month) -> Iterator[str]:
+    """What was damaged was found by verification, and repaired."""
+    repaired = month.site.store.events(kind=REPAIRED, limit=MANY)
+    for backup, region in month.damaged:
+        if not any(one.detail["backup"] == backup and one.detail["target"] == region for one in repaired):
+            yield f"the damage of {backup} on {region} was not repaired"
 
 
 def _places(month: Month) -> Iterator[str]:
