@@ -110,6 +110,10 @@ class BackupJob(Job):
                 f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
             )
 
+    def entry_name(self, spec: Spec, slot: str) -> str:
+        """Return the policy: its hooks are called for each of its backups, whoever asked for it."""
+        return f"policy {spec.policy}"
+
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec:
         return services.pinned(entry.policy).spec
 

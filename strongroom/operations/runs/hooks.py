@@ -16,7 +16,7 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.runs.job import Ending, job_of
 from strongroom.operations.scheduled import Hooks
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind
+from strongroom.state.records import Run, RunState, Spec, Step, StepKind
 from strongroom.system.lazy import lazy
 from strongroom.timestamps import rfc3339
 
@@ -36,8 +36,9 @@ class Called(Struct, frozen=True, kw_only=True):
 
 def first_step(services: Services, spec: Spec, slot: str = "") -> Step:
     """Return the first step of a run: the hook before it, if it has one."""
-    hooks = services.hooks.get(_name(spec, slot), Hooks())
-    return job_of(spec.kind).first if hooks.before is None else Step(StepKind.HOOK)
+    job = job_of(spec.kind)
+    hooks = services.hooks.get(job.entry_name(spec, slot), Hooks())
+    return job.first if hooks.before is None else Step(StepKind.HOOK)
 
 
 def call_before(run: Run, step: Step, services: Services) -> Called:
@@ -66,13 +67,8 @@ def _hooks_of(run: Run, services: Services) -> tuple[str, Hooks]:
     """Return the entry that a run is of, and its hooks. Most configurations have none, and ask nothing."""
     if not services.hooks:
         return "", Hooks()
-    name = _name(run.spec, services.store.slot_of(run.id) or "")
+    name = job_of(run.spec.kind).entry_name(run.spec, services.store.slot_of(run.id) or "")
     return name, services.hooks.get(name, Hooks())
-
-
-def _name(spec: Spec, slot: str) -> str:
-    """Return the entry: a policy for any backup of it, else that of the slot, or of its subject's."""
-    return f"policy {spec.policy}" if spec.kind is RunKind.BACKUP else slot.partition(" ")[0]
 
 
 def _facts(when: str, name: str, run: Run, ending: Ending | None = None) -> dict[str, str]:

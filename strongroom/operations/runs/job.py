@@ -138,6 +138,10 @@ class Job(Protocol):
         """Refuse to take a failed run up again if that would do harm, with a UsageError."""
         return
 
+    def entry_name(self, spec: Spec, slot: str) -> str:
+        """Return the calendar's entry whose hooks a run has: that of its slot, or of its subject's."""
+        return slot.partition(" ")[0]
+
     def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
         """Return an entry of the calendar, or one in its place for each thing that has slots of its own."""
         return (entry,)
