@@ -67,6 +67,15 @@ class NothingSelected(Missing):
     default_hint = "Check the filter with 'strongroom list'."
 
 
+class NothingSelectedYet(NothingSelected):
+    """The filter matches no secret, and the policy never had a backup. Nothing was written."""
+
+    default_hint = (
+        "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
+        "--policy POLICY', or remove the policy."
+    )
+
+
 class NothingToRehearse(Missing):
     """There is no backup that could be recovered, so no recovery was rehearsed."""
 

@@ -236,6 +236,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "'strongroom schedule' says when verification ran last. A target that is back is caught up with; "
         "otherwise raise calendar.verification.rate, or its span.",
     ),
+    "policy.idle": _warning(
+        "The filter of this policy matches no secret, and it has never had a backup: it protects nothing.",
+        "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
+        "--policy {subject}', or remove the policy from the configuration.",
+        looks=True,
+    ),
     "backup.degraded": _warning(
         "The newest run that made a backup made a good one, and less than the policy asks for.",
         "'strongroom status RUN' says what is missing; docs/how-to/symptoms.md has each case.",

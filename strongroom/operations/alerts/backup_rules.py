@@ -12,6 +12,7 @@ from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
 from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.operations.emergency.medium import NOTICE
+from strongroom.operations.errors import NothingSelectedYet
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunState
 from strongroom.timestamps import rfc3339
@@ -27,9 +28,8 @@ ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
 def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield what is wrong, policy by policy."""
     for policy in facts.policies:
-        yield from _overdue(policy, facts, limits)
+        yield from _idle(policy) if is_idle(policy) else (*_overdue(policy, facts, limits), *_failed(policy))
         yield from _coming(policy, facts.now)
-        yield from _failed(policy)
         yield from _degraded(policy)
         yield from _unverified(policy, facts, limits)
         yield from _ahead(policy)
@@ -40,6 +40,20 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{plural(len(facts.lost), 'backup')} on record, and on no target: {name_first_few(facts.lost)}"
         )
         yield Alert(kind="backup.lost", what=what, weight=len(facts.lost))
+
+
+def is_idle(policy: Policy) -> bool:
+    """Tell whether a policy never had a backup because nothing matches its filter. One that had any, on
+    record or on a target, has lost what it held: that is an alarm like any other (invariant 7)."""
+    ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
+    newest = next(ended, None)
+    nothing = newest is not None and newest.code == NothingSelectedYet.__name__
+    return nothing and not (policy.newest or policy.verified or policy.held or policy.ahead)
+
+
+def _idle(policy: Policy) -> Iterator[Alert]:
+    what = f"policy '{policy.name}' has never had a backup: no secret matches its filter"
+    yield Alert(kind="policy.idle", subject=policy.name, what=what)
 
 
 def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:

@@ -15,7 +15,7 @@ from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.same_server import check_homes
-from strongroom.operations.errors import NothingSelected
+from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.operations.listing import InProcessListing, ListingLost
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
@@ -60,7 +60,8 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
     source = services.source(spec.source)
     check_homes(spec, source, services)
     spilled, name_key = _spill_names(run, source, spec.selection, services)
-    _refuse_empty(source, spec.selection, spilled.secrets)
+    if not spilled.secrets:
+        raise _why_empty(source, spec.policy, services)
     plan = Plan(
         pieces=_count_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
@@ -118,12 +119,14 @@ def _spill_names(
     raise AssertionError("a listing made here is not lost")
 
 
-def _refuse_empty(source: Source, selection: Selection, secrets: int) -> None:
-    if secrets:
-        return
+def _why_empty(source: Source, policy: str, services: Services) -> StrongroomError:
+    """Say why there is nothing to back up. Where there was something before, it is a loss (invariant 7)."""
     if next(source.list(), None) is None:
-        raise EmptySource(f"source '{source.name}' holds no secret")
-    raise NothingSelected(f"no secret of source '{source.name}' matches the filter")
+        return EmptySource(f"source '{source.name}' holds no secret")
+    nothing = f"no secret of source '{source.name}' matches the filter"
+    if policy == COMMAND or services.store.backups(policy=policy, limit=1):
+        return NothingSelected(nothing)
+    return NothingSelectedYet(f"{nothing} of policy '{policy}', and none ever did")
 
 
 def _context(run: str) -> bytes:

@@ -15,7 +15,7 @@ from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.backup.verify import reaches
-from strongroom.operations.errors import BackupOverdue, RunDegraded
+from strongroom.operations.errors import BackupOverdue, NothingSelectedYet, RunDegraded
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
@@ -30,6 +30,8 @@ MONTH = 31 * DAY
 MOST = 10_000
 """Runs of a policy and kind that are counted: one every hour for over a year."""
 NAMED = 1000
+TURNS = 20
+"""Runs that are looked through for the newest that ended."""
 SUCCESS = 0.999
 """What part of the backups is to succeed, by the procedures."""
 ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
@@ -51,7 +53,7 @@ def backups(
     for name, policy in sorted(policies.items()):
         entry = newest.get(name)
         if entry is None:
-            yield none_yet(BACKUPS, name, policy).on(policy=name)
+            yield none_yet(BACKUPS, name, policy, idle=is_idle(services, name)).on(policy=name)
             continue
         replicas = services.store.replicas(entry.backup)
         findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
@@ -66,12 +68,31 @@ def backups(
         )
 
 
+_IDLE = (
+    "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
+    "--policy {}', or remove the policy."
+)
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
 
 
-def none_yet(check: str, name: str, policy: Policy) -> Finding:
-    """Say that a policy has no backup: wrong, if one should have been made by itself."""
+def is_idle(services: Services, name: str) -> bool:
+    """Tell whether a policy never had a backup because nothing matches its filter."""
+    if services.store.backups(policy=name, limit=1):
+        return False
+    runs = services.store.runs_of(name, RunKind.BACKUP, limit=TURNS)
+    newest = next((run for run in runs if run.state in ENDED), None)
+    return newest is not None and isinstance(recorded_errors.parse_error(newest.error), NothingSelectedYet)
+
+
+def none_yet(check: str, name: str, policy: Policy, *, idle: bool) -> Finding:
+    """Say that a policy has no backup: wrong, if one should have been made by itself.
+
+    Args:
+        idle: nothing matches its filter, and never did. There is nothing to lose yet.
+    """
     words = f"{name}: there is no backup yet"
+    if idle:
+        return remark(check, f"{words}, for no secret matches its filter", _IDLE.format(name))
     if policy.schedule is None or policy.offline:
         return remark(check, words, _BY_HAND.format(name))
     return wrong(check, BackupOverdue(words, hint=f"Make one: 'strongroom backup --policy {name}'."))

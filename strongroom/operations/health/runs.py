@@ -19,7 +19,7 @@ from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
 from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health.catalog import ENDED, MONTH, made_at
+from strongroom.operations.health.catalog import ENDED, MONTH, TURNS, is_idle, made_at
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import events
 from strongroom.operations.key_management.scheduled_check import CHECKED
@@ -45,8 +45,6 @@ GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds."""
 WITH_KEYS = frozenset({StepKind.RESTORE, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
-TURNS = 20
-"""Runs that are looked through for the newest that ended."""
 
 
 # -- runs ----------------------------------------------------------------------
@@ -95,7 +93,7 @@ def _failed(services: Services, policies: Iterable[str], now: float) -> Iterator
     """Say of which policies the newest backup or rotation failed: what failed before was made good."""
     for name, kind in product(policies, (RunKind.BACKUP, RunKind.ROTATE)):
         run = _newest(services, name, kind, now)
-        if run is None or run.state is not RunState.FAILED:
+        if run is None or run.state is not RunState.FAILED or is_idle(services, name):
             continue
         rows = services.store.rows(run.id)
         how = "was poisoned" if any(row.state is StepState.POISONED for row in rows) else "failed"
@@ -126,7 +124,8 @@ def freshness(
     if not any(policy.schedule for policy in policies.values()):
         yield remark(SLOTS, "no policy has a schedule: backups are made only when asked for")
     for name, policy in sorted(policies.items()):
-        if policy.schedule and not policy.offline:  # media that are waited for are told of by themselves
+        # What waits for a medium, or for a secret that its filter matches, is told of by itself.
+        if policy.schedule and not policy.offline and not is_idle(services, name):
             yield _fresh(_judged(services, name, policy, threshold, now)).on(policy=name)
 
 

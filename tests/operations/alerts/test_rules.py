@@ -67,6 +67,14 @@ def policy(**fields: Any) -> Facts:
     return Facts(now=NOON, policies=(replace(WELL, **fields),))
 
 
+NOTHING_YET = ran(HOUR, FAILED, code="NothingSelectedYet")
+
+
+def idle(**fields: Any) -> Facts:
+    """Return a policy that never had a backup, since nothing matches its filter."""
+    return policy(**{"newest": None, "verified": None, "runs": (NOTHING_YET,), **fields})
+
+
 def facts(**fields: Any) -> Facts:
     return replace(Facts(now=NOON, policies=(WELL,)), **fields)
 
@@ -142,6 +150,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("backup.failed:p", runs(ran(HOUR, CANCELLED), ran(10 * HOUR)), runs(ran(HOUR, FAILED), ran(10 * HOUR))),
     ("backup.failed:p", runs(ran(HOUR), ran(2 * HOUR, FAILED)), runs(ran(60, ACTIVE), ran(2 * HOUR, FAILED))),
     ("backup.failed:p", runs(ran(11 * HOUR, FAILED)), policy(newest=None, runs=(ran(11 * HOUR, FAILED),))),
+    ("backup.failed:p", idle(), idle(newest=seen(9 * DAY))),  # it had a backup: what it held is gone
+    ("backup.failed:p", idle(), idle(held=held(5))),
+    ("backup.failed:p", idle(), idle(ahead=("b9",))),
+    ("backup.overdue:p", idle(), idle(verified=seen(9 * DAY))),
+    ("policy.idle:p", idle(runs=(ran(HOUR, FAILED, code="EmptySource"),)), idle()),
+    ("policy.idle:p", idle(runs=(ran(60, FAILED), NOTHING_YET)), idle(runs=(ran(60, ACTIVE), NOTHING_YET))),
     ("backup.lost", facts(), facts(lost=("b1",))),
     ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),
     (

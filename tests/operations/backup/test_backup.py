@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.errors import SourceError, UsageError
+from strongroom.errors import SourceError, StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.backup import plan
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.errors import NothingSelected
+from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import retry
@@ -113,10 +113,15 @@ def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
     assert isinstance(recorded_errors.parse_error(run.error), EmptySource)
 
 
-def test_a_filter_that_matches_nothing_is_an_error_of_its_own(world: World) -> None:
-    run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
-    assert run.state is RunState.FAILED
-    assert isinstance(recorded_errors.parse_error(run.error), NothingSelected)
+def test_a_filter_that_matches_nothing_is_another_error_once_it_had_matched_something(world: World) -> None:
+    def refused() -> StrongroomError | None:
+        run = world.with_spec(selection=Selection(tags={"parity": "none"})).back_up()
+        assert run.state is RunState.FAILED
+        return recorded_errors.parse_error(run.error)
+
+    assert type(refused()) is NothingSelectedYet
+    world.back_up()
+    assert type(refused()) is NothingSelected
 
 
 def test_a_tag_filter_backs_up_those_secrets_and_no_others(world: World) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.findings import Finding, State
@@ -83,6 +84,27 @@ def test_a_failed_backup_is_told_until_the_next_is_good(world: World) -> None:
     assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
     world.back_up()
     assert said(of_runs(services)) == [(State.GOOD, "")]
+
+
+def test_a_policy_that_never_selected_anything_is_remarked_on_until_it_had_a_backup(world: World) -> None:
+    def looked() -> list[State]:
+        services, now = world.services(), time.time()
+        named, newest = (
+            policies(world, schedule=DAILY),
+            {one.policy: one for one in retained_backups(services)},
+        )
+        slots = record.freshness(services, named, threshold=HOUR, now=now + 2 * DAY)
+        return [
+            one.state
+            for one in (*of_runs(services), *slots, *catalog.backups(services, newest, named, now=now))
+        ]
+
+    nothing = world.with_spec(selection=Selection(tags={"parity": "none"}))
+    nothing.back_up()
+    assert looked() == [State.GOOD, State.REMARK]
+    world.back_up()
+    nothing.back_up()
+    assert State.WRONG in looked()
 
 
 def test_a_backup_of_a_clock_that_was_ahead_is_remarked_on_and_hides_no_failure(world: World) -> None:

@@ -29,7 +29,7 @@ from strongroom.model import Depth
 from strongroom.operations.findings import Finding
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
-from strongroom.operations.health.catalog import none_yet
+from strongroom.operations.health.catalog import is_idle, none_yet
 from strongroom.operations.health.files import file_backups
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
@@ -89,7 +89,10 @@ def _looked(
     first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
     without = [name for name in wanted if name not in {one.policy for one in every}]
-    findings += [none_yet(first, name, policies[name]).on(policy=name) for name in without]
+    findings += [
+        none_yet(first, name, policies[name], idle=is_idle(services, name)).on(policy=name)
+        for name in without
+    ]
     return [*findings, *nothing_seen(findings, first)]
 
 
