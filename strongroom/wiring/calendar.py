@@ -12,9 +12,11 @@ from msgspec import to_builtins
 
 from strongroom.config import Settings
 from strongroom.config.calendar import EntrySettings
+from strongroom.config.policies import PolicySettings
 from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY, Depth
+from strongroom.operations.archive.coverage import limits_on
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind
@@ -60,8 +62,13 @@ def _policies(settings: Settings) -> Iterator[Scheduled]:
                 time_zone=settings.calendar.zone_of(policy.time_zone),
                 policy=name,
                 offline=policy.offline,
-                reason=f"a {policy.kind} backup of '{policy.source}'",
+                reason=_reason(policy),
             )
+
+
+def _reason(policy: PolicySettings) -> str:
+    limits = limits_on(policy.selection)
+    return f"a {policy.kind} backup of '{policy.source}'" + (f": what is {limits}" if limits else "")
 
 
 def _emergency(settings: Settings) -> Iterator[Scheduled]:

@@ -13,7 +13,8 @@ def test_a_machine_is_set_up_and_its_calendar_shown(machine: Machine) -> None:
     file = machine.state / "strongroom.toml"
     assert f"{file} is written." in done.out
     assert stat.S_IMODE(machine.state.stat().st_mode) == 0o700
-    assert "weekly-critical" in done.out
+    assert "a full backup of 'local': what is tagged priority=critical" in done.out
+    assert "strongroom set NAME --tag priority=critical" in done.out
     assert "rotation: no policy seals to a key that has versions" in done.out
     assert "export STRONGROOM_PASSPHRASE_FILE=FILE" in done.out
     assert machine.ok("config", "check", "--json").document["file"] == str(file)

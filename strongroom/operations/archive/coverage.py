@@ -57,7 +57,11 @@ def _limits(include: object, exclude: object, tags: object) -> Iterator[str]:
 
 def limits_of(manifest: Manifest) -> str:
     """Say what a backup was limited to; nothing if it was made of everything."""
-    chosen = manifest.selection
+    return limits_on(manifest.selection)
+
+
+def limits_on(chosen: ManifestSelection | Selection) -> str:
+    """Say what a selection is limited to; nothing if it means everything."""
     return "; ".join(_limits(chosen.include, chosen.exclude, dict(chosen.tags)))
 
 

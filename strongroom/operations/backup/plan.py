@@ -11,6 +11,7 @@ from strongroom.container import cobblestone
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, Selection, prepare
+from strongroom.operations.archive.coverage import limits_on
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.facts import PlannedPieces
@@ -61,7 +62,7 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
     check_homes(spec, source, services)
     spilled, name_key = _spill_names(run, source, spec.selection, services)
     if not spilled.secrets:
-        raise _why_empty(source, spec.policy, services)
+        raise _why_empty(source, spec, services)
     plan = Plan(
         pieces=_count_pieces(spilled, spec.container_bytes),
         secrets=spilled.secrets,
@@ -119,14 +120,14 @@ def _spill_names(
     raise AssertionError("a listing made here is not lost")
 
 
-def _why_empty(source: Source, policy: str, services: Services) -> StrongroomError:
+def _why_empty(source: Source, spec: Spec, services: Services) -> StrongroomError:
     """Say why there is nothing to back up. Where there was something before, it is a loss (invariant 7)."""
     if next(source.list(), None) is None:
         return EmptySource(f"source '{source.name}' holds no secret")
-    nothing = f"no secret of source '{source.name}' matches the filter"
-    if policy == COMMAND or services.store.backups(policy=policy, limit=1):
+    nothing = f"source '{source.name}' has no secret {limits_on(spec.selection)}"
+    if spec.policy == COMMAND or services.store.backups(policy=spec.policy, limit=1):
         return NothingSelected(nothing)
-    return NothingSelectedYet(f"{nothing} of policy '{policy}', and none ever did")
+    return NothingSelectedYet(f"{nothing}, and policy '{spec.policy}' never had a backup")
 
 
 def _context(run: str) -> bytes:

@@ -95,10 +95,8 @@ def _failed(services: Services, policies: Iterable[str], now: float) -> Iterator
         run = _newest(services, name, kind, now)
         if run is None or run.state is not RunState.FAILED or is_idle(services, name):
             continue
-        rows = services.store.rows(run.id)
-        how = "was poisoned" if any(row.state is StepState.POISONED for row in rows) else "failed"
         what = "backup" if kind is RunKind.BACKUP else "rotation"
-        words = f"the newest {what} of '{name}', run {run.id}, {how}: {recorded_errors.apart(run.error)[0]}"
+        words = f"the newest {what} of '{name}', run {run.id}, failed: {recorded_errors.apart(run.error)[0]}"
         yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'.")).on(policy=name)
 
 

@@ -119,7 +119,9 @@ def test_a_filter_that_matches_nothing_is_another_error_once_it_had_matched_some
         assert run.state is RunState.FAILED
         return recorded_errors.parse_error(run.error)
 
-    assert type(refused()) is NothingSelectedYet
+    first = refused()
+    assert type(first) is NothingSelectedYet
+    assert "source 'vault' has no secret tagged parity=none" in first.message
     world.back_up()
     assert type(refused()) is NothingSelected
 

@@ -58,4 +58,5 @@ def _tell(line: Mapping[str, Any], output: Output) -> None:
         output.note(f"{who}: cancelled ({line['run']})")
     else:
         how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
-        output.warn(f"{who}: {how}: {in_line(str(line['why']).partition(chr(10))[0])}. {see}")
+        why = in_line(str(line["why"]).partition("\n")[0]).rstrip(".")
+        output.warn(f"{who}: {how}: {why}. {see}")

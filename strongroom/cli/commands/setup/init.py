@@ -67,6 +67,11 @@ def _row(found: EntryStatus) -> tuple[str, str, str]:
 def _next(settings: Settings) -> Iterator[str]:
     """Say which commands come next."""
     steps = [("strongroom set NAME", "store a secret; 'strongroom import FILE' stores many")]
+    steps += [
+        (f"strongroom set NAME {' '.join(tags)}", f"store one that '{name}' is for: it backs up no others")
+        for name, policy in settings.policies.items()
+        if (tags := [f"--tag {key}={value}" for key, value in policy.tags.items()])
+    ]
     if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
