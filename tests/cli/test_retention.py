@@ -117,7 +117,7 @@ def test_a_hold_keeps_a_backup_until_it_is_lifted_also_without_the_database(hous
         assert (old in placed.document["backups"], placed.document["written"]) == (True, sorted(REGIONS))
         assert verdicts(house)[old] == (True, "hold")
         [held] = house.ok("hold", "list", "--json").document["holds"]
-        assert (held["reason"], held["until"]) == ("case 4711", "2100-01-01T00:00:00Z")
+        assert (held["reason"], held["until"]) == ("case 4711", "2100-01-01T23:59:59Z")
         shown = house.ok("hold", "list").out
         assert "case 4711" in shown
         house.ok("hold", "release", *words, "--reason", "settled")
@@ -151,6 +151,7 @@ def test_what_means_no_hold_is_refused(house: Machine) -> None:
         UsageError
     )
     assert house.run("hold", "add", "--policy", "names", *reason, "--until", "soon").failed_with(UsageError)
+    assert house.run("hold", "add", "--policy", "names", "--reason", " ").failed_with(UsageError)
     assert house.ok("hold", "list").out == "Nothing is held.\n"
 
 

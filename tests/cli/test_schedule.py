@@ -93,6 +93,7 @@ def test_a_pause_is_shown_with_its_reason_and_ends_by_itself_or_by_hand(configur
     assert "'metadata' is paused until" in said.out
     found = entries(configured)["metadata"]
     assert (found["state"], found["paused_until"] is not None) == ("paused", True)
+    assert found["next_due"] == found["paused_until"], "what comes due meanwhile is made up for then"
     assert "for 2 days more" in found["why"] or "for 3 days more" in found["why"]
     assert found["why"].endswith(": the vault moves")
     assert configured.run(*words, "2020-01-01").failed_with(UsageError)

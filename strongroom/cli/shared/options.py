@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from argparse import ArgumentParser, ArgumentTypeError
 from argparse import _ActionsContainer as Arguments
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from strongroom import durations
 from strongroom.errors import UsageError
 from strongroom.model import Selection
 
@@ -92,6 +94,27 @@ def moment(text: str) -> float:
     if len(text) <= len("2026-07-20"):
         found += timedelta(days=1) - timedelta(seconds=1)
     return found.timestamp()
+
+
+def ending(text: str) -> float:
+    """Parse when something ends: a date, which it lasts to the end of, a time, or so long from now."""
+    try:
+        return time.time() + durations.parse(text)
+    except ValueError:
+        return moment(text)
+
+
+def add_reason_argument(parser: Arguments) -> None:
+    """Let a command go on record with a reason."""
+    parser.add_argument(
+        "--reason", metavar="TEXT", required=True, type=_reason, help="why; it goes on record"
+    )
+
+
+def _reason(text: str) -> str:
+    if not text.strip():
+        raise ArgumentTypeError("a reason is needed: it goes on record")
+    return text.strip()
 
 
 def add_restore_source_arguments(

@@ -187,9 +187,11 @@ def _missed_medium(services: Services, entry: Scheduled, now: float) -> float | 
 
 
 def _next(entry: Scheduled, pause: Pause | None, now: float) -> float | None:
+    """Return when an entry runs next. What comes due in a pause is made up for at its end."""
     if entry.needs or (pause is not None and pause.until is None):
         return None
-    return entry.next(now if pause is None or pause.until is None else max(now, pause.until))
+    due = entry.next(pause.since if pause else now)
+    return due if pause is None or pause.until is None or due is None else max(due, pause.until)
 
 
 def _run(services: Services, run: str) -> Run | None:

@@ -36,7 +36,7 @@ def _incident_arguments(parser: ArgumentParser) -> None:
     release = commands.add_parser("release", help="allow a backup to be restored from again")
     release.set_defaults(run="incident:release_backups")
     release.add_argument("backup", metavar="BACKUP", nargs="+")
-    release.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+    options.add_reason_argument(release)
 
 
 COMMANDS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from strongroom.cli.parser import Parser
+from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 
 
@@ -17,7 +18,7 @@ def _prune_arguments(parser: ArgumentParser) -> None:
 
 def _undelete_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("backup", metavar="BACKUP", help="the backup that is marked")
-    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+    add_reason_argument(parser)
 
 
 def _hold_arguments(parser: ArgumentParser) -> None:
@@ -25,12 +26,18 @@ def _hold_arguments(parser: ArgumentParser) -> None:
     adding = commands.add_parser("add", help="let nothing remove a backup, or those of a tag or policy")
     adding.set_defaults(run="hold:add_hold")
     _add_subject(adding)
-    adding.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
-    adding.add_argument("--until", metavar="DATE", help="when it ends by itself (YYYY-MM-DD, UTC)")
+    add_reason_argument(adding)
+    adding.add_argument(
+        "--until",
+        metavar="TIME",
+        type=ending,
+        help="when it ends by itself: 2027-11-26, to the end of that day in UTC, 2027-11-26T08:00Z, or a "
+        "length from now such as 90d (default: until it is lifted)",
+    )
     releasing = commands.add_parser("release", help="lift a hold")
     releasing.set_defaults(run="hold:release_hold")
     _add_subject(releasing)
-    releasing.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+    add_reason_argument(releasing)
     listing = commands.add_parser("list", help="show the holds that stand, and why")
     listing.set_defaults(run="hold:list_holds")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -27,7 +26,7 @@ def add_hold(arguments: Namespace, output: Output) -> None:
     kind, subject = _subject(arguments)
     settings = load_settings()
     services = open_services(settings)
-    until = _end(arguments.until) if arguments.until else ""
+    until = _end(arguments.until) if arguments.until is not None else ""
     backups = _held_now(services, kind, subject, configured=subject in settings.policies)
     failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
     end = f"until {until}" if until else "until the hold is lifted"
@@ -89,15 +88,10 @@ def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
     return kind, subject
 
 
-def _end(text: str) -> str:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError("--until takes a date (2027-11-26) or a time (2027-11-26T08:00:00Z).") from None
-    end = found if found.tzinfo else found.replace(tzinfo=UTC)
-    if end <= datetime.now(UTC):
+def _end(until: float) -> str:
+    if until <= time.time():
         raise UsageError("--until is in the past, so it would hold nothing.")
-    return rfc3339(end)
+    return rfc3339(until)
 
 
 def _answer(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from argparse import ArgumentParser
 
-from strongroom import durations
 from strongroom.cli.parser import Parser
-from strongroom.cli.shared.options import moment
+from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.model import Depth
@@ -78,14 +76,6 @@ def _repair_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="the same for every target")
 
 
-def _end(word: str) -> float:
-    """Return when something ends: a date, a time, or so long from now."""
-    try:
-        return time.time() + durations.parse(word)
-    except ValueError:
-        return moment(word)
-
-
 def _schedule_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(run="schedule:show_calendar")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
@@ -98,7 +88,7 @@ def _schedule_arguments(parser: ArgumentParser) -> None:
     pause.add_argument(
         "--until",
         metavar="TIME",
-        type=_end,
+        type=ending,
         help="when it ends by itself: 2026-12-01T08:00Z, or a length from now such as 3d "
         "(default: until it is resumed)",
     )
@@ -106,7 +96,7 @@ def _schedule_arguments(parser: ArgumentParser) -> None:
     resume.set_defaults(run="schedule:resume_entry")
     for action in (now, pause, resume):
         action.add_argument("entry", metavar="ENTRY", help="its name, as 'strongroom schedule' shows it")
-    pause.add_argument("--reason", metavar="TEXT", required=True, help="why; it goes on record")
+    add_reason_argument(pause)
     resume.add_argument("--reason", metavar="TEXT", default="", help="why; it goes on record")
 
 
