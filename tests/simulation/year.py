@@ -314,7 +314,7 @@ class Year:
     def clock_ahead(self, moment: float) -> float:
         """Return by how many seconds the clock of the host that prunes was ahead at a time."""
         wrong = [one for one in self.begun if one.kind == "host clock" and one.at <= moment <= one.until]
-        return max((fault.size for fault in wrong), default=0.0)
+        return max((fault.size for fault in wrong if fault.size > 0), default=0.0)
 
     def host_clock(self) -> float:
         """Return the time by the clock of the host that prunes."""
