@@ -79,6 +79,7 @@ class Services:
     ``checks`` are what a run of kind CHECK does, by name.
     ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
+    ``read_within``: a container that was not read in so many seconds counts as not verified any more.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -101,6 +102,7 @@ class Services:
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
+    read_within: float = 60 * 86_400.0
     retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
     installation: Callable[[], str] = str
     listing: Lister = InProcessListing

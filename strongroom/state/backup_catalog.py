@@ -51,10 +51,14 @@ class BackupCatalog(Transactions):
         with self._database.reading() as conn:
             return catalog.most_secrets(conn, policy, since=since, besides=besides)
 
-    def set_replica(self, replica: Replica) -> None:
-        """Record what is known of one replica. Its backup must be in the catalog."""
+    def set_replica(self, replica: Replica, *, damaged: Collection[int] | None = None) -> None:
+        """Record what is known of one replica. Its backup must be in the catalog.
+
+        Args:
+            damaged: which containers of a bad one are. Without it all of them count as never read.
+        """
         with self._database.writing() as conn:
-            catalog.put_replica(conn, replica)
+            catalog.put_replica(conn, replica, damaged)
 
     def drop_replica(self, backup: str, target: str) -> bool:
         """Forget a replica that was removed from its target; return whether it was the last one,

@@ -21,9 +21,15 @@ def put(conn: Connection, entry: CatalogEntry, replicas: Sequence[Replica]) -> N
     sql.put(conn, tables.replicas, [codec.replica_row(replica) for replica in replicas])
 
 
-def put_replica(conn: Connection, replica: Replica) -> None:
-    """Record what is known of one replica of a backup in the catalog."""
+def put_replica(conn: Connection, replica: Replica, damaged: Collection[int] | None) -> None:
+    """Record what is known of one replica of a backup in the catalog. What is damaged of a bad one counts as
+    never read: these containers, or all of them if nobody knows which."""
     sql.put(conn, tables.replicas, [codec.replica_row(replica)])
+    if not replica.good:
+        forgotten = delete(tables.container_checks).where(
+            _checks.backup == replica.backup, _checks.target == replica.target
+        )
+        conn.execute(forgotten if damaged is None else forgotten.where(_checks.piece.in_(damaged)))
 
 
 def drop_replica(conn: Connection, name: str, target: str) -> bool:

@@ -55,6 +55,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         signers=_signs_nothing,
         trusted=lambda role: signers.trusted(keyring, role),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        read_within=policies.read_within(settings),
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
         retention=cache(lambda: policies.retention(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask)),

@@ -57,6 +57,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         signers=signers.signers(keyring, role),
         trusted=lambda wanted: signers.trusted(keyring, wanted),
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
+        read_within=policies.read_within(settings),
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
         retention=cache(lambda: policies.retention(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),

@@ -6,8 +6,9 @@ on record what is missing there; the scheduled repair then brings it up.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -91,18 +92,31 @@ LOST, REPAIRED = "replica.lost", "replica.repaired"
 """The events that a replica was found to be bad, and that it was made good again."""
 
 
-def put_on_record(store: RunStore, lost: Iterable[Lost]) -> None:
-    """Have the record know, so that it is repaired."""
+def put_on_record(store: RunStore, lost: Iterable[Lost], damaged: Collection[int] | None = None) -> None:
+    """Have the record know, so that it is repaired.
+
+    Args:
+        damaged: the containers that are; the others need not be read again for that.
+    """
     for replica, why in lost:
-        store.set_replica(replace(replica, good=False, verified=None, verified_at=None))
+        bad = replace(replica, good=False, verified=None, verified_at=None)
+        store.set_replica(bad, damaged=damaged)
         store.event(LOST, backup=replica.backup, target=replica.target, why=why)
 
 
-def put_damaged_on_record(store: RunStore, damaged: Mapping[tuple[str, str], str]) -> None:
-    """Have the record know what reading found, by target and backup, and why."""
+def put_damaged_on_record(
+    store: RunStore,
+    damaged: Mapping[tuple[str, str], str],
+    pieces: Mapping[tuple[str, str], Collection[int]] = MappingProxyType({}),
+) -> None:
+    """Have the record know what reading found, by target and backup, and why.
+
+    Args:
+        pieces: which containers it found, where that is known.
+    """
     for (name, backup), why in damaged.items():
         known = [one for one in store.replicas(backup) if one.target == name and one.good]
-        put_on_record(store, [Lost(one, why) for one in known])
+        put_on_record(store, [Lost(one, why) for one in known], pieces.get((name, backup)))
 
 
 def why_lost(store: RunStore, backup: str, target: str) -> str:

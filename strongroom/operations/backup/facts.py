@@ -24,9 +24,10 @@ class ReplicaFacts(Struct, frozen=True, kw_only=True):
 
     ``manifest`` is the digest of the backup's manifest. A repair leaves targets alone that ``held`` a good
     replica by the record, and cannot ask the ``away`` ones. ``lacking`` names target and number of each
-    container to copy. A verification says in ``unread`` why it could not ask a target. ``unplaced`` says why
-    one did not take the manifest, ``unlocked`` why a replica is not locked. ``ending`` is how a run ends that
-    ends early.
+    container to copy. ``doubted`` are those that it reads on a replica of which the record vouches for the
+    rest, since that was read not long ago. A verification says in ``unread`` why it could not ask a target.
+    ``unplaced`` says why one did not take the manifest, ``unlocked`` why a replica is not locked. ``ending``
+    is how a run ends that ends early.
     """
 
     plan: PlannedPieces | None = None
@@ -34,11 +35,21 @@ class ReplicaFacts(Struct, frozen=True, kw_only=True):
     held: tuple[str, ...] = ()
     away: tuple[str, ...] = ()
     lacking: tuple[tuple[str, int], ...] = ()
+    doubted: tuple[tuple[str, int], ...] = ()
     unread: Mapping[str, str] = {}
     unplaced: Mapping[str, str] = {}
     unlocked: Mapping[str, str] = {}
     counts: Counts | None = None
     ending: str | None = None
+
+    def is_read_in_part(self, target: str) -> bool:
+        """Tell whether only what is doubted of a replica is read."""
+        return any(name == target for name, _ in self.doubted)
+
+    def pieces_read(self, target: str) -> list[int]:
+        """Return the numbers of the containers that are read back from a target."""
+        doubted = [piece for name, piece in self.doubted if name == target]
+        return doubted or list(range(self.plan.pieces if self.plan else 0))
 
 
 prepare(ReplicaFacts)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from msgspec import Struct, field
 
@@ -19,6 +20,7 @@ from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
 from strongroom.operations.archive.open import manifest_bytes
+from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.archive.write_envelope import bring_up
 from strongroom.operations.backup.commit import check_containers
 from strongroom.operations.backup.facts import PlannedPieces
@@ -27,13 +29,15 @@ from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.repaired import whole_copy
 
 BY_RECORD = {"by_record": True}
-"""Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money."""
+"""Options of a repair that reads only what is on record as bad: it comes hourly, and reading costs money.
+Of a replica of which verification named what is damaged, it reads no more than that."""
 
 
 class ToVerify(Struct, frozen=True, kw_only=True):
@@ -48,7 +52,8 @@ class ToVerify(Struct, frozen=True, kw_only=True):
 
 class ToRepair(Struct, frozen=True, kw_only=True):
     """The facts that a repair begins with: which replicas stay as they are on record, which targets do not
-    answer or are not to have it any more, and what is missing where.
+    answer or are not to have it any more, what is missing where, and what is read of a replica that is not
+    read whole.
 
     ``idle``: there is nowhere to write anything, so nothing is read either.
     """
@@ -59,6 +64,7 @@ class ToRepair(Struct, frozen=True, kw_only=True):
     away: tuple[str, ...]
     lacking: tuple[tuple[str, int], ...]
     idle: bool
+    doubted: tuple[tuple[str, int], ...] = ()
 
 
 class Repaired(Struct, frozen=True, kw_only=True):
@@ -99,16 +105,20 @@ def list_to_repair(run: Run, step: Step, services: Services) -> ToRepair:
     """Find the backup's manifest, and by digest what each target lacks of it."""
     digest, manifest = _find_manifest(run, services)
     good = _good_on_record(run, services)
-    doubted = [pin.name for pin in run.spec.targets if pin.name not in good]
-    away = tuple(name for name in doubted if not _takes(services.target(name), manifest.backup_id, services))
-    answering = [name for name in doubted if name not in away]
+    others = [pin.name for pin in run.spec.targets if pin.name not in good]
+    away = tuple(name for name in others if not _takes(services.target(name), manifest.backup_id, services))
+    answering = [name for name in others if name not in away]
+    looked = {
+        name: _look_at(name, manifest, _read_lately(run, name, services), services) for name in answering
+    }
     unlocked = run.spec.backup in left_unlocked(services.store)
     return ToRepair(
         plan=_count_pieces(manifest),
         manifest=digest,
         held=good,
         away=away,
-        lacking=_missing_containers(answering, manifest, services),
+        lacking=tuple((name, piece) for name, one in looked.items() for piece in one.lacking),
+        doubted=tuple((name, piece) for name, one in looked.items() for piece in one.doubted),
         idle=not answering and not unlocked,
     )
 
@@ -253,15 +263,42 @@ def _explain_no_manifest(run: Run, refusals: dict[str, StrongroomError]) -> Stro
     return type(first)(f"{message} ({', '.join(away)}: {first.message})", hint=first.hint)
 
 
-def _missing_containers(
-    names: Sequence[str], manifest: Manifest, services: Services
-) -> tuple[tuple[str, int], ...]:
-    return tuple(
-        (name, ref.piece)
-        for name in names
+class _Looked(NamedTuple):
+    """What a replica lacks; and what is doubted of it, unless all is."""
+
+    lacking: list[int]
+    doubted: list[int]
+
+
+def _look_at(name: str, manifest: Manifest, known: frozenset[int], services: Services) -> _Looked:
+    """Read what is not known of a replica; of the rest see that it is there, in its size."""
+    target = services.target(name)
+    gone = _not_shown(target, manifest) if known else set[int]()
+    lacking = [
+        ref.piece
         for ref in manifest.containers
-        if not _is_whole(services.target(name), manifest.backup_id, ref)
-    )
+        if (ref.piece in gone if ref.piece in known else not _is_whole(target, manifest.backup_id, ref))
+    ]
+    doubted = {ref.piece for ref in manifest.containers if ref.piece not in known} | set(lacking)
+    return _Looked(lacking, sorted(doubted) if known else [])
+
+
+def _not_shown(target: Target, manifest: Manifest) -> set[int]:
+    try:
+        return lacking_on(target, manifest)
+    except StrongroomError:
+        return {ref.piece for ref in manifest.containers}
+
+
+def _read_lately(run: Run, target: str, services: Services) -> frozenset[int]:
+    """Return the containers of a bad replica that were read not long ago, if that is to count: verification
+    has named what is damaged. Where that is its manifest, or an envelope, all of it is read."""
+    if run.spec.options != BY_RECORD:
+        return frozenset()
+    checks = [one for one in services.store.checks([run.spec.backup]) if one.target == target]
+    since, now = time.time() - services.read_within, time.time()
+    known = frozenset(one.piece for one in checks if since < one.checked_at <= now)
+    return known - {MANIFEST} if MANIFEST in known else frozenset()
 
 
 def _is_whole(target: Target, backup: str, ref: ContainerEntry) -> bool:

@@ -13,7 +13,7 @@ from strongroom.operations.archive.inventory import REPAIRED, why_lost
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
-from strongroom.operations.backup.facts import pieces_of, replica_facts
+from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.backup.outcome import replica_outcome
 from strongroom.operations.backup.quorum import quorum_is_open
 from strongroom.operations.backup.repair import (
@@ -25,7 +25,7 @@ from strongroom.operations.backup.repair import (
     publish,
     repair,
 )
-from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled, verifications
+from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, read_result, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
@@ -53,8 +53,13 @@ class RepairJob(Job):
                 copies = tuple(Step(StepKind.REPAIR, piece, target) for target, piece in lacking)
                 return Verdict(follow=copies or (REPORT if idle else Step(StepKind.COMMIT),))
             case Published(targets=targets):
-                held = replica_facts(run).held
-                follow = verifications(pieces_of(run), [name for name in targets if name not in held])
+                facts = replica_facts(run)
+                follow = tuple(
+                    Step(StepKind.VERIFY, piece, name)
+                    for name in targets
+                    if name not in facts.held
+                    for piece in facts.pieces_read(name)
+                )
                 return Verdict(facts=to_facts(result, "unlocked", "unplaced"), follow=follow or (REPORT,))
             case _ if step.kind is StepKind.REPAIR:
                 busy = tally.unsettled(StepKind.REPAIR)

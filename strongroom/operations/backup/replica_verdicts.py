@@ -20,6 +20,7 @@ from strongroom.operations.backup.facts import ReplicaFacts, pieces_of, replica_
 from strongroom.operations.backup.verify import Verified, read_verified
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
+from strongroom.operations.verification.checks import refresh
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.records import ContainerCheck, Replica, Run, StepKind, StepRow, StepState
 
@@ -45,13 +46,23 @@ def record_replicas(run: Run, read: ReadBack, services: Services) -> list[str]:
     """Write into the catalog what was read back from each target; return those with a good replica."""
     good = {one.target for one in services.store.replicas(run.spec.backup or run.id) if one.good}
     for replica in read.changed:
-        services.store.set_replica(replica)
+        services.store.set_replica(replica, damaged=_damaged_pieces(run, replica.target, services))
         if replica.target in good and not replica.good:
             why = _first_code(run, replica.target, services)
             services.store.event(LOST, run.id, backup=replica.backup, target=replica.target, why=why)
     if services.store.backup(run.spec.backup or run.id) is not None:
         services.store.put_checks(list(_checks(run, read, services)))
     return sorted(read.good)
+
+
+def _damaged_pieces(run: Run, target: str, services: Services) -> set[int] | None:
+    """Return which containers of a bad replica were found to be; ``None`` if nobody knows which."""
+    rows = services.store.rows(run.id, StepKind.VERIFY)
+    found = {piece for name, piece in replica_facts(run).lacking if name == target}
+    for row in rows:
+        if row.step.target == target and recorded_errors.code_of(row.error or "") in _DAMAGE:
+            found.add(row.step.piece)
+    return found or None
 
 
 def _first_code(run: Run, target: str, services: Services) -> str:
@@ -63,22 +74,24 @@ def _first_code(run: Run, target: str, services: Services) -> str:
 
 def _checks(run: Run, read: ReadBack, services: Services) -> Iterator[ContainerCheck]:
     """Yield which containers were read back, whatever came of the others of the same replica."""
-    backup = run.spec.backup or run.id
-    whole: dict[str, float] = {}
-    for row, done in read_verified(run, services):
-        target, at, depth = (
-            row.step.target,
-            row.finished_at or 0.0,
-            min(done.depth, DEEPEST, key=_DEPTHS.index),
-        )
-        if depth is not Depth.PRESENT:
-            yield ContainerCheck(
-                backup=backup, target=target, piece=row.step.piece, depth=depth, checked_at=at
-            )
-            whole[target] = min(at, whole.get(target, at))
+    whole: dict[str, ContainerCheck] = {}
+    for check in _read_by(run, services):
+        yield check
+        whole[check.target] = min(check, whole.get(check.target, check), key=lambda one: one.checked_at)
     for target in read.good & whole.keys():
-        depth, at = Depth.DIGEST, whole[target]
-        yield ContainerCheck(backup=backup, target=target, piece=MANIFEST, depth=depth, checked_at=at)
+        yield structs.replace(whole[target], piece=MANIFEST, depth=Depth.DIGEST)
+
+
+def _read_by(run: Run, services: Services) -> Iterator[ContainerCheck]:
+    for row, done in read_verified(run, services):
+        if done.depth is not Depth.PRESENT:
+            yield ContainerCheck(
+                backup=run.spec.backup or run.id,
+                target=row.step.target,
+                piece=row.step.piece,
+                depth=min(done.depth, DEEPEST, key=_DEPTHS.index),
+                checked_at=row.finished_at or 0.0,
+            )
 
 
 def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> ReadBack:
@@ -101,7 +114,10 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
         if (why := _explain_unread(facts, name, own)) is not None:
             unread[name] = why
         if why is None or (enter_unread and name not in replicas):
-            replicas[name] = _keep_depth(facts, replicas.get(name), _judge_replica(run, name, own))
+            now = _judge_replica(run, name, own)
+            if now.good and facts.is_read_in_part(name):
+                now = _vouched_for(now, _known_checks(run, name, services), pieces_of(run))
+            replicas[name] = _keep_depth(facts, replicas.get(name), now)
             changed.append(replicas[name])
         if name in replicas and replicas[name].good:
             (kept if why else good).add(name)
@@ -110,7 +126,7 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
 
 def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     done = [row for row in rows if row.state is StepState.DONE]
-    whole = len(done) == pieces_of(run)
+    whole = len(done) == len(replica_facts(run).pieces_read(target)) > 0
     depths = (read_result(run, row.step, row.result, Verified).depth for row in done)
     depth = min(depths, key=_DEPTHS.index, default=None)
     return Replica(
@@ -120,6 +136,19 @@ def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
         verified=depth if whole else None,
         verified_at=time.time() if whole else None,
     )
+
+
+def _known_checks(run: Run, target: str, services: Services) -> list[ContainerCheck]:
+    """Return when each container of a replica was last read: earlier, or by this run."""
+    found = {one.piece: one for one in services.store.checks([run.spec.backup]) if one.target == target}
+    found |= {one.piece: one for one in _read_by(run, services) if one.target == target}
+    return list(found.values())
+
+
+def _vouched_for(replica: Replica, checks: Sequence[ContainerCheck], pieces: int) -> Replica:
+    """Return a replica of which only a part was read: it is as deep as what was read least, and as old."""
+    at = min((one.checked_at for one in checks), default=replica.verified_at)
+    return refresh(structs.replace(replica, verified=Depth.DIGEST, verified_at=at), pieces, checks)
 
 
 def _keep_depth(facts: ReplicaFacts, before: Replica | None, now: Replica) -> Replica:

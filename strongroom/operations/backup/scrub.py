@@ -62,6 +62,11 @@ class Place(Struct, frozen=True, kw_only=True):
     piece: int
 
     @property
+    def key(self) -> tuple[str, str]:
+        """The replica that it is of: target and backup."""
+        return self.target, self.backup
+
+    @property
     def what(self) -> str:
         """What it is, in words."""
         return "its manifest" if self.piece == MANIFEST else f"its container {self.piece}"

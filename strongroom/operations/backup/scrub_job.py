@@ -85,7 +85,11 @@ class ScrubJob(Job):
         why = {
             key: f"{one.place.what}: {code_of(one.checked.damage)}" for key, one in _damaged(looked).items()
         }
-        put_damaged_on_record(services.store, why)
+        pieces = {
+            key: {each.place.piece for each in looked if each.checked.damage and each.place.key == key}
+            for key in why
+        }
+        put_damaged_on_record(services.store, why, pieces)
         return ()
 
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
@@ -184,7 +188,7 @@ def _damaged(looked: Sequence[_Looked]) -> dict[tuple[str, str], _Looked]:
     found: dict[tuple[str, str], _Looked] = {}
     for one in looked:
         if one.checked.damage:
-            found.setdefault((one.place.target, one.place.backup), one)
+            found.setdefault(one.place.key, one)
     return found
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.model import ObjectInfo
+from strongroom.model import Depth, ObjectInfo
 from strongroom.operations.backup.repair_job import submit_repair
+from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
@@ -31,10 +32,12 @@ class Region(MemoryTarget):
         super().__init__(name=name, region=name)
         self.away = False
         self.containers_read = 0
+        self.names_read: set[str] = set()
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
         self._answer()
         self.containers_read += name.startswith("containers/")
+        self.names_read |= {name} if name.startswith("containers/") else set()
         return super().read(name, offset=offset, length=length)
 
     def stat(self, name: str) -> ObjectInfo | None:
@@ -121,6 +124,46 @@ def test_one_that_goes_away_in_the_midst_costs_no_reading_of_the_others(
     run = drive(tickets[0].run, tickets, services, watch=watch, processes=1)
     assert run.state is RunState.DEGRADED
     assert (reads(regions)["eu"], reads(regions)["ap"]) == (0, 0)
+
+
+def test_of_a_bad_replica_a_repair_reads_what_verification_named_and_sees_that_the_rest_is_there(
+    tmp_path: Path, regions: dict[str, Region]
+) -> None:
+    world = make_world(tmp_path, pieces=6).with_targets(regions)
+    services, us = world.services(), regions["us"]
+    backup = world.back_up(services).id
+    bad, gone, *others = sorted(info.name for info in us.list("containers/"))
+    us._objects[bad] = us._objects[bad][:-1] + b"\0"
+    run, tickets = submit_verify(services, backup=backup)
+    assert drive(run, tickets, services, processes=1).state is RunState.DEGRADED
+    us.delete(gone)
+    us.names_read.clear()
+    assert repaired(services, hour=2).state is RunState.DONE
+    assert us.names_read == {bad, gone}
+    assert [us._objects[name] for name in (bad, gone)] == [
+        regions["eu"]._objects[name] for name in (bad, gone)
+    ]
+    assert len(others) > 2
+    depths = {one.target: one.verified for one in services.store.replicas(backup)}
+    assert depths == {"eu": Depth.COMPARED, "us": Depth.DIGEST, "ap": Depth.COMPARED}
+
+
+def test_what_was_read_too_long_ago_is_read_again_by_a_repair(
+    tmp_path: Path, regions: dict[str, Region]
+) -> None:
+    world = make_world(tmp_path, pieces=6).with_targets(regions)
+    services, us = world.services(), regions["us"]
+    backup = world.back_up(services).id
+    names = sorted(info.name for info in us.list("containers/"))
+    us._objects[names[0]] = us._objects[names[0]][:-1] + b"\0"
+    run, tickets = submit_verify(services, backup=backup)
+    drive(run, tickets, services, processes=1)
+    age = services.read_within + 1
+    checks = services.store.checks()
+    services.store.put_checks([structs.replace(one, checked_at=one.checked_at - age) for one in checks])
+    us.names_read.clear()
+    assert repaired(services, hour=2).state is RunState.DONE
+    assert us.names_read == set(names)
 
 
 def test_a_repair_by_hand_looks_at_all_of_them(world: World, regions: dict[str, Region]) -> None:
