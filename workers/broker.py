@@ -35,6 +35,8 @@ OLDEST: Final = (6, 2)
 """The Redis that kombu 5.7 needs (``ZRANGE BYSCORE``, ``ZADD GT``)."""
 
 _SOCKET: Final = "redis+socket://"
+_KEPT: Final = "appendonly*"
+"""A folder; of a server before 7.0, a file."""
 
 
 def broker_url(settings: Settings) -> str:
@@ -171,6 +173,19 @@ def embedded_command(state_dir: Path) -> list[str]:
         "daemonize": "no",
     }
     return [str(program), *(word for name, value in options.items() for word in (f"--{name}", value))]
+
+
+def set_aside(state_dir: Path) -> Path | None:
+    """Move what the embedded broker kept out of its way; return where it is now, if there was any."""
+    data = broker_data(state_dir)
+    kept, aside = list(data.glob(_KEPT)), data / "unreadable"
+    if not kept:
+        return None
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(mode=0o700)
+    for one in kept:
+        one.rename(aside / one.name)
+    return aside
 
 
 def ephemeral_command(state_dir: Path) -> list[str]:

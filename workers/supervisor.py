@@ -131,20 +131,36 @@ class Cluster:
         status.write(self._state, self.children)
         if self._broker is not None:
             self._begin(self._broker)
-            self._await(self._broker)
+            if not self._await(self._broker):
+                self._start_empty(self._broker)
         else:
             broker.check(broker.broker_url(self.settings), tls=broker.tls_options(self.settings.broker))
         for child in (*self._workers, *self._scheduling):
             if not self._wakeup.stops:
                 self._begin(child)
 
-    def _await(self, server: Child) -> None:
+    def _start_empty(self, server: Child) -> None:
+        """Start the broker without what it kept, which it could not read: a torn file, or one of another
+        server program. The record knows every run, and sends again what the broker had."""
+        folder = paths.broker_data(self._state)
+        if server.pid is None and (aside := broker.set_aside(self._state)):
+            log.warning("broker-data-set-aside", extra={"folder": str(aside)})
+            self._begin(server)
+            if self._await(server):
+                return
+        raise BrokerUnavailable(
+            f"the embedded broker did not start; see the log in {folder}",
+            hint="Put right what the log says, then start 'strongroom up' again.",
+        )
+
+    def _await(self, server: Child) -> bool:
+        """Tell whether it answers; not if it ended, or if it takes too long."""
         until = time.monotonic() + BROKER_SECONDS
         while not self._wakeup.stops and not self._answers():
             if server.reap() is not None or time.monotonic() > until:
-                folder = paths.broker_data(self._state)
-                raise BrokerUnavailable(f"the embedded broker did not start; see the log in {folder}")
+                return False
             self._wakeup.wait(0.05)
+        return True
 
     def _answers(self) -> bool:
         with suppress(BrokerUnavailable):

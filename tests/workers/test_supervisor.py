@@ -49,6 +49,19 @@ def test_a_killed_process_is_started_again_whichever_it_is(small: RunningCluster
     assert small.left_over() == set()
 
 
+def test_a_broker_that_cannot_read_what_it_kept_starts_without_it(cluster: RunningCluster) -> None:
+    """A torn file, or one that another server program wrote. The record sends again what was in it."""
+    data = paths.private_folder(paths.broker_data(cluster.state_dir))
+    kept = paths.private_folder(data / "appendonlydir")
+    (kept / "appendonly.aof.manifest").write_text("file appendonly.aof.1.base.rdb seq 1 type b\n")
+    (kept / "appendonly.aof.1.base.rdb").write_bytes(b"VALKEY080 of another program")
+    cluster.arguments = ["transfer"]
+    cluster.start()
+    assert [file.name for file in (data / "unreadable").iterdir()] == ["appendonlydir"]
+    assert "broker-data-set-aside" in cluster.log
+    assert cluster.stop() == 0
+
+
 def renewed(cluster: RunningCluster, name: str, first: int) -> int:
     """Wait for another process of that name."""
 
