@@ -182,12 +182,13 @@ class _Deletion:
         checks = (self._strange, self._needed, replaced, self._held, self._not_due)
         return next((Left(why=why) for check in checks if (why := check(one))), None)
 
-    def _not_due(self, one: Doomed) -> str:
-        """Say why it is not to be deleted yet, by the mark that counts, and by the one on this target.
+    def _now(self) -> float:
+        """Return the earlier time of two clocks: one that runs ahead must end no grace and no hold."""
+        return min(time.time(), time_of(self._target) or time.time())
 
-        The earlier of two clocks counts: one that runs ahead must end no grace.
-        """
-        now = min(time.time(), time_of(self._target) or time.time())
+    def _not_due(self, one: Doomed) -> str:
+        """Say why it is not to be deleted yet, by the mark that counts, and by the one on this target."""
+        now = self._now()
         own = marks_on(self._target, trusted=self._trusted, backup=one.backup).newest(one.backup)
         mark = counting(read_deletions(self._services, backup=one.backup).values(), one.backup)
         if mark is None or mark.state == "undeleted":
@@ -206,10 +207,10 @@ class _Deletion:
         own = self._manifest(one.backup)
         everything = holds.Subject(backup=one.backup, policy=one.policy, selection=Selection())
         subject = holds.Subject.of(own) if own else everything
-        return holds.read_holds(self._services, now=time.time()).why(subject)
+        return holds.read_holds(self._services, now=self._now()).why(subject)
 
     def _needed(self, one: Doomed) -> str:
-        return needed_backups(self._services, now=time.time()).get(one.backup, "")
+        return needed_backups(self._services, now=self._now()).get(one.backup, "")
 
     def _unreplaced(self, one: Doomed) -> str:
         """Say what is wrong with what replaces it, on this target, or else on one that the policy names."""

@@ -28,6 +28,7 @@ from strongroom.state.records import Replica, Run, RunState, StepKind, Ticket
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
 from tests.operations.retention.pruning import Stocked, about, opens, prune, results, sizes, stock
@@ -337,6 +338,22 @@ def test_a_host_whose_clock_runs_ahead_ends_no_grace_where_the_target_has_a_cloc
     slow.behind = 3600.0
     run = prune(world.services())
     assert "its grace lasts until" in (run.error or "")
+    assert opens(world, slow, old)
+    assert about(world.targets["us"], old) == []
+
+
+def test_a_host_whose_clock_runs_ahead_ends_no_hold_where_the_target_has_a_clock(
+    template: Stocked, tmp_path: Path
+) -> None:
+    slow = Clocked(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, slow)
+    slow.behind = 7200.0
+    until = rfc3339(time.time() - 3600.0)
+    holds.hold(world.services(), "backup", old, reason="case 17", by="legal", until=until)
+    for target in world.targets.values():
+        pass_time(target, old, world)
+    run = prune(world.services())
+    assert "case 17" in (run.error or "")
     assert opens(world, slow, old)
     assert about(world.targets["us"], old) == []
 
