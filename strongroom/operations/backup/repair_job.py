@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
+
+from msgspec import structs
 
 from strongroom.errors import ConfigError
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.file_backups import in_a_file
-from strongroom.operations.archive.inventory import REPAIRED, why_lost
+from strongroom.operations.archive.inventory import LOST, REPAIRED, why_lost
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.backup import replica_verdicts
 from strongroom.operations.backup.existing import spec_about
@@ -33,6 +35,10 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import Run, RunKind, Spec, Step, StepKind, Tally, Verdict
+
+AT_ONCE = "* * * * *"
+"""The times of a repair whose damage was found after its last turn. One that fails then waits as ever."""
+DAY = 86_400.0
 
 
 class RepairJob(Job):
@@ -82,14 +88,16 @@ class RepairJob(Job):
         read = replica_verdicts.read_back(run, services, enter_unread=True)
         return replica_outcome(run, read, services)
 
-    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterable[Scheduled]:
-        """Return an entry for each degraded backup, so that one that went bad since is not left for later."""
-        busy = under_way(services)
-        return (
-            entry.about(backup, options={"backup": backup})
-            for backup in degraded(services)
-            if backup not in busy
-        )
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> Iterator[Scheduled]:
+        """Return an entry for each degraded backup. Whoever finds damage, its repair begins at once; what
+        could not be repaired is tried again at the entry's times."""
+        busy, found = under_way(services), _found_lately(services)
+        for backup in degraded(services):
+            if backup not in busy:
+                one = entry.about(backup, options={"backup": backup})
+                tried = services.store.newest_slot(one.name)
+                again = tried is not None and found.get(backup, 0.0) > tried
+                yield structs.replace(one, schedule=AT_ONCE) if again else one
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec | None:
         """Return the repair of a backup. It goes by the record (``repair.BY_RECORD``).
@@ -102,6 +110,12 @@ class RepairJob(Job):
 
 
 JOB = RepairJob()
+
+
+def _found_lately(services: Services) -> dict[str, float]:
+    """Return when a replica of each backup was last found to be bad."""
+    events = services.store.happened(LOST, since=services.store.clock() - DAY)
+    return {str(event.detail.get("backup")): event.at for event in events}
 
 
 def _tell_repaired(run: Run, targets: Iterable[str], services: Services) -> None:

@@ -9,6 +9,7 @@ import pytest
 from msgspec import structs
 
 from strongroom.model import Depth, ObjectInfo
+from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.runs.drive import drive
@@ -146,6 +147,33 @@ def test_of_a_bad_replica_a_repair_reads_what_verification_named_and_sees_that_t
     assert len(others) > 2
     depths = {one.target: one.verified for one in services.store.replicas(backup)}
     assert depths == {"eu": Depth.COMPARED, "us": Depth.DIGEST, "ap": Depth.COMPARED}
+
+
+def test_damage_is_repaired_at_once_whoever_finds_it_and_what_cannot_be_repaired_waits_for_its_slot(
+    tmp_path: Path, regions: dict[str, Region]
+) -> None:
+    world = make_world(tmp_path).with_targets(regions)
+    services = world.services()
+    backup, another = world.back_up(services).id, world.back_up(services).id
+    yearly = [structs.replace(REPAIR[0], schedule="0 0 1 1 *")]
+
+    def found(backup: str) -> None:
+        [replica] = [one for one in services.store.replicas(backup) if one.target == "us"]
+        put_on_record(services.store, [Lost(replica, "a restore could not read it")])
+
+    def repairs(*, later: float) -> int:
+        tickets = open_due(services, yearly, now=services.store.clock() + later)
+        for ticket in tickets:
+            drive(ticket.run, [ticket], services, processes=1)
+        return len(tickets)
+
+    found(backup)
+    assert (repairs(later=0), repairs(later=0)) == (1, 0)
+    found(backup)  # after this year's slot was taken
+    assert (repairs(later=60), repairs(later=60)) == (1, 0)
+    regions["us"].away = True
+    found(another)
+    assert [repairs(later=later) for later in (0, 60, 120, 180)] == [1, 1, 0, 0]
 
 
 def test_what_was_read_too_long_ago_is_read_again_by_a_repair(
