@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -150,6 +150,15 @@ class TellsWriteRights(Protocol):
 
         May give fewer than ``secrets``: none for what it cannot tell.
         """
+        ...
+
+
+@runtime_checkable
+class RemovesUnchanged(Protocol):
+    """A destination that removes a secret only as long as nobody writes to it."""
+
+    def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
+        """Remove the secrets whose current version is still this one; return their names."""
         ...
 
 

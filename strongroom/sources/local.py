@@ -162,6 +162,16 @@ class LocalStore:
         self._database.empty_journal()  # it still holds what was just overwritten
         return deleted
 
+    def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
+        """Remove those of which the current version is still this one, with all their versions."""
+        self._seals()
+        with self._database.writing() as connection:
+            now = rows.heads(connection, list(heads))
+            same = [name for name, head in heads.items() if now.get(name) == head]
+            rows.delete(connection, same)
+        self._database.empty_journal()
+        return same
+
     def losses(self) -> tuple[str, ...]:
         """Return nothing: all of a secret is kept."""
         return ()

@@ -20,7 +20,8 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.model import prepare
+from strongroom.model import Secret, prepare
+from strongroom.operations.restore.record import Recorder, Wrote, key_file, records
 from strongroom.system import files
 from strongroom.system.errors import Conflict
 
@@ -35,7 +36,8 @@ class Restored(Struct, frozen=True, kw_only=True):
 
     ``left`` exist already and were not to be overwritten. ``compared`` were read back and
     are equal to what the backup holds. ``versions`` is how many versions with a value the
-    created and the changed ones have. ``not_done`` could not be restored.
+    created and the changed ones have. ``not_done`` could not be restored. ``removed`` are those that
+    an undo took away again.
     """
 
     created: int = 0
@@ -45,6 +47,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     compared: int = 0
     versions: int = 0
     not_done: int = 0
+    removed: int = 0
 
     def plus(self, other: Restored) -> Restored:
         """Add two counts."""
@@ -55,7 +58,12 @@ class Restored(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All secrets that were looked at."""
-        return self.created + self.changed + self.unchanged + self.left + self.not_done
+        return self.written + self.unchanged + self.left + self.not_done
+
+    @property
+    def written(self) -> int:
+        """All secrets that are otherwise now than before."""
+        return self.created + self.changed + self.removed
 
 
 class NotDone(Struct, frozen=True, kw_only=True):
@@ -74,7 +82,8 @@ class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a restore leaves in its undo folder. ``ended`` is empty as long as it is at work.
 
     ``writing`` are the names of the slice that was being written: what these lost is not known yet.
-    ``continued_by`` is the folder of the restore that went on and told all of this.
+    ``continued_by`` is the folder of the restore that went on and told all of this. ``undone_by`` are the
+    folders of the runs that undid it; ``undoes`` is what such a run undid.
     """
 
     started_at: str
@@ -86,6 +95,8 @@ class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_done: dict[str, int] = {}
     writing: tuple[str, ...] = ()
     continued_by: str = ""
+    undone_by: tuple[str, ...] = ()
+    undoes: str = ""
 
 
 prepare(Restored, NotDone, Journal)
@@ -100,10 +111,16 @@ class Account:
         folder: where it is put on record; nowhere, if left out.
         journal: what is on record from the start; with ``folder``.
         earlier: what interrupted restores lost, which this one goes on with.
+        recorder: puts each secret on record that is written, so that this can be undone.
     """
 
     def __init__(
-        self, folder: Path | None = None, journal: Journal | None = None, *, earlier: Sequence[str] = ()
+        self,
+        folder: Path | None = None,
+        journal: Journal | None = None,
+        *,
+        earlier: Sequence[str] = (),
+        recorder: Recorder | None = None,
     ) -> None:
         self.folder = folder
         self._journal = journal
@@ -115,6 +132,7 @@ class Account:
         self._earlier = tuple(earlier)
         self._lost_on_record: tuple[str, ...] = ()
         self._writing: tuple[str, ...] = ()
+        self._recorder = recorder
         self.counts = Restored()
         self.left: list[str] = []
         self.not_done: list[NotDone] = []
@@ -130,9 +148,29 @@ class Account:
             self._new += (NotDone(name=name, code=LEFT, why="differs from the backup") for name in left)
         self._save()
 
-    def writing(self, names: Sequence[str]) -> None:
+    @property
+    def recorder(self) -> Recorder | None:
+        """What is told of each secret that is written; ``None`` where nothing is recorded."""
+        return self._recorder if self.folder is not None else None
+
+    def writing(self, names: Sequence[str], intended: Iterable[Wrote] = ()) -> None:
         """Put on record which secrets are being written from now on."""
+        if self.recorder is not None:
+            self.recorder.intend(intended)
         self._writing = tuple(names)
+        self._save()
+
+    def found(self, secret: Secret) -> None:
+        """Note what is there after a write."""
+        if self.recorder is not None:
+            self.recorder.left(secret)
+
+    def removed(self, names: Sequence[str]) -> None:
+        """Note secrets that were removed, and are gone."""
+        if self.recorder is not None:
+            self.recorder.removed(names)
+        self.counts = self.counts.plus(Restored(removed=len(names)))
+        self._writing = ()
         self._save()
 
     def refuse(self, name: str, error: StrongroomError, *, tried: bool = False) -> None:
@@ -201,12 +239,15 @@ class Account:
             (self.folder / LOCK).unlink(missing_ok=True)
             os.close(self._running)
             self._running = None
-        kept = self.counts.left or self.losses or how != DONE
+        kept = self.counts.left or self.counts.written or self.losses or how != DONE
         if not kept and not any(self.folder.glob("*.strongroom")):
             self._remove(self.folder)
 
     def _remove(self, folder: Path) -> None:
         with suppress(OSError):
+            for record in records(folder):
+                key_file(record).unlink(missing_ok=True)
+                record.unlink()
             for name in (JOURNAL, NAMES, LOSSES, LOCK):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
@@ -219,6 +260,8 @@ class Account:
 
     def _record(self, folder: Path) -> None:
         assert self._journal is not None
+        if self._recorder is not None:
+            self._recorder.save()
         self._record_names(folder / NAMES)
         if (losses := self.losses) != self._lost_on_record:
             _write(folder / LOSSES, msgspec.json.encode(losses))
@@ -292,15 +335,22 @@ STOPPED: Final = "stopped"
 def interrupted(undo: Path, *, to: str, backup: str) -> Iterator[Interrupted]:
     """Yield the restores of a backup into one destination that ended early, oldest first."""
     for folder, journal in unfinished(undo):
-        if (journal.to, journal.backup) == (to, backup) and not _is_running(folder):
+        if (journal.to, journal.backup) == (to, backup) and not is_running(folder):
             yield Interrupted(folder=folder, journal=journal)
 
 
 def unfinished(undo: Path) -> Iterator[tuple[Path, Journal]]:
     """Yield the restores that have not ended well, and that none went on with, oldest first."""
+    for folder, journal in journals(undo):
+        if journal.ended != DONE and not journal.continued_by:
+            yield folder, journal
+
+
+def journals(undo: Path) -> Iterator[tuple[Path, Journal]]:
+    """Yield what every restore left, oldest first."""
     for path in sorted(undo.glob(f"*/{JOURNAL}")):
         journal = _decoded(path, Journal)
-        if journal is not None and journal.ended != DONE and not journal.continued_by:
+        if journal is not None:
             yield path.parent, journal
 
 
@@ -312,6 +362,15 @@ def continue_with(earlier: Iterable[Interrupted], folder: Path) -> None:
             _write(attempt.folder / JOURNAL, content)
 
 
+def note_undone(folder: Path, by: str) -> None:
+    """Note in a restore's record which run undoes it."""
+    journal = _decoded(folder / JOURNAL, Journal)
+    if journal is not None and by not in journal.undone_by:
+        with suppress(OSError):
+            undone = replace(journal, undone_by=(*journal.undone_by, by))
+            _write(folder / JOURNAL, msgspec.json.encode(undone))
+
+
 def _decoded(path: Path, kind: type[T]) -> T | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
@@ -319,7 +378,8 @@ def _decoded(path: Path, kind: type[T]) -> T | None:
         return None
 
 
-def _is_running(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
+    """Say whether a restore that has this folder is at work now."""
     try:
         with (folder / LOCK).open("rb") as file:
             return files.is_locked(file.fileno())

@@ -22,6 +22,7 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.restore.journal import Account, Restored
+from strongroom.operations.restore.record import Wrote
 from strongroom.sources import (
     Change,
     Destination,
@@ -53,18 +54,22 @@ Choose = Callable[[], Iterable[Secret]]
 """Gives the secrets to restore, anew each time: some destinations need them in an order."""
 
 Progress = Callable[[int], None]
-Undo = Callable[[Sequence[str]], None]
+Undo = Callable[[Sequence[str]], str]
+"""Keeps what is about to be overwritten, by name; returns the name of the file that has it."""
+Guard = Callable[[Secret, Secret | None], bool]
+"""Says whether a secret may be written over what is there, which differs from it."""
 T = TypeVar("T")
 
 
 class Action(StrEnum):
-    """What a restore would do with a secret."""
+    """What a restore, or the undoing of one, would do with a secret."""
 
     CREATE = "create"
     CHANGE = "change"
     FINISH = "finish"
     LEAVE = "leave"
     SAME = "same"
+    REMOVE = "remove"
     CANNOT = "cannot"
 
 
@@ -117,6 +122,8 @@ def plan_restore(
     overwrite: bool,
     note: Note | None = None,
     rights: bool = True,
+    guard: Guard | None = None,
+    tried: frozenset[str] = frozenset(),
 ) -> Restored:
     """Say what :func:`restore` would do; write nothing.
 
@@ -128,7 +135,7 @@ def plan_restore(
     for secrets in _in_order(choose, destination):
         refused: dict[str, str] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
-        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse)
+        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, guard=guard, tried=tried)
         if note is not None:
             if rights:
                 refused |= _without_right([change.secret for change in batch.changes], destination)
@@ -161,6 +168,7 @@ def restore(
     progress: Progress | None = None,
     account: Account | None = None,
     tried: frozenset[str] = frozenset(),
+    guard: Guard | None = None,
 ) -> Restored:
     """Write secrets with check-and-set, then read back and compare each.
 
@@ -170,14 +178,15 @@ def restore(
         account: is told of what is done and of each secret that is not, as the restore goes on. Without
             it the first secret that cannot be restored is raised.
         tried: what interrupted restores were writing: what they began is finished.
+        guard: what it refuses is left as it is.
     """
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
     for secrets in _in_order(choose, destination):
-        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, tried=tried)
+        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, tried=tried, guard=guard)
         kept.plan(batch.counts(), left=batch.left)
         if batch.changing and undo is not None:
-            undo(batch.changing)
+            batch.undo_file = undo(batch.changing)
         for changes in batch.slices():
             _write(changes, batch, destination, kept, refuse)
         if isinstance(destination, Settling):
@@ -196,7 +205,7 @@ def _write(
     refuse: Refuse | None,
 ) -> None:
     """Write a slice, read it back, and put on record what came of it, whatever interrupts that."""
-    account.writing([change.secret.name for change in changes])
+    account.writing([change.secret.name for change in changes], batch.intended(changes, account))
     refused: set[str] = set()
 
     def note(name: str, error: StrongroomError) -> None:
@@ -205,7 +214,8 @@ def _write(
 
     try:
         destination.write(changes, refuse=None if refuse is None else note)
-        good = batch.compare_written([c for c in changes if c.secret.name not in refused], note, refuse)
+        whole = [c for c in changes if c.secret.name not in refused]
+        good = batch.compare_written(whole, note, refuse, account=account)
         account.written(batch.written_counts(good))
     except BaseException:
         if refuse is not None:
@@ -223,7 +233,7 @@ def _count_interrupted(changes: Sequence[Change], batch: _Batch, account: Accoun
         pass
 
     with suppress(StrongroomError):
-        whole = batch.compare_written(changes, ignore, ignore)
+        whole = batch.compare_written(changes, ignore, ignore, account=account)
         good = [change.secret.name for change in whole]
         account.written(batch.written_counts(whole))
     account.writing([change.secret.name for change in changes if change.secret.name not in good])
@@ -240,8 +250,10 @@ class _Batch:
         overwrite: bool,
         refuse: Refuse | None = None,
         tried: frozenset[str] = frozenset(),
+        guard: Guard | None = None,
     ) -> None:
         self._tried = tried
+        self.undo_file = ""
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
         self._overwrite = overwrite
@@ -253,17 +265,20 @@ class _Batch:
             refuse(name, error)
 
         noting = None if refuse is None else note
-        self._heads = _as_far(destination.heads, [secret.name for secret in secrets], noting)
+        self._heads = as_far(destination.heads, [secret.name for secret in secrets], noting)
         names = [name for name in self._heads if name not in self._refused]
-        self._found = _as_far(lambda some: present(destination, some), names, noting)
+        self._found = as_far(lambda some: present(destination, some), names, noting)
         able = [secret for secret in secrets if secret.name not in self._refused]
         begun = {s.name for s in able if s.name in self._found and self._is_begun(s)}
         same = {s.name for s in able if s.name in self._found and s.name not in begun and self._same(s)}
-        self._fresh = {s.name for s in able if s.name not in self._heads} | begun
+        asked = [s for s in able if guard is not None and s.name not in begun | same]
+        guarded = {s.name for s in asked if guard and not guard(s, self._found.get(s.name))}
+        self._guarded = guarded
+        self._fresh = ({s.name for s in able if s.name not in self._heads} | begun) - guarded
         self._begun, self._unchanged = begun, same
-        over = [s.name for s in able if s.name not in self._fresh and s.name not in same]
+        over = [s.name for s in able if s.name not in self._fresh | same | guarded]
         self.changing = over if overwrite else []
-        self.left = [] if overwrite else over
+        self.left = [*([] if overwrite else over), *sorted(guarded)]
         written = self._fresh.union(self.changing)
         self.back = [s for s in able if s.name in same or s.name in written]
         self.changes = [Change(secret=s, expected=self._heads.get(s.name)) for s in able if s.name in written]
@@ -316,11 +331,32 @@ class _Batch:
     def _action(self, name: str) -> Action:
         if name in self._unchanged:
             return Action.SAME
+        if name in self._guarded:
+            return Action.LEAVE
         if name in self._fresh:
             return Action.FINISH if name in self._begun else Action.CREATE
         return Action.CHANGE if self._overwrite else Action.LEAVE
 
-    def compare_written(self, changes: Sequence[Change], note: Refuse, refuse: Refuse | None) -> list[Change]:
+    def intended(self, changes: Sequence[Change], account: Account) -> Iterator[Wrote]:
+        """Yield what is about to be written, as it goes on record."""
+        if account.recorder is None:
+            return
+        for change in changes:
+            secret, name = change.secret, change.secret.name
+            digest, value = account.recorder.digest(self._kept(secret))
+            yield Wrote(
+                name=name,
+                expected=change.expected,
+                digest=digest,
+                value=value,
+                versions=len(secret.versions),
+                kept="" if name in self._fresh else self.undo_file,
+                finishes=name in self._begun,
+            )
+
+    def compare_written(
+        self, changes: Sequence[Change], note: Refuse, refuse: Refuse | None, *, account: Account
+    ) -> list[Change]:
         """Read back what was written; return what is as it was written."""
         noting = None if refuse is None else note
         names = [change.secret.name for change in changes]
@@ -330,7 +366,7 @@ class _Batch:
             unread.add(name)
             note(name, error)
 
-        back = _as_far(
+        back = as_far(
             lambda some: present(self._destination, some), names, None if noting is None else note_unread
         )
         good = []
@@ -340,6 +376,7 @@ class _Batch:
                 continue
             if existing is not None and self._written(change, existing):
                 good.append(change)
+                account.found(self._kept(existing))
             elif noting is None:
                 raise _differs(change, existing)
             else:
@@ -370,7 +407,7 @@ def _differs(change: Change, existing: Secret | None) -> StrongroomError:
     )
 
 
-def _as_far(
+def as_far(
     work: Callable[[list[str]], Mapping[str, T]], names: Sequence[str], refuse: Refuse | None
 ) -> dict[str, T]:
     """Do ``work`` for all names at once; where one of them is refused, for ever fewer, so that only that one
@@ -386,7 +423,7 @@ def _as_far(
     step = isqrt(len(names))
     results: dict[str, T] = {}
     for start in range(0, len(names), step):
-        results |= _as_far(work, names[start : start + step], refuse)
+        results |= as_far(work, names[start : start + step], refuse)
     return results
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -28,8 +27,9 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
+from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import chosen, restore
-from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.run_integrity import check_target
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
@@ -75,7 +75,11 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     signer = services.signers("recover")
     undo = undo_into(folder, destination, services.identities(), signer, manifest=backup.manifest)
     earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
-    account = _open_account(folder, run, options, backup, earlier)
+    seal_key = partial(
+        seal_record_key, identities=services.identities(), signer=signer, manifest=backup.manifest
+    )
+    recorder = Recorder(folder, seal_key)
+    account = _open_account(run, options, backup, earlier=earlier, recorder=recorder)
     with on_failure(lambda: account.end(STOPPED)):
         done = restore(
             lambda: chosen(backup, names=options.names, selection=run.spec.selection),
@@ -103,7 +107,12 @@ def _as_result(done: Restored, account: Account, backup: Replicated) -> RunResto
 
 
 def _open_account(
-    folder: Path, run: Run, options: RestoreOptions, backup: Replicated, earlier: Sequence[Interrupted]
+    run: Run,
+    options: RestoreOptions,
+    backup: Replicated,
+    *,
+    earlier: Sequence[Interrupted],
+    recorder: Recorder,
 ) -> Account:
     """Open an account beside what the restore overwrites."""
     journal = Journal(
@@ -113,7 +122,7 @@ def _open_account(
         goes_on=f"strongroom retry {run.id}",
     )
     lost = tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses))
-    account = Account(folder, journal, earlier=lost)
+    account = Account(recorder.folder, journal, earlier=lost, recorder=recorder)
     account.begin()
     return account
 

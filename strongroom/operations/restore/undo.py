@@ -31,8 +31,11 @@ from strongroom.keys.allof import TYPE as ALL_OF
 from strongroom.keys.allof import AllOfIdentity
 from strongroom.model import Entry
 from strongroom.operations.layout import container_entry, container_name, manifest_name, sealed_receipt
+from strongroom.operations.restore.record import KEY_NAME
 from strongroom.operations.restore.restore import Undo
 from strongroom.sources import Source
+from strongroom.sources.history import only
+from strongroom.sources.memory import MemoryStore
 from strongroom.targets.single_file import BundleWriter
 from strongroom.timestamps import rfc3339, unique
 
@@ -52,23 +55,39 @@ def undo_into(
             for it needs them for the way back too.
     """
     recipients = _recipients(identities, manifest)
-    if not recipients:
-        raise ConfigError(
-            "a restore overwrites nothing without an undo file, and needs an identity to seal it"
-        )
     written = len(list(folder.glob("*.strongroom")))  # an attempt that died may have kept some
 
-    def keep(names: Sequence[str]) -> None:
+    def keep(names: Sequence[str]) -> str:
         nonlocal written
         written += 1
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        seal_to_file(folder / f"{written:04}.strongroom", source, names, recipients=recipients, signer=signer)
+        file = folder / f"{written:04}.strongroom"
+        seal_to_file(file, source, names, recipients=recipients, signer=signer)
+        return file.name
 
     return keep
 
 
+def seal_record_key(
+    path: Path,
+    key: bytes,
+    identities: Sequence[Opener],
+    signer: CertifiedSigner,
+    *,
+    manifest: Manifest | None = None,
+) -> None:
+    """Seal the key of a record's digests for those who can open the undo files."""
+    source = MemoryStore([only(KEY_NAME, key)], name="undo")
+    recipients = _recipients(identities, manifest)
+    seal_to_file(path, source, [KEY_NAME], recipients=recipients, signer=signer)
+
+
 def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list[Recipient]:
-    """Return the backup's own recipients as far as they are at hand, else everything at hand."""
+    """Return the backup's own recipients as far as they are at hand, else everything at hand.
+
+    Raises:
+        ConfigError: nothing is at hand that could open an undo file.
+    """
     sealing = (each for each in identities if not isinstance(each, AllOfIdentity) or each.seals)
     recipients = [identity.recipient() for identity in sealing]
     own = {recipient.fingerprint for recipient in manifest.recipients} if manifest else set()
@@ -76,7 +95,12 @@ def _recipients(identities: Sequence[Opener], manifest: Manifest | None) -> list
     fitting = [recipient for recipient in recipients if recipient.fingerprint in own]
     if not fitting and all_of:
         fitting = [recipient for recipient in recipients if recipient.type == ALL_OF]
-    return fitting or [recipient for recipient in recipients if recipient.type != ALL_OF]
+    found = fitting or [recipient for recipient in recipients if recipient.type != ALL_OF]
+    if not found:
+        raise ConfigError(
+            "a restore overwrites nothing without an undo file, and needs an identity to seal it"
+        )
+    return found
 
 
 def seal_to_file(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
+from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 
@@ -45,6 +46,25 @@ def _restore_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="do not ask before writing into another source than the local store",
     )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    _undo_arguments(actions.add_parser("undo", help="undo a restore that is on record"))
+
+
+def _undo_arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(run="undo:undo_restore")
+    parser.add_argument("restored", metavar="RESTORE", nargs="?", help="its id, or that of its run")
+    parser.add_argument("--list", action="store_true", help="list the restores on record")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="change nothing; say what would happen to each secret"
+    )
+    parser.add_argument("--all-names", action="store_true", help=_ALL_NAMES)
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="do not ask before secrets are replaced and removed elsewhere than in the local store",
+    )
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
 
 
 def _restore_secret_arguments(parser: ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,8 +15,10 @@ from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError, name_of
+from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
@@ -32,8 +34,9 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
+from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import Action, Choose, Planned, Side, Undo, plan_restore, restore
-from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.timestamps import rfc3339, unique
 
@@ -71,7 +74,7 @@ class RestoreJob:
         self._folder = installation.state_dir / "undo" / unique(time.time())
         self._account = Account()
         self._earlier: list[Interrupted] = []
-        self._planned = _Plan(every=self._names)
+        self._planned = PlanLines(WOULD, every=self._names)
         self._verified: Counter[Action] | None = None
 
     # -- performing ----------------------------------------------------------------
@@ -117,7 +120,8 @@ class RestoreJob:
         self._earlier = list(interrupted(self._here.state_dir / "undo", to=self.to, backup=backup))
         lost = tuple(dict.fromkeys(line for one in self._earlier for line in one.losses))
         journal = Journal(started_at=rfc3339(time.time()), backup=backup, to=self.to, goes_on=self._goes_on())
-        self._account = Account(self._folder, journal, earlier=lost)
+        recorder = Recorder(self._folder, self._seal_key)
+        self._account = Account(self._folder, journal, earlier=lost, recorder=recorder)
         self._account.begin()
         if self._account.folder is None:
             self._output.note(f"note: this restore cannot be put on record: {self._folder} cannot be made")
@@ -150,20 +154,30 @@ class RestoreJob:
         else:
             self._verified = seen
 
-    def _keep(self, names: Sequence[str]) -> None:
+    def _keep(self, names: Sequence[str]) -> str:
         """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
         if self._undo is None:
-            signer = load_or_create_role(self._here.role_keys, "recover")
-            openers = identities.without_questions(self._origin.openers)
+            openers, signer = self._sealers()
             self._undo = undo_into(
                 self._folder, self.destination, openers, signer, manifest=self._origin.manifest
             )
-        self._undo(names)
+        return self._undo(names)
+
+    def _seal_key(self, path: Path, key: bytes) -> None:
+        openers, signer = self._sealers()
+        seal_record_key(path, key, openers, signer, manifest=self._origin.manifest)
+
+    def _sealers(self) -> tuple[list[Opener], CertifiedSigner]:
+        signer = load_or_create_role(self._here.role_keys, "recover")
+        return identities.without_questions(self._origin.openers), signer
 
     # -- commands to type ----------------------------------------------------------
 
     def way_back(self) -> list[str]:
-        """Return the commands that bring back what was overwritten: one for each file that keeps it."""
+        """Return the command that undoes all of it; without a record, one for each file that keeps
+        what was overwritten."""
+        if self._account.folder is not None and self.done.written and not self.dry:
+            return [" ".join(["strongroom restore undo", self._folder.name, *self._given(to=False)])]
         options = " ".join(["--full-restore --overwrite-existing", *self._given()])
         return [
             f"strongroom restore --backup-file {quote(str(file))} {options}"
@@ -187,14 +201,14 @@ class RestoreJob:
             words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
         return " ".join([*words, *self._given()])
 
-    def _given(self) -> Iterator[str]:
-        """Yield the typed options for what opens and for where to."""
+    def _given(self, *, to: bool = True) -> Iterator[str]:
+        """Yield the typed options for what opens, and for where to."""
         given = self._arguments
         for option in ("identity", "quorum", "share"):
             yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
         if given.passphrase_file is not None:
             yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
-        if self.to != options.LOCAL:
+        if to and self.to != options.LOCAL:
             yield f"--to {quote(self.to)}"
 
     # -- telling -------------------------------------------------------------------
@@ -267,7 +281,7 @@ class RestoreJob:
             "undo": str(self._folder) if back and self.done.changed else None,
             "undo_by": back,
             "goes_on": self._goes_on() if self._unfinished else None,
-            "earlier": [_earlier_document(one) for one in self._earlier],
+            "earlier": [earlier_document(one) for one in self._earlier],
             "to": self.to,
             "least_seconds": self._least(),
             "losses": list(account.losses),
@@ -296,8 +310,10 @@ class RestoreJob:
             yield f"  {said}"
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self.way_back():
-            yield f"  what was there before is sealed in {self._folder}; whatever opens this backup opens it"
-            yield "  This brings it back:"
+            if self.done.changed:
+                yield f"  what was there before is sealed in {self._folder}"
+                yield "  whatever opens this backup opens it"
+            yield "  This undoes it:"
             yield from (f"    {command}" for command in back)
         if self._unfinished:
             yield "  This goes on, once the cause is removed:"
@@ -317,21 +333,13 @@ class RestoreJob:
         if done.left:
             said = f"{plural(done.left, 'secret')} {verb(done.left, 'differ')}"
             yield f"  {said} and {verb(done.left, 'are')} left as {_they(done.left)}:"
-            yield from _named(account.left, done.left, every=self._names)
+            yield from named(account.left, done.left, every=self._names)
             yield "    --overwrite-existing replaces what differs, and writes an undo file first"
         if done.not_done:
             yield f"  {plural(done.not_done, 'secret')} {verb(done.not_done, 'were')} not restored:"
-            yield from self._reasons()
+            yield from reasons(account, every=self._names)
         if account.names_file is not None:
             yield f"  all of their names are in {account.names_file}"
-
-    def _reasons(self) -> Iterator[str]:
-        for code, count in self._account.by_code.items():
-            held = (one for one in self._account.not_done if one.code == code)
-            these = sorted(held, key=lambda one: one.name)
-            yield f"    {count:,} for {code}{_such_as(these)}"
-            if count > 1:
-                yield from _named([one.name for one in these], count, every=self._names, indent=6)
 
     def _verified_lines(self) -> Iterator[str]:
         if self._verified is None:
@@ -341,10 +349,11 @@ class RestoreJob:
         yield f"  {said}: all equal" if total == same else f"  {said}: {same:,} equal, {total - same:,} not"
 
 
-class _Plan:
+class PlanLines:
     """What a dry run found, by what would happen; names of as many as are asked for."""
 
-    def __init__(self, *, every: bool) -> None:
+    def __init__(self, words: Mapping[Action, str], *, every: bool) -> None:
+        self._words = words
         self.counts: Counter[Action] = Counter()
         self._every = every
         self._held: dict[Action, list[Planned]] = {action: [] for action in Action}
@@ -359,7 +368,7 @@ class _Plan:
         return [planned for held in self._held.values() for planned in held]
 
     def lines(self) -> Iterator[str]:
-        for action, words in _WOULD.items():
+        for action, words in self._words.items():
             if count := self.counts[action]:
                 yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
                 held = self._held[action]
@@ -368,7 +377,7 @@ class _Plan:
                     yield f"      and {count - len(held):,} more, which --all-names and --json name"
 
 
-_WOULD = {
+WOULD = {
     Action.CREATE: "would be created",
     Action.FINISH: "would be finished: an interrupted restore began to write them",
     Action.CHANGE: "would be changed",
@@ -398,18 +407,28 @@ def _version(number: int, written_at: str | None) -> str:
     return f"version {number}" + (f" of {in_line(written_at)}" if written_at else "")
 
 
-def _named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) -> Iterator[str]:
+def named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) -> Iterator[str]:
     shown = names if every else names[:NAMED]
     yield from (f"{' ' * indent}{in_line(name)}" for name in shown)
     if len(shown) < count:
         yield f"{' ' * indent}and {count - len(shown):,} more"
 
 
-def _such_as(these: Sequence[NotDone]) -> str:
+def reasons(account: Account, *, every: bool) -> Iterator[str]:
+    """Yield, for each class of error, how many secrets were not written, and which."""
+    for code, count in account.by_code.items():
+        held = (one for one in account.not_done if one.code == code)
+        these = sorted(held, key=lambda one: one.name)
+        yield f"    {count:,} for {code}{such_as(these)}"
+        if count > 1:
+            yield from named([one.name for one in these], count, every=every, indent=6)
+
+
+def such_as(these: Sequence[NotDone]) -> str:
     return f": {in_line(these[0].why)}" if these else ""
 
 
-def _earlier_document(one: Interrupted) -> dict[str, Any]:
+def earlier_document(one: Interrupted) -> dict[str, Any]:
     return {
         "folder": str(one.folder),
         "started_at": one.journal.started_at,

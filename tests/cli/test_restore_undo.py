@@ -1,0 +1,140 @@
+"""restore undo: a restore is taken back from its record, as far as nobody changed what it left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from strongroom.container.errors import WrongKey
+from strongroom.errors import UsageError
+from strongroom.operations.errors import RunDegraded
+from tests.cli.program import PASSPHRASE, Machine
+
+PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+RESTORE = ("restore", "--backup-file", "full.sr", "--full-restore", "--overwrite-existing", "--json")
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """Three secrets in a backup; since then one is gone, one was changed, one is as it was."""
+    machine = Machine(tmp_path / "machine")
+    for name in ("GONE", "SAME", "WRITTEN"):
+        machine.set(name, f"CANARY-{name}", "--tag", "team=old")
+    machine.seal()
+    machine.ok("delete", "GONE", "--force")
+    machine.set("WRITTEN", "CANARY-LATER", "--tag", "team=new", "--expires", "2031-01-01")
+    return machine
+
+
+def restored(machine: Machine) -> str:
+    """Restore everything, and return the id that undoes it."""
+    [command] = machine.ok(*RESTORE, **PASS).document["undo_by"]
+    return command.split()[3]
+
+
+def undo(machine: Machine, run: str, *words: str) -> dict[str, Any]:
+    return machine.ok("restore", "undo", run, "--json", *words, **PASS).document
+
+
+def state_of(machine: Machine) -> dict[str, tuple[Any, ...]]:
+    """Everything that is current there: value, tags, expiry."""
+    names = [each["name"] for each in machine.ok("list", "--json").document["secrets"]]
+    found = {name: machine.ok("get", name, "--show-value", "--json").document for name in names}
+    return {name: (one["value"], one["tags"], one["expires_at"]) for name, one in found.items()}
+
+
+def counts(document: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(document[word] for word in ("changed", "created", "removed", "unchanged", "left", "already"))
+
+
+def test_what_a_restore_changed_comes_back_and_what_it_created_is_gone(machine: Machine) -> None:
+    before = state_of(machine)
+    run = restored(machine)
+    assert state_of(machine) != before
+    planned = undo(machine, run, "--dry-run")
+    assert {each["name"]: each["action"] for each in planned["secrets"]} == {
+        "WRITTEN": "change",
+        "GONE": "remove",
+    }
+    assert state_of(machine) != before
+    assert counts(undo(machine, run)) == (1, 0, 1, 0, 0, 0)
+    assert state_of(machine) == before
+
+
+def test_undoing_twice_changes_nothing_and_an_undo_can_be_undone(machine: Machine) -> None:
+    before = state_of(machine)
+    run = restored(machine)
+    after = state_of(machine)
+    back = undo(machine, run)["undo_by"].split()[3]
+    versions = machine.ok("list", "--json").document
+    assert counts(undo(machine, run)) == (0, 0, 0, 0, 0, 2)
+    assert machine.ok("list", "--json").document == versions
+    assert counts(undo(machine, back)) == (1, 1, 0, 0, 0, 0)
+    assert state_of(machine) == after
+    refused = machine.run("restore", "undo", run, **PASS)
+    assert refused.failed_with(UsageError)
+    [last] = [word for word in refused.err.split() if word.startswith("20") and word not in (run, back)][-1:]
+    undo(machine, last)
+    assert state_of(machine) == before
+
+
+@pytest.mark.parametrize("name", ["GONE", "WRITTEN"])
+def test_what_somebody_changed_since_is_left_and_listed(machine: Machine, name: str) -> None:
+    run = restored(machine)
+    machine.set(name, "CANARY-SOMEBODY")
+    planned = machine.run("restore", "undo", run, "--dry-run", **PASS)
+    assert planned.failed_with(RunDegraded)
+    assert f"1 secret changed since the restore, and would be left\n      {name}\n" in planned.out
+    done = machine.run("restore", "undo", run, **PASS)
+    assert done.failed_with(RunDegraded)
+    assert f"1 secret changed since, and left as it is:\n    {name}\n" in done.out
+    assert state_of(machine)[name][0] == "CANARY-SOMEBODY"
+    assert state_of(machine).get("GONE" if name == "WRITTEN" else "WRITTEN", ("CANARY-LATER",))[0] == (
+        "CANARY-LATER"
+    )
+
+
+def test_a_secret_that_was_written_anew_with_the_same_value_is_left(machine: Machine) -> None:
+    run = restored(machine)
+    machine.set("WRITTEN", "CANARY-WRITTEN")
+    assert machine.run("restore", "undo", run, **PASS).failed_with(RunDegraded)
+
+
+def test_the_record_tells_names_to_its_owner_alone_and_no_value(machine: Machine) -> None:
+    run = restored(machine)
+    folder = machine.state / "undo" / run
+    [record] = folder.glob("written-*.jsonl")
+    assert '"name":"GONE"' in record.read_text()
+    for file in folder.iterdir():
+        assert file.stat().st_mode & 0o077 == 0
+        assert b"CANARY" not in file.read_bytes()
+
+
+def test_restores_are_listed_with_what_they_did_and_what_undid_them(machine: Machine) -> None:
+    run = restored(machine)
+    back = undo(machine, run)["undo_by"].split()[3]
+    listed = machine.ok("restore", "undo", "--list", "--json").document["restores"]
+    newest, oldest = sorted(listed, key=lambda each: bool(each["undone_by"]))
+    assert (oldest["id"], oldest["created"], oldest["changed"], oldest["undone_by"]) == (run, 1, 1, [back])
+    assert (newest["id"], newest["removed"], newest["of"]) == (back, 1, f"undo of {run}")
+    assert f"1 created, 1 changed (done; undone by {back})" in machine.ok("restore", "undo", "--list").out
+
+
+def test_a_wrong_key_and_an_unknown_restore_change_nothing(machine: Machine) -> None:
+    run = restored(machine)
+    after = state_of(machine)
+    wrong = {"STRONGROOM_PASSPHRASE": "CANARY-WRONG words"}
+    assert machine.run("restore", "undo", run, **wrong).failed_with(WrongKey)
+    assert machine.run("restore", "undo", "20010101T000000Z-00000000", **PASS).failed_with(UsageError)
+    assert machine.run("restore", "undo", **PASS).failed_with(UsageError)
+    assert state_of(machine) == after
+
+
+def test_the_printed_command_undoes_a_restore_that_only_created(machine: Machine) -> None:
+    words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "GONE")
+    out = machine.ok(*words, **PASS).out
+    [command] = out.partition("This undoes it:\n")[2].splitlines()
+    machine.ok(*command.split()[1:], **PASS)
+    assert "GONE" not in state_of(machine)

@@ -1,0 +1,171 @@
+"""Undoing on the local store: killed at every step, gone on with, and nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.model import Secret
+from strongroom.operations.restore import restore as engine
+from strongroom.operations.restore import take_back
+from strongroom.sources import Change, Refuse
+from strongroom.sources.local import LocalStore
+from tests.operations.restoring import Restoring
+from tests.sources.conformance import secret, versions
+
+COUNT = 7
+T = TypeVar("T")
+
+
+class Dying(LocalStore):
+    """A store whose process is gone just before or after a write or a removal."""
+
+    calls = 0
+
+    def __init__(self, folder: Path, *, at: int) -> None:
+        super().__init__(folder)
+        self._at = at
+
+    def kept(self, one: Secret) -> Secret:
+        return one
+
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+        return self._die_around(lambda: LocalStore.write(self, changes, refuse=refuse))
+
+    def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
+        return self._die_around(lambda: LocalStore.delete_unchanged(self, heads))
+
+    def _die_around(self, work: Callable[[], T]) -> T:
+        self._step()
+        done = work()
+        self._step()
+        return done
+
+    def _step(self) -> None:
+        if self.calls == self._at:
+            os._exit(9)  # as kill -9 does: no handler runs
+        self.calls += 1
+
+
+@pytest.fixture
+def restoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restoring:
+    monkeypatch.setattr(engine, "SLICE", 2)
+    monkeypatch.setattr(take_back, "SLICE", 2)
+    return Restoring(root=tmp_path / "undo", identity=KeyFileIdentity(bytes(32)))
+
+
+def fill(folder: Path) -> list[Secret]:
+    """Fill a store; return what a backup of an earlier time holds."""
+    store = LocalStore(folder)
+    for number in range(COUNT):
+        store.import_([replace(secret(f"changed/{number}"), versions=versions(1, 2), tags={"team": "new"})])
+    return [
+        secret(f"{kind}/{number}", "CANARY-old", tags={"team": "old"}, expires_at="2031-01-01")
+        for number in range(COUNT)
+        for kind in ("changed", "created")
+    ]
+
+
+def current(folder: Path) -> dict[str, Secret]:
+    """Return what everybody reads there, whatever its number."""
+    store = LocalStore(folder)
+    found = (one for one in store.read(list(store.list())) if one)
+    plain = {"updated_at": None, "created_at": None}
+    return {
+        one.name: replace(one, versions=(replace(one.current, number=1, created_at=None),), **plain)
+        for one in found
+    }
+
+
+def heads(folder: Path) -> dict[str, int]:
+    store = LocalStore(folder)
+    return store.heads([entry.name for entry in store.list()])
+
+
+def in_a_process(work: Callable[[], object]) -> bool:
+    """Do it in a process that may die of it; say whether it came to its end."""
+    child = os.fork()
+    if not child:
+        work()
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def newest(restoring: Restoring) -> str:
+    return sorted(folder.name for folder in restoring.root.iterdir())[-1]
+
+
+KILLED = [1, 4, 7, 12]
+
+
+@pytest.mark.parametrize("at", [*KILLED, *(pytest.param(n, marks=pytest.mark.long) for n in range(16))])
+def test_a_restore_that_was_killed_and_gone_on_with_is_undone_whole(
+    restoring: Restoring, tmp_path: Path, at: int
+) -> None:
+    folder = tmp_path / "there"
+    wanted = fill(folder)
+    before, numbers = current(folder), heads(folder)
+    killed = not in_a_process(lambda: restoring.restore(wanted, Dying(folder, at=at)))
+    assert killed is (at < 14)
+    restoring.number = 1
+    if killed:
+        restoring.restore(wanted, LocalStore(folder))
+    assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in wanted}  # nothing twice
+    done = restoring.undo(newest(restoring), LocalStore(folder)).counts
+    assert (done.left, done.not_done) == (0, 0)
+    assert current(folder) == before
+
+
+@pytest.mark.parametrize("at", [*KILLED, *(pytest.param(n, marks=pytest.mark.long) for n in range(16))])
+def test_an_undo_that_was_killed_is_gone_on_with_and_does_nothing_twice(
+    restoring: Restoring, tmp_path: Path, at: int
+) -> None:
+    folder = tmp_path / "there"
+    wanted = fill(folder)
+    before, numbers = current(folder), heads(folder)
+    restoring.restore(wanted, LocalStore(folder))
+    run = newest(restoring)
+    assert not in_a_process(lambda: restoring.undo(run, Dying(folder, at=at)))
+    restoring.number = 2
+    done = restoring.undo(run, LocalStore(folder)).counts
+    assert (done.left, done.not_done) == (0, 0)
+    assert current(folder) == before
+    assert heads(folder) == {name: head + 2 for name, head in numbers.items()}
+    assert restoring.undo(run, LocalStore(folder)).counts.written == 0
+
+
+@pytest.mark.parametrize("at", [4, 12])
+def test_a_killed_restore_can_be_undone_without_finishing_it(
+    restoring: Restoring, tmp_path: Path, at: int
+) -> None:
+    folder = tmp_path / "there"
+    wanted = fill(folder)
+    before = current(folder)
+    assert not in_a_process(lambda: restoring.restore(wanted, Dying(folder, at=at)))
+    restoring.number = 1
+    done = restoring.undo(newest(restoring), LocalStore(folder)).counts
+    assert (done.left, done.not_done) == (0, 0)
+    assert current(folder) == before
+
+
+def test_who_writes_while_an_undo_removes_keeps_what_was_written(
+    restoring: Restoring, tmp_path: Path
+) -> None:
+    folder = tmp_path / "there"
+    wanted = [one for one in fill(folder) if one.name.startswith("created/0")]
+    restoring.restore(wanted, LocalStore(folder))
+
+    class Busy(LocalStore):
+        def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
+            self.write([Change(secret=secret("created/0", "CANARY-somebody"), expected=1)])
+            return super().delete_unchanged(heads)
+
+    done = restoring.undo(newest(restoring), Busy(folder))
+    assert (done.counts.removed, done.by_code) == (0, {"Conflict": 1})
+    assert heads(folder)["created/0"] == 2

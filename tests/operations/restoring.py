@@ -1,0 +1,92 @@
+"""A restore that is put on record, and its undo, on any destination: as commands and runs do them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.model import Secret
+from strongroom.operations.archive.open import Backup, open_backup
+from strongroom.operations.restore.journal import (
+    DONE,
+    PARTIAL,
+    Account,
+    Journal,
+    continue_with,
+    interrupted,
+    note_undone,
+)
+from strongroom.operations.restore.record import Recorder
+from strongroom.operations.restore.restore import restore
+from strongroom.operations.restore.take_back import TakeBack, undoable
+from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.sources import Destination
+from strongroom.targets.single_file import BundleReader
+from strongroom.timestamps import rfc3339
+from tests.certified import certified
+
+
+@dataclass
+class Restoring:
+    """Where restores are put on record, and who opens what they keep."""
+
+    root: Path
+    identity: KeyFileIdentity
+    number: int = 0
+
+    def restore(self, wanted: Sequence[Secret], destination: Destination) -> Account:
+        """Restore over what is there; go on with what was interrupted."""
+        account, earlier = self._begin("backup")
+        restore(
+            lambda: iter(wanted),
+            destination,
+            overwrite=True,
+            undo=self._keep(account, destination),
+            account=account,
+            tried=frozenset().union(*(one.tried for one in earlier)),
+        )
+        return self._end(account, earlier)
+
+    def undo(self, run: str, destination: Destination) -> Account:
+        """Undo a restore; go on with an undo that was interrupted."""
+        what = undoable(self.root, run)
+        account, earlier = self._begin(f"undo of {what.run}")
+        note_undone(what.folders[-1], self._folder(account).name)
+        with ExitStack() as opened:
+            tried = frozenset().union(*(one.tried for one in earlier))
+            undoing = TakeBack(what, destination, partial(self._open, opened), tried=tried)
+            undoing.perform(account, self._keep(account, destination))
+        return self._end(account, earlier)
+
+    def _open(self, opened: ExitStack, file: Path) -> Backup:
+        bundle = opened.enter_context(BundleReader(file))
+        return open_backup(bundle, identities=[self.identity], trusted=None)
+
+    def _begin(self, about: str) -> tuple[Account, list]:  # type: ignore[type-arg]
+        earlier = list(interrupted(self.root, to="there", backup=about))
+        self.number += 1
+        folder = self.root / f"{self.number:03}-{os.getpid()}"
+        journal = Journal(started_at=rfc3339(time.time()), backup=about, to="there", goes_on="")
+        seal_key = partial(seal_record_key, identities=[self.identity], signer=certified("recover"))
+        account = Account(folder, journal, recorder=Recorder(folder, seal_key))
+        account.begin()
+        return account, earlier
+
+    def _keep(self, account: Account, destination: Destination):  # type: ignore[no-untyped-def]
+        return undo_into(self._folder(account), destination, [self.identity], certified("recover"))
+
+    def _end(self, account: Account, earlier: list) -> Account:  # type: ignore[type-arg]
+        folder = self._folder(account)
+        account.end(PARTIAL if account.counts.not_done else DONE)
+        continue_with(earlier, folder)
+        return account
+
+    def _folder(self, account: Account) -> Path:
+        assert account.folder is not None
+        return account.folder
