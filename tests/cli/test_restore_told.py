@@ -97,5 +97,5 @@ def test_a_restore_that_leaves_what_differs_names_it_and_is_no_success(
 
 
 def test_a_restore_with_nothing_to_tell_leaves_no_folder(machine: Machine) -> None:
-    machine.ok(*RESTORE, "--full-restore", "--exclude", "WRITTEN", **PASS)
+    machine.ok(*RESTORE, "--include", "SAME", **PASS)
     assert list((machine.state / "undo").iterdir()) == []

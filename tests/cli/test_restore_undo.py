@@ -31,7 +31,7 @@ def machine(tmp_path: Path) -> Machine:
 def restored(machine: Machine) -> str:
     """Restore everything, and return the id that undoes it."""
     [command] = machine.ok(*RESTORE, **PASS).document["undo_by"]
-    return command.split()[3]
+    return str(command.split()[3])
 
 
 def undo(machine: Machine, run: str, *words: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def test_the_printed_command_brings_back_what_was_there(
 ) -> None:
     machine, out = overwritten
     assert token(machine) == "CANARY-OLD"
-    [command] = out.partition("This brings it back:\n")[2].splitlines()
+    [command] = out.partition("This undoes it:\n")[2].splitlines()
     shell = f'strongroom() {{ "{sys.executable}" "{SCRIPT}" "$@"; }}\n{command}'
     done = subprocess.run(  # from anywhere
         ["bash", "-c", shell], cwd=tmp_path, env=machine.env, capture_output=True, text=True, check=False
@@ -79,11 +79,21 @@ def _opens(command: str) -> tuple[str, ...]:
     return ("--identity", "my key") if command == "test-decrypt" else ()
 
 
-def test_a_restore_that_overwrites_nothing_prints_no_way_back(
+def test_a_restore_that_wrote_nothing_prints_no_way_back(overwritten: tuple[Machine, str]) -> None:
+    machine, _ = overwritten
+    words = ("restore", "--backup-file", "w.sr", "--full-restore", "--identity", "my key", "--json")
+    done = machine.ok(*words).document
+    assert (done["undo"], done["undo_by"]) == (None, [])
+
+
+def test_where_nothing_can_be_put_on_record_it_says_so(
     overwritten: tuple[Machine, str], other: Machine
 ) -> None:
     machine, _ = overwritten
-    words = ("restore", "--backup-file", machine.path("w.sr"), "--full-restore", "--identity")
     signer = machine.ok("backup-info", "w.sr", "--json").document["signer"]
-    done = other.ok(*words, machine.path("my key"), "--signer", signer, "--json").document
-    assert (done["undo"], done["undo_by"]) == (None, [])
+    other.state.mkdir()
+    (other.state / "undo").write_text("in the way of a folder")
+    words = ("restore", "--backup-file", machine.path("w.sr"), "--full-restore", "--identity")
+    done = other.ok(*words, machine.path("my key"), "--signer", signer)
+    assert "this restore cannot be put on record" in done.err
+    assert "This undoes it" not in done.out

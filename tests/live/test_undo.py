@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from strongroom.model import Entry, Secret
 from strongroom.operations.restore.restore import present
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
+from strongroom.vault.client import Vault
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
 from tests.live.vault_parts import RESTORE, source_of, with_policies
@@ -25,7 +28,7 @@ def restoring(tmp_path: Path) -> Restoring:
 
 
 def newest(restoring: Restoring) -> str:
-    return sorted(folder.name for folder in restoring.root.iterdir())[-1]
+    return max(folder.name for folder in restoring.root.iterdir())
 
 
 def held(source: Destination, names: Sequence[str]) -> list[Secret]:
@@ -52,7 +55,7 @@ def told(server: OpenBao, mount: str, key: str) -> Any:
 
 
 @pytest.fixture
-def vault(openbao: OpenBao, tmp_path: Path) -> tuple[OpenBao, str, Any]:
+def vault(openbao: OpenBao, tmp_path: Path) -> Iterator[tuple[OpenBao, str, Any]]:
     mount = openbao.mount("undoing")
     with_policies(openbao, elsewhere={"secret/": mount})
     yield openbao, mount, source_of(openbao, tmp_path, *RESTORE, mounts=(mount,), system=False)
@@ -106,6 +109,56 @@ def test_what_somebody_changed_in_vault_since_is_left(vault: Any, restoring: Res
     assert told(server, mount, "marks")[2] == {"team": "somebody"}
     assert told(server, mount, "value")[0] == {"password": "CANARY-somebody"}
     assert present(source, [f"{mount}deleted"]) == {}
+
+
+SOME = [1, 4, 8]
+
+
+@pytest.mark.parametrize("at", [*SOME, *(pytest.param(n, marks=pytest.mark.long) for n in range(30))])
+@pytest.mark.parametrize("which", ["restore", "undo"])
+def test_killed_between_any_two_writes_to_vault_it_is_gone_on_with(
+    vault: Any, restoring: Restoring, monkeypatch: pytest.MonkeyPatch, which: str, at: int
+) -> None:
+    server, mount, source = vault
+    wanted = wanted_of(server, mount, source)
+    before = {key: told(server, mount, key) for key in KEYS[:4]}
+    numbers = source.heads([mount + key for key in KEYS[:4]])
+    if which == "restore":
+        killed_at(at, monkeypatch, lambda: restoring.restore(wanted, source))
+        restoring.number = 1
+    restoring.restore(wanted, source)
+    run = newest(restoring)
+    if which == "undo":
+        killed_at(at, monkeypatch, lambda: restoring.undo(run, source))
+        restoring.number = 2
+    done = restoring.undo(run, source)
+    assert (done.left, done.by_code) == ([], {})
+    assert {key: told(server, mount, key) for key in KEYS[:4]} == before
+    assert present(source, [f"{mount}gone", f"{mount}gone-too"]) == {}
+    versions = source.heads(list(numbers))
+    assert sum(versions.values()) <= sum(numbers.values()) + 2 * 4 + 1  # at most the one that was cut off
+
+
+def killed_at(at: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
+    """Do it in a process that is gone before its write of that number."""
+    writes = itertools.count()
+
+    def dying(method: Any) -> Any:
+        def one(*given: Any, **named: Any) -> Any:
+            if next(writes) == at:
+                os._exit(9)
+            return method(*given, **named)
+
+        return one
+
+    child = os.fork()
+    if not child:
+        for name in ("post", "put", "patch", "delete"):
+            if hasattr(Vault, name):
+                monkeypatch.setattr(Vault, name, dying(getattr(Vault, name)))
+        work()
+        os._exit(0)
+    os.waitpid(child, 0)
 
 
 def test_kv_version_1_tells_by_the_value_whether_somebody_wrote(

@@ -45,7 +45,7 @@ from strongroom.operations.restore.restore import (
     present,
     restore,
 )
-from strongroom.sources import Destination, Lossy, RemovesUnchanged
+from strongroom.sources import Destination, Lossy, RemovesUnchanged, Resuming
 from strongroom.system.errors import Conflict
 
 
@@ -215,7 +215,19 @@ class TakeBack:
         if not (trace.in_flight or former.name in self._tried):
             return False
         kept = self._kept(there)
-        return kept.current.value == self._kept(former).current.value or self._has_value_of(trace, kept)
+        return (
+            kept.current.value == self._kept(former).current.value
+            or self._has_value_of(trace, kept)
+            or self._is_half_marked(former, there)
+        )
+
+    def _is_half_marked(self, former: Secret, there: Secret) -> bool:
+        """Say whether what is there stands for a version without a value, and is not yet marked as one."""
+        if former.current.value is not None or not isinstance(self._destination, Resuming):
+            return False
+        last = replace(former.current, number=there.current.number)
+        goal = replace(former, versions=(*there.versions[:-1], last))
+        return self._destination.is_unfinished(goal, there, tried=True)
 
     def _is_as_left(self, trace: Trace, there: Secret) -> bool:
         digest = self._digest(trace.record)

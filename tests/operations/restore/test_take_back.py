@@ -14,9 +14,14 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.restore import restore as engine
 from strongroom.operations.restore import take_back
+from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.step import RestoreOptions
+from strongroom.operations.runs.drive import drive
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
+from strongroom.sources.memory import MemoryStore
 from tests.operations.restoring import Restoring
+from tests.operations.world import made_up, make_world
 from tests.sources.conformance import secret, versions
 
 COUNT = 7
@@ -98,7 +103,7 @@ def in_a_process(work: Callable[[], object]) -> bool:
 
 
 def newest(restoring: Restoring) -> str:
-    return sorted(folder.name for folder in restoring.root.iterdir())[-1]
+    return max(folder.name for folder in restoring.root.iterdir())
 
 
 KILLED = [1, 4, 7, 12]
@@ -169,3 +174,18 @@ def test_who_writes_while_an_undo_removes_keeps_what_was_written(
     done = restoring.undo(newest(restoring), Busy(folder))
     assert (done.counts.removed, done.by_code) == (0, {"Conflict": 1})
     assert heads(folder)["created/0"] == 2
+
+
+def test_a_restore_of_the_cluster_is_undone_by_the_id_of_its_run(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    backup = world.back_up().id
+    there = MemoryStore(made_up(3, size=99), name="there")
+    before = {one.name: one.current.value for one in there.read(list(there.list())) if one}
+    services = world.services(destinations={"there": there})
+    options = RestoreOptions(destination="there", overwrite=True)
+    run = drive(*submit_restore(services, backup=backup, options=options), services, processes=1)
+    assert run.facts["restore"]["changed"] == 3
+    restoring = Restoring(root=tmp_path / "undo", identity=world.identity)
+    done = restoring.undo(run.id, there).counts
+    assert (done.changed, done.removed, done.left) == (3, 27, 0)
+    assert {one.name: one.current.value for one in there.read(list(there.list())) if one} == before
