@@ -39,7 +39,7 @@ from strongroom.operations.archive.remove_backup import (
     objects_of,
     remove_backup,
 )
-from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.archive.successor import why_not_whole, why_set_aside
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.retention.orphans import judging_targets
@@ -217,24 +217,10 @@ class _Deletion:
         policy = self._services.retention()[one.policy]
         named = {pin.name for pin in policy.spec.targets}
         places = [self._target.name] if self._target.name in named else sorted(named)
-        reasons = [self._not_whole(one.successor, name) for name in places]
+        reasons = [why_not_whole(self._services, one.successor, name) for name in places]
         if all(reasons):
             return reasons[0]
-        if one.successor in self._quarantined:
-            return f"{one.successor}, which replaces it, is in quarantine"
-        mark = counting(read_deletions(self._services, backup=one.successor).values(), one.successor)
-        marked = mark is not None and mark.state != "undeleted"
-        return f"{one.successor}, which replaces it, is marked too" if marked else ""
-
-    def _not_whole(self, successor: str, name: str) -> str:
-        """Say why a backup on a target replaces nothing; empty if it is there, believed and whole."""
-        try:
-            target = self._services.target(name)
-            manifest = ManifestListing(target).read(successor, trusted=self._trusted).manifest
-            lacking = lacking_on(target, manifest)
-        except StrongroomError as error:
-            return f"{successor}, which replaces it, cannot be read on {name} ({error.code})"
-        return f"{successor}, which replaces it, is not whole on {name}" if lacking else ""
+        return why_set_aside(self._services, one.successor, quarantined=self._quarantined)
 
     def _made(self, one: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""

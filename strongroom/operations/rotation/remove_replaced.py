@@ -19,7 +19,9 @@ from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.holds import Holds, Subject, read_holds
 from strongroom.operations.archive.old_versions import OldVersions, hidden_of, locked_until
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.remove_backup import keys_by_containers, remove_backup
+from strongroom.operations.archive.successor import why_not_whole, why_set_aside
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.layout import manifest_name, successor_of
@@ -53,11 +55,15 @@ def remove_replaced(services: Services, old: str) -> Removed:
     """
     new, good = _safe_successor(services, old)
     held = read_holds(services, now=time.time())
+    aside = why_set_aside(services, new, quarantined=all_quarantined(services))
     kept: dict[str, str] = {}
     hidden: dict[str, OldVersions] = {}
     for replica in services.store.replicas(old):
         if replica.target not in good:
             kept[replica.target] = "its successor is not good there"
+            continue
+        if aside:
+            kept[replica.target] = aside
             continue
         left = _remove_from_target(services, old, new, replica.target, held)
         if isinstance(left, str):
@@ -97,6 +103,8 @@ def _remove_from_target(
         if not copies(target, manifest_name(successor)):
             # Another medium under the name of the one that was here: nothing is known of that one.
             return "its successor is not there: this may be another medium"
+        if why := why_not_whole(services, successor, name):
+            return why
         manifest = _read_manifest(services, target, backup)
         if manifest is not None and (why := held.why(Subject.of(manifest))):
             return why

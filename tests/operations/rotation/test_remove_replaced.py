@@ -9,6 +9,7 @@ import pytest
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.operations.archive import holds
+from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
@@ -72,6 +73,26 @@ def test_where_the_new_one_is_not_good_the_old_one_stays(at: Rotated) -> None:
     )
     with pytest.raises(QuorumNotMet):
         remove_replaced(services, backup)
+
+
+def test_where_the_new_one_lost_a_container_since_it_was_read_the_old_one_stays(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    for target in at.all_targets():
+        target.delete(next(info.name for info in target.list(f"containers/{backup}-r1/")))
+    removed = remove_replaced(services, backup)
+    assert (removed.gone, set(removed.kept)) == ((), {"ap", "eu", "us"})
+    assert at.opened(backup, at.world.targets["eu"], at.old) == 30
+
+
+def test_what_replaces_it_and_is_marked_to_be_deleted_replaces_nothing(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    mark = make_mark(f"{backup}-r1", "marked", reason="", after="2100-01-01T00:00:00Z")
+    assert write_deletion(services, list(services.targets.values()), mark) == {}
+    assert remove_replaced(services, backup).gone == ()
 
 
 class Failing(CountingTarget):
