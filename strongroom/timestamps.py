@@ -19,6 +19,15 @@ def if_any(moment: Moment | None) -> str | None:
     return None if moment is None else rfc3339(moment)
 
 
+def as_written(text: str | None) -> datetime | None:
+    """Return a time as a source wrote it; one without a zone is UTC, and what is no time is none."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def compact(moment: Moment) -> str:
     """Return a moment as names begin with it that sort by it: ``20261126T080000Z``."""
     return _utc(moment).strftime("%Y%m%dT%H%M%SZ")

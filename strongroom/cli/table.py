@@ -37,6 +37,9 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "backup-info": Entry("inspect", "show what a backup is, without any key"),
         "validate-backup-format": Entry("inspect", "check a file's structure, without any key"),
         "test-decrypt": Entry("inspect", "open a whole backup and write nothing"),
+        "find": Entry("find", "show which backups hold which version of a secret, and where"),
+        "history": Entry("find", "show what became of a secret from backup to backup"),
+        "diff": Entry("find", "show what differs between two backups, or a backup and its source now"),
     },
     "Bring back": {
         "restore": Entry(

@@ -149,11 +149,27 @@ class Container:
 
     def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
         """Yield each secret's name, with the keyed digest of each value stored by its version's number."""
+        yield from ((row.name, digests) for row, digests in self.digested_rows())
+
+    def digested_rows(self) -> Iterator[tuple[Row, dict[int, bytes]]]:
+        """Yield every secret's metadata, with the keyed digest of each value stored by its version's number.
+
+        No value is read or decrypted.
+        """
         for number in range(len(self._outer.entries)):
-            rows = self._whole_rows(number)
-            digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
-            for row in rows.rows:
-                yield row.name, {v.number: next(digests) for v in row.versions if v.length is not None}
+            yield from self._digested_rows(number)
+
+    def digested_row(self, name: str) -> tuple[Row, dict[int, bytes]] | None:
+        """Return the same of one secret, reading the rows of one segment; ``None`` if it is not in here."""
+        number = self._index.find(name_hash(self.about.name_key, name))
+        described = self._digested_rows(number) if number >= 0 else iter(())
+        return next((found for found in described if found[0].name == name), None)
+
+    def _digested_rows(self, number: int) -> Iterator[tuple[Row, dict[int, bytes]]]:
+        rows = self._whole_rows(number)
+        digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
+        for row in rows.rows:
+            yield row, {v.number: next(digests) for v in row.versions if v.length is not None}
 
     def _whole_rows(self, number: int) -> Rows:
         message = read_rows(self._reader, self._outer.entries[number])

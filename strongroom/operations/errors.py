@@ -135,6 +135,14 @@ class LeftAside(Degraded):
     )
 
 
+class NotAllRead(Degraded):
+    """What was found stands, but something could not be read, and may hold more."""
+
+    default_hint = (
+        "What each lacks is said above: a key that opens it, or a sound copy. Then repeat the command."
+    )
+
+
 class KeysOutOfPolicy(Alarm):
     """A backup opens for keys that its policy does not name, or for a retired key."""
 

@@ -19,7 +19,7 @@ from strongroom.model import Secret
 from strongroom.operations.archive.envelopes import Aside
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.newest_envelope import Elsewhere
-from strongroom.operations.archive.open import Backup, Listed
+from strongroom.operations.archive.open import Backup, DigestedRow, Listed
 from strongroom.operations.archive.select_backup import Choice
 
 T = TypeVar("T")
@@ -90,6 +90,15 @@ class Replicated:
         """Yield each secret's name, with the keyed digest of each of its values by the version's number."""
         for entry in self.manifest.containers:
             yield from self._each(lambda backup, entry=entry: backup.container(entry).digested())  # type: ignore[misc]
+
+    def digested_rows(self) -> Iterator[DigestedRow]:
+        """Yield the metadata and the digests of every secret; values are not read."""
+        for entry in self.manifest.containers:
+            yield from self._each(lambda backup, entry=entry: backup.digested_rows_in(entry))  # type: ignore[misc]
+
+    def digested_row(self, name: str) -> DigestedRow | None:
+        """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
+        return self._first(lambda backup: backup.digested_row(name))
 
     def name_key(self) -> bytes:
         """Return the key under which the backup hashes names; it is known to whoever opens the backup."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
@@ -39,6 +39,8 @@ __all__ = [
 
 Listed = Row | Secret
 """A secret's name and metadata: as a sealed container lists it, or a plain document."""
+DigestedRow = tuple[Listed, dict[int, bytes]]
+"""The same, with the keyed digest of each value by its version's number; a plain document has none."""
 
 
 class ObjectReader:
@@ -168,6 +170,25 @@ class Backup:
         for container in self.containers():
             yield from container.digested()
 
+    def digested_rows(self) -> Iterator[DigestedRow]:
+        """Yield the metadata and the digests of every secret; values are not read."""
+        for entry in self.manifest.containers:
+            yield from self.digested_rows_in(entry)
+
+    def digested_rows_in(self, entry: ContainerEntry) -> Iterator[DigestedRow]:
+        """Yield the metadata and the digests of the secrets in one container."""
+        if self.manifest.sealed:
+            yield from self.container(entry).digested_rows()
+        else:
+            yield from ((secret, {}) for secret in self._document(entry))
+
+    def digested_row(self, name: str) -> DigestedRow | None:
+        """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
+        if not self.manifest.sealed:
+            return next((one for one in self.digested_rows() if one[0].name == name), None)
+        described = (self.container(entry).digested_row(name) for entry in self._candidates(name))
+        return next((found for found in described if found), None)
+
     def name_key(self) -> bytes:
         """Return the key under which the backup hashes names; it is known to whoever opens the backup."""
         return self.container(self.manifest.containers[0]).about.name_key
@@ -176,10 +197,13 @@ class Backup:
         """Return one secret with a few ranged reads, or ``None``."""
         if not self.manifest.sealed:
             return next((secret for secret in self.secrets() if secret.name == name), None)
+        found = (self.container(entry).find(name) for entry in self._candidates(name))
+        return next((secret for secret in found if secret), None)
+
+    def _candidates(self, name: str) -> Iterable[ContainerEntry]:
         if self._name_key is None:
             self.container(self.manifest.containers[0])
-        candidates = self.manifest.candidates(name_hash(self._name_key or b"", name))
-        return next((found for entry in candidates if (found := self.container(entry).find(name))), None)
+        return self.manifest.candidates(name_hash(self._name_key or b"", name))
 
     def _document(self, entry: ContainerEntry) -> Iterator[Secret]:
         """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from strongroom.model import Media, Secret, VersionState
 from strongroom.operations.validation import pem
+from strongroom.timestamps import as_written
 from strongroom.words import plural
 
 WARNING = timedelta(days=14)
@@ -83,7 +84,7 @@ def _dates(secret: Secret, now: datetime) -> Iterator[Finding]:
     if secret.expires_at is not None:
         yield from _expiry(secret, secret.expires_at, now)
     rotation = secret.rotation
-    last = _time(secret.current.created_at or secret.updated_at or secret.created_at)
+    last = as_written(secret.current.created_at or secret.updated_at or secret.created_at)
     if rotation is None or not rotation.enabled or last is None:
         return
     if (late := (now - last).days - rotation.days) >= 0:
@@ -96,7 +97,7 @@ def _ago(days: int) -> str:
 
 
 def _expiry(secret: Secret, text: str, now: datetime) -> Iterator[Finding]:
-    ends = _time(text)
+    ends = as_written(text)
     if ends is None:
         words = "when it expires is not written as a time, so it could not be told"
         yield Finding(secret=secret.name, check="expiry-unreadable", text=words, wrong=False)
@@ -105,15 +106,6 @@ def _expiry(secret: Secret, text: str, now: datetime) -> Iterator[Finding]:
     elif ends - now <= WARNING:
         words = f"it expires on {ends:%Y-%m-%d}"
         yield Finding(secret=secret.name, check="expires-soon", text=words, wrong=False)
-
-
-def _time(text: str | None) -> datetime | None:
-    """Return a time as a source wrote it; one without a zone is UTC."""
-    try:
-        found = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 # -- values ------------------------------------------------------------------------

@@ -1,0 +1,1 @@
+"""Commands that look for secrets in many backups, and compare backups, without showing a value."""

@@ -1,0 +1,90 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+
+from strongroom.cli.shared import options
+from strongroom.cli.terminal.command import Command
+
+
+def _find_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "pattern", metavar="NAME", nargs="?", default="*", help="a secret's name, or a pattern like 'prod/*'"
+    )
+    parser.add_argument(
+        "--filter-tag",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only secrets with this tag; repeatable, all have to match",
+    )
+    _add_backups_arguments(parser)
+
+
+def _history_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="the secret")
+    _add_backups_arguments(parser)
+
+
+def _add_backups_arguments(parser: ArgumentParser) -> None:
+    group = parser.add_argument_group("in which backups")
+    group.add_argument("--policy", metavar="NAME", help="only those of this policy")
+    group.add_argument(
+        "--at", metavar="DATE", type=options.moment, help="only those made by then, such as 2026-07-20"
+    )
+    _add_reading_arguments(parser)
+
+
+def _diff_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "backups",
+        metavar="BACKUP",
+        nargs="*",
+        help="the earlier backup, and a later one or 'live', its source now (default: the newest, and live)",
+    )
+    parser.add_argument(
+        "--policy", metavar="NAME", help="where no backup is named: the newest of this policy"
+    )
+    parser.add_argument(
+        "--at",
+        metavar="DATE",
+        type=options.moment,
+        help="where no backup is named: the newest made by then, such as 2026-07-20",
+    )
+    parser.add_argument(
+        "--source", metavar="SPEC", help="what 'live' means (default: the backup's own source)"
+    )
+    parser.add_argument(
+        "--use-quarantined",
+        action="store_true",
+        help="use a backup even if it is in quarantine; that goes on record",
+    )
+    _add_reading_arguments(parser)
+
+
+def _add_reading_arguments(parser: ArgumentParser) -> None:
+    options.add_target_argument(parser, default=" (default: all configured)")
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+
+
+COMMANDS = {
+    "find": Command(
+        _find_arguments,
+        "find:find_secrets",
+        "Names lie sealed, so looking takes a key that opens the backups; no value is decrypted. One name\n"
+        "costs a few reads in each backup. A pattern, or a tag alone, costs all the names of each backup.",
+    ),
+    "history": Command(
+        _history_arguments,
+        "history:show_history",
+        "Names lie sealed, so looking takes a key that opens the backups. No value is shown.",
+    ),
+    "diff": Command(
+        _diff_arguments,
+        "diff:show_differences",
+        "Two backups are compared by the keyed digests in them, and no value is decrypted. With 'live', and\n"
+        "where the digests are of two keys, values are compared within this process. None is ever shown.",
+    ),
+}

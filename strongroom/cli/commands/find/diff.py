@@ -1,0 +1,216 @@
+"""diff: what differs between two backups, or between a backup and its source now."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from strongroom.cli.commands.find.reading import Reader, reading
+from strongroom.cli.shared import backup_selection, sources
+from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.container.manifest import Manifest
+from strongroom.errors import UsageError
+from strongroom.model import Selection
+from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.select_backup import made_at
+from strongroom.operations.errors import NotAllRead
+from strongroom.operations.find.comparison import (
+    Difference,
+    LiveSide,
+    Side,
+    compare,
+    digest_for_now,
+    digests_held,
+    values_held,
+    without_values,
+)
+from strongroom.operations.find.facts import Facts
+from strongroom.operations.find.same_value import same_digest_key
+from strongroom.timestamps import as_written, rfc3339
+
+LIVE = "live"
+
+
+class _Compared(NamedTuple):
+    """What was compared: in words and for machines, whether by values, and what came of it."""
+
+    earlier: Manifest
+    later: dict[str, Any]
+    words: str
+    values: bool
+    difference: Difference
+    unread: dict[str, str]
+
+
+def show_differences(arguments: Namespace, output: Output) -> None:
+    earlier, later = _named(arguments)
+    with reading(arguments, output) as reader:
+        first = _open(reader, arguments, output, earlier)
+        if later == LIVE:
+            compared = _with_live(first, arguments, reader)
+        else:
+            compared = _with_backup(first, _open(reader, arguments, output, later), output)
+    if not compared.values:
+        output.warn("One side holds no values: names, versions, tags and dates were compared.")
+    if compared.unread:
+        count = plural(len(compared.unread), "secret")
+        output.end_with(NotAllRead(f"The source did not give {count}, of which nothing is said."))
+    output.answer(_document(compared), _lines(compared))
+
+
+def _named(arguments: Namespace) -> tuple[str, str]:
+    """Return which backup is the earlier side, empty for the newest, and what the later.
+
+    Raises:
+        UsageError: the words name no two sides.
+    """
+    match arguments.backups:
+        case [] | ["live"]:
+            return "", LIVE
+        case [str(earlier)] | [str(earlier), "live"] if earlier != LIVE:
+            named = earlier, LIVE
+        case [str(earlier), str(later)] if earlier != LIVE:
+            named = earlier, later
+        case _:
+            raise UsageError(
+                "'diff' compares two sides: an earlier backup, and a later one or 'live'.",
+                hint="For example: strongroom diff BACKUP live. See 'strongroom catalog list'.",
+            )
+    if arguments.policy or arguments.at:
+        raise UsageError("--policy and --at choose a backup where none is named, and one is.")
+    if arguments.source and named[1] != LIVE:
+        raise UsageError("--source says what 'live' means, and two backups are compared.")
+    return named
+
+
+def _open(reader: Reader, arguments: Namespace, output: Output, backup: str) -> Replicated:
+    asked = Asked(
+        values=not backup,
+        backup=backup,
+        policy=arguments.policy or "",
+        until=arguments.at,
+        partial=True,
+        use_quarantined=arguments.use_quarantined,
+    )
+    return reader.open(backup_selection.choose_backup(reader.chooser, asked, output))
+
+
+# -- the two sides -------------------------------------------------------------------
+
+
+def _with_live(backup: Replicated, arguments: Namespace, reader: Reader) -> _Compared:
+    manifest = backup.manifest
+    source = sources.source_of(arguments.source or manifest.source, reader.installation)
+    digest, chosen = digest_for_now(), manifest.selection
+    selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
+    live = LiveSide(source, selection, digest)
+    now = time.time()
+    sides = (
+        (values_held(backup, digest), live)
+        if manifest.values
+        else (digests_held(backup), without_values(live))
+    )
+    return _Compared(
+        earlier=manifest,
+        later={"source": source.name, "at": rfc3339(now)},
+        words=f"source '{source.name}' now",
+        values=manifest.values,
+        difference=_leave_out(
+            compare(*sides, by_value=True, has_expired=_expired_between(manifest, now)), live.unread
+        ),
+        unread=live.unread,
+    )
+
+
+def _leave_out(difference: Difference, unread: dict[str, str]) -> Difference:
+    """Return a difference without what a source did not give: that is not known to be gone."""
+    removed = tuple(name for name in difference.removed if name not in unread)
+    return msgspec.structs.replace(difference, removed=removed)
+
+
+def _with_backup(earlier: Replicated, later: Replicated, output: Output) -> _Compared:
+    before, after = earlier.manifest, later.manifest
+    if limits_of(before) != limits_of(after):
+        output.warn(
+            f"the backups were made of different parts: {limits_of(before) or 'everything'}, and "
+            f"{limits_of(after) or 'everything'}. What one was not made of counts as added or removed."
+        )
+    values = before.values and after.values
+    by_value = values and not same_digest_key(earlier, later)
+    has_expired = _expired_between(before, made_at(after))
+    return _Compared(
+        earlier=before,
+        later={"backup": after.backup_id, "policy": after.policy, "created_at": after.created_at},
+        words=f"backup {after.backup_id} of policy '{after.policy}', made {after.created_at}",
+        values=values,
+        difference=compare(
+            *_sides(earlier, later, values=values, by_value=by_value),
+            by_value=by_value,
+            has_expired=has_expired,
+        ),
+        unread={},
+    )
+
+
+def _sides(earlier: Replicated, later: Replicated, *, values: bool, by_value: bool) -> tuple[Side, Side]:
+    if by_value:
+        digest = digest_for_now()
+        return values_held(earlier, digest), values_held(later, digest)
+    sides = digests_held(earlier), digests_held(later)
+    return sides if values else (without_values(sides[0]), without_values(sides[1]))
+
+
+def _expired_between(earlier: Manifest, later: float) -> Callable[[Facts], bool]:
+    """Return what tells whether a secret's time ran out between the two sides."""
+    start, end = datetime.fromtimestamp(made_at(earlier), UTC), datetime.fromtimestamp(later, UTC)
+
+    def has_expired(facts: Facts) -> bool:
+        expires = as_written(facts.expires_at)
+        return expires is not None and start < expires <= end
+
+    return has_expired
+
+
+# -- the answer ----------------------------------------------------------------------
+
+
+def _lines(compared: _Compared) -> Iterator[str]:
+    earlier, found = compared.earlier, compared.difference
+    yield f"From backup {earlier.backup_id} of policy '{earlier.policy}', made {earlier.created_at}"
+    yield f"to   {compared.words}:"
+    rows = list(_rows(compared))
+    yield from table(("CHANGE", "NAME", "WHAT"), rows) if rows else []
+    yield (
+        f"{len(found.added):,} added, {len(found.changed):,} changed, {len(found.removed):,} removed, "
+        f"{len(found.expired):,} expired; {plural(found.same, 'secret')} the same."
+    )
+
+
+def _rows(compared: _Compared) -> Iterator[tuple[str, str, str]]:
+    found = compared.difference
+    yield from (("added", name, "") for name in found.added)
+    yield from (("changed", one.name, "; ".join(one.what)) for one in found.changed)
+    yield from (("removed", name, "") for name in found.removed)
+    yield from (("expired", name, "") for name in found.expired)
+    yield from (("not read", name, why) for name, why in sorted(compared.unread.items()))
+
+
+def _document(compared: _Compared) -> dict[str, Any]:
+    earlier = compared.earlier
+    return {
+        "earlier": {
+            "backup": earlier.backup_id,
+            "policy": earlier.policy,
+            "created_at": earlier.created_at,
+        },
+        "later": compared.later,
+        "values_compared": compared.values,
+        **msgspec.to_builtins(compared.difference),
+        "unread": compared.unread,
+    }

@@ -1,0 +1,182 @@
+"""find: which backups hold a secret, in which version, on which targets, and when they were last verified."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from shlex import quote
+from typing import Any
+
+from strongroom.cli.commands.find.reading import Reader, reading
+from strongroom.cli.shared import options, shred_guard
+from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import StrongroomError
+from strongroom.model import VersionState
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.select_backup import Choice
+from strongroom.operations.find.search import Findings, Found, Holding, Wanted
+from strongroom.sources.errors import SecretNotFound
+from strongroom.state.records import Replica
+from strongroom.timestamps import for_people, if_any
+
+Verified = Mapping[str, Mapping[str, Replica]]
+"""What the record here says of each backup on each target."""
+
+
+def find_secrets(arguments: Namespace, output: Output) -> None:
+    wanted = Wanted(pattern=arguments.pattern, tags=options.pairs(arguments.filter_tag, "--filter-tag"))
+    findings = Findings()
+    with reading(arguments, output) as reader, counting(output, "looking into", None) as advance:
+
+        def look(backup: Replicated, choice: Choice) -> None:
+            for facts in wanted.within(backup):
+                findings.add(facts, backup=choice.manifest.backup_id, source=choice.manifest.source)
+            advance(1)
+
+        reader.each(wanted.asked(policy=arguments.policy or "", until=arguments.at), look)
+        found = list(findings.found())
+        if not found:
+            raise _nothing(wanted, reader)
+    verified = _verified(reader.installation, found)
+    output.answer(_document(found, reader, verified), _lines(found, reader, verified, _given(arguments)))
+
+
+def _given(arguments: Namespace) -> str:
+    """Return the words that say where and with what this command read, for another one."""
+    options_given = {
+        "--from-target": arguments.from_target or [],
+        "--identity": arguments.identity,
+        "--signer": arguments.signer,
+    }
+    pairs = ((option, word) for option, words in options_given.items() for word in words)
+    return "".join(f" {option} {quote(str(word))}" for option, word in pairs)
+
+
+def _nothing(wanted: Wanted, reader: Reader) -> SecretNotFound:
+    tags = "".join(f", tagged {key}={value}" for key, value in wanted.tags.items())
+    lost = f"; {plural(reader.not_read, 'backup')} could not be read" if reader.not_read else ""
+    return SecretNotFound(
+        f"None of the {plural(len(reader.read), 'backup')} read holds '{wanted.pattern}'{tags}{lost}.",
+        hint="Names are case-sensitive, and complete: for a part of one write '*part*', in quotes.",
+    )
+
+
+def _verified(installation: Place, found: list[Found]) -> Verified:
+    """Return what the record here says of the backups; where there is none, nothing."""
+    backups = {backup for one in found for holding in one.versions for backup in holding.backups}
+    with suppress(StrongroomError):
+        if (store := shred_guard.find_run_store(installation)) is not None:
+            return {backup: {one.target: one for one in store.replicas(backup)} for backup in backups}
+    return {}
+
+
+# -- for people ----------------------------------------------------------------------
+
+
+def _lines(found: list[Found], reader: Reader, verified: Verified, given: str) -> Iterator[str]:
+    made = {choice.manifest.backup_id: choice for choice in reader.read}
+    head = ("NAME", "SOURCE", "VERSION", "WRITTEN", "BACKUPS", "SINCE", "NEWEST BACKUP", "ON", "VERIFIED")
+    rows = [_row(one, holding, made, reader, verified) for one in found for holding in one.versions]
+    yield from table(head, rows)
+    yield f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read."
+    if len(found) == 1:
+        yield _next(found[0], given)
+
+
+def _row(
+    one: Found, holding: Holding, made: Mapping[str, Choice], reader: Reader, verified: Verified
+) -> tuple[object, ...]:
+    newest = holding.backups[0]
+    aside = " (quarantine)" if made[newest].quarantine else ""
+    return (
+        one.name,
+        one.source,
+        f"{holding.version}{_limits(holding)}",
+        holding.written_at or "-",
+        len(holding.backups),
+        made[holding.backups[-1]].manifest.created_at,
+        f"{newest}{aside}",
+        ", ".join(reader.places[newest]) or "nowhere whole",
+        _last_verified(verified.get(newest, {})),
+    )
+
+
+def _limits(holding: Holding) -> str:
+    if holding.state is not VersionState.LIVE:
+        return f" ({holding.state})"
+    return "" if holding.has_value else " (no value)"
+
+
+def _last_verified(replicas: Mapping[str, Replica]) -> str:
+    """Say when the replica was read back that was last."""
+    times = [
+        (one.verified_at, str(one.verified)) for one in replicas.values() if one.verified_at and one.good
+    ]
+    if not times:
+        return "not on record here"
+    when, depth = max(times)
+    return f"{depth} {for_people(when)}"
+
+
+def _next(found: Found, given: str) -> str:
+    whole = next((holding for holding in found.versions if holding.has_value), None)
+    if whole is None:
+        return "No backup read holds a value of it."
+    words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {whole.backups[0]}{given}"
+    return f"To bring version {whole.version} back: {words}"
+
+
+# -- for machines --------------------------------------------------------------------
+
+
+def _document(found: list[Found], reader: Reader, verified: Verified) -> dict[str, Any]:
+    backups = {choice.manifest.backup_id: _backup(choice, reader, verified) for choice in reader.read}
+    return {
+        "secrets": [
+            {
+                "name": one.name,
+                "source": one.source,
+                "tags": one.tags,
+                "expires_at": one.expires_at,
+                "versions": [_holding(holding, backups) for holding in one.versions],
+            }
+            for one in found
+        ],
+        "backups_read": len(reader.read),
+        "backups_not_read": reader.not_read,
+    }
+
+
+def _holding(holding: Holding, backups: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "version": holding.version,
+        "state": holding.state,
+        "written_at": holding.written_at,
+        "has_value": holding.has_value,
+        "since": backups[holding.backups[-1]]["created_at"],
+        "backups": [backups[backup] for backup in holding.backups],
+    }
+
+
+def _backup(choice: Choice, reader: Reader, verified: Verified) -> dict[str, Any]:
+    manifest = choice.manifest
+    replicas = verified.get(manifest.backup_id, {})
+    return {
+        "backup": manifest.backup_id,
+        "policy": manifest.policy,
+        "created_at": manifest.created_at,
+        "quarantine": choice.quarantine or None,
+        "targets": [_target(name, replicas.get(name)) for name in reader.places[manifest.backup_id]],
+    }
+
+
+def _target(name: str, replica: Replica | None) -> dict[str, Any]:
+    verified = None if replica is None or not replica.good else replica
+    return {
+        "name": name,
+        "verified": verified and verified.verified,
+        "verified_at": verified and if_any(verified.verified_at),
+    }

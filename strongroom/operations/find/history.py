@@ -1,0 +1,70 @@
+"""What became of one secret from backup to backup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.operations.archive.coverage import limits_of
+from strongroom.operations.find.facts import Facts, Opened, changes
+from strongroom.operations.find.same_value import overwritten
+
+
+class Period(Struct, frozen=True, kw_only=True):
+    """A secret as consecutive backups have it: the first and the last of them, and what became otherwise.
+
+    ``facts`` is left out where they do not have it.
+    """
+
+    since: str
+    until: str
+    backups: int
+    facts: Facts | None
+    what: tuple[str, ...]
+
+
+def periods(backups: Iterable[tuple[Opened, Facts | None]]) -> Iterator[Period]:
+    """Yield the periods of a secret in backups of one source, given oldest first with what they have.
+
+    A backup that was limited to less than the source tells nothing by not having it.
+    """
+    open_period: Period | None = None
+    before: Opened | None = None
+    for backup, facts in backups:
+        if facts is None and (open_period is None or limits_of(backup.manifest)):
+            continue
+        what = _changed(before, backup, open_period, facts)
+        if open_period is not None and not what:
+            open_period = _longer(open_period, backup, facts)
+        else:
+            if open_period is not None:
+                yield open_period
+            this = backup.manifest.backup_id
+            open_period = Period(since=this, until=this, backups=1, facts=facts, what=what)
+        if facts is not None and (facts.digest or before is None):
+            before = backup
+    if open_period is not None:
+        yield open_period
+
+
+def _longer(period: Period, backup: Opened, facts: Facts | None) -> Period:
+    """Return a period with one more backup. One with a value is what the next is held against."""
+    kept = facts if facts is not None and facts.digest else period.facts
+    return replace(period, until=backup.manifest.backup_id, backups=period.backups + 1, facts=kept)
+
+
+def _changed(
+    before: Opened | None, backup: Opened, period: Period | None, facts: Facts | None
+) -> tuple[str, ...]:
+    """Say what is otherwise in a backup; nothing if it has what the ones before it have."""
+    if period is None or before is None:
+        return ("first seen",)
+    was = period.facts
+    if was is None or facts is None:
+        return () if was is facts else (("gone",) if facts is None else ("back again",))
+    both = was.digest and facts.digest and was.version == facts.version
+    if both and not overwritten(before, backup, was, facts):
+        was = replace(was, digest=facts.digest)
+    return changes(was, facts)

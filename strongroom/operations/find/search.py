@@ -1,0 +1,111 @@
+"""Which of many backups hold a secret, and in which version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+
+from msgspec import Struct
+
+from strongroom.errors import UsageError
+from strongroom.model import VersionState
+from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.find.facts import Facts, Opened, facts_of
+
+MOST_NAMES = 100_000
+"""Secrets that one search finds at most: memory is bounded by them, and nobody reads more."""
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What is looked for: a name or a pattern, and tags."""
+
+    pattern: str = "*"
+    tags: Mapping[str, str] = {}
+
+    @property
+    def name(self) -> str:
+        """The one name that is meant; empty for a pattern."""
+        return "" if any(character in self.pattern for character in "*?[") else self.pattern
+
+    def asked(self, *, policy: str, until: float | None) -> Asked:
+        """Return which backups may hold it."""
+        return Asked(values=False, name=self.name, policy=policy, until=until, partial=not self.name)
+
+    def means(self, facts: Facts) -> bool:
+        named = facts.name == self.pattern or fnmatchcase(facts.name, self.pattern)
+        return named and all(facts.tags.get(key) == value for key, value in self.tags.items())
+
+    def within(self, backup: Opened) -> Iterator[Facts]:
+        """Yield what a backup has of it. One name costs a few ranged reads, a pattern all the names."""
+        if self.name:
+            found = backup.digested_row(self.name)
+            described = iter([] if found is None else [found])
+        else:
+            described = backup.digested_rows()
+        yield from (facts for facts in (facts_of(*one) for one in described) if self.means(facts))
+
+
+class Holding(Struct, frozen=True, kw_only=True):
+    """One version of a secret, and the backups of which it is the newest one, the newest backup first."""
+
+    version: int
+    state: VersionState
+    written_at: str | None
+    has_value: bool
+    backups: tuple[str, ...]
+
+
+class Found(Struct, frozen=True, kw_only=True):
+    """A secret of one source, as the newest backup has it, and its versions, the newest backup's first."""
+
+    name: str
+    source: str
+    tags: Mapping[str, str]
+    expires_at: str | None
+    versions: tuple[Holding, ...]
+
+
+class Findings:
+    """Gathers what is found in backups, which are given newest first."""
+
+    def __init__(self) -> None:
+        self._newest: dict[tuple[str, str], Facts] = {}
+        self._versions: dict[tuple[str, str], dict[_Version, list[str]]] = {}
+
+    def add(self, facts: Facts, *, backup: str, source: str) -> None:
+        """Note that a backup holds a secret.
+
+        Raises:
+            UsageError: too many secrets are found.
+        """
+        key = (facts.name, source)
+        if key not in self._newest and len(self._newest) == MOST_NAMES:
+            raise UsageError(
+                f"More than {MOST_NAMES:,} secrets are meant.",
+                hint="Name fewer of them, such as 'prod/db/*'.",
+            )
+        self._newest.setdefault(key, facts)
+        version = (facts.version, facts.state, facts.written_at, facts.digest)
+        self._versions.setdefault(key, {}).setdefault(version, []).append(backup)
+
+    def found(self) -> Iterator[Found]:
+        """Yield every secret that was found, by its name."""
+        for key in sorted(self._newest):
+            facts = self._newest[key]
+            yield Found(
+                name=facts.name,
+                source=key[1],
+                tags=facts.tags,
+                expires_at=facts.expires_at,
+                versions=tuple(_holding(*one) for one in self._versions[key].items()),
+            )
+
+
+_Version = tuple[int, VersionState, str | None, bytes]
+
+
+def _holding(version: _Version, backups: list[str]) -> Holding:
+    number, state, written_at, digest = version
+    return Holding(
+        version=number, state=state, written_at=written_at, has_value=bool(digest), backups=tuple(backups)
+    )

@@ -1,0 +1,277 @@
+"""find, history and diff: which backup has which version of a secret, and what differs; no value is shown."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from typing import Any
+
+import pytest
+
+from strongroom.container.errors import WrongKey
+from strongroom.errors import UsageError
+from strongroom.operations.errors import NotAllRead
+from strongroom.sources.errors import SecretNotFound
+from tests.cli.furnished import furnished
+from tests.cli.program import Done, Machine
+
+CONFIG = """
+[targets.east]
+kind = "directory"
+path = "{home}/regions/east"
+region = "eu-central"
+create = true
+[targets.west]
+kind = "directory"
+path = "{home}/regions/west"
+region = "eu-west"
+create = true
+[sources.local]
+kind = "local"
+[keys.recovery]
+kind = "hpke"
+public_key_file = "{home}/recovery.key.pub"
+identity_file = "{home}/recovery.key"
+[policies.nightly]
+kind = "full"
+targets = ["east", "west"]
+recipients = ["recovery"]
+[policies.names]
+kind = "metadata"
+targets = ["east", "west"]
+"""
+
+
+def keep_house(machine: Machine) -> list[str]:
+    """Four nights: a secret is made, changed, tagged, and one is gone; then a list of names is kept."""
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.set("db/password", "CANARY-ONE", "--tag", "env=prod")
+    machine.set("db/old", "CANARY-OLD")
+    nights = [_backup(machine)]
+    machine.set("db/password", "CANARY-TWO", "--tag", "env=prod")
+    nights.append(_backup(machine))
+    machine.set("api/key", "CANARY-KEY", "--expires", "2020-01-01")
+    machine.ok("delete", "db/old", "--force")
+    nights += [_backup(machine), _backup(machine, "names")]
+    return nights
+
+
+def _backup(machine: Machine, policy: str = "nightly") -> str:
+    machine.ok("backup", "--policy", policy, "--force")
+    return str(machine.ok("catalog", "list", "--json").document["backups"][0]["backup"])
+
+
+house = furnished(keep_house)
+
+
+@pytest.fixture
+def nights(house: Machine) -> list[str]:
+    """Return the backups, the oldest first."""
+    found = house.ok("catalog", "list", "--json").document["backups"]
+    return [one["backup"] for one in reversed(found)]
+
+
+def found(done: Done) -> list[dict[str, Any]]:
+    return list(done.document["secrets"])
+
+
+def backups_of(version: dict[str, Any]) -> list[str]:
+    return [one["backup"] for one in version["backups"]]
+
+
+def test_one_name_is_found_in_each_version_with_backups_places_and_verification(
+    house: Machine, nights: list[str]
+) -> None:
+    [one] = found(house.ok("find", "db/password", "--json"))
+    assert (one["name"], one["source"], one["tags"]) == ("db/password", "local", {"env": "prod"})
+    told = [(v["version"], v["has_value"], backups_of(v)) for v in one["versions"]]
+    assert told == [
+        (2, False, [nights[3]]),
+        (2, True, [nights[2], nights[1]]),
+        (1, True, [nights[0]]),
+    ]
+    places = one["versions"][1]["backups"][0]["targets"]
+    assert [(at["name"], at["verified"], bool(at["verified_at"])) for at in places] == [
+        ("east", "digest", True),
+        ("west", "digest", True),
+    ]
+
+
+def test_a_person_is_told_how_to_bring_the_newest_value_back(house: Machine, nights: list[str]) -> None:
+    done = house.ok("find", "db/password")
+    assert f"--secret-name db/password --backup {nights[2]}" in done.out
+    words = done.out.rpartition("back: ")[2].split()[1:]
+    house.ok("delete", "db/password", "--force")
+    house.ok(*words)
+    assert house.ok("get", "db/password", "--show-value").out == "CANARY-TWO"
+
+
+def test_on_another_machine_the_command_told_brings_it_back(
+    house: Machine, other: Machine, nights: list[str]
+) -> None:
+    signer = house.ok("catalog", "list", "--from-target", "east", "--json").document["backups"][0]["signer"]
+    shutil.copytree(house.path("regions/east"), other.path("my copy"))
+    shutil.copy(house.path("recovery.key"), other.path("recovery.key"))
+    given = ("--from-target", "my copy", "--identity", "recovery.key", "--signer", signer)
+    done = other.ok("find", "db/password", *given)
+    assert "not on record here" in done.out
+    other.ok(*shlex.split(done.out.rpartition("back: ")[2])[1:])
+    assert other.ok("get", "db/password", "--show-value").out == "CANARY-TWO"
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["db/*"], ["db/old", "db/password"]),
+        (["--filter-tag", "env=prod"], ["db/password"]),
+        (["*", "--policy", "names"], ["api/key", "db/password"]),
+    ],
+)
+def test_a_pattern_a_tag_and_a_policy_say_what_is_meant(
+    house: Machine, words: list[str], names: list[str]
+) -> None:
+    assert [one["name"] for one in found(house.ok("find", *words, "--json"))] == names
+
+
+def test_what_was_made_later_is_not_looked_into(house: Machine) -> None:
+    assert house.run("find", "db/password", "--at", "2020-01-01").failed_with(SecretNotFound)
+
+
+def test_a_name_that_no_backup_holds_is_said_with_how_many_were_read(house: Machine) -> None:
+    done = house.run("find", "db/passwort")
+    assert done.failed_with(SecretNotFound)
+    assert "None of the 4 backups read holds 'db/passwort'" in " ".join(done.err.split())
+
+
+def test_without_a_key_it_is_said_which_one_is_needed(house: Machine) -> None:
+    house.path("recovery.key").unlink()
+    done = house.run("find", "db/password", "--policy", "nightly")
+    assert done.failed_with(WrongKey)
+    assert "Sealed to" in done.err
+
+
+def test_a_backup_that_no_key_opens_is_named_and_hides_nothing_of_the_others(
+    house: Machine, nights: list[str]
+) -> None:
+    house.ok("keygen", "--output", "other.key")
+    text = house.path("strongroom.toml").read_text()
+    house.path("strongroom.toml").write_text(text.replace("/recovery.key", "/other.key"))
+    _backup(house)
+    done = house.run("find", "db/password", "--json")
+    assert done.failed_with(NotAllRead)
+    assert all(f"not read: {backup}" in done.err for backup in nights[:3])
+    assert (done.document["backups_read"], done.document["backups_not_read"]) == (2, 3)
+
+
+def test_a_target_that_is_damaged_costs_no_answer_and_is_told(house: Machine, nights: list[str]) -> None:
+    shutil.rmtree(house.path("regions/east/containers") / nights[2])
+    done = house.run("find", "db/password", "--json")
+    assert done.code != 0
+    assert "'east'" in done.err
+    version = found(done)[0]["versions"][1]
+    assert [at["name"] for at in version["backups"][0]["targets"]] == ["west"]
+
+
+def test_each_look_goes_on_record(house: Machine, nights: list[str]) -> None:
+    house.ok("find", "db/password", "--policy", "nightly")
+    log = (house.state / "accesses.jsonl").read_text()
+    assert all(f'"{backup}"' in log for backup in nights[:3])
+    assert '"command":"find"' in log
+
+
+def test_a_history_says_since_when_what_was_otherwise(house: Machine, nights: list[str]) -> None:
+    [source] = house.ok("history", "db/password", "--json").document["sources"]
+    told = [(one["since"]["backup"], one["until"]["backup"], one["what"]) for one in source["periods"]]
+    assert told == [
+        (nights[0], nights[0], ["first seen"]),
+        (nights[1], nights[3], ["version 1 to 2"]),
+    ]
+
+
+def test_a_history_says_when_a_secret_was_gone_and_back_again(house: Machine, nights: list[str]) -> None:
+    house.set("db/old", "CANARY-AGAIN")
+    last = _backup(house)
+    [source] = house.ok("history", "db/old", "--json").document["sources"]
+    told = [(one["since"]["backup"], one["present"], one["what"]) for one in source["periods"]]
+    assert told == [
+        (nights[0], True, ["first seen"]),
+        (nights[2], False, ["gone"]),
+        (last, True, ["back again"]),
+    ]
+
+
+def test_tags_and_expiry_that_changed_are_told(house: Machine, nights: list[str]) -> None:
+    house.set("db/password", "CANARY-TWO", "--tag", "env=test", "--expires", "2031-01-31")
+    _backup(house)
+    [source] = house.ok("history", "db/password", "--json").document["sources"]
+    assert source["periods"][-1]["what"] == [
+        "version 2 to 3",
+        "tag env: prod to test",
+        "expires 2031-01-31T00:00:00Z (before: never)",
+    ]
+
+
+def names_of(document: dict[str, Any]) -> dict[str, list[Any]]:
+    changed = [(one["name"], one["what"]) for one in document["changed"]]
+    return {key: document[key] for key in ("added", "removed", "expired")} | {"changed": changed}
+
+
+def test_two_backups_differ_by_what_was_added_changed_and_removed(house: Machine, nights: list[str]) -> None:
+    document = house.ok("diff", nights[0], nights[2], "--json").document
+    assert names_of(document) == {
+        "added": ["api/key"],
+        "changed": [("db/password", ["version 1 to 2"])],
+        "removed": ["db/old"],
+        "expired": [],
+    }
+    assert document["values_compared"]
+
+
+def test_a_backup_is_compared_with_its_source_now(house: Machine) -> None:
+    assert names_of(house.ok("diff", "--json").document) == {
+        "added": [],
+        "changed": [],
+        "removed": [],
+        "expired": [],
+    }
+    house.set("db/password", "CANARY-THREE", "--tag", "env=prod")
+    house.set("new", "CANARY-NEW")
+    house.ok("delete", "api/key", "--force")
+    done = house.ok("diff", "--json")
+    assert names_of(done.document) == {
+        "added": ["new"],
+        "changed": [("db/password", ["version 2 to 3"])],
+        "removed": ["api/key"],
+        "expired": [],
+    }
+    assert "CANARY" not in done.out + done.err + house.ok("diff").out
+
+
+def test_backups_of_two_keys_of_digests_are_compared_by_their_values(
+    house: Machine, nights: list[str]
+) -> None:
+    [key] = house.state.rglob("digest.key")
+    key.unlink()
+    later = _backup(house)
+    document = house.ok("diff", nights[2], later, "--json").document
+    assert (document["changed"], document["same"]) == ([], 2)
+    [source] = house.ok("history", "db/password", "--json").document["sources"]
+    assert [one["since"]["backup"] for one in source["periods"]] == nights[:2]
+
+
+def test_where_one_side_has_no_values_names_and_versions_are_compared(
+    house: Machine, nights: list[str]
+) -> None:
+    done = house.ok("diff", nights[0], nights[3], "--json")
+    assert names_of(done.document)["changed"] == [("db/password", ["version 1 to 2"])]
+    assert not done.document["values_compared"]
+    assert "holds no values" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["live", "live"], ["a", "b", "c"], ["a", "--policy", "nightly"], ["a", "b", "--source", "local"]],
+)
+def test_words_that_name_no_two_sides_are_refused(house: Machine, words: list[str]) -> None:
+    assert house.run("diff", *words).failed_with(UsageError)
