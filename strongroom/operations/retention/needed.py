@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+from msgspec import Struct
+
+from strongroom.model import prepare
 from strongroom.operations.evidence.access_log import ATTEMPTED
 from strongroom.operations.restore.journal import unfinished
 from strongroom.operations.services import Services
@@ -48,4 +52,28 @@ def _about(run: Run, services: Services) -> Sequence[str]:
     named = run.spec.options.get("backups", ())
     if run.spec.kind is RunKind.ROTATE and not named:
         return services.store.names(run.spec.policy)
-    return (run.id, run.spec.backup, *named)
+    return (run.id, run.spec.backup, *named, *_chosen(run))
+
+
+class _Picked(Struct, frozen=True):
+    backup: str
+
+
+class _Facts(Struct, frozen=True):
+    """The backups that a run chose itself: what a drill picked, and since which one a source is compared."""
+
+    picked: _Picked | None = None
+    since: str = ""
+
+
+def _chosen(run: Run) -> Iterator[str]:
+    try:
+        facts = msgspec.convert(run.facts, _Facts)
+    except msgspec.ValidationError:  # the run refuses such a row itself
+        return
+    if facts.picked is not None:
+        yield facts.picked.backup
+    yield facts.since
+
+
+prepare(_Facts)

@@ -18,8 +18,10 @@ from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
 from strongroom.timestamps import rfc3339
+from tests.operations.drills.drilling import submitted
 from tests.operations.world import POLICY, World, made_up, make_world
 
 DAY = 86_400.0
@@ -46,6 +48,17 @@ def test_a_run_needs_the_backup_that_it_makes_and_the_one_that_it_reads_until_it
     for run, tickets in (making, reading):
         drive(run, tickets, services, processes=1)
     assert needed(services) == {}
+
+
+def test_a_drill_needs_the_backup_that_it_picked(world: World) -> None:
+    made = world.back_up().id
+    services = world.services()
+    run, [planning] = submitted(services, within_days=30.0)
+    assert made not in needed(services)
+    tickets = perform(planning, services)
+    assert f"run {run} (drill)" in needed(services)[made]
+    drive(run, tickets, services, processes=1)
+    assert made not in needed(services)
 
 
 def test_a_rotation_needs_the_backups_that_it_names_or_all_of_its_policy(world: World) -> None:
