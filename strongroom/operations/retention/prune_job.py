@@ -9,7 +9,7 @@ from strongroom.errors import ConfigError
 from strongroom.model import EVERY_POLICY
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.retention.delete import Deleted, Marked, delete, mark
-from strongroom.operations.retention.prune_plan import ToPrune, plan_prune
+from strongroom.operations.retention.prune_plan import ToPrune, media, plan_prune
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.job import Action, Ending, Job, R, Result, Where, read_facts, read_result
 from strongroom.operations.runs.submit import Submitted, submit
@@ -57,10 +57,12 @@ class PruneJob(Job):
         return [row.step.target for row in services.store.rows(run.id, StepKind.DELETE) if is_done(row)]
 
     def outcome(self, run: Run, services: Services) -> Ending:
-        """Say what is left that should be gone by now. What a lock keeps for some time is left by intent."""
+        """Say what is left that should be gone by now. What a lock keeps for some time is left by intent, and
+        a medium lies in a safe."""
         facts = read_facts(run, ToPrune)
         rows = [row for kind in WORK for row in services.store.rows(run.id, kind)]
-        wrong = [f"{name} was not looked at: {why}" for name, why in facts.away.items()]
+        away = facts.away.keys() - media(services)
+        wrong = [f"{name} was not looked at: {facts.away[name]}" for name in sorted(away)]
         wrong += [why for row in rows for why in _wrong(run, row)]
         return Ending(RunState.DEGRADED, "; ".join(wrong)) if wrong else Ending(RunState.DONE)
 

@@ -162,5 +162,14 @@ def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed
 
 def _is_half_blind(plan: RetentionPlan, services: Services) -> bool:
     """Tell whether a backup may be kept only because a target is away that mostly is not."""
-    online = (policy.spec.targets for policy in services.retention().values() if not policy.offline)
-    return any(pin.name in plan.away for pins in online for pin in pins)
+    return not plan.away.keys().isdisjoint(_named(services, offline=False))
+
+
+def media(services: Services) -> frozenset[str]:
+    """Return the targets that are mostly away: only offline policies name them."""
+    return _named(services, offline=True) - _named(services, offline=False)
+
+
+def _named(services: Services, *, offline: bool) -> frozenset[str]:
+    policies = (one for one in services.retention().values() if one.offline is offline)
+    return frozenset(pin.name for policy in policies for pin in policy.spec.targets)

@@ -9,18 +9,21 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
+from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import plan_retention
 from strongroom.operations.retention.prune_job import submit_prune
 from strongroom.operations.retention.stock import take_stock
 from strongroom.operations.retention.undelete import undelete
+from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Services
@@ -31,7 +34,7 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
-from tests.operations.retention.pruning import Stocked, about, opens, prune, results, sizes, stock
+from tests.operations.retention.pruning import ONE, Stocked, about, opens, prune, results, sizes, stock
 from tests.operations.retention.test_plan import Leaving
 from tests.operations.shredding.worlds import Locked
 from tests.operations.world import World, names_on
@@ -263,6 +266,20 @@ def test_a_target_that_was_away_is_pruned_when_it_is_back(template: Stocked, tmp
     assert opens(world, eu, old)
     done(prune(world.services()))
     assert about(eu, old) == []
+
+
+def test_a_medium_in_its_safe_makes_no_prune_fall_short(stocked: Stocked) -> None:
+    world, old, _ = stocked
+    medium = Leaving(name="medium", region="safe")
+    medium.away = True
+    with_medium = replace(world, targets={**world.targets, "medium": medium})
+    services = with_medium.services()
+    policies = dict(services.retention())
+    spec = structs.replace(world.spec, policy="emergency", targets=(pin_target("medium", medium),))
+    policies["emergency"] = RetentionPolicy(spec=spec, keep=ONE, offline=True, grace_days=0)
+    for _ in range(2):
+        done(prune(with_medium.services(retention=lambda: policies)))
+    assert about(world.targets["us"], old) == []
 
 
 def test_what_a_dead_run_left_is_marked_and_deleted_as_a_backup_is(stocked: Stocked) -> None:
