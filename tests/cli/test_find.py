@@ -269,6 +269,26 @@ def test_where_one_side_has_no_values_names_and_versions_are_compared(
     assert "holds no values" in done.err
 
 
+def test_a_server_as_a_whole_is_not_snapshotted_for_a_comparison(house: Machine) -> None:
+    text = house.path("strongroom.toml").read_text()
+    house.path("strongroom.toml").write_text(text + '[sources.server]\nkind = "raft"\n')
+    done = house.run("diff", "--source", "server")
+    assert done.failed_with(UsageError)
+    assert "server as a whole" in done.err
+
+
+def test_what_is_in_quarantine_is_found_and_said_to_be(house: Machine, nights: list[str]) -> None:
+    words = ("--reason", "a key leaked", "--quarantine-only", "--force", "--output", "incident.md")
+    house.ok("incident", "open", "--backup", nights[2], *words)
+    [one] = found(house.ok("find", "db/password", "--json"))
+    told = {backup["backup"]: backup["quarantine"] for v in one["versions"] for backup in v["backups"]}
+    assert "a key leaked" in str(told[nights[2]])
+    assert told[nights[1]] is None
+    said = house.ok("find", "db/password").out
+    assert f"{nights[2]} (quarantine)" in said
+    assert f"--backup {nights[1]}\n" in said
+
+
 @pytest.mark.parametrize(
     "words",
     [["live", "live"], ["a", "b", "c"], ["a", "--policy", "nightly"], ["a", "b", "--source", "local"]],

@@ -40,6 +40,15 @@ def source_of(spec: str, place: Place) -> Source:
     raise UsageError(f"There is no source '{spec}'.", hint=f"{known} Or give files:PATH[:FORMAT].")
 
 
+def refuse_whole_server(name: str, place: Place) -> None:
+    """Refuse to look at single secrets of a source that is a server as a whole. Raises UsageError."""
+    if place.section("sources").get(name, {}).get("kind") == "raft":
+        raise UsageError(
+            f"'{name}' is a server as a whole: to look at it, a snapshot would have to be taken.",
+            hint="Name the secrets in it, as a source of kind 'vault'.",
+        )
+
+
 def destination_of(spec: str, place: Place) -> Destination:
     """Return what a person wants to restore into. Files are read only.
 

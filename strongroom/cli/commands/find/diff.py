@@ -106,7 +106,9 @@ def _open(reader: Reader, arguments: Namespace, output: Output, backup: str) -> 
 
 def _with_live(backup: Replicated, arguments: Namespace, reader: Reader) -> _Compared:
     manifest = backup.manifest
-    source = sources.source_of(arguments.source or manifest.source, reader.installation)
+    name = arguments.source or manifest.source
+    sources.refuse_whole_server(name, reader.installation)
+    source = sources.source_of(name, reader.installation)
     digest, chosen = digest_for_now(), manifest.selection
     selection = Selection(include=chosen.include, exclude=chosen.exclude, tags=chosen.tags)
     live = LiveSide(source, selection, digest)

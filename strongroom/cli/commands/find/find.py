@@ -83,7 +83,7 @@ def _lines(found: list[Found], reader: Reader, verified: Verified, given: str) -
     yield from table(head, rows)
     yield f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read."
     if len(found) == 1:
-        yield _next(found[0], given)
+        yield _next(found[0], made, reader, given)
 
 
 def _row(
@@ -121,12 +121,14 @@ def _last_verified(replicas: Mapping[str, Replica]) -> str:
     return f"{depth} {for_people(when)}"
 
 
-def _next(found: Found, given: str) -> str:
-    whole = next((holding for holding in found.versions if holding.has_value), None)
-    if whole is None:
-        return "No backup read holds a value of it."
-    words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {whole.backups[0]}{given}"
-    return f"To bring version {whole.version} back: {words}"
+def _next(found: Found, made: Mapping[str, Choice], reader: Reader, given: str) -> str:
+    """Say how to bring the newest value back that no quarantine holds and some target has whole."""
+    for holding in found.versions:
+        for backup in holding.backups if holding.has_value else ():
+            if reader.places[backup] and not made[backup].quarantine:
+                words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {backup}"
+                return f"To bring version {holding.version} back: {words}{given}"
+    return "No backup that was read, is whole and in no quarantine holds a value of it."
 
 
 # -- for machines --------------------------------------------------------------------

@@ -104,6 +104,8 @@ class Reader:
     def _report(self) -> None:
         for line in describe_skipped(self.chooser.passed):
             self._output.note(f"no backup: {line}")
+        for name, why in self.chooser.marks_aside.items():
+            self._output.note(f"not believed: {name}: {why}")
         for name, error in self.chooser.away.items():
             self._output.note(f"not looked at: '{name}': {error.message}")
         if not self.read and self._failures:

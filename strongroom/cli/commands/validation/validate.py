@@ -16,7 +16,6 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import UsageError
 from strongroom.model import Entry, Selection
 from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.errors import NothingSelected
@@ -40,7 +39,7 @@ def _names_backup(arguments: Namespace) -> bool:
 
 
 def _one_source(arguments: Namespace, selection: Selection, output: Output, installation: Place) -> Validated:
-    _refuse_whole_server(arguments.source, installation)
+    sources.refuse_whole_server(arguments.source, installation)
     source = sources.source_of(arguments.source, installation)
     names = list(dict.fromkeys(arguments.secrets))
     entries = [Entry(name, 0) for name in names] or selected(source, selection)
@@ -54,14 +53,6 @@ def _one_source(arguments: Namespace, selection: Selection, output: Output, inst
     with origins.open_restore_source(arguments, output, installation) as origin:
         counts, more = _against(source, names, selection, origin)
     return replace(validated, findings=(*validated.findings, *more), compared=counts)
-
-
-def _refuse_whole_server(name: str, installation: Place) -> None:
-    if installation.section("sources").get(name, {}).get("kind") == "raft":
-        raise UsageError(
-            f"'{name}' is a server as a whole: to look at it, a snapshot would have to be taken.",
-            hint="Validate the secrets in it, as a source of kind 'vault'.",
-        )
 
 
 def _against(
