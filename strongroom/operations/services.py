@@ -79,7 +79,7 @@ class Services:
     ``checks`` are what a run of kind CHECK does, by name.
     ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
-    ``read_within``: a container that was not read in so many seconds counts as not verified any more.
+    ``span`` is within how many seconds verification reads each container once.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -102,12 +102,17 @@ class Services:
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
-    read_within: float = 60 * 86_400.0
+    span: float = 30 * 86_400.0
     retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
     installation: Callable[[], str] = str
     listing: Lister = InProcessListing
     hands_out: bool = True
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
+
+    @property
+    def read_within(self) -> float:
+        """Twice the span: what nobody read for longer counts as not verified any more."""
+        return 2 * self.span
 
     def source(self, name: str) -> Source:
         """Return a configured source."""

@@ -21,11 +21,6 @@ from strongroom.wiring.prompts import Ask
 from strongroom.words import nearest
 
 
-def read_within(settings: Settings) -> float:
-    """Return how long a container counts as verified, in seconds: twice the span of the verification."""
-    return 2 * settings.calendar.verification.span_days * 86_400.0
-
-
 def pinned(
     settings: Settings, targets: Mapping[str, Target], *, seals: bool, ask: Ask | None
 ) -> Callable[[str], Pinned]:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
-from strongroom.operations.archive import deletions, holds
+from strongroom.operations.archive import deletions, holds, successor
 from strongroom.operations.retention import delete, plan, prune_plan
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.plan import Planned, RetentionPlan
@@ -57,6 +57,7 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (plan, "time", clock),
             (holds, "spread_holds", lambda services: None),
             (delete, "read_deletions", lambda services, backup: places(year)),
+            (successor, "read_deletions", lambda services, backup: places(year)),
             (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
             (delete, "needed_backups", lambda services, now: year.needed()),
             (delete, "time_of", lambda target: year.now),

@@ -29,6 +29,7 @@ from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.operations.verification.checks import pieces_read
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Run, Step, StepKind, StepState
@@ -295,9 +296,8 @@ def _read_lately(run: Run, target: str, services: Services) -> frozenset[int]:
     has named what is damaged. Where that is its manifest, or an envelope, all of it is read."""
     if run.spec.options != BY_RECORD:
         return frozenset()
-    checks = [one for one in services.store.checks([run.spec.backup]) if one.target == target]
-    since, now = time.time() - services.read_within, time.time()
-    known = frozenset(one.piece for one in checks if since < one.checked_at <= now)
+    now, checks = time.time(), services.store.checks([run.spec.backup])
+    known = pieces_read(checks, target, since=now - services.read_within, until=now)
     return known - {MANIFEST} if MANIFEST in known else frozenset()
 
 

@@ -217,10 +217,17 @@ class _Deletion:
         policy = self._services.retention()[one.policy]
         named = {pin.name for pin in policy.spec.targets}
         places = [self._target.name] if self._target.name in named else sorted(named)
-        reasons = [why_not_whole(self._services, one.successor, name) for name in places]
-        if all(reasons):
+        reasons: list[str] = []
+        for name in places:
+            if not (why := self._not_whole(one.successor, name)):
+                break
+            reasons.append(why)
+        if len(reasons) == len(places):
             return reasons[0]
         return why_set_aside(self._services, one.successor, quarantined=self._quarantined)
+
+    def _not_whole(self, successor: str, name: str) -> str:
+        return why_not_whole(self._services, successor, name)
 
     def _made(self, one: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""

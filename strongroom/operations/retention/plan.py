@@ -1,8 +1,9 @@
 """What retention would remove, where, and why the rest is kept. Nothing is changed by a plan.
 
 The targets are asked, and not the database alone: what they show is judged. From the record comes only how
-deep a replica was read back, so where that was lost nothing is removed until verification has been round
-again. Of a target that does not answer nothing is removed, and what only it could vouch for is kept.
+deep a replica was read back and when, so where that was lost, or where verification has stopped, nothing is
+removed until it has been round again. Of a target that does not answer nothing is removed, and what only it
+could vouch for is kept.
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
-from strongroom.state.records import Replica, Spec, TargetPin
+from strongroom.operations.verification.checks import pieces_read
+from strongroom.operations.verification.order import SKEW
+from strongroom.state.records import ContainerCheck, Replica, Spec, TargetPin
 from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
 
 _WINDOW = 64
 """Backups that are looked at before the next manifests are read."""
@@ -117,7 +121,7 @@ def plan_retention(services: Services, *, now: float) -> RetentionPlan:
     Raises:
         TargetError: no target answers.
     """
-    survey = _Survey(services)
+    survey = _Survey(services, now)
     found = {one.candidate.backup: one for one in _date(list(survey.look()), now)}
     candidates = [one.candidate for one in found.values()]
     held = holds.read_holds(services, now=now)
@@ -155,8 +159,9 @@ class _Survey:
         TargetError: none of them answers.
     """
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, now: float) -> None:
         self.services = services
+        self.now = now
         self.policies = services.retention()
         self.chooser = Chooser(
             [Holder(name, partial(services.target, name)) for name in services.targets],
@@ -176,13 +181,36 @@ class _Survey:
                 backups = [signed.manifest.backup_id for signed, _ in window]
                 rows = self.services.store.replicas_of(backups)
                 digests = self.services.store.digests(backups)
-                yield from threads.map(self._see, window, repeat(rows), repeat(digests))
+                checks = self._checks(backups)
+                yield from threads.map(self._see, window, repeat(rows), repeat(digests), repeat(checks))
+
+    def _checks(self, backups: Sequence[str]) -> dict[str, list[ContainerCheck]]:
+        found: dict[str, list[ContainerCheck]] = {}
+        for check in self.services.store.checks(backups):
+            found.setdefault(check.backup, []).append(check)
+        return found
+
+    def _describe_stale(
+        self, terms: Spec, manifest: Manifest, checks: Sequence[ContainerCheck], whole: Sequence[str]
+    ) -> str:
+        """Say since when no quorum of whole replicas was read, if that is too long ago.
+
+        Without verification nobody knows what became of what was once read (invariant 1).
+        """
+        since = self.now - self.services.read_within
+        pieces = {entry.piece for entry in manifest.containers}
+        fresh = [
+            name for name in whole if pieces <= pieces_read(checks, name, since=since, until=self.now + SKEW)
+        ]
+        lacks = missing_from_quorum(terms, tuple(fresh)) is not None
+        return f"not read since {rfc3339(since)} on as many targets as its policy asks for" if lacks else ""
 
     def _see(
         self,
         listed: tuple[SignedManifest, bool],
         rows: Mapping[str, Sequence[Replica]],
         digests: Mapping[str, str],
+        checks: Mapping[str, Sequence[ContainerCheck]],
     ) -> _Seen:
         signed, believed = listed
         manifest = signed.manifest
@@ -190,6 +218,8 @@ class _Survey:
         foreign = _describe_foreign(signed, self.services.installation(), believed=believed)
         places = [] if foreign or policy is None else [one.name for one in self.chooser.replicas(signed)[0]]
         terms = _terms(policy.spec, manifest) if policy else None
+        verified = _verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None
+        known = checks.get(manifest.backup_id, ())
         why = self.chooser.why_quarantined(manifest.backup_id)
         return _Seen(
             candidate=Candidate(
@@ -202,7 +232,8 @@ class _Survey:
                 secrets=manifest.counts.secrets,
                 size=manifest.counts.size,
                 whole=terms is not None and missing_from_quorum(terms, tuple(places)) is None,
-                verified=_verified(terms, rows.get(manifest.backup_id, ()), places) if terms else None,
+                verified=verified,
+                stale=self._describe_stale(terms, manifest, known, places) if terms and verified else "",
                 aside=f"it is in quarantine {why}" if why else "",
                 foreign=foreign,
             ),

@@ -45,6 +45,7 @@ class Rule(StrEnum):
     MONTHLY = "monthly"
     YEARLY = "yearly"
     NEWEST_OPENED = "newest-opened"
+    NOT_READ = "not-read"
     NOT_COVERED = "not-covered"
     SUPERSEDED = "superseded"
 
@@ -53,8 +54,9 @@ class Candidate(Struct, frozen=True, kw_only=True):
     """A backup as its signed manifest and its targets show it.
 
     ``whole``: the targets that show all of it meet the policy's quorum. ``verified``: how deep a quorum of
-    these was read back at least. ``aside`` says why nothing may rely on it (quarantine), ``foreign`` whose
-    it is if it is not this installation's, ``misdated`` what shows that a clock was wrong when it was made.
+    these was read back at least, and ``stale`` says since when that is too long ago. ``aside`` says why
+    nothing may rely on it (quarantine), ``foreign`` whose it is if it is not this installation's,
+    ``misdated`` what shows that a clock was wrong when it was made.
     ``created_at`` is in seconds since the epoch.
     """
 
@@ -68,15 +70,21 @@ class Candidate(Struct, frozen=True, kw_only=True):
     size: int
     whole: bool
     verified: Depth | None
+    stale: str = ""
     aside: str = ""
     foreign: str = ""
     misdated: str = ""
 
     def is_verified(self, depth: Depth = Depth.DIGEST) -> bool:
-        """Tell whether it is whole, was read back to a depth, and may be relied on."""
+        """Tell whether it is whole, was once read back to a depth, and is not in quarantine."""
         order = list(Depth)
         deep = self.verified is not None and order.index(self.verified) >= order.index(depth)
         return self.whole and deep and not self.aside
+
+    @property
+    def is_reliable(self) -> bool:
+        """Whether it may replace another, or take its place: it is verified, and that is not too long ago."""
+        return self.is_verified() and not self.stale
 
 
 class Judgement(Struct, frozen=True, kw_only=True):
@@ -155,19 +163,22 @@ def _reasons(rule: Rule, why: Mapping[str, str]) -> Reasons:
 
 def _judge_scope(members: Sequence[Candidate], wanted: Reasons) -> Iterator[Judgement]:
     """Judge from the newest to the oldest: whatever may cover a backup has been judged before it."""
-    reliable: list[Candidate] = []
+    kept: list[Candidate] = []
     for one in members:
-        judgement = _kept(one, *wanted[one.backup]) if one.backup in wanted else _replaced(one, reliable)
+        judgement = _kept(one, *wanted[one.backup]) if one.backup in wanted else _replaced(one, kept)
         if judgement.keeps and one.is_verified():
-            reliable.append(one)
+            kept.append(one)
         yield judgement
 
 
-def _replaced(one: Candidate, reliable: Sequence[Candidate]) -> Judgement:
+def _replaced(one: Candidate, kept: Sequence[Candidate]) -> Judgement:
     """Drop what no rule keeps if the newest of what is kept covers it, or any other."""
-    successor = next((newer for newer in reliable if _covers(newer, one)), None)
+    covering = [newer for newer in kept if _covers(newer, one)]
+    successor = next((newer for newer in covering if newer.is_reliable), None)
+    if successor is None and covering:
+        return _kept(one, Rule.NOT_READ, f"{covering[0].backup} covers it, and was {covering[0].stale}")
     if successor is None:
-        return _kept(one, Rule.NOT_COVERED, _describe_uncovered(one, reliable))
+        return _kept(one, Rule.NOT_COVERED, _describe_uncovered(one, kept))
     return Judgement(
         backup=one.backup,
         keeps=False,
@@ -186,10 +197,10 @@ def _covers(newer: Candidate, older: Candidate) -> bool:
     )
 
 
-def _describe_uncovered(one: Candidate, reliable: Sequence[Candidate]) -> str:
-    if not reliable:
+def _describe_uncovered(one: Candidate, kept: Sequence[Candidate]) -> str:
+    if not kept:
         return "no newer backup is whole and verified"
-    newest = reliable[0]
+    newest = kept[0]
     if newest.values < one.values:
         return f"it holds values, and {newest.backup} holds none"
     if not covers(newest.selection, one.selection):
@@ -202,7 +213,8 @@ def _wanted(members: Sequence[Candidate], rules: KeepRules, now: float) -> Reaso
     wanted = dict(_newest(members, Rule.NEWEST_OPENED, Depth.OPENED))
     for rule, places, part_of in reversed(_buckets(rules)):
         words = f"{rule} = {places}" if rule is not Rule.MINIMUM_COUNT else f"it is among the newest {places}"
-        wanted |= _reasons(rule, dict.fromkeys(_fill(members, places, part_of), words))
+        filled = _fill(members, places, part_of)
+        wanted |= {one.backup: (rule, f"{words}{_takes_none(one)}") for one in filled}
     for one in members:
         if one.created_at > now - rules.minimum_days * DAY:
             until = rfc3339(one.created_at + rules.minimum_days * DAY)
@@ -239,16 +251,20 @@ def _buckets(rules: KeepRules) -> list[tuple[Rule, int, PartOf]]:
     ]
 
 
-def _fill(members: Sequence[Candidate], places: int, part_of: PartOf) -> Iterator[str]:
-    """Yield the newest of each part, until so many are verified.
+def _takes_none(one: Candidate) -> str:
+    return f"; it takes no place, for it was {one.stale}" if one.is_verified() and one.stale else ""
 
-    What is not verified is kept beside them and takes no place: verification may yet find it bad.
+
+def _fill(members: Sequence[Candidate], places: int, part_of: PartOf) -> Iterator[Candidate]:
+    """Yield the newest of each part, until so many are reliable.
+
+    What is not is kept beside them and takes no place: verification may yet find it bad.
     """
     filled: set[Hashable] = set()
     for one in members:
         if len(filled) >= places:
             return
         if part_of(one) not in filled:
-            yield one.backup
-            if one.is_verified():
+            yield one
+            if one.is_reliable:
                 filled.add(part_of(one))

@@ -43,3 +43,10 @@ def refresh(replica: Replica, containers: int, checks: Iterable[ContainerCheck])
         verified=max(depth, before, key=_DEPTHS.index),
         verified_at=min(check.checked_at for check in read),
     )
+
+
+def pieces_read(
+    checks: Iterable[ContainerCheck], target: str, *, since: float, until: float
+) -> frozenset[int]:
+    """Return the containers of a backup that were read on a target in a time, its manifest among them."""
+    return frozenset(one.piece for one in checks if one.target == target and since < one.checked_at <= until)

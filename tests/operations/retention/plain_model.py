@@ -40,7 +40,7 @@ def kept(
         newer = [peer for peer in peers if age_key(peer) > age_key(one)]
         if is_wanted(one, newer, rules[one.policy], now):
             return True
-        return not any(is_good(peer) and covers(peer, one) and is_kept(peer) for peer in newer)
+        return not any(is_fresh(peer) and covers(peer, one) and is_kept(peer) for peer in newer)
 
     return {one.backup for one in found if is_kept(one)}
 
@@ -52,6 +52,10 @@ def takes_part(one: Candidate, rules: Mapping[str, KeepRules], now: float) -> bo
 
 def is_good(one: Candidate, depths: Sequence[str] = DEEP) -> bool:
     return one.whole and not one.aside and one.verified is not None and one.verified.value in depths
+
+
+def is_fresh(one: Candidate) -> bool:
+    return is_good(one) and one.stale == ""
 
 
 def age_key(one: Candidate) -> tuple[float, str, int]:
@@ -77,12 +81,13 @@ def is_wanted(one: Candidate, newer: Sequence[Candidate], rules: KeepRules, now:
         (rules.yearly, lambda each: made(each).strftime("%Y")),
     ]
     good = [peer for peer in newer if is_good(peer)]
+    fresh = [peer for peer in newer if is_fresh(peer)]
     return (
         not any((rules.last, rules.daily, rules.weekly, rules.monthly, rules.yearly))
         or now - one.created_at < rules.minimum_days * DAY
         or (is_good(one) and not good)
         or (is_good(one, OPENED) and not any(is_good(peer, OPENED) for peer in newer))
-        or any(has_place(one, good, places, part) for places, part in counted)
+        or any(has_place(one, fresh, places, part) for places, part in counted)
     )
 
 

@@ -56,6 +56,7 @@ def found(draw: st.DrawFn) -> list[Candidate]:
                 secrets=draw(st.sampled_from((100, 100, 100, 90, 90, 89, 81, 81, 0))),
                 whole=draw(st.sampled_from((True, True, True, True, False))),
                 verified=draw(st.sampled_from((None, Depth.PRESENT, *[Depth.DIGEST] * 4, Depth.OPENED))),
+                stale=draw(st.sampled_from((*[""] * 6, "not read since long"))),
                 aside=draw(st.sampled_from((*[""] * 8, "in quarantine"))),
                 foreign=draw(st.sampled_from((*[""] * 12, "another's"))),
             )
@@ -81,7 +82,7 @@ def test_exactly_what_the_plain_model_keeps_is_kept(
         if not one.keeps:
             old, new = by_id[one.backup], by_id[one.successor]
             assert one.successor in kept, "a successor is kept"
-            assert plain_model.is_good(new), "and whole, and was read back"
+            assert plain_model.is_fresh(new), "and whole, and was read back not long ago"
             assert plain_model.covers(new, old), "and holds what it replaces"
             assert plain_model.age_key(new) > plain_model.age_key(old), "and is newer"
     left = [one for one in backups if one.backup in kept]

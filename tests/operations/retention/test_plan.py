@@ -154,6 +154,24 @@ def test_a_successor_that_was_only_seen_to_be_there_replaces_nothing(
     assert rules(plan(world)) == {new: "minimum-count", old: "newest-verified"}
 
 
+def test_where_verification_has_stopped_nothing_is_removed(world: World) -> None:
+    old, new = world.back_up().id, world.back_up().id
+    services = world.services()
+    later = time.time() + services.read_within + 60
+    found = plan_retention(services, now=later)
+    assert (rules(found), found.dropped) == ({new: "newest-verified", old: "minimum-count"}, ())
+    checks = services.store.checks([new])
+    lately = [
+        structs.replace(one, checked_at=later - 60)
+        for one in checks
+        if one.target in ("eu", "us") and one.piece >= 0
+    ]
+    services.store.put_checks(lately[1:])
+    assert plan_retention(services, now=later).dropped == ()
+    services.store.put_checks(lately)  # a quorum, each container of it
+    assert [one.backup for one in plan_retention(services, now=later).dropped] == [old]
+
+
 def test_replicas_count_that_are_good_whole_and_read_back_each_by_itself(world: World) -> None:
     services = world.services()
     old, new = world.back_up().id, world.back_up().id

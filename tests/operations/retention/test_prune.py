@@ -237,6 +237,34 @@ def test_where_what_replaces_it_is_not_whole_a_backup_stays(stocked: Stocked) ->
     assert about(world.targets["us"], old) == []
 
 
+def test_what_replaces_it_is_read_where_nobody_read_it_within_the_span_and_damage_keeps_a_backup(
+    stocked: Stocked,
+) -> None:
+    world, old, new = stocked
+    services = world.services()
+    prune(services)
+    age = services.span + 60
+    checks = [one for one in services.store.checks([new]) if one.target in ("eu", "us")]
+    services.store.put_checks([structs.replace(one, checked_at=one.checked_at - age) for one in checks])
+    for name in ("eu", "ap"):  # that on 'ap' was read a moment ago
+        rot(world.targets[name], new)
+    ended = prune(services)
+    assert f"{new}, which replaces it, cannot be read on eu (Tampered)" in (ended.error or "")
+    assert opens(world, world.targets["eu"], old)
+    assert about(world.targets["us"], old) == about(world.targets["ap"], old) == []
+    assert [one.target for one in services.store.replicas(new) if not one.good] == ["eu"]
+    read = [one for one in services.store.checks([new]) if one.target == "us" and one.piece >= 0]
+    assert min(one.checked_at for one in read) > time.time() - services.span
+
+
+def rot(target: Target, backup: str) -> None:
+    """Change a byte of a container, which keeps its size."""
+    name = next(name for name in names_on(target) if name.startswith(f"containers/{backup}"))
+    content = b"".join(target.read(name))
+    target.delete(name)
+    put(target, name, content[:-1] + bytes([content[-1] ^ 1]))
+
+
 def test_what_a_lock_keeps_is_left_and_told_and_goes_once_the_lock_has_ended(
     template: Stocked, tmp_path: Path
 ) -> None:

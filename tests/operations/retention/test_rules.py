@@ -141,6 +141,32 @@ def test_a_backup_of_less_replaces_none_of_more(smaller: dict[str, object]) -> N
     assert kept_by(*less, *more) == ["newest-verified", "superseded", "not-covered", "superseded"]
 
 
+STALE = "not read since 2026-01-01T00:00:00Z"
+
+
+def test_a_backup_that_nobody_read_for_long_replaces_nothing_and_takes_no_place() -> None:
+    stale, older, oldest = (
+        candidate(days_ago(2), stale=STALE),
+        candidate(days_ago(9)),
+        candidate(days_ago(10)),
+    )
+    found = judged(stale, older, oldest)
+    assert [one.rule for one in found] == [Rule.NEWEST_VERIFIED, Rule.MINIMUM_COUNT, Rule.SUPERSEDED]
+    assert found[2].successor == older.backup
+    every = [candidate(days_ago(age), stale=STALE) for age in (2, 3, 4)]
+    assert [one.keeps for one in judged(*every)] == [True] * 3
+    assert STALE in judged(*every)[2].why
+
+
+def test_what_only_a_backup_covers_that_nobody_read_for_long_is_kept_and_says_so() -> None:
+    part = Selection(include=("prod/*",))
+    new = candidate(days_ago(2), selection=part)
+    stale, old = candidate(days_ago(3), stale=STALE), candidate(days_ago(9))
+    held = {stale.backup: "a case"}
+    [*_, kept] = judged(new, stale, old, held=held)
+    assert (kept.rule, kept.why) == (Rule.NOT_READ, f"{stale.backup} covers it, and was {STALE}")
+
+
 def test_a_backup_that_goes_itself_replaces_nothing() -> None:
     shrinking = [candidate(days_ago(age), secrets=count) for age, count in ((2, 81), (8, 90), (9, 100))]
     assert kept_by(*shrinking) == ["newest-verified", "superseded", "not-covered"]
