@@ -60,4 +60,7 @@ def _any(run: Run, choices: Sequence[T], what: str) -> T:
 
 
 def _none(what: str) -> T:  # type: ignore[type-var]
-    raise NothingSelected(f"The backup holds no secret with {what}, so nothing was rehearsed.")
+    raise NothingSelected(
+        f"The backup holds no secret with {what}, so nothing was rehearsed.",
+        hint="A category is what has one tag: 'strongroom set NAME --tag KEY=VALUE'. Then back up again.",
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from strongroom.durations import at_least, measured
+from strongroom.errors import by_name
 from strongroom.operations.drills.facts import LOCAL
 from strongroom.operations.drills.report import (
     CANCELLED,
@@ -16,6 +17,7 @@ from strongroom.operations.drills.report import (
     DrillReport,
     Timed,
 )
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.recovery_objective import Scope
 from strongroom.words import plural, verb
 
@@ -63,11 +65,18 @@ def verdict(report: DrillReport) -> str:
 
 
 def _failure(report: DrillReport) -> str:
-    if not any(step.began for step in report.steps if step.step == "drill-restore"):
+    restoring = [step for step in report.steps if step.step == "drill-restore" and step.began]
+    if not restoring or _is_no_fault_of_the_backup(restoring[0].problem):
         return "The drill could not be carried out, so nothing shows that this backup could be recovered."
     if report.secrets is None:
         return "The recovery failed: nothing came back that could be compared. Do not count on this backup."
     return "Not everything came back as it was backed up. Do not count on this backup alone."
+
+
+def _is_no_fault_of_the_backup(code: str) -> bool:
+    """Tell whether what stopped a drill lies elsewhere: no target answered, or nothing was asked for."""
+    kind = by_name(code)
+    return kind is not None and (kind.transient or issubclass(kind, NothingSelected))
 
 
 def _came_back(report: DrillReport) -> str:

@@ -21,7 +21,7 @@ from strongroom.operations.drills.archive import Listing, list_reports
 from strongroom.operations.drills.job import JOB
 from strongroom.operations.drills.region import CutOff
 from strongroom.operations.drills.report import STEPS, DrillReport
-from strongroom.operations.drills.words import DRILLS
+from strongroom.operations.drills.words import DRILLS, verdict
 from strongroom.operations.drills.words import STEPS as WORDS
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive, end
@@ -108,6 +108,14 @@ def test_a_drill_of_a_category_brings_back_what_has_its_tag(world: World) -> Non
     world.back_up()
     run = drilled(world.services(), drill=Scope.CATEGORY, tags={"parity": "even"})
     assert (run.state, only_report(world).secrets) == (RunState.DONE, 15)
+
+
+def test_a_drill_that_found_nothing_to_restore_blames_no_backup(world: World) -> None:
+    world.back_up()
+    assert drilled(world.services(), drill=Scope.CATEGORY, tags={"parity": "none"}).state is RunState.FAILED
+    report = only_report(world)
+    assert report.problems[0].code == "NothingSelected"
+    assert verdict(report).startswith("The drill could not be carried out")
 
 
 def test_a_failover_drill_reads_nothing_from_the_region_that_is_cut_off(world: World) -> None:
@@ -237,6 +245,7 @@ def test_a_drill_whose_backup_is_damaged_everywhere_fails_and_its_report_says_wh
     report = only_report(world)
     assert (report.outcome, report.secrets, report.objective_met) == ("failed", None, None)
     assert report.problems[0].means
+    assert "Do not count on this backup." in verdict(report)
     assert left(world) == []
 
 
