@@ -142,22 +142,29 @@ class _Sorted:
 def _spared(policy: str, plan: RetentionPlan, places: Places) -> Iterator[Doomed]:
     """Yield the backups that are marked and that a rule keeps by now: a hold, another setting.
 
-    What needs one will have done soon.
+    What needs one will have done soon. Where a target did not hear that a mark was taken back, it is told.
     """
     for one in plan.backups:
         if (
             one.judgement.keeps
             and one.judgement.rule is not Rule.NEEDED
             and policy in (EVERY_POLICY, one.policy)
+            and (marked := _marked_on(one.backup, places))
         ):
             mark = counting(places.values(), one.backup)
-            if mark is not None and mark.state != "undeleted":
-                yield Doomed(
-                    backup=one.backup,
-                    why=one.judgement.why,
-                    targets=tuple(places),
-                    policy=one.policy,
-                )
+            everywhere = mark is not None and mark.state != "undeleted"
+            yield Doomed(
+                backup=one.backup,
+                why=one.judgement.why,
+                targets=tuple(places) if everywhere else marked,
+                policy=one.policy,
+            )
+
+
+def _marked_on(backup: str, places: Places) -> tuple[str, ...]:
+    """Return the targets whose own mark says that a backup is to go, or went."""
+    newest = {name: place.newest(backup) for name, place in places.items()}
+    return tuple(name for name, mark in newest.items() if mark is not None and mark.state != "undeleted")
 
 
 def _is_half_blind(plan: RetentionPlan, services: Services) -> bool:

@@ -13,7 +13,13 @@ from msgspec import structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
+from strongroom.operations.archive.deletions import (
+    counting,
+    deleted_from,
+    make_mark,
+    read_deletions,
+    write_deletion,
+)
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.keep_rules import RetentionPolicy
@@ -294,6 +300,23 @@ def test_a_target_that_was_away_is_pruned_when_it_is_back(template: Stocked, tmp
     assert opens(world, eu, old)
     done(prune(world.services()))
     assert about(eu, old) == []
+
+
+def test_a_target_that_was_away_when_a_backup_was_undeleted_hears_of_it_from_the_next_prune(
+    template: Stocked, tmp_path: Path
+) -> None:
+    """Else its own mark would say for ever that what is missing there is missing on purpose."""
+    eu = Leaving(name="eu", region="eu")
+    world, old, _ = template.copied(tmp_path, eu)
+    prune(world.services())
+    eu.away = True
+    assert list(undelete(world.services(), old, reason="an audit", by="ops@host").failed) == ["eu"]
+    eu.away = False
+    trusted = world.services().signer_fingerprints
+    assert deleted_from(eu, old, trusted=trusted, now=time.time())
+    done(prune(world.services()))
+    assert not deleted_from(eu, old, trusted=trusted, now=time.time())
+    assert opens(world, eu, old)
 
 
 def test_a_medium_in_its_safe_makes_no_prune_fall_short(stocked: Stocked) -> None:
