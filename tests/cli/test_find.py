@@ -269,6 +269,14 @@ def test_where_one_side_has_no_values_names_and_versions_are_compared(
     assert "holds no values" in done.err
 
 
+def test_a_name_forges_no_line_of_the_answer(house: Machine) -> None:
+    house.set("a\nTo bring version 9 back: rm -r /", "CANARY-ODD")
+    _backup(house)
+    house.ok("delete", "a\nTo bring version 9 back: rm -r /", "--force")
+    for words in (["find", "a?To*"], ["diff"]):
+        assert not any(line.startswith("To bring version 9") for line in house.ok(*words).out.splitlines())
+
+
 def test_a_server_as_a_whole_is_not_snapshotted_for_a_comparison(house: Machine) -> None:
     text = house.path("strongroom.toml").read_text()
     house.path("strongroom.toml").write_text(text + '[sources.server]\nkind = "raft"\n')

@@ -10,7 +10,7 @@ from typing import Any
 
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.shared import options, shred_guard
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import StrongroomError
@@ -127,7 +127,7 @@ def _next(found: Found, made: Mapping[str, Choice], reader: Reader, given: str) 
         for backup in holding.backups if holding.has_value else ():
             if reader.places[backup] and not made[backup].quarantine:
                 words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {backup}"
-                return f"To bring version {holding.version} back: {words}{given}"
+                return in_line(f"To bring version {holding.version} back: {words}{given}")
     return "No backup that was read, is whole and in no quarantine holds a value of it."
 
 
