@@ -115,6 +115,7 @@ def test_the_record_tells_names_to_its_owner_alone_and_no_value(machine: Machine
 def test_restores_are_listed_with_what_they_did_and_what_undid_them(machine: Machine) -> None:
     run = restored(machine)
     back = undo(machine, run)["undo_by"].split()[3]
+    undo(machine, run)
     listed = machine.ok("restore", "undo", "--list", "--json").document["restores"]
     newest, oldest = sorted(listed, key=lambda each: bool(each["undone_by"]))
     assert (oldest["id"], oldest["created"], oldest["changed"], oldest["undone_by"]) == (run, 1, 1, [back])

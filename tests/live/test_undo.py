@@ -15,6 +15,7 @@ from strongroom.model import Entry, Secret
 from strongroom.operations.restore.restore import present
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
+from strongroom.sources.aws.client import Api
 from strongroom.vault.client import Vault
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
@@ -111,7 +112,7 @@ def test_what_somebody_changed_in_vault_since_is_left(vault: Any, restoring: Res
     assert present(source, [f"{mount}deleted"]) == {}
 
 
-SOME = [1, 4, 8]
+SOME = [4, 8]
 
 
 @pytest.mark.parametrize("at", [*SOME, *(pytest.param(n, marks=pytest.mark.long) for n in range(30))])
@@ -140,7 +141,7 @@ def test_killed_between_any_two_writes_to_vault_it_is_gone_on_with(
 
 
 def killed_at(at: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], object]) -> None:
-    """Do it in a process that is gone before its write of that number."""
+    """Do it in a process that is gone before its request of that number."""
     writes = itertools.count()
 
     def dying(method: Any) -> Any:
@@ -153,9 +154,8 @@ def killed_at(at: int, monkeypatch: pytest.MonkeyPatch, work: Callable[[], objec
 
     child = os.fork()
     if not child:
-        for name in ("post", "put", "patch", "delete"):
-            if hasattr(Vault, name):
-                monkeypatch.setattr(Vault, name, dying(getattr(Vault, name)))
+        for kind, name in ((Vault, "post"), (Vault, "delete"), (Api, "ask")):
+            monkeypatch.setattr(kind, name, dying(getattr(kind, name)))
         work()
         os._exit(0)
     os.waitpid(child, 0)
@@ -228,3 +228,30 @@ def test_secrets_manager_is_as_before_its_restore(moto: Moto, restoring: Restori
     restoring.undo(f"002-{run.partition('-')[2]}", source)
     assert of_aws(moto, "changed") == after
     assert of_aws(moto, "gone")[:1] == ("CANARY-old",)
+
+
+@pytest.mark.parametrize("at", [24, *(pytest.param(n, marks=pytest.mark.long) for n in range(60))])
+@pytest.mark.parametrize("which", ["restore", "undo"])
+def test_killed_between_any_two_requests_to_aws_it_is_gone_on_with(
+    moto: Moto, restoring: Restoring, monkeypatch: pytest.MonkeyPatch, which: str, at: int
+) -> None:
+    def source() -> AwsSource:
+        return AwsSource(moto.options(in_flight=1), name="aws")
+
+    make(moto, "changed", "gone")
+    wanted = held(source(), ["changed", "gone"])
+    moto.client().delete_secret(SecretId="gone", ForceDeleteWithoutRecovery=True)
+    change(moto, "changed", "new")
+    before = of_aws(moto, "changed")
+    if which == "restore":
+        killed_at(at, monkeypatch, lambda: restoring.restore(wanted, source()))
+        restoring.number = 1
+    restoring.restore(wanted, source())
+    run = newest(restoring)
+    if which == "undo":
+        killed_at(at, monkeypatch, lambda: restoring.undo(run, source()))
+        restoring.number = 2
+    done = restoring.undo(run, source())
+    assert (done.left, done.by_code) == ([], {})
+    assert of_aws(moto, "changed") == before
+    assert of_aws(moto, "gone")[3] is True

@@ -70,6 +70,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "fewer": run.facts.get("report", {}).get("fewer"),
         "unswept": run.facts.get("report", {}).get("unswept"),
         "kept": run.facts.get("report", {}).get("kept"),
+        "undo_by": _undo(run),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "waiting": _waiting(rows),
@@ -175,7 +176,15 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
     yield from _outcome(run)
+    yield "undo", f"{undo} (on the host whose worker restored)" if (undo := _undo(run)) else None
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
+
+
+def _undo(run: Run) -> str | None:
+    """Return the command that undoes a restore that wrote something."""
+    done = run.facts.get("restore", {}) if run.spec.kind is RunKind.RESTORE else {}
+    wrote = done.get("created", 0) or done.get("changed", 0)
+    return f"strongroom restore undo {run.id}" if wrote else None
 
 
 def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:

@@ -270,7 +270,7 @@ def _row(folder: Path, journal: Journal) -> dict[str, Any]:
         "changed": journal.counts.changed,
         "removed": journal.counts.removed,
         "ended": journal.ended or None,
-        "undone_by": list(journal.undone_by),
+        "undone_by": [name for name in journal.undone_by if (folder.parent / name).is_dir()],
         "can_be_undone": bool(records(folder)),
     }
 
