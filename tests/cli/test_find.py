@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from typing import Any
 
 import pytest
 
-from strongroom.container.errors import WrongKey
+from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.errors import NotAllRead
 from strongroom.sources.errors import SecretNotFound
@@ -267,6 +268,33 @@ def test_where_one_side_has_no_values_names_and_versions_are_compared(
     assert names_of(done.document)["changed"] == [("db/password", ["version 1 to 2"])]
     assert not done.document["values_compared"]
     assert "holds no values" in done.err
+
+
+def test_a_stranger_s_backups_are_looked_into_where_nobody_is_trusted_and_that_is_said(
+    house: Machine, other: Machine, nights: list[str]
+) -> None:
+    words = lost(house, other)
+    done = other.ok("find", "db/password", *words, "--json")
+    assert len(found(done)[0]["versions"]) == 3
+    assert all(f"note: {backup}: Signed by installation" in done.err for backup in nights)
+
+
+def test_a_stranger_s_backups_are_refused_where_others_are_trusted_with_what_to_type(
+    house: Machine, other: Machine
+) -> None:
+    other.set("x", "CANARY-X")
+    other.seal()  # which makes an installation here
+    done = other.run("find", "db/password", *lost(house, other))
+    assert done.failed_with(UntrustedSigner)
+    [fingerprint] = re.findall(r"--signer (sr1:[0-9a-f]{64})", done.err)
+    assert other.ok("find", "db/password", *lost(house, other), "--signer", fingerprint).out
+
+
+def lost(house: Machine, other: Machine) -> list[str]:
+    """Give another machine a copy of a target, and the key; return the words that read them."""
+    shutil.copytree(house.path("regions/east"), other.path("copy"), dirs_exist_ok=True)
+    shutil.copy(house.path("recovery.key"), other.path("recovery.key"))
+    return ["--from-target", "copy", "--identity", "recovery.key"]
 
 
 def test_a_name_forges_no_line_of_the_answer(house: Machine) -> None:
