@@ -229,7 +229,7 @@ def _counts(run: Run) -> Mapping[str, Any]:
 
 def seconds(run: Run) -> float:
     """Return how long a run took, or takes so far."""
-    return round((run.finished_at or time.time()) - run.created_at, 3)
+    return round(max(0.0, (run.finished_at or time.time()) - run.created_at), 3)
 
 
 def _worked(row: StepRow) -> float:

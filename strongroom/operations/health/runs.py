@@ -103,8 +103,12 @@ def _failed(services: Services, policies: Iterable[str], now: float) -> Iterator
 def _newest(services: Services, policy: str, kind: RunKind, now: float) -> Run | None:
     """Return a policy's newest run of a kind that ended, and not by somebody's hand. One of a clock that was
     ahead would be the newest for long."""
+    return next(_ended(services, policy, kind, now), None)
+
+
+def _ended(services: Services, policy: str, kind: RunKind, now: float) -> Iterator[Run]:
     found = services.store.runs_of(policy, kind, limit=TURNS)
-    return next((run for run in found if run.state in ENDED and run.created_at <= now + SKEW), None)
+    return (run for run in found if run.state in ENDED and run.created_at <= now + SKEW)
 
 
 # -- slots -----------------------------------------------------------
@@ -186,13 +190,29 @@ def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterat
             words,
             "'strongroom drill full'; 'strongroom schedule' says when the next one is due.",
         )
-    yield from (_drill(run, now).on(policy=run.spec.policy) for run in found)
+    failed = [run for name in sorted(policies) for run in _failed_drills(services, name, now)]
+    yield from (_drill(run, now).on(policy=run.spec.policy) for run in _each_once(found, failed))
+
+
+def _failed_drills(services: Services, policy: str, now: float) -> Iterator[Run]:
+    """Yield the newest drill of each kind that failed: one of another kind that passed makes none good."""
+    newest: dict[object, Run] = {}
+    for run in _ended(services, policy, RunKind.DRILL, now):
+        newest.setdefault(run.spec.options.get("drill"), run)
+    yield from (run for run in newest.values() if run.state is RunState.FAILED)
+
+
+def _each_once(*runs: Iterable[Run]) -> Iterable[Run]:
+    return {run.id: run for some in runs for run in some}.values()
 
 
 def _drill(run: Run, now: float) -> Finding:
-    words = f"{run.spec.policy}: rehearsed {rfc3339(run.created_at)}"
+    kind = run.spec.options.get("drill")
+    words = f"{run.spec.policy}: {kind} drill of {rfc3339(run.created_at)}"
     if run.state is RunState.FAILED:
-        return wrong(DRILLS, RunFailed(f"{words}, and failed: {recorded_errors.apart(run.error)[0]}"))
+        hint = f"See 'strongroom status {run.id}', put it right, then 'strongroom drill {kind}'."
+        why = recorded_errors.apart(run.error)[0]
+        return wrong(DRILLS, RunFailed(f"{words} failed: {why}", hint=hint))
     try:
         took = took_seconds(read_facts(run, DrillFacts))
     except RecordRefused as error:

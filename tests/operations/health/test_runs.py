@@ -19,6 +19,7 @@ from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
+from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -196,7 +197,15 @@ def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
     services = world.services(identities=tuple)
     run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60))
     drive(run, tickets, services, processes=1)
-    assert said(list(record.drills(services, [POLICY], now=time.time()))) == [(State.WRONG, "RunFailed")]
+    [failed] = record.drills(services, [POLICY], now=time.time())
+    assert said([failed]) == [(State.WRONG, "RunFailed")]
+    assert failed.to_do == f"See 'strongroom status {run}', put it right, then 'strongroom drill full'."
+    passed, tickets = submit_drill(
+        world.services(), policy=POLICY, options=DrillOptions(drill=Scope.SINGLE, objective_seconds=60)
+    )
+    drive(passed, tickets, world.services(), processes=1)
+    found = said(list(record.drills(services, [POLICY], now=time.time())))
+    assert found == [(State.GOOD, ""), (State.WRONG, "RunFailed")], "another kind of drill makes none good"
 
 
 def test_a_medium_that_is_overdue_is_an_alarm_and_one_that_is_waited_for_is_not(world: World) -> None:
