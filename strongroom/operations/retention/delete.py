@@ -47,6 +47,7 @@ from strongroom.operations.retention.prune_plan import Doomed, ToPrune
 from strongroom.operations.retention.stock import size_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.operations.shredding.record import shredded_backups
 from strongroom.state.records import Run, Step
 from strongroom.targets import Target
 from strongroom.targets.clock import time_of
@@ -224,6 +225,8 @@ class _Deletion:
             reasons.append(why)
         if len(reasons) == len(places):
             return reasons[0]
+        if one.successor in self._shredded:
+            return f"{one.successor}, which replaces it, is shredded, or to be"
         return why_set_aside(self._services, one.successor, quarantined=self._quarantined)
 
     def _not_whole(self, successor: str, name: str) -> str:
@@ -288,3 +291,7 @@ class _Deletion:
     @cached_property
     def _quarantined(self) -> Mapping[str, str]:
         return all_quarantined(self._services)
+
+    @cached_property
+    def _shredded(self) -> frozenset[str]:
+        return shredded_backups(self._services.store, self._trusted)

@@ -299,9 +299,8 @@ def test_a_signed_manifest_of_the_future_is_kept_and_replaces_nothing(world: Wor
     assert rules(plan(world)) == {made: "misdated", ours: "newest-verified"}
 
 
-def test_what_is_being_shredded_replaces_nothing_and_is_left_to_that(world: World) -> None:
-    old, new = world.back_up().id, world.back_up().id
-    services = world.services()
+def shred(services: Services, backup: str) -> None:
+    """Put on record that a backup is to be shredded."""
     intent = Intent(
         shred="s",
         policy=POLICY,
@@ -310,7 +309,7 @@ def test_what_is_being_shredded_replaces_nothing_and_is_left_to_that(world: Worl
         keys=(),
         backups=(
             MeantBackup(
-                backup=new,
+                backup=backup,
                 created_at="2026-11-27T00:00:00Z",
                 secrets=30,
                 wrapping_keys=(),
@@ -323,6 +322,11 @@ def test_what_is_being_shredded_replaces_nothing_and_is_left_to_that(world: Worl
         ),
     )
     write(services.store, INTENT, sign(intent, services.signers("recover")))
+
+
+def test_what_is_being_shredded_replaces_nothing_and_is_left_to_that(world: World) -> None:
+    old, new = world.back_up().id, world.back_up().id
+    shred(world.services(), new)
     assert rules(plan(world)) == {old: "newest-verified"}
 
 

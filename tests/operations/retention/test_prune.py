@@ -41,7 +41,7 @@ from strongroom.timestamps import rfc3339
 from tests.operations.alerts.test_gather import keys
 from tests.operations.archive.test_select_backup import put
 from tests.operations.retention.pruning import ONE, Stocked, about, opens, prune, results, sizes, stock
-from tests.operations.retention.test_plan import Leaving
+from tests.operations.retention.test_plan import Leaving, shred
 from tests.operations.shredding.worlds import Locked
 from tests.operations.world import World, names_on
 
@@ -191,6 +191,17 @@ def test_what_is_undeleted_while_a_prune_looks_whether_it_may_go_stays(
     drive(run, tickets, services, processes=1)
     assert not eu.name_of_the_moment
     assert opens(world, eu, old)
+
+
+def test_what_replaces_it_and_is_to_be_shredded_since_the_plan_replaces_nothing(stocked: Stocked) -> None:
+    world, old, new = stocked
+    prune(world.services())
+    services = world.services()
+    run, [planning] = submit_prune(services)
+    tickets = perform(planning, services)
+    shred(world.services(), new)
+    assert "is shredded" in (drive(run, tickets, services, processes=1).error or "")
+    assert all(opens(world, target, old) for target in world.targets.values())
 
 
 def test_undelete_does_not_claim_what_was_deleted_meanwhile(template: Stocked, tmp_path: Path) -> None:
