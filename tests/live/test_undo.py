@@ -112,7 +112,7 @@ def test_what_somebody_changed_in_vault_since_is_left(vault: Any, restoring: Res
     assert present(source, [f"{mount}deleted"]) == {}
 
 
-SOME = [4, 8]
+SOME = [4, 6]
 
 
 @pytest.mark.parametrize("at", [*SOME, *(pytest.param(n, marks=pytest.mark.long) for n in range(30))])
