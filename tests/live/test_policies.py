@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -403,11 +404,16 @@ def test_the_bucket_s_settings_are_taken_as_they_are_shipped_and_a_locked_backup
     assert [check for check in target.settings() if check.failed] == []
 
 
-def test_what_destroys_is_only_in_policies_that_demand_a_second_factor() -> None:
+PRUNE = "s3-prune.json"
+"""Its workers delete by themselves what was marked long enough ago, versions too; a lock stops them."""
+
+
+def test_what_destroys_is_only_in_policies_that_demand_a_second_factor_and_in_that_of_prune_workers() -> None:
     destroys = {"s3:DeleteObjectVersion", "s3:BypassGovernanceRetention", "s3:PutObjectLegalHold"}
     for name in shipped.names():
+        allowed = {"s3:DeleteObjectVersion"} if name == PRUNE else set[str]()
         for statement in shipped.shipped(name, "b").get("Statement", ()):
-            if statement["Effect"] == "Allow" and destroys & set(statement["Action"]):
+            if statement["Effect"] == "Allow" and (destroys - allowed) & set(statement["Action"]):
                 assert statement["Condition"]["Bool"]["aws:MultiFactorAuthPresent"] == "true", name
 
 
@@ -422,4 +428,10 @@ def test_no_shipped_policy_grants_more_than_single_named_actions_on_the_bucket()
         for statement in shipped.shipped(name, "bucket").get("Statement", ()):
             if statement["Effect"] == "Allow":
                 assert not any("*" in action for action in statement["Action"]), name
+                if name == PRUNE and isinstance(statement["Resource"], list):  # certain folders alone
+                    assert all(re.fullmatch(FOLDER, one) for one in statement["Resource"])
+                    continue
                 assert statement["Resource"] in {"arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*", shipped.KEY}
+
+
+FOLDER = r"arn:aws:s3:::bucket/(\*/)?(manifests|containers|keys|emergency|deletion|probes)/\*"
