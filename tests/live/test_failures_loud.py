@@ -48,6 +48,12 @@ schedule = "0 * * * *"
 quorum = 1
 regions = 1
 
+[calendar.prune]
+enabled = false
+
+[calendar.verification]
+enabled = false
+
 [limits]
 max_attempts = 2
 
