@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from strongroom.operations.errors import RunDegraded
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.vault.login import AppRole
 from tests.cli.program import Machine
@@ -123,8 +124,9 @@ def back_up(machine: Machine) -> Run:
     try:
         cluster.start()
         machine.ok("submit", "vault")
-        until(lambda: [run for run in store.runs() if run.state.final], what="the run's end")
-        return store.runs()[0]
+        made = partial(store.runs_of, "vault", RunKind.BACKUP, limit=1)
+        until(lambda: [run for run in made() if run.state.final], what="the backup's end")
+        return made()[0]
     finally:
         cluster.close()
         store.close()
