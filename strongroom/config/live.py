@@ -6,6 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -16,7 +17,8 @@ from strongroom.config import env as environment
 from strongroom.config.load import load_settings
 from strongroom.config.model import Settings
 from strongroom.config.problems import ConfigProblems
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.system.atomic_file import write_whole
 
 SETTLES: Final = 1.0
 """Seconds for which a file must have rested: an editor may be half-way through writing it."""
@@ -24,6 +26,10 @@ AT_START: Final = ("state_dir", "broker", "state", "stage", "workers", "flower",
 """What a process uses from its start to its end: where its runs are on record and on the stage, what carries
 its messages, and how many it performs at once. A file that changes one of them waits for a restart, whole:
 half of it would be settings that nobody wrote."""
+
+LAST_GOOD: Final = Path("run", "strongroom.toml")
+"""Where the newest file that was right is kept, below the state directory. A process that had nothing to do
+while the file was right finds it there when the file is broken."""
 
 Stamp = tuple[Path, int, int, int] | None
 
@@ -62,6 +68,7 @@ class LiveSettings:
         self.version = 0
         self._digest = _digest(self._seen)
         self.change = Change(file=str(file or ""), sha256=self._digest)
+        self._keep_good()
 
     @classmethod
     def load(cls, env: Mapping[str, str] | None = None) -> LiveSettings:
@@ -98,6 +105,7 @@ class LiveSettings:
 
     def _take_on(self, seen: Stamp, digest: str) -> Change:
         if seen is None:
+            self._take_last_good()
             return Change(file=self.change.file, problem="the configuration file is gone")
         file = str(seen[0])
         if digest == self._digest:  # it was put back as it had been
@@ -105,12 +113,40 @@ class LiveSettings:
         try:
             settings = self._read(seen[0])
         except ConfigError as error:
+            self._take_last_good()
             return Change(file=file, sha256=digest, problem=_why(error))
+        waits = self._replace(settings, digest)
+        if not waits:
+            self._keep_good()
+        return Change(file=file, sha256=digest, waits=waits)
+
+    def _replace(self, settings: Settings, digest: str) -> tuple[str, ...]:
+        """Put other settings in force, unless some of them wait for a restart; return those."""
         waits = tuple(name for name in AT_START if getattr(settings, name) != getattr(self.current, name))
         if not waits:
             self.before, self.current, self._digest = self.current, settings, digest
             self.version += 1
-        return Change(file=file, sha256=digest, waits=waits)
+        return waits
+
+    def _take_last_good(self) -> None:
+        """Take on what another process of this host took on while this one had nothing to do."""
+        kept = _stamp(self._last_good)
+        digest = _digest(kept)
+        if digest not in ("", self._digest):
+            with suppress(ConfigError):
+                self._replace(self._read(self._last_good), digest)
+
+    def _keep_good(self) -> None:
+        """Keep the file in force for the other processes. Where that cannot be, each has its own."""
+        with suppress(OSError, StrongroomError):
+            content = self._seen[0].read_bytes() if self._seen else b""
+            if content and hashlib.sha256(content).hexdigest() == self._digest:
+                self._last_good.parent.mkdir(mode=0o700, exist_ok=True)
+                write_whole(self._last_good, content, replace=True)
+
+    @property
+    def _last_good(self) -> Path:
+        return self.current.state_dir / LAST_GOOD
 
 
 def _why(error: ConfigError) -> str:

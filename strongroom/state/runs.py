@@ -149,8 +149,9 @@ def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | Non
 
 
 def first_at(conn: Connection) -> float | None:
-    """Return when the oldest run was created."""
-    return conn.execute(select(func.min(_runs.created_at))).scalar()
+    """Return when the oldest run was created; ``None`` where no row says a time."""
+    found = conn.execute(select(func.min(_runs.created_at))).scalar()
+    return found if isinstance(found, float) else None
 
 
 def active(conn: Connection) -> list[Run]:

@@ -53,6 +53,19 @@ def test_a_changed_file_is_taken_on_and_the_settings_before_are_kept(file: File)
     assert live.look() is None, "it is told once"
 
 
+def test_who_was_idle_while_a_file_was_right_goes_on_with_it_when_it_is_broken(file: File) -> None:
+    file.write(POLICY.format(name="old"))
+    idle, busy = file.live(), file.live()
+    file.write(POLICY.format(name="new"))
+    assert busy.look() is not None
+
+    file.write(POLICY.format(name="newer") + "broken")
+    change = idle.look()
+    assert change is not None
+    assert change.problem
+    assert list(idle.current.policies) == ["new"]
+
+
 def test_a_broken_file_changes_nothing_and_is_told_once(file: File) -> None:
     file.write(POLICY.format(name="old"))
     live = file.live()

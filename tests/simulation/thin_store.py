@@ -523,6 +523,13 @@ class ThinStore(RunStore):
             Event(id=len(self._events) + 1, at=self._clock(), kind=kind, run=run, detail=detail)
         )
 
+    def events(
+        self, *, run: str | None = None, kind: str | None = None, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        self._reach()
+        found = (event for event in self._events if event.id > after)
+        return [one for one in found if run in (None, one.run) and kind in (None, one.kind)][:limit]
+
     def happened(self, *kinds: str, since: float) -> list[Event]:
         self._reach()
         return [event for event in self._events if event.at >= since and event.kind in kinds]

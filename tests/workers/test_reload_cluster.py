@@ -54,7 +54,7 @@ def test_what_is_added_is_done_and_a_broken_file_stops_nothing(
     with store._database.writing() as conn:
         conn.exec_driver_sql("DELETE FROM slots")
     until(lambda: len(ended()) > len(made), what=f"one more\n{installation.cluster.log[-3000:]}")
-    assert {run.state for run in ended()} == {RunState.DONE}
+    assert {(run.state, run.error) for run in ended()} == {(RunState.DONE, None)}
     assert "HOOK_ENTRY=health" in until(
         lambda: note.exists() and note.read_text(), what="the hook of a check"
     )

@@ -126,7 +126,9 @@ def read_back(run: Run, services: Services, *, enter_unread: bool = False) -> Re
 
 def _judge_replica(run: Run, target: str, rows: Sequence[StepRow]) -> Replica:
     done = [row for row in rows if row.state is StepState.DONE]
-    whole = len(done) == len(replica_facts(run).pieces_read(target)) > 0
+    facts = replica_facts(run)
+    expected = len(facts.pieces_read(target)) if facts.is_read_in_part(target) else pieces_of(run)
+    whole = len(done) == expected
     depths = (read_result(run, row.step, row.result, Verified).depth for row in done)
     depth = min(depths, key=_DEPTHS.index, default=None)
     return Replica(
