@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from strongroom.config import Settings
+from strongroom.config.live import LAST_GOOD
 from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
 from strongroom.state.errors import StateFull
@@ -217,6 +218,7 @@ class Cluster:
         self._end([self._broker] if self._broker else [], SOON)
         broker.forget_ephemeral(self._state)
         status.remove(self._state)
+        (self._state / LAST_GOOD).unlink(missing_ok=True)
 
     def _end(self, children: Iterable[Child], escalation: Steps) -> None:
         running = [child for child in children if child.pid is not None]
