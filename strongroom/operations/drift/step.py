@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from strongroom.container.digests import value_digester
 from strongroom.container.errors import DAMAGE, WrongKey
 from strongroom.errors import ConfigError
@@ -39,11 +41,10 @@ def compare_with_source(run: Run, step: Step, services: Services) -> Drift:
     source, digest = services.source(name), value_digester(services.digest_key, name)
     since = facts_of(run).since
     if since not in ("", run.spec.backup):
-        try:
+        # The result names the backup that was judged by, and the report says if it is another.
+        with suppress(*_UNUSABLE):
             earlier = open_anywhere(run, services, backup=since)
             return compare(backup, earlier, source, policy.selection, digest)
-        except _UNUSABLE:
-            pass  # the result names the backup that was judged by, and the report says that it is another
     return compare(backup, backup, source, policy.selection, digest)
 
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from strongroom.cli.commands.restore.account_lines import (
+    PlanLines,
+    counted,
+    how_ended,
+    names_left,
+    not_done,
+    they,
+    typed_keys,
+)
 from strongroom.cli.shared import access_log, estimate, identities, options, sources
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -23,25 +32,20 @@ from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
-    DONE,
-    PARTIAL,
     STOPPED,
     Account,
     Interrupted,
     Journal,
-    NotDone,
     Restored,
     continue_with,
     interrupted,
 )
 from strongroom.operations.restore.record import Recorder
-from strongroom.operations.restore.restore import Action, Choose, Planned, Side, Undo, plan_restore, restore
+from strongroom.operations.restore.restore import Action, Choose, Planned, Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.timestamps import rfc3339, unique
 
-NAMED = 100
-"""Secrets that are named for each thing that happens to them, unless all are asked for."""
 WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
 
@@ -110,9 +114,7 @@ class RestoreJob:
 
     @property
     def _ended(self) -> str:
-        if self.stopped is not None:
-            return STOPPED
-        return PARTIAL if self.done.not_done else DONE
+        return how_ended(self.done, self.stopped)
 
     def _begin(self) -> None:
         """Open the account. Where nothing can be put on record, a restore goes on without."""
@@ -203,11 +205,7 @@ class RestoreJob:
 
     def _given(self, *, to: bool = True) -> Iterator[str]:
         """Yield the typed options for what opens, and for where to."""
-        given = self._arguments
-        for option in ("identity", "quorum", "share"):
-            yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
-        if given.passphrase_file is not None:
-            yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
+        yield from typed_keys(self._arguments)
         if to and self.to != options.LOCAL:
             yield f"--to {quote(self.to)}"
 
@@ -320,26 +318,19 @@ class RestoreJob:
             yield f"    {self._goes_on()}"
 
     def _done_lines(self) -> Iterator[str]:
-        done, account = self.done, self._account
-        for number, words in (
+        done = self.done
+        yield from counted(
             (done.created, "created"),
             (done.changed, "changed"),
             (done.unchanged, "already as in the backup"),
-        ):
-            if number:
-                yield f"  {plural(number, 'secret')} {words}"
-        if done.compared:
-            yield f"  {plural(done.compared, 'secret')} read back and compared with the backup"
+            (done.compared, "read back and compared with the backup"),
+        )
         if done.left:
             said = f"{plural(done.left, 'secret')} {verb(done.left, 'differ')}"
-            yield f"  {said} and {verb(done.left, 'are')} left as {_they(done.left)}:"
-            yield from named(account.left, done.left, every=self._names)
+            yield f"  {said} and {verb(done.left, 'are')} left as {they(done.left)}:"
+            yield from names_left(self._account, every=self._names)
             yield "    --overwrite-existing replaces what differs, and writes an undo file first"
-        if done.not_done:
-            yield f"  {plural(done.not_done, 'secret')} {verb(done.not_done, 'were')} not restored:"
-            yield from reasons(account, every=self._names)
-        if account.names_file is not None:
-            yield f"  all of their names are in {account.names_file}"
+        yield from not_done(self._account, "restored", every=self._names)
 
     def _verified_lines(self) -> Iterator[str]:
         if self._verified is None:
@@ -347,34 +338,6 @@ class RestoreJob:
         total, same = sum(self._verified.values()), self._verified[Action.SAME]
         said = f"{plural(total, 'secret')} compared once more at the end"
         yield f"  {said}: all equal" if total == same else f"  {said}: {same:,} equal, {total - same:,} not"
-
-
-class PlanLines:
-    """What a dry run found, by what would happen; names of as many as are asked for."""
-
-    def __init__(self, words: Mapping[Action, str], *, every: bool) -> None:
-        self._words = words
-        self.counts: Counter[Action] = Counter()
-        self._every = every
-        self._held: dict[Action, list[Planned]] = {action: [] for action in Action}
-
-    def add(self, planned: Planned) -> None:
-        self.counts[planned.action] += 1
-        held = self._held[planned.action]
-        if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
-            held.append(planned)
-
-    def all(self) -> list[Planned]:
-        return [planned for held in self._held.values() for planned in held]
-
-    def lines(self) -> Iterator[str]:
-        for action, words in self._words.items():
-            if count := self.counts[action]:
-                yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
-                held = self._held[action]
-                yield from (f"      {in_line(each.name)}{_compared(each)}" for each in held)
-                if len(held) < count and action is not Action.SAME:
-                    yield f"      and {count - len(held):,} more, which --all-names and --json name"
 
 
 WOULD = {
@@ -385,47 +348,6 @@ WOULD = {
     Action.LEAVE: "{differ} and would be left as they are (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
 }
-_NEWER = {
-    Side.BACKUP: "the backup's is newer",
-    Side.THERE: "what is there is newer",
-    Side.NEITHER: "both of the same time",
-    Side.UNKNOWN: "which is newer is not known",
-}
-
-
-def _compared(planned: Planned) -> str:
-    if planned.action is Action.CANNOT:
-        return f": {in_line(planned.why)}"
-    if planned.newer is None:
-        return ""
-    there = _version(planned.there_version or 0, planned.there_written_at)
-    ours = _version(planned.version, planned.written_at)
-    return f": {_NEWER[planned.newer]} (there {there}; backup {ours})"
-
-
-def _version(number: int, written_at: str | None) -> str:
-    return f"version {number}" + (f" of {in_line(written_at)}" if written_at else "")
-
-
-def named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) -> Iterator[str]:
-    shown = names if every else names[:NAMED]
-    yield from (f"{' ' * indent}{in_line(name)}" for name in shown)
-    if len(shown) < count:
-        yield f"{' ' * indent}and {count - len(shown):,} more"
-
-
-def reasons(account: Account, *, every: bool) -> Iterator[str]:
-    """Yield, for each class of error, how many secrets were not written, and which."""
-    for code, count in account.by_code.items():
-        held = (one for one in account.not_done if one.code == code)
-        these = sorted(held, key=lambda one: one.name)
-        yield f"    {count:,} for {code}{such_as(these)}"
-        if count > 1:
-            yield from named([one.name for one in these], count, every=every, indent=6)
-
-
-def such_as(these: Sequence[NotDone]) -> str:
-    return f": {in_line(these[0].why)}" if these else ""
 
 
 def earlier_document(one: Interrupted) -> dict[str, Any]:
@@ -468,7 +390,7 @@ def _summed(worst: StrongroomError, count: int, by_code: dict[str, int]) -> Stro
 
 def _left(count: int, to: str) -> RunDegraded:
     said = f"{plural(count, 'secret')} in '{to}' {verb(count, 'differ')} from the backup"
-    return RunDegraded(f"{said} and {verb(count, 'were')} left as {_they(count)}.", hint=_LEFT)
+    return RunDegraded(f"{said} and {verb(count, 'were')} left as {they(count)}.", hint=_LEFT)
 
 
 def _places(given: str | Sequence[str] | None) -> list[str]:
@@ -490,10 +412,6 @@ _SWITCHES = (
 
 def _words(name: str) -> str:
     return "the local store" if name == options.LOCAL else f"'{name}'"
-
-
-def _they(count: int) -> str:
-    return "it is" if count == 1 else "they are"
 
 
 _AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once more, or leave it as it is."

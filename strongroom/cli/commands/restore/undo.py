@@ -10,7 +10,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.commands.restore.perform import PlanLines, named, reasons
+from strongroom.cli.commands.restore.account_lines import (
+    PlanLines,
+    counted,
+    how_ended,
+    names_left,
+    not_done,
+    they,
+    typed_keys,
+)
 from strongroom.cli.shared import access_log, identities, opening, options, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -22,9 +30,6 @@ from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
-    DONE,
-    PARTIAL,
-    STOPPED,
     Account,
     Journal,
     Restored,
@@ -140,9 +145,7 @@ class _Undoing:
 
     @property
     def _ended(self) -> str:
-        if self._stopped is not None:
-            return STOPPED
-        return PARTIAL if self._done.not_done else DONE
+        return how_ended(self._done, self._stopped)
 
     # -- telling -------------------------------------------------------------------
 
@@ -164,7 +167,7 @@ class _Undoing:
         if kept := done.left + done.not_done:
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
             would = "would be" if self._arguments.dry_run else verb(kept, "were")
-            return RunDegraded(f"{said} the restore, and {would} left as {_they(kept)}.", hint=_LEFT)
+            return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
         if cannot := self._planned.counts[Action.CANNOT]:
             return RunDegraded(f"{plural(cannot, 'secret')} could not be brought back.", hint=_CANNOT)
         return None
@@ -210,14 +213,7 @@ class _Undoing:
     def _way_back(self) -> str | None:
         if self._arguments.dry_run or not self._done.written or self._account.folder is None:
             return None
-        return " ".join([f"strongroom restore undo {self._folder.name}", *self._given()])
-
-    def _given(self) -> Iterator[str]:
-        given = self._arguments
-        for option in ("identity", "quorum", "share"):
-            yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
-        if given.passphrase_file is not None:
-            yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
+        return " ".join([f"strongroom restore undo {self._folder.name}", *typed_keys(self._arguments)])
 
     def _lines(self) -> Iterator[str]:
         what = self._what
@@ -234,23 +230,17 @@ class _Undoing:
             yield f"    {back}"
 
     def _done_lines(self) -> Iterator[str]:
-        done, account = self._done, self._account
-        for number, words in (
+        done = self._done
+        yield from counted(
             (done.changed, "brought back as before"),
             (done.created, "made again"),
             (done.removed, "removed, which the restore had created"),
             (done.unchanged, "already as before"),
-        ):
-            if number:
-                yield f"  {plural(number, 'secret')} {words}"
+        )
         if done.left:
-            yield f"  {plural(done.left, 'secret')} changed since, and left as {_they(done.left)}:"
-            yield from named(account.left, done.left, every=self._every)
-        if done.not_done:
-            yield f"  {plural(done.not_done, 'secret')} {verb(done.not_done, 'were')} not undone:"
-            yield from reasons(account, every=self._every)
-        if account.names_file is not None:
-            yield f"  all of their names are in {account.names_file}"
+            yield f"  {plural(done.left, 'secret')} changed since, and left as {they(done.left)}:"
+            yield from names_left(self._account, every=self._every)
+        yield from not_done(self._account, "undone", every=self._every)
 
 
 def _list(undo: Path, output: Output) -> None:
@@ -286,10 +276,6 @@ def _told(row: dict[str, Any]) -> str:
 
 def _about(run: str) -> str:
     return f"undo of {run}"
-
-
-def _they(count: int) -> str:
-    return "it is" if count == 1 else "they are"
 
 
 _WOULD = {

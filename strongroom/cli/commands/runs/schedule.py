@@ -7,9 +7,10 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from strongroom.cli.commands.runs.submit import answer_submission
 from strongroom.cli.shared import render_run
-from strongroom.cli.shared.await_run import cluster_runs, follow
-from strongroom.cli.shared.drive_run import require_all_whole, require_whole
+from strongroom.cli.shared.await_run import cluster_runs
+from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
@@ -111,18 +112,7 @@ def run_entry(arguments: Namespace, output: Output) -> None:
 def _submit(entry: str, output: Output, *, wait: bool) -> None:
     from tasks.schedule import run_entry as task
 
-    submitted = task.delay(entry=entry)
-    if not wait:
-        words = [
-            f"Submitted: run {submitted.run} is on record.",
-            f"Follow it: strongroom status {submitted.id} --follow",
-        ]
-        output.answer({"id": submitted.id, "run": submitted.run}, words)
-        return
-    run = follow(output, submitted.id)
-    rows = render_run.rows_of(run_store(), run)
-    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
-    require_whole(run)
+    answer_submission(task.delay(entry=entry), output, wait=wait)
 
 
 def _run_here(entries: Sequence[Scheduled], output: Output) -> None:

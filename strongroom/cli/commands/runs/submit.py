@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import follow
@@ -16,21 +16,27 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
 from strongroom.words import nearest
 
+if TYPE_CHECKING:
+    from strongroom.api.submission import Submission
+
 
 def submit_run(arguments: Namespace, output: Output) -> None:
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, load_settings())
-    submitted = task.delay(**asked)
-    request: str = submitted.id
-    if not arguments.follow:
+    answer_submission(task.delay(**asked), output, wait=arguments.follow)
+
+
+def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> None:
+    """Say how to follow a run that was handed to the cluster, or wait for its end and tell that."""
+    if not wait:
         words = [
             f"Submitted: run {submitted.run} is on record.",
-            f"Follow it: strongroom status {request} --follow",
+            f"Follow it: strongroom status {submitted.run} --follow",
         ]
-        output.answer({"id": request, "run": submitted.run}, words)
+        output.answer({"id": submitted.id, "run": submitted.run}, words)
         return
-    run = follow(output, request)
+    run = follow(output, submitted.run)
     rows = render_run.rows_of(run_store(), run)
     output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
     require_whole(run)

@@ -1,0 +1,124 @@
+"""How a restore and an undo tell what they did, or would do: counts, names, reasons, what to type next."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
+
+from strongroom.cli.terminal.output import in_line, plural, verb
+from strongroom.operations.restore.journal import DONE, PARTIAL, STOPPED, Account, NotDone, Restored
+from strongroom.operations.restore.restore import Action, Planned, Side
+
+NAMED = 100
+"""Secrets that are named for each thing that happens to them, unless all are asked for."""
+
+
+def how_ended(done: Restored, stopped: BaseException | None) -> str:
+    """Return the word that the record has for an end."""
+    if stopped is not None:
+        return STOPPED
+    return PARTIAL if done.not_done else DONE
+
+
+def typed_keys(given: Namespace) -> Iterator[str]:
+    """Yield the typed options that open, as they can be typed again from anywhere."""
+    for option in ("identity", "quorum", "share"):
+        yield from (f"--{option} {quote(str(path.absolute()))}" for path in getattr(given, option))
+    if given.passphrase_file is not None:
+        yield f"--passphrase-file {quote(str(given.passphrase_file.absolute()))}"
+
+
+def counted(*counts: tuple[int, str]) -> Iterator[str]:
+    """Yield a line for each number of secrets that is not zero, and what became of them."""
+    yield from (f"  {plural(number, 'secret')} {words}" for number, words in counts if number)
+
+
+def names_left(account: Account, *, every: bool) -> Iterator[str]:
+    """Yield the names of what was left as it is."""
+    yield from _named(account.left, account.counts.left, every=every)
+
+
+def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
+    """Yield what could not be done, with the reasons, and the file that has all names."""
+    if count := account.counts.not_done:
+        yield f"  {plural(count, 'secret')} {verb(count, 'were')} not {words}:"
+        yield from _reasons(account, every=every)
+    if account.names_file is not None:
+        yield f"  all of their names are in {account.names_file}"
+
+
+def they(count: int) -> str:
+    return "it is" if count == 1 else "they are"
+
+
+class PlanLines:
+    """What a dry run found, by what would happen; names of as many as are asked for."""
+
+    def __init__(self, words: Mapping[Action, str], *, every: bool) -> None:
+        self._words = words
+        self.counts: Counter[Action] = Counter()
+        self._every = every
+        self._held: dict[Action, list[Planned]] = {action: [] for action in Action}
+
+    def add(self, planned: Planned) -> None:
+        self.counts[planned.action] += 1
+        held = self._held[planned.action]
+        if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
+            held.append(planned)
+
+    def all(self) -> list[Planned]:
+        return [planned for held in self._held.values() for planned in held]
+
+    def lines(self) -> Iterator[str]:
+        for action, words in self._words.items():
+            if count := self.counts[action]:
+                yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
+                held = self._held[action]
+                yield from (f"      {in_line(each.name)}{_compared(each)}" for each in held)
+                if len(held) < count and action is not Action.SAME:
+                    yield f"      and {count - len(held):,} more, which --all-names and --json name"
+
+
+_NEWER = {
+    Side.BACKUP: "the backup's is newer",
+    Side.THERE: "what is there is newer",
+    Side.NEITHER: "both of the same time",
+    Side.UNKNOWN: "which is newer is not known",
+}
+
+
+def _compared(planned: Planned) -> str:
+    if planned.action is Action.CANNOT:
+        return f": {in_line(planned.why)}"
+    if planned.newer is None:
+        return ""
+    there = _version(planned.there_version or 0, planned.there_written_at)
+    ours = _version(planned.version, planned.written_at)
+    return f": {_NEWER[planned.newer]} (there {there}; backup {ours})"
+
+
+def _version(number: int, written_at: str | None) -> str:
+    return f"version {number}" + (f" of {in_line(written_at)}" if written_at else "")
+
+
+def _named(names: Sequence[str], count: int, *, every: bool, indent: int = 4) -> Iterator[str]:
+    shown = names if every else names[:NAMED]
+    yield from (f"{' ' * indent}{in_line(name)}" for name in shown)
+    if len(shown) < count:
+        yield f"{' ' * indent}and {count - len(shown):,} more"
+
+
+def _reasons(account: Account, *, every: bool) -> Iterator[str]:
+    """Yield, for each class of error, how many secrets were not written, and which."""
+    for code, count in account.by_code.items():
+        held = (one for one in account.not_done if one.code == code)
+        these = sorted(held, key=lambda one: one.name)
+        yield f"    {count:,} for {code}{_such_as(these)}"
+        if count > 1:
+            yield from _named([one.name for one in these], count, every=every, indent=6)
+
+
+def _such_as(these: Sequence[NotDone]) -> str:
+    return f": {in_line(these[0].why)}" if these else ""
