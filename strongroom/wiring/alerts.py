@@ -11,10 +11,10 @@ from pathlib import Path
 from strongroom.config import DirectoryTargetSettings, Settings
 from strongroom.config.alerts import PORTS
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
-from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer
 from strongroom.operations.evidence.ledger_check import compare_with_heads
+from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedPolicy
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.records import RunKind

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.operations.alerts import record
-from strongroom.operations.alerts.facts import Facts, Limits
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.facts import record
+from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due

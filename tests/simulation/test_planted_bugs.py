@@ -13,9 +13,9 @@ from unittest.mock import patch
 import pytest
 
 from strongroom.container.marks import DeletionMark
-from strongroom.operations.alerts import freshness
-from strongroom.operations.alerts.facts import Policy
 from strongroom.operations.archive import deletions
+from strongroom.operations.facts import freshness
+from strongroom.operations.facts.records import Policy
 from strongroom.operations.retention import rules
 from strongroom.operations.retention.rules import Candidate
 from strongroom.operations.runs import submit

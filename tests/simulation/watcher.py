@@ -13,10 +13,10 @@ from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.backup_rules import ENDED_WHOLE
 from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.alerts.facts import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
-from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
+from strongroom.operations.facts.freshness import SKEW
+from strongroom.operations.facts.records import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
 from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
 from strongroom.operations.verification.order import Item
 from strongroom.state.alerts import Told

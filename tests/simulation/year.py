@@ -23,7 +23,8 @@ from typing import Any
 from unittest.mock import patch
 
 from strongroom.operations import run_integrity, scheduled
-from strongroom.operations.alerts import freshness, upkeep_rules
+from strongroom.operations.alerts import upkeep_rules
+from strongroom.operations.facts import freshness
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled

@@ -7,12 +7,11 @@ from itertools import takewhile
 from statistics import median
 
 from strongroom.durations import about
-from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.facts import Facts, Limits, Policy, Ran, Seen
-from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.operations.emergency.medium import NOTICE
 from strongroom.operations.errors import NothingSelectedYet
+from strongroom.operations.facts.freshness import Freshness, judge
+from strongroom.operations.facts.records import Facts, Limits, Policy, Ran, Seen
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunState
 from strongroom.timestamps import rfc3339
@@ -181,15 +180,3 @@ def _slow(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 def _seconds(runs: Sequence[Ran], most: int) -> list[float]:
     return [ran.ended - ran.began for ran in runs if ran.ended is not None][:most]
-
-
-def shallow(depths: dict[str, Depth | None], wanted: Depth) -> tuple[str, ...]:
-    """Return the targets whose replica was not read back as deep as is wanted."""
-    order = list(Depth)
-    return tuple(
-        sorted(
-            target
-            for target, depth in depths.items()
-            if depth is None or order.index(depth) < order.index(wanted)
-        )
-    )

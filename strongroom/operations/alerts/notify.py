@@ -14,15 +14,15 @@ from msgspec import Struct
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.context import Watched
 from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, audience, tell
-from strongroom.operations.alerts.facts import Facts, Limits
-from strongroom.operations.alerts.gather import gather, without_record
 from strongroom.operations.alerts.mail import MailServer, send
 from strongroom.operations.alerts.message import letter
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.errors import MailUnavailable
+from strongroom.operations.facts.gather import gather, without_record
+from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.watched import Watched
 from strongroom.state.alerts import Told
 
 NO_RECORD = (

@@ -7,7 +7,7 @@ from typing import Final
 
 from strongroom.operations.alerts import backup_rules, trust_rules, upkeep_rules
 from strongroom.operations.alerts.alert_kinds import Alert, worst_first
-from strongroom.operations.alerts.facts import Facts, Limits
+from strongroom.operations.facts.records import Facts, Limits
 
 Rule = Callable[[Facts, Limits], Iterator[Alert]]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.facts import Facts, Limits, Mended
+from strongroom.operations.facts.records import Facts, Limits, Mended
 from strongroom.words import name_first_few, plural
 
 

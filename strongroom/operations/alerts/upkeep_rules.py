@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.facts import Dated, Drills, Facts, Limits, Policy
-from strongroom.operations.alerts.freshness import judge
 from strongroom.operations.errors import MassChange
+from strongroom.operations.facts.freshness import judge
+from strongroom.operations.facts.records import Dated, Drills, Facts, Limits, Policy
 from strongroom.operations.verification.description import describe_coverage
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunState

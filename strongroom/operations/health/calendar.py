@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.operations.errors import BackupOverdue
+from strongroom.operations.facts.record import BEAT
 from strongroom.operations.findings import Finding, remark, wrong
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.submit import due_slots

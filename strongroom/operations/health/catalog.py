@@ -11,11 +11,11 @@ from msgspec import Struct
 from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.backup.verify import reaches
 from strongroom.operations.errors import BackupOverdue, NothingSelectedYet, RunDegraded
+from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY

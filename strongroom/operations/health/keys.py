@@ -12,8 +12,8 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.key_names import stanza_key
-from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.errors import KeysOutOfPolicy
+from strongroom.operations.facts.records import Limits
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION

@@ -12,7 +12,6 @@ from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.locks import LockingTarget, lock_until
@@ -20,6 +19,7 @@ from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import readable_container
 from strongroom.operations.archive.read_back import ORDER, Keys, read_back
 from strongroom.operations.errors import RunDegraded
+from strongroom.operations.facts.records import Limits
 from strongroom.operations.findings import Finding, unknown, wrong
 from strongroom.operations.key_management.usage import Opens, opens
 from strongroom.operations.layout import manifest_name

@@ -9,15 +9,15 @@ from strongroom.durations import measured
 from strongroom.keys.errors import KeyUnproven
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts import facts as watched
-from strongroom.operations.alerts.facts import Seen
-from strongroom.operations.alerts.freshness import SKEW, Freshness, is_verified, judge
-from strongroom.operations.alerts.record import BEAT
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
+from strongroom.operations.facts import records as facts
+from strongroom.operations.facts.freshness import SKEW, Freshness, is_verified, judge
+from strongroom.operations.facts.record import BEAT
+from strongroom.operations.facts.records import Seen
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.catalog import ENDED, MONTH, TURNS, is_idle, made_at
 from strongroom.operations.health.policies import Policy
@@ -135,8 +135,8 @@ def _judged(services: Services, name: str, policy: Policy, threshold: float, now
     entries = [one for one in services.store.backups(policy=name) if made_at(one) <= now + SKEW]
     seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
     verified = next((one for one in seen if one is not None), None)
-    facts = watched.Policy(name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified)
-    return judge(facts, threshold=threshold, now=now)
+    known = facts.Policy(name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified)
+    return judge(known, threshold=threshold, now=now)
 
 
 def _verified(services: Services, entry: CatalogEntry, wanted: Depth) -> Seen | None:

@@ -18,14 +18,14 @@ from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations import settings_changes
-from strongroom.operations.alerts.context import Watched, WatchedPolicy
-from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.alerts.mail import MailServer as Server
 from strongroom.operations.alerts.notify import Found, Sending, gather_and_judge, tell_people
-from strongroom.operations.alerts.record import BEAT, REFUSED
 from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
+from strongroom.operations.facts.record import BEAT, REFUSED
+from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.watched import Watched, WatchedPolicy
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.hooks import FAILED

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
-from strongroom.operations.alerts.facts import (
+from strongroom.operations.alerts.rules import judge
+from strongroom.operations.facts.records import (
     Check,
     Dated,
     Drills,
@@ -28,11 +29,10 @@ from strongroom.operations.alerts.facts import (
     Signs,
     Unused,
 )
-from strongroom.operations.alerts.rules import judge
 from strongroom.operations.verification.coverage import Standing, coverage
 from strongroom.operations.verification.order import Item, Terms
 from strongroom.state.records import RunState
-from tests.operations.alerts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
+from tests.operations.facts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 
 LIMITS = Limits()
 YEAR = 365 * DAY

@@ -14,8 +14,6 @@ from msgspec.structs import replace
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.model import SecretBytes, Version
-from strongroom.operations.alerts import record
-from strongroom.operations.alerts.context import Watched, WatchedDrill, WatchedPolicy
 from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.drills.archive import Listing, list_reports
 from strongroom.operations.drills.job import JOB
@@ -23,6 +21,8 @@ from strongroom.operations.drills.region import CutOff
 from strongroom.operations.drills.report import STEPS, DrillReport
 from strongroom.operations.drills.words import DRILLS, verdict
 from strongroom.operations.drills.words import STEPS as WORDS
+from strongroom.operations.facts import record
+from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedPolicy
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.runs.steps import perform

@@ -18,9 +18,9 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.keypair import Kem
 from strongroom.keys.passphrase import LEAST, PassphraseRecipient
 from strongroom.model import Depth
-from strongroom.operations.alerts.facts import Limits
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
+from strongroom.operations.facts.records import Limits
 from strongroom.operations.findings import Finding, State, worst_error
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages

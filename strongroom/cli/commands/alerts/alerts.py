@@ -12,7 +12,6 @@ from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
-from strongroom.operations.alerts.context import Watched
 from strongroom.operations.alerts.due_notifications import Telling
 from strongroom.operations.alerts.notify import (
     Found,
@@ -22,6 +21,7 @@ from strongroom.operations.alerts.notify import (
     tell_people,
     to_tell,
 )
+from strongroom.operations.facts.watched import Watched
 from strongroom.wiring import alerts as wiring_alerts
 
 LEAST, MOST = 60, 366 * 86_400

@@ -10,10 +10,10 @@ from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.due_notifications import Telling
-from strongroom.operations.alerts.facts import Limits
-from strongroom.operations.alerts.freshness import Freshness, judge
 from strongroom.operations.alerts.notify import Found, Sending
 from strongroom.operations.errors import MailUnavailable
+from strongroom.operations.facts.freshness import Freshness, judge
+from strongroom.operations.facts.records import Limits
 from strongroom.timestamps import rfc3339
 
 

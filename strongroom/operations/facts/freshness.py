@@ -12,7 +12,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from strongroom.model import Depth
-from strongroom.operations.alerts.facts import Policy, Seen
+from strongroom.operations.facts.records import Policy, Seen
 from strongroom.schedule import last_slot, next_slot
 
 SKEW = 300.0
@@ -83,3 +83,15 @@ def _missed(policy: Policy, made_at: float | None, had_to: float | None, now: fl
         return None
     missed = had_to if made_at is None else next_slot(policy.schedule, made_at, policy.time_zone)
     return missed if missed is not None and missed <= now else None
+
+
+def shallow(depths: dict[str, Depth | None], wanted: Depth) -> tuple[str, ...]:
+    """Return the targets whose replica was not read back as deep as is wanted."""
+    order = list(Depth)
+    return tuple(
+        sorted(
+            target
+            for target, depth in depths.items()
+            if depth is None or order.index(depth) < order.index(wanted)
+        )
+    )

@@ -11,11 +11,11 @@ from typing import Final
 
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.context import Watched
-from strongroom.operations.alerts.facts import Check, Dated, Drills, Entry, Keys, Mended, Ran, Signs, Unused
-from strongroom.operations.alerts.freshness import SKEW
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.operations.facts.freshness import SKEW
+from strongroom.operations.facts.records import Check, Dated, Drills, Entry, Keys, Mended, Ran, Signs, Unused
+from strongroom.operations.facts.watched import Watched
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.runs.hooks import FAILED

@@ -16,7 +16,7 @@ from msgspec import Struct
 from strongroom.container.errors import FormatError, MissingPiece, Tampered
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.context import Watched
+from strongroom.operations.facts.watched import Watched
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 

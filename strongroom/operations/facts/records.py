@@ -1,4 +1,4 @@
-"""What is known when alarms are judged: gathered by ``alerts.gather``, never judged there.
+"""What is known of an installation: gathered by ``facts.gather``, judged by those who look at it.
 
 Times are seconds since the epoch. Nothing here holds a value, or the name of a secret: what a run or a source
 said in its own words is left out, for it may name one.

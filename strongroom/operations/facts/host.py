@@ -10,7 +10,7 @@ from typing import Final
 
 from cryptography import x509
 
-from strongroom.operations.alerts.facts import Dated, Room
+from strongroom.operations.facts.records import Dated, Room
 
 MOST_BYTES: Final = 1024 * 1024
 BUNDLE: Final = 10

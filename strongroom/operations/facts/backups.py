@@ -9,12 +9,12 @@ from typing import Final
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.alerts import record as alerts_record
-from strongroom.operations.alerts.backup_rules import shallow
-from strongroom.operations.alerts.context import Watched, WatchedPolicy
-from strongroom.operations.alerts.facts import Held, Place, Policy, Seen
-from strongroom.operations.alerts.freshness import SKEW, is_verified
-from strongroom.operations.alerts.targets import (
+from strongroom.operations.archive.deletions import forget_deleted
+from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.facts import record as facts_record
+from strongroom.operations.facts.freshness import SKEW, is_verified, shallow
+from strongroom.operations.facts.records import Held, Place, Policy, Seen
+from strongroom.operations.facts.targets import (
     Listed,
     Manifests,
     list_targets,
@@ -22,8 +22,7 @@ from strongroom.operations.alerts.targets import (
     newest_unrecorded,
     when,
 )
-from strongroom.operations.archive.deletions import forget_deleted
-from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.facts.watched import Watched, WatchedPolicy
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
@@ -304,9 +303,9 @@ def policy_facts(
         verified=backups.verified(policy),
         held=tuple(Held(backup=entry.backup, secrets=entry.secrets, size=entry.size) for entry in entries),
         ahead=backups.ahead(policy),
-        runs=alerts_record.ran(runs, now=now),
-        rotations=alerts_record.rotations(store, policy.name, now=now) if store else (),
-        drifts=alerts_record.drifts(store, policy.name, now=now) if store else (),
-        mended=alerts_record.mended(store, policy.name) if store else (),
+        runs=facts_record.ran(runs, now=now),
+        rotations=facts_record.rotations(store, policy.name, now=now) if store else (),
+        drifts=facts_record.drifts(store, policy.name, now=now) if store else (),
+        mended=facts_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts import backups as alerts_backups
-from strongroom.operations.alerts import record
-from strongroom.operations.alerts.context import Watched
-from strongroom.operations.alerts.facts import Facts, Keys, Limits, Signs
-from strongroom.operations.alerts.host import certificates, rooms
+from strongroom.operations.facts import backups as facts_backups
+from strongroom.operations.facts import record
+from strongroom.operations.facts.host import certificates, rooms
+from strongroom.operations.facts.records import Facts, Keys, Limits, Signs
+from strongroom.operations.facts.watched import Watched
 from strongroom.state.store import RunStore
 
 
@@ -31,9 +31,9 @@ def without_record(watched: Watched, limits: Limits, *, now: float, why: str) ->
 def _facts(
     watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
 ) -> Facts:
-    backups = alerts_backups.inspect_targets(watched, store, now=now)
+    backups = facts_backups.inspect_targets(watched, store, now=now)
     policies = tuple(
-        alerts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
+        facts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
     return Facts(

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from strongroom.model import Depth
-from strongroom.operations.alerts.facts import Policy, Seen
-from strongroom.operations.alerts.freshness import OFFLINE, is_verified, judge
+from strongroom.operations.facts.freshness import OFFLINE, is_verified, judge
+from strongroom.operations.facts.records import Policy, Seen
 
 HOUR, DAY = 3600.0, 86_400.0
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
