@@ -23,6 +23,20 @@ class ConfirmationRequired(Refused):
     default_hint = "Nothing was changed. Repeat and confirm, or give --force."
 
 
+class ApprovalNeeded(Refused):
+    """People named in the configuration have to approve this first. Nothing was changed.
+
+    ``expires`` is the time (epoch seconds) after which it has to be asked for again.
+    """
+
+    transient = True
+    default_hint = "See 'strongroom approvals list'."
+
+    def __init__(self, message: str, *, expires: float = 0.0, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.expires = expires
+
+
 class KeyStillNeeded(Refused):
     """A backup that is kept could not be opened without this key."""
 
