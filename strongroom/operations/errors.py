@@ -60,6 +60,12 @@ class HoldNotWritten(TargetError):
     )
 
 
+class PlanMismatch(Refused):
+    """A restore plan was made for something else than what it is applied to."""
+
+    default_hint = "Make another plan with 'strongroom restore --dry-run --plan-out FILE', and read it."
+
+
 class BackupQuarantined(Refused):
     """The backup was set aside in an incident. Strongroom does not restore from it until it is released."""
 

@@ -40,7 +40,7 @@ def test_a_dry_run_names_each_secret_what_would_happen_to_it_and_which_side_is_n
         "SAME": "same",
         "WRITTEN": "leave",
     }
-    assert found["WRITTEN"]["there_version"] == 2
+    assert found["WRITTEN"]["expected"] == 2
     assert found["WRITTEN"]["version"] == 1
     assert found["WRITTEN"]["newer"] in ("destination", "neither")  # both may be of the same second
     told = machine.ok(*RESTORE, "--full-restore", "--dry-run", **PASS).out

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret, prepare
-from strongroom.operations.restore.record import Recorder, Wrote, key_file, records
+from strongroom.operations.restore.record import Recorder, Wrote, key_file, records, spelled
 from strongroom.system import files
 from strongroom.system.errors import Conflict
 
@@ -29,6 +29,7 @@ MOST = 10_000
 """Names that are held in memory of each kind; the file has all of them."""
 JOURNAL, NAMES, LOSSES, LOCK = "restore.json", "not-restored.jsonl", "losses.json", "restore.lock"
 LEFT: Final = "left"
+MOVED: Final = "moved"
 
 
 class Restored(Struct, frozen=True, kw_only=True):
@@ -37,7 +38,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     ``left`` exist already and were not to be overwritten. ``compared`` were read back and
     are equal to what the backup holds. ``versions`` is how many versions with a value the
     created and the changed ones have. ``not_done`` could not be restored. ``removed`` are those that
-    an undo took away again.
+    an undo took away again. ``moved`` are no longer as the restore plan found them, and were left.
     """
 
     created: int = 0
@@ -48,6 +49,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     versions: int = 0
     not_done: int = 0
     removed: int = 0
+    moved: int = 0
 
     def plus(self, other: Restored) -> Restored:
         """Add two counts."""
@@ -58,7 +60,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> int:
         """All secrets that were looked at."""
-        return self.written + self.unchanged + self.left + self.not_done
+        return self.written + self.unchanged + self.left + self.moved + self.not_done
 
     @property
     def written(self) -> int:
@@ -135,17 +137,22 @@ class Account:
         self._recorder = recorder
         self.counts = Restored()
         self.left: list[str] = []
+        self.moved: list[str] = []
         self.not_done: list[NotDone] = []
         self.worst: StrongroomError | None = None
 
     # -- what a restore tells ------------------------------------------------------
 
-    def plan(self, counts: Restored, *, left: Sequence[str]) -> None:
+    def plan(self, counts: Restored, *, left: Sequence[str], moved: Sequence[str] = ()) -> None:
         """Note what a batch finds as it should be, and what it leaves as it is."""
-        self.counts = self.counts.plus(Restored(unchanged=counts.unchanged, left=counts.left))
+        self.counts = self.counts.plus(
+            Restored(unchanged=counts.unchanged, left=counts.left, moved=counts.moved)
+        )
         self.left += left[: max(0, MOST - len(self.left))]
+        self.moved += moved[: max(0, MOST - len(self.moved))]
         with self._lock:
             self._new += (NotDone(name=name, code=LEFT, why="differs from the backup") for name in left)
+            self._new += (NotDone(name=name, code=MOVED, why="changed since the plan") for name in moved)
         self._save()
 
     @property
@@ -210,7 +217,8 @@ class Account:
     @property
     def names_file(self) -> Path | None:
         """The file with every secret that was left or not restored; ``None`` where nothing is recorded."""
-        some = self.folder is not None and (self.counts.left or self.counts.not_done)
+        counts = self.counts
+        some = self.folder is not None and (counts.left or counts.moved or counts.not_done)
         return self.folder / NAMES if some and self.folder is not None else None
 
     # -- the record ----------------------------------------------------------------
@@ -239,7 +247,7 @@ class Account:
             (self.folder / LOCK).unlink(missing_ok=True)
             os.close(self._running)
             self._running = None
-        kept = self.counts.left or self.counts.written or self.losses or how != DONE
+        kept = self.counts.left or self.counts.moved or self.counts.written or self.losses or how != DONE
         if not kept and not any(self.folder.glob("*.strongroom")):
             self._remove(self.folder)
 
@@ -277,12 +285,11 @@ class Account:
         if new:
             descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
             with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-                file.write(b"".join(_NAMED.encode(_spelled(secret)) + b"\n" for secret in new))
+                file.write(b"".join(map(_line, new)))
 
 
-def _spelled(noted: NotDone) -> NotDone:
-    """Spell out a name that is no Unicode text, so that it can be written down."""
-    return replace(noted, name=noted.name.encode("utf-8", "backslashreplace").decode())
+def _line(noted: NotDone) -> bytes:
+    return _NAMED.encode(replace(noted, name=spelled(noted.name))) + b"\n"
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -202,8 +202,12 @@ def _lines(record: Path) -> Iterator[Wrote]:
 
 
 def _line(wrote: Wrote) -> bytes:
-    name = wrote.name.encode("utf-8", "backslashreplace").decode()
-    return _ENCODER.encode(replace(wrote, name=name)) + b"\n"
+    return _ENCODER.encode(replace(wrote, name=spelled(wrote.name))) + b"\n"
+
+
+def spelled(name: str) -> str:
+    """Spell out a name that is no Unicode text, so that it can be written down."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _append(path: Path, content: bytes) -> None:

@@ -11,18 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from enum import StrEnum
 from itertools import islice
 from math import isqrt
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
+from strongroom.operations.errors import RightMissing
 from strongroom.operations.restore.journal import Account, Restored
-from strongroom.operations.restore.record import Wrote
+from strongroom.operations.restore.plan import (
+    IN_PLACE,
+    WRITES,
+    Action,
+    Note,
+    PlanEntry,
+    PlannedEntries,
+    Relocation,
+    Side,
+)
+from strongroom.operations.restore.record import Wrote, spelled
 from strongroom.sources import (
     Change,
     Destination,
@@ -61,43 +71,6 @@ Guard = Callable[[Secret, Secret | None], bool]
 T = TypeVar("T")
 
 
-class Action(StrEnum):
-    """What a restore, or the undoing of one, would do with a secret."""
-
-    CREATE = "create"
-    CHANGE = "change"
-    FINISH = "finish"
-    LEAVE = "leave"
-    SAME = "same"
-    REMOVE = "remove"
-    CANNOT = "cannot"
-
-
-class Side(StrEnum):
-    """Which of two values was written last, by the times that both sides tell."""
-
-    BACKUP = "backup"
-    THERE = "destination"
-    NEITHER = "neither"
-    UNKNOWN = "unknown"
-
-
-class Planned(Struct, frozen=True, kw_only=True):
-    """What would happen to one secret; no value. Versions are each side's own numbers."""
-
-    name: str
-    action: Action
-    why: str = ""
-    version: int = 0
-    written_at: str | None = None
-    there_version: int | None = None
-    there_written_at: str | None = None
-    newer: Side | None = None
-
-
-Note = Callable[[Planned], None]
-
-
 def chosen(
     backup: Backup | Replicated, *, names: Sequence[str] = (), selection: Selection | None = None
 ) -> Iterator[Secret]:
@@ -120,6 +93,7 @@ def plan_restore(
     destination: Destination,
     *,
     overwrite: bool,
+    relocation: Relocation = IN_PLACE,
     note: Note | None = None,
     rights: bool = True,
     guard: Guard | None = None,
@@ -128,11 +102,12 @@ def plan_restore(
     """Say what :func:`restore` would do; write nothing.
 
     Args:
+        relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
         note: is told of each secret, also of those that cannot be read there: they are not raised then.
         rights: whether to ask the destination, if there is a ``note``, for every right that writing takes.
     """
     total = Restored()
-    for secrets in _in_order(choose, destination):
+    for secrets in _in_order(choose, destination, relocation):
         refused: dict[str, str] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
         batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, guard=guard, tried=tried)
@@ -140,7 +115,8 @@ def plan_restore(
             if rights:
                 refused |= _without_right([change.secret for change in batch.changes], destination)
             for secret in secrets:
-                note(batch.planned(secret, cannot=refused.get(secret.name)))
+                name = relocation.here(secret.name)
+                note(batch.planned(secret, name, cannot=refused.get(secret.name)))
         total = total.plus(batch.counts(without=refused))
     return total
 
@@ -163,7 +139,9 @@ def restore(
     choose: Choose,
     destination: Destination,
     *,
-    overwrite: bool,
+    overwrite: bool = False,
+    relocation: Relocation = IN_PLACE,
+    plan: Iterable[PlanEntry] | None = None,
     undo: Undo | None = None,
     progress: Progress | None = None,
     account: Account | None = None,
@@ -173,6 +151,11 @@ def restore(
     """Write secrets with check-and-set, then read back and compare each.
 
     Args:
+        overwrite: whether to replace what differs; a ``plan`` says that of each secret.
+        relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
+        plan: what to do with each secret. One that is no longer as the plan found it is left, and told
+            as moved; one that is as in the backup by now is not. ``choose`` gives the secrets of these
+            entries and no others, best in their order.
         undo: is given the names that a batch is about to change, before it changes them.
         progress: is told how many secrets are done.
         account: is told of what is done and of each secret that is not, as the restore goes on. Without
@@ -182,9 +165,19 @@ def restore(
     """
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
-    for secrets in _in_order(choose, destination):
-        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, tried=tried, guard=guard)
-        kept.plan(batch.counts(), left=batch.left)
+    entries = None if plan is None else PlannedEntries(plan)
+    for secrets in _in_order(choose, destination, relocation):
+        planned = None if entries is None else entries.take([secret.name for secret in secrets])
+        batch = _Batch(
+            secrets,
+            destination,
+            overwrite=overwrite,
+            refuse=refuse,
+            tried=tried,
+            guard=guard,
+            planned=planned,
+        )
+        kept.plan(batch.counts(), left=batch.left, moved=batch.moved)
         if batch.changing and undo is not None:
             batch.undo_file = undo(batch.changing)
         for changes in batch.slices():
@@ -194,6 +187,8 @@ def restore(
             kept.lost(destination.losses())
         if progress is not None:
             progress(len(secrets))
+    if entries is not None:
+        entries.finish()
     return kept.counts
 
 
@@ -251,8 +246,10 @@ class _Batch:
         refuse: Refuse | None = None,
         tried: frozenset[str] = frozenset(),
         guard: Guard | None = None,
+        planned: Mapping[str, PlanEntry] | None = None,
     ) -> None:
         self._tried = tried
+        self._entries = planned
         self.undo_file = ""
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
@@ -265,23 +262,51 @@ class _Batch:
             refuse(name, error)
 
         noting = None if refuse is None else note
-        self._heads = as_far(destination.heads, [secret.name for secret in secrets], noting)
+        self._refuse_planned(noting)
+        looked_at = [secret.name for secret in secrets if secret.name not in self._refused]
+        self._heads = as_far(destination.heads, looked_at, noting)
         names = [name for name in self._heads if name not in self._refused]
         self._found = as_far(lambda some: present(destination, some), names, noting)
         able = [secret for secret in secrets if secret.name not in self._refused]
-        begun = {s.name for s in able if s.name in self._found and self._is_begun(s)}
+        begun = {s.name for s in able if s.name in self._found and self._is_begun(s) and self._may_write(s)}
         same = {s.name for s in able if s.name in self._found and s.name not in begun and self._same(s)}
         asked = [s for s in able if guard is not None and s.name not in begun | same]
         guarded = {s.name for s in asked if guard and not guard(s, self._found.get(s.name))}
+        self.moved = [s.name for s in able if s.name not in begun | same and self._has_moved(s)]
+        stay = guarded.union(self.moved)
         self._guarded = guarded
-        self._fresh = ({s.name for s in able if s.name not in self._heads} | begun) - guarded
+        self._fresh = ({s.name for s in able if s.name not in self._heads} | begun) - stay
         self._begun, self._unchanged = begun, same
-        over = [s.name for s in able if s.name not in self._fresh | same | guarded]
-        self.changing = over if overwrite else []
-        self.left = [*([] if overwrite else over), *sorted(guarded)]
+        over = [s for s in able if s.name not in self._fresh | same | stay]
+        self.changing = [s.name for s in over if (overwrite if planned is None else self._may_write(s))]
+        self.left = [*(s.name for s in over if s.name not in self.changing), *sorted(guarded)]
         written = self._fresh.union(self.changing)
         self.back = [s for s in able if s.name in same or s.name in written]
         self.changes = [Change(secret=s, expected=self._heads.get(s.name)) for s in able if s.name in written]
+
+    def _refuse_planned(self, refuse: Refuse | None) -> None:
+        """Refuse what the plan said could not be restored."""
+        for name, entry in (self._entries or {}).items():
+            if entry.action is Action.CANNOT:
+                error = RightMissing(entry.why, hint=_PLANNED)
+                if refuse is None:
+                    raise error
+                refuse(name, error)
+
+    def _may_write(self, secret: Secret) -> bool:
+        return self._entries is None or self._entries[secret.name].action in WRITES
+
+    def _has_moved(self, secret: Secret) -> bool:
+        """Say whether a secret is no longer as the plan found it; what we began to write ourselves is."""
+        if self._entries is None:
+            return False
+        entry, head = self._entries[secret.name], self._heads.get(secret.name)
+        found = self._found.get(secret.name)
+        if head == entry.expected and (_written_at(found) if found else None) == entry.there_written_at:
+            return entry.action is Action.SAME
+        if secret.name not in self._tried or head is None or entry.expected is None:
+            return True
+        return not entry.expected <= head <= entry.expected + len(secret.versions)
 
     def _is_begun(self, secret: Secret) -> bool:
         destination = self._destination
@@ -303,7 +328,8 @@ class _Batch:
     def counts(self, *, without: Iterable[str] = ()) -> Restored:
         """Return what is planned. ``written_counts`` tells what became of it."""
         written = self.written_counts([c for c in self.changes if c.secret.name not in set(without)])
-        return written.plus(Restored(unchanged=len(self._unchanged), left=len(self.left)))
+        stay = Restored(unchanged=len(self._unchanged), left=len(self.left), moved=len(self.moved))
+        return written.plus(stay)
 
     def written_counts(self, changes: Sequence[Change]) -> Restored:
         """Count changes that were written."""
@@ -314,16 +340,17 @@ class _Batch:
             versions=sum(v.value is not None for change in changes for v in change.secret.versions),
         )
 
-    def planned(self, secret: Secret, *, cannot: str | None) -> Planned:
-        """Return what would happen to a secret."""
+    def planned(self, secret: Secret, name: str, *, cannot: str | None) -> PlanEntry:
+        """Return what would happen to a secret, and what the backup calls it."""
         existing = self._found.get(secret.name)
-        return Planned(
-            name=secret.name,
+        return PlanEntry(
+            name=spelled(name),
+            to=spelled(secret.name),
             action=self._action(secret.name) if cannot is None else Action.CANNOT,
             why=cannot or "",
             version=secret.current.number,
             written_at=_written_at(secret),
-            there_version=existing.current.number if existing else None,
+            expected=self._heads.get(secret.name),
             there_written_at=_written_at(existing) if existing else None,
             newer=_newer(secret, existing) if existing and secret.name not in self._unchanged else None,
         )
@@ -475,7 +502,7 @@ def _equal(wanted: Secret, secret: Secret) -> bool:
     )
 
 
-def _in_order(choose: Choose, destination: Destination) -> Iterator[list[Secret]]:
+def _in_order(choose: Choose, destination: Destination, relocation: Relocation) -> Iterator[list[Secret]]:
     """Yield batches; what others rest on (mounts before what lies in them) in batches before theirs.
 
     Those are settings, few and small: one pass gathers them all, another yields the rest.
@@ -483,12 +510,20 @@ def _in_order(choose: Choose, destination: Destination) -> Iterator[list[Secret]
     layers = destination.layers() if isinstance(destination, Layered) else ()
     if layers:
         below: dict[str, list[Secret]] = {kind: [] for kind in layers}
-        for secret in choose():
+        for secret in _relocated(choose(), relocation):
             if secret.type in below:
                 below[secret.type].append(secret)
         for secrets in below.values():
             yield from _batches(secrets)
-    yield from _batches(secret for secret in choose() if secret.type not in layers)
+    relocated = _relocated(choose(), relocation)
+    yield from _batches(secret for secret in relocated if secret.type not in layers)
+
+
+def _relocated(secrets: Iterable[Secret], relocation: Relocation) -> Iterable[Secret]:
+    if relocation == IN_PLACE:
+        return secrets
+    covered = (secret for secret in secrets if relocation.covers(secret.name))
+    return (replace(secret, name=relocation.there(secret.name)) for secret in covered)
 
 
 def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
@@ -500,3 +535,6 @@ def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
                 hint="Nothing was written. Bring it back with 'strongroom restore-snapshot'.",
             )
         yield batch
+
+
+_PLANNED = "The plan said so. Remove the cause, and make another plan."

@@ -22,6 +22,7 @@ from strongroom.operations.restore.journal import (
     is_running,
     journals,
 )
+from strongroom.operations.restore.plan import Action, Note, PlanEntry
 from strongroom.operations.restore.record import (
     KEY_NAME,
     Digest,
@@ -35,9 +36,6 @@ from strongroom.operations.restore.record import (
 )
 from strongroom.operations.restore.restore import (
     SLICE,
-    Action,
-    Note,
-    Planned,
     Progress,
     Undo,
     as_far,
@@ -171,7 +169,7 @@ class TakeBack:
             gone = [name for name in names if name not in {*there, *left, *refused}]
             for action, some in ((Action.REMOVE, there), (Action.LEAVE, left), (Action.SAME, gone)):
                 for name in some:
-                    note(Planned(name=name, action=action))
+                    note(PlanEntry(name=name, to=name, action=action))
             done = done.plus(Restored(removed=len(there), left=len(left), unchanged=len(gone)))
         return done
 

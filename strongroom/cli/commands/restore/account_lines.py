@@ -9,7 +9,7 @@ from shlex import quote
 
 from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.operations.restore.journal import DONE, PARTIAL, STOPPED, Account, NotDone, Restored
-from strongroom.operations.restore.restore import Action, Planned, Side
+from strongroom.operations.restore.plan import Action, PlanEntry, Side
 
 NAMED = 100
 """Secrets that are named for each thing that happens to them, unless all are asked for."""
@@ -60,15 +60,15 @@ class PlanLines:
         self._words = words
         self.counts: Counter[Action] = Counter()
         self._every = every
-        self._held: dict[Action, list[Planned]] = {action: [] for action in Action}
+        self._held: dict[Action, list[PlanEntry]] = {action: [] for action in Action}
 
-    def add(self, planned: Planned) -> None:
+    def add(self, planned: PlanEntry) -> None:
         self.counts[planned.action] += 1
         held = self._held[planned.action]
         if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
             held.append(planned)
 
-    def all(self) -> list[Planned]:
+    def all(self) -> list[PlanEntry]:
         return [planned for held in self._held.values() for planned in held]
 
     def lines(self) -> Iterator[str]:
@@ -89,12 +89,12 @@ _NEWER = {
 }
 
 
-def _compared(planned: Planned) -> str:
+def _compared(planned: PlanEntry) -> str:
     if planned.action is Action.CANNOT:
         return f": {in_line(planned.why)}"
     if planned.newer is None:
         return ""
-    there = _version(planned.there_version or 0, planned.there_written_at)
+    there = _version(planned.expected or 0, planned.there_written_at)
     ours = _version(planned.version, planned.written_at)
     return f": {_NEWER[planned.newer]} (there {there}; backup {ours})"
 

@@ -40,8 +40,9 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
+from strongroom.operations.restore.plan import Action, PlanEntry
 from strongroom.operations.restore.record import Recorder
-from strongroom.operations.restore.restore import Action, Choose, Planned, Undo, plan_restore, restore
+from strongroom.operations.restore.restore import Choose, Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.timestamps import rfc3339, unique
@@ -146,7 +147,7 @@ class RestoreJob:
             return
         seen: Counter[Action] = Counter()
 
-        def note(planned: Planned) -> None:
+        def note(planned: PlanEntry) -> None:
             seen[planned.action] += 1
 
         try:

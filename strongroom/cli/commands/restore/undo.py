@@ -38,8 +38,8 @@ from strongroom.operations.restore.journal import (
     journals,
     note_undone,
 )
+from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.record import Recorder, records
-from strongroom.operations.restore.restore import Action
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.system.errors import Conflict

@@ -1,0 +1,184 @@
+"""A restore plan: what a restore will do with each secret, made from one backup and one destination.
+
+A plan is a head and a stream of entries: a million of them do not belong in memory. The head holds a digest
+of all entries, so the digest of the head is that of the plan: this is what people approve. No value is in
+it, and no digest of one: the manifest's digest, a name and a version say what will be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.container import canonical
+from strongroom.container.manifest import Manifest
+from strongroom.model import Selection, prepare
+from strongroom.operations.errors import PlanMismatch
+from strongroom.operations.restore.journal import Restored
+from strongroom.operations.restore.record import spelled
+
+
+class Action(StrEnum):
+    """What a restore, or the undoing of one, would do with a secret."""
+
+    CREATE = "create"
+    CHANGE = "change"
+    FINISH = "finish"
+    LEAVE = "leave"
+    SAME = "same"
+    REMOVE = "remove"
+    CANNOT = "cannot"
+
+
+WRITES: Final = frozenset({Action.CREATE, Action.CHANGE, Action.FINISH})
+
+
+class Side(StrEnum):
+    """Which of two values was written last, by the times that both sides tell."""
+
+    BACKUP = "backup"
+    THERE = "destination"
+    NEITHER = "neither"
+    UNKNOWN = "unknown"
+
+
+class PlanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What will happen to one secret; no value. Versions are each side's own numbers.
+
+    Args:
+        name: what the backup calls it; ``to``: what the destination will.
+        why: why it cannot be restored.
+        version: the backup's current one.
+        expected: the version that is at the destination, ``None`` if there is no such secret.
+        newer: which side was written last, if both have it and they differ.
+        loss: what of it the destination cannot reproduce.
+    """
+
+    name: str
+    to: str
+    action: Action
+    why: str = ""
+    version: int = 0
+    written_at: str | None = None
+    expected: int | None = None
+    there_written_at: str | None = None
+    newer: Side | None = None
+    loss: str = ""
+
+
+class NamedDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a plan writes: a name in a configuration may stand for another server tomorrow."""
+
+    name: str
+    kind: str
+    address: str
+
+
+class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Restore what lies below ``source`` in the backup, and call it by ``to`` instead."""
+
+    source: str = ""
+    to: str = ""
+
+    def covers(self, name: str) -> bool:
+        """Say whether a secret of the backup is part of the restore."""
+        return name.startswith(self.source)
+
+    def there(self, name: str) -> str:
+        """Return what the destination calls a secret of the backup."""
+        return self.to + name.removeprefix(self.source)
+
+    def here(self, name: str) -> str:
+        """Return what the backup calls a secret of the destination."""
+        return self.source + name.removeprefix(self.to)
+
+
+IN_PLACE: Final = Relocation()
+
+
+class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A plan's head: what was asked, of which backup, for where, and what came of it in numbers.
+
+    Args:
+        manifest: the SHA-256 of what the manifest's signer signed.
+        entries: the SHA-256 of all entries in their order.
+    """
+
+    version: int = 1
+    id: str
+    made_at: str
+    by: str
+    backup: str
+    manifest: str
+    destination: NamedDestination
+    selection: Selection = Selection()
+    names: tuple[str, ...] = ()
+    overwrite: bool = False
+    relocation: Relocation = IN_PLACE
+    totals: Restored = Restored()
+    entries: str = ""
+
+    @property
+    def digest(self) -> str:
+        """Return the SHA-256 of the plan, its entries included: what an approval is bound to."""
+        return hashlib.sha256(canonical.encode(self)).hexdigest()
+
+
+prepare(PlanEntry, RestorePlan)
+_ENTRY = msgspec.json.Decoder(PlanEntry)
+
+Note = Callable[[PlanEntry], None]
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Return the digest that a plan knows a backup by; signing the manifest again does not change it."""
+    return hashlib.sha256(canonical.encode(manifest)).hexdigest()
+
+
+def encode_entry(entry: PlanEntry) -> bytes:
+    """Return an entry's one line."""
+    return canonical.encode(entry) + b"\n"
+
+
+def decode_entry(line: bytes) -> PlanEntry:
+    """Return the entry that a line holds. Raises Malformed."""
+    return canonical.decode(line.removesuffix(b"\n"), PlanEntry, "An entry of the restore plan")
+
+
+class PlannedEntries:
+    """A plan's entries, in step with the secrets that a restore writes."""
+
+    def __init__(self, entries: Iterable[PlanEntry]) -> None:
+        self._rest: Iterator[PlanEntry] = iter(entries)
+        self._ahead: dict[str, PlanEntry] = {}
+
+    def take(self, names: Sequence[str]) -> dict[str, PlanEntry]:
+        """Return the entries of these names at the destination.
+
+        Only as many are read as that takes: none is held where the secrets come in the plan's order.
+
+        Raises:
+            PlanMismatch: the plan has none for one of them.
+        """
+        return {name: self._entry(spelled(name)) for name in names}
+
+    def _entry(self, name: str) -> PlanEntry:
+        while name not in self._ahead:
+            entry = next(self._rest, None)
+            if entry is None:
+                raise PlanMismatch(f"the restore plan says nothing of secret '{name}'")
+            self._ahead[entry.to] = entry
+        return self._ahead.pop(name)
+
+    def finish(self) -> None:
+        """Raise PlanMismatch if the plan has entries of secrets that did not come."""
+        left = [*self._ahead, *(entry.to for entry in self._rest)]
+        if left:
+            raise PlanMismatch(
+                f"the backup did not give {len(left):,} secrets of the restore plan: '{left[0]}'"
+            )
