@@ -27,8 +27,8 @@ MAX_DOCUMENT = 64 * 1024 * 1024
 
 _VERSION = re.compile(rb"([0-9]{1,4})\",\n")
 _OURS = re.compile(
-    rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|audit-report|drill-report'
-    rb"|security-review)/"
+    rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
+    rb"|drill-report|security-review)/"
 )
 _FRAME = re.compile(
     rb'"body":([^\n]+),\n"certificate":([^\n]+),\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'

@@ -721,8 +721,8 @@ def document_begun(data: bytes, kind: str) -> None:
     version = re.match(magic[:-4] + rb'([0-9]{1,4})",\n', data)
     require(not version, "UnsupportedVersion")
     ours = re.match(
-        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|audit-report|drill-report'
-        rb"|security-review)/",
+        rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
+        rb"|drill-report|security-review)/",
         data,
     )
     other = ours and not magic.startswith(ours[0])

@@ -1,0 +1,205 @@
+"""Cases on record here and, signed, on the targets, so that another host goes on where this one stopped.
+
+What counts of a case is every entry that the record here or any target has and somebody trusted signed
+(:mod:`strongroom.container.case`). So who removes entries from one place takes nothing back, and an edited
+record adds none. Whoever enters something also brings each place what it lacks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Generic
+
+import msgspec
+from msgspec import Struct, structs
+
+from strongroom.container.case import MAX_ENTRY, CaseKind, E, open_entry, sign_entry
+from strongroom.container.errors import FormatError, Tampered, VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.operations.services import Services
+from strongroom.state.store import RunStore
+from strongroom.targets import Target, locks
+from strongroom.timestamps import rfc3339
+
+KEPT = timedelta(days=366)
+"""For how long an entry is locked where a target locks."""
+READ = 1_000
+"""Names of one kind that are read on one target: anyone who may write there can leave any number."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}/[0-9]{8}-[0-9a-f]{16}\.json")
+_PAGE = 1_000
+
+
+class Cases(Struct, Generic[E], frozen=True, kw_only=True):
+    """What is known of some cases: the entries of each, in order.
+
+    ``unread`` says why a target could not be read, ``aside`` which objects did not count, and why.
+    ``lacking`` names what each target that answered does not have.
+    """
+
+    entries: Mapping[str, tuple[E, ...]]
+    unread: Mapping[str, str]
+    aside: Mapping[str, str]
+    lacking: Mapping[str, tuple[str, ...]]
+
+
+class Added(Struct, Generic[E], frozen=True, kw_only=True):
+    """An entry as it was numbered, and the targets that lack it or an earlier one, with the reason."""
+
+    entry: E
+    missed: Mapping[str, str]
+
+
+def read_cases(services: Services, kind: CaseKind[E], case: str = "") -> Cases[E]:
+    """Return all cases of a kind, or one, by the record here and by every target that answers."""
+    found = _Found(services, kind, case)
+    names = {name for name in found.signed if name.startswith(f"{kind.prefix}{case}")}
+    return Cases(
+        entries=found.by_case(),
+        unread=found.unread,
+        aside=found.aside,
+        lacking={place: tuple(sorted(names - there)) for place, there in found.there.items()},
+    )
+
+
+def recorded_cases(
+    store: RunStore, kind: CaseKind[E], *, trusted: frozenset[str]
+) -> dict[str, tuple[E, ...]]:
+    """Return the cases that are on record here; no target is asked."""
+    recorded = _recorded(store, kind)
+    return _grouped(entry for _, entry in _counting(kind, recorded, trusted, {}))
+
+
+def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
+    """Put an entry on record and on every target, after those that are known; its number is chosen here.
+
+    Each place also gets the earlier entries of the case that it lacks.
+    """
+    found = _Found(services, kind, entry.case)
+    number = 1 + max((known.number for known in found.entries.values()), default=0)
+    numbered = structs.replace(entry, number=number)
+    signed = sign_entry(kind, numbered, services.signers("control"))
+    found.take(kind.object_name(numbered, signed), signed, numbered)
+    return Added(entry=numbered, missed=found.spread())
+
+
+def spread_case(services: Services, kind: CaseKind[E], case: str) -> Mapping[str, str]:
+    """Bring each place what it lacks of a case; return why a target lacks something still."""
+    return _Found(services, kind, case).spread()
+
+
+class _Found(Generic[E]):
+    """The entries that count, as they were signed, and which of them each place has."""
+
+    def __init__(self, services: Services, kind: CaseKind[E], case: str) -> None:
+        self._services, self._kind = services, kind
+        self._trusted = services.signer_fingerprints
+        self.signed: dict[str, bytes] = {}
+        self.entries: dict[str, E] = {}
+        self.there: dict[str, set[str]] = {}
+        self.unread: dict[str, str] = {}
+        self.aside: dict[str, str] = {}
+        self._here: set[str] = set()
+        prefix = f"{kind.prefix}{case}/" if case else kind.prefix
+        recorded = {
+            n: content for n, content in _recorded(services.store, kind).items() if n.startswith(prefix)
+        }
+        for name, entry in _counting(kind, recorded, self._trusted, self.aside):
+            self.take(name, recorded[name], entry)
+            self._here.add(name)
+        for name, target in services.targets.items():
+            try:
+                self.there[name] = set(self._on(target, prefix))
+            except StrongroomError as error:
+                self.unread[name] = f"{error.code}: {error.message}"
+
+    def take(self, name: str, signed: bytes, entry: E) -> None:
+        """Count an entry."""
+        self.signed[name], self.entries[name] = signed, entry
+
+    def by_case(self) -> dict[str, tuple[E, ...]]:
+        """Return the entries of each case, in order."""
+        return _grouped(self.entries[name] for name in sorted(self.entries))
+
+    def _on(self, target: Target, prefix: str) -> Iterator[str]:
+        """Yield the names of the entries on a target that count; what is known already is not read again."""
+        listed = sorted(info.name for info in target.list(prefix))
+        names = [name for name in listed if _NAME.fullmatch(name.removeprefix(self._kind.prefix))]
+        new = [name for name in names if name not in self.signed]
+        if len(new) > READ:  # true ones may be hidden behind names that somebody made up
+            self.aside[f"{prefix} on {target.name}"] = f"it has {len(new):,} names; {READ:,} were read"
+        contents = {name: b"".join(target.read(name, length=MAX_ENTRY + 1)) for name in new[:READ]}
+        for name, entry in _counting(self._kind, contents, self._trusted, self.aside):
+            self.take(name, contents[name], entry)
+        return (name for name in names if name in self.signed)
+
+    def spread(self) -> dict[str, str]:
+        """Put on record, then on each target, what it lacks; return why a target lacks something still."""
+        lacking = [name for name in sorted(self.signed) if name not in self._here]
+        self._services.store.append([(self._kind.event, self._detail(name)) for name in lacking])
+        self._here.update(lacking)
+        missed = dict(self.unread)
+        for place, there in self.there.items():
+            try:
+                for name in sorted(self.signed.keys() - there):
+                    _put(self._services.target(place), name, self.signed[name])
+            except StrongroomError as error:
+                missed[place] = f"{error.code}: {error.message}"
+        return missed
+
+    def _detail(self, name: str) -> dict[str, str]:
+        return {"case": self.entries[name].case, "name": name, "signed": self.signed[name].decode()}
+
+
+def _recorded(store: RunStore, kind: CaseKind[E]) -> dict[str, bytes]:
+    """Return what the record has as an entry, by its name; whether it counts, its signature says."""
+    found: dict[str, bytes] = {}
+    after = 0
+    while page := store.events(kind=kind.event, after=after, limit=_PAGE):
+        for event in page:
+            found[str(event.detail.get("name"))] = str(event.detail.get("signed")).encode()
+        after = page[-1].id
+    return found
+
+
+def _counting(
+    kind: CaseKind[E], contents: Mapping[str, bytes], trusted: frozenset[str], aside: dict[str, str]
+) -> Iterator[tuple[str, E]]:
+    """Yield the entries that somebody trusted signed and that lie under their own name."""
+    for name, content in contents.items():
+        try:
+            entry = open_entry(kind, content, trusted=trusted)
+            if kind.object_name(entry, content) != name:
+                raise Tampered(f"'{name}' is another entry.")
+        except FormatError as error:
+            aside[name] = f"{error.code}: {error.message}"
+        else:
+            yield name, entry
+
+
+def _grouped(entries: Iterable[E]) -> dict[str, tuple[E, ...]]:
+    found: dict[str, list[E]] = {}
+    for entry in entries:
+        found.setdefault(entry.case, []).append(entry)
+    return {case: tuple(sorted(said, key=_order)) for case, said in found.items()}
+
+
+def _order(entry: E) -> tuple[int, float, bytes]:
+    """Two hosts may give one number to two entries: then the later one counts as later."""
+    return entry.number, datetime.fromisoformat(entry.at).timestamp(), msgspec.json.encode(entry)
+
+
+def _put(target: Target, name: str, signed: bytes) -> None:
+    target.put(name, [signed], size=len(signed), sha256=hashlib.sha256(signed).digest())
+    if b"".join(target.read(name, length=len(signed) + 1)) != signed:
+        raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
+    if locks(target):
+        target.extend_lock(name, datetime.now(UTC) + KEPT)
+
+
+def now() -> str:
+    """Return the time as an entry says it."""
+    return rfc3339(time.time())

@@ -1,0 +1,298 @@
+"""An incident on record: what is suspected, what it affects, and how each of its steps stands.
+
+An incident is the sum of its entries (:mod:`.case_files`), which lie on the targets too. They are readable to
+whoever reads a target, so they name no secret: names lie sealed in the backups, and those that a person gave
+are sealed in the first entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+from msgspec import Struct
+
+from strongroom.container.canonical import printable
+from strongroom.container.case import CaseEntry, CaseKind
+from strongroom.container.errors import Malformed
+from strongroom.model import COMMAND, prepare
+from strongroom.operations.archive.case_files import read_cases, recorded_cases
+from strongroom.operations.archive.file_backups import SUPERSEDED
+from strongroom.operations.services import Services
+
+MAX_TEXT = 4_000
+
+
+class Step(StrEnum):
+    """What an entry is about: that the incident was opened or closed, or one of its :data:`STEPS`."""
+
+    OPEN = "open"
+    ISOLATE = "isolate"
+    READERS = "readers"
+    RESEAL = "reseal"
+    ROTATE = "rotate"
+    REPORT = "report"
+    CLOSE = "close"
+
+
+STEPS = (Step.ISOLATE, Step.READERS, Step.RESEAL, Step.ROTATE, Step.REPORT)
+"""What has to be done or waived before an incident is closed, in this order."""
+
+SETTLED = ("done", "waived", "not needed")
+
+
+class Affected(Struct, frozen=True, kw_only=True):
+    """A backup that an incident is about. ``opens_now``: by its newest envelope; else by a copy alone.
+
+    ``file`` is where a command wrote it, empty if it lies on targets. One that could not be
+    ``looked_at`` counts as open: nobody knows better.
+    """
+
+    backup: str
+    policy: str
+    created_at: str
+    opens_now: bool
+    targets: int
+    file: str = ""
+    looked_at: bool = True
+
+
+class Suspicion(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is suspected to be in wrong hands.
+
+    ``keys`` are named as :func:`~strongroom.keys.key_names.stanza_key` does; of a key that has versions,
+    ``version`` may name one. ``secrets`` counts those that a person named, ``names`` holds them, sealed.
+    """
+
+    keys: tuple[str, ...] = ()
+    version: int | None = None
+    backups: tuple[str, ...] = ()
+    host: str = ""
+    target: str = ""
+    secrets: int = 0
+    names: str = ""
+
+    @property
+    def is_about_backups(self) -> bool:
+        """Whether somebody else may be able to open backups."""
+        return bool(self.keys or self.backups or self.host)
+
+
+class Opening(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found when an incident was opened.
+
+    ``since`` is the time (RFC 3339) from which on readers are looked for, ``due_at`` when all should be done.
+    ``unread`` says why some of what is affected could not be read, ``gone`` are backups whose files a person
+    said are gone: what was copied of those is as open as before.
+    """
+
+    suspicion: Suspicion
+    since: str
+    due_at: str
+    affected: tuple[Affected, ...]
+    unread: Mapping[str, str]
+    gone: tuple[str, ...]
+
+
+class Reader(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Somebody who opened affected backups, or tried to: what they did, how often, first and last when."""
+
+    who: str
+    did: str
+    times: int
+    first: str
+    last: str
+    backups: tuple[str, ...]
+
+
+class Outcome(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What came of a step. ``done`` says what each thing is now, ``missing`` why another is not done;
+    ``left`` is what a person has to do, in sentences."""
+
+    counts: Mapping[str, int] = {}
+    done: Mapping[str, str] = {}
+    missing: Mapping[str, str] = {}
+    readers: tuple[Reader, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class IncidentEntry(CaseEntry, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One word about an incident: that it was opened or closed, or how a step stands and why."""
+
+    step: Step
+    state: Literal["begun", "partly", "done", "waived"]
+    said: str
+    opening: Opening | None = None
+    outcome: Outcome | None = None
+
+
+prepare(IncidentEntry)
+
+
+def _check(entry: IncidentEntry) -> None:
+    if (entry.step is Step.OPEN) != (entry.opening is not None):
+        raise Malformed("An entry that opens an incident says what was found, and no other does.")
+    if not (printable(entry.said, MAX_TEXT) and printable(entry.by, MAX_TEXT)):
+        raise Malformed("What the incident entry says is too long, or cannot be printed.")
+
+
+INCIDENT = CaseKind(
+    name="incident",
+    words="incident entry",
+    record=IncidentEntry,
+    prefix="incidents/",
+    event="incident.entered",
+    check=_check,
+)
+
+
+class StepStanding(Struct, frozen=True, kw_only=True):
+    """How a step stands, why, and by whose word since when (both empty if nobody began it)."""
+
+    step: Step
+    state: Literal["open", "begun", "partly", "done", "waived", "not needed"]
+    said: str
+    by: str = ""
+    at: str = ""
+    outcome: Outcome = Outcome()
+
+    @property
+    def settled(self) -> bool:
+        return self.state in SETTLED
+
+
+class Incident(Struct, frozen=True, kw_only=True, dict=True):
+    """An incident, by its entries in order. ``opening`` is what was found when it was last looked for."""
+
+    entries: tuple[IncidentEntry, ...]
+    opening: Opening
+
+    @property
+    def id(self) -> str:
+        return self.entries[0].case
+
+    @property
+    def opened_at(self) -> str:
+        return self.entries[0].at
+
+    @property
+    def by(self) -> str:
+        return self.entries[0].by
+
+    @property
+    def reason(self) -> str:
+        return self.entries[0].said
+
+    @property
+    def suspicion(self) -> Suspicion:
+        return self.opening.suspicion
+
+    @property
+    def affected(self) -> tuple[Affected, ...]:
+        return self.opening.affected
+
+    @property
+    def closed(self) -> IncidentEntry | None:
+        """The entry that closed it, if one did."""
+        return next((entry for entry in self.entries if entry.step is Step.CLOSE), None)
+
+    @cached_property
+    def policies(self) -> dict[str, tuple[str, ...]]:
+        """The backups of each policy that can be sealed anew on their targets, the most exposed first."""
+        found: dict[str, list[str]] = {}
+        for one in self.affected:
+            if not one.file and one.looked_at and one.policy != COMMAND:
+                found.setdefault(one.policy, []).append(one.backup)
+        return {policy: tuple(backups) for policy, backups in found.items()}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files of what commands made, which no policy seals anew."""
+        return tuple(one.file for one in self.affected if one.file and not one.file.endswith(SUPERSEDED))
+
+    @property
+    def superseded(self) -> tuple[str, ...]:
+        """The files that were sealed anew already, and that this kept beside the new ones."""
+        return tuple(one.file for one in self.affected if one.file.endswith(SUPERSEDED))
+
+    def last(self, step: Step) -> IncidentEntry | None:
+        """Return the last word about a step."""
+        return next((entry for entry in reversed(self.entries) if entry.step is step), None)
+
+    def is_overdue(self, now: float) -> bool:
+        """Tell whether it is open and should not be any more."""
+        return self.closed is None and now > datetime.fromisoformat(self.opening.due_at).timestamp()
+
+
+def steps_of(incident: Incident) -> tuple[StepStanding, ...]:
+    """Return how each step of an incident stands, in their order."""
+    return tuple(_standing(incident, step) for step in STEPS)
+
+
+def _standing(incident: Incident, step: Step) -> StepStanding:
+    if (entry := incident.last(step)) is not None:
+        return StepStanding(
+            step=step,
+            state=entry.state,
+            said=entry.said,
+            by=entry.by,
+            at=entry.at,
+            outcome=entry.outcome or Outcome(),
+        )
+    if why := _needless(incident.suspicion, step):
+        return StepStanding(step=step, state="not needed", said=why)
+    return StepStanding(step=step, state="open", said="")
+
+
+def _needless(suspicion: Suspicion, step: Step) -> str:
+    """Say why a step has nothing to do for what is suspected; empty if it has."""
+    if suspicion.is_about_backups:
+        return ""
+    if suspicion.target:
+        return {
+            Step.RESEAL: "the backups on the target are sealed, and no key is suspected",
+            Step.ROTATE: "" if suspicion.secrets else "no value can be read there without a key",
+        }.get(step, "")
+    return {
+        Step.ISOLATE: "the backups are good; only the values of some secrets are known to others",
+        Step.RESEAL: "no key is suspected",
+    }.get(step, "")
+
+
+def next_command(incident: Incident) -> str:
+    """Return the command line that goes on with an incident; empty once it is closed."""
+    if incident.closed is not None:
+        return ""
+    step = next((one.step for one in steps_of(incident) if not one.settled), Step.CLOSE)
+    return f"strongroom incident {step} {incident.id}"
+
+
+def incidents_on_record(services: Services) -> dict[str, Incident]:
+    """Return the incidents that are on record here, without asking a target."""
+    return _incidents(recorded_cases(services.store, INCIDENT, trusted=services.signer_fingerprints))
+
+
+class Known(Struct, frozen=True, kw_only=True):
+    """The incidents that are known, and why a target could not be asked."""
+
+    incidents: Mapping[str, Incident]
+    unread: Mapping[str, str]
+    aside: Mapping[str, str]
+
+
+def read_incidents(services: Services, incident: str = "") -> Known:
+    """Return all incidents, or one, by the record here and by every target that answers."""
+    cases = read_cases(services, INCIDENT, incident)
+    return Known(incidents=_incidents(cases.entries), unread=cases.unread, aside=cases.aside)
+
+
+def _incidents(entries: Mapping[str, tuple[IncidentEntry, ...]]) -> dict[str, Incident]:
+    """What no entry opens is none yet: the target that has that one is away."""
+    found = {}
+    for case, said in sorted(entries.items()):
+        if openings := [entry.opening for entry in said if entry.opening is not None]:
+            found[case] = Incident(entries=said, opening=openings[-1])
+    return found

@@ -1,0 +1,252 @@
+"""Opening an incident: what somebody else may read, the most exposed first.
+
+First comes what a key opens without any other leg or rotation in between, what lies on the most targets, what
+nothing locks, what is newest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.model import COMMAND
+from strongroom.operations.archive.case_files import add_entry
+from strongroom.operations.archive.incidents import (
+    INCIDENT,
+    Affected,
+    Incident,
+    IncidentEntry,
+    Opening,
+    Step,
+    Suspicion,
+    read_incidents,
+)
+from strongroom.operations.archive.marks import fit
+from strongroom.operations.errors import KeyStillNeeded, NothingSelected
+from strongroom.operations.incident import names
+from strongroom.operations.key_management.usage import (
+    Opens,
+    keys_of,
+    look_all,
+    opens_with,
+    own_records,
+    pinned_key,
+)
+from strongroom.operations.services import Pinned, Services
+from strongroom.state.records import CatalogEntry, StepKind
+from strongroom.timestamps import rfc3339, unique
+
+DUE = 72 * 3600.0
+"""Within how many seconds an incident should be closed, unless it is said otherwise."""
+
+
+class Exposed(Struct, frozen=True, kw_only=True):
+    """What is affected, why some of it could not be read, and the backups whose files are said to be gone."""
+
+    affected: tuple[Affected, ...]
+    unread: dict[str, str]
+    gone: tuple[str, ...]
+
+
+class Opened(Struct, frozen=True, kw_only=True):
+    """An incident as it was opened. ``missed`` says which targets have not got it, and why."""
+
+    incident: Incident
+    missed: Mapping[str, str]
+
+
+def affected_by(services: Services, suspicion: Suspicion, *, since: str = "") -> Exposed:
+    """Return the backups that somebody else may be able to read, the most exposed first. What could not be
+    looked at is part of it, last.
+
+    Args:
+        since: of a host, what it made since then (RFC 3339); of what it holds keys for, everything.
+    """
+    entries = [entry for entry in services.store.backups() if _is_asked(services, suspicion, entry)]
+    looked = look_all(services, entries)
+    made = _made_on(services, suspicion.host, entries, since)
+    opened = [one for one in looked.found if one.backup in made or _is_open_to(services, one, suspicion)]
+    found = [_affected(services, one, suspicion) for one in opened]
+    found += [_unseen(services, entry) for entry in entries if entry.backup in looked.unread]
+    found.sort(key=lambda one: one.created_at, reverse=True)
+    found.sort(key=lambda one: (not one.looked_at, not one.opens_now, -one.targets))
+    return Exposed(affected=tuple(found), unread=looked.unread, gone=looked.gone)
+
+
+def _is_asked(services: Services, suspicion: Suspicion, entry: CatalogEntry) -> bool:
+    """Tell whether a backup has to be looked at: of keys and hosts that is each one."""
+    if suspicion.backups:
+        return entry.backup in suspicion.backups
+    if suspicion.target:
+        return any(one.target == suspicion.target for one in services.store.replicas(entry.backup))
+    return bool(suspicion.keys or suspicion.host)
+
+
+def _made_on(services: Services, host: str, entries: Iterable[CatalogEntry], since: str) -> frozenset[str]:
+    """Return the backups whose values a host had in its memory, as the runs' rows say."""
+    if not host:
+        return frozenset()
+    recent = [entry.backup for entry in entries if entry.created_at >= since]
+    return frozenset(backup for backup in recent if _captured_on(services, backup, host))
+
+
+def _captured_on(services: Services, backup: str, host: str) -> bool:
+    rows = services.store.rows(backup, StepKind.CAPTURE)
+    return any((row.owner or "").partition(":")[0] == host for row in rows)
+
+
+def _is_open_to(services: Services, opening: Opens, suspicion: Suspicion) -> bool:
+    if suspicion.backups or suspicion.target:
+        return True
+    version = suspicion.version
+    return any(
+        _opens_now(opening, key, version) or _opened_first(services, opening, key, version)
+        for key in suspicion.keys
+    )
+
+
+def _opens_now(opening: Opens, key: str, version: int | None) -> bool:
+    if version is None:
+        return any(key in keys_of(record) for record in opening.records)
+    return any(opens_with(record, key, version) for record in opening.records)
+
+
+def _opened_first(services: Services, opening: Opens, key: str, version: int | None) -> bool:
+    """Tell whether a backup's own envelopes open with a version; if they cannot be read, they may."""
+    if key not in opening.first or version is None:
+        return key in opening.first
+    try:
+        return any(opens_with(record, key, version) for record in own_records(services, opening))
+    except StrongroomError:
+        return True
+
+
+def _affected(services: Services, opening: Opens, suspicion: Suspicion) -> Affected:
+    keys, version = suspicion.keys, suspicion.version
+    return Affected(
+        backup=opening.backup,
+        policy=opening.policy,
+        created_at=opening.created_at,
+        opens_now=not keys or any(_opens_now(opening, key, version) for key in keys),
+        targets=1 if opening.file else len(services.store.replicas(opening.backup)),
+        file=opening.file,
+    )
+
+
+def _unseen(services: Services, entry: CatalogEntry) -> Affected:
+    return Affected(
+        backup=entry.backup,
+        policy=entry.policy,
+        created_at=entry.created_at,
+        opens_now=True,
+        targets=len(services.store.replicas(entry.backup)),
+        looked_at=False,
+    )
+
+
+def open_case(
+    services: Services,
+    suspicion: Suspicion,
+    *,
+    by: str,
+    reason: str,
+    secrets: Sequence[str] = (),
+    since: str = "",
+    due: float = DUE,
+) -> Opened:
+    """Put an incident on record here and on the targets. Nothing is isolated yet.
+
+    If one about the same is open, it goes on: what is affected is looked for again. So whoever died may
+    repeat it, and what could not be read is read once it is back.
+
+    Args:
+        secrets: the names of those whose values are suspected to be known.
+        since: RFC 3339, from when on readers are looked for; else from the oldest backup that is affected.
+        due: within how many seconds it should be closed.
+
+    Raises:
+        NothingSelected: nothing is affected.
+        KeyStillNeeded: a policy still seals for the key; what is made next would be affected too.
+    """
+    exposed = affected_by(services, suspicion, since=since)
+    if not exposed.affected and not secrets:
+        raise NothingSelected(_nothing(exposed.gone), hint="Check the key or the backups with 'keys'.")
+    _refuse_sealing(services, suspicion, exposed.affected)
+    before = _same(services, suspicion, secrets)
+    sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
+    now = time.time()
+    opening = Opening(
+        suspicion=replace(suspicion, secrets=len(secrets), names=sealed),
+        since=since or min((one.created_at for one in exposed.affected), default=rfc3339(now)),
+        due_at=before.opening.due_at if before else rfc3339(now + due),
+        affected=exposed.affected,
+        unread=exposed.unread,
+        gone=exposed.gone,
+    )
+    if before is not None and replace(before.opening, since="") == replace(opening, since=""):
+        return Opened(incident=before, missed={})
+    entry = IncidentEntry(
+        case=before.id if before else unique(now),
+        number=1,
+        at=rfc3339(now),
+        by=by,
+        step=Step.OPEN,
+        state="done",
+        said=fit(reason),
+        opening=opening,
+    )
+    for key in suspicion.keys or ("",):
+        detail: dict[str, Any] = {"key": key, "version": suspicion.version, "backups": len(exposed.affected)}
+        services.store.event("incident.opened", incident=entry.case, by=by, reason=entry.said, **detail)
+    added = add_entry(services, INCIDENT, entry)
+    incident = read_incidents(services, entry.case).incidents[entry.case]
+    return Opened(incident=incident, missed=added.missed)
+
+
+def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> Incident | None:
+    """Return the incident about the same that is open already."""
+    for incident in read_incidents(services).incidents.values():
+        known = incident.suspicion
+        same = replace(known, secrets=0, names="") == suspicion and known.secrets == len(secrets)
+        if incident.closed is None and same and _same_names(services, known, secrets):
+            return incident
+    return None
+
+
+def _same_names(services: Services, known: Suspicion, secrets: Sequence[str]) -> bool:
+    try:
+        return set(names.unseal(services, known)) == set(secrets)
+    except StrongroomError:  # without a key nobody can tell
+        return False
+
+
+def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable[Affected]) -> None:
+    for policy in dict.fromkeys(one.policy for one in affected if one.policy != COMMAND):
+        for key in suspicion.keys:
+            with suppress(ConfigError):  # a policy that is gone seals nothing more
+                _refuse_sealing_for(services.pinned(policy), policy, key, suspicion.version)
+
+
+def _nothing(gone: Sequence[str]) -> str:
+    if not gone:
+        return "No backup is affected."
+    return f"No backup is affected that is here; said to be gone, and not looked at: {', '.join(gone)}."
+
+
+def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
+    if key not in {pinned_key(pin) for pin in pinned.spec.recipients}:
+        return
+    # Which version a key service seals with now, only sealing tells.
+    record = None if version is None else WrappingKey.create(pinned.recipients).record
+    if record is None or opens_with(record, key, version):
+        raise KeyStillNeeded(
+            f"Policy '{policy}' still seals to that key, so its next backup would be open too.",
+            hint="Nothing was changed. Put another key into the policy's recipients, then repeat.",
+        )
