@@ -22,7 +22,15 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.REPAIR: frozenset(
         {StepKind.PLAN, StepKind.REPAIR, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPORT}
     ),
-    RunKind.RESTORE: frozenset({StepKind.RESTORE, StepKind.REPORT}),
+    RunKind.RESTORE: frozenset(
+        {
+            StepKind.PLAN,
+            StepKind.RESTORE_PLAN,
+            StepKind.RESTORE,
+            StepKind.RESTORE_COMPARE,
+            StepKind.REPORT,
+        }
+    ),
     RunKind.DRILL: frozenset(
         {
             StepKind.PLAN,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from operator import ge, itemgetter
 
 from strongroom.container import layout
@@ -141,6 +141,19 @@ class Container:
                 return to_secret(row, values[start : start + row.length])
             start += row.length
         return None
+
+    def some(self, names: Collection[str]) -> Iterator[Secret]:
+        """Yield those of the named secrets that are in here, reading only the segments that may hold one."""
+        wanted: dict[int, set[str]] = {}
+        for name, hashed in zip(names, name_hashes(self.about.name_key, list(names)), strict=True):
+            wanted.setdefault(self._index.find(hashed), set()).add(name)
+        for number in sorted(wanted.keys() - {-1}):
+            rows, values = self._segment(number)
+            start = 0
+            for row in rows.rows:
+                if row.name in wanted[number]:
+                    yield to_secret(row, values[start : start + row.length])
+                start += row.length
 
     def digests(self) -> Iterator[tuple[str, int, bytes]]:
         """Yield name, version number and keyed digest of every stored value."""

@@ -47,6 +47,11 @@ def names_chunk(run: str, sha256: str) -> str:
     return f"{staged_prefix(run)}names/{sha256}"
 
 
+def staged_plan(run: str, sha256: str) -> str:
+    """Return where a part of a restore plan lies on the stage."""
+    return f"{staged_prefix(run)}plan/{sha256}"
+
+
 def sealed_receipt(about: About, sealed: Sealed) -> Receipt:
     """Return the receipt of a container that was just sealed."""
     return Receipt(

@@ -7,12 +7,13 @@ container. Which place that was is kept, so that it is said and mended.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
+from strongroom.container.digests import name_hashes
 from strongroom.container.errors import DAMAGE, WrongKey
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
 from strongroom.model import Secret
@@ -85,6 +86,23 @@ class Replicated:
         """Yield every secret; memory is bounded by one segment."""
         for entry in self.manifest.containers:
             yield from self._each(lambda backup, entry=entry: backup.secrets_in(entry))  # type: ignore[misc]
+
+    def some(self, names: Collection[str]) -> Iterator[Secret]:
+        """Yield those of the named secrets that are in it, in its order; only what may hold one is read."""
+        for entry, here in self._placed(names):
+            yield from self._each(lambda backup, entry=entry, here=here: backup.some_in(entry, here))  # type: ignore[misc]
+
+    def _placed(self, names: Collection[str]) -> Iterator[tuple[ContainerEntry, Collection[str]]]:
+        """Yield each container that may hold some of the names, with these."""
+        if not self.manifest.sealed:
+            yield from ((entry, frozenset(names)) for entry in self.manifest.containers)
+            return
+        hashes = zip(names, name_hashes(self.name_key(), list(names)), strict=True)
+        placed = sorted((hashed.hex(), name) for name, hashed in hashes)
+        for entry in self.manifest.containers:
+            here = [name for hashed, name in placed if entry.first <= hashed <= entry.last]
+            if here:
+                yield entry, here
 
     def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
         """Yield each secret's name, with the keyed digest of each of its values by the version's number."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
@@ -199,6 +199,13 @@ class Backup:
             return next((secret for secret in self.secrets() if secret.name == name), None)
         found = (self.container(entry).find(name) for entry in self._candidates(name))
         return next((secret for secret in found if secret), None)
+
+    def some_in(self, entry: ContainerEntry, names: Collection[str]) -> Iterator[Secret]:
+        """Yield those of the named secrets that one container holds."""
+        if self.manifest.sealed:
+            yield from self.container(entry).some(names)
+        else:
+            yield from (secret for secret in self._document(entry) if secret.name in names)
 
     def _candidates(self, name: str) -> Iterable[ContainerEntry]:
         if self._name_key is None:

@@ -9,16 +9,16 @@ the hash range in a manifest tells nothing.
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable
+from functools import partial
 from operator import itemgetter
 
 import msgspec
 
-from strongroom.container import cobblestone
 from strongroom.operations.layout import names_chunk
 from strongroom.operations.listing import SECTIONS, Listing, Placed, sections
+from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
 
@@ -79,18 +79,13 @@ def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:
 
 
 def _put_chunk(stage: Target, run: str, packed: bytes, work_key: bytes) -> ChunkRef:
-    sealed = cobblestone.seal(work_key, packed, context=_context(run))
-    digest = hashlib.sha256(sealed)
-    name = names_chunk(run, digest.hexdigest())
-    stage.put(name, [sealed], size=len(sealed), sha256=digest.digest())
-    return ChunkRef(name=name, sha256=digest.hexdigest())
+    place = partial(names_chunk, run)
+    sha256 = put_sealed(stage, packed, place=place, work_key=work_key, context=_context(run))
+    return ChunkRef(name=place(sha256), sha256=sha256)
 
 
 def _get_chunk(stage: Target, run: str, chunk: ChunkRef, work_key: bytes) -> bytes:
-    sealed = b"".join(stage.read(chunk.name))
-    if hashlib.sha256(sealed).hexdigest() != chunk.sha256:
-        raise RecordRefused("a staged list of names is not the one that was planned")
-    return cobblestone.open_(work_key, sealed, context=_context(run))
+    return get_sealed(stage, chunk.name, sha256=chunk.sha256, work_key=work_key, context=_context(run))
 
 
 def _context(run: str) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
-import msgspec
-
-from strongroom.model import prepare
+from strongroom.container.errors import Tampered
+from strongroom.model import Secret
 from strongroom.operations.archive import quarantine
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
@@ -16,19 +17,32 @@ from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
+from strongroom.operations.restore.facts import (
+    LOSSES,
+    Compared,
+    FixedBackup,
+    RunRestored,
+    StagedPlan,
+    facts_of,
+    objective_of,
+    options_of,
+)
 from strongroom.operations.restore.journal import (
     DONE,
     PARTIAL,
     STOPPED,
     Account,
-    Interrupted,
     Journal,
     Restored,
+    begin_run,
     continue_with,
     interrupted,
 )
+from strongroom.operations.restore.make_plan import make_plan
+from strongroom.operations.restore.plan import Action, PlanEntry, RestorePlan, manifest_digest
 from strongroom.operations.restore.record import Recorder
-from strongroom.operations.restore.restore import chosen, restore
+from strongroom.operations.restore.restore import chosen, plan_restore, restore
+from strongroom.operations.restore.staged import Spill, entries_of, staged_plan_of, wave_of_names
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.run_integrity import check_target
 from strongroom.operations.services import Services
@@ -40,91 +54,137 @@ from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
 
-class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a restore run is asked for, as its spec's options keep it."""
-
-    destination: str
-    names: tuple[str, ...] = ()
-    overwrite: bool = False
+def fix_backup(run: Run, step: Step, services: Services) -> FixedBackup:
+    """Find the backup on its targets, and fix its manifest for every later step."""
+    choice = _choose(_chooser(run, services), run, run.spec.backup, or_newest=False)
+    return FixedBackup(manifest=manifest_digest(choice.manifest))
 
 
-prepare(RestoreOptions)
+# -- plan --------------------------------------------------------------------------
 
 
-class RunRestored(Restored, frozen=True, kw_only=True):
-    """What a restore run did. ``losses`` could not be restored in full, ``not_done_by`` counts what was not
-    restored by the code of the error. ``record`` is the folder that names each. ``aside`` names
-    objects next to the backup that do not count."""
+def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
+    """Compare the backup with the destination, and stage what is to be done with each secret."""
+    options = options_of(run)
+    destination = services.destination(options.destination)
+    backup = open_fixed(run, services)
+    most = len(options.names) or backup.manifest.counts.secrets
+    spill = Spill(run, services, wave_of_names(backup, destination, options.first), secrets=most)
+    asked = RestorePlan(
+        id=run.id,
+        made_at=rfc3339(time.time()),
+        by=options.requester,
+        backup=backup.manifest.backup_id,
+        manifest=manifest_digest(backup.manifest),
+        destination=named_destination(options.destination, destination),
+        selection=run.spec.selection,
+        names=options.names,
+        overwrite=options.overwrite,
+    )
+    return spill.finish(
+        make_plan(asked, partial(_asked, run, backup), destination, note=spill.add, tried=frozenset())
+    )
 
-    backup: str
-    losses: tuple[str, ...]
-    not_done_by: Mapping[str, int]
-    record: str
-    aside: tuple[str, ...]
+
+def _asked(run: Run, backup: Replicated) -> Iterator[Secret]:
+    return chosen(backup, names=options_of(run).names, selection=run.spec.selection)
 
 
-prepare(RunRestored)
+# -- restore -----------------------------------------------------------------------
 
 
 def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
-    """Restore from the first target that has the backup whole and validly signed."""
-    options = msgspec.convert(run.spec.options, RestoreOptions)
+    """Do one piece of the plan. What a killed attempt at it wrote is as planned by now, and stays."""
+    plan = staged_plan_of(run, services)
+    entries = entries_of(run, plan, step.piece, services)
+    options = options_of(run)
     destination = services.destination(options.destination)
-    backup = open_anywhere(run, services)
-    folder = services.state_dir / "undo" / run.id
-    signer = services.signers("recover")
-    undo = undo_into(folder, destination, services.identities(), signer, manifest=backup.manifest)
-    earlier = list(interrupted(folder.parent, to=options.destination, backup=backup.manifest.backup_id))
-    seal_key = partial(
-        seal_record_key, identities=services.identities(), signer=signer, manifest=backup.manifest
+    backup = open_fixed(run, services)
+    folder = begin_run(services.state_dir / "undo" / run.id, _journal(run, plan)) / _piece(plan, step)
+    identities, signer = services.identities(), services.signers("recover")
+    seal_key = partial(seal_record_key, identities=identities, signer=signer, manifest=backup.manifest)
+    earlier = list(interrupted(folder.parent.parent, to=options.destination, backup=plan.backup, run=run.id))
+    account = Account(
+        folder,
+        _journal(run, plan),
+        earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
+        recorder=Recorder(folder, seal_key),
     )
-    recorder = Recorder(folder, seal_key)
-    account = _open_account(run, options, backup, earlier=earlier, recorder=recorder)
+    account.begin()
     with on_failure(lambda: account.end(STOPPED)):
         done = restore(
-            lambda: chosen(backup, names=options.names, selection=run.spec.selection),
+            lambda: backup.some([entry.name for entry in entries]),
             destination,
-            overwrite=options.overwrite,
-            undo=undo,
+            plan=entries,
+            undo=undo_into(folder, destination, identities, signer, manifest=backup.manifest),
             account=account,
             tried=frozenset().union(*(attempt.tried for attempt in earlier)),
         )
     account.end(PARTIAL if done.not_done else DONE)
-    continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
-    return _as_result(done, account, backup)
+    continue_with([attempt for attempt in earlier if attempt.folder.name != run.id], folder.parent)
+    return _as_result(done, account, backup, folder.parent)
 
 
-def _as_result(done: Restored, account: Account, backup: Replicated) -> RunRestored:
-    """Return a restore as the run records it."""
+def _piece(plan: StagedPlan, step: Step) -> str:
+    """Name the folder of a piece: by its plan, so that those of a run that was planned anew come later."""
+    return f"{plan.made_at.replace(':', '').replace('-', '')}-{step.piece:05}"
+
+
+def _journal(run: Run, plan: StagedPlan) -> Journal:
+    return Journal(
+        started_at=rfc3339(time.time()),
+        backup=plan.backup,
+        to=plan.destination.name,
+        goes_on=f"strongroom retry {run.id}",
+    )
+
+
+def _as_result(done: Restored, account: Account, backup: Replicated, folder: Path) -> RunRestored:
+    """Return what a piece did as the run records it."""
     return RunRestored(
-        **msgspec.structs.asdict(done),
+        **{field: getattr(done, field) for field in Restored.__struct_fields__},
         backup=backup.manifest.backup_id,
-        losses=tuple(account.losses),
+        losses=tuple(account.losses)[:LOSSES],
         not_done_by=account.by_code,
-        record=str(account.folder),
+        record=str(folder),
         aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside),
     )
 
 
-def _open_account(
-    run: Run,
-    options: RestoreOptions,
-    backup: Replicated,
-    *,
-    earlier: Sequence[Interrupted],
-    recorder: Recorder,
-) -> Account:
-    """Open an account beside what the restore overwrites."""
-    journal = Journal(
-        started_at=rfc3339(time.time()),
-        backup=backup.manifest.backup_id,
-        to=options.destination,
-        goes_on=f"strongroom retry {run.id}",
+# -- compare -----------------------------------------------------------------------
+
+
+def compare_step(run: Run, step: Step, services: Services) -> Compared:
+    """Read back all that was asked for, and compare it with the backup."""
+    options = options_of(run)
+    backup = open_fixed(run, services)
+    seen: Counter[Action] = Counter()
+
+    def note(entry: PlanEntry) -> None:
+        seen[entry.action] += 1
+
+    destination = services.destination(options.destination)
+    plan_restore(partial(_asked, run, backup), destination, overwrite=False, note=note, rights=False)
+    return Compared(
+        same=seen[Action.SAME],
+        differ=seen.total() - seen[Action.SAME],
+        seconds=max(0.0, services.store.clock() - run.created_at),
+        objective=objective_of(options, run.spec.selection),
     )
-    lost = tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses))
-    account = Account(recorder.folder, journal, earlier=lost, recorder=recorder)
-    account.begin()
-    return account
+
+
+# -- the backup --------------------------------------------------------------------
+
+
+def open_fixed(run: Run, services: Services) -> Replicated:
+    """Open the backup of a restore run: the one that its first step found, and no other of that name."""
+    backup = open_anywhere(run, services)
+    if manifest_digest(backup.manifest) != facts_of(run).manifest:
+        raise Tampered(
+            f"Backup {run.spec.backup} has another manifest now than when this restore was planned.",
+            hint="Nothing more was written. Find out who signed it: 'strongroom verify-backup'.",
+        )
+    return backup
 
 
 def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: bool = False) -> Replicated:
@@ -137,22 +197,29 @@ def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: 
         or_newest: take the newest of the policy instead if the backup is quarantined.
     """
     openers(run.spec, services)  # one that opens nothing asks no target
+    chooser = _chooser(run, services)
+    choice = _choose(chooser, run, backup or run.spec.backup, or_newest=or_newest)
+    put_damaged_on_record(services.store, chooser.damaged)
+    opened = Replicated(
+        choice,
+        services.identities(),
+        trusted=services.signer_fingerprints,
+        told=partial(_put_on_record, services.store),
+    )
+    opened.unlock()
+    return opened
+
+
+def _chooser(run: Run, services: Services) -> Chooser:
     record.check(services.store, run.spec.backup, services.signer_fingerprints)
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    chooser = Chooser(
+    return Chooser(
         [Holder(target.name, partial(_give_target, target)) for target in targets],
         trusted=trusted,
         quarantined=quarantine.quarantined_on_record(services.store),
         gone=frozenset(record.shredded_backups(services.store, trusted)),
     )
-    choice = _choose(chooser, run, backup or run.spec.backup, or_newest=or_newest)
-    put_damaged_on_record(services.store, chooser.damaged)
-    opened = Replicated(
-        choice, services.identities(), trusted=trusted, told=partial(_put_on_record, services.store)
-    )
-    opened.unlock()
-    return opened
 
 
 def _choose(chooser: Chooser, run: Run, backup: str, *, or_newest: bool) -> Choice:

@@ -1,0 +1,137 @@
+"""What a restore run is asked for, and what its steps find out: no secret's name is in any result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from strongroom.model import Selection, prepare
+from strongroom.operations.recovery_objective import OBJECTIVES, Scope
+from strongroom.operations.restore.journal import Restored
+from strongroom.operations.restore.plan import NamedDestination
+from strongroom.operations.runs.job import read_facts
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run
+
+LOSSES = 100
+"""Losses that a run's facts name; the record on the host has all of them."""
+FIRST: Mapping[str, str] = {"priority": "critical"}
+"""The tags of the secrets that come back before the others."""
+
+
+class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What a restore run is asked for, as its spec's options keep it.
+
+    ``first`` are tags: the secrets that have one of them come back before the others. ``requester`` is who
+    asked. ``objective_seconds`` is how long it may take (0: that of its scope).
+    """
+
+    destination: str
+    names: tuple[str, ...] = ()
+    overwrite: bool = False
+    requester: str = ""
+    first: Mapping[str, str] = FIRST
+    objective_seconds: float = 0.0
+
+
+class FixedBackup(msgspec.Struct, frozen=True, kw_only=True):
+    """The backup that every step of the run reads, by the digest of its manifest."""
+
+    manifest: str
+
+
+class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A restore plan that lies sealed on the stage, as the recover role signed it.
+
+    ``digest`` is the plan's own: what people approve. ``head`` and ``pieces`` are the digests of the objects
+    on the stage, the pieces in the order in which they are done. ``waves`` says how many pieces are done at
+    the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made.
+    """
+
+    digest: str
+    made_at: str
+    backup: str
+    destination: NamedDestination
+    counts: Restored
+    head: str
+    pieces: tuple[str, ...]
+    waves: tuple[int, ...]
+    signature: str = ""
+
+    @property
+    def writes(self) -> int:
+        """How many secrets will be otherwise than before."""
+        return self.counts.written
+
+
+class RunRestored(Restored, frozen=True, kw_only=True):
+    """What a piece of a restore run did, or all of them. ``losses`` could not be restored in full,
+    ``not_done_by`` counts what was not restored by the code of the error. ``record`` is the folder that
+    names each. ``aside`` names objects next to the backup that do not count."""
+
+    backup: str
+    losses: tuple[str, ...] = ()
+    not_done_by: Mapping[str, int] = {}
+    record: str = ""
+    aside: tuple[str, ...] = ()
+
+    def with_piece(self, piece: RunRestored) -> RunRestored:
+        """Add what another piece did."""
+        codes = {**self.not_done_by, **piece.not_done_by}
+        by_code = {code: self.not_done_by.get(code, 0) + piece.not_done_by.get(code, 0) for code in codes}
+        return RunRestored(
+            **msgspec.structs.asdict(self.plus(piece)),
+            backup=self.backup,
+            losses=tuple(dict.fromkeys((*self.losses, *piece.losses)))[:LOSSES],
+            not_done_by=by_code,
+            record=piece.record or self.record,
+            aside=tuple(dict.fromkeys((*self.aside, *piece.aside))),
+        )
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """How the destination compares with the backup once everything is done: all that was asked for is read
+    once more. ``seconds`` is how long the run had taken by then, ``objective`` how long it may take."""
+
+    same: int
+    differ: int
+    seconds: float
+    objective: float
+
+
+class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a restore."""
+
+    manifest: str
+    restore_plan: StagedPlan | None = None
+    restore: RunRestored | None = None
+    restore_compare: Compared | None = None
+
+
+prepare(RestoreOptions, FixedBackup, StagedPlan, RunRestored, Compared, RestoreFacts)
+
+
+def options_of(run: Run) -> RestoreOptions:
+    """Return what a restore run is asked for."""
+    try:
+        return msgspec.convert(run.spec.options, RestoreOptions)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the options of run {run.id} are not those of a restore") from None
+
+
+def objective_of(options: RestoreOptions, selection: Selection) -> float:
+    """Return within how many seconds a restore of so much is to be done."""
+    return options.objective_seconds or OBJECTIVES[scope_of(options, selection)]
+
+
+def scope_of(options: RestoreOptions, selection: Selection) -> Scope:
+    """Return how much is brought back."""
+    if len(options.names) == 1:
+        return Scope.SINGLE
+    return Scope.CATEGORY if options.names or selection != Selection() else Scope.FULL
+
+
+def facts_of(run: Run) -> RestoreFacts:
+    """Return what is known of a restore run."""
+    return read_facts(run, RestoreFacts)
