@@ -26,8 +26,8 @@ def restore_backup(
     overwrite_existing: bool = False,
 ) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
+    from strongroom.operations.restore.facts import RestoreOptions
     from strongroom.operations.restore.job import submit_restore
-    from strongroom.operations.restore.step import RestoreOptions
 
     options = RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing)
     selection = Selection(tags=dict(filter_tag or {}))

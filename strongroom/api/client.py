@@ -19,8 +19,8 @@ from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.job import submit_drill
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted

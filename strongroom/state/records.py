@@ -23,7 +23,6 @@ class RunKind(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
     RESTORE = "restore"
-    UNDO = "undo"
     DRILL = "drill"
     ROTATE = "rotate"
     DRIFT = "drift"

@@ -25,8 +25,8 @@ from strongroom.model import Depth, Secret
 from strongroom.operations.archive.open import manifest_bytes, open_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted

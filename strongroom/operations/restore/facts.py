@@ -16,8 +16,8 @@ from strongroom.state.records import Run
 
 LOSSES = 100
 """Losses that a run's facts name; the record on the host has all of them."""
-FIRST: Mapping[str, str] = {"priority": "critical"}
-"""The tags of the secrets that come back before the others."""
+FIRST = ("priority=critical",)
+"""Tags (``KEY=VALUE``) of the secrets that come back before the others."""
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     names: tuple[str, ...] = ()
     overwrite: bool = False
     requester: str = ""
-    first: Mapping[str, str] = FIRST
+    first: tuple[str, ...] = FIRST
     objective_seconds: float = 0.0
 
 

@@ -1,61 +1,127 @@
-"""The restore as a job: restore → report."""
+"""The restore as a job: plan → restore plan → restore × pieces, wave by wave → compare → report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import msgspec
+from msgspec.structs import replace
 
-from strongroom.model import Selection, prepare
+from strongroom.model import Selection
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import describe_aside
-from strongroom.operations.restore.step import RestoreOptions, RunRestored, restore_step
-from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
+from strongroom.operations.restore.facts import (
+    Compared,
+    FixedBackup,
+    RestoreOptions,
+    RunRestored,
+    StagedPlan,
+    facts_of,
+)
+from strongroom.operations.restore.journal import NAMES, Restored
+from strongroom.operations.restore.step import compare_step, fix_backup, plan_step, restore_step
+from strongroom.operations.run_integrity import TERMS
+from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
-from strongroom.words import plural
+from strongroom.system.errors import TargetFull, TargetReadOnly
+from strongroom.words import plural, verb
 
-
-class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a restore."""
-
-    restore: RunRestored
-
-
-prepare(RestoreFacts)
+PASSING = (SourceUnavailable, TargetFull, TargetReadOnly)
+"""What a restore waits for: a destination that does not answer, and room on the stage."""
+COMPARE, REPORT = Step(StepKind.RESTORE_COMPARE), Step(StepKind.REPORT)
 
 
 class RestoreJob(Job):
-    """Restores a backup into a configured destination."""
+    """Restores a backup into a configured destination, by a plan.
 
-    first = Step(StepKind.RESTORE)
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {StepKind.RESTORE: Action(restore_step, RunRestored)}
+    The control workers fix the backup and sign the run. All else is done by the recover workers: they alone
+    open backups and write to sources.
+    """
+
+    first = Step(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(fix_backup, FixedBackup),
+        StepKind.RESTORE_PLAN: Action(plan_step, StagedPlan, waits_for=PASSING),
+        StepKind.RESTORE: Action(restore_step, RunRestored, waits_for=PASSING),
+        StepKind.RESTORE_COMPARE: Action(compare_step, Compared, waits_for=PASSING),
+    }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        assert isinstance(result, RunRestored)
-        return Verdict(facts=to_facts(RestoreFacts(restore=result)), follow=(Step(StepKind.REPORT),))
+        match result:
+            case FixedBackup():
+                return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
+            case StagedPlan():
+                facts = {"restore_plan": result, "restore": _carried(run, result)}
+                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(result, tally))
+            case RunRestored():
+                known = facts_of(run)
+                if known.restore is None or known.restore_plan is None:
+                    raise RecordRefused(f"run {run.id} does not record what it is to restore")
+                facts = {"restore": known.restore.with_piece(result)}
+                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(known.restore_plan, tally))
+            case _:
+                return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""
-        done = read_facts(run, RestoreFacts).restore
-        shortfalls = []
-        if done.not_done:
-            by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
-            shortfalls.append(f"{plural(done.not_done, 'secret')} could not be restored ({by})")
-        if done.left:
-            shortfalls.append(
-                f"{plural(done.left, 'secret')} differ from the backup and were left as they are"
-            )
-        if shortfalls:
-            shortfalls.append(f"each is named in {done.record}")
-        if aside := describe_aside([("", done.aside)]):
-            shortfalls.append(f"restored, but {aside}")
+        facts = facts_of(run)
+        if facts.restore is None or facts.restore_compare is None:
+            raise RecordRefused(f"run {run.id} does not record what it restored and compared")
+        shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 
 
 JOB = RestoreJob()
+
+
+def _carried(run: Run, plan: StagedPlan) -> RunRestored:
+    """Return what the run did before it was planned anew, if a retry took it up again."""
+    before = facts_of(run).restore
+    if before is None:
+        return RunRestored(backup=plan.backup)
+    kept = Restored(created=before.created, changed=before.changed, versions=before.versions)
+    return replace(before, **{**msgspec.structs.asdict(kept), "not_done_by": {}})
+
+
+def _following(plan: StagedPlan, tally: Tally) -> tuple[Step, ...]:
+    """Return the pieces of the next wave, once the one before it is done; after the last, the comparison."""
+    if tally.unsettled(StepKind.RESTORE):
+        return ()
+    begun = tally.of(StepKind.RESTORE)
+    if begun >= len(plan.pieces):
+        return (COMPARE,)
+    wave = next(end for end in _ends(plan.waves) if end > begun)
+    return tuple(Step(StepKind.RESTORE, piece) for piece in range(begun, wave))
+
+
+def _ends(waves: tuple[int, ...]) -> Iterator[int]:
+    end = 0
+    for pieces in waves:
+        end += pieces
+        yield end
+
+
+def _shortfalls(done: RunRestored, compared: Compared) -> Iterator[str]:
+    if done.not_done:
+        by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
+        yield f"{plural(done.not_done, 'secret')} could not be restored ({by})"
+    if done.left:
+        yield f"{plural(done.left, 'secret')} differ from the backup and were left as they are"
+    if done.moved:
+        yield f"{plural(done.moved, 'secret')} changed after the plan was made, and were left as they are"
+    since = compared.differ - done.not_done - done.left - done.moved
+    if since > 0:
+        yield f"{plural(since, 'secret')} {verb(since, 'differ')} from the backup again: somebody wrote there"
+    if done.not_done or done.left or done.moved:
+        yield f"each is named in {done.record}/*/{NAMES}"
+    if aside := describe_aside([("", done.aside)]):
+        yield f"restored, but {aside}"
 
 
 def submit_restore(

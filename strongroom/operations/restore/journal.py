@@ -54,7 +54,7 @@ class Restored(Struct, frozen=True, kw_only=True):
     def plus(self, other: Restored) -> Restored:
         """Add two counts."""
         return Restored(
-            **{name: getattr(self, name) + getattr(other, name) for name in self.__struct_fields__}
+            **{name: getattr(self, name) + getattr(other, name) for name in Restored.__struct_fields__}
         )
 
     @property
@@ -202,6 +202,11 @@ class Account:
         self._losses = tuple(losses)
         self._save()
 
+    def wrote_before(self, counts: Restored) -> None:
+        """Count as written what a killed attempt at the same piece wrote, and this one found in place."""
+        same = Restored(unchanged=-counts.written, compared=counts.written)
+        self.counts = self.counts.plus(counts).plus(same)
+
     # -- what is asked of it -------------------------------------------------------
 
     @property
@@ -322,15 +327,17 @@ class Interrupted(Struct, frozen=True, kw_only=True):
     @property
     def losses(self) -> tuple[str, ...]:
         """What it could not reproduce, as far as it came to say so."""
-        return _decoded(self.folder / LOSSES, tuple[str, ...]) or ()
+        told = (_decoded(folder / LOSSES, tuple[str, ...]) or () for folder in parts_of(self.folder))
+        return tuple(dict.fromkeys(loss for losses in told for loss in losses))
 
     @property
     def tried(self) -> frozenset[str]:
         """The names of secrets that it was writing when it ended, or had begun and could not finish."""
         names = set(self.journal.writing)
-        with suppress(OSError, msgspec.MsgspecError), (self.folder / NAMES).open("rb") as lines:
-            secrets = (msgspec.json.decode(line, type=NotDone) for line in lines)
-            names.update(secret.name for secret in secrets if secret.tried)
+        for folder in parts_of(self.folder):
+            with suppress(OSError, msgspec.MsgspecError), (folder / NAMES).open("rb") as lines:
+                secrets = (msgspec.json.decode(line, type=NotDone) for line in lines)
+                names.update(secret.name for secret in secrets if secret.tried)
         return frozenset(names)
 
 
@@ -339,11 +346,30 @@ PARTIAL: Final = "partial"
 STOPPED: Final = "stopped"
 
 
-def interrupted(undo: Path, *, to: str, backup: str) -> Iterator[Interrupted]:
-    """Yield the restores of a backup into one destination that ended early, oldest first."""
-    for folder, journal in unfinished(undo):
-        if (journal.to, journal.backup) == (to, backup) and not is_running(folder):
+def interrupted(undo: Path, *, to: str, backup: str, run: str = "") -> Iterator[Interrupted]:
+    """Yield the restores of a backup into one destination that ended early, oldest first.
+
+    Args:
+        run: the run that goes on with them; its own attempts at pieces are among them, each by itself.
+    """
+    for folder, journal in journals(undo):
+        if (journal.to, journal.backup) != (to, backup):
+            continue
+        if run and run == folder.name:
+            yield from _interrupted_pieces(folder)
+        elif _ended_early(journal, run) and not is_running(folder):
             yield Interrupted(folder=folder, journal=journal)
+
+
+def _interrupted_pieces(run: Path) -> Iterator[Interrupted]:
+    for folder, journal in _each_journal(run):
+        if journal.ended != DONE and not is_running(folder):
+            yield Interrupted(folder=folder, journal=journal)
+
+
+def _ended_early(journal: Journal, run: str) -> bool:
+    """Say whether a restore is still to be gone on with; another piece of ``run`` may have begun that."""
+    return journal.ended != DONE and journal.continued_by in ("", run)
 
 
 def unfinished(undo: Path) -> Iterator[tuple[Path, Journal]]:
@@ -353,12 +379,48 @@ def unfinished(undo: Path) -> Iterator[tuple[Path, Journal]]:
             yield folder, journal
 
 
+def begin_run(folder: Path, journal: Journal) -> Path:
+    """Make the folder of a run, below which each of its pieces has one, and give it a journal."""
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (folder / JOURNAL).exists():
+            _write(folder / JOURNAL, msgspec.json.encode(replace(journal, ended=DONE)))
+    return folder
+
+
 def journals(undo: Path) -> Iterator[tuple[Path, Journal]]:
-    """Yield what every restore left, oldest first."""
-    for path in sorted(undo.glob(f"*/{JOURNAL}")):
+    """Yield what every restore left, oldest first; of a run in pieces what they did together."""
+    for folder, journal in _each_journal(undo):
+        pieces = [piece for _, piece in _each_journal(folder)]
+        yield folder, _together(journal, pieces) if pieces else journal
+
+
+def _each_journal(parent: Path) -> Iterator[tuple[Path, Journal]]:
+    for path in sorted(parent.glob(f"*/{JOURNAL}")):
         journal = _decoded(path, Journal)
         if journal is not None:
             yield path.parent, journal
+
+
+def _together(run: Journal, pieces: Sequence[Journal]) -> Journal:
+    """Add up the pieces of a run. How it ended is how the worst of them did: none of them knows the rest."""
+    counts, not_done = Restored(), Counter[str]()
+    for piece in pieces:
+        counts = counts.plus(piece.counts)
+        not_done.update(piece.not_done)
+    ends = {piece.ended for piece in pieces}
+    return replace(
+        run,
+        ended=next(how for how in ("", STOPPED, PARTIAL, DONE) if how in ends),
+        counts=counts,
+        not_done=dict(not_done),
+        writing=tuple(name for piece in pieces for name in piece.writing),
+    )
+
+
+def parts_of(folder: Path) -> list[Path]:
+    """Return the folders in which a restore is on record: its own, and those of its pieces in their order."""
+    return [folder, *(path.parent for path in sorted(folder.glob(f"*/{JOURNAL}")))]
 
 
 def continue_with(earlier: Iterable[Interrupted], folder: Path) -> None:
@@ -387,8 +449,12 @@ def _decoded(path: Path, kind: type[T]) -> T | None:
 
 def is_running(folder: Path) -> bool:
     """Say whether a restore that has this folder is at work now."""
+    return any(_is_locked(part / LOCK) for part in parts_of(folder))
+
+
+def _is_locked(lock: Path) -> bool:
     try:
-        with (folder / LOCK).open("rb") as file:
+        with lock.open("rb") as file:
             return files.is_locked(file.fileno())
     except OSError:
         return False

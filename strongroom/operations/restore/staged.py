@@ -6,7 +6,7 @@ them), then what is critical, then everything else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -87,14 +87,15 @@ class Spill:
         )
 
 
-def wave_of_names(backup: Replicated, destination: Destination, first: Mapping[str, str]) -> WaveOf:
+def wave_of_names(backup: Replicated, destination: Destination, first: Sequence[str]) -> WaveOf:
     """Return which wave each secret belongs to, by its type and tags; reads no value."""
     layers = frozenset(destination.layers()) if isinstance(destination, Layered) else frozenset[str]()
+    tags = [tag.partition("=")[::2] for tag in first]
     waves: dict[str, int] = {}
     for row in backup.rows():
         if row.type in layers:
             waves[row.name] = LAYERS
-        elif any(row.tags.get(key) == value for key, value in first.items()):
+        elif any(row.tags.get(key) == value for key, value in tags):
             waves[row.name] = CRITICAL
     return lambda name: waves.get(name, REST)
 

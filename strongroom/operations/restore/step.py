@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -38,9 +38,15 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.restore.make_plan import make_plan
-from strongroom.operations.restore.plan import Action, PlanEntry, RestorePlan, manifest_digest
-from strongroom.operations.restore.record import Recorder
+from strongroom.operations.restore.make_plan import make_plan, named_destination
+from strongroom.operations.restore.plan import (
+    WRITES,
+    Action,
+    PlanEntry,
+    RestorePlan,
+    manifest_digest,
+)
+from strongroom.operations.restore.record import Recorder, Trace, traces_of
 from strongroom.operations.restore.restore import chosen, plan_restore, restore
 from strongroom.operations.restore.staged import Spill, entries_of, staged_plan_of, wave_of_names
 from strongroom.operations.restore.undo import seal_record_key, undo_into
@@ -111,8 +117,9 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
         recorder=Recorder(folder, seal_key),
     )
     account.begin()
+    before = traces_of([folder])
     with on_failure(lambda: account.end(STOPPED)):
-        done = restore(
+        restore(
             lambda: backup.some([entry.name for entry in entries]),
             destination,
             plan=entries,
@@ -120,9 +127,10 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
             account=account,
             tried=frozenset().union(*(attempt.tried for attempt in earlier)),
         )
-    account.end(PARTIAL if done.not_done else DONE)
+    account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
+    account.end(PARTIAL if account.counts.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder.name != run.id], folder.parent)
-    return _as_result(done, account, backup, folder.parent)
+    return _as_result(account, backup, folder.parent)
 
 
 def _piece(plan: StagedPlan, step: Step) -> str:
@@ -139,10 +147,29 @@ def _journal(run: Run, plan: StagedPlan) -> Journal:
     )
 
 
-def _as_result(done: Restored, account: Account, backup: Replicated, folder: Path) -> RunRestored:
+def _written_before(
+    entries: Sequence[PlanEntry], before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account
+) -> Restored:
+    """Count the secrets that an attempt wrote which was killed before it could say so."""
+    told = {*account.left, *account.moved, *(one.name for one in account.not_done)}
+    wrote = [
+        before[entry.to].wrote
+        for entry in entries
+        if entry.action in WRITES
+        and entry.to in before
+        and entry.to not in told
+        and now.get(entry.to) == before[entry.to]
+    ]
+    created = sum(one.expected is None for one in wrote)
+    return Restored(
+        created=created, changed=len(wrote) - created, versions=sum(one.versions for one in wrote)
+    )
+
+
+def _as_result(account: Account, backup: Replicated, folder: Path) -> RunRestored:
     """Return what a piece did as the run records it."""
     return RunRestored(
-        **{field: getattr(done, field) for field in Restored.__struct_fields__},
+        **{field: getattr(account.counts, field) for field in Restored.__struct_fields__},
         backup=backup.manifest.backup_id,
         losses=tuple(account.losses)[:LOSSES],
         not_done_by=account.by_code,

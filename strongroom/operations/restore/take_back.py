@@ -21,6 +21,7 @@ from strongroom.operations.restore.journal import (
     Restored,
     is_running,
     journals,
+    parts_of,
 )
 from strongroom.operations.restore.plan import Action, Note, PlanEntry
 from strongroom.operations.restore.record import (
@@ -87,7 +88,7 @@ def undoable(undo: Path, run: str) -> Undoable:
         raise UsageError(
             f"Restore '{run}' is still at work.", hint="Wait for its end, or end it; then repeat."
         )
-    if not any(records(folder) for folder in chain):
+    if not any(records(part) for folder in chain for part in parts_of(folder)):
         raise UsageError(
             f"Restore '{run}' did not put on record what it wrote.",
             hint="Nothing was changed. docs/how-to/undo-a-restore.md says how its undo files are restored.",
@@ -97,7 +98,7 @@ def undoable(undo: Path, run: str) -> Undoable:
     return Undoable(
         run=run,
         journal=there[run][1],
-        folders=tuple(chain),
+        folders=tuple(part for folder in chain for part in parts_of(folder)),
         undone_by=tuple(there[name][0] for name in by),
     )
 

@@ -20,8 +20,8 @@ from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.layout import container_entry, manifest_name
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted

@@ -11,8 +11,8 @@ from strongroom.model import Depth
 from strongroom.operations.backup.repair import publish
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import Submitted
@@ -135,9 +135,11 @@ def test_a_restore_run_that_leaves_what_differs_is_degraded_and_names_the_file(w
     assert run.state is RunState.DEGRADED
     record = world.folder / "undo" / run.id
     assert run.error == (
-        f"3 secrets differ from the backup and were left as they are; each is named in {record}"
+        "3 secrets differ from the backup and were left as they are; "
+        f"each is named in {record}/*/not-restored.jsonl"
     )
-    assert len((record / "not-restored.jsonl").read_text().splitlines()) == 3
+    [names] = record.glob("*/not-restored.jsonl")
+    assert len(names.read_text().splitlines()) == 3
 
 
 def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(world: World) -> None:
@@ -147,7 +149,7 @@ def test_a_restore_run_of_one_name_restores_that_and_keeps_what_it_overwrote(wor
     options = RestoreOptions(destination="fresh", names=("app/0001",), overwrite=True)
     run = finish(submit_restore(services, backup=backup, options=options), services)
     assert (run.facts["restore"]["changed"], run.facts["restore"]["created"]) == (1, 0)
-    assert len(list((world.folder / "undo" / run.id).glob("*.strongroom"))) == 1
+    assert len(list((world.folder / "undo" / run.id).glob("*/*.strongroom"))) == 1
 
 
 def depths(services: Services, backup: str) -> dict[str, Depth | None]:

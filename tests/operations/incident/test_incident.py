@@ -19,8 +19,8 @@ from strongroom.operations.incident.incident import (
     secrets_of,
     submit_reencryption,
 )
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive

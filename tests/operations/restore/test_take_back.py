@@ -14,8 +14,8 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.restore import restore as engine
 from strongroom.operations.restore import take_back
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.runs.drive import drive
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore

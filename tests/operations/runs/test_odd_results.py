@@ -19,8 +19,8 @@ from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.health.runs import drills
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import Submitted
@@ -46,7 +46,7 @@ SUBMIT: dict[str, Callable[[Services, str], Submitted]] = {
 LAST = {
     "verify": ("steps", "result", "verify"),
     "repair": ("steps", "result", "verify"),
-    "restore": ("runs", "facts.restore", "restore"),
+    "restore": ("runs", "facts.restore_compare", "restore-compare"),
     "drill": ("runs", "facts.drill-compare", "drill-live"),
     "rotate": ("steps", "result", "rewrap"),
 }

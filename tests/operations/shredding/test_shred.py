@@ -20,8 +20,8 @@ from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.errors import NothingSelected
+from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.restore.step import RestoreOptions
 from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
 from strongroom.operations.shredding.events import INTENT, Intent, sign
 from strongroom.operations.shredding.plan import make_plan

@@ -134,8 +134,7 @@ class _Undoing:
         self._account.begin()
         if self._account.folder is None:
             self._output.note(f"note: this undo cannot be put on record: {self._folder} cannot be made")
-        for folder in what.folders[-1:]:
-            note_undone(folder, self._folder.name)
+        note_undone(self._folder.parent / what.run, self._folder.name)
 
     def _seal_key(self, path: Path, key: bytes) -> None:
         signer = load_or_create_role(self._here.role_keys, "recover")
