@@ -19,12 +19,14 @@ from strongroom.state.records import (
     Event,
     Replica,
     Run,
+    RunCount,
     RunState,
     Spec,
     Step,
     StepKind,
     StepRow,
     StepState,
+    Waiting,
 )
 
 log = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 _encoder = msgspec.json.Encoder(order="deterministic")
 _spec = msgspec.json.Decoder(Spec)
 _object = msgspec.json.Decoder(dict[str, Any])
-prepare(CatalogEntry, ContainerCheck, Replica)
+prepare(CatalogEntry, ContainerCheck, Replica, RunCount, Waiting)
 
 
 def encode(value: Any) -> str:

@@ -24,8 +24,6 @@ Decide = Callable[[Run, Tally, Step], Verdict]
 Needed = Callable[[Run, Tally], bool]
 DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
 
-RETRIED: Final = "run.retried"
-
 _steps = tables.steps.c
 _REPORT = Step(StepKind.REPORT)
 
@@ -283,7 +281,7 @@ def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[St
     runs.change(
         conn, run_id, state=RunState.ACTIVE.value, closing=False, facts=facts, error=None, finished_at=None
     )
-    events.append(conn, RETRIED, run_id, {"restarted": bool(first)})
+    events.append(conn, runs.RETRIED, run_id, {"restarted": bool(first)})
     return _ask_again(conn, runs.load(conn, run_id), decide)
 
 

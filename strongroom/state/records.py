@@ -181,6 +181,31 @@ class Run(Struct, frozen=True, kw_only=True):
     closing: bool = False
 
 
+class RunCount(Struct, frozen=True, kw_only=True):
+    """How many runs of a policy, or entry of the calendar, and kind stand in a state, and how often a person
+    or the cluster took them up again after they had failed."""
+
+    policy: str
+    kind: RunKind
+    state: RunState
+    runs: int
+    retries: int = 0
+
+    @property
+    def failures(self) -> int:
+        """The attempts that failed: each retry comes after one."""
+        return self.retries + (self.runs if self.state is RunState.FAILED else 0)
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """How many steps of a kind have not ended and stand in a state, and since when the oldest of them has."""
+
+    kind: StepKind
+    state: StepState
+    steps: int
+    since: float
+
+
 class Ticket(Struct, frozen=True):
     """What a message carries: identifiers and the dispatch number, nothing else.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strongroom.state import catalog, runs
 from strongroom.state.engine import Transactions
-from strongroom.state.records import Run, RunKind, Step, StepKind, StepRow, Tally
+from strongroom.state.records import Run, RunCount, RunKind, Step, StepKind, StepRow, Tally, Waiting
 
 
 class RunQueries(Transactions):
@@ -34,6 +34,16 @@ class RunQueries(Transactions):
         """Return when (epoch seconds) the first backup on record began that a policy sealed for a key."""
         with self._database.reading() as conn:
             return runs.sealed_since(conn, policy, fingerprint)
+
+    def counts(self, *, since: float = 0.0) -> list[RunCount]:
+        """Count the runs that were made since a time (epoch seconds), by policy, kind and state."""
+        with self._database.reading() as conn:
+            return runs.counts(conn, since)
+
+    def waiting(self) -> list[Waiting]:
+        """Count the steps of all runs that have not ended, by kind and state."""
+        with self._database.reading() as conn:
+            return runs.waiting(conn)
 
     def unreadable(self) -> list[str]:
         """Say of which runs and backups the rows cannot be read: lists leave them out."""

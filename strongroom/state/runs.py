@@ -7,13 +7,27 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import BigInteger, Connection, bindparam, case, cast, func, or_, select, update
 
 from strongroom.state import codec, events, slots, sql, step_conditions, tables
 from strongroom.state.errors import RunNotFound, StateError, StateUnavailable, StateUnkept
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepRow, StepState, Tally
+from strongroom.state.records import (
+    Run,
+    RunCount,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    StepState,
+    Tally,
+    Waiting,
+)
 
-_runs, _steps = tables.runs.c, tables.steps.c
+_runs, _steps, _events = tables.runs.c, tables.steps.c, tables.events.c
+
+RETRIED: Final = "run.retried"
 
 
 def create(
@@ -158,6 +172,42 @@ def active(conn: Connection) -> list[Run]:
     """Return the runs that have not ended, by id."""
     query = select(tables.runs).where(tables.ACTIVE).order_by(_runs.id)
     return list(codec.readable(conn.execute(query), codec.run_of))
+
+
+def counts(conn: Connection, since: float) -> list[RunCount]:
+    """Count the runs that were made since a time, and how often they were retried."""
+    groups = (_runs.policy, _runs.kind, _runs.state)
+    retries = select(_events.run, func.count().label("many")).where(_events.kind == RETRIED)
+    retried = retries.group_by(_events.run).subquery()
+    again = cast(func.sum(func.coalesce(retried.c.many, 0)), BigInteger)  # PostgreSQL adds up to decimals
+    query = select(*groups, func.count().label("runs"), again.label("retries"))
+    query = query.select_from(tables.runs.outerjoin(retried, retried.c.run == _runs.id))
+    found = conn.execute(query.where(_runs.created_at >= since).group_by(*groups).order_by(*groups))
+    return list(codec.readable(found, _count))
+
+
+def _count(row: codec.AnyRow) -> RunCount:
+    return codec.record_of(row, RunCount, f"count of runs of policy '{row.policy}'")
+
+
+def waiting(conn: Connection) -> list[Waiting]:
+    """Count the steps that have not ended, of all runs."""
+    # A step without a time of its own is due since its run was made.
+    since = case(
+        (_steps.state == StepState.RUNNING.value, _steps.started_at),
+        (_steps.state == StepState.SENT.value, _steps.sent_at),
+        (_steps.not_before > 0.0, _steps.not_before),
+    )
+    oldest = func.min(func.coalesce(since, _runs.created_at))
+    groups = (_steps.kind, _steps.state)
+    query = select(*groups, func.count().label("steps"), oldest.label("since"))
+    query = query.select_from(tables.steps.join(tables.runs, _steps.run == _runs.id))
+    found = conn.execute(query.where(tables.UNSETTLED).group_by(*groups).order_by(*groups))
+    return list(codec.readable(found, _waiting))
+
+
+def _waiting(row: codec.AnyRow) -> Waiting:
+    return codec.record_of(row, Waiting, f"count of steps of kind '{row.kind}'")
 
 
 def unreadable(conn: Connection) -> list[str]:

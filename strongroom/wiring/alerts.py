@@ -13,8 +13,10 @@ from strongroom.config.alerts import PORTS
 from strongroom.errors import ConfigError
 from strongroom.operations.alerts.mail import MailServer
 from strongroom.operations.evidence.ledger_check import compare_with_heads
-from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.gather import on_record
+from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedPolicy
+from strongroom.operations.services import Services
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.records import RunKind
@@ -24,16 +26,19 @@ from strongroom.wiring import adapters, signers
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.checks import CHECKS
 from strongroom.wiring.database import database_url
+from strongroom.wiring.policies import retention
 from strongroom.wiring.read_only import looking_services
 
 
 def watched(settings: Settings) -> Watched:
     """Return what is watched; nothing is connected yet, and nothing is made."""
     host = socket.gethostname()
+    targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
+    kept = retention(settings, targets)
     seen = Watched(
         host=host,
         store=cache(lambda: _store(settings)),
-        targets={name: adapters.target(name, settings, prepare=False) for name in settings.targets},
+        targets=targets,
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
         policies=tuple(
             WatchedPolicy(
@@ -43,6 +48,7 @@ def watched(settings: Settings) -> Watched:
                 time_zone=settings.calendar.zone_of(policy.time_zone),
                 offline=policy.offline,
                 depth=policy.verify,
+                spec=kept[name].spec,
             )
             for name, policy in settings.policies.items()
         ),
@@ -57,6 +63,12 @@ def watched(settings: Settings) -> Watched:
         },
     )
     return replace(seen, hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use))
+
+
+def facts_on_record(settings: Settings, services: Services, *, now: float) -> Facts:
+    """Return what the record has; no target is asked. Raises StateError if it cannot be read."""
+    known = replace(watched(settings), trusted=services.signer_fingerprints)
+    return on_record(known, limits(settings), services.store, now=now)
 
 
 def _store(settings: Settings) -> RunStore:

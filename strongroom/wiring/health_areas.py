@@ -15,6 +15,7 @@ from strongroom.config import (
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.remarks import remarks
 from strongroom.errors import StrongroomError
+from strongroom.operations.facts.records import Facts
 from strongroom.operations.findings import (
     Finding,
     State,
@@ -37,9 +38,9 @@ from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import RecordRefused, StateError
-from strongroom.state.records import CatalogEntry
-from strongroom.wiring.alerts import limits
-from strongroom.wiring.calendar import calendar, verification_entry
+from strongroom.state.records import CatalogEntry, Replica
+from strongroom.wiring.alerts import facts_on_record, limits
+from strongroom.wiring.calendar import calendar
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services, policies_now
 
@@ -53,8 +54,10 @@ class Known(NamedTuple):
     """What the record gives, read once."""
 
     services: Services
+    facts: Facts
     policies: dict[str, Policy]
     kept: list[CatalogEntry]
+    replicas: dict[str, list[Replica]]
 
 
 def check_areas(
@@ -73,16 +76,16 @@ def check_areas(
         cluster: whether workers do the runs on record.
         besides: areas that only the caller can look at, such as the broker.
     """
-    known = _known(settings)
+    known = _known(settings, now)
     if not isinstance(known, Known):
         return [*_configuration(settings), known, *_all([*besides, *_machine(settings, {})], wrong)], None
     findings = [*_configuration(settings), *_all(_foundations(settings, known), wrong)]
     findings += [
         *_all([*besides, *_machine(settings, _sizes(known))], wrong),
-        *_all(_record(settings, known, now, cluster=cluster), unknown),
+        *_all(_record(settings, known, cluster=cluster), unknown),
     ]
     try:
-        metrics = _metrics(known, days, now)
+        metrics = _metrics(known, days)
     except StrongroomError as error:
         return [*findings, unknown(catalog.METRICS, error)], None
     return [*findings, *catalog.of_metrics(metrics)], metrics
@@ -109,11 +112,18 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield good(CONFIGURATION, "valid")
 
 
-def _known(settings: Settings) -> Known | Finding:
+def _known(settings: Settings, now: float) -> Known | Finding:
     """Return what the record gives, or why it gives nothing."""
     try:
         services = looking_services(settings)
-        return Known(services, policies_now(settings, services), retained_backups(services))
+        kept = retained_backups(services)
+        return Known(
+            services=services,
+            facts=facts_on_record(settings, services, now=now),
+            policies=policies_now(settings, services),
+            kept=kept,
+            replicas=catalog.replicas_of(services, kept),
+        )
     except StrongroomError as error:
         return wrong(machine.STATE if isinstance(error, StateError | RecordRefused) else machine.FILES, error)
 
@@ -168,31 +178,30 @@ def _foundations(settings: Settings, known: Known) -> Iterator[tuple[str, Look]]
     yield machine.CLOCK, partial(machine.clock, database)
 
 
-def _record(settings: Settings, known: Known, now: float, *, cluster: bool) -> Iterator[tuple[str, Look]]:
-    services, policies, entries = known
-    newest = {one.policy: one for one in newest_of(entries)}
-    threshold = settings.alerts.threshold_age
-    yield record.RUNS, partial(record.runs, services, policies, cluster=cluster, now=now)
-    yield record.SLOTS, partial(record.freshness, services, policies, threshold=threshold, now=now)
+def _record(settings: Settings, known: Known, *, cluster: bool) -> Iterator[tuple[str, Look]]:
+    services, facts, policies, kept, replicas = known
+    newest = {one.policy: one for one in newest_of(kept)}
+    yield record.RUNS, partial(record.runs, services, facts, cluster=cluster)
+    yield record.SLOTS, partial(record.freshness, facts, threshold=settings.alerts.threshold_age)
     if cluster:
-        yield record.SLOTS, partial(record.beat, services)
-    yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=now)
-    yield catalog.BACKUPS, partial(catalog.backups, services, newest, policies, now=now)
-    yield catalog.REPLICAS, partial(catalog.replicas, services, entries, policies)
-    yield VERIFICATION, partial(covered, VERIFICATION, services, verification_entry(settings), now=now)
-    yield record.DRILLS, partial(record.drills, services, policies, now=now)
+        yield record.SLOTS, partial(record.beat, facts)
+    yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=facts.now)
+    yield catalog.BACKUPS, partial(catalog.backups, services, facts, newest, policies)
+    yield catalog.REPLICAS, partial(catalog.replicas, services, replicas, kept, policies)
+    yield VERIFICATION, partial(covered, VERIFICATION, facts)
+    yield record.DRILLS, partial(record.drills, services, facts)
     yield record.KEYS, partial(_keys, settings, known)
-    yield record.EMERGENCY, partial(record.emergency, services, policies, now=now)
+    yield record.EMERGENCY, partial(record.emergency, services, policies, now=facts.now)
 
 
 def _keys(settings: Settings, known: Known) -> Iterator[Finding]:
-    yield from record.keys(known.services)
-    labels, past = labels_of(known.policies.values()), history(known.services, known.policies)
+    yield from record.keys(known.facts)
+    labels, past = labels_of(known.policies.values()), history(known.services, known.facts.keys.used)
     yield from judge_ages(record.KEYS, labels, past, limits(settings))
     for policy in known.policies.values():
         yield from (unknown(record.KEYS, error) for error in policy.unpinned.values())
 
 
-def _metrics(known: Known, days: int, now: float) -> Metrics:
-    used = history(known.services, known.policies).used
-    return catalog.metrics(known.services, known.kept, known.policies, used, days=days, now=now)
+def _metrics(known: Known, days: int) -> Metrics:
+    services, facts, policies, kept, replicas = known
+    return catalog.metrics(services, facts, replicas, kept, policies, days=days)

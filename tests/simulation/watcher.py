@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.backup_rules import ENDED_WHOLE
 from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
-from strongroom.operations.facts.freshness import SKEW
+from strongroom.operations.facts.freshness import ENDED_WHOLE, SKEW
 from strongroom.operations.facts.records import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
 from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
 from strongroom.operations.verification.order import Item

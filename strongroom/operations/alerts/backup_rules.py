@@ -9,8 +9,7 @@ from statistics import median
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.emergency.medium import NOTICE
-from strongroom.operations.errors import NothingSelectedYet
-from strongroom.operations.facts.freshness import Freshness, judge
+from strongroom.operations.facts.freshness import ENDED_WHOLE, Freshness, is_idle, judge
 from strongroom.operations.facts.records import Facts, Limits, Policy, Ran, Seen
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunState
@@ -21,7 +20,6 @@ FEWEST = 3
 """From so many backups on a median says something."""
 SHORT = 60.0
 """Seconds that a run may always take: what is quick is soon three times as long."""
-ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
 
 
 def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
@@ -39,15 +37,6 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
             f"{plural(len(facts.lost), 'backup')} on record, and on no target: {name_first_few(facts.lost)}"
         )
         yield Alert(kind="backup.lost", what=what, weight=len(facts.lost))
-
-
-def is_idle(policy: Policy) -> bool:
-    """Tell whether a policy never had a backup because nothing matches its filter. One that had any, on
-    record or on a target, has lost what it held: that is an alarm like any other (invariant 7)."""
-    ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
-    newest = next(ended, None)
-    nothing = newest is not None and newest.code == NothingSelectedYet.__name__
-    return nothing and not (policy.newest or policy.verified or policy.held or policy.ahead)
 
 
 def _idle(policy: Policy) -> Iterator[Alert]:

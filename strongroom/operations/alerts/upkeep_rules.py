@@ -198,7 +198,7 @@ def _certificates(facts: Facts, limits: Limits) -> Iterator[Alert]:
 def verification(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     """Yield the targets of which something was not read again within the span."""
     found = facts.verification
-    if found is None:
+    if found is None or facts.unverified:
         return
     for target, coverage in found.targets.items():
         if coverage.late:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Final
 
@@ -10,10 +10,12 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.archive.deletions import forget_deleted
+from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.facts import record as facts_record
 from strongroom.operations.facts.freshness import SKEW, is_verified, shallow
-from strongroom.operations.facts.records import Held, Place, Policy, Seen
+from strongroom.operations.facts.records import Held, OnTarget, Place, Policy, Seen
 from strongroom.operations.facts.targets import (
     Listed,
     Manifests,
@@ -23,9 +25,11 @@ from strongroom.operations.facts.targets import (
     when,
 )
 from strongroom.operations.facts.watched import Watched, WatchedPolicy
+from strongroom.operations.key_management.health import DAY
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
+from strongroom.targets import locks
 
 RECENT: Final = 500
 """Backups of a policy that are held against the targets."""
@@ -57,6 +61,7 @@ class Record:
         damaged = [one for one in store.with_bad_replicas() if one not in gone]
         bad = _replicas(store, damaged)
         self.bad = [one for found in bad.values() for one in found if not one.good]
+        self.unlocked = left_unlocked(store)
 
 
 def _known(store: RunStore, names: list[str]) -> frozenset[str]:
@@ -120,6 +125,29 @@ class Backups:
         """Return the backups that say they were made later than now, and so would be the newest."""
         seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
         return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
+
+    def on_targets(self, policy: WatchedPolicy) -> tuple[OnTarget, ...]:
+        """Return how the newest backup on record lies on each target, by the record."""
+        newest = next(self._whole(self._of(policy), policy), None)
+        if newest is None or self._record is None:
+            return ()
+        return tuple(
+            OnTarget(
+                target=replica.target,
+                good=replica.good and self._may_be_there(replica),
+                depth=replica.verified,
+                read_at=replica.verified_at,
+                locked_until=self._locked_until(newest, replica.target, policy),
+            )
+            for replica in self._record.replicas[newest.backup]
+        )
+
+    def _locked_until(self, newest: Seen, target: str, policy: WatchedPolicy) -> float | None:
+        """Return until when a policy has its backups locked, where nothing says that this one is not."""
+        unlocked = self._record.unlocked.get(newest.backup, {}) if self._record else {}
+        if policy.spec is None or target in unlocked or not locks(self._watched.targets.get(target)):
+            return None
+        return newest.made_at + policy.spec.minimum_retention_days * DAY
 
     def lost(self) -> list[str]:
         """Return the backups on record that lie on none of their targets, all of which answered."""
@@ -278,6 +306,12 @@ def inspect_targets(watched: Watched, store: RunStore | None, *, now: float) -> 
     return backups
 
 
+def by_record(watched: Watched, store: RunStore | None, *, now: float) -> Backups:
+    """Go by the record alone: no target is asked."""
+    record = Record(store, watched, []) if store is not None else None
+    return Backups(watched, {}, Manifests(watched, {}), record, now=now)
+
+
 def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None, now: float) -> Backups:
     manifests = Manifests(watched, found)
     record = Record(store, watched, manifests.names()) if store is not None else None
@@ -293,6 +327,7 @@ def policy_facts(
     entries = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
     entries = [entry for entry in entries if (when(entry.created_at) or 0.0) <= now + SKEW][: compared + 1]
     runs = store.runs_of(policy.name, RunKind.BACKUP, limit=2 * compared + 2) if store else []
+    on_targets = backups.on_targets(policy)
     return Policy(
         name=policy.name,
         schedule=policy.schedule,
@@ -308,4 +343,13 @@ def policy_facts(
         drifts=facts_record.drifts(store, policy.name, now=now) if store else (),
         mended=facts_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
+        on_targets=on_targets,
+        lacks=_lacks(policy, on_targets),
     )
+
+
+def _lacks(policy: WatchedPolicy, on_targets: Sequence[OnTarget]) -> str | None:
+    """Say what the newest backup lacks of the policy's quorum."""
+    if policy.spec is None or not on_targets:
+        return None
+    return missing_from_quorum(policy.spec, tuple(one.target for one in on_targets if one.good))

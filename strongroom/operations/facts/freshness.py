@@ -12,9 +12,12 @@ from __future__ import annotations
 from msgspec import Struct
 
 from strongroom.model import Depth
+from strongroom.operations.errors import NothingSelectedYet
 from strongroom.operations.facts.records import Policy, Seen
 from strongroom.schedule import last_slot, next_slot
+from strongroom.state.records import RunState
 
+ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
 SKEW = 300.0
 """Seconds by which a clock may be ahead. What claims to be made later than that hides nothing."""
 OFFLINE = 7 * 86_400.0
@@ -72,6 +75,15 @@ def is_verified(depth: Depth | None, wanted: Depth) -> bool:
     order = list(Depth)
     least = min(order.index(wanted), order.index(Depth.DIGEST))
     return depth is not None and order.index(depth) >= least
+
+
+def is_idle(policy: Policy) -> bool:
+    """Tell whether a policy never had a backup because nothing matches its filter. One that had any, on
+    record or on a target, has lost what it held: that is an alarm like any other (invariant 7)."""
+    ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
+    newest = next(ended, None)
+    nothing = newest is not None and newest.code == NothingSelectedYet.__name__
+    return nothing and not (policy.newest or policy.verified or policy.held or policy.ahead)
 
 
 def _last(policy: Policy, now: float) -> float | None:

@@ -2,58 +2,80 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from strongroom.errors import StrongroomError
 from strongroom.operations.facts import backups as facts_backups
 from strongroom.operations.facts import record
 from strongroom.operations.facts.host import certificates, rooms
-from strongroom.operations.facts.records import Facts, Keys, Limits, Signs
+from strongroom.operations.facts.records import Facts, Limits, Signs
 from strongroom.operations.facts.watched import Watched
 from strongroom.state.store import RunStore
 
 
-def gather(watched: Watched, limits: Limits, *, now: float) -> Facts:
+def gather(watched: Watched, limits: Limits, *, now: float, look: bool = True) -> Facts:
     """Return all that is known at a time (epoch seconds).
 
     That the state database cannot be read is a fact, and no error: what lies on targets is looked at all the
     same, and somebody is told.
+
+    Args:
+        look: look at the targets and this host too, and hold the ledger against its heads. Otherwise the
+            record alone is read: quick, and no network is used.
     """
     try:
-        return _facts(watched, limits, watched.store(), now=now)
+        return _facts(watched, limits, watched.store(), now=now, look=look)
     except StrongroomError as error:  # of the state: what a target answers is caught where it is asked
-        return without_record(watched, limits, now=now, why=error.message)
+        return without_record(watched, limits, now=now, why=error.message, look=look)
 
 
-def without_record(watched: Watched, limits: Limits, *, now: float, why: str) -> Facts:
+def on_record(watched: Watched, limits: Limits, store: RunStore, *, now: float) -> Facts:
+    """Return what the record has at a time; no target and no file system is looked at.
+
+    Raises StateError if it cannot be read.
+    """
+    return _facts(watched, limits, store, now=now, look=False)
+
+
+def without_record(watched: Watched, limits: Limits, *, now: float, why: str, look: bool = True) -> Facts:
     """Return what is known without the state database, and why it is without."""
-    return _facts(watched, limits, None, now=now, why=why)
+    return structs.replace(_seen(watched, limits, None, now=now, look=look), state=why)
 
 
-def _facts(
-    watched: Watched, limits: Limits, store: RunStore | None, *, now: float, why: str | None = None
-) -> Facts:
-    backups = facts_backups.inspect_targets(watched, store, now=now)
-    policies = tuple(
+def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, look: bool) -> Facts:
+    return structs.replace(
+        _seen(watched, limits, store, now=now, look=look),
+        active=record.active(store, now=now),
+        prunes=record.prunes(store, now=now),
+        drills=tuple(record.drills(store, watched, now=now)),
+        keys=record.keys(store, watched, now=now),
+        signs=record.signs(store, watched, now=now) if look else Signs(),
+        verification=record.verification(store, watched, now=now),
+        unverified=watched.verification.needs if watched.verification else "",
+        mended=tuple(record.mended_replicas(store, now=now)),
+        beat_age=store.heartbeats().get(record.BEAT),
+        unused=tuple(record.unused(store)),
+        checks=tuple(record.checks(store, watched.checks, now=now)),
+        entries=tuple(record.kept_back(store, watched.calendar, now=now)),
+        hooks=record.hooks(store, now=now),
+        counts=tuple(store.counts()),
+        waiting=tuple(store.waiting()),
+    )
+
+
+def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: float, look: bool) -> Facts:
+    """Return the backups there are: as the targets show them, or by the record alone."""
+    inspect = facts_backups.inspect_targets if look else facts_backups.by_record
+    backups = inspect(watched, store, now=now)
+    policies = (
         facts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
     return Facts(
         now=now,
-        policies=policies,
+        policies=tuple(policies),
         places=backups.places(),
-        lost=tuple(backups.lost()),
-        active=record.active(store, now=now) if store else (),
-        prunes=record.prunes(store, now=now) if store else (),
-        rooms=rooms(watched.rooms),
-        certificates=certificates(watched.certificates),
-        drills=tuple(record.drills(store, watched, now=now)) if store else (),
-        keys=record.keys(store, watched, now=now) if store else Keys(),
-        signs=record.signs(store, watched, now=now) if store else Signs(),
-        verification=record.verification(store, watched, now=now) if store else None,
-        mended=tuple(record.mended_replicas(store, now=now)) if store else (),
-        beat_age=store.heartbeats().get(record.BEAT) if store else None,
-        unused=tuple(record.unused(store)) if store else (),
-        checks=tuple(record.checks(store, watched.checks, now=now)) if store else (),
-        entries=tuple(record.kept_back(store, watched.calendar, now=now)) if store else (),
-        hooks=record.hooks(store, now=now) if store else (),
-        state=why,
+        lost=tuple(backups.lost()) if look else (),
+        rooms=rooms(watched.rooms) if look else (),
+        certificates=certificates(watched.certificates) if look else (),
     )

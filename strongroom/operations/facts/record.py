@@ -9,21 +9,36 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.inventory import REPAIRED
+from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
-from strongroom.operations.facts.records import Check, Dated, Drills, Entry, Keys, Mended, Ran, Signs, Unused
+from strongroom.operations.facts.records import (
+    Check,
+    Dated,
+    Drilled,
+    Drills,
+    Entry,
+    Keys,
+    Mended,
+    Ran,
+    Signs,
+    Unused,
+)
 from strongroom.operations.facts.watched import Watched
 from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
 from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.runs.hooks import FAILED
+from strongroom.operations.runs.job import read_facts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.operations.verification.coverage import Standing, scope_of, standing
-from strongroom.state.errors import LedgerChanged, LedgerCut
+from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import Event, Run, RunKind, RunState
 from strongroom.state.store import RunStore
 
@@ -32,6 +47,8 @@ REFUSED: Final = "message-refused"
 STEP_FAILED: Final = "step.failed"
 ENTRY_REFUSED: Final = "schedule.refused"
 BEAT: Final = "beat"
+VERSIONED: Final = BY_LABEL - {passphrase.TYPE}
+"""Kinds of keys whose key services have versions of a key."""
 YEAR: Final = 400 * DAY
 TURNS: Final = 20
 """Rotations and drills that are looked through for the newest that ended."""
@@ -41,9 +58,14 @@ def ran(runs: Iterable[Run], *, now: float) -> tuple[Ran, ...]:
     """Return runs as facts; one that begins later than now would be the newest for long, and is none."""
     return tuple(
         Ran(run=run.id, state=run.state, began=run.created_at, ended=run.finished_at, code=_code(run))
-        for run in runs
-        if not run.created_at > now + SKEW  # what is no number, somebody wrote there: it is judged
+        for run in not_ahead(runs, now)
     )
+
+
+def not_ahead(runs: Iterable[Run], now: float) -> Iterator[Run]:
+    """Yield the runs but for those of a clock that was ahead. What is no number, somebody wrote there: it is
+    judged."""
+    return (run for run in runs if not run.created_at > now + SKEW)
 
 
 def _code(run: Run) -> str:
@@ -134,8 +156,32 @@ def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]
             policy=policy_name,
             schedule=entry.schedule if entry else "",
             time_zone=entry.time_zone if entry else "UTC",
-            runs=ran(runs, now=now),
+            runs=tuple(map(_drilled, not_ahead(runs, now))),
         )
+
+
+def _drilled(run: Run) -> Drilled:
+    return Drilled(
+        run=run.id,
+        state=run.state,
+        began=run.created_at,
+        ended=run.finished_at,
+        code=_code(run),
+        drill=str(run.spec.options.get("drill")),
+        recovered_in=_recovered_in(run),
+        objective=_seconds(run.spec.options.get("objective_seconds")),
+    )
+
+
+def _recovered_in(run: Run) -> float | None:
+    try:
+        return took_seconds(read_facts(run, DrillFacts))
+    except RecordRefused:  # an odd row says nothing, and must not hide the others
+        return None
+
+
+def _seconds(said: object) -> float:
+    return float(said) if isinstance(said, int | float) else 0.0
 
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
@@ -155,18 +201,19 @@ def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
 def _used(store: RunStore, watched: Watched) -> Iterator[Dated]:
     """Yield since when each key of the newest backups is sealed for.
 
-    A rotation that renewed took the newest version of each key that has any, and counts as the beginning.
+    A rotation that renewed took the newest version of each key that has any, and counts as its beginning.
     """
-    since: dict[str, float] = {}
+    since: dict[tuple[str, str], float] = {}
     for policy in watched.policies:
         newest = next(iter(store.runs_of(policy.name, RunKind.BACKUP, limit=1)), None)
         renewed = _renewed_at(store, policy.name)
         for pin in newest.spec.recipients if newest else ():
             first = store.sealed_since(policy.name, pin.fingerprint)
             if first is not None:
-                began = max(first, renewed)
-                since[pin.name] = min(began, since.get(pin.name, began))
-    yield from (Dated(name=name, at=at) for name, at in sorted(since.items()))
+                began = max(first, renewed) if pin.type in VERSIONED else first
+                key = (pin.name, pinned_key(pin))
+                since[key] = min(began, since.get(key, began))
+    yield from (Dated(name=name, at=at, key=key) for (name, key), at in sorted(since.items()))
 
 
 def _renewed_at(store: RunStore, policy: str) -> float:
@@ -217,11 +264,11 @@ def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
 
 
 def verification(store: RunStore, watched: Watched, *, now: float) -> Standing | None:
-    """Return how verification stands; nothing if it is switched off."""
-    asked = (entry for entry in watched.calendar if entry.kind is RunKind.SCRUB and not entry.needs)
-    scope = next((scope_of(entry, now) for entry in asked), None)
+    """Return how verification stands; nothing if the calendar has none, not even one that is switched off."""
+    if watched.verification is None:
+        return None
     gone = record.shredded_backups(store, watched.trusted)
-    return standing(store, scope, now=now, gone=gone) if scope else None
+    return standing(store, scope_of(watched.verification, now), now=now, gone=gone)
 
 
 def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from strongroom.model import Depth
 from strongroom.operations.verification.coverage import Standing
-from strongroom.state.records import RunState
+from strongroom.state.records import RunCount, RunState, Waiting
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -52,6 +52,33 @@ class Ran(Struct, frozen=True, kw_only=True):
     ended: float | None
     code: str = ""
 
+    @property
+    def took(self) -> float | None:
+        """How long it took, in seconds, once it has ended."""
+        return None if self.ended is None else max(0.0, self.ended - self.began)
+
+
+class Drilled(Ran, frozen=True, kw_only=True):
+    """A drill: of which kind, how long the recovery took, and how long it may take (seconds)."""
+
+    drill: str = "full"
+    recovered_in: float | None = None
+    objective: float = 0.0
+
+
+class OnTarget(Struct, frozen=True, kw_only=True):
+    """The newest backup of a policy on one target, by the record.
+
+    ``depth`` and ``read_at`` say how deep it was read back, and when. ``locked_until`` is until when nobody
+    can remove it; ``None`` where it is not locked.
+    """
+
+    target: str
+    good: bool
+    depth: Depth | None = None
+    read_at: float | None = None
+    locked_until: float | None = None
+
 
 class Held(Struct, frozen=True, kw_only=True):
     """How much a backup holds."""
@@ -67,7 +94,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     ``newest`` is its newest whole backup, ``verified`` the newest that was read back. ``rotations`` are the
     runs that rotated its backups, ``drifts`` those that compared them with their source. ``mended`` are
     backups that a repair has made whole since. ``ahead`` are those that say they were made later than now.
-    ``blind``: neither the record nor any of its targets could be asked.
+    ``blind``: neither the record nor any of its targets could be asked. ``on_targets`` says how its newest
+    backup on record lies on each of its targets, and ``lacks`` what it lacks of the policy's quorum.
     """
 
     name: str
@@ -84,6 +112,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     mended: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
     blind: bool = False
+    on_targets: tuple[OnTarget, ...] = ()
+    lacks: str | None = None
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -112,10 +142,14 @@ class Room(Struct, frozen=True, kw_only=True):
 
 
 class Dated(Struct, frozen=True, kw_only=True):
-    """Something with a date: since when a key is in use, until when a certificate holds."""
+    """Something with a date: since when a key is in use, until when a certificate holds.
+
+    ``key`` is what stanzas call a key.
+    """
 
     name: str
     at: float
+    key: str = ""
 
 
 class Drills(Struct, frozen=True, kw_only=True):
@@ -125,7 +159,7 @@ class Drills(Struct, frozen=True, kw_only=True):
     drill: str = "full"
     schedule: str = ""
     time_zone: str = "UTC"
-    runs: tuple[Ran, ...] = ()
+    runs: tuple[Drilled, ...] = ()
 
 
 class Keys(Struct, frozen=True, kw_only=True):
@@ -204,7 +238,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was
     alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the
     entries whose hooks failed in the last day. ``verification`` is how much was read again within its span,
-    and ``mended`` what was repaired in the last day.
+    ``unverified`` why nothing reads it by itself, and ``mended`` what was repaired in the last day.
+    ``counts`` are all runs on record, ``waiting`` the steps that have not ended.
     """
 
     now: float
@@ -219,12 +254,15 @@ class Facts(Struct, frozen=True, kw_only=True):
     keys: Keys = Keys()
     signs: Signs = Signs()
     verification: Standing | None = None
+    unverified: str = ""
     mended: tuple[Mended, ...] = ()
     beat_age: float | None = None
     unused: tuple[Unused, ...] = ()
     checks: tuple[Check, ...] = ()
     entries: tuple[Entry, ...] = ()
     hooks: tuple[str, ...] = ()
+    counts: tuple[RunCount, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
     state: str | None = None
 
     @property

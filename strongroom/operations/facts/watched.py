@@ -11,12 +11,13 @@ from msgspec import Struct
 
 from strongroom.model import Depth
 from strongroom.operations.scheduled import Scheduled
+from strongroom.state.records import RunKind, Spec
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
 
 class WatchedPolicy(Struct, frozen=True, kw_only=True):
-    """A policy as this host's own configuration has it."""
+    """A policy as this host's own configuration has it. ``spec`` says what makes a backup of it whole."""
 
     name: str
     targets: tuple[str, ...]
@@ -24,6 +25,7 @@ class WatchedPolicy(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
     offline: bool = False
     depth: Depth = Depth.DIGEST
+    spec: Spec | None = None
 
 
 class WatchedDrill(Struct, frozen=True, kw_only=True):
@@ -60,6 +62,11 @@ class Watched:
     hold_ledger: Callable[[], object] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)
     certificates: Mapping[str, Path] = field(default_factory=dict)
+
+    @property
+    def verification(self) -> Scheduled | None:
+        """The calendar's entry that reads every replica again."""
+        return next((entry for entry in self.calendar if entry.kind is RunKind.SCRUB), None)
 
     @property
     def in_use(self) -> tuple[str, ...]:

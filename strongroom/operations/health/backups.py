@@ -59,7 +59,7 @@ def check(
     wanted = [_wanted(means.services, one, policies.get(one.policy), targets) for one in chosen]
     wanted = [one for one in wanted if one.targets or not targets]
     seen, unlisted = inspect_replicas(wanted, means)
-    known = history(means.services, policies)
+    known = history(means.services, means.used)
     aside = all_quarantined(means.services)
     findings = [*unlisted]
     for one in wanted:

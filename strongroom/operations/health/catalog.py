@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
@@ -14,27 +13,22 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.backup.verify import reaches
-from strongroom.operations.errors import BackupOverdue, NothingSelectedYet, RunDegraded
-from strongroom.operations.facts.freshness import SKEW
+from strongroom.operations.errors import BackupOverdue, RunDegraded
+from strongroom.operations.facts.freshness import SKEW, is_idle
+from strongroom.operations.facts.records import Facts
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
-from strongroom.state.outcomes import RETRIED
-from strongroom.state.records import CatalogEntry, Replica, Run, RunKind, RunState
+from strongroom.state.records import CatalogEntry, Replica, RunCount, RunKind, RunState
 from strongroom.words import plural, verb
 
 BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
 MONTH = 31 * DAY
-MOST = 10_000
-"""Runs of a policy and kind that are counted: one every hour for over a year."""
 NAMED = 1000
-TURNS = 20
-"""Runs that are looked through for the newest that ended."""
 SUCCESS = 0.999
 """What part of the backups is to succeed, by the procedures."""
-ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 
 
 def made_at(entry: CatalogEntry) -> float:
@@ -42,18 +36,15 @@ def made_at(entry: CatalogEntry) -> float:
 
 
 def backups(
-    services: Services,
-    newest: Mapping[str, CatalogEntry],
-    policies: Mapping[str, Policy],
-    *,
-    now: float,
+    services: Services, facts: Facts, newest: Mapping[str, CatalogEntry], policies: Mapping[str, Policy]
 ) -> Iterator[Finding]:
     """Say of each policy how old its newest backup is, how deep it was read back, and what it lacks."""
-    unlocked = left_unlocked(services.store)
+    unlocked, now = left_unlocked(services.store), facts.now
+    idle = {policy.name for policy in facts.policies if is_idle(policy)}
     for name, policy in sorted(policies.items()):
         entry = newest.get(name)
         if entry is None:
-            yield none_yet(BACKUPS, name, policy, idle=is_idle(services, name)).on(policy=name)
+            yield none_yet(BACKUPS, name, policy, idle=name in idle).on(policy=name)
             continue
         replicas = services.store.replicas(entry.backup)
         findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
@@ -73,15 +64,6 @@ _IDLE = (
     "--policy {}', or remove the policy."
 )
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
-
-
-def is_idle(services: Services, name: str) -> bool:
-    """Tell whether a policy never had a backup because nothing matches its filter."""
-    if services.store.backups(policy=name, limit=1):
-        return False
-    runs = services.store.runs_of(name, RunKind.BACKUP, limit=TURNS)
-    newest = next((run for run in runs if run.state in ENDED), None)
-    return newest is not None and isinstance(recorded_errors.parse_error(newest.error), NothingSelectedYet)
 
 
 def none_yet(check: str, name: str, policy: Policy, *, idle: bool) -> Finding:
@@ -139,16 +121,15 @@ def _depth(replicas: Sequence[Replica]) -> str:
 
 
 def replicas(
-    services: Services, kept: Sequence[CatalogEntry], policies: Mapping[str, Policy]
+    services: Services,
+    known: Mapping[str, Sequence[Replica]],
+    kept: Sequence[CatalogEntry],
+    policies: Mapping[str, Policy],
 ) -> Iterator[Finding]:
     """Say which of all replicas are bad, or not read back as deep as their policy says."""
-    bad, shallow, total = set[str](), 0, 0
-    known = _replicas_of(services, kept)
-    for entry in kept:
-        for replica in known.get(entry.backup, ()):
-            total += 1
-            bad |= set() if replica.good else {entry.backup}
-            shallow += replica.good and not _deep(replica, policies.get(entry.policy))
+    every = _each_replica(known, kept, policies)
+    total, bad = len(every), {replica.backup for replica, _ in every if not replica.good}
+    shallow = sum(replica.good and not deep for replica, deep in every)
     if bad:
         words = f"bad replicas of {plural(len(bad), 'backup')} out of {len(kept):,}, such as {max(bad)}"
         hint = "'strongroom replicas' names them, 'strongroom repair BACKUP' mends one."
@@ -171,13 +152,24 @@ def replicas(
         )
 
 
-def _replicas_of(services: Services, entries: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
+def replicas_of(services: Services, entries: Sequence[CatalogEntry]) -> dict[str, list[Replica]]:
     """Return the replicas of each backup; a query takes only so many names."""
     names = [entry.backup for entry in entries]
     found: dict[str, list[Replica]] = {}
     for at in range(0, len(names), NAMED):
         found |= services.store.replicas_of(names[at : at + NAMED])
     return found
+
+
+def _each_replica(
+    known: Mapping[str, Sequence[Replica]], kept: Sequence[CatalogEntry], policies: Mapping[str, Policy]
+) -> list[tuple[Replica, bool]]:
+    """Return every replica, and whether it was read back as deep as its policy says."""
+    return [
+        (replica, _deep(replica, policies.get(entry.policy)))
+        for entry in kept
+        for replica in known.get(entry.backup, ())
+    ]
 
 
 def _deep(replica: Replica, policy: Policy | None) -> bool:
@@ -209,50 +201,35 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 def metrics(
     services: Services,
+    facts: Facts,
+    known: Mapping[str, Sequence[Replica]],
     kept: Sequence[CatalogEntry],
     policies: Mapping[str, Policy],
-    used: Mapping[str, float],
     *,
     days: int,
-    now: float | None = None,
 ) -> Metrics:
     """Count over the runs that began in a window, and over the replicas of what is kept."""
-    moment = time.time() if now is None else now
-    since = moment - days * DAY
-    runs = list(_ended(services, policies, RunKind.BACKUP, since))
-    drilled = list(_ended(services, policies, RunKind.DRILL, since))
-    known = _replicas_of(services, kept)
-    seen = [
-        (replica, policies.get(entry.policy)) for entry in kept for replica in known.get(entry.backup, ())
-    ]
-    deep = sum(replica.good and _deep(replica, policy) for replica, policy in seen)
-    succeeded = sum(run.state is not RunState.FAILED for run in runs)
-    attempts = len(runs) + _retried(services, policies, since)
+    counts = [one for one in services.store.counts(since=facts.now - days * DAY) if one.policy in policies]
+    made = _runs(counts, RunKind.BACKUP, RunState.DONE, RunState.DEGRADED)
+    attempts = made + sum(one.failures for one in counts if one.kind is RunKind.BACKUP)
+    every = _each_replica(known, kept, policies)
+    verified = sum(replica.good and deep for replica, deep in every)
     return Metrics(
         days=days,
         backups=attempts,
-        backups_made=succeeded,
-        success_rate=_rate(succeeded, attempts),
-        replicas=len(seen),
-        replicas_verified=deep,
-        verified_rate=_rate(deep, len(seen)),
-        drills=len(drilled),
-        drills_passed=sum(run.state is RunState.DONE for run in drilled),
-        oldest_key_days=max((int((moment - at) // DAY) for at in used.values()), default=None),
+        backups_made=made,
+        success_rate=_rate(made, attempts),
+        replicas=len(every),
+        replicas_verified=verified,
+        verified_rate=_rate(verified, len(every)),
+        drills=_runs(counts, RunKind.DRILL, RunState.DONE, RunState.DEGRADED, RunState.FAILED),
+        drills_passed=_runs(counts, RunKind.DRILL, RunState.DONE),
+        oldest_key_days=max((int((facts.now - used.at) // DAY) for used in facts.keys.used), default=None),
     )
 
 
-def _ended(services: Services, policies: Iterable[str], kind: RunKind, since: float) -> Iterator[Run]:
-    for name in policies:
-        runs = services.store.runs_of(name, kind, limit=MOST)
-        yield from (run for run in runs if run.created_at >= since and run.state in ENDED)
-
-
-def _retried(services: Services, policies: Iterable[str], since: float) -> int:
-    """Count the attempts at backups that failed and were followed by a retry of the same run."""
-    kept = (services.store.runs_of(name, RunKind.BACKUP, limit=MOST) for name in policies)
-    runs = {run.id for each in kept for run in each if run.created_at >= since}
-    return sum(event.run in runs for event in services.store.happened(RETRIED, since=since))
+def _runs(counts: Iterable[RunCount], kind: RunKind, *states: RunState) -> int:
+    return sum(one.runs for one in counts if one.kind is kind and one.state in states)
 
 
 def _rate(part: int, whole: int) -> float | None:

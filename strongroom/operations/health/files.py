@@ -29,7 +29,7 @@ def file_backups(services: Services) -> list[CatalogEntry]:
 
 def check(means: Means, entries: Sequence[CatalogEntry]) -> list[Finding]:
     """Look at each file where it was written. Of one that is elsewhere now nothing is known."""
-    known = history(means.services, {})
+    known = history(means.services)
     return [
         finding.on(policy=entry.policy, backup=entry.backup)
         for entry in entries

@@ -5,28 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
-from strongroom.keys import BY_LABEL, passphrase
+from strongroom.keys import passphrase
 from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.key_names import stanza_key
 from strongroom.operations.errors import KeysOutOfPolicy
-from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.records import Dated, Limits
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
 from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
 from strongroom.operations.services import Services
-from strongroom.state.records import RunKind, RunState
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
-VERSIONED = BY_LABEL - {passphrase.TYPE}
-"""Kinds whose key services have versions of a key."""
-TURNS = 20
 RETIRED, LEAKED = "key.retired", "incident.opened"
 
 
@@ -54,10 +51,14 @@ class History:
     failed: Mapping[str, tuple[float, str]]
 
 
-def history(services: Services, policies: Mapping[str, Policy]) -> History:
-    """Read what is on record of keys, and since when policies seal for those that they name."""
+def history(services: Services, used: Iterable[Dated] = ()) -> History:
+    """Read what is on record of keys.
+
+    Args:
+        used: the keys that policies seal for, each with since when they do, as facts have them.
+    """
     return History(
-        used=_used(services, policies),
+        used={one.key: one.at for one in sorted(used, key=attrgetter("at"), reverse=True)},
         retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
         leaked=tuple(_leaks(services)),
         proven=proofs(services),
@@ -72,27 +73,6 @@ def _leaks(services: Services) -> Iterator[Leak]:
     for event in events(services, LEAKED):
         if key := str(event.detail["key"]):  # else backups alone are suspected
             yield Leak(key=key, incident=str(event.detail["incident"]), version=event.detail["version"])
-
-
-def _used(services: Services, policies: Mapping[str, Policy]) -> dict[str, float]:
-    """Return since when each key is sealed for: by the policy that has done so the longest."""
-    found: dict[str, float] = {}
-    for name, policy in policies.items():
-        renewed = _renewed(services, name)
-        for pin in policy.spec.recipients:
-            since = services.store.sealed_since(name, pin.fingerprint)
-            if since is not None:
-                began = max(since, renewed) if pin.type in VERSIONED else since
-                key = pinned_key(pin)
-                found[key] = min(began, found.get(key, began))
-    return found
-
-
-def _renewed(services: Services, policy: str) -> float:
-    """Return when a rotation last took a key service's newest version of each key: then it is another key."""
-    runs = services.store.runs_of(policy, RunKind.ROTATE, limit=TURNS)
-    done = (run for run in runs if run.state is RunState.DONE and run.spec.options.get("renew"))
-    return next((run.created_at for run in done), 0.0)
 
 
 # -- one replica ---------------------------------------------------------------

@@ -19,7 +19,7 @@ from strongroom.operations.archive.newest_envelope import Elsewhere, Newest
 from strongroom.operations.archive.open import readable_container
 from strongroom.operations.archive.read_back import ORDER, Keys, read_back
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.records import Dated, Limits
 from strongroom.operations.findings import Finding, unknown, wrong
 from strongroom.operations.key_management.usage import Opens, opens
 from strongroom.operations.layout import manifest_name
@@ -49,6 +49,7 @@ class Means:
         entering: see :data:`Entering`.
         limits: from when on keys are too old.
         caps: how many days a target locks at most, where its administrator says so.
+        used: since when keys are sealed to, as facts have it.
         progress: called with 1 for each replica that was checked.
     """
 
@@ -59,6 +60,7 @@ class Means:
     identities: Sequence[Opener] = ()
     limits: Limits = field(default_factory=Limits)
     caps: Mapping[str, int] = field(default_factory=dict)
+    used: Sequence[Dated] = ()
     progress: Callable[[int], object] = lambda _: None
 
 

@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from itertools import groupby
+from operator import attrgetter
+from typing import TypeVar
 
 from strongroom.durations import measured
 from strongroom.keys.errors import KeyUnproven
-from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
-from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
-from strongroom.operations.facts import records as facts
-from strongroom.operations.facts.freshness import SKEW, Freshness, is_verified, judge
-from strongroom.operations.facts.record import BEAT
-from strongroom.operations.facts.records import Seen
+from strongroom.operations.facts.freshness import Freshness, is_idle, judge
+from strongroom.operations.facts.records import Drilled, Facts, Ran
 from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health.catalog import ENDED, MONTH, TURNS, is_idle, made_at
+from strongroom.operations.health.catalog import MONTH
 from strongroom.operations.health.policies import Policy
-from strongroom.operations.key_management.health import events
-from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.runs.abandoned import is_abandoned
-from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import (
-    ROTATING,
-    CatalogEntry,
-    Run,
-    RunKind,
-    RunState,
-    StepKind,
-    StepRow,
-    StepState,
-)
+from strongroom.state.records import ROTATING, Run, RunState, StepKind, StepRow, StepState
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
@@ -45,15 +31,17 @@ GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds."""
 WITH_KEYS = frozenset({StepKind.RESTORE, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
+ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
+AnyRan = TypeVar("AnyRan", bound=Ran)
 
 
 # -- runs ----------------------------------------------------------------------
 
 
-def runs(services: Services, policies: Iterable[str], *, cluster: bool, now: float) -> Iterator[Finding]:
+def runs(services: Services, facts: Facts, *, cluster: bool) -> Iterator[Finding]:
     """Say which runs do not move, and whose newest backup failed."""
     active = services.store.active()
-    findings = [*_unmoving(services, active, now, cluster=cluster), *_failed(services, policies, now)]
+    findings = [*_unmoving(services, active, facts.now, cluster=cluster), *_failed(services, facts)]
     yield from findings or [
         good(RUNS, f"{plural(len(active), 'run')} at work, none stuck, abandoned or failed")
     ]
@@ -89,63 +77,45 @@ def _moved(run: Run, rows: Iterable[StepRow]) -> float:
     return max(run.created_at, *(row.finished_at or row.started_at or 0.0 for row in rows), 0.0)
 
 
-def _failed(services: Services, policies: Iterable[str], now: float) -> Iterator[Finding]:
+def _failed(services: Services, facts: Facts) -> Iterator[Finding]:
     """Say of which policies the newest backup or rotation failed: what failed before was made good."""
-    for name, kind in product(policies, (RunKind.BACKUP, RunKind.ROTATE)):
-        run = _newest(services, name, kind, now)
-        if run is None or run.state is not RunState.FAILED or is_idle(services, name):
-            continue
-        what = "backup" if kind is RunKind.BACKUP else "rotation"
-        words = f"the newest {what} of '{name}', run {run.id}, failed: {recorded_errors.apart(run.error)[0]}"
-        yield wrong(RUNS, RunFailed(words, hint=f"See 'strongroom status {run.id}'.")).on(policy=name)
+    for policy in facts.policies:
+        for what, ran in (("backup", policy.runs), ("rotation", policy.rotations)):
+            newest = _newest(ran)
+            if newest is not None and newest.state is RunState.FAILED and not is_idle(policy):
+                words = f"the newest {what} of '{policy.name}', run {newest.run}, failed: "
+                failed = RunFailed(
+                    words + _words(services, newest), hint=f"See 'strongroom status {newest.run}'."
+                )
+                yield wrong(RUNS, failed).on(policy=policy.name)
 
 
-def _newest(services: Services, policy: str, kind: RunKind, now: float) -> Run | None:
-    """Return a policy's newest run of a kind that ended, and not by somebody's hand. One of a clock that was
-    ahead would be the newest for long."""
-    return next(_ended(services, policy, kind, now), None)
+def _newest(runs: Iterable[AnyRan]) -> AnyRan | None:
+    """Return the newest run that ended, and not by somebody's hand."""
+    return next((ran for ran in runs if ran.state in ENDED), None)
 
 
-def _ended(services: Services, policy: str, kind: RunKind, now: float) -> Iterator[Run]:
-    found = services.store.runs_of(policy, kind, limit=TURNS)
-    return (run for run in found if run.state in ENDED and run.created_at <= now + SKEW)
+def _words(services: Services, ran: Ran) -> str:
+    """Return what a run said of its failure. Facts leave it out: it may name a secret."""
+    return recorded_errors.apart(services.store.load(ran.run).error)[0]
 
 
 # -- slots -----------------------------------------------------------
 
 
-def freshness(
-    services: Services, policies: Mapping[str, Policy], *, threshold: float, now: float
-) -> Iterator[Finding]:
+def freshness(facts: Facts, *, threshold: float) -> Iterator[Finding]:
     """Say of which policies a slot came and no backup that was read back was made since. Silence is an
     alarm, whoever should have broken it.
 
     Args:
         threshold: for so many seconds after its slot a backup may still be on its way.
     """
-    if not any(policy.schedule for policy in policies.values()):
+    if not any(policy.schedule for policy in facts.policies):
         yield remark(SLOTS, "no policy has a schedule: backups are made only when asked for")
-    for name, policy in sorted(policies.items()):
+    for policy in sorted(facts.policies, key=attrgetter("name")):
         # What waits for a medium, or for a secret that its filter matches, is told of by itself.
-        if policy.schedule and not policy.offline and not is_idle(services, name):
-            yield _fresh(_judged(services, name, policy, threshold, now)).on(policy=name)
-
-
-def _judged(services: Services, name: str, policy: Policy, threshold: float, now: float) -> Freshness:
-    entries = [one for one in services.store.backups(policy=name) if made_at(one) <= now + SKEW]
-    seen = (_verified(services, entry, policy.spec.depth) for entry in entries)
-    verified = next((one for one in seen if one is not None), None)
-    known = facts.Policy(name=name, schedule=policy.schedule, time_zone=policy.time_zone, verified=verified)
-    return judge(known, threshold=threshold, now=now)
-
-
-def _verified(services: Services, entry: CatalogEntry, wanted: Depth) -> Seen | None:
-    """Return a backup if it was read back from at least one target."""
-    depths = [one.verified for one in services.store.replicas(entry.backup) if one.good]
-    depth = max((one for one in depths if one is not None), key=list(Depth).index, default=None)
-    if not is_verified(depth, wanted):
-        return None
-    return Seen(backup=entry.backup, made_at=made_at(entry), depth=depth)
+        if policy.schedule and not policy.offline and not is_idle(policy):
+            yield _fresh(judge(policy, threshold=threshold, now=facts.now)).on(policy=policy.name)
 
 
 def _fresh(found: Freshness) -> Finding:
@@ -163,9 +133,9 @@ def _fresh(found: Freshness) -> Finding:
     return good(SLOTS, f"{found.policy}: {due}")
 
 
-def beat(services: Services) -> Iterator[Finding]:
+def beat(facts: Facts) -> Iterator[Finding]:
     """Say whether beat asks for what is due: it does so every half minute."""
-    age = services.store.heartbeats().get(BEAT)
+    age = facts.beat_age
     hint = "Start it: 'strongroom up', or its service."
     if age is None:
         yield remark(SLOTS, "beat was never seen: nothing is made by schedule", hint)
@@ -179,62 +149,45 @@ def beat(services: Services) -> Iterator[Finding]:
 # -- drills, keys, the safe ------------------------------------------------------
 
 
-def drills(services: Services, policies: Iterable[str], *, now: float) -> Iterator[Finding]:
-    """Say what came of the last rehearsal of a recovery, and how long it took."""
-    newest = [_newest(services, name, RunKind.DRILL, now) for name in sorted(policies)]
-    found = [run for run in newest if run is not None]
-    if not found:
+def drills(services: Services, facts: Facts) -> Iterator[Finding]:
+    """Say what came of the last rehearsal of a recovery, and how long it took; and of the newest of each kind
+    that failed: one of another kind that passed makes none good."""
+    for policy, kinds in groupby(sorted(facts.drills, key=attrgetter("policy")), attrgetter("policy")):
+        newest = [ran for kind in kinds if (ran := _newest(kind.runs)) is not None]
+        shown = sorted(newest, key=attrgetter("began"), reverse=True)
+        shown = [*shown[:1], *(ran for ran in shown[1:] if ran.state is RunState.FAILED)]
+        yield from (_drill(services, policy, ran, facts.now).on(policy=policy) for ran in shown)
+    if not any(_newest(kind.runs) for kind in facts.drills):
         words = "no recovery was ever rehearsed, so nobody knows how long one takes"
-        yield remark(
-            DRILLS,
-            words,
-            "'strongroom drill full'; 'strongroom schedule' says when the next one is due.",
-        )
-    failed = [run for name in sorted(policies) for run in _failed_drills(services, name, now)]
-    yield from (_drill(run, now).on(policy=run.spec.policy) for run in _each_once(found, failed))
+        to_do = "'strongroom drill full'; 'strongroom schedule' says when the next one is due."
+        yield remark(DRILLS, words, to_do)
 
 
-def _failed_drills(services: Services, policy: str, now: float) -> Iterator[Run]:
-    """Yield the newest drill of each kind that failed: one of another kind that passed makes none good."""
-    newest: dict[object, Run] = {}
-    for run in _ended(services, policy, RunKind.DRILL, now):
-        newest.setdefault(run.spec.options.get("drill"), run)
-    yield from (run for run in newest.values() if run.state is RunState.FAILED)
-
-
-def _each_once(*runs: Iterable[Run]) -> Iterable[Run]:
-    return {run.id: run for some in runs for run in some}.values()
-
-
-def _drill(run: Run, now: float) -> Finding:
-    kind = run.spec.options.get("drill")
-    words = f"{run.spec.policy}: {kind} drill of {rfc3339(run.created_at)}"
-    if run.state is RunState.FAILED:
-        hint = f"See 'strongroom status {run.id}', put it right, then 'strongroom drill {kind}'."
-        why = recorded_errors.apart(run.error)[0]
-        return wrong(DRILLS, RunFailed(f"{words} failed: {why}", hint=hint))
-    try:
-        took = took_seconds(read_facts(run, DrillFacts))
-    except RecordRefused as error:
-        return wrong(DRILLS, error)
-    words += f", {measured(took)} of {run.spec.options['objective_seconds']:g} s"
-    if run.state is RunState.DEGRADED:
-        return wrong(DRILLS, RunDegraded(f"{words}: {recorded_errors.apart(run.error)[0]}"))
-    if now - run.created_at > MONTH:
+def _drill(services: Services, policy: str, ran: Drilled, now: float) -> Finding:
+    words = f"{policy}: {ran.drill} drill of {rfc3339(ran.began)}"
+    if ran.state is RunState.FAILED:
+        hint = f"See 'strongroom status {ran.run}', put it right, then 'strongroom drill {ran.drill}'."
+        return wrong(DRILLS, RunFailed(f"{words} failed: {_words(services, ran)}", hint=hint))
+    if ran.recovered_in is None:
+        return wrong(DRILLS, RecordRefused(f"what is on record of drill {ran.run} cannot be read"))
+    words += f", {measured(ran.recovered_in)} of {ran.objective:g} s"
+    if ran.state is RunState.DEGRADED:
+        return wrong(DRILLS, RunDegraded(f"{words}: {_words(services, ran)}"))
+    if now - ran.began > MONTH:
         return remark(DRILLS, f"{words}; once a month is asked for", "'strongroom drill full'.")
     return good(DRILLS, words)
 
 
-def keys(services: Services) -> Iterator[Finding]:
+def keys(facts: Facts) -> Iterator[Finding]:
     """Say what the last trial of all keys found."""
-    last = max(events(services, CHECKED), key=lambda event: event.id, default=None)
-    if last is None:  # each key says so of itself
+    found = facts.keys
+    if found.checked_at is None:  # each key says so of itself
         return
-    if bad := [str(one) for one in last.detail["bad"]]:
-        words = f"of the trial of {rfc3339(last.at)}, not proven: {', '.join(bad)}"
+    if found.bad:
+        words = f"of the trial of {rfc3339(found.checked_at)}, not proven: {', '.join(found.bad)}"
         yield wrong(KEYS, KeyUnproven(words))
     else:
-        yield good(KEYS, f"the trial of {rfc3339(last.at)} found no key that fails")
+        yield good(KEYS, f"the trial of {rfc3339(found.checked_at)} found no key that fails")
 
 
 def emergency(services: Services, policies: Mapping[str, Policy], *, now: float) -> Iterator[Finding]:

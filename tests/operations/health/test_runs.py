@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from strongroom.model import Selection
+from strongroom.model import Depth, Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
+from strongroom.operations.facts.gather import on_record
+from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.facts.watched import Watched, WatchedPolicy
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import calendar, catalog
 from strongroom.operations.health import runs as record
@@ -25,11 +28,11 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.schedule import next_slot
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Pause, Replica, RunKind, Step, StepKind
+from strongroom.state.records import CatalogEntry, Pause, Replica, RunKind, Step, StepKind
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
-from tests.operations.world import POLICY, World, made_up, make_world
+from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
 
 HOUR = 3600.0
 DAILY = "0 3 * * *"
@@ -48,8 +51,24 @@ def said(findings: list[Finding]) -> list[tuple[State, str]]:
     return [(one.state, one.code) for one in findings]
 
 
+def facts(services: Services, *, after: float = 0.0, schedule: str | None = None) -> Facts:
+    watched = Watched(
+        store=lambda: services.store,
+        targets=services.targets,
+        trusted=services.signer_fingerprints,
+        policies=(WatchedPolicy(name=POLICY, targets=REGIONS, schedule=schedule, depth=Depth.COMPARED),),
+    )
+    return on_record(watched, Limits(), services.store, now=time.time() + after)
+
+
 def of_runs(services: Services, *, after: float = 0.0) -> list[Finding]:
-    return list(record.runs(services, [POLICY], cluster=False, now=time.time() + after))
+    return list(record.runs(services, facts(services, after=after), cluster=False))
+
+
+def of_backups(
+    services: Services, entries: dict[str, CatalogEntry], named: dict[str, Policy]
+) -> list[Finding]:
+    return list(catalog.backups(services, facts(services), entries, named))
 
 
 def test_a_run_that_nothing_happens_to_is_stuck_after_an_hour(world: World) -> None:
@@ -89,16 +108,13 @@ def test_a_failed_backup_is_told_until_the_next_is_good(world: World) -> None:
 
 def test_a_policy_that_never_selected_anything_is_remarked_on_until_it_had_a_backup(world: World) -> None:
     def looked() -> list[State]:
-        services, now = world.services(), time.time()
+        services = world.services()
         named, newest = (
             policies(world, schedule=DAILY),
             {one.policy: one for one in retained_backups(services)},
         )
-        slots = record.freshness(services, named, threshold=HOUR, now=now + 2 * DAY)
-        return [
-            one.state
-            for one in (*of_runs(services), *slots, *catalog.backups(services, newest, named, now=now))
-        ]
+        slots = record.freshness(facts(services, after=2 * DAY, schedule=DAILY), threshold=HOUR)
+        return [one.state for one in (*of_runs(services), *slots, *of_backups(services, newest, named))]
 
     nothing = world.with_spec(selection=Selection(tags={"parity": "none"}))
     nothing.back_up()
@@ -116,24 +132,22 @@ def test_a_backup_of_a_clock_that_was_ahead_is_remarked_on_and_hides_no_failure(
         conn.execute(text("UPDATE catalog SET created_at = '2036-01-01T00:00:00Z'"))
     world.back_up(world.services(sources={}))
     assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
-    named, now = policies(world, schedule=DAILY), time.time()
-    found = catalog.backups(services, {one.policy: one for one in retained_backups(services)}, named, now=now)
-    assert said(list(found)) == [(State.REMARK, "")]
+    newest = {one.policy: one for one in retained_backups(services)}
+    found = of_backups(services, newest, policies(world, schedule=DAILY))
+    assert said(found) == [(State.REMARK, "")]
     world.back_up()
-    assert said(list(record.freshness(services, named, threshold=DAY, now=now))) == [(State.GOOD, "")]
+    assert said(list(record.freshness(facts(services, schedule=DAILY), threshold=DAY))) == [(State.GOOD, "")]
 
 
 def test_a_slot_that_passed_without_a_verified_backup_is_an_alarm_after_the_threshold(world: World) -> None:
     services = world.services()
 
     def fresh(after: float) -> list[tuple[State, str]]:
-        found = record.freshness(
-            services, policies(world, schedule=DAILY), threshold=DAY, now=time.time() + after
-        )
+        found = record.freshness(facts(services, after=after, schedule=DAILY), threshold=DAY)
         return said(list(found))
 
     assert fresh(0) == [(State.WRONG, "BackupOverdue")]
-    [first] = record.freshness(services, policies(world, schedule=DAILY), threshold=DAY, now=time.time())
+    [first] = record.freshness(facts(services, schedule=DAILY), threshold=DAY)
     assert "no verified backup was made yet" in first.what, "no date before the installation existed"
     world.back_up()
     assert fresh(0) == [(State.GOOD, "")]
@@ -187,7 +201,7 @@ def test_the_last_rehearsal_is_held_to_its_objective(
     services = world.services()
     run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=objective))
     drive(run, tickets, services, processes=1)
-    [one] = record.drills(services, [POLICY], now=time.time() + later)
+    [one] = record.drills(services, facts(services, after=later))
     assert one.state is state
     assert " s of " in one.what
 
@@ -197,14 +211,14 @@ def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
     services = world.services(identities=tuple)
     run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60))
     drive(run, tickets, services, processes=1)
-    [failed] = record.drills(services, [POLICY], now=time.time())
+    [failed] = record.drills(services, facts(services))
     assert said([failed]) == [(State.WRONG, "RunFailed")]
     assert failed.to_do == f"See 'strongroom status {run}', put it right, then 'strongroom drill full'."
     passed, tickets = submit_drill(
         world.services(), policy=POLICY, options=DrillOptions(drill=Scope.SINGLE, objective_seconds=60)
     )
     drive(passed, tickets, world.services(), processes=1)
-    found = said(list(record.drills(services, [POLICY], now=time.time())))
+    found = said(list(record.drills(services, facts(services))))
     assert found == [(State.GOOD, ""), (State.WRONG, "RunFailed")], "another kind of drill makes none good"
 
 
@@ -222,21 +236,21 @@ def test_a_medium_that_is_overdue_is_an_alarm_and_one_that_is_waited_for_is_not(
 
 def test_beat_that_stopped_is_an_alarm(world: World) -> None:
     services = world.services()
-    assert said(list(record.beat(services))) == [(State.REMARK, "")]
+    assert said(list(record.beat(facts(services)))) == [(State.REMARK, "")]
     services.store.heartbeat("beat")
-    assert said(list(record.beat(services))) == [(State.GOOD, "")]
+    assert said(list(record.beat(facts(services)))) == [(State.GOOD, "")]
     with sqlite3.connect(world.folder / "state.db") as connection:
         connection.execute("UPDATE heartbeats SET at = at - 3600")
     connection.close()
-    assert said(list(record.beat(services))) == [(State.WRONG, "BackupOverdue")]
+    assert said(list(record.beat(facts(services)))) == [(State.WRONG, "BackupOverdue")]
 
 
 def test_the_trial_of_keys_that_found_something_is_an_alarm(world: World) -> None:
     services = world.services()
     services.store.event("key.checked", bad=["recovery"])
-    assert said(list(record.keys(services))) == [(State.WRONG, "KeyUnproven")]
+    assert said(list(record.keys(facts(services)))) == [(State.WRONG, "KeyUnproven")]
     services.store.event("key.checked", bad=[])
-    assert said(list(record.keys(services))) == [(State.GOOD, "")]
+    assert said(list(record.keys(facts(services)))) == [(State.GOOD, "")]
 
 
 def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
@@ -245,14 +259,16 @@ def test_the_newest_backup_is_held_to_what_it_is_now(world: World) -> None:
 
     def found() -> list[tuple[State, str]]:
         entries = {one.policy: one for one in newest_of(retained_backups(services))}
-        return said(list(catalog.backups(services, entries, policies(world), now=time.time())))
+        return said(of_backups(services, entries, policies(world)))
 
     assert found() == [(State.GOOD, "")]
     services.store.set_replica(
         Replica(backup=backup, target="us", good=False, verified=None, verified_at=None)
     )
     assert found() == [(State.WRONG, "RunDegraded")]
-    assert said(list(catalog.replicas(services, retained_backups(services), policies(world)))) == [
+    kept = retained_backups(services)
+    replicas = catalog.replicas_of(services, kept)
+    assert said(list(catalog.replicas(services, replicas, kept, policies(world)))) == [
         (State.WRONG, "RunDegraded")
     ]
 
@@ -263,7 +279,7 @@ def test_a_newest_backup_that_could_not_be_locked_is_told(tmp_path: Path) -> Non
     world.back_up()
     services = world.services()
     entries = {one.policy: one for one in newest_of(retained_backups(services))}
-    found = said(list(catalog.backups(services, entries, policies(world), now=time.time())))
+    found = said(of_backups(services, entries, policies(world)))
     assert found == [(State.WRONG, "RunDegraded")]
 
 
@@ -274,27 +290,31 @@ def test_a_backup_that_came_out_smaller_stays_remarked_on(world: World) -> None:
     services = emptier.services()
     entry = services.store.backup(smaller.id)
     assert entry is not None
-    [one] = catalog.backups(services, {POLICY: entry}, policies(world), now=time.time())
+    [one] = of_backups(services, {POLICY: entry}, policies(world))
     assert one.state is State.REMARK
     assert "5 secrets" in one.what
 
 
+def metrics(world: World, *, after: float = 0.0) -> catalog.Metrics:
+    services, kept = world.services(), retained_backups(world.services())
+    known = catalog.replicas_of(services, kept)
+    return catalog.metrics(services, facts(services, after=after), known, kept, policies(world), days=1)
+
+
 def test_the_metrics_count_the_window_alone(world: World) -> None:
     world.back_up()
-    services, entries = world.services(), retained_backups(world.services())
-    now = catalog.metrics(services, entries, policies(world), {"k": time.time() - 2 * DAY}, days=1)
-    assert (now.backups, now.success_rate, now.verified_rate, now.oldest_key_days) == (1, 1.0, 1.0, 2)
-    later = catalog.metrics(services, entries, policies(world), {}, days=1, now=time.time() + 2 * DAY)
-    assert (later.backups, later.success_rate, later.oldest_key_days) == (0, None, None)
+    now = metrics(world)
+    assert (now.backups, now.success_rate, now.verified_rate, now.oldest_key_days) == (1, 1.0, 1.0, 0)
+    later = metrics(world, after=2 * DAY)
+    assert (later.backups, later.success_rate, later.oldest_key_days) == (0, None, 2)
 
 
 def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_one_succeeded(
     world: World,
 ) -> None:
-    services = world.services()
     run = world.back_up()
-    services.store.event("run.retried", run=run.id)
-    found = catalog.metrics(services, retained_backups(services), policies(world), {}, days=1)
+    world.services().store.event("run.retried", run=run.id)
+    found = metrics(world)
     assert (found.backups, found.backups_made, found.success_rate) == (2, 1, 0.5)
 
 
@@ -303,8 +323,6 @@ def test_a_rotation_that_failed_is_told_until_one_succeeds(tmp_path: Path) -> No
     at.back_up()
     rotate(at.services(at.new))  # which does not open what there is
     services = at.services(at.old, at.new)
-    assert said(list(record.runs(services, [POLICY], cluster=False, now=time.time()))) == [
-        (State.WRONG, "RunFailed")
-    ]
+    assert said(of_runs(services)) == [(State.WRONG, "RunFailed")]
     rotate(services)
-    assert said(list(record.runs(services, [POLICY], cluster=False, now=time.time()))) == [(State.GOOD, "")]
+    assert said(of_runs(services)) == [(State.GOOD, "")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, Ticket
+from tests.operations.health.test_runs import facts
 from tests.operations.world import POLICY, World, make_world, names_on
 
 ODD: list[Any] = [5, [], {}, {"depth": "CANARY", "backup": None, "restore": 7}, {"depth": None}, "CANARY"]
@@ -137,7 +137,7 @@ def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -
         processes=1,
     )
     edit(world, run.id, ("runs", "facts.drill-restore", ""), odd)
-    [finding] = drills(services, [POLICY], now=time.time())
+    [finding] = drills(services, facts(services))
     assert finding.code == RecordRefused.__name__
 
 

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from msgspec import to_builtins
 
@@ -26,10 +27,12 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
+from strongroom.operations.facts.freshness import is_idle
+from strongroom.operations.facts.records import Facts
 from strongroom.operations.findings import Finding
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
-from strongroom.operations.health.catalog import is_idle, none_yet
+from strongroom.operations.health.catalog import none_yet
 from strongroom.operations.health.files import file_backups
 from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
@@ -37,8 +40,7 @@ from strongroom.operations.health.verification import covered
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
-from strongroom.wiring.alerts import limits
-from strongroom.wiring.calendar import verification_entry
+from strongroom.wiring.alerts import facts_on_record, limits
 from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
 
 
@@ -47,16 +49,25 @@ def check_backups(arguments: Namespace, output: Output) -> None:
     _refuse_unknown(arguments, settings)
     services = identity_options.with_identities(looking_services(settings, ask=asking()), arguments, output)
     policies = policies_now(settings, services)
+    facts = facts_on_record(settings, services, now=time.time())
     every = retained_backups(services)
     chosen = every if arguments.all else newest_of(every)
     chosen = [one for one in chosen if not arguments.policy or one.policy in arguments.policy]
     files = file_backups(services) if arguments.all and not (arguments.policy or arguments.target) else []
     findings = _looked(
-        arguments, settings, services, output, chosen=chosen, files=files, every=every, policies=policies
+        arguments,
+        settings,
+        services,
+        output,
+        facts=facts,
+        chosen=chosen,
+        files=files,
+        every=every,
+        policies=policies,
     )
     backups = [one.backup for one in (*chosen, *files)]
     if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
-        findings += covered(INTEGRITY, services, verification_entry(settings), now=time.time())
+        findings += covered(INTEGRITY, facts)
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
     output.answer(document, render.of_backups(findings, len(backups)))
     render.raise_worst(findings)
@@ -76,6 +87,7 @@ def _looked(
     services: Services,
     output: Output,
     *,
+    facts: Facts,
     chosen: Sequence[CatalogEntry],
     files: Sequence[CatalogEntry],
     every: Sequence[CatalogEntry],
@@ -83,21 +95,23 @@ def _looked(
 ) -> list[Finding]:
     only = frozenset(arguments.target)
     with counting(output, "replicas", len(chosen) * len(only or settings.targets)) as advance:
-        means = _means(arguments, settings, services, output, advance)
+        means = replace(_means(arguments, settings, services, output, advance), used=facts.keys.used)
         findings = check(means, chosen, policies, every=every, targets=only)
         findings += health_files.check(means, files)
     first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
     without = [name for name in wanted if name not in {one.policy for one in every}]
-    findings += [
-        none_yet(first, name, policies[name], idle=is_idle(services, name)).on(policy=name)
-        for name in without
-    ]
+    idle = {policy.name for policy in facts.policies if is_idle(policy)}
+    findings += [none_yet(first, name, policies[name], idle=name in idle).on(policy=name) for name in without]
     return [*findings, *nothing_seen(findings, first)]
 
 
 def _means(
-    arguments: Namespace, settings: Settings, services: Services, output: Output, advance: Advance
+    arguments: Namespace,
+    settings: Settings,
+    services: Services,
+    output: Output,
+    advance: Advance,
 ) -> Means:
     require_digest_key(
         Looking(arguments.depth, output, place.find())

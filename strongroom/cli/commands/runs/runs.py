@@ -15,15 +15,15 @@ from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import RunFailed
+from strongroom.operations.facts.record import verification
 from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
-from strongroom.operations.verification.coverage import scope_of, standing
 from strongroom.operations.verification.description import coverage_document, describe
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
-from strongroom.wiring.calendar import verification_entry
+from strongroom.wiring.alerts import watched
 
 
 def show_status(arguments: Namespace, output: Output) -> None:
@@ -59,7 +59,8 @@ def _list(output: Output, limit: int) -> None:
         )
         for run in runs
     ]
-    found = standing(store, scope_of(verification_entry(settings), now), now=now)
+    found = verification(store, watched(settings), now=now)
+    assert found is not None  # the calendar has it, if only switched off
     document = {
         "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
         "verification": coverage_document(found, now=now),
