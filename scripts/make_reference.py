@@ -73,6 +73,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "schedule.paused": "Somebody paused an entry of the calendar: why, and until when.",
     "schedule.refused": "An entry of the calendar came due and could not be begun; told once an hour.",
     "schedule.resumed": "Somebody ended a pause.",
+    "secret.rotated": "A secret has a new value: by which rotator, in which incident. Its name is not told.",
+    "secret.rotating": "A secret is being given a new value.",
+    "secret.rotation-failed": "The new value of a secret was not taken, and the former one is current again.",
     "settings.refused": "A host's changed configuration file is wrong. The settings before it stay in force.",
     "settings.taken": "A host's processes took on its changed configuration file.",
     "settings.waits": "A host's changed configuration file waits until its processes are restarted.",
@@ -98,7 +101,7 @@ MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 
 _KIND = re.compile(
     r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
-    r"|schedule|settings|shred|signer|step|ledger)\.[a-z-]+"
+    r"|schedule|secret|settings|shred|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )
 

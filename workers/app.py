@@ -34,6 +34,7 @@ TASK_MODULES = (
     "tasks.repair",
     "tasks.restore",
     "tasks.rotate",
+    "tasks.rotate_secret",
     "tasks.shred",
     "tasks.steps",
     "tasks.verify",

@@ -24,6 +24,7 @@ REPAIR_BACKUP: Final = "strongroom.repair"
 RESTORE_BACKUP: Final = "strongroom.restore"
 RECOVERY_DRILL: Final = "strongroom.drill"
 ROTATE_KEYS: Final = "strongroom.rotate"
+ROTATE_SECRETS: Final = "strongroom.rotate-secret"
 RUN_ENTRY: Final = "strongroom.schedule.run"
 TICK: Final = "strongroom.tick"
 RECONCILE: Final = "strongroom.reconcile"
@@ -40,6 +41,7 @@ ENTRY_TASKS: Final = frozenset(
         RESTORE_BACKUP,
         RECOVERY_DRILL,
         ROTATE_KEYS,
+        ROTATE_SECRETS,
         RUN_ENTRY,
     }
 )
@@ -77,6 +79,7 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.FREEZE: CONTROL,
     StepKind.MARK: PRUNE,
     StepKind.DELETE: PRUNE,
+    StepKind.ROTATE_SECRET: RECOVER,
     StepKind.REPORT: CONTROL,
 }
 """The queue that carries each kind of step."""

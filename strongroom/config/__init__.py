@@ -34,6 +34,13 @@ from strongroom.config.model import (
 )
 from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.problems import ConfigProblems, Problem
+from strongroom.config.rotators import (
+    AwsRotator,
+    CommandRotator,
+    RandomRotator,
+    RotatorSettings,
+    VaultEngineRotator,
+)
 from strongroom.config.sources import (
     AwsSource,
     FilesSource,
@@ -54,9 +61,11 @@ from strongroom.config.vaults import VaultSettings
 __all__ = [
     "AlertSettings",
     "AllOfKey",
+    "AwsRotator",
     "AwsSource",
     "AzureTargetSettings",
     "BrokerSettings",
+    "CommandRotator",
     "ConfigProblems",
     "DirectoryTargetSettings",
     "DrillSettings",
@@ -75,6 +84,8 @@ __all__ = [
     "Problem",
     "QuorumKey",
     "RaftSource",
+    "RandomRotator",
+    "RotatorSettings",
     "S3TargetSettings",
     "SentrySettings",
     "Settings",
@@ -84,6 +95,7 @@ __all__ = [
     "TargetSettings",
     "TransitKey",
     "TrustSettings",
+    "VaultEngineRotator",
     "VaultSettings",
     "VaultSource",
     "VaultTargetSettings",

@@ -21,6 +21,7 @@ from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
 from strongroom.config.policies import DrillSettings, PolicySettings
 from strongroom.config.problems import KeyPath
+from strongroom.config.rotators import RotatorSettings
 from strongroom.config.shared import LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
@@ -277,6 +278,15 @@ class Settings(Section, frozen=True, kw_only=True):
                 "default": "none; with no file and no setting of sources or targets, `daily-metadata`: "
                 "the local store's metadata to the three default targets, daily"
             },
+        ),
+    ] = field(default_factory=dict)
+    rotators: Annotated[
+        dict[Name, RotatorSettings],
+        Meta(
+            description="What gives secrets new values (`strongroom rotate-secret`), in the order in which "
+            "they are tried.",
+            examples=["database"],
+            extra={"default": "none"},
         ),
     ] = field(default_factory=dict)
     calendar: CalendarSettings = CalendarSettings()

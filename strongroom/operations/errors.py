@@ -211,6 +211,12 @@ class MassChange(Alarm):
     )
 
 
+class SecretNotRotated(Alarm):
+    """The secret has no new value that works. The message says which value is current at the source."""
+
+    default_hint = "Remove the cause, then rotate this secret alone: 'strongroom rotate-secret NAME'."
+
+
 class RunFailed(Alarm):
     """The run ended without a backup. The last good backup is untouched."""
 

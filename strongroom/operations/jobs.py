@@ -20,4 +20,5 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.CHECK: "strongroom.operations.checks.job",
     RunKind.DRIFT: "strongroom.operations.drift.job",
     RunKind.PRUNE: "strongroom.operations.retention.prune_job",
+    RunKind.ROTATE_SECRET: "strongroom.operations.rotators.job",
 }

@@ -15,6 +15,7 @@ from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.listing import InProcessListing, Lister
+from strongroom.operations.rotator import Rotator
 from strongroom.operations.scheduled import Hooks
 from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.state.records import Spec
@@ -77,6 +78,7 @@ class Services:
     ``hands_out`` is false where a run is only put on record: the cluster takes what is due.
     ``hooks`` are called around the runs of "policy NAME" or of an entry of the calendar.
     ``checks`` are what a run of kind CHECK does, by name.
+    ``rotators`` give secrets new values; the first that fits a secret is its own.
     ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     ``span`` is within how many seconds verification reads each container once.
@@ -100,6 +102,7 @@ class Services:
     destinations: Mapping[str, Destination] = field(default_factory=dict)
     hooks: Mapping[str, Hooks] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
+    rotators: Sequence[Rotator] = ()
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
     span: float = 30 * 86_400.0

@@ -163,6 +163,22 @@ class RemovesUnchanged(Protocol):
 
 
 @runtime_checkable
+class RotatesItself(Protocol):
+    """A destination whose service gives secrets new values by a function that each secret has."""
+
+    def rotate(self, name: str, *, token: str, timeout: float) -> None:
+        """Have a secret rotated, and wait for the end; with a token that was used before only the latter.
+
+        Args:
+            token: a UUID that stands for this rotation. The service does nothing twice for one.
+
+        Raises:
+            SourceError: it cannot be rotated, or the rotation did not end in time.
+        """
+        ...
+
+
+@runtime_checkable
 class Rationed(Protocol):
     """A destination that lets only so many writes through."""
 

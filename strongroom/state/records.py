@@ -29,6 +29,7 @@ class RunKind(StrEnum):
     SCRUB = "verification"
     CHECK = "check"
     PRUNE = "prune"
+    ROTATE_SECRET = "rotate-secret"  # noqa: S105  # the name of a kind
 
 
 class RunState(StrEnum):
@@ -70,6 +71,7 @@ class StepKind(StrEnum):
     FREEZE = "freeze"
     MARK = "mark"
     DELETE = "delete"
+    ROTATE_SECRET = "rotate-secret"  # noqa: S105  # the name of a kind
     REPORT = "report"
 
 
@@ -295,6 +297,32 @@ class Pause(Struct, frozen=True, kw_only=True):
     def holds(self, now: float) -> bool:
         """Tell whether it has not ended by itself."""
         return self.until is None or now < self.until
+
+
+class RotationState(StrEnum):
+    """How far the rotation of a secret is: ``BEGUN`` until its end is on record."""
+
+    BEGUN = "begun"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class SecretRotation(Struct, frozen=True, kw_only=True):
+    """The newest rotation of a secret. ``secret`` is a keyed digest of its source and name.
+
+    ``expected`` is the version that was current when it began. ``was`` is a keyed digest of the value before,
+    ``becomes`` one of the value after; empty where Strongroom did not know it.
+    """
+
+    secret: str
+    run: str
+    rotator: str
+    incident: str = ""
+    state: RotationState = RotationState.BEGUN
+    began_at: float = 0.0
+    expected: int | None = None
+    was: str = ""
+    becomes: str = ""
 
 
 class Replica(Struct, frozen=True, kw_only=True):

@@ -21,12 +21,13 @@ from strongroom.state.outcomes import Decide, DecideAgain, Needed
 from strongroom.state.records import Claim, Run, Spec, Step, StepKind, StepState, Tally, Ticket
 from strongroom.state.recovery import Exhausted
 from strongroom.state.run_queries import RunQueries
+from strongroom.state.secret_rotations import SecretRotations
 from strongroom.state.step_conditions import FARTHEST
 
 __all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 
-class RunStore(RunQueries, EventLog, BackupCatalog, Calendar):
+class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations):
     """The state of an installation, on SQLite or PostgreSQL.
 
     May be built before a fork; each process opens its own connections on first use, and

@@ -185,6 +185,22 @@ pauses: Final = Table(
     Column("until", Double),
 )
 
+secret_rotations: Final = Table(
+    "secret_rotations",
+    metadata,
+    # A keyed digest of source and name: names of secrets are not kept here.
+    Column("secret", String(64), primary_key=True),
+    Column("run", String(64), nullable=False),
+    Column("rotator", String(255), nullable=False),
+    Column("incident", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("began_at", Double, nullable=False),
+    Column("expected", Integer),
+    # Keyed digests of values; empty where there was none to know.
+    Column("was", String(64), nullable=False),
+    Column("becomes", String(64), nullable=False),
+)
+
 heartbeats: Final = Table(
     "heartbeats",
     metadata,

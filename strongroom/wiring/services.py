@@ -16,6 +16,7 @@ from strongroom.wiring.checks import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.hooks import hooks
 from strongroom.wiring.prompts import Ask
+from strongroom.wiring.rotators import rotators
 from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
@@ -65,6 +66,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
         hooks=hooks(settings),
         checks=checks(settings),
+        rotators=rotators(settings),
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from strongroom.config import RaftSource, Settings, VaultSource, VaultTargetSettings
+from strongroom.config import RaftSource, Settings, VaultEngineRotator, VaultSource, VaultTargetSettings
 from strongroom.config.failure_domains import own_mounts
 from strongroom.keys import clusterkeys
 from strongroom.sources import Destination, Source
 from strongroom.sources.raft import RaftSource as RaftReader
 from strongroom.sources.vault import VaultSource as VaultReader
+from strongroom.sources.vault.engine import SecretsEngine
 from strongroom.sources.vault.scratch import ScratchMounts
 from strongroom.targets import Target
 from strongroom.targets.vault import VaultTarget
@@ -39,6 +40,16 @@ def raft_source(name: str, source: RaftSource, settings: Settings) -> Source:
         name=name,
         spool=stage(settings.stage_path),
         key=clusterkeys.load_or_create(settings.state_dir / "keys", "work"),
+    )
+
+
+def secrets_engine(rotator: VaultEngineRotator, settings: Settings, *, last: str) -> SecretsEngine:
+    """Return a secrets engine's endpoints for the secret whose name ends with ``last``."""
+    return SecretsEngine(
+        vault(rotator.vault, settings),
+        rotate=rotator.rotate.replace("{last}", last),
+        read=rotator.read.replace("{last}", last),
+        field=rotator.read_field,
     )
 
 

@@ -28,6 +28,7 @@ SHOWN = (
     StepKind.ROTATE,
     StepKind.MARK,
     StepKind.DELETE,
+    StepKind.ROTATE_SECRET,
     StepKind.DRILL_PROVE,
     StepKind.DRILL_RESTORE,
     StepKind.DRILL_COMPARE,

@@ -38,6 +38,7 @@ _LEFT = {
     "drill": "nothing but the place of the drill was written to",
     "rotate": "every backup opens, some for the new keys already",
     "prune": "what is kept is untouched; what was to go may still be there",
+    "rotate-secret": "what was rotated by then stays; the secret that it was at is as its source says",
     "check": "nothing was changed, and nothing is known of what it was to look at",
 }
 _MADE = "the backup is made; it has not been read back from every target"

@@ -12,6 +12,7 @@ from strongroom.config.checks import (
     limits,
     paths,
     policies,
+    rotators,
     schedules,
     secrets,
     servers,
@@ -38,5 +39,6 @@ def check(context: Context) -> Iterator[Finding]:
         limits,
         alerts,
         hooks,
+        rotators,
     ):
         yield from module.check(context)

@@ -9,6 +9,7 @@ from strongroom.config.failure_domains import is_lost_with, server
 from strongroom.config.keys import AllOfKey, TransitKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
+from strongroom.config.rotators import VaultEngineRotator
 from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
 from strongroom.config.unlock_paths import server_of, unlock_paths_of
@@ -51,6 +52,7 @@ def _named(context: Context) -> Iterator[Finding]:
         ("sources", (VaultSource, RaftSource)),
         ("targets", VaultTargetSettings),
         ("keys", TransitKey),
+        ("rotators", VaultEngineRotator),
     ):
         for name, entry in getattr(settings, section).items():
             if isinstance(entry, kinds) and not context.is_bad(section, name, "vault"):

@@ -7,14 +7,9 @@ be in it, and no redirect is followed: what is told goes where somebody configur
 from __future__ import annotations
 
 import http.client
-import os
-import signal
 import ssl
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
-from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -23,8 +18,8 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.errors import HookFailed
 from strongroom.operations.scheduled import Hook
 from strongroom.system.deadlines import run_all
+from strongroom.system.program import NotStarted, TooSlow, run_program
 
-PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GOOD, REDIRECTS = range(200, 300), range(300, 400)
 
 
@@ -45,32 +40,15 @@ def call(hook: Hook, facts: Mapping[str, str], what: str) -> None:
 
 
 def _run(hook: Hook, facts: Mapping[str, str], what: str) -> None:
-    process = _start(hook, {f"HOOK_{name.upper()}": value for name, value in facts.items()}, what)
+    told = {f"HOOK_{name.upper()}": value for name, value in facts.items()}
     try:
-        status = process.wait(hook.timeout)
-    except subprocess.TimeoutExpired:
+        status = run_program(hook.command, told=told, timeout=hook.timeout)
+    except NotStarted as error:
+        raise HookFailed(f"{what} could not be started: {error}") from None
+    except TooSlow:
         raise HookFailed(f"{what} did not end within {hook.timeout:g} s, and was ended") from None
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it started, too
-        process.wait()
     if status != 0:
         raise HookFailed(f"{what} ended with status {status}")
-
-
-def _start(hook: Hook, told: Mapping[str, str], what: str) -> subprocess.Popen[bytes]:
-    """Start a program with nothing of this process's environment, and no descriptor."""
-    null = subprocess.DEVNULL
-    own = {"PATH": PATH, "LANG": "C.UTF-8", **told}
-    try:
-        return subprocess.Popen(
-            hook.command, env=own, cwd="/", stdin=null, stdout=null, stderr=null, start_new_session=True
-        )
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-    except ValueError:  # a zero byte
-        reason = "its command is no text"
-    raise HookFailed(f"{what} could not be started: {reason}")
 
 
 def _post(url: str, facts: Mapping[str, str], timeout: float, what: str) -> None:

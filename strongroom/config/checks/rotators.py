@@ -1,0 +1,55 @@
+"""Rotators: each says which secrets it is for, and makes values that nobody can guess."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import log2
+
+from strongroom.config.checks.context import Context, Finding
+from strongroom.config.rotators import AwsRotator, CommandRotator, RandomRotator, RotatorSettings
+from strongroom.config.sources import AwsSource, FilesSource, RaftSource
+
+_WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
+_PATH = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
+LEAST_BITS = 64
+CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Yield rotators that are for anything, of a source that cannot be written, or make weak values."""
+    for name, rotator in context.settings.rotators.items():
+        at = ("rotators", name)
+        if not (rotator.include or rotator.tags) and not context.is_bad(*at, "include"):
+            yield Finding((*at, "include"), "missing, and there are no tags", _WHICH)
+        yield from _programs(name, rotator)
+        yield from _source(context, name, rotator)
+        if isinstance(rotator, RandomRotator | CommandRotator):
+            yield from _strength(name, rotator)
+
+
+def _programs(name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+    programs = {"check": rotator.check}
+    if isinstance(rotator, CommandRotator):
+        programs["command"] = rotator.command
+    for key, program in programs.items():
+        if program and not program[0].startswith("/"):
+            yield Finding(("rotators", name, key), "the program is not named by its absolute path", _PATH)
+
+
+def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+    if rotator.source is None:
+        return
+    key = ("rotators", name, "source")
+    yield from context.reference(key, rotator.source, "sources")
+    source = context.settings.sources.get(rotator.source)
+    if isinstance(source, FilesSource | RaftSource):
+        yield Finding(key, "nothing can be written to this source", "Name one that can be restored into.")
+    elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSource):
+        yield Finding(key, "it is no source of AWS", "Name one of kind aws.")
+
+
+def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Finding]:
+    bits = rotator.length * log2(CHARACTERS[rotator.alphabet] + len(set(rotator.symbols)))
+    if bits < LEAST_BITS:
+        what = f"values of {bits:.0f} bits can be guessed"
+        yield Finding(("rotators", name, "length"), what, f"Make it longer: {LEAST_BITS} bits at least.")

@@ -1,0 +1,99 @@
+"""The rotation of secrets as a job: plan → rotate × secrets → report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from strongroom.errors import UsageError
+from strongroom.operations import recorded_errors
+from strongroom.operations.rotators.plan import plan_rotation, unique_names
+from strongroom.operations.rotators.records import (
+    RotateSecretsOptions,
+    SecretsPlanned,
+    StepRotated,
+)
+from strongroom.operations.rotators.step import rotate_step
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.services import Services
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.words import plural
+
+REPORT = Step(StepKind.REPORT)
+
+
+def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
+    """Find each secret's rotator by this process's own configuration."""
+    options = options_of(run)
+    plan = plan_rotation(services, options.names, source=run.spec.source, incident=options.incident)
+    numbered = tuple(enumerate(plan.secrets))
+    return SecretsPlanned(
+        digest=plan.digest,
+        rotators=tuple("" if one.already else one.rotator for one in plan.secrets),
+        missing=tuple(number for number, one in numbered if one.missing),
+        already=tuple(number for number, one in numbered if one.already),
+    )
+
+
+class RotateSecretsJob(Job):
+    """Gives secrets new values, one step each. One that fails keeps no other from its turn."""
+
+    first = Step(StepKind.PLAN)
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(plan_step, SecretsPlanned),
+        StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, tolerated=True),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        if isinstance(result, SecretsPlanned):
+            pieces = (piece for piece, rotator in enumerate(result.rotators) if rotator)
+            return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces) or (REPORT,))
+        return Verdict() if tally.unsettled(StepKind.ROTATE_SECRET) else Verdict(follow=(REPORT,))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Hold a rotation to what it was asked for: each secret that has no new value is told."""
+        rows = services.store.rows(run.id, StepKind.ROTATE_SECRET)
+        failed = sum(row.state is StepState.MISSED for row in rows)
+        facts = read_facts(run, SecretsPlanned)
+        left = sum(not rotator for rotator in facts.rotators) - len(facts.missing) - len(facts.already)
+        counted = {
+            "could not be rotated": failed,
+            "without a rotator": left,
+            "not at the source": len(facts.missing),
+        }
+        wrong = [f"{plural(count, 'secret')} {words}" for words, count in counted.items() if count]
+        if not wrong:
+            return Ending(RunState.DONE)
+        to_do = f"'strongroom rotate-secret --show {run.id}' names each, and says what to do"
+        return Ending(RunState.DEGRADED, recorded_errors.joined("; ".join(wrong), to_do))
+
+
+JOB = RotateSecretsJob()
+
+
+def options_of(run: Run) -> RotateSecretsOptions:
+    """Return what a run was asked for."""
+    return msgspec.convert(run.spec.options, RotateSecretsOptions)
+
+
+def submit_secrets(
+    services: Services,
+    *,
+    source: str,
+    options: RotateSecretsOptions,
+    request_id: str | None = None,
+) -> Submitted:
+    """Create a run that gives secrets new values.
+
+    Raises:
+        UsageError: no reason, no name, or too many.
+    """
+    if not options.reason.strip():
+        raise UsageError("A rotation needs a reason: it goes on record.")
+    names = unique_names(options.names)
+    given: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(options, names=names))
+    spec = Spec(kind=RunKind.ROTATE_SECRET, policy=source, source=source, options=given)
+    return submit(services, spec, request_id=request_id)

@@ -1,0 +1,74 @@
+"""One secret at its source: looking at it, and giving it another value with check-and-set."""
+
+from __future__ import annotations
+
+import time
+
+from msgspec.structs import replace
+
+from strongroom.container.errors import VerificationFailed
+from strongroom.errors import SourceError
+from strongroom.model import Entry, Secret, SecretBytes, Version
+from strongroom.operations.rotators.values import digest_value, identify, value_in, with_value
+from strongroom.operations.services import Services
+from strongroom.sources import Change
+from strongroom.sources.errors import SecretNotFound
+from strongroom.timestamps import rfc3339
+
+
+class Place:
+    """A secret at its source, and the field of it that a rotation is about."""
+
+    def __init__(self, services: Services, *, source: str, name: str, field: str) -> None:
+        self._destination = services.destination(source)
+        self._key = services.digest_key
+        self.id = identify(services.digest_key, source=source, name=name)
+        self.source = source
+        self.name = name
+        self.field = field
+
+    def look(self) -> Secret:
+        """Return the secret as it is now. Raises SecretNotFound."""
+        (secret,) = self._destination.read([Entry(self.name, 0)])
+        if secret is None:
+            raise SecretNotFound(f"source '{self.source}' has no secret '{self.name}'")
+        return secret
+
+    def digest(self, value: SecretBytes) -> str:
+        """Return a value's digest as the record keeps it."""
+        return digest_value(self._key, secret=self.id, value=value)
+
+    def value_of(self, secret: Secret) -> SecretBytes:
+        """Return the current value, of the field. Raises SourceError."""
+        return value_in(secret, secret.current, self.field)
+
+    def write(self, there: Secret, value: SecretBytes) -> Secret:
+        """Put a value in the place of the current one, if that is still ``there``, and read it back.
+
+        Raises:
+            Conflict: somebody else wrote to the secret.
+            VerificationFailed: what is there afterwards is not what was written.
+        """
+        return self._put(there, with_value(there, value, self.field))
+
+    def put_back(self, there: Secret, was: str) -> Secret | None:
+        """Make the value with this digest current again, if the source still has it."""
+        former = next((v for v in reversed(there.versions[:-1]) if self._is(there, v, was)), None)
+        return None if former is None else self._put(there, replace(former, number=there.current.number + 1))
+
+    def _is(self, secret: Secret, version: Version, digest: str) -> bool:
+        try:
+            return version.value is not None and self.digest(value_in(secret, version, self.field)) == digest
+        except SourceError:  # an older version may have had another form
+            return False
+
+    def _put(self, there: Secret, version: Version) -> Secret:
+        now = rfc3339(time.time())
+        wanted = replace(there, versions=(replace(version, created_at=now),), updated_at=now)
+        self._destination.write([Change(secret=wanted, expected=there.current.number)])
+        found = self.look()
+        if self.value_of(found) != value_in(wanted, version, self.field):
+            raise VerificationFailed(
+                f"secret '{self.name}' was written, and '{self.source}' then gave another value"
+            )
+        return found

@@ -1,0 +1,113 @@
+"""Which rotator each secret has, and what it will do. Reads only."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from strongroom.errors import UsageError
+from strongroom.model import Entry, Secret
+from strongroom.operations.rotator import Rotator, RotatorKind
+from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
+from strongroom.operations.rotators.values import identify
+from strongroom.operations.services import Services
+from strongroom.sources.select import matches
+from strongroom.state.records import RotationState
+from strongroom.words import plural
+
+MOST = 10_000
+"""Secrets of one run: each has a step of its own."""
+NO_ROTATOR = "no rotator is for it: give it a new value by hand"
+NOT_THERE = "it is not there"
+DOES = {
+    RotatorKind.RANDOM: "writes a random value",
+    RotatorKind.COMMAND: "writes a random value and runs '{0}'",
+    RotatorKind.VAULT_ENGINE: "has the Vault's secrets engine make a new value",
+    RotatorKind.AWS: "has AWS run the secret's rotation function",
+}
+
+
+def plan_rotation(
+    services: Services, names: Sequence[str], *, source: str, incident: str = ""
+) -> RotationPlan:
+    """Say which rotator each secret has, and what it will do. It asks the source what is there.
+
+    Args:
+        names: full names at the source; one that is named twice counts once.
+        incident: leave what was rotated in this incident already.
+
+    Raises:
+        UsageError: too many names, or none.
+        ConfigError: this process has no such source.
+        SourceError: the source does not answer.
+    """
+    wanted = unique_names(names)
+    found = services.source(source).read([Entry(name, 0) for name in wanted])
+    planned = tuple(
+        _plan_one(services, name, secret, source=source, incident=incident)
+        for name, secret in zip(wanted, found, strict=True)
+    )
+    return RotationPlan(source=source, secrets=planned, digest=_digest(source, planned))
+
+
+def unique_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return each name once, in order. Raises UsageError for none, or for too many."""
+    wanted = tuple(dict.fromkeys(names))
+    if not wanted:
+        raise UsageError("There is no secret to rotate.", hint="Name one, or an incident.")
+    if len(wanted) > MOST:
+        raise UsageError(
+            f"{plural(len(wanted), 'secret')} are too many for one rotation: it takes {MOST:,} at most.",
+            hint="Nothing was changed. Rotate them in parts.",
+        )
+    return wanted
+
+
+def rotator_of(services: Services, secret: Secret, *, source: str) -> Rotator | None:
+    """Return the first rotator that is for a secret, by this process's own configuration."""
+    return next(
+        (
+            rotator
+            for rotator in services.rotators
+            if rotator.source in ("", source) and matches(rotator.selection, secret)
+        ),
+        None,
+    )
+
+
+def is_rotated(services: Services, name: str, *, source: str, incident: str) -> bool:
+    """Tell whether a secret got a new value in an incident already."""
+    if not incident:
+        return False
+    on_record = services.store.secret_rotation(identify(services.digest_key, source=source, name=name))
+    return on_record is not None and on_record.incident == incident and on_record.state is RotationState.DONE
+
+
+def _plan_one(
+    services: Services, name: str, secret: Secret | None, *, source: str, incident: str
+) -> PlannedRotation:
+    if secret is None:
+        return PlannedRotation(name=name, missing=True, why=NOT_THERE)
+    rotator = rotator_of(services, secret, source=source)
+    if rotator is None:
+        return PlannedRotation(name=name, why=NO_ROTATOR)
+    already = is_rotated(services, name, source=source, incident=incident)
+    return PlannedRotation(name=name, rotator=rotator.name, does=_does(rotator), already=already)
+
+
+def _does(rotator: Rotator) -> str:
+    program = rotator.program.command[0] if rotator.program else ""
+    return DOES[rotator.kind].format(program)
+
+
+def _digest(source: str, planned: Sequence[PlannedRotation]) -> str:
+    return hashlib.sha256(_ENCODER.encode([source, list(_facts(planned))])).hexdigest()
+
+
+def _facts(planned: Sequence[PlannedRotation]) -> Iterator[tuple[str, str]]:
+    yield from ((one.name, one.rotator) for one in planned if not one.already)
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")

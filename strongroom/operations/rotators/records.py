@@ -1,0 +1,126 @@
+"""What a rotation of secrets is to do, and what it did."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from strongroom.model import prepare
+
+
+class RotateSecretsOptions(Struct, frozen=True, kw_only=True):
+    """What a run is asked for, as its spec's options keep it: a step is about one of ``names``."""
+
+    names: tuple[str, ...]
+    reason: str
+    by: str = ""
+    incident: str = ""
+
+
+class PlannedRotation(Struct, frozen=True, kw_only=True):
+    """What a rotation will do with one secret. Without a ``rotator`` nothing is done; ``why`` says why.
+
+    ``already`` says that the secret was rotated in the same incident, so that it is left as it is.
+    """
+
+    name: str
+    missing: bool = False
+    rotator: str = ""
+    does: str = ""
+    why: str = ""
+    already: bool = False
+
+
+class RotationPlan(Struct, frozen=True, kw_only=True):
+    """What a rotation will do. ``digest`` is SHA-256 (hex) over all of it: what people approve."""
+
+    source: str
+    secrets: tuple[PlannedRotation, ...]
+    digest: str
+
+    @property
+    def to_rotate(self) -> tuple[PlannedRotation, ...]:
+        """Those that get a new value."""
+        return tuple(one for one in self.secrets if one.rotator and not one.already)
+
+
+class Result(StrEnum):
+    """What came of one secret."""
+
+    DONE = "done"
+    ALREADY = "already"
+    FAILED = "failed"
+    NO_ROTATOR = "no-rotator"
+    MISSING = "missing"
+    WAITS = "waits"
+
+
+class RotatedSecret(Struct, frozen=True, kw_only=True):
+    """What came of one secret. ``version`` is the current one at the source, if it has versions.
+
+    ``why`` says what failed, or why nothing was done; ``to_do`` what a person must still do.
+    """
+
+    name: str
+    result: Result
+    rotator: str = ""
+    version: int | None = None
+    why: str = ""
+    to_do: tuple[str, ...] = ()
+
+
+class Rotated(Struct, frozen=True, kw_only=True):
+    """What a rotation did, secret by secret. ``to_do`` is what a person must still do, all of it."""
+
+    source: str
+    run: str
+    secrets: tuple[RotatedSecret, ...]
+    to_do: tuple[str, ...] = ()
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The names of those that have a new value, of this run or of an earlier one of the incident."""
+        return self._named(Result.DONE, Result.ALREADY)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """The names of those that have no new value that works."""
+        return self._named(Result.FAILED, Result.WAITS)
+
+    @property
+    def no_rotator(self) -> tuple[str, ...]:
+        """The names of those that no rotator is for."""
+        return self._named(Result.NO_ROTATOR)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of those that are not there."""
+        return self._named(Result.MISSING)
+
+    def _named(self, *results: Result) -> tuple[str, ...]:
+        return tuple(one.name for one in self.secrets if one.result in results)
+
+
+class SecretsPlanned(Struct, frozen=True, kw_only=True):
+    """What a run's plan step found out: for each name its rotator, empty where nothing is to be done.
+
+    ``missing`` are the numbers of those that are not there, ``already`` of those that were rotated in the
+    incident before.
+    """
+
+    digest: str
+    rotators: tuple[str, ...]
+    missing: tuple[int, ...] = ()
+    already: tuple[int, ...] = ()
+
+
+class StepRotated(Struct, frozen=True, kw_only=True):
+    """What a step did, without the name of its secret."""
+
+    rotator: str
+    version: int | None = None
+    to_do: tuple[str, ...] = ()
+
+
+prepare(RotateSecretsOptions, RotatedSecret, SecretsPlanned, StepRotated)

@@ -1,0 +1,268 @@
+"""Rotating one secret. A process may die at any instruction: the next one goes on, and rotates nothing twice.
+
+A value that Strongroom makes is written to the source first, and then given to whatever checks it. So it
+never gets lost: whoever takes over reads it there, knows it by its keyed digest on record, and gives it once
+more. It is nowhere else, and on no disk of Strongroom's. If it is refused, the former value is made current
+again. A value that another makes is known by its difference from the one before, whose digest is on record.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from strongroom.errors import ConfigError
+from strongroom.model import Secret, SecretBytes
+from strongroom.operations.errors import SecretNotRotated
+from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
+from strongroom.operations.rotators.place import Place
+from strongroom.operations.rotators.plan import rotator_of
+from strongroom.operations.rotators.records import RotateSecretsOptions, SecretsPlanned, StepRotated
+from strongroom.operations.rotators.values import make_value
+from strongroom.operations.runs.job import read_facts
+from strongroom.operations.services import Services
+from strongroom.sources import RotatesItself
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import RotationState, Run, SecretRotation, Step
+from strongroom.system.errors import Conflict
+from strongroom.system.program import NotStarted, TooSlow, run_program
+
+TOKENS: Final = uuid.UUID("6f1f0f57-7d0c-4c39-9d0f-0b1a5d0d2a53")
+
+
+def rotate_step(run: Run, step: Step, services: Services) -> StepRotated:
+    """Give one secret a new value, or go on with what another process began."""
+    options = msgspec.convert(run.spec.options, RotateSecretsOptions)
+    name = options.names[step.piece]
+    rotator = _own_rotator(run, step.piece, services)
+    place = Place(services, source=run.spec.source, name=name, field=rotator.field)
+    there = place.look()
+    if rotator_of(services, there, source=run.spec.source) != rotator:
+        raise ConfigError(
+            f"secret '{name}' is not one of those that rotator '{rotator.name}' is for",
+            hint="Nothing was changed. Its name or tags have changed since it was planned: rotate it again.",
+        )
+    return Rotation(run, options, rotator, place, services).perform(there)
+
+
+def _own_rotator(run: Run, piece: int, services: Services) -> Rotator:
+    planned = read_facts(run, SecretsPlanned).rotators
+    name = planned[piece] if 0 <= piece < len(planned) else ""
+    found = next((rotator for rotator in services.rotators if rotator.name == name), None)
+    if found is None:
+        raise RecordRefused(f"run {run.id} has a rotator that this worker's configuration has not")
+    return found
+
+
+class Rotation:
+    """The rotation of one secret by its rotator."""
+
+    def __init__(
+        self, run: Run, options: RotateSecretsOptions, rotator: Rotator, place: Place, services: Services
+    ) -> None:
+        self._run = run
+        self._options = options
+        self._rotator = rotator
+        self._place = place
+        self._services = services
+        on_record = services.store.secret_rotation(place.id)
+        # What another run left unfinished is no help: its value may be known to others by now.
+        self._earlier = on_record if on_record is not None and on_record.run == run.id else None
+        self._void = False
+
+    def perform(self, there: Secret) -> StepRotated:
+        """Rotate it, unless that is on record as done in this run."""
+        if self._earlier is not None and self._earlier.state is RotationState.DONE:
+            return self._result(there)
+        how: Mapping[RotatorKind, Callable[[Secret], Secret]] = {
+            RotatorKind.RANDOM: self._by_us,
+            RotatorKind.COMMAND: self._by_us,
+            RotatorKind.VAULT_ENGINE: self._by_engine,
+            RotatorKind.AWS: self._by_service,
+        }
+        return self._result(how[self._rotator.kind](there))
+
+    # -- what Strongroom makes -----------------------------------------------------
+
+    def _by_us(self, there: Secret) -> Secret:
+        now = self._place.digest(self._place.value_of(there))
+        begun = self._begun
+        if begun is None or begun.becomes != now:
+            if begun is not None and begun.was != now:
+                raise self._changed_by_another()
+            assert self._rotator.shape is not None
+            value = make_value(self._rotator.shape)
+            begun = self._begin(there, was=now, becomes=self._place.digest(value))
+            there = self._place.write(there, value)
+        try:
+            self._give(there)
+        except SecretNotRotated as refused:
+            raise self._taken_back(there, begun, refused) from None
+        self._end(begun)
+        return there
+
+    def _give(self, there: Secret) -> None:
+        """Give the value to the program that brings it where it is checked, then see whether it works."""
+        value = self._place.value_of(there)
+        if self._rotator.program is not None:
+            self._call(self._rotator.program, value, "the command")
+        if self._rotator.check is not None:
+            self._call(self._rotator.check, value, "the check")
+
+    def _call(self, program: Program, value: SecretBytes, what: str) -> None:
+        told = {
+            "ROTATE_SECRET": self._place.name,
+            "ROTATE_SOURCE": self._place.source,
+            "ROTATE_RUN": self._run.id,
+        }
+        words = f"{what} of rotator '{self._rotator.name}' for secret '{self._place.name}'"
+        try:
+            status = run_program(program.command, told=told, timeout=program.timeout, given=value.reveal())
+        except NotStarted as error:
+            raise SecretNotRotated(f"{words} could not be started: {error}") from None
+        except TooSlow:
+            raise SecretNotRotated(
+                f"{words} did not end within {program.timeout:g} s, and was ended"
+            ) from None
+        if status != 0:
+            raise SecretNotRotated(f"{words} ended with status {status}")
+
+    def _taken_back(
+        self, there: Secret, begun: SecretRotation, refused: SecretNotRotated
+    ) -> SecretNotRotated:
+        """Make the former value current again, which is what the systems still know."""
+        given = there.current.number
+        former = self._place.put_back(there, begun.was)
+        self._end(begun, RotationState.FAILED)
+        if former is None:
+            return SecretNotRotated(
+                f"{refused.message}. The source keeps no former value, so the new one stays current",
+                hint="Perhaps nothing knows the new value yet. Set it where it is checked, or bring the "
+                "former one back from a backup: 'strongroom restore-secret'.",
+            )
+        return SecretNotRotated(
+            f"{refused.message}. The former value is current again, as version {former.current.number}",
+            hint=f"Version {given} at the source has the value that was refused, in case that it was taken "
+            "all the same. Remove the cause, then rotate this secret again.",
+        )
+
+    # -- what an engine makes ------------------------------------------------------
+
+    def _by_engine(self, there: Secret) -> Secret:
+        assert self._rotator.engine is not None
+        engine = self._rotator.engine(self._place.name)
+        before = engine.read()
+        if before is None:
+            return self._by_silent_engine(there, engine)
+        begun, now = self._begun, self._place.digest(before)
+        if begun is None or begun.was == now:
+            begun = self._begin(there, was=now)
+            engine.rotate()
+        value = engine.read()
+        if value is None or self._place.digest(value) == begun.was:
+            raise SecretNotRotated(
+                f"the engine was asked to rotate secret '{self._place.name}', and gives the former value",
+                hint="Nothing was written. Look at the engine's role, then rotate this secret again.",
+            )
+        if self._place.value_of(there) != value:
+            there = self._place.write(there, value)
+        self._check(there)
+        self._end(begun)
+        return there
+
+    def _by_silent_engine(self, there: Secret, engine: Engine) -> Secret:
+        """Have a value made that the server alone knows. Whether one that was asked for before was made,
+        nobody can tell; another one does no harm, since nobody has to learn it."""
+        begun = self._begun or self._begin(there)
+        engine.rotate()
+        self._end(begun)
+        self._void = True
+        return there
+
+    # -- what a service makes ------------------------------------------------------
+
+    def _by_service(self, there: Secret) -> Secret:
+        service = self._services.destination(self._place.source)
+        if not isinstance(service, RotatesItself):
+            raise ConfigError(
+                f"source '{self._place.source}' rotates nothing by itself",
+                hint=f"Rotator '{self._rotator.name}' is of kind 'aws': give it a source of AWS.",
+            )
+        begun = self._begun or self._begin(there, was=self._place.digest(self._place.value_of(there)))
+        token = str(uuid.uuid5(TOKENS, f"{begun.run} {begun.secret}"))
+        service.rotate(self._place.name, token=token, timeout=self._rotator.timeout)
+        there = self._place.look()
+        if self._place.digest(self._place.value_of(there)) == begun.was:
+            raise SecretNotRotated(
+                f"the rotation of secret '{self._place.name}' ended, and its value is the former one",
+                hint="Look at the log of its rotation function. Nothing else was changed.",
+            )
+        self._check(there)
+        self._end(begun)
+        return there
+
+    def _check(self, there: Secret) -> None:
+        """See whether a value works that cannot be taken back."""
+        if self._rotator.check is None:
+            return
+        try:
+            self._call(self._rotator.check, self._place.value_of(there), "the check")
+        except SecretNotRotated as refused:
+            raise SecretNotRotated(
+                f"{refused.message}. The new value is current all the same: the former one is void",
+                hint="Try the new value by hand; then rotate this secret again.",
+            ) from None
+
+    # -- the record ----------------------------------------------------------------
+
+    @property
+    def _begun(self) -> SecretRotation | None:
+        """What a process that died began of this rotation, and did not end."""
+        unfinished = self._earlier is not None and self._earlier.state is RotationState.BEGUN
+        return self._earlier if unfinished else None
+
+    def _begin(self, there: Secret, *, was: str = "", becomes: str = "") -> SecretRotation:
+        begun = SecretRotation(
+            secret=self._place.id,
+            run=self._run.id,
+            rotator=self._rotator.name,
+            incident=self._options.incident,
+            began_at=time.time(),
+            expected=there.current.number,
+            was=was,
+            becomes=becomes,
+        )
+        self._services.store.put_secret_rotation(begun)
+        return begun
+
+    def _end(self, begun: SecretRotation, state: RotationState = RotationState.DONE) -> None:
+        self._services.store.put_secret_rotation(replace(begun, state=state))
+
+    def _changed_by_another(self) -> Conflict:
+        return Conflict(
+            f"somebody else wrote to secret '{self._place.name}' while it was being rotated",
+            hint="Their value was left as it is. Look at it; then rotate this secret again, if it is to be.",
+        )
+
+    def _result(self, there: Secret) -> StepRotated:
+        return StepRotated(
+            rotator=self._rotator.name,
+            version=there.current.number or None,
+            to_do=tuple(self._to_do(there)),
+        )
+
+    def _to_do(self, there: Secret) -> Iterator[str]:
+        """Yield what a person must still do about this secret."""
+        if self._rotator.to_do:
+            yield self._rotator.to_do
+        elif self._rotator.kind is RotatorKind.RANDOM:
+            yield f"bring the new value from '{self._place.source}' to whatever checks it, and to its users"
+        if self._void:
+            yield "the value at the source is void now: the Vault's engine alone knows the new one"
+        if there.expires_at is not None:
+            yield f"its date of expiry was left as it is: {there.expires_at}"
