@@ -28,7 +28,7 @@ MAX_DOCUMENT = 64 * 1024 * 1024
 _VERSION = re.compile(rb"([0-9]{1,4})\",\n")
 _OURS = re.compile(
     rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
-    rb"|drill-report|security-review)/"
+    rb"|drill-report|security-review|restore-plan)/"
 )
 _FRAME = re.compile(
     rb'"body":([^\n]+),\n"certificate":([^\n]+),\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'
@@ -142,6 +142,12 @@ def check_length(words: str, tail: bytes, length: int) -> None:
 def _ends_earlier(tail: bytes, length: int) -> bool:
     start = length - len(tail)
     return any(int(match[1]) == start + match.end() for match in _LENGTH.finditer(tail))
+
+
+def length_at_end(tail: bytes) -> int | None:
+    """Return how long the document is that ends with these ``LENGTH_TAIL`` bytes; ``None`` if none does."""
+    match = _LENGTH.fullmatch(tail)
+    return int(match[1]) if match else None
 
 
 def _length_state(tail: bytes, length: int) -> tuple[bool, bool]:

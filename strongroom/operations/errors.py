@@ -63,7 +63,9 @@ class HoldNotWritten(TargetError):
 class PlanMismatch(Refused):
     """A restore plan was made for something else than what it is applied to."""
 
-    default_hint = "Make another plan with 'strongroom restore --dry-run --plan-out FILE', and read it."
+    default_hint = (
+        "Nothing was changed. Make another plan with 'strongroom restore --plan-out FILE', and read it."
+    )
 
 
 class BackupQuarantined(Refused):

@@ -179,6 +179,17 @@ class RotatesItself(Protocol):
 
 
 @runtime_checkable
+class Addressed(Protocol):
+    """A source that says what it is and where, whatever a configuration calls it. Asks nobody."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def address(self) -> str: ...
+
+
+@runtime_checkable
 class Rationed(Protocol):
     """A destination that lets only so many writes through."""
 

@@ -37,6 +37,8 @@ class LocalStore:
         Tampered: a row is not what was sealed there.
     """
 
+    kind = "local"
+
     def __init__(self, state_dir: str | os.PathLike[str], *, name: str = "local") -> None:
         self.name = name
         self._key_path = Path(state_dir) / "keys" / "store.key"
@@ -48,6 +50,11 @@ class LocalStore:
     def master_key_path(self) -> Path:
         """Where the master key lies: who has it and the database has the secrets."""
         return self._key_path
+
+    @property
+    def address(self) -> str:
+        """Where the database lies."""
+        return str(self._path.absolute())
 
     @property
     def made(self) -> bool:

@@ -21,16 +21,21 @@ from strongroom.model import Selection, prepare
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.record import spelled
+from strongroom.sources import Addressed, Destination
 
 
 class Action(StrEnum):
-    """What a restore, or the undoing of one, would do with a secret."""
+    """What a restore, or the undoing of one, would do with a secret.
+
+    No plan is made with ``moved``: it is what has become of an entry that is looked at again.
+    """
 
     CREATE = "create"
     CHANGE = "change"
     FINISH = "finish"
     LEAVE = "leave"
     SAME = "same"
+    MOVED = "moved"
     REMOVE = "remove"
     CANNOT = "cannot"
 
@@ -77,6 +82,13 @@ class NamedDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     name: str
     kind: str
     address: str
+
+
+def name_destination(destination: Destination) -> NamedDestination:
+    """Return what a plan knows a destination by."""
+    if not isinstance(destination, Addressed):
+        return NamedDestination(name=destination.name, kind=type(destination).__name__, address="")
+    return NamedDestination(name=destination.name, kind=destination.kind, address=destination.address)
 
 
 class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -138,6 +150,22 @@ Note = Callable[[PlanEntry], None]
 def manifest_digest(manifest: Manifest) -> str:
     """Return the digest that a plan knows a backup by; signing the manifest again does not change it."""
     return hashlib.sha256(canonical.encode(manifest)).hexdigest()
+
+
+def require_fitting(plan: RestorePlan, manifest: Manifest | None, destination: Destination) -> None:
+    """Refuse to do a plan with another backup, or into another destination, than it was made for.
+
+    Raises:
+        PlanMismatch: says which of the two it is.
+    """
+    if manifest is None or manifest_digest(manifest) != plan.manifest:
+        raise PlanMismatch(f"The plan was made from backup {plan.backup}, and this is another one.")
+    there = name_destination(destination)
+    if there != plan.destination:
+        raise PlanMismatch(
+            f"The plan was made for '{plan.destination.name}' at {plan.destination.address}, "
+            f"and '{there.name}' is at {there.address} now."
+        )
 
 
 def encode_entry(entry: PlanEntry) -> bytes:

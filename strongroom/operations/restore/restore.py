@@ -94,6 +94,7 @@ def plan_restore(
     *,
     overwrite: bool,
     relocation: Relocation = IN_PLACE,
+    plan: Iterable[PlanEntry] | None = None,
     note: Note | None = None,
     rights: bool = True,
     guard: Guard | None = None,
@@ -103,14 +104,24 @@ def plan_restore(
 
     Args:
         relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
+        plan: as for :func:`restore`; what of it has moved is told.
         note: is told of each secret, also of those that cannot be read there: they are not raised then.
         rights: whether to ask the destination, if there is a ``note``, for every right that writing takes.
     """
     total = Restored()
+    entries = PlannedEntries(plan) if plan is not None else None
     for secrets in _in_order(choose, destination, relocation):
         refused: dict[str, str] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
-        batch = _Batch(secrets, destination, overwrite=overwrite, refuse=refuse, guard=guard, tried=tried)
+        batch = _Batch(
+            secrets,
+            destination,
+            overwrite=overwrite,
+            refuse=refuse,
+            guard=guard,
+            tried=tried,
+            planned=_take(entries, secrets),
+        )
         if note is not None:
             if rights:
                 refused |= _without_right([change.secret for change in batch.changes], destination)
@@ -119,6 +130,10 @@ def plan_restore(
                 note(batch.planned(secret, name, cannot=refused.get(secret.name)))
         total = total.plus(batch.counts(without=refused))
     return total
+
+
+def _take(entries: PlannedEntries | None, secrets: Sequence[Secret]) -> dict[str, PlanEntry] | None:
+    return entries.take([secret.name for secret in secrets]) if entries is not None else None
 
 
 def _without_right(secrets: Sequence[Secret], destination: Destination) -> dict[str, str]:
@@ -165,9 +180,8 @@ def restore(
     """
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
-    entries = None if plan is None else PlannedEntries(plan)
+    entries = PlannedEntries(plan) if plan is not None else None
     for secrets in _in_order(choose, destination, relocation):
-        planned = None if entries is None else entries.take([secret.name for secret in secrets])
         batch = _Batch(
             secrets,
             destination,
@@ -175,7 +189,7 @@ def restore(
             refuse=refuse,
             tried=tried,
             guard=guard,
-            planned=planned,
+            planned=_take(entries, secrets),
         )
         kept.plan(batch.counts(), left=batch.left, moved=batch.moved)
         if batch.changing and undo is not None:
@@ -253,7 +267,6 @@ class _Batch:
         self.undo_file = ""
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
-        self._overwrite = overwrite
         self._refused: set[str] = set()
 
         def note(name: str, error: StrongroomError) -> None:
@@ -358,11 +371,13 @@ class _Batch:
     def _action(self, name: str) -> Action:
         if name in self._unchanged:
             return Action.SAME
+        if name in self.moved:
+            return Action.MOVED
         if name in self._guarded:
             return Action.LEAVE
         if name in self._fresh:
             return Action.FINISH if name in self._begun else Action.CREATE
-        return Action.CHANGE if self._overwrite else Action.LEAVE
+        return Action.CHANGE if name in self.changing else Action.LEAVE
 
     def intended(self, changes: Sequence[Change], account: Account) -> Iterator[Wrote]:
         """Yield what is about to be written, as it goes on record."""

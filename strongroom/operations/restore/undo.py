@@ -39,6 +39,9 @@ from strongroom.sources.memory import MemoryStore
 from strongroom.targets.single_file import BundleWriter
 from strongroom.timestamps import rfc3339, unique
 
+UNDO = "(undo)"
+"""What stands in the place of a policy's name in an undo file."""
+
 
 def undo_into(
     folder: Path,
@@ -110,9 +113,11 @@ def seal_to_file(
     *,
     recipients: Sequence[Recipient],
     signer: CertifiedSigner,
+    policy: str = UNDO,
+    replace: bool = False,
 ) -> None:
     """Seal the named secrets as they are now into one single-file backup."""
-    about = _about(source.name)
+    about = _about(source.name, policy)
     hashed = sorted((name_hash(about.name_key, name), name) for name in names)
     secrets = source.read([Entry(name, 0) for _, name in hashed])
     rows = ((place, secret) for (place, _), secret in zip(hashed, secrets, strict=True) if secret is not None)
@@ -126,7 +131,7 @@ def seal_to_file(
         digest_key=os.urandom(32),
     )
     manifest = sign_manifest(_manifest(about, sealed, recipients, signer), signer)
-    with BundleWriter(path) as bundle:
+    with BundleWriter(path, replace=replace) as bundle:
         _add(bundle, container_name(about.backup_id, sealed.hexdigest), content)
         _add(bundle, manifest_name(about.backup_id), manifest)
         bundle.close(commit=True)
@@ -136,14 +141,14 @@ def _add(bundle: BundleWriter, name: str, content: bytes | bytearray) -> None:
     bundle.put(name, [bytes(content)], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
-def _about(source: str) -> About:
+def _about(source: str, policy: str) -> About:
     now = time.time()
     return About(
         backup_id=unique(now),
         piece=0,
         pieces=1,
         source=source,
-        policy="(undo)",
+        policy=policy,
         values=True,
         created_at=rfc3339(now),
         name_key=os.urandom(32),

@@ -39,6 +39,8 @@ class AwsSource:
         SourceChanged: a secret was written again and again while it was being read.
     """
 
+    kind = "aws"
+
     def __init__(self, options: AwsOptions, *, name: str) -> None:
         self.name = name
         self._api = Api(options, source=name)
@@ -48,6 +50,12 @@ class AwsSource:
 
     def __repr__(self) -> str:
         return f"AwsSource({self.name!r}, region={self._api.options.region!r})"
+
+    @property
+    def address(self) -> str:
+        """Return the region, and its endpoint if it is not the public one."""
+        options = self._api.options
+        return f"{options.region} {options.endpoint_url or ''}".rstrip()
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield an entry for every secret. Its size is a bound: the service does not tell sizes."""

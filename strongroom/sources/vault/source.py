@@ -67,6 +67,8 @@ class VaultSource:
         tag_keys: custom metadata that also counts as tags; ``*`` for all.
     """
 
+    kind = "vault"
+
     def __init__(
         self,
         vault: Vault,
@@ -87,6 +89,12 @@ class VaultSource:
 
     def __repr__(self) -> str:
         return f"VaultSource({self.name!r}, {self._vault!r})"
+
+    @property
+    def address(self) -> str:
+        """Return the server's address, and the namespace that names are relative to."""
+        connection = self._vault.connection
+        return f"{connection.address} {connection.namespace}".rstrip()
 
     def list(self, *, with_tags: bool = False) -> Iterator[Entry]:
         """Yield what secrets rest on, then every secret, folder by folder."""

@@ -40,6 +40,11 @@ def names_left(account: Account, *, every: bool) -> Iterator[str]:
     yield from _named(account.left, account.counts.left, every=every)
 
 
+def names_moved(account: Account, *, every: bool) -> Iterator[str]:
+    """Yield the names of what is no longer as the plan found it."""
+    yield from _named(account.moved, account.counts.moved, every=every)
+
+
 def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
     """Yield what could not be done, with the reasons, and the file that has all names."""
     if count := account.counts.not_done:
@@ -76,7 +81,7 @@ class PlanLines:
             if count := self.counts[action]:
                 yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
                 held = self._held[action]
-                yield from (f"      {in_line(each.name)}{_compared(each)}" for each in held)
+                yield from (f"      {in_line(each.to)}{_compared(each)}" for each in held)
                 if len(held) < count and action is not Action.SAME:
                     yield f"      and {count - len(held):,} more, which --all-names and --json name"
 
@@ -93,10 +98,14 @@ def _compared(planned: PlanEntry) -> str:
     if planned.action is Action.CANNOT:
         return f": {in_line(planned.why)}"
     if planned.newer is None:
-        return ""
+        return _other_name(planned)
     there = _version(planned.expected or 0, planned.there_written_at)
     ours = _version(planned.version, planned.written_at)
-    return f": {_NEWER[planned.newer]} (there {there}; backup {ours})"
+    return f"{_other_name(planned)}: {_NEWER[planned.newer]} (there {there}; backup {ours})"
+
+
+def _other_name(planned: PlanEntry) -> str:
+    return f" (in the backup: {in_line(planned.name)})" if planned.name != planned.to else ""
 
 
 def _version(number: int, written_at: str | None) -> str:

@@ -12,6 +12,12 @@ from strongroom.cli.terminal.command import Command
 _DRY = "change nothing; say what would happen to each secret, and which rights are missing"
 
 
+_PLAN_OUT = "only plan: write into FILE (mode 0600) what would be done, for --plan; it holds names"
+_PLAN_RECIPIENT = "seal that file to this key, as --recipient of 'backup' means it; repeatable"
+_RELOCATE = (
+    "restore what is called FROM… in the backup, and call it TO… instead: another mount, prefix or path, "
+    "such as secret/=restored/"
+)
 _ALL_NAMES = "name every secret, however many (--json always does)"
 
 
@@ -31,6 +37,13 @@ def _restore_arguments(parser: ArgumentParser) -> None:
         "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
     _to_argument(parser)
+    _planning_arguments(parser)
+    parser.add_argument(
+        "--plan",
+        metavar="FILE",
+        type=Path,
+        help="do just what this plan says; what changed since is left, and named",
+    )
     parser.add_argument(
         "--overwrite-existing",
         action="store_true",
@@ -44,10 +57,16 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="do not ask before writing into another source than the local store",
+        help="do not ask before writing into another source than the local store; replace FILE",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
     _undo_arguments(actions.add_parser("undo", help="undo a restore that is on record"))
+
+
+def _planning_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--relocate", metavar="FROM=TO", help=_RELOCATE)
+    parser.add_argument("--plan-out", metavar="FILE", type=Path, help=_PLAN_OUT)
+    parser.add_argument("--plan-recipient", metavar="KEY", action="append", default=[], help=_PLAN_RECIPIENT)
 
 
 def _undo_arguments(parser: ArgumentParser) -> None:
@@ -75,6 +94,9 @@ def _restore_secret_arguments(parser: ArgumentParser) -> None:
         "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
     )
     parser.add_argument("--dry-run", action="store_true", help=_DRY)
+    _planning_arguments(parser)
+    parser.add_argument("--force", action="store_true", help="replace the plan's FILE")
+    parser.set_defaults(plan=None)
 
 
 def _restore_snapshot_arguments(parser: ArgumentParser) -> None:

@@ -5,30 +5,35 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+import msgspec
 
 from strongroom.cli.commands.restore.account_lines import (
     PlanLines,
     counted,
     how_ended,
     names_left,
+    names_moved,
     not_done,
     they,
     typed_keys,
 )
-from strongroom.cli.shared import access_log, estimate, identities, options, sources
+from strongroom.cli.commands.restore.request import PlanOut, Request
+from strongroom.cli.shared import access_log, estimate, identities, options, person, sources
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import StrongroomError, name_of
+from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
+from strongroom.model import Secret
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
@@ -40,9 +45,17 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.restore.plan import Action, PlanEntry
+from strongroom.operations.restore.make_plan import make_plan
+from strongroom.operations.restore.plan import (
+    Action,
+    PlanEntry,
+    RestorePlan,
+    manifest_digest,
+    name_destination,
+    require_fitting,
+)
 from strongroom.operations.restore.record import Recorder
-from strongroom.operations.restore.restore import Choose, Undo, plan_restore, restore
+from strongroom.operations.restore.restore import Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.timestamps import rfc3339, unique
@@ -60,12 +73,13 @@ class RestoreJob:
         output: Output,
         installation: Place,
         origin: RestoreSource,
-        *,
-        overwrite: bool,
+        request: Request,
     ) -> None:
         self.to = arguments.to
         self.destination: Destination = sources.destination_of(arguments.to, installation)
-        self.dry = arguments.dry_run
+        self._out = PlanOut(arguments, output, installation)
+        self.dry = arguments.dry_run or self._out.path is not None
+        self.head: RestorePlan | None = request.plan.head if request.plan is not None else None
         self.done = Restored()
         self.stopped: BaseException | None = None
         self._arguments = arguments
@@ -74,7 +88,7 @@ class RestoreJob:
         self._output = output
         self._here = installation
         self._origin = origin
-        self._overwrite = overwrite
+        self._request = request
         self._undo: Undo | None = None
         self._folder = installation.state_dir / "undo" / unique(time.time())
         self._account = Account()
@@ -84,12 +98,18 @@ class RestoreJob:
 
     # -- performing ----------------------------------------------------------------
 
-    def do(self, secrets: Choose) -> None:
+    def differs(self) -> bool:
+        """Say whether the destination has something else for what is asked for."""
+        relocation = self._request.relocation
+        return plan_restore(self._secrets, self.destination, overwrite=False, relocation=relocation).left > 0
+
+    def do(self) -> None:
         """Restore, or find out what that would do. What stops it is kept for :meth:`answer`."""
+        plan = self._request.plan
+        if plan is not None:
+            require_fitting(plan.head, self._origin.manifest, self.destination)
         if self.dry:
-            self.done = plan_restore(
-                secrets, self.destination, overwrite=self._overwrite, note=self._planned.add
-            )
+            self._plan()
             return
         self._origin.unlock()  # what does not open has begun nothing
         if self._whole:
@@ -98,9 +118,11 @@ class RestoreJob:
         try:
             with counting(self._output, "restoring", self._origin.total) as advance:
                 restore(
-                    secrets,
+                    self._secrets,
                     self.destination,
-                    overwrite=self._overwrite,
+                    overwrite=self._request.overwrite,
+                    relocation=self._request.relocation,
+                    plan=plan.entries() if plan is not None else None,
                     undo=self._keep,
                     progress=advance,
                     account=self._account,
@@ -112,6 +134,50 @@ class RestoreJob:
         self._account.end(self._ended)
         if self.stopped is None or self._account.folder is not None:
             continue_with(self._earlier, self._folder)
+
+    def _secrets(self) -> Iterable[Secret]:
+        return self._request.secrets_of(self._origin)
+
+    def _plan(self) -> None:
+        """Find out what would be done; of a plan that was made before, what has moved since."""
+        request = self._request
+        if request.plan is not None:
+            self.done = plan_restore(
+                self._secrets,
+                self.destination,
+                overwrite=request.overwrite,
+                relocation=request.relocation,
+                plan=request.plan.entries(),
+                note=self._planned.add,
+            )
+            return
+        with self._out.opened() as file:
+            note = self._out.noting(file, self._planned.add)
+            self.head = make_plan(self._asked(), self._secrets, self.destination, note=note)
+            self.done = self.head.totals
+            self._out.end(file, self.head)
+
+    def _asked(self) -> RestorePlan:
+        """Return what the plan is of. An old file has no manifest that a plan could be held to."""
+        request = self._request
+        for name in request.names:
+            self._origin.find(name)  # only now it is known which backup has it
+        manifest = self._origin.manifest
+        if manifest is None and self._out.path is not None:
+            raise UsageError("An old file can be restored, and no plan can be made of it.", hint=_OLD_FILE)
+        now = time.time()
+        return RestorePlan(
+            id=unique(now),
+            made_at=rfc3339(now),
+            by=person.who(),
+            backup=self._backup,
+            manifest=manifest_digest(manifest) if manifest is not None else "",
+            destination=name_destination(self.destination),
+            selection=request.selection,
+            names=request.names,
+            overwrite=request.overwrite,
+            relocation=request.relocation,
+        )
 
     @property
     def _ended(self) -> str:
@@ -141,7 +207,7 @@ class RestoreJob:
             said = estimate.describe_least(self.to, seconds, secrets=secrets, versions=versions)
             self._output.note(f"{said}. What is there already takes less.")
 
-    def verify(self, secrets: Choose) -> None:
+    def verify(self) -> None:
         """Compare everything with the backup once more, unless it was stopped."""
         if self.stopped is not None:
             return
@@ -151,7 +217,14 @@ class RestoreJob:
             seen[planned.action] += 1
 
         try:
-            plan_restore(secrets, self.destination, overwrite=False, note=note, rights=False)
+            plan_restore(
+                self._secrets,
+                self.destination,
+                overwrite=False,
+                relocation=self._request.relocation,
+                note=note,
+                rights=False,
+            )
         except BaseException as stopped:  # noqa: BLE001 - as above
             self.stopped = stopped
         else:
@@ -188,20 +261,36 @@ class RestoreJob:
             for file in sorted(folder.glob("*.strongroom"))
         ]
 
+    def _by_plan(self, file: Path) -> str:
+        """Return the command that does a plan, with the same backup and keys."""
+        words = [f"strongroom restore --plan {quote(str(file.absolute()))}", *self._from()]
+        words += [f"--signer {quote(each)}" for each in self._arguments.signer]
+        return " ".join([*words, *typed_keys(self._arguments)])
+
+    def _from(self) -> Iterator[str]:
+        """Yield the typed options for where the backup is."""
+        given = self._arguments
+        if given.backup_file is not None:
+            yield f"--backup-file {quote(str(given.backup_file.absolute()))}"
+        else:
+            yield from (f"--from-target {quote(place)}" for place in _places(given.from_target))
+
     def _goes_on(self) -> str:
         """Return the command that restores what this one does not: the same, from just this backup."""
         given = self._arguments
         words = ["strongroom", given.command_name]
-        if given.backup_file is not None:
-            words.append(f"--backup-file {quote(str(given.backup_file.absolute()))}")
-        else:
-            words += [f"--from-target {quote(place)}" for place in _places(given.from_target)]
+        if given.plan is not None:
+            words.append(f"--plan {quote(str(given.plan.absolute()))}")
+        words += self._from()
+        if given.backup_file is None and given.plan is None:
             words.append(f"--backup {quote(self._backup)}")
         if name := getattr(given, "secret_name", None):
             words.append(f"--secret-name {quote(name)}")
         words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(given, name, False)]
         for option in ("filter_tag", "include", "exclude", "signer"):
             words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
+        if given.relocate is not None:
+            words.append(f"--relocate {quote(given.relocate)}")
         return " ".join([*words, *self._given()])
 
     def _given(self, *, to: bool = True) -> Iterator[str]:
@@ -235,6 +324,8 @@ class RestoreJob:
         if differing := self._differing_since():
             said = f"{plural(differing, 'secret')} in '{self.to}' {verb(differing, 'differ')}"
             return VerificationFailed(f"{said} from the backup again.", hint=_AGAIN)
+        if done.moved:
+            return _moved(done.moved)
         return _left(done.left, self.to) if done.left else None
 
     def _differing_since(self) -> int:
@@ -242,7 +333,7 @@ class RestoreJob:
         if self._verified is None:
             return 0
         wrong = sum(self._verified.values()) - self._verified[Action.SAME]
-        return max(0, wrong - self.done.left - self.done.not_done)
+        return max(0, wrong - self.done.left - self.done.moved - self.done.not_done)
 
     def _put_on_record(self, outcome: BaseException | None) -> None:
         """Note what was brought back, and into what."""
@@ -256,7 +347,9 @@ class RestoreJob:
             created=self.done.created,
             changed=self.done.changed,
             left=self.done.left,
+            moved=self.done.moved,
             not_done=self.done.not_done,
+            plan=self.head.digest if self.head is not None else None,
             ended=self._ended if outcome is None else name_of(outcome),
         )
 
@@ -270,13 +363,16 @@ class RestoreJob:
             "changed": self.done.changed,
             "unchanged": self.done.unchanged,
             "left": self.done.left,
+            "moved": self.done.moved,
             "not_done": self.done.not_done,
             "compared": self.done.compared,
             "verified": self._verified[Action.SAME] if self._verified is not None else None,
             "left_names": account.left,
+            "moved_names": account.moved,
             "not_done_names": account.not_done,
             "all_names": str(account.names_file) if account.names_file else None,
             "secrets": self._planned.all(),
+            "plan": self._plan_document(),
             "undo": str(self._folder) if back and self.done.changed else None,
             "undo_by": back,
             "goes_on": self._goes_on() if self._unfinished else None,
@@ -284,6 +380,16 @@ class RestoreJob:
             "to": self.to,
             "least_seconds": self._least(),
             "losses": list(account.losses),
+        }
+
+    def _plan_document(self) -> dict[str, Any] | None:
+        if self.head is None:
+            return None
+        file = self._out.path or self._arguments.plan
+        return {
+            "file": str(file) if file is not None else None,
+            "digest": self.head.digest,
+            **msgspec.to_builtins(self.head),
         }
 
     @property
@@ -308,6 +414,10 @@ class RestoreJob:
             said = estimate.describe_least(self.to, seconds, secrets=written, versions=self.done.versions)
             yield f"  {said}"
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
+        if self._out.path is not None and self.head is not None:
+            yield f"  The plan is in {self._out.path}, with digest {self.head.digest}."
+            yield "  This does what it says, and leaves what changes until then:"
+            yield f"    {self._by_plan(self._out.path)}"
         if back := self.way_back():
             if self.done.changed:
                 yield f"  what was there before is sealed in {self._folder}"
@@ -326,6 +436,10 @@ class RestoreJob:
             (done.unchanged, "already as in the backup"),
             (done.compared, "read back and compared with the backup"),
         )
+        if done.moved:
+            said = f"{plural(done.moved, 'secret')} changed since the plan was made and"
+            yield f"  {said} {verb(done.moved, 'are')} left as {they(done.moved)}:"
+            yield from names_moved(self._account, every=self._names)
         if done.left:
             said = f"{plural(done.left, 'secret')} {verb(done.left, 'differ')}"
             yield f"  {said} and {verb(done.left, 'are')} left as {they(done.left)}:"
@@ -344,8 +458,9 @@ class RestoreJob:
 WOULD = {
     Action.CREATE: "would be created",
     Action.FINISH: "would be finished: an interrupted restore began to write them",
-    Action.CHANGE: "would be changed",
+    Action.CHANGE: "would be changed to what the backup has",
     Action.SAME: "already as in the backup",
+    Action.MOVED: "changed since the plan was made and would be left as they are",
     Action.LEAVE: "{differ} and would be left as they are (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
 }
@@ -394,6 +509,11 @@ def _left(count: int, to: str) -> RunDegraded:
     return RunDegraded(f"{said} and {verb(count, 'were')} left as {they(count)}.", hint=_LEFT)
 
 
+def _moved(count: int) -> RunDegraded:
+    said = f"{plural(count, 'secret')} changed since the plan was made"
+    return RunDegraded(f"{said}, and {verb(count, 'were')} left as {they(count)}.", hint=_MOVED)
+
+
 def _places(given: str | Sequence[str] | None) -> list[str]:
     """Return targets as they can be named from anywhere: a folder by its whole path."""
     named = [given] if isinstance(given, str) else list(given or ())
@@ -415,6 +535,11 @@ def _words(name: str) -> str:
     return "the local store" if name == options.LOCAL else f"'{name}'"
 
 
+_OLD_FILE = "Leave --plan-out out: --dry-run alone says what would be done."
+_MOVED = (
+    "They were not changed; everything else in the plan was done. Look at who changed them, then make "
+    "another plan for what is left: strongroom restore --plan-out FILE."
+)
 _AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once more, or leave it as it is."
 _GRANT = (
     "Nothing was changed. Grant what the lines above name (ops/ holds policies that fit), or leave those "

@@ -6,65 +6,79 @@ Needs no configuration and no broker, so that it works on the day when nothing e
 from __future__ import annotations
 
 from argparse import Namespace
+from contextlib import AbstractContextManager, nullcontext
 
 from strongroom.cli.commands.restore.perform import RestoreJob
+from strongroom.cli.commands.restore.request import Request, by_options, by_plan
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
-from strongroom.model import Selection
 from strongroom.operations.errors import NothingSelected
-from strongroom.operations.restore.restore import plan_restore
 from strongroom.system.errors import WouldOverwrite
 
 
 def restore_secrets(arguments: Namespace, output: Output) -> None:
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    _check_what(arguments, selection)
     installation = place.find()
-    if arguments.to != options.LOCAL and not arguments.dry_run:
-        prompts.confirm(f"Secrets will be written into '{arguments.to}'", force=arguments.force)
-    with origins.open_restore_source(arguments, output, installation) as origin:
-        job = RestoreJob(arguments, output, installation, origin, overwrite=arguments.overwrite_existing)
-        job.do(lambda: origin.select(selection))
-        if job.stopped is None and not job.done.total:
-            raise NothingSelected(
-                "The filter matches no secret of the backup; nothing was restored.", hint=_FILTER
-            )
-        if arguments.verify_after_restore and not job.dry:
-            job.verify(lambda: origin.select(selection))
-        job.answer()
+    with _requested(arguments, output, installation) as request:
+        _confirm(arguments, request)
+        with origins.open_restore_source(arguments, output, installation) as origin:
+            job = RestoreJob(arguments, output, installation, origin, request)
+            job.do()
+            if job.stopped is None and not job.done.total:
+                raise _nothing(request)
+            if arguments.verify_after_restore and not job.dry:
+                job.verify()
+            job.answer()
+
+
+def _requested(arguments: Namespace, output: Output, installation: Place) -> AbstractContextManager[Request]:
+    if arguments.plan is not None:
+        return by_plan(arguments, output, installation)
+    return nullcontext(by_options(arguments))
+
+
+def _nothing(request: Request) -> NothingSelected:
+    if begins := request.relocation.source:
+        said = f"No secret that is asked for begins with '{begins}'; nothing was restored."
+        return NothingSelected(said, hint="See the names with 'strongroom list --backup-file FILE'.")
+    return NothingSelected("The filter matches no secret of the backup; nothing was restored.", hint=_FILTER)
+
+
+def _confirm(arguments: Namespace, request: Request) -> None:
+    """Ask before anything but the local store is written into."""
+    if arguments.to == options.LOCAL or arguments.dry_run or arguments.plan_out is not None:
+        return
+    said = f"Secrets will be written into '{arguments.to}'"
+    if request.plan is not None:
+        head = request.plan.head
+        said = (
+            f"By the plan that {head.by} made at {head.made_at}, {head.totals.created:,} secrets will be "
+            f"created and {head.totals.changed:,} changed in '{arguments.to}' ({head.destination.address})"
+        )
+    prompts.confirm(said, force=arguments.force)
 
 
 def restore_secret(arguments: Namespace, output: Output) -> None:
     installation = place.find()
+    request = by_options(arguments)
+    if not request.relocation.covers(arguments.secret_name):
+        raise UsageError(
+            f"'{arguments.secret_name}' does not begin with '{request.relocation.source}', which --relocate "
+            "renames."
+        )
     with origins.open_restore_source(arguments, output, installation) as origin:
-        job = RestoreJob(arguments, output, installation, origin, overwrite=arguments.confirm_overwrite)
-        secret = origin.find(arguments.secret_name)
-        if (
-            not (arguments.confirm_overwrite or arguments.dry_run)
-            and plan_restore(lambda: [secret], job.destination, overwrite=False).left
-        ):
+        job = RestoreJob(arguments, output, installation, origin, request)
+        if not (request.overwrite or job.dry) and job.differs():
             raise WouldOverwrite(
-                f"'{arguments.to}' has another value or other metadata for '{secret.name}'.",
+                f"'{arguments.to}' has another value or other metadata for "
+                f"'{request.relocation.there(arguments.secret_name)}'.",
                 hint="Nothing was changed. With --confirm-overwrite it is replaced, and kept as a version.",
             )
-        job.do(lambda: [secret])
+        job.do()
         job.answer()
-
-
-def _check_what(arguments: Namespace, selection: Selection) -> None:
-    if arguments.full_restore and (selection.include or selection.tags):
-        raise UsageError(
-            "--full-restore contradicts --include and --filter-tag.",
-            hint="Give one of the two. --exclude goes with both.",
-        )
-    if not arguments.full_restore and selection == Selection():
-        raise UsageError(
-            "What is to be restored?",
-            hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude.",
-        )
 
 
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."

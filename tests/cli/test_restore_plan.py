@@ -1,0 +1,186 @@
+"""A restore plan on the command line: written, read, done later, and refused where it must be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from strongroom.container.errors import MissingPiece, NotABackup, Tampered, Truncated, UntrustedSigner
+from strongroom.errors import UsageError
+from strongroom.operations.errors import PlanMismatch, RunDegraded
+from strongroom.system.errors import WouldOverwrite
+from tests.cli.furnished import Furnish
+from tests.cli.program import PASSPHRASE, Machine
+
+PASS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
+FROM = ("restore", "--backup-file", "full.sr")
+PLAN = (*FROM, "--full-restore", "--overwrite-existing", "--plan-out", "plan")
+DO = (*FROM, "--plan", "plan")
+
+
+def change(machine: Machine) -> None:
+    """Three secrets in a backup; since then one is gone, one was written to, one is as it was."""
+    for name in ("app/GONE", "app/SAME", "app/WRITTEN"):
+        machine.set(name, f"CANARY-{name}")
+    machine.seal()
+    machine.ok("delete", "app/GONE", "--force")
+    machine.set("app/WRITTEN", "CANARY-LATER")
+
+
+def write_plan(machine: Machine) -> None:
+    machine.ok(*PLAN, **PASS)
+
+
+@pytest.fixture
+def changed(machine: Machine, furnish: Furnish) -> Machine:
+    furnish(machine, change)
+    return machine
+
+
+@pytest.fixture
+def planned(machine: Machine, furnish: Furnish) -> Machine:
+    furnish(machine, change, write_plan)
+    return machine
+
+
+def value(machine: Machine, name: str) -> str:
+    return machine.ok("get", name, "--show-value").out
+
+
+def test_a_plan_changes_nothing_says_how_it_is_done_and_is_its_owners_alone(changed: Machine) -> None:
+    told = changed.ok(*PLAN, **PASS).out
+    assert value(changed, "app/WRITTEN") == "CANARY-LATER"
+    [command] = [line.strip() for line in told.splitlines() if "strongroom restore --plan" in line]
+    assert changed.path("plan").stat().st_mode & 0o777 == 0o600
+    assert "CANARY" not in changed.path("plan").read_text() + told
+    done = changed.ok(*command.split()[1:], **PASS).out
+    assert "1 secret created" in done
+    assert "1 secret changed" in done
+    assert value(changed, "app/WRITTEN") == "CANARY-app/WRITTEN"
+
+
+def test_a_stale_plan_leaves_what_moved_names_it_and_is_no_success(planned: Machine) -> None:
+    planned.set("app/WRITTEN", "CANARY-LATEST")
+    done = planned.run(*DO, **PASS)
+    assert done.failed_with(RunDegraded)
+    assert "1 secret changed since the plan was made and is left as it is:\n    app/WRITTEN\n" in done.out
+    assert "1 secret created" in done.out
+    assert value(planned, "app/WRITTEN") == "CANARY-LATEST"
+    assert value(planned, "app/GONE") == "CANARY-app/GONE"
+    [folder] = (planned.state / "undo").iterdir()
+    assert '"code":"moved"' in (folder / "not-restored.jsonl").read_text()
+
+
+def test_a_plan_may_be_done_twice_and_looked_at_again_before(planned: Machine) -> None:
+    looked = planned.ok(*DO, "--dry-run", **PASS).out
+    assert "1 secret would be created\n      app/GONE\n" in looked
+    planned.set("app/SAME", "CANARY-LATER")
+    looked = planned.ok(*DO, "--dry-run", **PASS).out
+    assert "changed since the plan was made and would be left as they are\n      app/SAME" in looked
+    planned.run(*DO, **PASS)
+    again = planned.run(*DO, "--json", **PASS).document
+    assert (again["created"], again["changed"], again["moved"], again["unchanged"]) == (0, 0, 1, 2)
+    assert again["moved_names"] == ["app/SAME"]
+
+
+def test_a_plan_is_refused_that_was_altered_cut_off_or_is_none(planned: Machine) -> None:
+    file = planned.path("plan")
+    whole = file.read_bytes()
+    for content, error in (
+        (whole.replace(b'"action":"same"', b'"action":"leave"', 1), Tampered),
+        (whole.replace(b'"overwrite":true', b'"overwrite":null', 1), Tampered),
+        (whole[:-5], Truncated),
+        (b"a shopping list\n" * 9, NotABackup),
+        (b"", NotABackup),
+    ):
+        file.write_bytes(content)
+        refused = planned.run(*DO, **PASS)
+        assert refused.failed_with(error), content[-300:]
+        assert "make another plan" in " ".join(refused.err.split())
+    assert planned.run(*FROM, "--plan", "no-file", **PASS).failed_with(MissingPiece)
+    assert planned.run(*FROM, "--plan", "full.sr", **PASS).failed_with(NotABackup)
+    assert value(planned, "app/WRITTEN") == "CANARY-LATER"
+
+
+def test_a_plan_is_refused_for_another_backup_another_place_and_from_a_stranger(
+    planned: Machine,
+) -> None:
+    planned.seal("full.sr", "--exclude", "app/GONE")
+    refused = planned.run(*DO, **PASS)
+    assert refused.failed_with(PlanMismatch)
+    assert "and this is another one" in " ".join(refused.err.split())
+    assert "--plan-out FILE" in refused.err
+    planned.ok(*PLAN, "--force", **PASS)
+    moved = planned.home / "moved"
+    refused = planned.run(*DO, STRONGROOM_STATE_DIR=str(moved), **PASS)
+    assert refused.failed_with(UntrustedSigner)
+    signer = planned.ok("signers", "list", "--json").document
+    fingerprint = next(one for one in json.dumps(signer).split('"') if one.startswith("sr1:"))
+    refused = planned.run(*DO, "--signer", fingerprint, STRONGROOM_STATE_DIR=str(moved), **PASS)
+    assert refused.failed_with(PlanMismatch)
+    assert f"{moved}/store/secrets.db now" in " ".join(refused.err.split())
+
+
+def test_options_that_a_plan_decides_are_refused_beside_it(planned: Machine) -> None:
+    for more in (("--full-restore",), ("--include", "x"), ("--overwrite-existing",), ("--relocate", "a=b")):
+        assert planned.run(*DO, *more, **PASS).failed_with(UsageError)
+    assert planned.run(*DO, "--to", "elsewhere", **PASS).failed_with(UsageError)
+
+
+def test_a_plan_overwrites_no_file_unless_it_is_told_to(planned: Machine) -> None:
+    assert planned.run(*PLAN, **PASS).failed_with(WouldOverwrite)
+    planned.ok(*PLAN, "--force", **PASS)
+
+
+def test_a_sealed_plan_shows_no_name_and_is_done_with_its_key(changed: Machine) -> None:
+    changed.ok("keygen", "--output", "plan.key")
+    sealing = (*PLAN, "--plan-recipient", "plan.key.pub")
+    changed.ok(*sealing, **PASS)
+    changed.ok(*sealing, "--force", **PASS)
+    assert b"app/" not in changed.path("plan").read_bytes()
+    assert changed.run(*DO, **PASS).code != 0
+    changed.path("pass").write_text(PASSPHRASE)
+    changed.path("pass").chmod(0o600)
+    changed.ok(*DO, "--identity", "plan.key", "--passphrase-file", "pass")
+    assert value(changed, "app/WRITTEN") == "CANARY-app/WRITTEN"
+
+
+def test_what_lies_below_a_prefix_is_restored_below_another_and_undone_there(changed: Machine) -> None:
+    words = (*FROM, "--relocate", "app/=copy/")
+    told = changed.ok(*words, "--dry-run", **PASS).out
+    assert "      copy/GONE (in the backup: app/GONE)\n" in told
+    changed.ok(*words, **PASS)
+    assert value(changed, "copy/WRITTEN") == "CANARY-app/WRITTEN"
+    assert value(changed, "app/WRITTEN") == "CANARY-LATER"
+    [folder] = (changed.state / "undo").iterdir()
+    changed.ok("restore", "undo", folder.name, **PASS)
+    assert "copy/" not in changed.ok("list").out
+
+
+def test_a_relocated_plan_is_done_there(changed: Machine) -> None:
+    changed.ok(*FROM, "--relocate", "app/=copy/", "--plan-out", "plan", **PASS)
+    changed.ok(*DO, **PASS)
+    assert value(changed, "copy/GONE") == "CANARY-app/GONE"
+
+
+def test_one_secret_is_restored_under_another_name(changed: Machine) -> None:
+    words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "app/WRITTEN")
+    changed.ok(*words, "--relocate", "app/WRITTEN=app/BEFORE", **PASS)
+    assert value(changed, "app/BEFORE") == "CANARY-app/WRITTEN"
+    assert changed.run(*words, "--relocate", "web/=app/", **PASS).failed_with(UsageError)
+    changed.ok(*words, "--plan-out", "plan", "--confirm-overwrite", **PASS)
+    changed.ok(*DO, **PASS)
+    assert value(changed, "app/WRITTEN") == "CANARY-app/WRITTEN"
+
+
+@pytest.mark.parametrize("given", ["app/", "app/=app/", "app=copy/"])
+def test_a_relocation_that_cannot_be_meant_is_refused(changed: Machine, given: str) -> None:
+    assert changed.run(*FROM, "--relocate", given, **PASS).failed_with(UsageError)
+
+
+def test_a_dry_run_names_its_digest_for_those_who_approve(planned: Machine) -> None:
+    document = planned.ok(*DO, "--dry-run", "--json", **PASS).document
+    assert len(document["plan"]["digest"]) == 64
+    assert document["plan"]["totals"]["created"] == 1
+    assert document["plan"]["destination"]["kind"] == "local"
