@@ -1,4 +1,4 @@
-"""Asking for a restore. The ``recover`` pool performs it, and is normally stopped."""
+"""Asking for a restore, or for its undoing. The ``recover`` pool performs both, and is normally stopped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from strongroom.model import Selection
 from workers import names
+from workers.app import app
 from workers.entry import define_entry
 
 if TYPE_CHECKING:
@@ -24,11 +25,29 @@ def restore_backup(
     include: Sequence[str] = (),
     filter_tag: Mapping[str, str] | None = None,
     overwrite_existing: bool = False,
+    requester: str = "",
 ) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
-    from strongroom.operations.restore.facts import RestoreOptions
     from strongroom.operations.restore.job import submit_restore
+    from strongroom.wiring.restores import restore_options
 
-    options = RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing)
     selection = Selection(tags=dict(filter_tag or {}))
+    options = restore_options(
+        app.settings,
+        to=to,
+        names=include,
+        selection=selection,
+        overwrite=overwrite_existing,
+        requester=requester,
+    )
     return submit_restore(services, backup=backup, options=options, selection=selection, request_id=request)
+
+
+@define_entry(names.UNDO_RESTORE)
+def undo_restore(services: Services, request: str, *, run: str, requester: str = "") -> Submitted:
+    """Undo a restore run: what it replaced comes back, what it created goes."""
+    from strongroom.operations.restore.facts import UndoOptions
+    from strongroom.operations.restore.undo_job import submit_undo
+
+    options = UndoOptions(undoes=run, requester=requester)
+    return submit_undo(services, options=options, request_id=request)

@@ -20,6 +20,7 @@ ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)
 BACKUP_FULL: Final = "strongroom.backup.full"
 BACKUP_METADATA: Final = "strongroom.backup.metadata"
 VERIFY_BACKUP: Final = "strongroom.verify"
+UNDO_RESTORE: Final = "strongroom.undo"
 REPAIR_BACKUP: Final = "strongroom.repair"
 RESTORE_BACKUP: Final = "strongroom.restore"
 RECOVERY_DRILL: Final = "strongroom.drill"
@@ -39,6 +40,7 @@ ENTRY_TASKS: Final = frozenset(
         VERIFY_BACKUP,
         REPAIR_BACKUP,
         RESTORE_BACKUP,
+        UNDO_RESTORE,
         RECOVERY_DRILL,
         ROTATE_KEYS,
         ROTATE_SECRETS,

@@ -31,6 +31,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
             StepKind.REPORT,
         }
     ),
+    RunKind.UNDO: frozenset({StepKind.PLAN, StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.REPORT}),
     RunKind.DRILL: frozenset(
         {
             StepKind.PLAN,

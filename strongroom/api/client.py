@@ -19,12 +19,14 @@ from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.restore.facts import UndoOptions
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
 from strongroom.wiring.drills import drill_options
+from strongroom.wiring.restores import restore_options
 from strongroom.wiring.services import SUBMIT, build_services
 
 
@@ -92,14 +94,19 @@ class Client:
         overwrite_existing: bool = False,
     ) -> Submission:
         """Ask for a restore into a configured destination. The ``recover`` pool does it: normally stopped."""
-        request = str(uuid4())
-        submitted = submit_restore(
-            self._services,
-            backup=backup,
-            options=RestoreOptions(destination=to, names=tuple(include), overwrite=overwrite_existing),
-            selection=Selection(tags=dict(filter_tag or {})),
-            request_id=request,
+        request, selection = str(uuid4()), Selection(tags=dict(filter_tag or {}))
+        options = restore_options(
+            self._settings, to=to, names=include, selection=selection, overwrite=overwrite_existing
         )
+        submitted = submit_restore(
+            self._services, backup=backup, options=options, selection=selection, request_id=request
+        )
+        return self._on_record(request, submitted)
+
+    def undo(self, run: str) -> Submission:
+        """Ask for the undoing of a restore run, by its id or that of its request."""
+        request = str(uuid4())
+        submitted = submit_undo(self._services, options=UndoOptions(undoes=run), request_id=request)
         return self._on_record(request, submitted)
 
     def rotate(

@@ -32,7 +32,7 @@ from strongroom.config.model import (
     TrustSettings,
     WorkerSettings,
 )
-from strongroom.config.policies import DrillSettings, PolicySettings
+from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.problems import ConfigProblems, Problem
 from strongroom.config.rotators import (
     AwsRotator,
@@ -85,6 +85,7 @@ __all__ = [
     "QuorumKey",
     "RaftSource",
     "RandomRotator",
+    "RestoreSettings",
     "RotatorSettings",
     "S3TargetSettings",
     "SentrySettings",

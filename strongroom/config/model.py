@@ -19,7 +19,7 @@ from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
 from strongroom.config.hooks import HookSettings
 from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
-from strongroom.config.policies import DrillSettings, PolicySettings
+from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.problems import KeyPath
 from strongroom.config.rotators import RotatorSettings
 from strongroom.config.shared import LoginName, Port
@@ -291,6 +291,7 @@ class Settings(Section, frozen=True, kw_only=True):
     ] = field(default_factory=dict)
     calendar: CalendarSettings = CalendarSettings()
     drill: DrillSettings = DrillSettings()
+    restore: RestoreSettings = RestoreSettings()
     rotation: RotationSettings = RotationSettings()
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()

@@ -256,3 +256,15 @@ class DrillSettings(Section, frozen=True, kw_only=True):
         ),
     ] = 90
     objective_seconds: ObjectiveSettings = ObjectiveSettings()
+
+
+class RestoreSettings(Section, frozen=True, kw_only=True):
+    """What a restore by the cluster brings back first."""
+
+    first: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[^=]+=.*$")], ...],
+        Meta(
+            description="Tags of critical secrets: those that have one come back before all others.",
+            examples=[["priority=critical", "tier=0"]],
+        ),
+    ] = ("priority=critical",)

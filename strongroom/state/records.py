@@ -23,6 +23,7 @@ class RunKind(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
     RESTORE = "restore"
+    UNDO = "undo"
     DRILL = "drill"
     ROTATE = "rotate"
     DRIFT = "drift"

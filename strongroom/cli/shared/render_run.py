@@ -34,6 +34,7 @@ _LEFT = {
     "verification": "no backup was touched; what was not read is due with the next slice",
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
+    "undo": "what was undone by then stays",
     "drift": "no backup was touched; nobody knows how far the source has drifted",
     "drill": "nothing but the place of the drill was written to",
     "rotate": "every backup opens, some for the new keys already",
@@ -177,15 +178,15 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
     yield from _outcome(run)
-    yield "undo", f"{undo} (on the host whose worker restored)" if (undo := _undo(run)) else None
+    yield "undo", _undo(run)
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
 
 
 def _undo(run: Run) -> str | None:
     """Return the command that undoes a restore that wrote something."""
-    done = run.facts.get("restore", {}) if run.spec.kind is RunKind.RESTORE else {}
-    wrote = done.get("created", 0) or done.get("changed", 0)
-    return f"strongroom restore undo {run.id}" if wrote else None
+    done = run.facts.get("restore", {}) if run.spec.kind in (RunKind.RESTORE, RunKind.UNDO) else {}
+    wrote = any(done.get(what, 0) for what in ("created", "changed", "removed"))
+    return f"strongroom submit --undo {run.id}" if wrote else None
 
 
 def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:

@@ -29,7 +29,8 @@ from strongroom.words import plural
 RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
 GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds."""
-WITH_KEYS = frozenset({StepKind.RESTORE, *ROTATING})
+RESTORING = (StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.RESTORE_COMPARE)
+WITH_KEYS = frozenset({*RESTORING, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
 ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 AnyRan = TypeVar("AnyRan", bound=Ran)

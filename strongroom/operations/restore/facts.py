@@ -35,6 +35,14 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     objective_seconds: float = 0.0
 
 
+class UndoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What an undo run is asked for: which restore, and who asked. ``destination`` is that of the restore."""
+
+    undoes: str
+    destination: str = ""
+    requester: str = ""
+
+
 class FixedBackup(msgspec.Struct, frozen=True, kw_only=True):
     """The backup that every step of the run reads, by the digest of its manifest."""
 
@@ -101,15 +109,15 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a restore."""
+    """What is known of a restore, or of an undo, which is about no manifest."""
 
-    manifest: str
+    manifest: str = ""
     restore_plan: StagedPlan | None = None
     restore: RunRestored | None = None
     restore_compare: Compared | None = None
 
 
-prepare(RestoreOptions, FixedBackup, StagedPlan, RunRestored, Compared, RestoreFacts)
+prepare(RestoreOptions, UndoOptions, FixedBackup, StagedPlan, RunRestored, Compared, RestoreFacts)
 
 
 def options_of(run: Run) -> RestoreOptions:

@@ -61,30 +61,42 @@ class Spill:
         """Put what is left, and return what the run remembers of the plan, signed."""
         for wave in self._open:
             self._close(wave)
-        plan = StagedPlan(
-            digest=head.digest,
-            made_at=head.made_at,
-            backup=head.backup,
-            destination=head.destination,
-            counts=head.totals,
-            head=self._seal(canonical.encode(head)),
-            pieces=tuple(piece for pieces in self._put.values() for piece in pieces),
-            waves=tuple(len(pieces) for pieces in self._put.values() if pieces),
-        )
-        signature = self._services.signers("recover").sign(DOMAIN, _signed_bytes(self._run, plan))
-        return replace(plan, signature=signature.hex())
+        waves = [pieces for pieces in self._put.values() if pieces]
+        return stage_plan(self._run, head, self._services, waves=waves)
 
     def _close(self, wave: int) -> None:
         lines, self._open[wave] = self._open[wave], []
         if lines:
-            self._put[wave].append(self._seal(b"".join(lines)))
+            self._put[wave].append(_seal(self._run, b"".join(lines), self._services))
 
-    def _seal(self, content: bytes) -> str:
-        services, run = self._services, self._run.id
-        place = partial(staged_plan, run)
-        return put_sealed(
-            services.stage, content, place=place, work_key=services.work_key, context=_context(run)
-        )
+
+def stage_plan(
+    run: Run, head: RestorePlan, services: Services, *, waves: Sequence[Sequence[str]] = ()
+) -> StagedPlan:
+    """Stage a plan's head, and return what the run remembers of the plan, signed.
+
+    Args:
+        waves: the digests of the pieces, which are staged already.
+    """
+    plan = StagedPlan(
+        digest=head.digest,
+        made_at=head.made_at,
+        backup=head.backup,
+        destination=head.destination,
+        counts=head.totals,
+        head=_seal(run, canonical.encode(head), services),
+        pieces=tuple(piece for pieces in waves for piece in pieces),
+        waves=tuple(map(len, waves)),
+    )
+    signature = services.signers("recover").sign(DOMAIN, _signed_bytes(run, plan))
+    return replace(plan, signature=signature.hex())
+
+
+def _seal(run: Run, content: bytes, services: Services) -> str:
+    place = partial(staged_plan, run.id)
+    return put_sealed(
+        services.stage, content, place=place, work_key=services.work_key, context=_context(run.id)
+    )
 
 
 def wave_of_names(backup: Replicated, destination: Destination, first: Sequence[str]) -> WaveOf:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from strongroom.container.errors import Tampered
 from strongroom.model import Secret
 from strongroom.operations.archive import quarantine
@@ -130,7 +132,8 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder.name != run.id], folder.parent)
-    return _as_result(account, backup, folder.parent)
+    done = as_result(account, plan.backup, folder.parent)
+    return replace(done, aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside))
 
 
 def _piece(plan: StagedPlan, step: Step) -> str:
@@ -166,15 +169,14 @@ def _written_before(
     )
 
 
-def _as_result(account: Account, backup: Replicated, folder: Path) -> RunRestored:
-    """Return what a piece did as the run records it."""
+def as_result(account: Account, backup: str, folder: Path) -> RunRestored:
+    """Return what a step did as the run records it."""
     return RunRestored(
         **{field: getattr(account.counts, field) for field in Restored.__struct_fields__},
-        backup=backup.manifest.backup_id,
+        backup=backup,
         losses=tuple(account.losses)[:LOSSES],
         not_done_by=account.by_code,
         record=str(folder),
-        aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside),
     )
 
 

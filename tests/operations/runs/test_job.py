@@ -178,7 +178,7 @@ def test_every_kind_of_run_has_a_job_whose_first_step_it_can_perform() -> None:
 
 
 def test_what_is_planned_is_signed() -> None:
-    assert {kind for kind in RunKind if not is_signed(job_of(kind))} == {RunKind.RESTORE, RunKind.CHECK}
+    assert {kind for kind in RunKind if not is_signed(job_of(kind))} == {RunKind.CHECK}
 
 
 def kinds_named_in(file: Path) -> set[str]:

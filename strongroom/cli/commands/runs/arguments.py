@@ -30,6 +30,8 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     what.add_argument("policy", metavar="POLICY", nargs="?", help="back up by this policy")
     what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
     what.add_argument("--repair", metavar="BACKUP", help="restore a backup's bad replicas")
+    what.add_argument("--restore", metavar="BACKUP", help="restore this backup into --to")
+    what.add_argument("--undo", metavar="RUN", help="undo a restore run, or an undo")
     what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
     parser.add_argument(
         "--depth",
@@ -40,6 +42,23 @@ def _submit_arguments(parser: ArgumentParser) -> None:
         "capture), live (with what the source has now)",
     )
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+    group = parser.add_argument_group("what to restore, and where to")
+    group.add_argument("--to", metavar="SOURCE", help="the configured source to restore into")
+    group.add_argument(
+        "--secret-name", metavar="NAME", action="append", default=[], help="only this secret; repeatable"
+    )
+    group.add_argument(
+        "--filter-tag",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="only secrets with this tag; repeatable, all have to match",
+    )
+    group.add_argument(
+        "--overwrite-existing",
+        action="store_true",
+        help="replace what differs there; its former value is kept, sealed, for an undo",
+    )
 
 
 def _status_arguments(parser: ArgumentParser) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from strongroom.cli.shared import render_run
+from strongroom.cli.shared import person, render_run
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import require_whole
+from strongroom.cli.shared.options import pairs
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import PolicySettings, Settings, load_settings
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 
 def submit_run(arguments: Namespace, output: Output) -> None:
+    if arguments.restore is None and (
+        arguments.to or arguments.secret_name or arguments.filter_tag or arguments.overwrite_existing
+    ):
+        raise UsageError(
+            "--to, --secret-name, --filter-tag and --overwrite-existing go with --restore alone."
+        )
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, load_settings())
@@ -42,7 +49,7 @@ def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> N
     require_whole(run)
 
 
-def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, str]]:
+def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
     if arguments.verify is not None:
         depth = arguments.depth or Depth.DIGEST
         from tasks.verify import verify_backup
@@ -52,6 +59,12 @@ def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, str]
         from tasks.repair import repair_backup
 
         return repair_backup, {"backup": _known(arguments.repair, settings)}
+    if arguments.restore is not None:
+        return _restore(arguments, settings)
+    if arguments.undo is not None:
+        from tasks.restore import undo_restore
+
+        return undo_restore, {"run": arguments.undo, "requester": person.who()}
     if arguments.drill is not None:
         return _drill(arguments.drill, settings)
     return _backup(arguments.policy, settings)
@@ -72,6 +85,24 @@ def _known(backup: str, settings: Settings) -> str:
             hint="To check a file or a target by itself: 'strongroom verify-backup'.",
         )
     return backup
+
+
+def _restore(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
+    if not arguments.to:
+        raise UsageError(
+            "Where is it to be restored into? Nothing was submitted.",
+            hint=f"Say --to SOURCE. {nearest('', settings.sources)}",
+        )
+    from tasks.restore import restore_backup
+
+    return restore_backup, {
+        "backup": _known(arguments.restore, settings),
+        "to": arguments.to,
+        "include": arguments.secret_name,
+        "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
+        "overwrite_existing": arguments.overwrite_existing,
+        "requester": person.who(),
+    }
 
 
 def _drill(name: str, settings: Settings) -> tuple[Any, dict[str, str]]:

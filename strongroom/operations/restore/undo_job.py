@@ -1,0 +1,87 @@
+"""The undoing of a restore run as a job: plan → restore plan → undo → report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from strongroom.errors import UsageError
+from strongroom.operations.backup.existing import spec_of_policy
+from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions, facts_of
+from strongroom.operations.restore.job import PASSING, REPORT
+from strongroom.operations.restore.journal import NAMES
+from strongroom.operations.restore.undo_step import FixedRestore, fix_restore, plan_undo, undo_step
+from strongroom.operations.run_integrity import TERMS
+from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.words import plural, verb
+
+UNDO = Step(StepKind.RESTORE)
+
+
+class UndoJob(Job):
+    """Brings back what a restore run replaced, and removes what it created, where nobody changed it since."""
+
+    first = Step(StepKind.PLAN)
+    terms = TERMS
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.PLAN: Action(fix_restore, FixedRestore),
+        StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, waits_for=PASSING),
+        StepKind.RESTORE: Action(undo_step, RunRestored, waits_for=PASSING),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        match result:
+            case FixedRestore():
+                return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
+            case StagedPlan():
+                return Verdict(facts={"restore_plan": msgspec.to_builtins(result)}, follow=(UNDO,))
+            case _:
+                return Verdict(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Say what somebody changed since the restore, which is left to them."""
+        done = facts_of(run).restore
+        if done is None:
+            raise RecordRefused(f"run {run.id} does not record what it undid")
+        kept = done.left + done.not_done
+        if not kept:
+            return Ending(RunState.DONE)
+        said = (
+            f"{plural(kept, 'secret')} {verb(kept, 'were')} changed since the restore, or could not be undone"
+        )
+        return Ending(RunState.DEGRADED, f"{said}; each is named in {done.record}/{NAMES}")
+
+
+JOB = UndoJob()
+
+
+def submit_undo(services: Services, *, options: UndoOptions, request_id: str | None = None) -> Submitted:
+    """Create a run that undoes a restore run, or an undo.
+
+    Raises:
+        UsageError: the run is no restore, or is still at work.
+    """
+    undone = services.store.find(options.undoes)
+    if undone.spec.kind not in (RunKind.RESTORE, RunKind.UNDO):
+        raise UsageError(
+            f"Run {undone.id} is a {undone.spec.kind.value}, which there is no undoing.",
+            hint="'strongroom restore undo ID' undoes what a command restored, on the host where it did.",
+        )
+    if not undone.state.final:
+        raise UsageError(
+            f"Run {undone.id} is still at work; nothing was submitted.",
+            hint=f"Wait for its end, or end it: 'strongroom cancel {undone.id}'.",
+        )
+    destination = undone.spec.options.get("destination", "")
+    given = msgspec.structs.replace(options, undoes=undone.id, destination=destination)
+    about = {name: getattr(undone.spec, name) for name in ("source", "values", "backup")}
+    spec = spec_of_policy(
+        services, RunKind.UNDO, undone.spec.policy, options=msgspec.to_builtins(given), **about
+    )
+    return submit(services, spec, request_id=request_id)

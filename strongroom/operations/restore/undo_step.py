@@ -1,0 +1,172 @@
+"""undo as a run: what the ``recover`` queue does where the record of the restore lies."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from strongroom.errors import UsageError
+from strongroom.model import prepare
+from strongroom.operations.archive.open import Backup, open_backup
+from strongroom.operations.identities import openers
+from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions
+from strongroom.operations.restore.journal import (
+    DONE,
+    PARTIAL,
+    STOPPED,
+    Account,
+    Journal,
+    continue_with,
+    interrupted,
+    note_undone,
+)
+from strongroom.operations.restore.make_plan import named_destination
+from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.record import Recorder, key_file, records
+from strongroom.operations.restore.staged import stage_plan, staged_plan_of
+from strongroom.operations.restore.step import as_result
+from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
+from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind, Step
+from strongroom.system.undo import on_failure
+from strongroom.targets.single_file import BundleReader
+from strongroom.timestamps import rfc3339
+
+
+class FixedRestore(Struct, frozen=True, kw_only=True):
+    """The restore that the run undoes."""
+
+    undoes: str
+
+
+prepare(FixedRestore)
+
+
+def fix_restore(run: Run, step: Step, services: Services) -> FixedRestore:
+    """Hold an undo to a restore that is on record and at its end, into the same destination."""
+    options = options_of(run)
+    undone = services.store.load(options.undoes)
+    if undone.spec.kind not in (RunKind.RESTORE, RunKind.UNDO):
+        raise RecordRefused(f"run {undone.id} is no restore")
+    if undone.spec.options.get("destination") != options.destination:
+        raise RecordRefused(f"run {undone.id} restored into another destination than run {run.id} names")
+    if not undone.state.final:
+        raise UsageError(
+            f"Run {undone.id} is still at work.", hint=f"Wait, then 'strongroom retry {run.id}'."
+        )
+    return FixedRestore(undoes=undone.id)
+
+
+def options_of(run: Run) -> UndoOptions:
+    """Return what an undo run is asked for."""
+    try:
+        return msgspec.convert(run.spec.options, UndoOptions)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the options of run {run.id} are not those of an undo") from None
+
+
+def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
+    """Look at what the restore left, and say what would be done with each secret; write nothing."""
+    options = options_of(run)
+    entries = hashlib.sha256()
+
+    def note(entry: PlanEntry) -> None:
+        entries.update(encode_entry(entry))
+
+    with _undoing(run, services) as (what, undoing, _):
+        totals = undoing.plan(note)
+    head = RestorePlan(
+        id=run.id,
+        made_at=rfc3339(time.time()),
+        by=options.requester,
+        backup=_about(what),
+        manifest="",
+        destination=named_destination(options.destination, services.destination(options.destination)),
+        overwrite=True,
+        totals=totals,
+        entries=entries.hexdigest(),
+    )
+    return stage_plan(run, head, services)
+
+
+def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
+    """Bring back what was there, and remove what was not; what an attempt that died did is not done again."""
+    plan = staged_plan_of(run, services)
+    folder, signer = services.state_dir / "undo" / run.id, services.signers("recover")
+    with _undoing(run, services) as (what, undoing, opened):
+        manifest = next((backup.manifest for backup in opened.values()), None)
+        earlier = list(interrupted(folder.parent, to=plan.destination.name, backup=_about(what)))
+        seal_key = partial(
+            seal_record_key, identities=services.identities(), signer=signer, manifest=manifest
+        )
+        account = Account(
+            folder,
+            _journal(run, plan, what),
+            earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
+            recorder=Recorder(folder, seal_key),
+        )
+        account.begin()
+        note_undone(folder.parent / what.run, folder.name)
+        keep = undo_into(
+            folder,
+            services.destination(plan.destination.name),
+            services.identities(),
+            signer,
+            manifest=manifest,
+        )
+        with on_failure(lambda: account.end(STOPPED)):
+            undoing.perform(account, keep)
+        account.end(PARTIAL if account.counts.not_done else DONE)
+        continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
+    return as_result(account, plan.backup, folder)
+
+
+@contextmanager
+def _undoing(run: Run, services: Services) -> Iterator[tuple[Undoable, TakeBack, dict[Path, Backup]]]:
+    """Open what the restore kept, and yield what there is to take back."""
+    options, undo = options_of(run), services.state_dir / "undo"
+    openers(run.spec, services)
+    what = undoable(undo, options.undoes)
+    destination = services.destination(options.destination)
+    earlier = interrupted(undo, to=options.destination, backup=_about(what))
+    tried = frozenset[str]().union(*(attempt.tried for attempt in earlier))
+    opened: dict[Path, Backup] = {}
+    with ExitStack() as files:
+        open_file = partial(_open, services, files, opened)
+        for sealed in [key_file(record) for folder in what.folders for record in records(folder)]:
+            if sealed.exists():
+                open_file(sealed)  # what does not open is told before anything is begun
+        yield what, TakeBack(what, destination, open_file, tried=tried), opened
+
+
+def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file: Path) -> Backup:
+    """Open an undo file: one that a trusted installation signed, as any other backup."""
+    if file not in opened:
+        bundle = files.enter_context(BundleReader(file))
+        opened[file] = open_backup(
+            bundle, identities=services.identities(), trusted=services.signer_fingerprints
+        )
+    return opened[file]
+
+
+def _about(what: Undoable) -> str:
+    return f"undo of {what.run}"
+
+
+def _journal(run: Run, plan: StagedPlan, what: Undoable) -> Journal:
+    return Journal(
+        started_at=rfc3339(time.time()),
+        backup=plan.backup,
+        to=plan.destination.name,
+        goes_on=f"strongroom retry {run.id}",
+        undoes=what.run,
+    )

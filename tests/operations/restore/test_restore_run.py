@@ -1,0 +1,328 @@
+"""Restores as runs: by a signed plan, in pieces, killed at any moment, and undone."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from strongroom.errors import UsageError
+from strongroom.model import Secret, Selection
+from strongroom.operations.restore import staged
+from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
+from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.undo_job import submit_undo
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
+from strongroom.operations.runs.submit import Submitted, retry
+from strongroom.operations.services import Services
+from strongroom.sources import Change, Refuse
+from strongroom.sources.local import LocalStore
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Run, RunKind, RunState, StepKind, Ticket
+from strongroom.targets.directory import DirectoryTarget
+from tests.operations.restore.test_take_back import Dying, current, heads, in_a_process
+from tests.operations.world import World, made_up, make_world
+
+OVER = RestoreOptions(destination="there", overwrite=True)
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staged, "LEAST", 5)
+    monkeypatch.setattr(staged, "PIECES", 8)
+
+
+def world_on_disk(folder: Path, count: int) -> World:
+    """Make a world whose stage outlives a process, and back up so many secrets."""
+    stage = DirectoryTarget(folder / "stage", name="stage", region="local")
+    stage.prepare()
+    return make_world(folder, secrets=made_up(count), pieces=3).with_stage(stage)
+
+
+def fill(folder: Path, count: int) -> LocalStore:
+    """Fill a store in which every third secret has another value than in the backup."""
+    store = LocalStore(folder, name="there")
+    store.import_([secret for secret in made_up(count, size=99) if int(secret.name[-1]) % 3 == 0])
+    return store
+
+
+def finish(submitted: Submitted, services: Services) -> Run:
+    return drive(*submitted, services, processes=1)
+
+
+# -- killed at any moment ----------------------------------------------------------
+
+
+def killed_often(world: World, run: str, folder: Path, moments: Iterable[int]) -> None:
+    """Have processes perform a run that die at these writes, one after another; then one that does not."""
+    for at in moments:
+        in_a_process(lambda at=at: _perform(world, run, Dying(folder, at=at)))  # type: ignore[misc]
+    _perform(world, run, LocalStore(folder))
+
+
+def _perform(world: World, run: str, there: LocalStore) -> None:
+    services = world.services(destinations={"there": there})
+    if services.store.load(run).state is RunState.FAILED:  # a step whose process died five times
+        retry(services, run)
+    drive(run, services.store.take_ready(run, window=8), services, processes=1)
+
+
+@pytest.mark.parametrize(
+    ("count", "kills"), [(120, 3), pytest.param(2_000, 30, marks=pytest.mark.long)], ids=str
+)
+def test_a_run_killed_at_random_moments_ends_as_planned_and_its_undo_gives_the_former_state(
+    tmp_path: Path, count: int, kills: int
+) -> None:
+    world, folder, random = world_on_disk(tmp_path, count), tmp_path / "there", Random(count)
+    backup = world.back_up().id
+    fill(folder, count)
+    before, numbers = current(folder), heads(folder)
+    services = world.services(hands_out=False)
+
+    restore, _ = submit_restore(services, backup=backup, options=OVER)
+    killed_often(world, restore, folder, [random.randrange(4) for _ in range(kills)])
+    run = services.store.load(restore)
+    plan, done, compared = (facts_of(run).restore_plan, facts_of(run).restore, facts_of(run).restore_compare)
+    assert (run.state, run.error) == (RunState.DONE, None)
+    assert plan is not None
+    assert done is not None
+    assert compared is not None
+    assert (done.created, done.changed) == (plan.counts.created, plan.counts.changed)
+    assert (done.created, done.changed) == (count - len(before), len(before))
+    assert (compared.same, compared.differ) == (count, 0)
+    assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in made_up(count)}
+
+    undo, _ = submit_undo(services, options=UndoOptions(undoes=restore))
+    killed_often(world, undo, folder, [random.randrange(4) for _ in range(max(2, kills // 3))])
+    assert services.store.load(undo).state is RunState.DONE
+    assert current(folder) == before
+    assert heads(folder) == {name: number + 2 for name, number in numbers.items()}
+
+
+# -- in what order ------------------------------------------------------------------
+
+
+class Noting(MemoryStore):
+    """A store that notes in which order it is written to, in which some secrets rest on others."""
+
+    def __init__(self) -> None:
+        super().__init__(name="there")
+        self.order: list[str] = []
+
+    def layers(self) -> tuple[str, ...]:
+        return ("namespace", "mount")
+
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+        changes = list(changes)
+        self.order += (change.secret.type + "/" + change.secret.tags["rank"] for change in changes)
+        return super().write(changes, refuse=refuse)
+
+
+def ranked() -> list[Secret]:
+    kinds = ["api_key", "mount", "api_key", "namespace"]
+    ranks = ["", "", "critical", "critical"]
+    return [
+        replace(secret, type=kinds[number % 4], tags={"rank": ranks[number % 4]})
+        for number, secret in enumerate(made_up(40))
+    ]
+
+
+def test_what_others_rest_on_comes_first_then_what_is_critical_then_the_rest(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=ranked())
+    there = Noting()
+    services = world.services(destinations={"there": there})
+    options = replace(OVER, first=("rank=critical",))
+    run = finish(submit_restore(services, backup=world.back_up().id, options=options), services)
+    assert run.state is RunState.DONE
+    assert there.order == [
+        *["namespace/critical"] * 10,
+        *["mount/"] * 10,
+        *["api_key/critical"] * 10,
+        *["api_key/"] * 10,
+    ]
+    assert facts_of(run).restore_plan.waves == (1, 2, 2)  # type: ignore[union-attr]
+
+
+def test_pieces_of_one_wave_are_handed_out_together_and_the_next_wave_after_them(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=ranked())
+    services = world.services(destinations={"there": Noting()})
+    options = replace(OVER, first=("rank=critical",))
+    _, due = submit_restore(services, backup=world.back_up().id, options=options)
+    handed_out = []
+    while due:
+        handed_out.append([ticket.step.piece for ticket in due if ticket.step.kind is StepKind.RESTORE])
+        due = [following for ticket in due for following in perform(ticket, services)]
+    assert [pieces for pieces in handed_out if pieces] == [[0], [1, 2], [3, 4]]
+
+
+# -- what is believed ---------------------------------------------------------------
+
+
+def edit_plan(world: World, run: str, **changes: object) -> None:
+    """Change the plan of a run in the state database behind the product's back."""
+    with sqlite3.connect(world.folder / "state.db") as database:
+        for field, value in changes.items():
+            database.execute(
+                "UPDATE runs SET facts = json_set(facts, ?, json(?)) WHERE id = ?",
+                (f"$.restore_plan.{field}", msgspec.json.encode(value).decode(), run),
+            )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"pieces": []}, {"digest": "0" * 64}, {"signature": "00"}, {"waves": [9]}, {"backup": "another"}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_plan_that_was_changed_since_it_was_signed_restores_nothing(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
+    world = make_world(tmp_path)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            edit_plan(world, run, **change)
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.FAILED
+    assert "RecordRefused: the restore plan of run" in str(ended.error)
+    assert list(there.list()) == []
+
+
+def test_a_piece_of_another_plan_on_the_stage_is_refused(tmp_path: Path) -> None:
+    """Who can write to the stage, and knows no key, can only put one sealed piece in the place of another."""
+    world = world_on_disk(tmp_path, 40)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            staged_pieces = sorted((tmp_path / "stage" / "runs" / run / "plan").iterdir())
+            for piece in staged_pieces[1:]:
+                piece.chmod(0o600)
+                piece.write_bytes(staged_pieces[0].read_bytes())
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.FAILED
+    assert list(there.list()) == []
+
+
+def test_the_plan_on_the_stage_shows_no_name(tmp_path: Path) -> None:
+    world = world_on_disk(tmp_path, 40)
+    services = world.services(destinations={"there": MemoryStore(name="there")})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+    seen: list[bytes] = []
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            seen.extend(path.read_bytes() for path in (tmp_path / "stage" / "runs" / run).rglob("*/*"))
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert len(seen) > 5
+    assert not any(b"app/" in content for content in seen)
+    assert "app/" not in str(ended.facts)
+    assert list((tmp_path / "stage" / "runs").rglob("*")) in ([], [tmp_path / "stage" / "runs" / run])
+
+
+# -- what somebody else does meanwhile -------------------------------------------------
+
+
+def test_a_secret_that_changed_after_the_plan_is_left_and_told_as_moved(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    there = MemoryStore(made_up(3, size=99), name="there")
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+    theirs = made_up(1, size=50)[0]
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            there.write([Change(secret=theirs, expected=1)])
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.DEGRADED
+    assert "1 secret changed after the plan was made, and were left as they are" in str(ended.error)
+    assert there.heads([theirs.name]) == {theirs.name: 2}
+    assert (ended.facts["restore"]["moved"], ended.facts["restore"]["changed"]) == (1, 2)
+
+
+def test_a_secret_that_somebody_changes_after_it_was_restored_is_told_by_the_comparison(
+    tmp_path: Path,
+) -> None:
+    world = make_world(tmp_path)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE and there.heads(["app/0000"]) == {"app/0000": 1}:
+            there.write([Change(secret=made_up(1, size=50)[0], expected=1)])
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.DEGRADED
+    assert "1 secret differs from the backup again" in str(ended.error)
+    assert (ended.facts["restore_compare"]["same"], ended.facts["restore_compare"]["differ"]) == (29, 1)
+
+
+# -- undoing -------------------------------------------------------------------------
+
+
+def test_an_undo_run_leaves_what_was_changed_since_and_is_undone_itself(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    there = MemoryStore(made_up(3, size=99), name="there")
+    services = world.services(destinations={"there": there})
+    restore = finish(submit_restore(services, backup=world.back_up().id, options=OVER), services)
+    theirs = made_up(6, size=50)[5]
+    there.write([Change(secret=theirs, expected=1)])
+    undo = finish(submit_undo(services, options=UndoOptions(undoes=restore.id)), services)
+    assert undo.state is RunState.DEGRADED
+    assert "1 secret was changed since the restore" in str(undo.error)
+    assert {key: undo.facts["restore"][key] for key in ("changed", "removed", "left")} == {
+        "changed": 3,
+        "removed": 26,
+        "left": 1,
+    }
+    again = finish(submit_undo(services, options=UndoOptions(undoes=undo.id)), services)
+    assert again.state is RunState.DONE
+    assert len(list(there.list())) == 30
+
+
+def test_a_run_that_is_no_restore_or_still_at_work_is_not_undone(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    services = world.services(destinations={"there": MemoryStore(name="there")})
+    backup = world.back_up()
+    with pytest.raises(UsageError, match="is a backup, which there is no undoing"):
+        submit_undo(services, options=UndoOptions(undoes=backup.id))
+    begun, _ = submit_restore(services, backup=backup.id, options=OVER)
+    with pytest.raises(UsageError, match="still at work"):
+        submit_undo(services, options=UndoOptions(undoes=begun))
+    assert [run.spec.kind for run in services.store.active()] == [RunKind.RESTORE]
+
+
+# -- how long it may take --------------------------------------------------------------
+
+
+def test_a_run_records_how_long_it_took_and_the_objective_of_its_scope(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    services = world.services(destinations={"there": MemoryStore(name="there")})
+    backup, found = world.back_up().id, []
+    for names, selection in [
+        ((), Selection()),
+        (("app/0001",), Selection()),
+        ((), Selection(tags={"parity": "odd"})),
+    ]:
+        options = replace(OVER, names=names)
+        made = submit_restore(services, backup=backup, options=options, selection=selection)
+        compared = facts_of(finish(made, services)).restore_compare
+        assert compared is not None
+        assert 0 < compared.seconds < 60
+        found.append((compared.objective, compared.same))
+    assert found == [(7200, 30), (900, 1), (1800, 15)]
