@@ -9,7 +9,7 @@ from typing import Any
 
 from strongroom.model import Entry, Secret
 from strongroom.sources import Change, Refuse
-from strongroom.sources.aws import secrets
+from strongroom.sources.aws import rotating, secrets
 from strongroom.sources.aws.checks import LARGEST
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, understood
@@ -115,6 +115,10 @@ class AwsSource:
         """
         if self._api.options.rearm_rotation:
             self._writer.rearm(secrets)
+
+    def rotate(self, name: str, *, token: str, timeout: float) -> None:
+        """Have the secret's own function give it a new value; see :mod:`strongroom.sources.aws.rotating`."""
+        rotating.rotate(self._api, self._reader, name, token=token, timeout=timeout)
 
     def least_seconds(self, *, secrets: int, versions: int) -> float:
         """Return how long a restore of so many takes at the least: by the service's quotas and our rate."""
