@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -174,6 +174,26 @@ class RotatesItself(Protocol):
 
         Raises:
             SourceError: it cannot be rotated, or the rotation did not end in time.
+        """
+        ...
+
+
+class Foreseen(Struct, frozen=True, kw_only=True):
+    """What a destination says of a write beforehand, in words; each is empty where nothing is to be said."""
+
+    refusal: str = ""
+    loss: str = ""
+
+
+@runtime_checkable
+class Foresees(Protocol):
+    """A destination that says beforehand what it would refuse, and what it could not reproduce."""
+
+    def foresee(self, secrets: Sequence[Secret], *, made: Collection[str]) -> Iterable[Foreseen]:
+        """Return it for each of ``secrets``, in their order. Changes nothing.
+
+        Args:
+            made: names of what others rest on that will have been written before.
         """
         ...
 

@@ -93,7 +93,7 @@ DOCUMENTED = {
     "will delete itself later than it would have",
     "secret ids cannot be read, so its clients need new ones",
     "its users are in no backup, as their passwords cannot be read",
-    *(f"is empty: what the {kind} engine held is in no backup" for kind in ENGINES),
+    *(f"it is empty: what the {kind} engine held is in no backup" for kind in ENGINES),
 }
 """The losses of which docs/reference/sources.md tells."""
 

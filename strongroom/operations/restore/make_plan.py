@@ -6,14 +6,9 @@ import hashlib
 
 from msgspec.structs import replace
 
-from strongroom.operations.restore.plan import NamedDestination, Note, PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.plan import Note, PlanEntry, RestorePlan, encode_entry
 from strongroom.operations.restore.restore import Choose, plan_restore
 from strongroom.sources import Destination
-
-
-def named_destination(name: str, destination: Destination) -> NamedDestination:
-    """Return how a plan names the place that it writes to."""
-    return NamedDestination(name=name, kind=type(destination).__name__, address="")
 
 
 def make_plan(

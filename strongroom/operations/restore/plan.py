@@ -84,11 +84,12 @@ class NamedDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     address: str
 
 
-def name_destination(destination: Destination) -> NamedDestination:
-    """Return what a plan knows a destination by."""
+def name_destination(destination: Destination, name: str = "") -> NamedDestination:
+    """Return what a plan knows a destination by; by its own name, unless a configuration has another one."""
+    name = name or destination.name
     if not isinstance(destination, Addressed):
-        return NamedDestination(name=destination.name, kind=type(destination).__name__, address="")
-    return NamedDestination(name=destination.name, kind=destination.kind, address=destination.address)
+        return NamedDestination(name=name, kind=type(destination).__name__, address="")
+    return NamedDestination(name=name, kind=destination.kind, address=destination.address)
 
 
 class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

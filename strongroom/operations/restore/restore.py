@@ -8,7 +8,7 @@ A secret that cannot be restored does not keep the others from it: the account h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -36,6 +36,8 @@ from strongroom.operations.restore.record import Wrote, spelled
 from strongroom.sources import (
     Change,
     Destination,
+    Foreseen,
+    Foresees,
     Layered,
     Lossy,
     Rationed,
@@ -106,10 +108,13 @@ def plan_restore(
         relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
         plan: as for :func:`restore`; what of it has moved is told.
         note: is told of each secret, also of those that cannot be read there: they are not raised then.
-        rights: whether to ask the destination, if there is a ``note``, for every right that writing takes.
+        rights: whether to ask the destination, if there is a ``note``, for every right that writing takes,
+            and what it would refuse or could not reproduce.
     """
     total = Restored()
     entries = PlannedEntries(plan) if plan is not None else None
+    layers = destination.layers() if isinstance(destination, Layered) else ()
+    made: set[str] = set()
     for secrets in _in_order(choose, destination, relocation):
         refused: dict[str, str] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
@@ -123,13 +128,26 @@ def plan_restore(
             planned=_take(entries, secrets),
         )
         if note is not None:
-            if rights:
-                refused |= _without_right([change.secret for change in batch.changes], destination)
+            writing = [change.secret for change in batch.changes] if rights else []
+            foreseen = _foreseen(writing, destination, made)
+            refused |= {name: each.refusal for name, each in foreseen.items() if each.refusal}
+            refused |= _without_right(writing, destination)
+            made |= {secret.name for secret in writing if secret.type in layers}.difference(refused)
             for secret in secrets:
-                name = relocation.here(secret.name)
-                note(batch.planned(secret, name, cannot=refused.get(secret.name)))
+                name, loss = relocation.here(secret.name), foreseen.get(secret.name, Foreseen()).loss
+                note(batch.planned(secret, name, cannot=refused.get(secret.name), loss=loss))
         total = total.plus(batch.counts(without=refused))
     return total
+
+
+def _foreseen(
+    secrets: Sequence[Secret], destination: Destination, made: Collection[str]
+) -> dict[str, Foreseen]:
+    """Return, by name, what the destination says of writing a secret."""
+    if not secrets or not isinstance(destination, Foresees):
+        return {}
+    names = [secret.name for secret in secrets]
+    return dict(zip(names, destination.foresee(secrets, made=made), strict=True))
 
 
 def _take(entries: PlannedEntries | None, secrets: Sequence[Secret]) -> dict[str, PlanEntry] | None:
@@ -353,7 +371,7 @@ class _Batch:
             versions=sum(v.value is not None for change in changes for v in change.secret.versions),
         )
 
-    def planned(self, secret: Secret, name: str, *, cannot: str | None) -> PlanEntry:
+    def planned(self, secret: Secret, name: str, *, cannot: str | None, loss: str) -> PlanEntry:
         """Return what would happen to a secret, and what the backup calls it."""
         existing = self._found.get(secret.name)
         return PlanEntry(
@@ -366,6 +384,7 @@ class _Batch:
             expected=self._heads.get(secret.name),
             there_written_at=_written_at(existing) if existing else None,
             newer=_newer(secret, existing) if existing and secret.name not in self._unchanged else None,
+            loss=loss,
         )
 
     def _action(self, name: str) -> Action:

@@ -40,13 +40,14 @@ from strongroom.operations.restore.journal import (
     continue_with,
     interrupted,
 )
-from strongroom.operations.restore.make_plan import make_plan, named_destination
+from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     WRITES,
     Action,
     PlanEntry,
     RestorePlan,
     manifest_digest,
+    name_destination,
 )
 from strongroom.operations.restore.record import Recorder, Trace, traces_of
 from strongroom.operations.restore.restore import chosen, plan_restore, restore
@@ -84,7 +85,7 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
         by=options.requester,
         backup=backup.manifest.backup_id,
         manifest=manifest_digest(backup.manifest),
-        destination=named_destination(options.destination, destination),
+        destination=name_destination(destination, options.destination),
         selection=run.spec.selection,
         names=options.names,
         overwrite=options.overwrite,

@@ -27,8 +27,7 @@ from strongroom.operations.restore.journal import (
     interrupted,
     note_undone,
 )
-from strongroom.operations.restore.make_plan import named_destination
-from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry, name_destination
 from strongroom.operations.restore.record import Recorder, key_file, records
 from strongroom.operations.restore.staged import stage_plan, staged_plan_of
 from strongroom.operations.restore.step import as_result
@@ -90,7 +89,7 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
         by=options.requester,
         backup=_about(what),
         manifest="",
-        destination=named_destination(options.destination, services.destination(options.destination)),
+        destination=name_destination(services.destination(options.destination), options.destination),
         overwrite=True,
         totals=totals,
         entries=entries.hexdigest(),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Change, Foreseen, Refuse
 from strongroom.sources.aws import rotating, secrets
-from strongroom.sources.aws.checks import LARGEST
+from strongroom.sources.aws.checks import LARGEST, check
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, understood
 from strongroom.sources.aws.described import tags_of
@@ -20,7 +21,7 @@ from strongroom.sources.aws.losses import Losses
 from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import BATCH, Reader
 from strongroom.sources.aws.rights import rights
-from strongroom.sources.aws.writing import Writer, is_ours
+from strongroom.sources.aws.writing import Writer, is_ours, losses_of
 from strongroom.sources.batches import batched
 from strongroom.vault.rights import Right
 
@@ -148,6 +149,22 @@ class AwsSource:
         service does not tell apart before one is written. Nothing is changed by it."""
         entry = next(iter(self.list()), None)
         return rights(self._api, entry.name if entry else None, writing=True)
+
+    def foresee(
+        self,
+        secrets: Sequence[Secret],
+        *,
+        made: Collection[str],  # noqa: ARG002 - nothing rests on anything here
+    ) -> Iterator[Foreseen]:
+        """Yield what writing each secret would come to. Asks nobody."""
+        return map(self._foreseen, secrets)
+
+    def _foreseen(self, secret: Secret) -> Foreseen:
+        try:
+            check(secret)
+        except SourceError as error:
+            return Foreseen(refusal=error.message)
+        return Foreseen(loss="; ".join(losses_of(secret)))
 
     def unfinished(self) -> int:
         """Count the secrets that an interrupted restore left half-written."""

@@ -12,7 +12,7 @@ between several secrets, and for tags, description and other labels, the last wr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from secrets import token_hex
 from typing import Any
 
@@ -284,20 +284,25 @@ class Writer:
         return spelled(secret, rotation=own_rotation(secret, facts))
 
     def _note(self, planned: Planned) -> None:
-        """Note what of a secret has no place in the service."""
-        secret, facts = planned.secret, planned.facts
-        if any(key.startswith(RESERVED) for key in secret.tags):
-            self._losses.add("tags that only AWS can set were left out", secret.name)
-        if set(secret.metadata) - {"aws", "description"}:
-            self._losses.add("metadata that Secrets Manager has no place for was left out", secret.name)
-        if any(version.value is None and version.number for version in secret.versions):
-            self._losses.add("versions without a value in the backup were not made", secret.name)
-        if facts is not None and live(secret) and not facts.has_current:
-            self._losses.add("no version was AWSCURRENT; the newest one is now", secret.name)
-        if facts is not None and facts.is_replica:
-            self._losses.add("replicas of another region's secret became secrets of their own", secret.name)
-        if facts is not None and facts.owner:
-            self._losses.add("secrets that an AWS service manages are now managed by nobody", secret.name)
+        for loss in losses_of(planned.secret):
+            self._losses.add(loss, planned.secret.name)
+
+
+def losses_of(secret: Secret) -> Iterator[str]:
+    """Yield what of a secret has no place in the service."""
+    facts = facts_of(secret)
+    if any(key.startswith(RESERVED) for key in secret.tags):
+        yield "tags that only AWS can set were left out"
+    if set(secret.metadata) - {"aws", "description"}:
+        yield "metadata that Secrets Manager has no place for was left out"
+    if any(version.value is None and version.number for version in secret.versions):
+        yield "versions without a value in the backup were not made"
+    if facts is not None and live(secret) and not facts.has_current:
+        yield "no version was AWSCURRENT; the newest one is now"
+    if facts is not None and facts.is_replica:
+        yield "replicas of another region's secret became secrets of their own"
+    if facts is not None and facts.owner:
+        yield "secrets that an AWS service manages are now managed by nobody"
 
 
 def is_ours(wanted: Secret, found: Secret) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import TypeVar
 
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Change, Foreseen, Refuse
 from strongroom.sources.batches import batched
 from strongroom.sources.history import Refusing, check_expected, check_writable
 from strongroom.sources.vault import kv_form
 from strongroom.sources.vault.details import Details, Wanted
 from strongroom.sources.vault.explain import explained
+from strongroom.sources.vault.foresight import foresee
 from strongroom.sources.vault.history import is_unfinished
 from strongroom.sources.vault.listing import Found, walk
 from strongroom.sources.vault.losses import Losses
@@ -200,6 +201,12 @@ class VaultSource:
             wanted = list(secrets)
             scope = self._scope(secret.name for secret in wanted)
             return rights(self._vault, needs_of(wanted, scope))
+
+    def foresee(self, secrets: Sequence[Secret], *, made: Collection[str]) -> Iterator[Foreseen]:
+        """Yield what writing each secret would come to, by the mounts that are there now."""
+        with explained(self.name, "look around", whole=True):
+            scope = self._scope(secret.name for secret in secrets)
+        return (foresee(secret, scope, made) for secret in secrets)
 
     def _scope(self, about: Iterable[str] | None = None) -> Scope:
         survey = Survey(self._vault, self._choice, about=about)

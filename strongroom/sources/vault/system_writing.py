@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -83,14 +84,20 @@ class SystemWriter:
         self._vault.post(path, body=body, namespace=namespace, repeatable=True)
 
     def _report(self, kind: str, name: str, fields: dict[str, Any]) -> None:
-        if kind == MOUNT and fields.get("type") not in ("kv", "generic"):
-            self._losses.add(f"{name!r} is empty: what the {fields.get('type')} engine held is in no backup")
-        if kind == AUTH_CONFIG:
-            self._losses.add(f"{name!r}: passwords and tokens in it cannot be read, so set them again")
-        if kind == AUTH and fields.get("type") in ("userpass", "radius"):
-            self._losses.add(f"{name!r}: its users are in no backup, as their passwords cannot be read")
-        if kind == AUTH and fields.get("type") == "approle":
-            self._losses.add(f"{name!r}: secret ids cannot be read, so its clients need new ones")
+        for gap in gaps_of(kind, fields):
+            self._losses.add(f"{name!r}: {gap}")
+
+
+def gaps_of(kind: str, fields: dict[str, Any]) -> Iterator[str]:
+    """Yield what of an entry no backup has."""
+    if kind == MOUNT and fields.get("type") not in ("kv", "generic"):
+        yield f"it is empty: what the {fields.get('type')} engine held is in no backup"
+    if kind == AUTH_CONFIG:
+        yield "passwords and tokens in it cannot be read, so set them again"
+    if kind == AUTH and fields.get("type") in ("userpass", "radius"):
+        yield "its users are in no backup, as their passwords cannot be read"
+    if kind == AUTH and fields.get("type") == "approle":
+        yield "secret ids cannot be read, so its clients need new ones"
 
 
 def fields_of(secret: Secret) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class KeyWriter:
     def _write_plain(self, change: Change, path: str) -> None:
         secret = change.secret
         version = secret.current
-        if not _is_plain(secret):
+        if not is_plain(secret):
             raise SourceError(
                 f"KV version 1 cannot keep secret {secret.name!r}: it holds one JSON object and nothing else",
                 hint="Make the mount one of KV version 2. " + GO_ON,
@@ -155,7 +155,8 @@ def _custom(secret: Secret, key_info: KeyInfo) -> dict[str, str]:
     return custom
 
 
-def _is_plain(secret: Secret) -> bool:
+def is_plain(secret: Secret) -> bool:
+    """Say whether KV version 1 can keep a secret."""
     version = secret.current
     is_object = version.media is Media.JSON and not wrapping.needs_wrapping(secret.versions)
     return (

@@ -14,6 +14,9 @@ from strongroom.operations.restore.plan import Action, PlanEntry, Side
 NAMED = 100
 """Secrets that are named for each thing that happens to them, unless all are asked for."""
 
+SUCH_AS = 5
+"""Secrets that are named for each thing that cannot be reproduced."""
+
 
 def how_ended(done: Restored, stopped: BaseException | None) -> str:
     """Return the word that the record has for an end."""
@@ -66,9 +69,12 @@ class PlanLines:
         self.counts: Counter[Action] = Counter()
         self._every = every
         self._held: dict[Action, list[PlanEntry]] = {action: [] for action in Action}
+        self._losses: dict[str, tuple[int, list[str]]] = {}
 
     def add(self, planned: PlanEntry) -> None:
         self.counts[planned.action] += 1
+        if planned.loss and len(self._losses) < NAMED:
+            self._note_loss(planned)
         held = self._held[planned.action]
         if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
             held.append(planned)
@@ -84,6 +90,14 @@ class PlanLines:
                 yield from (f"      {in_line(each.to)}{_compared(each)}" for each in held)
                 if len(held) < count and action is not Action.SAME:
                     yield f"      and {count - len(held):,} more, which --all-names and --json name"
+        for loss, (count, names) in self._losses.items():
+            more = ", …" if count > len(names) else ""
+            said = f"{plural(count, 'secret')} could not be reproduced in full"
+            yield f"  {said} ({', '.join(map(in_line, names))}{more}): {in_line(loss)}"
+
+    def _note_loss(self, planned: PlanEntry) -> None:
+        count, names = self._losses.get(planned.loss, (0, []))
+        self._losses[planned.loss] = (count + 1, [*names, planned.to][:SUCH_AS])
 
 
 _NEWER = {

@@ -1,0 +1,182 @@
+"""Planned restores into another kind of source, another mount and the local store, on live servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
+from strongroom.operations.restore.journal import Account, Restored
+from strongroom.operations.restore.make_plan import make_plan
+from strongroom.operations.restore.plan import (
+    IN_PLACE,
+    Action,
+    PlanEntry,
+    Relocation,
+    RestorePlan,
+    name_destination,
+)
+from strongroom.operations.restore.restore import restore
+from strongroom.sources import Destination
+from strongroom.sources.aws import AwsSource
+from strongroom.sources.local import LocalStore
+from tests.live.moto import Moto
+from tests.live.openbao import OpenBao
+from tests.live.vault_parts import source_of
+from tests.sources.conformance import secret
+
+OWN = "elsewhere/"
+
+
+@pytest.fixture
+def mounted(openbao: OpenBao) -> Iterator[OpenBao]:
+    openbao.mount(OWN)
+    yield openbao
+    openbao.unmount(OWN)
+
+
+def plan_of(
+    secrets: Sequence[Secret], destination: Destination, relocation: Relocation = IN_PLACE
+) -> list[PlanEntry]:
+    asked = RestorePlan(
+        id="01-plan",
+        made_at="2026-11-27T00:00:00Z",
+        by="ada",
+        backup="b",
+        manifest="",
+        destination=name_destination(destination),
+        overwrite=True,
+        relocation=relocation,
+    )
+    entries: list[PlanEntry] = []
+    make_plan(asked, lambda: iter(secrets), destination, note=entries.append)
+    return entries
+
+
+def do(
+    secrets: Sequence[Secret],
+    destination: Destination,
+    plan: Sequence[PlanEntry],
+    relocation: Relocation = IN_PLACE,
+) -> Account:
+    account = Account()
+    restore(lambda: iter(secrets), destination, plan=plan, relocation=relocation, account=account)
+    return account
+
+
+def named(entries: Sequence[PlanEntry]) -> dict[str, PlanEntry]:
+    return {entry.to: entry for entry in entries}
+
+
+def read_all(source: Destination, names: Sequence[str]) -> list[Secret]:
+    return [found for found in source.read([Entry(name, 0) for name in names]) if found is not None]
+
+
+def test_what_the_local_store_held_goes_into_a_mount_as_its_plan_foretells(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    vault = source_of(mounted, tmp_path)
+    relocation = Relocation(to=OWN)
+    secrets = [
+        secret("db/password", "CANARY-text", tags={"long": "x" * 600, "team": "pay"}),
+        replace(
+            secret("db/object"),
+            versions=(Version(number=1, value=SecretBytes(b'{"a":"CANARY"}'), media=Media.JSON),),
+        ),
+    ]
+    plan = plan_of(secrets, vault, relocation)
+    entries = named(plan)
+    assert {entry.action for entry in plan} == {Action.CREATE}
+    assert "'tag.long' breaks the server's limits" in entries[OWN + "db/password"].loss
+    assert "no JSON object" in entries[OWN + "db/password"].loss
+    assert entries[OWN + "db/object"].loss == ""
+    account = do(secrets, vault, plan, relocation)
+    assert account.counts == Restored(created=2, compared=2, versions=2)
+    assert mounted.data(f"{OWN}data/db/object")["data"] == {"a": "CANARY"}
+    assert any("'tag.long' breaks the server's limits" in loss for loss in account.losses)
+
+
+def test_a_secret_without_a_mount_cannot_be_restored_unless_the_plan_makes_the_mount(
+    openbao: OpenBao, tmp_path: Path
+) -> None:
+    vault = source_of(openbao, tmp_path)
+    below = secret("planned-mount/a/key", "CANARY")
+    [entry] = plan_of([below], vault)
+    assert (entry.action, entry.why[:24]) == (Action.CANNOT, "there is no KV mount for")
+    fields = b'{"type":"kv","options":{"version":"2"}}'
+    mount = replace(
+        secret("sys/mounts/planned-mount"),
+        type="vault_mount",
+        versions=(Version(number=1, value=SecretBytes(fields), media=Media.JSON),),
+    )
+    assert [entry.action for entry in plan_of([below, mount], vault)] == [Action.CREATE] * 2
+
+
+def test_a_mount_is_restored_into_another_one_and_what_moved_there_is_left(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    vault = source_of(mounted, tmp_path)
+    for number in range(3):
+        mounted.put(OWN, f"app/{number}", {"value": f"CANARY-{number}"})
+    backup = read_all(vault, [f"{OWN}app/{number}" for number in range(3)])
+    relocation = Relocation(source=f"{OWN}app/", to=f"{OWN}copy/")
+    mounted.put(OWN, "copy/0", {"value": "CANARY-other"})
+    plan = plan_of(backup, vault, relocation)
+    assert next((entry.name, entry.to, entry.action) for entry in plan) == (
+        f"{OWN}app/0",
+        f"{OWN}copy/0",
+        Action.CHANGE,
+    )
+    mounted.put(OWN, "copy/0", {"value": "CANARY-later"})
+    mounted.put(OWN, "copy/1", {"value": "CANARY-later"})
+    account = do(backup, vault, plan, relocation)
+    assert account.moved == [f"{OWN}copy/0", f"{OWN}copy/1"]
+    assert account.counts.created == 1
+    assert mounted.data(f"{OWN}data/copy/0")["data"] == {"value": "CANARY-later"}
+    assert mounted.data(f"{OWN}data/app/0")["data"] == {"value": "CANARY-0"}
+
+
+def test_what_a_mount_held_goes_into_the_local_store_and_back_and_is_the_same(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    vault, local = source_of(mounted, tmp_path), LocalStore(tmp_path / "state")
+    for value in ("first", "second"):
+        mounted.put(OWN, "app/key", {"value": f"CANARY-{value}"})
+    before = read_all(vault, [OWN + "app/key"])
+    inward = Relocation(source=OWN)
+    do(before, local, plan_of(before, local, inward), inward)
+    held = read_all(local, ["app/key"])
+    assert [version.value for version in held[0].versions] == [
+        version.value for version in before[0].versions
+    ]
+    mounted.call("DELETE", f"{OWN}metadata/app/key")
+    outward = Relocation(to=OWN)
+    do(held, vault, plan_of(held, vault, outward), outward)
+    [after] = read_all(vault, [OWN + "app/key"])
+    assert vault.kept(after) == vault.kept(before[0])
+
+
+def test_secrets_manager_says_what_it_will_refuse_and_lose_of_secrets_from_elsewhere(
+    moto: Moto, tmp_path: Path
+) -> None:
+    aws = AwsSource(moto.options(), name="aws")
+    deleted = Version(number=1, state=VersionState.DELETED)
+    secrets = [
+        secret("no name there!", "CANARY"),
+        replace(
+            secret("app/one"),
+            versions=(deleted, Version(number=2, value=SecretBytes(b"CANARY"))),
+            metadata={"vault": {"mount": "kv/"}},
+        ),
+    ]
+    entries = named(plan_of(secrets, aws))
+    assert entries["no name there!"].action is Action.CANNOT
+    loss = entries["app/one"].loss
+    assert "metadata that Secrets Manager has no place for" in loss
+    assert "versions without a value" in loss
+    account = do(secrets, aws, list(entries.values()))
+    assert [one.name for one in account.not_done] == ["no name there!"]
+    assert all(any(line.startswith(part) for line in account.losses) for part in loss.split("; "))
