@@ -16,6 +16,7 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.journal import DONE, journals
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
@@ -97,6 +98,9 @@ def test_a_run_killed_at_random_moments_ends_as_planned_and_its_undo_gives_the_f
     assert (done.created, done.changed) == (count - len(before), len(before))
     assert (compared.same, compared.differ) == (count, 0)
     assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in made_up(count)}
+
+    told = dict(journals(tmp_path / "undo"))[tmp_path / "undo" / restore]
+    assert (told.ended, told.counts.created, told.counts.changed) == (DONE, done.created, done.changed)
 
     undo, _ = submit_undo(services, options=UndoOptions(undoes=restore))
     killed_often(world, undo, folder, [random.randrange(4) for _ in range(max(2, kills // 3))])
