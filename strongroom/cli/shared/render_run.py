@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
-from strongroom.cli.shared.render_restore import restore_document, restore_fields
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
 from strongroom.model import COMMAND
@@ -74,7 +73,6 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "unswept": run.facts.get("report", {}).get("unswept"),
         "kept": run.facts.get("report", {}).get("kept"),
         "undo_by": _undo(run),
-        "restore": restore_document(run, rows),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "waiting": _waiting(rows),
@@ -179,7 +177,6 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             f"{entry['done']} of {entry['of']}"
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
-    yield from restore_fields(run, rows)
     yield from _outcome(run)
     yield "undo", _undo(run)
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
@@ -189,7 +186,7 @@ def _undo(run: Run) -> str | None:
     """Return the command that undoes a restore that wrote something."""
     done = run.facts.get("restore", {}) if run.spec.kind in (RunKind.RESTORE, RunKind.UNDO) else {}
     wrote = any(done.get(what, 0) for what in ("created", "changed", "removed"))
-    return f"strongroom submit --undo {run.id}" if wrote and run.state.final else None
+    return f"strongroom submit --undo {run.id}" if wrote else None
 
 
 def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
@@ -220,6 +217,8 @@ def _readers(run: Run) -> list[RecipientPin]:
 
 
 def _outcome(run: Run) -> Iterator[tuple[str, object]]:
+    if "restore" in run.facts:
+        yield "restore", ", ".join(f"{key} {value}" for key, value in run.facts["restore"].items())
     if run.spec.kind is RunKind.DRILL and run.state.final:
         yield "signed report", f"strongroom drill show {run.id}"
 

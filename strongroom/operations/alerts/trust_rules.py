@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.facts.records import Facts, Limits, Mended
 from strongroom.words import name_first_few, plural
@@ -65,3 +66,15 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="ledger.broken", what=f"from event {signs.broken_at} on the record was changed")
     elif signs.unlike is not None:
         yield Alert(kind="ledger.broken", what=signs.unlike.rstrip("."))
+
+
+def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the incidents that are open; those that should be closed by now are worse."""
+    for one in facts.incidents:
+        age = about(facts.now - one.opened)
+        said = f"incident {one.incident} has been open for {age}; next: '{one.following}'"
+        if facts.now > one.due:
+            late = f"{said} (overdue for {about(facts.now - one.due)})"
+            yield Alert(kind="incident.overdue", subject=one.incident, what=late)
+        else:
+            yield Alert(kind="incident.open", subject=one.incident, what=said)

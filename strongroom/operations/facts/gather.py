@@ -60,6 +60,7 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         hooks=record.hooks(store, now=now),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
+        incidents=tuple(record.incidents(store, watched.trusted)),
     )
 
 

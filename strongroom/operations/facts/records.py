@@ -231,6 +231,15 @@ class Mended(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
+class OpenIncident(Struct, frozen=True, kw_only=True):
+    """An incident that is not closed: since when, when it should be, and the command that goes on with it."""
+
+    incident: str
+    opened: float
+    due: float
+    following: str
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
@@ -239,7 +248,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the
     entries whose hooks failed in the last day. ``verification`` is how much was read again within its span,
     ``unverified`` why nothing reads it by itself, and ``mended`` what was repaired in the last day.
-    ``counts`` are all runs on record, ``waiting`` the steps that have not ended.
+    ``counts`` are all runs on record, ``waiting`` the steps that have not ended, ``incidents`` those that are
+    open.
     """
 
     now: float
@@ -263,6 +273,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     hooks: tuple[str, ...] = ()
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    incidents: tuple[OpenIncident, ...] = ()
     state: str | None = None
 
     @property

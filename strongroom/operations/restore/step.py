@@ -132,7 +132,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
         )
     account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
-    continue_with([other for other in earlier if other.folder.parent != folder.parent], folder.parent)
+    continue_with([attempt for attempt in earlier if attempt.folder.name != run.id], folder.parent)
     done = as_result(account, plan.backup, folder.parent)
     return replace(done, aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside))
 
