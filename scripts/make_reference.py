@@ -33,6 +33,13 @@ EVENTS: Final[Mapping[str, str]] = {
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",
     "access.unreadable": "The access log of a host has a line that is not valid JSON.",
+    "approval.acknowledged": "Somebody looked into what was done by break-glass, and why.",
+    "approval.refused": "An approval did not count: why. `stale`: it was good for what was asked then.",
+    "approval.rejected": "Somebody rejected a request for approval, and why.",
+    "approval.requested": "Somebody asked for what people have to approve: exactly what they are to sign.",
+    "approval.signed": "A person approved a request, or broke the glass: the signature.",
+    "approval.spent": "What was approved is over: nobody can use the approval again.",
+    "approval.used": "Something is done on the word of these people, or by break-glass.",
     "backup.gone": "An operator said that a backup file is gone for good.",
     "backup.quarantined": "An incident put a backup into quarantine.",
     "backup.released": "An operator released a backup from quarantine.",
@@ -48,6 +55,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "hook.failed": "What is called after a run failed, refused or took too long.",
     "incident.entered": "A signed entry of an incident: it was opened or closed, or a step done or waived.",
     "incident.opened": "An operator opened an incident; once for each key that is suspected.",
+    "incident.recorded": "The record of an incident was written.",
     "key.challenged": "A challenge was made for a key on another host.",
     "key.checked": "The scheduled check of keys ran.",
     "key.failed": "A key failed its check.",
@@ -99,7 +107,7 @@ MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
+    r"(?:access|approval|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
     r"|schedule|secret|settings|shred|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

@@ -145,6 +145,20 @@ class Selection(Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str] = {}
 
 
+class ApprovalAction(StrEnum):
+    """What a rule may demand the approval of people for."""
+
+    RESTORE = "restore"
+    UNDO = "undo"
+    EXPORT = "export"
+    RECIPIENTS = "recipients"
+    RETENTION = "retention"
+    RELEASE = "release"
+    SIGNERS = "signers"
+    SHRED = "shred"
+    ROTATE_SECRET = "rotate-secret"  # noqa: S105  # the name of an action
+
+
 class Depth(StrEnum):
     """How deep a verification looked; each depth includes those before it."""
 

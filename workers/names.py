@@ -67,6 +67,7 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.VERIFY: VERIFY,
     StepKind.REPAIR: TRANSFER,
     StepKind.RESTORE_PLAN: RECOVER,
+    StepKind.APPROVE: RECOVER,  # whoever executes asks, by its own configuration
     StepKind.RESTORE: RECOVER,
     StepKind.RESTORE_COMPARE: RECOVER,
     StepKind.DRILL_PROVE: DRILL,

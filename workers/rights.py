@@ -26,12 +26,15 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
         {
             StepKind.PLAN,
             StepKind.RESTORE_PLAN,
+            StepKind.APPROVE,
             StepKind.RESTORE,
             StepKind.RESTORE_COMPARE,
             StepKind.REPORT,
         }
     ),
-    RunKind.UNDO: frozenset({StepKind.PLAN, StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.REPORT}),
+    RunKind.UNDO: frozenset(
+        {StepKind.PLAN, StepKind.RESTORE_PLAN, StepKind.APPROVE, StepKind.RESTORE, StepKind.REPORT}
+    ),
     RunKind.DRILL: frozenset(
         {
             StepKind.PLAN,

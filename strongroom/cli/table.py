@@ -75,7 +75,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
         "incident": Entry(
             "incident",
-            "lead an incident from suspicion to closure, on record",
+            "quarantine and re-encrypt what a leaked key opens, on record",
         ),
         "key-health": Entry(
             "keys",
@@ -140,6 +140,10 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "inspect",
             "show where each backup is stored and how deep it was verified",
         ),
+    },
+    "Approve": {
+        "approve": Entry("approval", "approve with your SSH key what somebody else asked for"),
+        "approvals": Entry("approval", "list what waits for approval, and what became of it; reject it"),
     },
     "Keep and remove": {
         "prune": Entry(

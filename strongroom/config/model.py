@@ -13,6 +13,7 @@ from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
 from strongroom.config.alerts import AlertSettings, MailSettings
+from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.calendar import CalendarSettings, EntrySettings
 from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
@@ -293,6 +294,7 @@ class Settings(Section, frozen=True, kw_only=True):
     drill: DrillSettings = DrillSettings()
     restore: RestoreSettings = RestoreSettings()
     rotation: RotationSettings = RotationSettings()
+    approvals: ApprovalSettings = ApprovalSettings()
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()

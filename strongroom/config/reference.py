@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
@@ -24,7 +25,6 @@ from strongroom.config.schema import (
     stripped,
     toml_value,
 )
-from strongroom.model import Depth
 
 _HEAD = """\
 # Configuration
@@ -136,8 +136,8 @@ def _type_words(field: Field) -> str:
         return form.words
     if get_origin(kind) is Literal:
         return " or ".join(f'`"{word}"`' for word in get_args(kind))
-    if kind is Depth:
-        return " or ".join(f'`"{depth.value}"`' for depth in Depth)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return " or ".join(f'`"{word.value}"`' for word in kind)
     plain = {str: "text", int: "whole number", bool: "true or false", float: "number", Path: "path"}
     if get_origin(kind) is tuple and get_origin(stripped(get_args(kind)[0])[0]) is tuple:
         return "list of lists of text"

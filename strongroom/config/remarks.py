@@ -16,7 +16,13 @@ _OPENING = (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
 
 
 def remarks(settings: Settings) -> Iterator[str]:
-    """Yield what needs a key that opens backups and has none here."""
+    """Yield what needs a key that opens backups and has none here, and rules of one person alone."""
+    for name, rule in settings.approvals.rules.items():
+        if rule.k == 1:
+            yield (
+                f"approvals.rules.{name}.k = 1: an attacker with the account of one of its people can ask "
+                "under another name and approve that alone."
+            )
     for name, policy in settings.policies.items():
         if policy.sealed and policy.verify in _OPENING and not opens(settings, policy.recipients):
             yield (

@@ -13,6 +13,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
+from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.listing import InProcessListing, Lister
 from strongroom.operations.rotator import Rotator
@@ -82,6 +83,7 @@ class Services:
     ``scratch`` gives the server on which drills make mounts of their own.
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     ``span`` is within how many seconds verification reads each container once.
+    ``approvals`` says what people have to approve before this process does it.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -105,6 +107,7 @@ class Services:
     rotators: Sequence[Rotator] = ()
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
+    approvals: ApprovalRules = field(default_factory=ApprovalRules)
     span: float = 30 * 86_400.0
     retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
     installation: Callable[[], str] = str

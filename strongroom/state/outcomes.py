@@ -185,20 +185,20 @@ def _apply(conn: Connection, run: Run, step: Step, verdict: Verdict) -> Run:
         return finalise(conn, run, RunState.FAILED, None)
     if verdict.state is None or not verdict.state.final:
         runs.insert_steps(conn, run.id, verdict.follow)
-        _wake(conn, run, verdict.wake)
+        wake(conn, run.id, verdict.wake)
         return run
     early = verdict.state in (RunState.FAILED, RunState.CANCELLED) and step.kind is not StepKind.REPORT
     return (close if early else finalise)(conn, run, verdict.state, verdict.error)
 
 
-def _wake(conn: Connection, run: Run, kinds: Sequence[StepKind]) -> None:
-    """End the pause of steps that are to be tried again."""
+def wake(conn: Connection, run: str, kinds: Sequence[StepKind]) -> None:
+    """End the pause of a run's steps that are to be tried again."""
     if not kinds:
         return
     asleep = (_steps.state == StepState.READY.value, _steps.not_before > sql.now())
     conn.execute(
         update(tables.steps)
-        .where(_steps.run == run.id, tables.UNSETTLED, *asleep)
+        .where(_steps.run == run, tables.UNSETTLED, *asleep)
         .where(_steps.kind.in_([kind.value for kind in kinds]))
         .values(not_before=0.0)
     )

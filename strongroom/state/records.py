@@ -58,6 +58,7 @@ class StepKind(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
     RESTORE_PLAN = "restore-plan"
+    APPROVE = "approve"
     RESTORE = "restore"
     RESTORE_COMPARE = "restore-compare"
     DRILL_PROVE = "drill-prove"

@@ -189,6 +189,12 @@ class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations):
         with self._database.writing() as conn:
             return outcomes.wait(conn, claim, error, pause=pause, patience=patience)
 
+    def wake(self, run: str, *kinds: StepKind) -> None:
+        """End the pause of a run's steps of some kinds: what they wait for may have come. An id that is no
+        run's has none."""
+        with self._database.writing() as conn:
+            outcomes.wake(conn, run, kinds)
+
     def reconcile(
         self,
         decide: Decide,

@@ -12,6 +12,7 @@ from strongroom.keys.keyring import Keyring
 from strongroom.operations.services import Limits, Services, no_scratch
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
+from strongroom.wiring.approvals import approval_rules
 from strongroom.wiring.checks import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.hooks import hooks
@@ -64,6 +65,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),
+        approvals=approval_rules(settings),
         hooks=hooks(settings),
         checks=checks(settings),
         rotators=rotators(settings),

@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, Truncated, UntrustedSigner
 from strongroom.errors import UsageError
-from strongroom.operations.errors import PlanMismatch, RunDegraded
+from strongroom.operations.errors import ConfirmationRequired, PlanMismatch, RunDegraded
 from strongroom.system.errors import WouldOverwrite
 from tests.cli.furnished import Furnish
 from tests.cli.program import PASSPHRASE, Machine
@@ -184,3 +184,30 @@ def test_a_dry_run_names_its_digest_for_those_who_approve(planned: Machine) -> N
     assert len(document["plan"]["digest"]) == 64
     assert document["plan"]["totals"]["created"] == 1
     assert document["plan"]["destination"]["kind"] == "local"
+
+
+def test_what_is_chosen_is_sealed_anew_into_a_file_for_somebody_else(changed: Machine) -> None:
+    changed.ok("keygen", "--output", "theirs.key")
+    words = (*FROM, "--include", "app/[GS]*", "--relocate", "app/=given/", "--to-file", "given.sr")
+    assert changed.run(*words, "--force", **PASS).failed_with(UsageError)
+    assert changed.run(*words, "--recipient", "theirs.key.pub", **PASS).failed_with(ConfirmationRequired)
+    sealing = (*words, "--recipient", "theirs.key.pub", "--force")
+    told = changed.ok(*words, "--dry-run", **PASS).out
+    assert "2 secrets would be created\n      given/" in told
+    assert not changed.path("given.sr").exists()
+    made = changed.ok(*sealing, "--json", **PASS).document
+    assert (made["secrets"], made["source"]) == (2, "local")
+    assert list((changed.state / "rehearsals").iterdir()) == []
+    read = ("get", "given/GONE", "--backup-file", "given.sr", "--show-value")
+    assert changed.ok(*read, "--identity", "theirs.key").out == "CANARY-app/GONE"
+    assert changed.run(*read, **PASS).code != 0
+    assert '"access.restored"' in (changed.state / "accesses.jsonl").read_text()
+
+
+@pytest.mark.parametrize("more", [("--plan-out", "plan"), ("--overwrite-existing",)])
+def test_a_file_is_always_new_so_options_about_what_is_there_are_refused(
+    changed: Machine, more: tuple[str, ...]
+) -> None:
+    words = (*FROM, "--full-restore", "--to-file", "given.sr", "--recipient", "full.sr", *more)
+    assert changed.run(*words, **PASS).failed_with(UsageError)
+    assert changed.run(*FROM, "--full-restore", "--recipient", "x", **PASS).failed_with(UsageError)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import psycopg
@@ -16,6 +18,7 @@ from msgspec.structs import replace
 
 from strongroom.model import Selection
 from strongroom.operations.rotator import Rotator, RotatorKind
+from strongroom.operations.rotators.records import Rotated
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.services import Services
 from strongroom.sources.aws import AwsSource
@@ -25,7 +28,7 @@ from strongroom.vault.client import Vault
 from tests.live.aws_parts import op
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
-from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Reply, Request, method
+from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Reply, Request, When, method
 from tests.operations.rotators.world import REASON, command_rotator, random_rotator, script, services_for
 from tests.operations.world import make_world
 from tests.postgres import PostgresServer
@@ -230,6 +233,43 @@ def test_a_lost_reply_to_the_write_makes_no_second_value(place: Place) -> None:
     assert place.version("shop/key") == 2
 
 
+def dies_at(proxy: FaultyProxy, when: When, work: Callable[[], object]) -> None:
+    """Do work in a process that is killed as its request comes."""
+
+    def kill(_request: Request) -> None:
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+
+    process = get_context("fork").Process(target=work)
+    proxy.fail(Call(kill), when=when)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_killed_between_the_engine_and_the_write_the_next_process_asks_the_engine_for_nothing(
+    place: Place,
+) -> None:
+    admin = new_login(place.server, "CANARY-admin", more="SUPERUSER")
+    login = new_login(place.server, "CANARY-leaked")
+    place.connect_database(admin, "CANARY-admin")
+    place.static_role(login)
+    leaked = place.bao.data(f"{place.engine}/static-creds/app")["password"]
+    place.bao.put(place.mount, "shop/db", {"password": leaked})
+    rotator = place.engine_rotator("rotate-role/app", "static-creds/app")
+
+    def rotate() -> Rotated:
+        name = f"{place.mount}shop/db"
+        return rotate_secrets(place.services(rotator), [name], source="vault", reason=REASON)
+
+    dies_at(place.proxy, method("POST", path="/data/shop/db"), rotate)
+    made = place.bao.data(f"{place.engine}/static-creds/app")["password"]
+    assert made != leaked
+    assert rotate().done
+    assert place.held("shop/db") == {"password": made}
+    assert login.works(made)
+
+
 # -- Secrets Manager -----------------------------------------------------------
 
 
@@ -297,6 +337,25 @@ def aws_services(folder: Path, account: tuple[Moto, FaultyProxy], *rotators: Rot
 def aws_rotator(**more: object) -> Rotator:
     given: dict[str, object] = {"name": "function", "kind": RotatorKind.AWS, "selection": EVERYTHING}
     return Rotator(**{**given, **more})  # type: ignore[arg-type]
+
+
+def test_killed_while_aws_rotates_the_next_process_waits_for_the_same_rotation(
+    account: tuple[Moto, FaultyProxy], tmp_path: Path
+) -> None:
+    moto, proxy = account
+    function = RotationFunction(moto)
+    proxy.fail(Answering(function), when=op("RotateSecret"), times=None)
+
+    services = aws_services(tmp_path, account, aws_rotator())
+
+    def rotate() -> Rotated:
+        return rotate_secrets(services, ["shop/db"], source="aws", reason=REASON)
+
+    asked = op("DescribeSecret")
+    dies_at(proxy, lambda request: asked(request) and bool(function.tokens), rotate)
+    function.join()
+    assert rotate().done == ("shop/db",)
+    assert (len(function.tokens), value(moto)) == (1, "CANARY-new-1")
 
 
 def value(moto: Moto) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import bars
+from strongroom.durations import at_least
+from strongroom.operations.restore.progress import progress_of
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import StepKind, StepState, Ticket
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ SHOWN = (
     StepKind.VERIFY,
     StepKind.REPAIR,
     StepKind.RESTORE_PLAN,
+    StepKind.APPROVE,
     StepKind.RESTORE,
     StepKind.RESTORE_COMPARE,
     StepKind.REWRAP,
@@ -60,7 +65,7 @@ class Display:
     def __init__(self, progress: Any, store: RunStore) -> None:
         self._progress = progress
         self._store = store
-        self._bars: dict[StepKind, Any] = {}
+        self._bars: dict[str, Any] = {}
 
     def show(self, run: str) -> None:
         """Draw the run as it stands now."""
@@ -68,9 +73,21 @@ class Display:
         for kind in SHOWN:
             due = tally.of(kind)
             if due:
-                self._draw(kind, due, tally.of(kind, states=ENDED))
+                self._draw(kind.value, due, tally.of(kind, states=ENDED))
+        if tally.of(StepKind.RESTORE):
+            self._draw_secrets(run)
 
-    def _draw(self, kind: StepKind, due: int, over: int) -> None:
-        if kind not in self._bars:
-            self._bars[kind] = self._progress.add_task(kind.value, total=due)
-        self._progress.update(self._bars[kind], total=due, completed=over)
+    def _draw_secrets(self, run: str) -> None:
+        """Draw how many secrets are restored: a piece has many."""
+        with suppress(RecordRefused):
+            rows = self._store.rows(run, StepKind.RESTORE)
+            progress = progress_of(self._store.load(run), rows, now=time.time())
+            if progress is not None:
+                pace = f"{progress.rate:,.0f}/s, {at_least(progress.left_seconds)} left"
+                words = f"secrets {pace if progress.left_seconds else ''}"
+                self._draw("secrets", progress.total, progress.done, words)
+
+    def _draw(self, name: str, due: int, over: int, words: str = "") -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=due)
+        self._progress.update(self._bars[name], total=due, completed=over, description=words or name)

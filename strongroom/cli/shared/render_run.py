@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
+from strongroom.cli.shared.render_restore import restore_document, restore_fields
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
 from strongroom.model import COMMAND
@@ -73,6 +74,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "unswept": run.facts.get("report", {}).get("unswept"),
         "kept": run.facts.get("report", {}).get("kept"),
         "undo_by": _undo(run),
+        "restore": restore_document(run, rows),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
         "waiting": _waiting(rows),
@@ -163,6 +165,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
         )
     if waiting := _waiting(rows):
         yield "waits for", f"{waiting['error']} (since {waiting['since']})"
+        yield "to do", waiting["to_do"]
     if rotated := _rotated(run, rows):
         yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
@@ -177,6 +180,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             f"{entry['done']} of {entry['of']}"
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
+    yield from restore_fields(run, rows)
     yield from _outcome(run)
     yield "undo", _undo(run)
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
@@ -186,7 +190,7 @@ def _undo(run: Run) -> str | None:
     """Return the command that undoes a restore that wrote something."""
     done = run.facts.get("restore", {}) if run.spec.kind in (RunKind.RESTORE, RunKind.UNDO) else {}
     wrote = any(done.get(what, 0) for what in ("created", "changed", "removed"))
-    return f"strongroom submit --undo {run.id}" if wrote else None
+    return f"strongroom submit --undo {run.id}" if wrote and run.state.final else None
 
 
 def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
@@ -206,8 +210,9 @@ def _waiting(rows: list[StepRow]) -> dict[str, str] | None:
     )
     if first is None:
         return None
-    happened, _ = recorded_errors.apart(first.error)
-    return {"since": rfc3339(first.waits_since or 0.0), "step": str(first.step), "error": happened}
+    happened, to_do = recorded_errors.apart(first.error)
+    since = rfc3339(first.waits_since or 0.0)
+    return {"since": since, "step": str(first.step), "error": happened, "to_do": to_do}
 
 
 def _readers(run: Run) -> list[RecipientPin]:
@@ -217,8 +222,6 @@ def _readers(run: Run) -> list[RecipientPin]:
 
 
 def _outcome(run: Run) -> Iterator[tuple[str, object]]:
-    if "restore" in run.facts:
-        yield "restore", ", ".join(f"{key} {value}" for key, value in run.facts["restore"].items())
     if run.spec.kind is RunKind.DRILL and run.state.final:
         yield "signed report", f"strongroom drill show {run.id}"
 

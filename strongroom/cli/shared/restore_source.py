@@ -60,6 +60,11 @@ class RestoreSource:
         return self._backup.manifest if self._backup else None
 
     @property
+    def source(self) -> str:
+        """Where the secrets are from, as the backup says."""
+        return self._backup.manifest.source if self._backup is not None else options.LOCAL
+
+    @property
     def versions(self) -> int:
         if self._backup is not None:
             return self._backup.manifest.counts.versions

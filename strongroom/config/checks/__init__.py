@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from strongroom.config.checks import (
     alerts,
+    approvals,
     custody,
     erasable,
     hooks,
@@ -38,6 +39,7 @@ def check(context: Context) -> Iterator[Finding]:
         erasable,
         limits,
         alerts,
+        approvals,
         hooks,
         rotators,
     ):

@@ -44,6 +44,9 @@ def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
     yield ("state_dir",), settings.state_dir, "the keys in it must never lie with the backups"
     if settings.stage.path:
         yield ("stage", "path"), settings.stage.path, "the stage is emptied, a target is not"
+    if settings.approvals.allowed_signers:
+        why = "an attacker who writes it says who may approve"
+        yield ("approvals", "allowed_signers"), settings.approvals.allowed_signers, why
     for name, source in settings.sources.items():
         if isinstance(source, LocalSource | FilesSource) and source.path:
             yield ("sources", name, "path"), source.path, "live secrets must never lie with their backups"

@@ -14,10 +14,10 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, UntrustedSigner, VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.keys.errors import KeyUnproven
+from strongroom.keys.errors import KeyUnproven, SignatureRefused
 from strongroom.operations.errors import (
     BackupOverdue,
-    IncidentOverdue,
+    BreakGlass,
     MassChange,
     MessageRefused,
     RunDegraded,
@@ -103,11 +103,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
         looks=True,
     ),
-    "incident.overdue": _critical(
-        IncidentOverdue,
-        "An incident should be closed by now. Others may still open backups, or know secrets in use.",
-        "'strongroom incident status {subject}' says what is left. Waive what cannot be done.",
-    ),
     "record.refused": _critical(
         RecordRefused,
         "A worker refused a row that disagrees with its own configuration or with a signature.",
@@ -127,6 +122,17 @@ KINDS: Final[Mapping[str, Kind]] = {
         "prefix. Otherwise treat it as an incident.",
         looks=True,
         glimpsed=True,
+    ),
+    "approval.break-glass": _critical(
+        BreakGlass,
+        "Something was done without the approvals that it needs, by the people of break-glass together.",
+        "Look into it: 'strongroom approvals show {subject}'. Then "
+        "'strongroom approvals acknowledge {subject} --reason TEXT'.",
+    ),
+    "approval.refused": _critical(
+        SignatureRefused,
+        "An approval did not count: forged, of somebody without a say, of the one who asked, or used before.",
+        "See 'strongroom approvals show {subject}'. If nobody made a mistake, treat it as an incident.",
     ),
     "shred.refused": _critical(
         RecordRefused,
@@ -227,10 +233,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Backups that no retention rule keeps are still there: several prunes in a row could not delete all.",
         "See why with 'strongroom status RUN'. What a lock keeps for a known time is not meant.",
     ),
-    "incident.open": _warning(
-        "An incident is open. Nothing of the affected policies is deleted until it is closed.",
-        "'strongroom incident status {subject}' says what comes next.",
-    ),
     "replica.missing": _warning(
         "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",
         "The calendar's next 'repair' copies them, or 'strongroom repair BACKUP' now.",
@@ -318,6 +320,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "hook.failed": _warning(
         "What is called after a run failed, refused or took too long. The run itself stands.",
         "Run what the hook calls by hand; the log has 'hook-failed' with the reason.",
+    ),
+    "approval.waiting": _warning(
+        "Somebody asked for this, and half of the time for it is over. It is not done until it is approved.",
+        "'strongroom approvals show {subject}' says who may; they type 'strongroom approve {subject}'. If it "
+        "is approved, the workers that do it may be stopped.",
     ),
     "settings.waiting": _warning(
         "The changed configuration file of a host changes what a process uses from its start to its end. "

@@ -17,7 +17,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.damage,
     trust_rules.mended,
     trust_rules.strangers,
-    trust_rules.incidents,
+    trust_rules.approvals,
     upkeep_rules.rotations,
     upkeep_rules.prunes,
     upkeep_rules.waiting,

@@ -68,13 +68,17 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         yield Alert(kind="ledger.broken", what=signs.unlike.rstrip("."))
 
 
-def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:
-    """Yield the incidents that are open; those that should be closed by now are worse."""
-    for one in facts.incidents:
-        age = about(facts.now - one.opened)
-        said = f"incident {one.incident} has been open for {age}; next: '{one.following}'"
-        if facts.now > one.due:
-            late = f"{said} (overdue for {about(facts.now - one.due)})"
-            yield Alert(kind="incident.overdue", subject=one.incident, what=late)
-        else:
-            yield Alert(kind="incident.open", subject=one.incident, what=said)
+def approvals(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield what was done without approvals, what did not count as one, and what waits for them."""
+    for one in facts.approvals:
+        asked = f"{one.action} '{one.subject}', which {one.requester} asked for"
+        if one.broken:
+            what = f"{asked}, was done by break-glass"
+            yield Alert(kind="approval.break-glass", subject=one.subject, what=what)
+        if one.refused:
+            what = f"{asked}: {plural(one.refused, 'approval')} did not count in the last 7 days"
+            weight = one.refused.bit_length()
+            yield Alert(kind="approval.refused", subject=one.subject, what=what, weight=weight)
+        if one.late:
+            what = f"{asked} {about(facts.now - one.asked_at)} ago, waits for approval"
+            yield Alert(kind="approval.waiting", subject=one.subject, what=what)

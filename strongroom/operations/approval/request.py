@@ -1,30 +1,23 @@
-"""What is asked of the people who approve, and the one question that every action asks: may it go on?"""
+"""What is asked of the people who approve: exactly what will be done, in the bytes that they sign."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+import hashlib
+import os
+from typing import Final, Literal
 
 import msgspec
 
-from strongroom.model import prepare
-from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.services import Services
+from strongroom.container import canonical
+from strongroom.container.errors import Malformed
+from strongroom.model import ApprovalAction, prepare
+from strongroom.timestamps import as_written, rfc3339
 
-__all__ = ["ApprovalAction", "ApprovalNeeded", "Request", "require_approval", "subject_of"]
-
-
-class ApprovalAction(StrEnum):
-    """What a rule may demand approvals for."""
-
-    RESTORE = "restore"
-    UNDO = "undo"
-    EXPORT = "export"
-    RECIPIENTS = "recipients"
-    RETENTION = "retention"
-    RELEASE = "release"
-    SIGNERS = "signers"
-    SHRED = "shred"
-    ROTATE_SECRET = "rotate-secret"  # noqa: S105  # the name of an action
+NAMESPACE: Final = "strongroom-approval"
+BREAK_GLASS: Final = "strongroom-break-glass"
+"""The namespaces of the two kinds of signatures: neither counts as the other."""
+MAX_TEXT: Final = 1_000
+MAX_DOCUMENT: Final = 32 * 1024
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,7 +25,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     about to do, and gets the same bytes: nothing of it may depend on the time or on the host.
 
     Args:
-        subject: the run's id, or what :func:`subject_of` gives for a command.
+        subject: the run's id, or what :func:`command_request` makes of a command.
         digest: SHA-256, in hex, of what is to be done (for a restore: of its plan).
         destination: the name of the place that is written to.
         requester: who asked, as user@host; they cannot approve it.
@@ -50,17 +43,95 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     lines: tuple[str, ...] = ()
 
 
-prepare(Request)
+class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What people sign: a request, by which installation, until when, and a number that is used once."""
+
+    version: Literal[1] = 1
+    kind: Literal["strongroom-approval"] = "strongroom-approval"
+    installation: str
+    request: Request
+    asked_at: str
+    expires: str
+    nonce: str
+
+    @property
+    def content(self) -> bytes:
+        """The bytes that are signed: one line of JSON."""
+        return canonical.encode(self) + b"\n"
+
+    @property
+    def id(self) -> str:
+        """What names it on record, whatever a row says: its digest."""
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+    @property
+    def ends(self) -> float:
+        """When it ends, in seconds since the epoch."""
+        moment = as_written(self.expires)
+        return moment.timestamp() if moment else 0.0
 
 
-def subject_of(action: ApprovalAction, digest: str) -> str:
-    """Return the subject of what a command does: repeated, it asks for the same and finds its approvals."""
-    return f"{action.value}-{digest[:16]}"
+prepare(Request, Document)
 
 
-def require_approval(services: Services, request: Request) -> None:
-    """Return if no rule of this process's configuration asks for approvals, or if enough are there.
+def command_request(
+    action: ApprovalAction,
+    what: object,
+    *,
+    requester: str,
+    destination: str = "",
+    policy: str = "",
+    size: int | None = None,
+    lines: tuple[str, ...] = (),
+) -> Request:
+    """Return the request of a command. Repeated by the same person, it is the same, and finds its approvals.
+
+    Args:
+        what: all that the command will do, as JSON can say it.
+    """
+    asked = (action, requester, destination, policy, size, lines, what)
+    digest = hashlib.sha256(canonical.encode(msgspec.to_builtins(asked))).hexdigest()
+    return Request(
+        action=action,
+        subject=f"{action.value}-{digest[:12]}",
+        digest=digest,
+        requester=requester,
+        destination=destination,
+        policy=policy,
+        size=size,
+        lines=lines,
+    )
+
+
+def new_document(request: Request, *, installation: str, now: float, valid: float) -> Document:
+    """Return a document that asks for a request from now on."""
+    return Document(
+        installation=installation,
+        request=request,
+        asked_at=rfc3339(now),
+        expires=rfc3339(now + valid),
+        nonce=os.urandom(16).hex(),
+    )
+
+
+def parse_document(content: bytes) -> Document:
+    """Return a document that a row or a file holds.
 
     Raises:
-        ApprovalNeeded: it says who may approve, and what they type.
+        Malformed: it is none, or says what no terminal should show.
     """
+    if len(content) > MAX_DOCUMENT or not content.endswith(b"\n"):
+        raise Malformed("This is no request for approval.")
+    document = canonical.decode(content[:-1], Document, "The request for approval")
+    request = document.request
+    own = (document.installation, document.asked_at, document.expires, document.nonce)
+    asked = (request.subject, request.digest, request.requester, request.destination, request.policy)
+    texts = (*own, *asked, *request.lines)
+    if not all(canonical.printable(text, MAX_TEXT) for text in texts) or not document.ends:
+        raise Malformed("What the request for approval says is too long, or cannot be printed.")
+    return document
+
+
+def break_glass_message(document: Document, reason: str) -> bytes:
+    """Return what is signed to do without approvals: the document, and why."""
+    return document.content + reason.encode() + b"\n"

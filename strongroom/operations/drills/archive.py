@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -44,18 +44,14 @@ def put_report(report: DrillReport, names: Sequence[str], services: Services, *,
     content = page.page_of(report)
     signed = sign(with_page(report, hashlib.sha256(content).hexdigest()), services.signers("control"))
     files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
-    stored = put_files(names, files, services, keep=keep)
+    stored = _put_on(names, files, services, keep)
     if stored.on:
         return stored
-    others = [name for name in services.targets if name not in names]
-    instead = put_files(others, files, services, keep=keep)
+    instead = _put_on([name for name in services.targets if name not in names], files, services, keep)
     return Stored(on=instead.on, missed=stored.missed)
 
 
-def put_files(
-    names: Iterable[str], files: Mapping[str, bytes], services: Services, *, keep: timedelta
-) -> Stored:
-    """Put files on targets, in their order, and read them back. One that is away keeps none from others."""
+def _put_on(names: Iterable[str], files: dict[str, bytes], services: Services, keep: timedelta) -> Stored:
     missed: dict[str, str] = {}
     on: list[str] = []
     for name in names:
@@ -68,7 +64,7 @@ def put_files(
     return Stored(on=tuple(on), missed=missed)
 
 
-def _put(target: Target, files: Mapping[str, bytes], *, until: datetime) -> None:
+def _put(target: Target, files: dict[str, bytes], *, until: datetime) -> None:
     for name, content in files.items():
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
         if b"".join(target.read(name, length=len(content) + 1)) != content:

@@ -58,9 +58,9 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         checks=tuple(record.checks(store, watched.checks, now=now)),
         entries=tuple(record.kept_back(store, watched.calendar, now=now)),
         hooks=record.hooks(store, now=now),
+        approvals=tuple(record.approvals(store, now=now)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
-        incidents=tuple(record.incidents(store, watched.trusted)),
     )
 
 

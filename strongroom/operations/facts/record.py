@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Final
 
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
-from strongroom.operations.archive.incidents import incidents_on_record, next_command
+from strongroom.operations.approval import record as approval_record
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.records import (
+    Approval,
     Check,
     Dated,
     Drilled,
@@ -26,7 +26,6 @@ from strongroom.operations.facts.records import (
     Entry,
     Keys,
     Mended,
-    OpenIncident,
     Ran,
     Signs,
     Unused,
@@ -135,6 +134,29 @@ def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
     """Return the entries of the calendar whose hooks failed in the last day, after a run."""
     failed = store.happened(FAILED, since=now - DAY)
     return tuple(sorted({str(event.detail.get("entry")) for event in failed}))
+
+
+def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:
+    """Yield what people have to approve or to look into, and what did not count as an approval."""
+    refused = Counter(
+        str(event.detail.get("subject"))
+        for event in store.happened(approval_record.REFUSED, since=now - 7 * DAY)
+        if event.detail.get("stale") is not True
+    )
+    for case in approval_record.read_cases(store, since=now - YEAR).cases:
+        request, ends = case.document.request, case.document.ends
+        waits = not case.used and not case.rejected and case.at <= now < ends
+        found = Approval(
+            subject=request.subject,
+            action=request.action.value,
+            requester=request.requester,
+            asked_at=case.at,
+            late=waits and now - case.at > (ends - case.at) / 2,
+            broken=case.broken and not case.acknowledged,
+            refused=refused.pop(request.subject, 0),
+        )
+        if found.late or found.broken or found.refused or waits:
+            yield found
 
 
 def unused(store: RunStore) -> Iterator[Unused]:
@@ -282,19 +304,6 @@ def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
             sources = tuple(_texts(said.get("sources")))
             names = {name: str(said.get(name)) for name in ("backup", "target")}
             yield Mended(**names, why=why, sources=sources)
-
-
-def incidents(store: RunStore, trusted: frozenset[str]) -> Iterator[OpenIncident]:
-    """Yield the incidents on record that nobody closed."""
-    for incident in incidents_on_record(store, trusted=trusted).values():
-        if incident.closed is None:
-            opened, due = map(datetime.fromisoformat, (incident.opened_at, incident.opening.due_at))
-            yield OpenIncident(
-                incident=incident.id,
-                opened=opened.timestamp(),
-                due=due.timestamp(),
-                following=next_command(incident),
-            )
 
 
 def _count(said: object) -> int:

@@ -213,6 +213,22 @@ class Entry(Struct, frozen=True, kw_only=True):
     refused: str = ""
 
 
+class Approval(Struct, frozen=True, kw_only=True):
+    """Something that people have to approve.
+
+    ``late``: half of its time is over, and it is not done. ``broken``: it was done by break-glass, and nobody
+    looked into that yet. ``refused`` counts what did not count in the last week, and may be an attack.
+    """
+
+    subject: str
+    action: str
+    requester: str
+    asked_at: float
+    late: bool = False
+    broken: bool = False
+    refused: int = 0
+
+
 class Unused(Struct, frozen=True, kw_only=True):
     """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
     which it ``waits`` for a restart."""
@@ -231,25 +247,16 @@ class Mended(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
-class OpenIncident(Struct, frozen=True, kw_only=True):
-    """An incident that is not closed: since when, when it should be, and the command that goes on with it."""
-
-    incident: str
-    opened: float
-    due: float
-    following: str
-
-
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
-    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but for
-    rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was
-    alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the
-    entries whose hooks failed in the last day. ``verification`` is how much was read again within its span,
-    ``unverified`` why nothing reads it by itself, and ``mended`` what was repaired in the last day.
-    ``counts`` are all runs on record, ``waiting`` the steps that have not ended, ``incidents`` those that are
-    open.
+    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but
+    for rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat
+    was alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks``
+    the entries whose hooks failed in the last day. ``approvals`` are what people have to approve or look
+    into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
+    by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
+    ``waiting`` the steps that have not ended.
     """
 
     now: float
@@ -271,9 +278,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     entries: tuple[Entry, ...] = ()
     hooks: tuple[str, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    incidents: tuple[OpenIncident, ...] = ()
     state: str | None = None
 
     @property

@@ -1,4 +1,4 @@
-"""The restore as a job: plan → restore plan → restore × pieces, wave by wave → compare → report."""
+"""The restore as a job: plan → restore plan → approve → restore × pieces, wave by wave → compare → report."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.model import Selection
+from strongroom.operations.approval.require import end_approval
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import describe_aside
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.restore.approval import Approved, approve_step
 from strongroom.operations.restore.facts import (
     Compared,
     FixedBackup,
@@ -48,6 +51,7 @@ class RestoreJob(Job):
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(fix_backup, FixedBackup),
         StepKind.RESTORE_PLAN: Action(plan_step, StagedPlan, waits_for=PASSING),
+        StepKind.APPROVE: Action(approve_step, Approved, waits_for=(ApprovalNeeded,)),
         StepKind.RESTORE: Action(restore_step, RunRestored, waits_for=PASSING),
         StepKind.RESTORE_COMPARE: Action(compare_step, Compared, waits_for=PASSING),
     }
@@ -58,15 +62,21 @@ class RestoreJob(Job):
                 return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
             case StagedPlan():
                 facts = {"restore_plan": result, "restore": _carried(run, result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(result, tally))
+                return Verdict(facts=msgspec.to_builtins(facts), follow=(Step(StepKind.APPROVE),))
+            case Approved():
+                return Verdict(follow=_following(_planned(run), tally))
             case RunRestored():
-                known = facts_of(run)
-                if known.restore is None or known.restore_plan is None:
-                    raise RecordRefused(f"run {run.id} does not record what it is to restore")
-                facts = {"restore": known.restore.with_piece(result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(known.restore_plan, tally))
+                plan = _planned(run)
+                known = facts_of(run).restore or RunRestored(backup=plan.backup)
+                facts = {"restore": known.with_piece(result)}
+                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(plan, tally))
             case _:
                 return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
+
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Let nobody use the run's approval again, though somebody make it active again in the database."""
+        end_approval(services, run.id)
+        return ending
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""
@@ -78,6 +88,13 @@ class RestoreJob(Job):
 
 
 JOB = RestoreJob()
+
+
+def _planned(run: Run) -> StagedPlan:
+    plan = facts_of(run).restore_plan
+    if plan is None:
+        raise RecordRefused(f"run {run.id} does not record what it is to restore")
+    return plan
 
 
 def _carried(run: Run, plan: StagedPlan) -> RunRestored:

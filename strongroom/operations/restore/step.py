@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
 from strongroom.model import Secret
+from strongroom.operations.approval.require import end_approval
 from strongroom.operations.archive import quarantine
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
@@ -19,6 +20,7 @@ from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
+from strongroom.operations.restore.approval import require_plan_approval
 from strongroom.operations.restore.facts import (
     LOSSES,
     Compared,
@@ -105,6 +107,7 @@ def _asked(run: Run, backup: Replicated) -> Iterator[Secret]:
 def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     """Do one piece of the plan. What a killed attempt at it wrote is as planned by now, and stays."""
     plan = staged_plan_of(run, services)
+    require_plan_approval(run, plan, services)
     entries = entries_of(run, plan, step.piece, services)
     options = options_of(run)
     destination = services.destination(options.destination)
@@ -132,7 +135,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
         )
     account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
-    continue_with([attempt for attempt in earlier if attempt.folder.name != run.id], folder.parent)
+    continue_with([other for other in earlier if other.folder.parent != folder.parent], folder.parent)
     done = as_result(account, plan.backup, folder.parent)
     return replace(done, aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside))
 
@@ -195,6 +198,7 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
 
     destination = services.destination(options.destination)
     plan_restore(partial(_asked, run, backup), destination, overwrite=False, note=note, rights=False)
+    end_approval(services, run.id)
     return Compared(
         same=seen[Action.SAME],
         differ=seen.total() - seen[Action.SAME],

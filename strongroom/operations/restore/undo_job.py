@@ -1,4 +1,4 @@
-"""The undoing of a restore run as a job: plan → restore plan → undo → report."""
+"""The undoing of a restore run as a job: plan → restore plan → approve → undo → report."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.errors import UsageError
+from strongroom.operations.approval.require import end_approval
 from strongroom.operations.backup.existing import spec_of_policy
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.restore.approval import Approved, approve_step
 from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions, facts_of
 from strongroom.operations.restore.job import PASSING, REPORT
 from strongroom.operations.restore.journal import NAMES
@@ -32,6 +35,7 @@ class UndoJob(Job):
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(fix_restore, FixedRestore),
         StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, waits_for=PASSING),
+        StepKind.APPROVE: Action(approve_step, Approved, waits_for=(ApprovalNeeded,)),
         StepKind.RESTORE: Action(undo_step, RunRestored, waits_for=PASSING),
     }
 
@@ -40,9 +44,17 @@ class UndoJob(Job):
             case FixedRestore():
                 return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
             case StagedPlan():
-                return Verdict(facts={"restore_plan": msgspec.to_builtins(result)}, follow=(UNDO,))
+                facts = {"restore_plan": msgspec.to_builtins(result)}
+                return Verdict(facts=facts, follow=(Step(StepKind.APPROVE),))
+            case Approved():
+                return Verdict(follow=(UNDO,))
             case _:
                 return Verdict(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
+
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Let nobody use the run's approval again, though somebody make it active again in the database."""
+        end_approval(services, run.id)
+        return ending
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what somebody changed since the restore, which is left to them."""

@@ -16,6 +16,7 @@ from strongroom.errors import UsageError
 from strongroom.model import prepare
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.identities import openers
+from strongroom.operations.restore.approval import require_plan_approval
 from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions
 from strongroom.operations.restore.journal import (
     DONE,
@@ -100,6 +101,7 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
 def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     """Bring back what was there, and remove what was not; what an attempt that died did is not done again."""
     plan = staged_plan_of(run, services)
+    require_plan_approval(run, plan, services)
     folder, signer = services.state_dir / "undo" / run.id, services.signers("recover")
     with _undoing(run, services) as (what, undoing, opened):
         manifest = next((backup.manifest for backup in opened.values()), None)

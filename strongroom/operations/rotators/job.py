@@ -16,13 +16,15 @@ from strongroom.operations.rotators.records import (
     StepRotated,
 )
 from strongroom.operations.rotators.step import rotate_step
+from strongroom.operations.runs.abandoned import is_abandoned, take_up
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
-from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
+DAY = 86_400.0
 
 
 def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
@@ -86,14 +88,40 @@ def submit_secrets(
     options: RotateSecretsOptions,
     request_id: str | None = None,
 ) -> Submitted:
-    """Create a run that gives secrets new values.
+    """Create a run that gives secrets new values; or return the one of just these that has not ended.
 
     Raises:
-        UsageError: no reason, no name, or too many.
+        UsageError: no reason, no name, or too many; or another run of one of them has not ended.
     """
     if not options.reason.strip():
         raise UsageError("A rotation needs a reason: it goes on record.")
-    names = unique_names(options.names)
-    given: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(options, names=names))
+    wanted = msgspec.structs.replace(options, names=unique_names(options.names))
+    if (going := _unended(services, source, wanted, request_id)) is not None:
+        abandoned = is_abandoned(going, services.store, services.state_dir)
+        return going.id, take_up(going.id, services) if abandoned else first_tickets(services, going.id)
+    given: dict[str, Any] = msgspec.to_builtins(wanted)
     spec = Spec(kind=RunKind.ROTATE_SECRET, policy=source, source=source, options=given)
     return submit(services, spec, request_id=request_id)
+
+
+def _unended(
+    services: Services, source: str, wanted: RotateSecretsOptions, request_id: str | None
+) -> Run | None:
+    """Return the run of just these secrets that goes on, or whose process died: nothing is rotated twice.
+
+    One of long ago is not gone on with: what it wrote may be known to others by now.
+    """
+    for run in services.store.active():
+        if run.spec.kind is not RunKind.ROTATE_SECRET or run.spec.source != source:
+            continue
+        own = options_of(run)
+        recent = services.store.clock() - run.created_at < DAY
+        if request_id is None and recent and (own.names, own.incident) == (wanted.names, wanted.incident):
+            return run
+        if run.request_id != request_id and (same := set(own.names) & set(wanted.names)):
+            raise UsageError(
+                f"Rotation {run.id}, of {plural(len(same), 'secret')} of these, has not ended.",
+                hint=f"Nothing was changed. Go on with it: 'strongroom retry {run.id} --here'. "
+                f"Or end it: 'strongroom cancel {run.id}'.",
+            )
+    return None

@@ -19,7 +19,7 @@ from strongroom.operations.runs.drive import Watch, drive
 from strongroom.operations.runs.job import read_facts, read_result
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step, StepKind, StepRow, StepState
+from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState
 
 
 def rotate_secrets(
@@ -43,12 +43,15 @@ def rotate_secrets(
         progress: is told of each step.
 
     Raises:
-        UsageError: no reason, no name, or too many.
-        StateError, SourceError: nothing could be planned.
+        UsageError: no reason, no name, or too many; or another run of one of them has not ended.
+        StrongroomError: what the run failed of, such as a source that does not answer.
     """
     options = RotateSecretsOptions(names=tuple(names), reason=reason, by=by, incident=incident)
     run, tickets = submit_secrets(services, source=source, options=options)
-    return rotated_by(drive(run, tickets, services, watch=progress), services)
+    ended = drive(run, tickets, services, watch=progress)
+    if ended.state in (RunState.FAILED, RunState.CANCELLED):
+        raise recorded_errors.failure_of(ended)
+    return rotated_by(ended, services)
 
 
 def rotated_by(run: Run, services: Services) -> Rotated:

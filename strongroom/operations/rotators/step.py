@@ -27,7 +27,6 @@ from strongroom.operations.rotators.values import make_value
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import RotatesItself
-from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RotationState, Run, SecretRotation, Step
 from strongroom.system.errors import Conflict
 from strongroom.system.program import NotStarted, TooSlow, run_program
@@ -55,7 +54,10 @@ def _own_rotator(run: Run, piece: int, services: Services) -> Rotator:
     name = planned[piece] if 0 <= piece < len(planned) else ""
     found = next((rotator for rotator in services.rotators if rotator.name == name), None)
     if found is None:
-        raise RecordRefused(f"run {run.id} has a rotator that this worker's configuration has not")
+        raise ConfigError(
+            f"this process has no rotator '{name}', by which run {run.id} was planned",
+            hint="Nothing was changed. Use the same configuration on every host; then rotate it again.",
+        )
     return found
 
 

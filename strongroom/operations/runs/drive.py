@@ -18,7 +18,8 @@ from multiprocessing import get_context
 from threading import Thread
 
 from strongroom.keys.prompting import unasked
-from strongroom.operations.errors import StillEnding
+from strongroom.operations import recorded_errors
+from strongroom.operations.errors import ApprovalNeeded, StillEnding
 from strongroom.operations.runs.job import Where, job_of
 from strongroom.operations.runs.process_lock import driving
 from strongroom.operations.runs.steps import perform, recover
@@ -54,6 +55,7 @@ def drive(
 
     Raises:
         StillEnding: the patience is over.
+        ApprovalNeeded: people have to approve it first.
     """
     actions = job_of(services.store.load(run_id).spec.kind).actions
     where = {kind: actions[kind].where for kind in actions if apart is None or kind in apart}
@@ -117,12 +119,27 @@ def _do_round(queue: list[Ticket], pool: _Pool, services: Services, watch: Watch
     return [ticket for _, following in over for ticket in following]
 
 
+def _require_no_approval(run_id: str, services: Services) -> None:
+    """Leave a run that waits for people to approve it: nobody sits before a terminal for that long.
+
+    Raises:
+        ApprovalNeeded: the run stays as it is, and goes on when it is driven again.
+    """
+    actions = job_of(services.store.load(run_id).spec.kind).actions
+    asking = [kind for kind, action in actions.items() if ApprovalNeeded in action.waits_for]
+    for row in [row for kind in asking for row in services.store.rows(run_id, kind)]:
+        error = recorded_errors.parse_error(row.error) if row.state is StepState.READY else None
+        if isinstance(error, ApprovalNeeded):
+            raise error
+
+
 def _take_overdue(run_id: str, services: Services) -> list[Ticket]:
     if services.store.load(run_id).state.final:
         return []
     recover(services, strict=run_id)
     tickets = services.store.take_ready(run_id, window=services.limits.window)
     if not tickets:
+        _require_no_approval(run_id, services)
         # A retry's pause, or another process's lease: nothing announces its end.
         time.sleep(0.1)
     return tickets

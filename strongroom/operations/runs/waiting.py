@@ -12,6 +12,7 @@ from functools import partial
 
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
+from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.runs.decide import is_tolerated
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 300.0
 """Seconds that a step leaves a target alone at most, at its request: hours would stop a backup."""
+APPROVED_WITHIN = 31 * 86_400.0
+"""Seconds after which no step waits for people any more: longer than any request holds."""
+LOOK = 60.0
+"""Seconds between two looks whether people have approved something; an approval given here wakes the step."""
 
 
 def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services) -> bool:
@@ -38,8 +43,11 @@ def wait_for(run: Run, claim: Claim, error: StrongroomError, services: Services)
     if is_tolerated(run, step) and not _must_wait(run, services.store.tally(run.id), step=step):
         return False
     pause = max(backoff(1, first=services.limits.pause), requested_pause(error))
+    patience = services.limits.patience
+    if isinstance(error, ApprovalNeeded):  # people are no machines: their request says how long it holds
+        pause, patience = LOOK, APPROVED_WITHIN
     text = f"{error.code}: {recorded_errors.error_text(error)}"
-    waits = services.store.wait(claim, text, pause=pause, patience=services.limits.patience)
+    waits = services.store.wait(claim, text, pause=pause, patience=patience)
     if waits:
         log.info("step-waits", extra={"run": run.id, "step": str(step), "error_class": error.code})
     return waits
@@ -64,7 +72,8 @@ def unless_needed(run: Run, step: Step, error: StrongroomError, services: Servic
 def _may_wait(run: Run, step: Step, error: StrongroomError, services: Services) -> bool:
     """Tell whether an error of a step may pass, and this process is patient."""
     action = job_of(run.spec.kind).actions.get(step.kind)
-    return services.limits.patience > 0 and action is not None and isinstance(error, action.waits_for)
+    patient = services.limits.patience > 0 or isinstance(error, ApprovalNeeded)
+    return patient and action is not None and isinstance(error, action.waits_for)
 
 
 def describe_failure(run: Run, step: Step, error: StrongroomError, services: Services) -> str:

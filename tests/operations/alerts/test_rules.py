@@ -12,6 +12,7 @@ from strongroom.model import Depth
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.records import (
+    Approval,
     Check,
     Dated,
     Drills,
@@ -21,7 +22,6 @@ from strongroom.operations.facts.records import (
     Keys,
     Limits,
     Mended,
-    OpenIncident,
     Place,
     Policy,
     Ran,
@@ -87,12 +87,13 @@ def stands(*, read: float) -> Standing:
     return Standing(span=30 * DAY, all=found, targets={"eu": found})
 
 
-def incident(*, due: float) -> OpenIncident:
-    return OpenIncident(incident="i1", opened=NOON - HOUR, due=due, following="strongroom incident rotate i1")
-
-
 def runs(*of: Ran) -> Facts:
     return policy(runs=of)
+
+
+def asked_for(**found: Any) -> Facts:
+    asked = Approval(subject="run", action="restore", requester="dave@host", asked_at=NOON - HOUR, **found)
+    return facts(approvals=(asked,))
 
 
 def rotated(*of: Ran) -> Facts:
@@ -202,14 +203,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
-    ("incident.open:i1", facts(), facts(incidents=(incident(due=NOON + DAY),))),
-    (
-        "incident.overdue:i1",
-        facts(incidents=(incident(due=NOON + DAY),)),
-        facts(incidents=(incident(due=NOON - 1),)),
-    ),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
     ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
+    ("approval.break-glass:run", asked_for(), asked_for(broken=True)),
+    ("approval.refused:run", asked_for(), asked_for(refused=2)),
+    ("approval.waiting:run", asked_for(), asked_for(late=True)),
     ("rotation.failed:p", rotated(ran(HOUR), ran(DAY, FAILED)), rotated(ran(HOUR, FAILED), ran(DAY))),
     ("rotation.failed:p", rotated(), rotated(ran(HOUR, CANCELLED), ran(DAY, FAILED))),
     ("rotation.incomplete:p", rotated(ran(HOUR)), rotated(ran(HOUR, DEGRADED))),

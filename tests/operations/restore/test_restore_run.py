@@ -11,11 +11,14 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from strongroom.cli.shared.render_restore import restore_fields
 from strongroom.errors import UsageError
 from strongroom.model import Secret, Selection
 from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.journal import DONE, journals
+from strongroom.operations.restore.progress import progress_of
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
@@ -97,6 +100,9 @@ def test_a_run_killed_at_random_moments_ends_as_planned_and_its_undo_gives_the_f
     assert (done.created, done.changed) == (count - len(before), len(before))
     assert (compared.same, compared.differ) == (count, 0)
     assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in made_up(count)}
+
+    told = dict(journals(tmp_path / "undo"))[tmp_path / "undo" / restore]
+    assert (told.ended, told.counts.created, told.counts.changed) == (DONE, done.created, done.changed)
 
     undo, _ = submit_undo(services, options=UndoOptions(undoes=restore))
     killed_often(world, undo, folder, [random.randrange(4) for _ in range(max(2, kills // 3))])
@@ -326,3 +332,27 @@ def test_a_run_records_how_long_it_took_and_the_objective_of_its_scope(tmp_path:
         assert 0 < compared.seconds < 60
         found.append((compared.objective, compared.same))
     assert found == [(7200, 30), (900, 1), (1800, 15)]
+
+
+def test_a_run_in_the_middle_tells_how_far_it_is_how_fast_and_what_is_left_of_its_objective(
+    tmp_path: Path,
+) -> None:
+    world = make_world(tmp_path, secrets=made_up(40))
+    services = world.services(destinations={"there": MemoryStore(name="there")})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+    seen = []
+    while due:
+        due = [following for ticket in due[:1] for following in perform(ticket, services)] + due[1:]
+        now, rows = services.store.load(run), services.store.rows(run)
+        if (progress := progress_of(now, rows, now=now.created_at + 3600)) is not None:
+            seen.append((progress, dict(restore_fields(now, rows))))
+    assert [progress.done for progress, _ in seen] == [0, *range(0, 41, 5), 40, 40]
+    half, shown = seen[5]
+    assert (half.total, half.seconds, half.objective_seconds) == (40, 3600, 7200)
+    assert half.rate > 0
+    assert half.left_seconds == pytest.approx(20 / half.rate)
+    assert (shown["progress"], shown["so far"]) == ("20 of 40 secrets (50%)", "20 created")
+    assert str(shown["objective"]).startswith("2 hours; ")
+    _, ended = seen[-1]
+    assert (ended["did"], ended["compared"]) == ("40 created", "40 secrets equal to the backup")
+    assert str(ended["objective"]).endswith("s: met")

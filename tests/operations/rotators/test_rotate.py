@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from strongroom.errors import UsageError
-from strongroom.model import Media, SecretBytes
+from strongroom.model import Entry, Media, Secret, SecretBytes
 from strongroom.operations.rotators.plan import plan_rotation
 from strongroom.operations.rotators.records import Result
 from strongroom.operations.rotators.rotate import rotate_secrets
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.sources.local import LocalStore
 from strongroom.state.records import RunState
 from tests.operations.rotators.world import (
     OLD,
@@ -174,6 +177,22 @@ def test_a_plan_names_each_secret_with_its_rotator_and_changes_nothing(tmp_path:
     assert [one.name for one in plan.to_rotate] == ["prod/db", "test/web"]
     assert values(store, "prod/db") == [OLD]
     assert plan.digest != plan_rotation(services, ["prod/db"], source="local").digest
+
+
+def test_a_source_that_does_not_answer_is_raised_and_nothing_is_changed(tmp_path: Path) -> None:
+    world, store = store_world(tmp_path)
+    store.import_([held("prod/db")])
+    services = services_for(world, Away(tmp_path, name="local"), random_rotator())
+    with pytest.raises(SourceUnavailable, match="it is away"):
+        rotate_secrets(services, ["prod/db"], source="local", reason=REASON)
+    assert values(store, "prod/db") == [OLD]
+
+
+class Away(LocalStore):
+    """A source that does not answer."""
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:  # noqa: ARG002
+        raise SourceUnavailable("it is away")
 
 
 def test_a_rotation_without_a_reason_or_a_name_is_refused(tmp_path: Path) -> None:

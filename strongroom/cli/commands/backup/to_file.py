@@ -1,7 +1,7 @@
 """backup and export: secrets sealed into a file.
 
 Child processes list the source, and a thread derives the passphrase's key, while this process imports the run
-store and what drives runs (:mod:`strongroom.cli.commands.backup.sealing`): that is a third of the time that a
+store and what drives runs (:mod:`strongroom.cli.shared.seal_file`): that is a third of the time that a
 backup of many small secrets takes.
 """
 
@@ -44,7 +44,7 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
     recipients.warn_of_no_spare(sealed_for, output)
     with listed_ahead(source, selection) as listing, sealed_ahead(sealed_for) as derived:
         with loading():
-            seal_file = resolve("strongroom.cli.commands.backup.sealing:seal_file")
+            seal_file = resolve("strongroom.cli.shared.seal_file:seal_file")
         seal_file(
             path,
             output,

@@ -37,6 +37,13 @@ def _restore_arguments(parser: ArgumentParser) -> None:
         "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
     _to_argument(parser)
+    parser.add_argument(
+        "--to-file",
+        metavar="FILE",
+        type=Path,
+        help="instead: seal what is chosen into a new single-file backup, for --recipient",
+    )
+    options.add_recipient_argument(parser)
     _planning_arguments(parser)
     parser.add_argument(
         "--plan",
@@ -96,7 +103,7 @@ def _restore_secret_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help=_DRY)
     _planning_arguments(parser)
     parser.add_argument("--force", action="store_true", help="replace the plan's FILE")
-    parser.set_defaults(plan=None)
+    parser.set_defaults(plan=None, to_file=None)
 
 
 def _restore_snapshot_arguments(parser: ArgumentParser) -> None:

@@ -58,6 +58,7 @@ from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
+from strongroom.sources.memory import MemoryStore
 from strongroom.timestamps import rfc3339, unique
 
 WORTH_SAYING = 10.0
@@ -75,8 +76,11 @@ class RestoreJob:
         origin: RestoreSource,
         request: Request,
     ) -> None:
-        self.to = arguments.to
-        self.destination: Destination = sources.destination_of(arguments.to, installation)
+        file: Path | None = arguments.to_file
+        self.to: str = arguments.to if file is None else str(file)
+        self.destination: Destination = (
+            sources.destination_of(self.to, installation) if file is None else MemoryStore(name=self.to)
+        )
         self._out = PlanOut(arguments, output, installation)
         self.dry = arguments.dry_run or self._out.path is not None
         self.head: RestorePlan | None = request.plan.head if request.plan is not None else None

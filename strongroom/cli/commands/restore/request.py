@@ -19,6 +19,7 @@ from strongroom.errors import UsageError
 from strongroom.keys import Recipient
 from strongroom.keys.roles import load_or_create_role
 from strongroom.model import Secret, Selection
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.plan import (
     IN_PLACE,
     Note,
@@ -39,6 +40,14 @@ class Request(NamedTuple):
     overwrite: bool = False
     relocation: Relocation = IN_PLACE
     plan: PlanFile | None = None
+
+    def nothing(self) -> NothingSelected:
+        """Return what to say where no secret of the backup is asked for."""
+        if begins := self.relocation.source:
+            said = f"No secret that is asked for begins with '{begins}'; nothing was restored."
+            return NothingSelected(said, hint="See the names with 'strongroom list --backup-file FILE'.")
+        said = "The filter matches no secret of the backup; nothing was restored."
+        return NothingSelected(said, hint=_FILTER)
 
     def secrets_of(self, origin: RestoreSource) -> Iterator[Secret]:
         """Yield what is asked for, as the backup has it."""
@@ -64,6 +73,11 @@ def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
             "--full-restore contradicts --include and --filter-tag.",
             hint="Give one of the two. --exclude goes with both.",
         )
+    if arguments.recipient and arguments.to_file is None:
+        raise UsageError("--recipient is for whom a file is sealed: it goes with --to-file.")
+    if arguments.to_file is not None and (clash := [o for o in _NOT_INTO_A_FILE if getattr(arguments, o)]):
+        words = ", ".join(f"--{one.replace('_', '-')}" for one in clash)
+        raise UsageError(f"{words} and --to-file contradict each other: a file is always new.")
     if not (arguments.full_restore or arguments.relocate) and selection == Selection():
         raise UsageError(
             "What is to be restored?",
@@ -201,6 +215,8 @@ def _refuse_beside_plan(arguments: Namespace) -> None:
         )
 
 
+_FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
+_NOT_INTO_A_FILE = ("overwrite_existing", "verify_after_restore", "plan_out")
 _DECIDED = (
     "full_restore",
     "filter_tag",

@@ -16,19 +16,25 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
-from strongroom.operations.errors import NothingSelected
 from strongroom.system.errors import WouldOverwrite
+from strongroom.system.lazy import resolve
 
 
 def restore_secrets(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     with _requested(arguments, output, installation) as request:
+        if arguments.to_file is not None and not arguments.dry_run:
+            # what seals needs the run store, and a restore into anything else does not
+            resolve("strongroom.cli.commands.restore.to_file:seal_chosen")(
+                arguments, output, installation, request
+            )
+            return
         _confirm(arguments, request)
         with origins.open_restore_source(arguments, output, installation) as origin:
             job = RestoreJob(arguments, output, installation, origin, request)
             job.do()
             if job.stopped is None and not job.done.total:
-                raise _nothing(request)
+                raise request.nothing()
             if arguments.verify_after_restore and not job.dry:
                 job.verify()
             job.answer()
@@ -38,13 +44,6 @@ def _requested(arguments: Namespace, output: Output, installation: Place) -> Abs
     if arguments.plan is not None:
         return by_plan(arguments, output, installation)
     return nullcontext(by_options(arguments))
-
-
-def _nothing(request: Request) -> NothingSelected:
-    if begins := request.relocation.source:
-        said = f"No secret that is asked for begins with '{begins}'; nothing was restored."
-        return NothingSelected(said, hint="See the names with 'strongroom list --backup-file FILE'.")
-    return NothingSelected("The filter matches no secret of the backup; nothing was restored.", hint=_FILTER)
 
 
 def _confirm(arguments: Namespace, request: Request) -> None:
@@ -79,6 +78,3 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             )
         job.do()
         job.answer()
-
-
-_FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."

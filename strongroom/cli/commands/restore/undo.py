@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -20,11 +20,13 @@ from strongroom.cli.commands.restore.account_lines import (
     typed_keys,
 )
 from strongroom.cli.shared import access_log, identities, opening, options, sources
+from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.errors import UsageError, name_of
+from strongroom.config import load_settings
+from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RunDegraded
@@ -37,6 +39,7 @@ from strongroom.operations.restore.journal import (
     interrupted,
     journals,
     note_undone,
+    parts_of,
 )
 from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.record import Recorder, records
@@ -55,10 +58,24 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
     if arguments.restored is None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
     what = undoable(undo, arguments.restored)
+    _refuse_unfinished_run(what.run)
     if what.journal.to != options.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Restore {what.run} into '{what.journal.to}' will be undone", force=arguments.force)
     with ExitStack() as opened:
         _Undoing(arguments, output, here, what, opened).answer()
+
+
+def _refuse_unfinished_run(run: str) -> None:
+    """Refuse to undo a run that the cluster would go on with afterwards."""
+    ended = True
+    with suppress(StrongroomError):  # a restore of the command line, or a host without the record of runs
+        store = existing_run_store(load_settings())
+        ended = store is None or store.load(run).state.final
+    if not ended:
+        raise UsageError(
+            f"Run {run} has not ended: a cluster would go on with it. Nothing was changed.",
+            hint=f"End it first: 'strongroom cancel {run}'. Then repeat.",
+        )
 
 
 class _Undoing:
@@ -260,7 +277,7 @@ def _row(folder: Path, journal: Journal) -> dict[str, Any]:
         "removed": journal.counts.removed,
         "ended": journal.ended or None,
         "undone_by": [name for name in journal.undone_by if (folder.parent / name).is_dir()],
-        "can_be_undone": bool(records(folder)),
+        "can_be_undone": any(records(part) for part in parts_of(folder)),
     }
 
 

@@ -17,6 +17,7 @@ from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
 from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
+from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
 
 
@@ -27,7 +28,7 @@ def check_config(arguments: Namespace, output: Output) -> None:
         output.answer({"problems": msgspec.to_builtins(error.problems)}, [])
         raise
     file = place.find().file
-    remarked = list(remarks(settings))
+    remarked = [*remarks(settings), *keyless(settings)]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
         "file": file and str(file),

@@ -1,4 +1,4 @@
-"""The half of backup and export that needs the run store: it seals the file, and says what it holds."""
+"""Seals a source into a file, and says what it holds: the half of that which needs the run store."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Commands for those who approve what others asked for."""

@@ -1,0 +1,124 @@
+"""approvals: the requests on record, and what people did about them."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from strongroom.cli.commands.approval.approve import SignedFile, read_small
+from strongroom.cli.commands.approval.render import as_document, document_lines, standing_lines, state_of
+from strongroom.cli.commands.approval.signing import is_armored
+from strongroom.cli.shared.person import who
+from strongroom.cli.shared.services import run_store
+from strongroom.cli.terminal.output import Output, table
+from strongroom.config import load_settings
+from strongroom.container.errors import Malformed
+from strongroom.errors import UsageError
+from strongroom.keys.errors import SignatureRefused
+from strongroom.keys.sshsig import check_signature, parse_signature
+from strongroom.operations.approval import grant
+from strongroom.operations.approval.judge import Standing, judge, rules_for
+from strongroom.operations.approval.record import Case, Signature, read_cases
+from strongroom.operations.approval.request import NAMESPACE, parse_document
+from strongroom.operations.approval_rules import ApprovalRules
+from strongroom.state.store import RunStore
+from strongroom.system.atomic_file import write_whole
+from strongroom.timestamps import for_people
+from strongroom.wiring.approvals import approval_rules
+
+
+def list_requests(arguments: Namespace, output: Output) -> None:
+    rules, now = approval_rules(load_settings()), time.time()
+    cases = sorted(read_cases(run_store()).cases, key=lambda case: case.at, reverse=True)
+    standings = [_standing(case, rules, now=now) for case in cases]
+    rows = [_row(case, standing, now=now) for case, standing in zip(cases, standings, strict=True)]
+    head = ("FOR", "ACTION", "SECRETS", "INTO", "ASKED BY", "UNTIL", "STATE")
+    documents = [as_document(case, one, now=now) for case, one in zip(cases, standings, strict=True)]
+    output.answer({"approvals": documents}, table(head, rows) if rows else ["Nothing was to be approved."])
+
+
+def _row(case: Case, standing: Standing, *, now: float) -> tuple[object, ...]:
+    request, state = case.document.request, state_of(case, now=now)
+    if state == "open":
+        state = "approved" if standing.enough else f"needs {'; '.join(standing.lacks)}"
+    size = "" if request.size is None else f"{request.size:,}"
+    until = for_people(case.document.ends)
+    return request.subject, request.action.value, size, request.destination, request.requester, until, state
+
+
+def _standing(case: Case, rules: ApprovalRules, *, now: float) -> Standing:
+    return judge(case, rules_for(rules, case.document.request), rules, now=now)
+
+
+def show_request(arguments: Namespace, output: Output) -> None:
+    rules, now = approval_rules(load_settings()), time.time()
+    case = grant.find_case(run_store(), arguments.id)
+    standing = _standing(case, rules, now=now)
+    words = [*document_lines(case.document), f"  state        {state_of(case, now=now)}"]
+    words += [*standing_lines(standing), *([f"  {case.rejected}"] if case.rejected else [])]
+    if arguments.output:
+        write_whole(arguments.output, case.document.content)
+        name = arguments.output.name
+        words += [f"The request is in {arguments.output}. Where the key of somebody who may approve it is:"]
+        words += [f"  strongroom approve --request {name} --output {name}.sig"]
+    output.answer(as_document(case, standing, now=now), words)
+
+
+def add_from_file(arguments: Namespace, output: Output) -> None:
+    rules, store = approval_rules(load_settings()), run_store()
+    case, signature = _from_file(arguments.file, store)
+    standing = grant.add_signature(store, rules, case, signature)
+    words = [f"The signature counts for '{case.document.request.subject}'.", *standing_lines(standing)]
+    output.answer(as_document(case, standing, now=time.time()), words)
+
+
+def _from_file(path: Path, store: RunStore) -> tuple[Case, Signature]:
+    content = read_small(path)
+    text = content.decode("utf-8", "replace")
+    if is_armored(text):
+        return _signed_request(text, store)
+    try:
+        signed = msgspec.json.decode(content, type=SignedFile)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Malformed(f"'{path}' holds no signature of a request.") from None
+    case = grant.find_case(store, parse_document(signed.request.encode()).id)
+    return case, Signature(armored=signed.signature, break_glass=signed.break_glass, reason=signed.reason)
+
+
+def _signed_request(armored: str, store: RunStore) -> tuple[Case, Signature]:
+    """Return the request that a bare signature of ssh-keygen fits: it does not say which."""
+    parsed = parse_signature(armored)
+    for case in reversed(read_cases(store).cases):
+        try:
+            check_signature(parsed, case.document.content, namespace=NAMESPACE)
+        except SignatureRefused:
+            continue
+        return case, Signature(armored=armored)
+    raise SignatureRefused("The signature fits no request that is on record here.")
+
+
+def reject_request(arguments: Namespace, output: Output) -> None:
+    store = run_store()
+    case = grant.find_case(store, arguments.id)
+    grant.reject(store, case, by=who(), reason=arguments.reason)
+    subject = case.document.request.subject
+    output.answer(
+        {"rejected": subject, "id": case.document.id}, [f"'{subject}' is rejected: it is not done."]
+    )
+
+
+def acknowledge_break_glass(arguments: Namespace, output: Output) -> None:
+    store = run_store()
+    case = grant.find_case(store, arguments.id)
+    if not case.broken:
+        raise UsageError(
+            f"'{arguments.id}' was not done by break-glass.", hint="See 'strongroom approvals list'."
+        )
+    grant.acknowledge(store, case, by=who(), reason=arguments.reason)
+    subject = case.document.request.subject
+    output.answer(
+        {"acknowledged": subject, "id": case.document.id}, [f"Looked into: '{subject}'. Its alarm ends."]
+    )

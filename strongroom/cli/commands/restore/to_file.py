@@ -1,0 +1,82 @@
+"""restore --to-file: what was chosen of a backup, sealed anew into a file, for somebody or for elsewhere.
+
+It is restored into a scratch store first, sealed as the local store is, and that is backed up: so no
+plaintext lies on the disk, memory is bounded, and the file is a backup as any other.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from strongroom.cli.commands.restore.request import Request
+from strongroom.cli.shared import access_log, recipients
+from strongroom.cli.shared import restore_source as origins
+from strongroom.cli.shared.seal_file import seal_file
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output, in_line
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.errors import UsageError
+from strongroom.keys import Recipient
+from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.operations.rehearsal.scratch import FOLDER, scratch
+from strongroom.operations.restore.restore import restore
+from strongroom.sources.local import LocalStore
+from strongroom.system.atomic_file import refuse_existing
+
+
+def _sealed_for(arguments: Namespace, output: Output, installation: Place) -> list[Recipient]:
+    """Return whom the file is for; refuse what cannot be, before a backup is opened."""
+    if not arguments.recipient:
+        raise UsageError(
+            "Who shall be able to open the file?",
+            hint="Give --recipient: a configured key, a public key or a key file. Repeat it for several.",
+        )
+    refuse_existing(arguments.to_file, replace=arguments.force)
+    found = [recipients.recipient_of(word, output, installation) for word in arguments.recipient]
+    prompts.confirm(
+        f"This puts every value that is chosen, sealed to {', '.join(each.describe() for each in found)}, "
+        f"into {arguments.to_file}",
+        force=arguments.force,
+    )
+    return found
+
+
+def seal_chosen(arguments: Namespace, output: Output, installation: Place, request: Request) -> None:
+    """Write the file, and say what it holds.
+
+    Raises:
+        UsageError: nobody could open it.
+        WouldOverwrite: the file exists.
+        ConfirmationRequired: nobody said yes.
+    """
+    sealed_for = _sealed_for(arguments, output, installation)
+    with (
+        origins.open_restore_source(arguments, output, installation) as origin,
+        scratch(installation.state_dir / FOLDER) as folder,
+    ):
+        origin.unlock()
+        store = LocalStore(folder, name=origin.source)
+        with counting(output, "opening", origin.total) as advance:
+            done = restore(
+                lambda: request.secrets_of(origin), store, relocation=request.relocation, progress=advance
+            )
+        if not done.total:
+            raise request.nothing()
+        access_log.record_access(
+            evidence_access_log.RESTORED,
+            arguments,
+            output,
+            installation,
+            backup=in_line(origin.name),
+            to=str(arguments.to_file.absolute()),
+            created=done.created,
+        )
+        seal_file(
+            arguments.to_file,
+            output,
+            source=store,
+            recipients=sealed_for,
+            replace_existing=arguments.force,
+        )
+        store.close()

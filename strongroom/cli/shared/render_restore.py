@@ -1,0 +1,92 @@
+"""A restore run as it is shown: how far it is, how fast, how it stands to its objective, what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from strongroom.cli.terminal.output import plural
+from strongroom.durations import about, at_least, measured
+from strongroom.operations.restore.facts import Compared, RestoreFacts, RunRestored, facts_of
+from strongroom.operations.restore.progress import RESTORES, Progress, progress_of
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, StepRow
+
+_DID = {
+    "created": "created",
+    "changed": "changed",
+    "removed": "removed",
+    "unchanged": "as they were to be",
+    "left": "left as they are",
+    "moved": "changed since the plan, and left",
+    "not_done": "not restored",
+}
+
+
+def restore_document(run: Run, rows: list[StepRow]) -> dict[str, Any] | None:
+    """Return for machines how far a restore or an undo is, and what it did; nothing for any other run."""
+    known = _known(run, rows)
+    if known is None:
+        return None
+    facts, progress = known
+    named = {name: getattr(facts, name) for name in ("restore", "restore_compare")}
+    plan = facts.restore_plan
+    counts = {"digest": plan.digest, "counts": plan.counts} if plan else None
+    document: dict[str, Any] = msgspec.to_builtins({"plan": counts, "progress": progress, **named})
+    return document
+
+
+def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
+    """Yield the same for people."""
+    known = _known(run, rows)
+    if known is None:
+        return
+    facts, progress = known
+    if progress is not None:
+        yield from _going(run, progress)
+    if facts.restore is not None:
+        yield "so far" if not run.state.final else "did", _done(facts.restore)
+        yield from (("not as it was", loss) for loss in facts.restore.losses[:3])
+        more = len(facts.restore.losses) - 3
+        yield "", f"and {more:,} more such lines, which --json has" if more > 0 else None
+        yield "on record in", facts.restore.record
+    if facts.restore_compare is not None:
+        yield "compared", _compared(facts.restore_compare)
+
+
+def _known(run: Run, rows: list[StepRow]) -> tuple[RestoreFacts, Progress | None] | None:
+    if run.spec.kind not in RESTORES:
+        return None
+    try:
+        return facts_of(run), progress_of(run, rows, now=time.time())
+    except RecordRefused:  # an odd row must not keep a person from seeing the others
+        return None
+
+
+def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
+    if not run.state.final:
+        share = f" ({progress.done / progress.total:.0%})" if progress.total else ""
+        yield "progress", f"{progress.done:,} of {plural(progress.total, 'secret')}{share}"
+        if progress.rate:
+            left = at_least(progress.left_seconds) if progress.done < progress.total else "none"
+            yield "pace", f"{progress.rate:,.0f} secrets a second; left: {left}, then all is compared"
+    if objective := progress.objective_seconds:
+        met = "met" if progress.seconds <= objective else "MISSED"
+        took = f"took {measured(progress.seconds)}: {met}"
+        if not run.state.final:
+            left = f"{about(objective - progress.seconds)} left" if met == "met" else met
+            took = f"{measured(progress.seconds)} so far: {left}"
+        yield "objective", f"{about(objective)}; {took}"
+
+
+def _done(done: RunRestored) -> str:
+    counts = [f"{count:,} {words}" for name, words in _DID.items() if (count := getattr(done, name))]
+    return ", ".join(counts) or "nothing was to be written"
+
+
+def _compared(compared: Compared) -> str:
+    differ = f", {compared.differ:,} not" if compared.differ else ""
+    return f"{plural(compared.same, 'secret')} equal to the backup{differ}"

@@ -1,0 +1,56 @@
+"""Each approval is used once: by one run, or by one command.
+
+Two records hold it. A lease in the state database keeps another host from using it as well. A file of this
+host's own keeps whoever edits the database from having it used again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from strongroom.operations.approval.record import LONGEST
+from strongroom.operations.approval.request import Document
+from strongroom.operations.services import Services
+from strongroom.system.atomic_file import write_whole
+
+SPENT = "spent"
+
+
+def is_ours(services: Services, document: Document, holder: str) -> bool:
+    """Tell whether this host has used it for this run before."""
+    return _read(_file(services, document)) == holder
+
+
+def take(services: Services, document: Document, holder: str) -> bool:
+    """Take an approval for a run or a command; return whether it has it now, or had it before."""
+    file = _file(services, document)
+    if (known := _read(file)) not in ("", holder):
+        return False
+    if services.store.take_lease(_lease(document), holder, seconds=LONGEST + 86_400.0) != holder:
+        return False
+    if not known:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_whole(file, holder.encode(), replace=True)
+    return True
+
+
+def spend(services: Services, document: Document) -> None:
+    """Let nobody use it any more, not even who had it: what was approved is over."""
+    file = _file(services, document)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(file, SPENT.encode(), replace=True)
+
+
+def _file(services: Services, document: Document) -> Path:
+    return services.state_dir / "approvals" / document.id
+
+
+def _lease(document: Document) -> str:
+    return f"approval {document.id}"
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,170 @@
+"""The one question that every action asks before it begins: may it go on?"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from strongroom.operations.approval import once, record
+from strongroom.operations.approval.judge import Standing, judge, rules_for
+from strongroom.operations.approval.record import Case, Cases
+from strongroom.operations.approval.request import Document, Request, new_document
+from strongroom.operations.approval_rules import ApprovalRule
+from strongroom.operations.errors import ApprovalNeeded, NotApproved
+from strongroom.operations.services import Services
+from strongroom.timestamps import for_people
+
+SKEW = 300.0
+"""Seconds by which the clock of the host that asked may have been ahead."""
+
+
+def require_approval(services: Services, request: Request, *, holder: str = "") -> None:
+    """Return if no rule of this process's configuration asks for approvals, or if enough are there.
+
+    Whoever executes asks it, with a request made anew of what it is about to do. Rows say nothing: a request
+    on record counts if it is that very one, and a signature if it fits and its key is allowed here.
+
+    Args:
+        holder: the run or plan that uses an approval for all its steps. A command has none, and uses one up.
+
+    Raises:
+        ApprovalNeeded: not enough people approved yet; it says who may, and what they type.
+        NotApproved: somebody rejected it, or the run or plan was not approved in time.
+        ConfigError: the allowed signers cannot be read.
+    """
+    rules = rules_for(services.approvals, request)
+    if rules:
+        _Question(services, request, rules, holder).ask()
+
+
+def end_approval(services: Services, subject: str) -> None:
+    """Let nobody use again what a run or plan was approved for: it is over."""
+    if not services.approvals.rules:
+        return
+    for case in record.read_cases(services.store).about(subject):
+        if case.used and not case.spent:
+            once.spend(services, case.document)
+            record.put_spent(services.store, case.document)
+
+
+class _Question:
+    """One request, by the rules that ask for it, and what is on record of it."""
+
+    def __init__(
+        self, services: Services, request: Request, rules: Sequence[ApprovalRule], holder: str
+    ) -> None:
+        self._services, self._request, self._rules = services, request, rules
+        self._holder = holder or f"{services.owner} {os.urandom(8).hex()}"
+        self._lasting = bool(holder)
+        self._now = time.time()
+        self._cases: Cases = record.read_cases(services.store)
+
+    def ask(self) -> None:
+        """Return if it may go on."""
+        fitting = list(self._fitting())
+        for case in reversed(fitting):
+            if self._grants(case):
+                return
+        open_ones = [case for case in fitting if self._is_open(case)]
+        if not open_ones and self._lasting and fitting:
+            raise NotApproved(f"{self._what()} was not approved in time.")
+        document = open_ones[-1].document if open_ones else self._put_on_record()
+        standing = judge(
+            open_ones[-1] if open_ones else Case(document=document, at=self._now),
+            self._rules,
+            self._services.approvals,
+            now=self._now,
+        )
+        raise self._needed(document, standing)
+
+    def _fitting(self) -> Iterator[Case]:
+        """Yield the requests on record that are the very one; what was signed for another is refused."""
+        installation = self._services.installation()
+        for case in self._cases.about(self._request.subject):
+            why = _difference(case.document, self._request, installation)
+            if not why:
+                yield case
+            elif case.signatures:
+                self._refuse(case, "document", why, stale=True)
+
+    def _grants(self, case: Case) -> bool:
+        """Tell whether a request is approved, and may be used now."""
+        if case.rejected and self._is_open(case):
+            raise NotApproved(f"{self._what()} is not done. {case.rejected}.")
+        ours = self._lasting and once.is_ours(self._services, case.document, self._holder)
+        if not ours and not self._is_in_time(case):
+            return False
+        standing = judge(case, self._rules, self._services.approvals, now=self._now)
+        for refusal in standing.refused:
+            self._refuse(case, refusal.what, refusal.why)
+        return standing.enough and self._take(case, standing)
+
+    def _is_in_time(self, case: Case) -> bool:
+        ends = case.document.ends
+        if ends > self._now + self._services.approvals.valid + SKEW:
+            self._refuse(case, "document", f"It would hold until {case.document.expires}, which is too long.")
+            return False
+        if case.signatures and not case.used and ends <= self._now:
+            self._refuse(case, "expiry", f"It expired at {case.document.expires}.", stale=True)
+        return ends > self._now
+
+    def _take(self, case: Case, standing: Standing) -> bool:
+        if not once.take(self._services, case.document, self._holder):
+            # What was done for good is asked for anew: that an approval stays on record is no attack.
+            if not case.used:
+                self._refuse(case, "use", "It was used before, and the record of that is gone.")
+            return False
+        if not case.used:
+            record.put_used(
+                self._services.store, case.document, by=standing.by, break_glass=bool(standing.lacks)
+            )
+        return True
+
+    def _is_open(self, case: Case) -> bool:
+        return not case.used and self._now < case.document.ends <= (
+            self._now + self._services.approvals.valid + SKEW
+        )
+
+    def _put_on_record(self) -> Document:
+        document = new_document(
+            self._request,
+            installation=self._services.installation(),
+            now=self._now,
+            valid=self._services.approvals.valid,
+        )
+        record.put_request(self._services.store, document)
+        return document
+
+    def _refuse(self, case: Case, what: str, why: str, *, stale: bool = False) -> None:
+        """Put on record, once, what does not count."""
+        if (case.document.id, what) not in self._cases.refused:
+            record.put_refused(self._services.store, case.document, what=what, why=why, stale=stale)
+
+    def _needed(self, document: Document, standing: Standing) -> ApprovalNeeded:
+        until = for_people(document.ends)
+        return ApprovalNeeded(
+            f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
+            expires=document.ends,
+            hint=f"Each of them types, until {until}: strongroom approve {self._request.subject}. Then a run "
+            "goes on by itself; repeat any other command.",
+        )
+
+    def _what(self) -> str:
+        return f"'{self._request.subject}'"
+
+
+def _difference(document: Document, request: Request, installation: str) -> str:
+    """Say in what a request on record is another one; nothing if it is the very one."""
+    if document.installation != installation:
+        return "It is about another installation."
+    asked = document.request
+    if asked == request:
+        return ""
+    if asked.destination != request.destination:
+        return f"It is about destination '{asked.destination}', not '{request.destination}'."
+    if asked.requester != request.requester:
+        return f"{asked.requester} asked for it, not {request.requester}."
+    if asked.action is not request.action:
+        return f"It is about '{asked.action.value}', not '{request.action.value}'."
+    return "It is about another plan than the one that is to be done now."

@@ -1,0 +1,53 @@
+"""What has to be approved, as this process's own configuration has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+from strongroom.config import Settings
+from strongroom.config.approvals import BreakGlassSettings
+from strongroom.keys.allowed_signers import read_allowed_signers
+from strongroom.model import ApprovalAction
+from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules, no_signers
+
+
+def approval_rules(settings: Settings) -> ApprovalRules:
+    """Return the rules for approvals, and whose signatures count."""
+    found = settings.approvals
+    return ApprovalRules(
+        rules=tuple(
+            ApprovalRule(
+                name=name,
+                actions=frozenset(rule.actions),
+                k=rule.k,
+                people=rule.people,
+                above=rule.above,
+                destinations=frozenset(rule.destinations),
+                policies=frozenset(rule.policies),
+            )
+            for name, rule in found.rules.items()
+        ),
+        break_glass=None if found.break_glass is None else _break_glass(found.break_glass),
+        valid=found.valid,
+        signers=partial(read_allowed_signers, found.allowed_signers) if found.allowed_signers else no_signers,
+    )
+
+
+def keyless(settings: Settings) -> Iterator[str]:
+    """Yield the people of rules who have no key among the allowed signers of this host.
+
+    Raises:
+        ConfigError: the allowed signers cannot be read.
+    """
+    rules = approval_rules(settings)
+    names = {name for signer in rules.signers() for name in signer.names}
+    asking = [*rules.rules, *([rules.break_glass] if rules.break_glass else [])]
+    for rule in asking:
+        for person in rule.people:
+            if person not in names:
+                yield f"'{person}' of rule '{rule.name}' has no key in {settings.approvals.allowed_signers}."
+
+
+def _break_glass(found: BreakGlassSettings) -> ApprovalRule:
+    return ApprovalRule(name="break-glass", actions=frozenset(ApprovalAction), k=found.k, people=found.people)

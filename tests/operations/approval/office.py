@@ -1,0 +1,110 @@
+"""An installation whose restores and exports people have to approve, and those people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from strongroom.keys.allowed_signers import read_allowed_signers
+from strongroom.model import ApprovalAction
+from strongroom.operations.approval import record
+from strongroom.operations.approval.grant import add_signature, find_case
+from strongroom.operations.approval.judge import Standing
+from strongroom.operations.approval.record import Case, Signature
+from strongroom.operations.approval.request import Document, Request
+from strongroom.operations.approval.require import require_approval
+from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.services import Services
+from strongroom.state.records import Event
+from tests.operations.world import World
+from tests.ssh_people import Person, allow, person
+
+NAMES = ("alice@example.org", "bob@example.org", "carol@example.org", "mallory@example.org")
+PEOPLE = NAMES[:3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Office:
+    """Alice, Bob and Carol, two of whom have to approve; Mallory has a key, and no say."""
+
+    world: World
+    people: Mapping[str, Person]
+    allowed: Path
+
+    def rules(self, **changed: object) -> ApprovalRules:
+        rule = ApprovalRule(
+            name="two",
+            actions=frozenset({ApprovalAction.RESTORE, ApprovalAction.EXPORT}),
+            k=2,
+            people=PEOPLE,
+            above=10,
+        )
+        emergency = ApprovalRule(name="break-glass", actions=frozenset(ApprovalAction), k=2, people=PEOPLE)
+        given: dict[str, object] = {
+            "rules": (rule,),
+            "break_glass": emergency,
+            "signers": partial(read_allowed_signers, self.allowed),
+        }
+        return ApprovalRules(**{**given, **changed})  # type: ignore[arg-type]
+
+    def services(self, **changed: object) -> Services:
+        return self.world.services(approvals=self.rules(**changed))
+
+    def ask(self, services: Services, request: Request) -> Document:
+        """Ask whether something may be done that is not approved yet; return what people are to sign."""
+        try:
+            require_approval(services, request, holder=request.subject)
+        except ApprovalNeeded:
+            return find_case(services.store, request.subject).document
+        raise AssertionError("nobody had to approve it")
+
+    def sign(self, services: Services, document: Document, *names: str) -> Standing:
+        """Have people approve a request; return how it stands."""
+        for name in names:
+            case = find_case(services.store, document.id)
+            standing = add_signature(
+                services.store, services.approvals, case, self.people[name].approve(document)
+            )
+        return standing
+
+    def force(self, services: Services, document: Document, *signatures: Signature) -> None:
+        """Write signatures into the state database, as somebody can who reaches it: nobody checks them."""
+        for signature in signatures:
+            record.put_signature(services.store, document, signature, by="whoever wrote it")
+
+
+def make_office(folder: Path, world: World) -> Office:
+    """Return an office with new keys."""
+    people = {name.partition("@")[0]: person(folder / "people", name) for name in NAMES}
+    return Office(world=world, people=people, allowed=allow(folder / "allowed_signers", *people.values()))
+
+
+def restore_of(subject: str = "20261127T120000Z-0123456789abcdef", **changed: object) -> Request:
+    """Return the request of a restore of 50 secrets, which Dave asked for."""
+    given: dict[str, object] = {
+        "action": ApprovalAction.RESTORE,
+        "subject": subject,
+        "digest": "ab" * 32,
+        "requester": "dave@host",
+        "destination": "production",
+        "policy": "weekly",
+        "size": 50,
+        "lines": ("restore backup B into local 'production'", "create 48, change 2"),
+    }
+    return Request(**{**given, **changed})  # type: ignore[arg-type]
+
+
+def refusals(services: Services) -> list[str]:
+    """Return why something did not count, as is on record."""
+    return [str(event.detail["why"]) for event in events(services, record.REFUSED)]
+
+
+def events(services: Services, kind: str) -> list[Event]:
+    return services.store.events(kind=kind)
+
+
+def case_of(services: Services, subject: str) -> Case:
+    return find_case(services.store, subject)
