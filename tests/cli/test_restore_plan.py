@@ -211,3 +211,20 @@ def test_a_file_is_always_new_so_options_about_what_is_there_are_refused(
     words = (*FROM, "--full-restore", "--to-file", "given.sr", "--recipient", "full.sr", *more)
     assert changed.run(*words, **PASS).failed_with(UsageError)
     assert changed.run(*FROM, "--full-restore", "--recipient", "x", **PASS).failed_with(UsageError)
+
+
+def test_a_plan_says_how_long_it_takes_at_the_pace_of_earlier_restores(machine: Machine) -> None:
+    machine.path("many.env").write_text("".join(f"NAME_{n:03}=CANARY-{n}\n" for n in range(30)))
+    machine.ok("import", "many.env")
+    machine.seal()
+    words = (*FROM, "--full-restore", "--dry-run")
+    machine.ok("delete", *(f"NAME_{n:03}" for n in range(30)), "--force")
+    assert machine.ok(*words, "--json", **PASS).document["estimate"]["seconds"] is None
+    machine.ok(*FROM, "--full-restore", **PASS)
+    machine.ok("delete", "NAME_000", "--force")
+    estimate = machine.ok(*words, "--json", **PASS).document["estimate"]
+    assert estimate["restores"] == 1
+    assert estimate["seconds"] == pytest.approx(
+        30 * estimate["seconds_per_secret"] + estimate["seconds_per_write"]
+    )
+    assert "at the pace of the last restore into 'local'" in machine.ok(*words, **PASS).out

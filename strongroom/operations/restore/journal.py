@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -85,7 +87,8 @@ class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``writing`` are the names of the slice that was being written: what these lost is not known yet.
     ``continued_by`` is the folder of the restore that went on and told all of this. ``undone_by`` are the
-    folders of the runs that undid it; ``undoes`` is what such a run undid.
+    folders of the runs that undid it; ``undoes`` is what such a run undid. ``seconds`` is how long it was at
+    work so far, ``writing_seconds`` how long of this it wrote and read back.
     """
 
     started_at: str
@@ -99,6 +102,8 @@ class Journal(Struct, frozen=True, kw_only=True, omit_defaults=True):
     continued_by: str = ""
     undone_by: tuple[str, ...] = ()
     undoes: str = ""
+    seconds: float = 0.0
+    writing_seconds: float = 0.0
 
 
 prepare(Restored, NotDone, Journal)
@@ -135,6 +140,9 @@ class Account:
         self._lost_on_record: tuple[str, ...] = ()
         self._writing: tuple[str, ...] = ()
         self._recorder = recorder
+        self._began = time.monotonic()
+        self._writing_since = 0.0
+        self._writing_seconds = 0.0
         self.counts = Restored()
         self.left: list[str] = []
         self.moved: list[str] = []
@@ -165,6 +173,7 @@ class Account:
         if self.recorder is not None:
             self.recorder.intend(intended)
         self._writing = tuple(names)
+        self._writing_since = time.monotonic()
         self._save()
 
     def found(self, secret: Secret) -> None:
@@ -199,6 +208,9 @@ class Account:
 
     def lost(self, losses: Sequence[str]) -> None:
         """Note all that the destination says it could not reproduce so far; put everything on record."""
+        if self._writing_since:
+            self._writing_seconds += time.monotonic() - self._writing_since
+            self._writing_since = 0.0
         self._losses = tuple(losses)
         self._save()
 
@@ -280,7 +292,12 @@ class Account:
             _write(folder / LOSSES, msgspec.json.encode(losses))
             self._lost_on_record = losses
         journal = replace(
-            self._journal, counts=self.counts, not_done=dict(self._by_code), writing=self._writing
+            self._journal,
+            counts=self.counts,
+            not_done=dict(self._by_code),
+            writing=self._writing,
+            seconds=time.monotonic() - self._began,
+            writing_seconds=self._writing_seconds,
         )
         _write(folder / JOURNAL, msgspec.json.encode(journal))
 
@@ -409,13 +426,24 @@ def _together(run: Journal, pieces: Sequence[Journal]) -> Journal:
         counts = counts.plus(piece.counts)
         not_done.update(piece.not_done)
     ends = {piece.ended for piece in pieces}
+    took, wrote = sum(piece.seconds for piece in pieces), sum(piece.writing_seconds for piece in pieces)
+    whole = _from_first_to_last(pieces)
     return replace(
         run,
+        seconds=whole,
+        writing_seconds=whole * wrote / took if took else 0.0,
         ended=next(how for how in ("", STOPPED, PARTIAL, DONE) if how in ends),
         counts=counts,
         not_done=dict(not_done),
         writing=tuple(name for piece in pieces for name in piece.writing),
     )
+
+
+def _from_first_to_last(pieces: Sequence[Journal]) -> float:
+    """Return how long pieces took, of which several are done at once."""
+    began = [datetime.fromisoformat(piece.started_at).timestamp() for piece in pieces]
+    ended = [start + piece.seconds for start, piece in zip(began, pieces, strict=True)]
+    return max(ended) - min(began)
 
 
 def parts_of(folder: Path) -> list[Path]:

@@ -206,10 +206,10 @@ class RestoreJob:
 
     def _warn(self, secrets: int, versions: int) -> None:
         """Say beforehand how long everything may take: who sees nothing move ends it half-way."""
-        seconds = estimate.least_seconds(self.destination, secrets=secrets, versions=versions)
-        if seconds is not None and seconds >= WORTH_SAYING:
-            said = estimate.describe_least(self.to, seconds, secrets=secrets, versions=versions)
-            self._output.note(f"{said}. What is there already takes less.")
+        planned = Restored(created=secrets, versions=versions)
+        estimated = self._estimate(planned)
+        if estimated.seconds is not None and estimated.seconds >= WORTH_SAYING:
+            self._output.note(f"{estimated.describe(self.to, planned)}. What is there already takes less.")
 
     def verify(self) -> None:
         """Compare everything with the backup once more, unless it was stopped."""
@@ -382,7 +382,8 @@ class RestoreJob:
             "goes_on": self._goes_on() if self._unfinished else None,
             "earlier": [earlier_document(one) for one in self._earlier],
             "to": self.to,
-            "least_seconds": self._least(),
+            "least_seconds": self._estimate(self.done).least,
+            "estimate": self._estimate(self.done).document() if self.dry else None,
             "losses": list(account.losses),
         }
 
@@ -400,10 +401,15 @@ class RestoreJob:
     def _unfinished(self) -> bool:
         return not self.dry and (self.stopped is not None or bool(self.done.not_done))
 
-    def _least(self) -> float | None:
-        """Return how long it takes at the least to write so much there."""
-        written = self.done.created + self.done.changed
-        return estimate.least_seconds(self.destination, secrets=written, versions=self.done.versions)
+    def _estimate(self, planned: Restored) -> estimate.Estimate:
+        undo = self._here.state_dir / "undo"
+        return estimate.estimate(self.destination, planned, undo=undo, to=self.to)
+
+    def _estimate_lines(self) -> Iterator[str]:
+        """Say how long it takes; of the local store, which takes no time worth a word, only if known."""
+        estimated = self._estimate(self.done)
+        if estimated.seconds is not None or self.to != options.LOCAL:
+            yield f"  {estimated.describe(self.to, self.done)}"
 
     def _lines(self) -> Iterator[str]:
         yield from (line for one in self._earlier for line in _of_earlier(one))
@@ -413,10 +419,8 @@ class RestoreJob:
         yield f"{begun}From {self._origin.name} into {_words(self.to)}:"
         yield from self._planned.lines() if self.dry else self._done_lines()
         yield from self._verified_lines()
-        if self.dry and (seconds := self._least()) is not None:
-            written = self.done.created + self.done.changed
-            said = estimate.describe_least(self.to, seconds, secrets=written, versions=self.done.versions)
-            yield f"  {said}"
+        if self.dry and self.done.written:
+            yield from self._estimate_lines()
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if self._out.path is not None and self.head is not None:
             yield f"  The plan is in {self._out.path}, with digest {self.head.digest}."
