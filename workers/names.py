@@ -65,6 +65,8 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.UPLOAD: TRANSFER,
     StepKind.COMMIT: CONTROL,
     StepKind.VERIFY: VERIFY,
+    StepKind.INDEX: SEAL,
+    StepKind.INDEX_UPLOAD: TRANSFER,
     StepKind.REPAIR: TRANSFER,
     StepKind.RESTORE_PLAN: RECOVER,
     StepKind.APPROVE: RECOVER,  # whoever executes asks, by its own configuration

@@ -15,7 +15,16 @@ from workers import names
 
 STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.BACKUP: frozenset(
-        {StepKind.PLAN, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPORT}
+        {
+            StepKind.PLAN,
+            StepKind.CAPTURE,
+            StepKind.UPLOAD,
+            StepKind.COMMIT,
+            StepKind.INDEX,
+            StepKind.INDEX_UPLOAD,
+            StepKind.VERIFY,
+            StepKind.REPORT,
+        }
     ),
     RunKind.VERIFY: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),
     RunKind.SCRUB: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),

@@ -105,6 +105,22 @@ class TrustSettings(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class IndexSettings(Section, frozen=True, kw_only=True):
+    """The index of names that each sealed backup writes beside it, so that finding takes seconds."""
+
+    enabled: Annotated[
+        bool, Meta(description="Whether backups write one. What has none is read itself.", examples=[False])
+    ] = True
+    recipients: Annotated[
+        tuple[Name, ...],
+        Meta(
+            description="The keys that can open it: who may learn all names, tags and dates, and no value.",
+            examples=[["operators"]],
+            extra={"default": "the policy's own"},
+        ),
+    ] = ()
+
+
 class WorkerSettings(Section, frozen=True, kw_only=True):
     """How many tasks each pool works on at once."""
 
@@ -298,6 +314,7 @@ class Settings(Section, frozen=True, kw_only=True):
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()
+    index: IndexSettings = IndexSettings()
     workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()
     flower: FlowerSettings = FlowerSettings()

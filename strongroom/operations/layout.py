@@ -47,6 +47,30 @@ def names_chunk(run: str, sha256: str) -> str:
     return f"{staged_prefix(run)}names/{sha256}"
 
 
+def index_rows_chunk(run: str, piece: int, sha256: str) -> str:
+    """Return where a chunk of the rows lies on the stage that a piece has for the index of names."""
+    return f"{staged_prefix(run)}index/{piece}/{sha256}"
+
+
+INDEXES = "index/"
+"""What the names of indexes of names begin with, on targets; on the stage, of what is kept to make the next."""
+
+
+def index_name(chain: str, backup: str, sha256: str) -> str:
+    """Return the name of an index on every target. A *chain* is called as the backup whose index it begins with."""
+    return f"{INDEXES}{chain}/{backup}/{sha256}"
+
+
+def kept_prefix(policy: str, run: str = "") -> str:
+    """Return what the names begin with of what the stage keeps of a policy's indexes, or of one of them."""
+    return f"{INDEXES}{policy}/{run}/" if run else f"{INDEXES}{policy}/"
+
+
+def kept_head(policy: str, run: str) -> str:
+    """Return where the stage keeps what says which of it counts."""
+    return f"{kept_prefix(policy, run)}head"
+
+
 def staged_plan(run: str, sha256: str) -> str:
     """Return where a part of a restore plan lies on the stage."""
     return f"{staged_prefix(run)}plan/{sha256}"

@@ -56,6 +56,8 @@ class StepKind(StrEnum):
     UPLOAD = "upload"
     COMMIT = "commit"
     VERIFY = "verify"
+    INDEX = "index"
+    INDEX_UPLOAD = "index-upload"
     REPAIR = "repair"
     RESTORE_PLAN = "restore-plan"
     APPROVE = "approve"

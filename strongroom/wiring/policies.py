@@ -10,6 +10,7 @@ from msgspec import structs
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
+from strongroom.keys import Recipient
 from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.services import Pinned
@@ -38,9 +39,22 @@ def pinned(
         named = policy.recipients if policy.sealed else ()
         recipients = tuple(keys.recipient(key, settings, ask) for key in named) if seals else ()
         pins = tuple(keys.pin(key, settings, ask) for key in named)
-        return Pinned(spec=_spec(name, policy, settings, targets, pins), recipients=recipients)
+        return Pinned(
+            spec=_spec(name, policy, settings, targets, pins),
+            recipients=recipients,
+            index_recipients=_index_recipients(recipients, settings, ask),
+        )
 
     return look_up
+
+
+def _index_recipients(
+    recipients: tuple[Recipient, ...], settings: Settings, ask: Ask | None
+) -> tuple[Recipient, ...]:
+    """Return for whom a policy's index of names is sealed. What is not sealed needs none to be read."""
+    if not recipients or not settings.index.enabled:
+        return ()
+    return tuple(keys.recipient(key, settings, ask) for key in settings.index.recipients) or recipients
 
 
 def retention(settings: Settings, targets: Mapping[str, Target]) -> dict[str, RetentionPolicy]:

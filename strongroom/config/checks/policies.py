@@ -23,6 +23,16 @@ def check(context: Context) -> Iterator[Finding]:
         yield from _retention(context, name, policy)
     yield from _drill(context)
     yield from _rotation(context)
+    yield from _index(context)
+
+
+def _index(context: Context) -> Iterator[Finding]:
+    at = ("index", "recipients")
+    if not context.is_bad(*at):
+        names = context.settings.index.recipients
+        yield from _each_once(at, names)
+        for place, name in enumerate(names):
+            yield from context.reference((*at, place), name, "keys")
 
 
 def _references(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:

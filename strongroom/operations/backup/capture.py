@@ -21,6 +21,7 @@ from strongroom.container.writer import Pair, write_container
 from strongroom.model import Secret, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.backup import name_list
+from strongroom.operations.backup.index_rows import IndexRows
 from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
 from strongroom.operations.layout import sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
@@ -37,12 +38,14 @@ from strongroom.timestamps import rfc3339
 
 class Captured(msgspec.Struct, frozen=True, kw_only=True):
     """A piece on the stage, with its receipt and the seal role's signature of that. ``vanished`` is how many
-    secrets were gone from the source since the plan."""
+    secrets were gone from the source since the plan. ``rows`` are the digests of the chunks on
+    the stage that have what an index of names says of it."""
 
     receipt: Receipt
     signature: str
     staged: str
     vanished: int
+    rows: tuple[str, ...] = ()
 
 
 prepare(Captured)
@@ -59,10 +62,11 @@ def capture(run: Run, step: Step, services: Services) -> Captured:
     )
     reading = _Reading(services.source(pinned.spec.source), listed)
     content = bytearray()
+    index = IndexRows(run, services) if pinned.index_recipients else None
     if pinned.spec.sealed:
         receipt = seal_into(
             content,
-            reading,
+            index.noting(reading) if index else reading,
             _about(run, step.piece, plan, services),
             wrapping_key=services.wrapping_key(run.id, pinned.recipients),
             signer=services.signers("seal"),
@@ -77,6 +81,7 @@ def capture(run: Run, step: Step, services: Services) -> Captured:
         signature=sign_receipt(receipt, services.signers("seal")),
         staged=staged,
         vanished=reading.vanished,
+        rows=index.spill(step.piece) if index else (),
     )
 
 

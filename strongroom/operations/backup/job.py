@@ -1,9 +1,14 @@
-"""The backup as a job: plan → capture × N → upload × N × targets → commit → verify × N × targets → report."""
+"""The backup as a job: plan → capture × N → upload × N × targets → commit → verify × N × targets → report.
+
+Beside the verification the index of names is made and uploaded: index → index-upload × targets.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
+
+from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
@@ -12,6 +17,7 @@ from strongroom.operations.backup import interrupted_commit, replica_verdicts
 from strongroom.operations.backup.capture import Captured, capture, discard
 from strongroom.operations.backup.commit import Committed, commit, take_back
 from strongroom.operations.backup.facts import has_manifest, pieces_of
+from strongroom.operations.backup.name_index import Indexed, IndexUploaded, index, upload_index
 from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
 from strongroom.operations.backup.plan import Planned, plan
 from strongroom.operations.backup.quorum import (
@@ -48,6 +54,8 @@ class BackupJob(Job):
         StepKind.UPLOAD: Action(upload, Uploaded, tolerated=True, waits_for=ROOM, where=Where.THREAD),
         StepKind.COMMIT: Action(commit, Committed, waits_for=(QuorumNotMet, TargetUnavailable)),
         StepKind.VERIFY: VERIFY,
+        StepKind.INDEX: Action(index, Indexed, tolerated=True, waits_for=(TargetFull,)),
+        StepKind.INDEX_UPLOAD: Action(upload_index, IndexUploaded, tolerated=True, where=Where.THREAD),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
@@ -59,18 +67,23 @@ class BackupJob(Job):
                 return Verdict(follow=tuple(uploads))
             case Committed(targets=targets):
                 facts = to_facts(result, "manifest", "counts", "unlocked", "left_out", "unplaced")
-                return Verdict(facts=facts, follow=verifications(pieces_of(run), targets))
+                read_back = verifications(pieces_of(run), targets)
+                return Verdict(facts=facts, follow=(*read_back, Step(StepKind.INDEX)))
+            case Indexed(staged=staged) if staged:
+                holding = complete_targets(run.spec, tally, pieces_of(run))
+                return Verdict(follow=tuple(Step(StepKind.INDEX_UPLOAD, target=name) for name in holding))
             case _ if step.kind is StepKind.UPLOAD:
                 return with_wake(_decide_uploaded(run, tally), run, tally, step)
             case _:
-                return report_when_settled(run, tally, step)
+                verdict = report_when_settled(run, tally, step)
+                return replace(verdict, follow=()) if any(map(tally.unsettled, INDEXING)) else verdict
 
     def must_wait(self, run: Run, tally: Tally, step: Step) -> bool:
         """Wait for a target only if the quorum needs it. Otherwise a repair brings the replica later."""
-        return needs_target(run, tally, step)
+        return step.kind not in INDEXING and needs_target(run, tally, step)
 
     def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
-        return quorum_is_open(run, tally, step)
+        return step.kind not in INDEXING and quorum_is_open(run, tally, step)
 
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         if step.kind is StepKind.UPLOAD:
@@ -118,6 +131,8 @@ class BackupJob(Job):
         return services.pinned(entry.policy).spec
 
 
+INDEXING = (StepKind.INDEX, StepKind.INDEX_UPLOAD)
+"""What a backup can do without, and waits for nothing and nobody."""
 JOB = BackupJob()
 
 

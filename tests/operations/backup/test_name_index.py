@@ -1,0 +1,216 @@
+"""The index of names: what a backup writes of its secrets beside it, and how that goes on from the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
+from strongroom.container.ranges import BytesReader
+from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.backup import name_index
+from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
+from strongroom.operations.services import Pinned, Services
+from strongroom.sources import Change
+from strongroom.state.records import Run, RunState, StepKind, StepState
+from strongroom.targets import Target
+from strongroom.targets.errors import TargetUnavailable
+from tests.operations.world import POLICY, World, make_world
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def indexing(world: World, **changed: object) -> Services:
+    recipient = world.identity.recipient()
+    pinned = Pinned(spec=world.spec, recipients=(recipient,), index_recipients=(recipient,))
+    return world.services(pinned=lambda policy: pinned, **changed)
+
+
+def back_up(world: World, **changed: object) -> Run:
+    run = world.back_up(indexing(world, **changed))
+    assert run.state in (RunState.DONE, RunState.DEGRADED), run.error
+    return run
+
+
+def names_on(target: Target) -> list[str]:
+    return [info.name for info in target.list(INDEXES)]
+
+
+def indexes(world: World, target: str = "eu") -> list[NameIndex]:
+    """Return the indexes on a target, in the order of their backups."""
+    place = world.targets[target]
+    return [
+        NameIndex.open(
+            BytesReader(b"".join(place.read(name))),
+            (world.identity,),
+            trusted=frozenset({world.installation.fingerprint}),
+        )
+        for name in sorted(names_on(place), key=lambda name: name.split("/")[2])
+    ]
+
+
+def rows(index: NameIndex) -> Iterator[IndexRow]:
+    for number in range(len(index.head.blocks)):
+        yield from map(decode_row, index.block(number).splitlines(keepends=True))
+
+
+def put(world: World, *names: str) -> None:
+    """Give secrets a new version each."""
+    heads = world.source.heads(names)
+    value = SecretBytes(b"CANARY-NEW")
+    world.source.write(
+        Change(
+            secret=Secret(name=name, versions=(Version(number=1, value=value),)), expected=heads.get(name)
+        )
+        for name in names
+    )
+
+
+def change(world: World, *, count: int) -> None:
+    put(world, *(f"app/{number:04}" for number in range(count)))
+
+
+def test_the_first_index_of_a_policy_has_every_name_and_lies_on_every_target(world: World) -> None:
+    run = back_up(world)
+    (first,) = indexes(world)
+    found = list(rows(first))
+    assert [row.name for row in found] == [f"app/{number:04}" for number in range(30)]
+    assert (found[0].version, found[0].tags) == (1, {"parity": "even"})
+    assert all(len(row.digest) == 32 for row in found)
+    assert (first.about.backup_id, first.about.policy, first.head.source) == (run.id, POLICY, "vault")
+    assert first.head.previous is None
+    assert names_on(world.targets["eu"]) == names_on(world.targets["us"]) == names_on(world.targets["ap"])
+
+
+def test_a_later_index_has_what_changed_came_and_went_alone(world: World) -> None:
+    back_up(world)
+    change(world, count=2)
+    put(world, "new")
+    world.source.delete(["app/0009"])
+    back_up(world)
+    first, second = indexes(world)
+    told = {row.name: row.version for row in rows(second)}
+    assert told == {"app/0000": 2, "app/0001": 2, "new": 1, "app/0009": GONE}
+    assert second.head.previous is not None
+    assert second.head.previous.backup_id == first.about.backup_id
+
+
+def test_the_index_begins_anew_once_what_changed_is_as_much_as_there_was(world: World) -> None:
+    for _ in range(3):
+        back_up(world)
+        change(world, count=20)
+    first, second, third = indexes(world)
+    assert (first.head.rows, second.head.rows, third.head.rows) == (30, 20, 30)
+    assert third.head.previous is None
+
+
+@pytest.mark.parametrize("lost", ["stage emptied", "work key new", "a chunk damaged"])
+def test_an_index_begins_anew_where_what_was_kept_is_lost(world: World, lost: str) -> None:
+    run = back_up(world)
+    change(world, count=1)
+    kept = [info.name for info in world.stage.list(kept_prefix(POLICY))]
+    assert kept_head(POLICY, run.id) in kept
+    if lost == "stage emptied":
+        for name in kept:
+            world.stage.delete(name)
+    elif lost == "a chunk damaged":
+        for name in kept:
+            if not name.endswith("head"):
+                world.stage.delete(name)
+                world.stage.put(name, [b"junk"], size=4, sha256=sha256(b"junk").digest())
+    else:
+        world = replace(world, work_key=b"\7" * 32)
+    back_up(world)
+    assert [one.head.previous for one in indexes(world)] == [None, None]
+
+
+def test_what_the_stage_keeps_does_not_grow_with_the_backups_and_tells_no_name(world: World) -> None:
+    back_up(world)
+    few = len(list(world.stage.list(INDEXES)))
+    for _ in range(3):
+        change(world, count=1)
+        run = back_up(world)
+    kept = [info.name for info in world.stage.list(INDEXES)]
+    assert len(kept) <= few + 1
+    assert {name.split("/")[2] for name in kept} == {run.id}
+    assert not any(b"app/" in b"".join(world.stage.read(name)) for name in kept)
+
+
+def test_another_recipient_begins_an_index_of_its_own(world: World) -> None:
+    back_up(world)
+    other = make_world(world.folder / "other").identity
+    recipient = world.identity.recipient()
+    pinned = Pinned(
+        spec=world.spec, recipients=(recipient,), index_recipients=(recipient, other.recipient())
+    )
+    world.back_up(world.services(pinned=lambda policy: pinned))
+    assert [one.head.previous for one in indexes(world)] == [None, None]
+
+
+def test_a_target_that_was_away_is_given_the_indexes_it_missed_with_the_next(world: World) -> None:
+    away = frozenset({"us"})
+    back_up(world, targets={n: _Away(t) if n in away else t for n, t in world.targets.items()})
+    assert names_on(world.targets["us"]) == []
+    change(world, count=1)
+    back_up(world)
+    assert len(names_on(world.targets["us"])) == 2
+    assert names_on(world.targets["us"]) == names_on(world.targets["eu"])
+
+
+def test_an_index_begins_anew_after_one_that_no_target_has_any_more(world: World) -> None:
+    back_up(world)
+    for target in world.targets.values():
+        for name in names_on(target):
+            target.delete(name)
+    change(world, count=1)
+    run = back_up(world)
+    steps = indexing(world).store.rows(run.id, StepKind.INDEX_UPLOAD)
+    assert {row.state for row in steps} == {StepState.MISSED}
+    assert run.state is RunState.DONE, "the backup is whole all the same"
+    change(world, count=2)
+    back_up(world)
+    assert [one.head.previous for one in indexes(world)][-1] is None
+
+
+def test_a_policy_without_recipients_of_an_index_writes_none(world: World) -> None:
+    world.back_up()
+    assert [names_on(target) for target in world.targets.values()] == [[], [], []]
+    assert list(world.stage.list()) == []
+
+
+def test_the_lines_of_many_blocks_come_back_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strongroom.container.name_index.FULL_BLOCK", 300)
+    back_up(world)
+    change(world, count=9)
+    back_up(world)
+    first, second = indexes(world)
+    assert len(first.head.blocks) > 5
+    assert all(a.name < b.name for a, b in pairwise(rows(first)))
+    assert [row.name for row in rows(second)] == [f"app/{number:04}" for number in range(9)]
+
+
+def test_a_chain_ends_at_its_longest(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(name_index, "LONGEST", 2)
+    for _ in range(3):
+        back_up(world)
+    assert [one.head.previous is None for one in indexes(world)] == [True, False, True]
+
+
+class _Away:
+    """A target that does not answer."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("put", "read", "stat", "list", "delete", "abort_incomplete"):
+            raise TargetUnavailable("CANARY-AWAY does not answer")
+        return getattr(self._target, name)
