@@ -24,6 +24,7 @@ from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.commit import Committed
 from strongroom.operations.backup.facts import PlannedPieces, pieces_of
+from strongroom.operations.backup.name_index import Indexed, IndexFile, IndexUploaded
 from strongroom.operations.backup.plan import Plan, Planned
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.repair import Published, Repaired, ToRepair
@@ -216,6 +217,16 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
         raise VerificationFailed(f"container {step.piece} on {step.target} is damaged")
     copy.check(step.piece, year.now)
     return VERIFIED
+
+
+def _index(year: Year, run: Run, step: Step) -> Indexed:
+    _need_stage(year)
+    return Indexed(staged="index", files=(IndexFile(backup=run.id, sha256="", size=1),))
+
+
+def _upload_index(year: Year, run: Run, step: Step) -> IndexUploaded:
+    year.need_target(step.target, room=True)
+    return IndexUploaded(placed=1)
 
 
 VERIFIED = Verified(depth=Depth.DIGEST, secrets=1, changed=0, missing=0, name_key="", aside=())
@@ -470,6 +481,8 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.UPLOAD: _upload,
         StepKind.COMMIT: _commit,
         StepKind.VERIFY: _verify,
+        StepKind.INDEX: _index,
+        StepKind.INDEX_UPLOAD: _upload_index,
     },
     RunKind.REPAIR: {
         StepKind.PLAN: _list_to_repair,

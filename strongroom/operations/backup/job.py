@@ -54,7 +54,7 @@ class BackupJob(Job):
         StepKind.UPLOAD: Action(upload, Uploaded, tolerated=True, waits_for=ROOM, where=Where.THREAD),
         StepKind.COMMIT: Action(commit, Committed, waits_for=(QuorumNotMet, TargetUnavailable)),
         StepKind.VERIFY: VERIFY,
-        StepKind.INDEX: Action(index, Indexed, tolerated=True, waits_for=(TargetFull,)),
+        StepKind.INDEX: Action(index, Indexed, tolerated=True),
         StepKind.INDEX_UPLOAD: Action(upload_index, IndexUploaded, tolerated=True, where=Where.THREAD),
     }
 
