@@ -1,4 +1,4 @@
-"""An index of names: what one backup says of its secrets without their values, or how that differs from before.
+"""An index of names: what a backup says of its secrets without their values, or how that differs from before.
 
 It is sealed as a container (FORMAT.md, section 15), so nothing of its own is needed to seal, sign or open it.
 Its blocks are the container's values. One name is found in one block, a pattern by a scan of all bytes.
@@ -259,4 +259,3 @@ class NameIndex:
         if value is None:
             raise Malformed("An index of names lacks a part.")
         return value.reveal()
-

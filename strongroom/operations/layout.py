@@ -53,11 +53,11 @@ def index_rows_chunk(run: str, piece: int, sha256: str) -> str:
 
 
 INDEXES = "index/"
-"""What the names of indexes of names begin with, on targets; on the stage, of what is kept to make the next."""
+"""What the names of indexes of names begin with on targets, and on the stage of what makes the next."""
 
 
 def index_name(chain: str, backup: str, sha256: str) -> str:
-    """Return the name of an index on every target. A *chain* is called as the backup whose index it begins with."""
+    """Return the name of an index on every target. A *chain* is called as the first backup in it."""
     return f"{INDEXES}{chain}/{backup}/{sha256}"
 
 

@@ -46,8 +46,8 @@ class Limits(Struct, frozen=True, kw_only=True):
 class Pinned(Struct, frozen=True, kw_only=True):
     """A policy as *this* process's own configuration has it: what a run must agree with.
 
-    ``recipients`` is empty in a process that does not seal. So is ``index_recipients``, who may open the index
-    of names, and where a policy has none.
+    ``recipients`` is empty in a process that does not seal. So is ``index_recipients``, who may open the
+    index of names, and where a policy has none.
     """
 
     spec: Spec

@@ -1,4 +1,4 @@
-"""What an index of names says of the secrets of one piece, spilled to the stage by the process that read them."""
+"""What an index of names says of the secrets of one piece, spilled to the stage by whoever read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from strongroom.state.records import Run
 
 
 class IndexRows:
-    """Notes what passes on its way into a container: names, versions, tags, dates and digests, and no value."""
+    """Notes what passes on its way into a container: names, versions, tags, dates, digests, and no value."""
 
     def __init__(self, run: Run, services: Services) -> None:
         self._run = run

@@ -1,8 +1,8 @@
 """index: write what a backup's index of names says, as far as it differs from the index before it.
 
-The cluster cannot open an index: it is sealed to people. So what the newest one says stays on the stage, sealed
-under the work key, and the next is held against that. Where that is lost, is of other recipients or has grown
-long, an index begins anew with all names. Nothing rests on an index: what is wrong with one costs time.
+The cluster cannot open an index: it is sealed to people. So what the newest one says stays on the stage,
+sealed under the work key, and the next is held against that. Where that is lost, is of other recipients or
+has grown long, an index begins anew with all names. Nothing rests on an index: a wrong one costs time.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class IndexFile(Struct, frozen=True, kw_only=True):
 
 
 class Indexed(Struct, frozen=True, kw_only=True):
-    """An index of a backup's names on the stage, as ``staged``. ``files`` are those that it continues, and last
-    itself. Nothing is ``staged`` where a policy has no index."""
+    """An index of a backup's names on the stage, as ``staged``. ``files`` are those that it continues, and
+    last itself. Nothing is ``staged`` where a policy has no index."""
 
     staged: str = ""
     files: tuple[IndexFile, ...] = ()
@@ -302,7 +302,7 @@ class _FileReader:
 
 
 def differences(before: Iterator[bytes], now: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the lines that are new or otherwise now, and one for each name that is gone. Both sides ascend."""
+    """Yield the lines that are new or otherwise now, and one for each name that is gone. Both ascend."""
     old = next(before, None)
     for line in now:
         if line == old:  # nearly always
@@ -336,7 +336,9 @@ def upload_index(run: Run, step: Step, services: Services) -> IndexUploaded:
     making = Step(StepKind.INDEX)
     indexed = read_result(run, making, services.store.row(run.id, making).result, Indexed)
     there = {info.name for info in target.list(f"{INDEXES}{indexed.chain}/")}
-    lacking = [file for file in indexed.files if index_name(indexed.chain, file.backup, file.sha256) not in there]
+    lacking = [
+        file for file in indexed.files if index_name(indexed.chain, file.backup, file.sha256) not in there
+    ]
     for file in lacking:
         _copy(file, indexed, target, run, services)
     return IndexUploaded(placed=len(lacking))

@@ -65,39 +65,50 @@ class Found(Struct, frozen=True, kw_only=True):
     versions: tuple[Holding, ...]
 
 
+def too_many() -> UsageError:
+    """Return what is said where more secrets are meant than anybody reads."""
+    return UsageError(
+        f"More than {MOST_NAMES:,} secrets are meant.", hint="Name fewer of them, such as 'prod/db/*'."
+    )
+
+
 class Findings:
-    """Gathers what is found in backups, which are given newest first."""
+    """Gathers what is found in backups, in whatever order: the time of each is what its id begins with."""
 
     def __init__(self) -> None:
-        self._newest: dict[tuple[str, str], Facts] = {}
+        self._newest: dict[tuple[str, str], tuple[str, Facts]] = {}
         self._versions: dict[tuple[str, str], dict[_Version, list[str]]] = {}
 
-    def add(self, facts: Facts, *, backup: str, source: str) -> None:
-        """Note that a backup holds a secret.
+    def add(self, facts: Facts, *backups: str, source: str) -> None:
+        """Note that backups hold a secret.
 
         Raises:
             UsageError: too many secrets are found.
         """
         key = (facts.name, source)
         if key not in self._newest and len(self._newest) == MOST_NAMES:
-            raise UsageError(
-                f"More than {MOST_NAMES:,} secrets are meant.",
-                hint="Name fewer of them, such as 'prod/db/*'.",
-            )
-        self._newest.setdefault(key, facts)
+            raise too_many()
+        newest = max(backups)
+        if key not in self._newest or self._newest[key][0] < newest:
+            self._newest[key] = (newest, facts)
         version = (facts.version, facts.state, facts.written_at, facts.digest)
-        self._versions.setdefault(key, {}).setdefault(version, []).append(backup)
+        self._versions.setdefault(key, {}).setdefault(version, []).extend(backups)
 
     def found(self) -> Iterator[Found]:
         """Yield every secret that was found, by its name."""
         for key in sorted(self._newest):
-            facts = self._newest[key]
+            _, facts = self._newest[key]
+            held = (
+                (version, sorted(backups, reverse=True)) for version, backups in self._versions[key].items()
+            )
             yield Found(
                 name=facts.name,
                 source=key[1],
                 tags=facts.tags,
                 expires_at=facts.expires_at,
-                versions=tuple(_holding(*one) for one in self._versions[key].items()),
+                versions=tuple(
+                    _holding(*one) for one in sorted(held, key=lambda one: one[1][0], reverse=True)
+                ),
             )
 
 

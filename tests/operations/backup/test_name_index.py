@@ -1,4 +1,4 @@
-"""The index of names: what a backup writes of its secrets beside it, and how that goes on from the one before."""
+"""The index of names: what a backup writes beside it, and how that goes on from the one before."""
 
 from __future__ import annotations
 
@@ -67,9 +67,7 @@ def put(world: World, *names: str) -> None:
     heads = world.source.heads(names)
     value = SecretBytes(b"CANARY-NEW")
     world.source.write(
-        Change(
-            secret=Secret(name=name, versions=(Version(number=1, value=value),)), expected=heads.get(name)
-        )
+        Change(secret=Secret(name=name, versions=(Version(number=1, value=value),)), expected=heads.get(name))
         for name in names
     )
 
@@ -148,9 +146,7 @@ def test_another_recipient_begins_an_index_of_its_own(world: World) -> None:
     back_up(world)
     other = make_world(world.folder / "other").identity
     recipient = world.identity.recipient()
-    pinned = Pinned(
-        spec=world.spec, recipients=(recipient,), index_recipients=(recipient, other.recipient())
-    )
+    pinned = Pinned(spec=world.spec, recipients=(recipient,), index_recipients=(recipient, other.recipient()))
     world.back_up(world.services(pinned=lambda policy: pinned))
     assert [one.head.previous for one in indexes(world)] == [None, None]
 

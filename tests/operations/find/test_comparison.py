@@ -89,7 +89,7 @@ def test_a_source_beside_its_backup_is_read_through_its_selection() -> None:
 def test_more_than_a_person_reads_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST_NAMES", 1)
     findings = Findings()
-    findings.add(ONE, backup="b", source="s")
-    findings.add(ONE, backup="a", source="s")
+    findings.add(ONE, "b", source="s")
+    findings.add(ONE, "a", source="s")
     with pytest.raises(UsageError):
-        findings.add(replace(ONE, name="two"), backup="b", source="s")
+        findings.add(replace(ONE, name="two"), "b", source="s")

@@ -33,6 +33,9 @@ def _add_backups_arguments(parser: ArgumentParser) -> None:
     group.add_argument(
         "--at", metavar="DATE", type=options.moment, help="only those made by then, such as 2026-07-20"
     )
+    group.add_argument(
+        "--no-index", action="store_true", help="believe no index of names: read every backup itself"
+    )
     _add_reading_arguments(parser)
 
 
@@ -73,8 +76,9 @@ COMMANDS = {
     "find": Command(
         _find_arguments,
         "find:find_secrets",
-        "Names lie sealed, so looking takes a key that opens the backups; no value is decrypted. One name\n"
-        "costs a few reads in each backup. A pattern, or a tag alone, costs all the names of each backup.",
+        "Names lie sealed, so looking takes a key that opens the index of names beside the backups, or else\n"
+        "the backups; no value is decrypted. Without an index, one name costs a few reads in each backup,\n"
+        "and a pattern or a tag all the names of each.",
     ),
     "history": Command(
         _history_arguments,

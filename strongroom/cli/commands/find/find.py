@@ -33,10 +33,12 @@ def find_secrets(arguments: Namespace, output: Output) -> None:
 
         def look(backup: Replicated, choice: Choice) -> None:
             for facts in wanted.within(backup):
-                findings.add(facts, backup=choice.manifest.backup_id, source=choice.manifest.source)
+                findings.add(facts, choice.manifest.backup_id, source=choice.manifest.source)
             advance(1)
 
-        reader.each(wanted.asked(policy=arguments.policy or "", until=arguments.at), look)
+        asked = wanted.asked(policy=arguments.policy or "", until=arguments.at)
+        for source, period in reader.each(asked, look, wanted=wanted):
+            findings.add(period.facts, *period.backups, source=source)
         found = list(findings.found())
         if not found:
             raise _nothing(wanted, reader)

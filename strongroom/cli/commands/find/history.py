@@ -13,25 +13,27 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts, facts_of
 from strongroom.operations.find.history import Period, periods
+from strongroom.operations.find.search import Wanted
 from strongroom.sources.errors import SecretNotFound
-
-DigestedRow = list[tuple[Replicated, Facts | None]]
 
 
 def show_history(arguments: Namespace, output: Output) -> None:
-    by_source: dict[str, DigestedRow] = {}
+    held: dict[str, Facts] = {}
 
     def look(backup: Replicated, choice: Choice) -> None:
-        found = backup.digested_row(arguments.name)
-        facts = None if found is None else facts_of(*found)
-        by_source.setdefault(choice.manifest.source, []).append((backup, facts))
+        if (found := backup.digested_row(arguments.name)) is not None:
+            held[choice.manifest.backup_id] = facts_of(*found)
 
     with reading(arguments, output) as reader:
         asked = Asked(values=False, name=arguments.name, policy=arguments.policy or "", until=arguments.at)
-        reader.each(asked, look)
-        histories = {
-            source: told for source, found in by_source.items() if (told := list(periods(reversed(found))))
-        }
+        for _, period in reader.each(asked, look, wanted=Wanted(pattern=arguments.name)):
+            if period.facts.name == arguments.name:  # and not only like it
+                held |= dict.fromkeys(period.backups, period.facts)
+        by_source: dict[str, list[tuple[Replicated, Facts | None]]] = {}
+        for choice in reversed(reader.read):
+            pair = reader.replicated(choice), held.get(choice.manifest.backup_id)
+            by_source.setdefault(choice.manifest.source, []).append(pair)
+        histories = {source: told for source, found in by_source.items() if (told := list(periods(found)))}
         if not histories:
             raise SecretNotFound(
                 f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{arguments.name}'.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from strongroom.cli.shared import access_log, backup_selection, opening, trust
@@ -12,7 +13,7 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import UntrustedSigner
-from strongroom.container.manifest import SignedManifest
+from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.operations.archive.coverage import Asked, lacks
@@ -20,6 +21,8 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Choice, describe_skipped
 from strongroom.operations.errors import NotAllRead
+from strongroom.operations.find.name_index import AT_ONCE, NameIndexes, Period
+from strongroom.operations.find.search import Wanted
 from strongroom.words import plural
 
 Work = Callable[[Replicated, Choice], None]
@@ -46,6 +49,16 @@ class Reader:
 
     def open(self, choice: Choice) -> Replicated:
         """Open a backup, which goes on record."""
+        self._about_to_open(choice)
+        return self.replicated(choice)
+
+    def replicated(self, choice: Choice) -> Replicated:
+        """Return a backup of which the opening is on record already. Nothing is read yet."""
+        pins = trust.signers_to_accept(choice.signed, self._known)
+        return Replicated(choice, self._openers, trusted=pins, told=self.chooser.note)
+
+    def _about_to_open(self, choice: Choice) -> None:
+        """Say if its signer does not count here, and put the attempt on record."""
         if doubt := trust.doubt_about(choice.signed, self._known):
             self._output.note(f"note: {choice.manifest.backup_id}: {doubt}")
         access_log.record_opening(
@@ -55,11 +68,13 @@ class Reader:
             choice.manifest.backup_id,
             quarantine=choice.quarantine,
         )
-        pins = trust.signers_to_accept(choice.signed, self._known)
-        return Replicated(choice, self._openers, trusted=pins, told=self.chooser.note)
 
-    def each(self, asked: Asked, work: Work) -> None:
+    def each(self, asked: Asked, work: Work, *, wanted: Wanted | None = None) -> list[tuple[str, Period]]:
         """Do something with every backup that may hold what is asked for, newest first.
+
+        Args:
+            wanted: what is looked for. What indexes of names say of it is returned, with the source, and the
+                backups of which they tell it are not worked on. They count as read.
 
         Raises:
             TargetError: no place answered.
@@ -68,12 +83,51 @@ class Reader:
         """
         if self.chooser.away and not self.chooser.listings:
             raise next(iter(self.chooser.away.values()))
+        choices = list(self._choices(asked))
+        periods, covered = self._indexed(wanted, choices) if wanted else ([], frozenset[str]())
+        for choice in choices:
+            if choice.manifest.backup_id in covered:
+                self.read.append(choice)
+            else:
+                self._one(choice, work)
+        self._report()
+        return periods
+
+    def _choices(self, asked: Asked) -> Iterator[Choice]:
+        meant: list[SignedManifest] = []
         for signed, believed in self.chooser.listed(asked):
             if not believed and self._known:
                 self._not_read(signed, UntrustedSigner(f"Signed by installation {signed.fingerprint}."))
             elif not lacks(signed.manifest, asked):
-                self._one(self._choice(signed), work)
-        self._report()
+                meant.append(signed)
+        with ThreadPoolExecutor(AT_ONCE) as threads:  # each place is asked what it has of each
+            yield from threads.map(self._choice, meant)
+
+    def _indexed(
+        self, wanted: Wanted, choices: Sequence[Choice]
+    ) -> tuple[list[tuple[str, Period]], frozenset[str]]:
+        """Return what the indexes of names say of these backups, and of which of them they tell."""
+        if vars(self._arguments).get("no_index"):
+            return [], frozenset()
+        places = {name: listing.objects for name, listing in self.chooser.listings.items()}
+        indexes = NameIndexes(places, self._openers, told=self._index_passed_over)
+        found: list[tuple[str, Period]] = []
+        covered: frozenset[str] = frozenset()
+        by_pins: dict[frozenset[str], dict[str, Manifest]] = {}
+        for choice in choices:
+            if choice.manifest.backup_id in indexes.backups:
+                self._about_to_open(choice)
+            pins = trust.signers_to_accept(choice.signed, self._known)
+            by_pins.setdefault(pins, {})[choice.manifest.backup_id] = choice.manifest
+        for pins, manifests in by_pins.items():
+            periods, told = indexes.search(wanted, manifests, trusted=pins)
+            found += ((manifests[one.backups[0]].source, one) for one in periods)
+            covered |= told
+        access_log.record_outcomes(None)
+        return found, covered
+
+    def _index_passed_over(self, name: str, error: StrongroomError) -> None:
+        self._output.note(f"not used: {name}: {error.code}: {error.message}")
 
     def _choice(self, signed: SignedManifest) -> Choice:
         whole, lacking = self.chooser.replicas(signed)

@@ -1,0 +1,310 @@
+"""Looking names up in the indexes that lie beside backups, instead of in each backup.
+
+An index is never believed alone. It counts for a backup whose manifest counts and names the very containers
+that the index is of; any other backup is read itself. Whoever may write to a target may put something there
+that is none, or remove one: that costs time.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import msgspec
+
+from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.container.manifest import Manifest
+from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, digest_of, quoted_name
+from strongroom.container.ranges import BytesReader
+from strongroom.errors import StrongroomError
+from strongroom.keys import Opener
+from strongroom.operations.find.facts import Facts
+from strongroom.operations.find.search import MOST_NAMES, Wanted, too_many
+from strongroom.operations.layout import INDEXES
+from strongroom.targets.repaired import Objects
+
+MOST_TRIED = 4
+"""Files of one backup that are opened: who fills a target with junk makes nobody read all of it."""
+SMALL = 1024 * 1024
+"""Bytes up to which a file is read in one piece, with others at once."""
+AT_ONCE = 8
+_NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})")
+_QUOTED = re.compile(rb'^\["(?:[^"\\]|\\.)*"', re.MULTILINE)
+
+Told = Callable[[str, StrongroomError], None]
+
+
+class Period(NamedTuple):
+    """A secret as some consecutive backups have it, the oldest first."""
+
+    facts: Facts
+    backups: tuple[str, ...]
+
+
+class _File(NamedTuple):
+    name: str
+    size: int
+    objects: Objects
+
+
+class NameIndexes:
+    """The indexes that some places show.
+
+    Args:
+        told: is given the name of an index that does not count, and why.
+    """
+
+    def __init__(self, places: Mapping[str, Objects], identities: Sequence[Opener], *, told: Told) -> None:
+        self._identities = identities
+        self._told = told
+        self._said: set[tuple[str, str]] = set()
+        self._chains: dict[str, dict[str, list[_File]]] = {}
+        for place, objects in places.items():
+            try:
+                for info in objects.list(INDEXES):
+                    if match := _NAME.fullmatch(info.name):
+                        files = self._chains.setdefault(match[1], {}).setdefault(match[2], [])
+                        files.append(_File(info.name, info.size, objects))
+            except StrongroomError as error:
+                told(f"{place}/{INDEXES}", error)
+
+    @property
+    def backups(self) -> frozenset[str]:
+        """The backups of which there may be an index."""
+        return frozenset(backup for chain in self._chains.values() for backup in chain)
+
+    def search(
+        self, wanted: Wanted, manifests: Mapping[str, Manifest], *, trusted: frozenset[str]
+    ) -> tuple[list[Period], frozenset[str]]:
+        """Return what the indexes say, and of which of these backups they say everything."""
+        found: list[Period] = []
+        covered: frozenset[str] = frozenset()
+        for name in sorted(self._chains, reverse=True):
+            files = self._chains[name]
+            chain = _Chain(files, self._identities, trusted)
+            for backup in sorted(files.keys() & manifests.keys() - covered, reverse=True):
+                if backup in covered:
+                    continue
+                try:
+                    line = _Line(chain.up_to(backup), manifests, covered)
+                except StrongroomError as error:
+                    self._tell(f"{INDEXES}{name}/", error)
+                    continue
+                found += line.search(wanted)
+                covered |= line.covered
+        return found, covered
+
+    def _tell(self, name: str, error: StrongroomError) -> None:
+        """Say what is wrong with a chain, the same thing once."""
+        if (name, error.message) not in self._said:
+            self._said.add((name, error.message))
+            self._told(name, error)
+
+
+class _Chain:
+    """Indexes that continue one another, and what else lies among them. Each file is opened once."""
+
+    def __init__(
+        self, files: Mapping[str, Sequence[_File]], identities: Sequence[Opener], trusted: frozenset[str]
+    ) -> None:
+        self._files = files
+        self._identities = identities
+        self._trusted = trusted
+        self._small = _read_small(files)
+        self._known: dict[tuple[str, str], NameIndex | StrongroomError] = {}
+
+    def up_to(self, backup: str) -> list[NameIndex]:
+        """Return the index of a backup and those that it continues, the first of them first.
+
+        Raises:
+            StrongroomError: why one of them does not count.
+        """
+        line = [self._opened(backup)]
+        while (previous := line[-1].head.previous) is not None:
+            if previous.backup_id >= line[-1].about.backup_id:
+                raise Tampered(f"The index of {line[-1].about.backup_id} continues a later one.")
+            line.append(self._opened(previous.backup_id, previous.sha256))
+        return line[::-1]
+
+    def _opened(self, backup: str, sha256: str = "") -> NameIndex:
+        """Return the index of a backup; ``sha256`` is that of the file, where it is known."""
+        key = backup, sha256
+        if key not in self._known:
+            self._known[key] = self._first_sound(backup, sha256)
+        if isinstance(known := self._known[key], StrongroomError):
+            raise known
+        return known
+
+    def _first_sound(self, backup: str, sha256: str) -> NameIndex | StrongroomError:
+        files = [one for one in self._files.get(backup, ()) if one.name.endswith(sha256)]
+        failure: StrongroomError = MissingPiece(f"The index of {backup} is not there.")
+        for file in files[:MOST_TRIED]:
+            content = self._small.get(file.name)
+            reader = _Ranged(file) if content is None else BytesReader(content)
+            try:
+                index = NameIndex.open(reader, self._identities, trusted=self._trusted)
+                if index.about.backup_id == backup:
+                    return index
+                failure = Tampered(f"The index of {backup} is another one's.")
+            except StrongroomError as error:
+                failure = error
+        return failure
+
+
+def _read_small(files: Mapping[str, Sequence[_File]]) -> dict[str, bytes]:
+    """Read the small files of a chain at once: each is a request, and they are needed one by one."""
+    small = {file.name: file for each in files.values() for file in each if file.size <= SMALL}
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return {name: content for name, content in threads.map(_content, small.values()) if content}
+
+
+class _Ranged:
+    """Ranged reads of a file whose size the listing told."""
+
+    def __init__(self, file: _File) -> None:
+        self._file = file
+        self.size = file.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        return b"".join(self._file.objects.read(self._file.name, offset=offset, length=length))
+
+
+def _content(file: _File) -> tuple[str, bytes]:
+    try:
+        return file.name, b"".join(file.objects.read(file.name, length=SMALL))
+    except StrongroomError:
+        return file.name, b""  # read in ranges, which says what is wrong
+
+
+class _Line:
+    """Indexes that continue one another, searched from the first on."""
+
+    def __init__(
+        self, line: Sequence[NameIndex], manifests: Mapping[str, Manifest], done: Collection[str]
+    ) -> None:
+        self._line = line
+        self._backups = [
+            index.about.backup_id if _is_of(index, manifests.get(index.about.backup_id)) else ""
+            for index in line
+        ]
+        self.covered = frozenset(self._backups) - {"", *done}
+        self._open: dict[bytes, tuple[IndexRow, int]] = {}
+
+    def search(self, wanted: Wanted) -> Iterator[Period]:
+        """Yield each period of each secret that is meant. Memory is bounded by these, and by one block."""
+        lines = _Matching(wanted)
+        for number, index in enumerate(self._line):
+            for block in lines.blocks(index):
+                if self._open:
+                    for name in self._open.keys() & set(_QUOTED.findall(block)):
+                        yield from self._ended(name, number)
+                self._begin(lines.within(block), wanted, number)
+        for name in list(self._open):
+            yield from self._ended(name, len(self._line))
+
+    def _begin(self, lines: Iterable[bytes], wanted: Wanted, number: int) -> None:
+        for line in lines:
+            row = decode_row(line)
+            if row.version != GONE and wanted.means(facts_of_row(row)):
+                self._open[quoted_name(line)] = (row, number)
+        if len(self._open) > MOST_NAMES:
+            raise too_many()
+
+    def _ended(self, name: bytes, end: int) -> Iterator[Period]:
+        row, start = self._open.pop(name)
+        backups = tuple(backup for backup in self._backups[start:end] if backup in self.covered)
+        if backups:
+            yield Period(facts_of_row(row), backups)
+
+
+def _is_of(index: NameIndex, manifest: Manifest | None) -> bool:
+    """Tell whether an index is of this very backup: of the containers that its manifest names."""
+    if manifest is None:
+        return False
+    said = (index.about.policy, index.head.source, index.head.containers)
+    held = digest_of(entry.sha256 for entry in manifest.containers)
+    return said == (manifest.policy, manifest.source, held)
+
+
+def facts_of_row(row: IndexRow) -> Facts:
+    """Return a row's facts, as the backup itself has them."""
+    return Facts(
+        name=row.name,
+        version=row.version,
+        state=row.state,
+        written_at=row.written_at,
+        tags=row.tags,
+        expires_at=row.expires_at,
+        digest=bytes.fromhex(row.digest),
+    )
+
+
+# -- bytes that may be meant ---------------------------------------------------------
+
+
+class _Matching:
+    """Finds the lines that may be meant without parsing the others. What it finds is looked at again."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self._prefix = _quoted(re.split(r"[*?[]", wanted.pattern, maxsplit=1)[0])
+        self._tight = re.compile(_pattern(wanted.pattern, rb'[^"\n]*'), re.MULTILINE)
+        self._loose = re.compile(_pattern(wanted.pattern, rb"[^\n]*"), re.MULTILINE)
+        self._tags = [_quoted(key) + b'":' + _quoted(value) + b'"' for key, value in wanted.tags.items()]
+
+    def blocks(self, index: NameIndex) -> Iterator[bytes]:
+        """Yield the blocks that may have a name that begins as the wanted ones do."""
+        firsts = [_quoted(first) for first, _ in index.head.blocks]
+        start = max(0, bisect_right(firsts, self._prefix) - 1)
+        for number in range(start, bisect_right(firsts, self._prefix + b"\xff")):
+            yield index.block(number)
+
+    def within(self, block: bytes) -> Iterator[bytes]:
+        """Yield the lines of a block that may be meant."""
+        if self._tags and self._tags[0] not in block:
+            return
+        pattern = self._loose if rb"\"" in block else self._tight
+        lines = _with(self._tags[0], block) if self._tags else (match[0] for match in pattern.finditer(block))
+        for line in lines:
+            if all(tag in line for tag in self._tags) and pattern.match(line):
+                yield line
+
+
+def _with(part: bytes, block: bytes) -> Iterator[bytes]:
+    """Yield the lines that have a part."""
+    place = block.find(part)
+    while place >= 0:
+        end = block.index(b"\n", place) + 1
+        yield block[block.rfind(b"\n", 0, place) + 1 : end]
+        place = block.find(part, end)
+
+
+def _quoted(text: str) -> bytes:
+    """Return text as it begins in JSON: with the quote before it, and none behind."""
+    return msgspec.json.encode(text)[:-1]
+
+
+_SET = re.compile(r"!?\]?[^\]]*\]")
+"""What follows a bracket in a glob that opens a set of characters; else it stands for itself."""
+_ANY = rb'(?:[^"\\\x80-\xff\n]|\\u[0-9a-f]{4}|\\.|[\xc2-\xf4][\x80-\xbf]+)'
+"""One character of a text in JSON."""
+
+
+def _pattern(glob: str, star: bytes) -> bytes:
+    """Return a pattern that finds the line of each name that a glob means, or is, and maybe a few others."""
+    found = bytearray()
+    rest = glob
+    while rest:
+        one, rest = rest[0], rest[1:]
+        if one == "*":
+            found += star
+        elif one == "?":
+            found += _ANY
+        elif one == "[" and (match := _SET.match(rest)):
+            rest = rest[match.end() :]
+            found += _ANY
+        else:
+            found += re.escape(_quoted(one)[1:])
+    return rb'^\["(?:%b|%b)"[^\n]*\n' % (bytes(found), re.escape(_quoted(glob)[1:]))

@@ -1,0 +1,285 @@
+"""Looking into indexes of names: the answer is that of the backups themselves, whatever lies among them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.container.errors import Tampered
+from strongroom.container.manifest import Manifest
+from strongroom.container.name_index import IndexHead, Link, write_name_index
+from strongroom.container.wrapping import WrappingKey
+from strongroom.errors import StrongroomError
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.archive.open import Backup, read_manifest
+from strongroom.operations.find.name_index import NameIndexes
+from strongroom.operations.find.search import Findings, Found, Wanted
+from strongroom.operations.layout import INDEXES, index_name
+from strongroom.operations.services import Pinned
+from strongroom.sources import Change
+from strongroom.targets import Target
+from strongroom.targets.memory import MemoryTarget
+from tests.operations.world import World, make_world
+
+ODD = (
+    'quote"d',
+    "back\\slash",
+    "a[b]",
+    "tab\there",
+    "prod/ünïcode/😀",
+    "prod/db/1",
+    "prod/db/22",
+    "prod",
+    "prod/",
+    "]",
+    "!x",
+    "a,b",
+    "zz\x7f",
+)
+PATTERNS = (
+    "*",
+    "prod/*",
+    "prod/??/*",
+    "prod/db/?",
+    "*1",
+    'quote"d',
+    'q*"?',
+    "back\\*",
+    "a[b]",
+    "[ap]*",
+    "[!a]*",
+    "[!]a]*",
+    "[]]",
+    "[",
+    "*😀",
+    "prod/ün?code/?",
+    "tab?here",
+    "nothing",
+    "?x",
+    "zz?",
+)
+TAGS = ({}, {"env": "prod"}, {"env": "prod", "odd": 'q"\\'})
+
+
+@pytest.fixture(scope="module", params=[200, 4 * 1024 * 1024], ids=["small blocks", "one block"])
+def seven_nights(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> World:
+    """Return a world of seven backups between which secrets come, change, are tagged otherwise, and go."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("strongroom.container.name_index.FULL_BLOCK", request.param)
+        return _made(tmp_path_factory.mktemp("world"))
+
+
+def _made(folder: Path) -> World:
+    names = [*ODD, *(f"bulk/{number}" for number in range(60))]
+    world = make_world(folder, secrets=[_secret(name, {"env": "prod"}) for name in names], pieces=2)
+    world = world.with_targets({"eu": world.targets["eu"]}).with_spec(quorum=1, regions=1)
+    chance = random.Random(7)
+    back_up(world)
+    for night in range(6):
+        names = list(world.source.heads([*ODD, *(f"new/{number}" for number in range(night))]))
+        for name in chance.sample(names, 4):
+            world.source.delete([name])
+            if chance.random() < 0.8:
+                env = chance.choice(("prod", "dev"))
+                write(world, name, {"env": env, "odd": 'q"\\'}, number=night + 2)
+        write(world, f"new/{night}", {"env": "prod"}, number=1)
+        back_up(world)
+    return world
+
+
+@pytest.fixture
+def world(seven_nights: World) -> World:
+    """Return the world with a target of the test's own."""
+    own = MemoryTarget(name="eu", region="eu")
+    for info in seven_nights.targets["eu"].list():
+        put(own, info.name, b"".join(seven_nights.targets["eu"].read(info.name)))
+    return seven_nights.with_targets({"eu": own})
+
+
+def _secret(name: str, tags: Mapping[str, str], number: int = 1) -> Secret:
+    value = SecretBytes(b"CANARY-" + name.encode())
+    return Secret(name=name, tags=dict(tags), versions=(Version(number=number, value=value),))
+
+
+def write(world: World, name: str, tags: Mapping[str, str], *, number: int) -> None:
+    world.source.write([Change(secret=_secret(name, tags, number), expected=None)])
+
+
+def back_up(world: World) -> None:
+    recipient = world.identity.recipient()
+    pinned = Pinned(spec=world.spec, recipients=(recipient,), index_recipients=(recipient,))
+    run = world.back_up(world.services(pinned=lambda policy: pinned))
+    assert run.error is None
+
+
+def manifests(world: World, target: str = "eu") -> dict[str, Manifest]:
+    place, pins = world.targets[target], frozenset({world.installation.fingerprint})
+    names = [info.name for info in place.list("manifests/")]
+    found = [read_manifest(place, Path(name).stem, trusted=pins) for name in names]
+    return {one.backup_id: one for one in found}
+
+
+class Looked:
+    """What came of a search of the indexes."""
+
+    def __init__(
+        self, world: World, wanted: Wanted, *, identity: KeyFileIdentity | None = None, target: str = "eu"
+    ) -> None:
+        self.told: dict[str, StrongroomError] = {}
+        places = {target: world.targets[target]}
+        held = manifests(world)
+        indexes = NameIndexes(places, (identity or world.identity,), told=self.told.__setitem__)
+        periods, self.covered = indexes.search(
+            wanted, held, trusted=frozenset({world.installation.fingerprint})
+        )
+        findings = Findings()
+        for period in periods:
+            assert all(a < b for a, b in pairwise(period.backups))
+            findings.add(period.facts, *period.backups, source=held[period.backups[0]].source)
+        self.found = list(findings.found())
+
+
+def read_themselves(world: World, wanted: Wanted) -> list[Found]:
+    findings, pins = Findings(), frozenset({world.installation.fingerprint})
+    for backup, manifest in manifests(world).items():
+        opened = Backup(world.targets["eu"], manifest, (world.identity,), trusted=pins)
+        for facts in wanted.within(opened):
+            findings.add(facts, backup, source=manifest.source)
+    return list(findings.found())
+
+
+@pytest.mark.parametrize("tags", TAGS, ids=str)
+def test_the_indexes_answer_as_the_backups_themselves_do(world: World, tags: Mapping[str, str]) -> None:
+    some = 0
+    for pattern in PATTERNS:
+        wanted = Wanted(pattern=pattern, tags=tags)
+        looked = Looked(world, wanted)
+        assert looked.found == read_themselves(world, wanted), (pattern, tags)
+        assert looked.covered == manifests(world).keys()
+        some += len(looked.found)
+    assert some > 10
+
+
+def indexes_on(target: Target) -> list[str]:
+    """Return the names of the indexes on a target, in the order of their backups."""
+    return sorted((info.name for info in target.list(INDEXES)), key=lambda name: name.split("/")[2])
+
+
+def put(target: Target, name: str, content: bytes) -> None:
+    target.put(name, [content], size=len(content), sha256=sha256(content).digest())
+
+
+def remove_third(target: Target, names: list[str], world: World) -> None:
+    target.delete(names[2])
+
+
+def damage_third(target: Target, names: list[str], world: World) -> None:
+    content = b"".join(target.read(names[2]))
+    target.delete(names[2])
+    put(target, names[2], content[:-200] + b"\0" + content[-199:])
+
+
+def sign_third_by_a_stranger(target: Target, names: list[str], world: World) -> None:
+    stranger = make_world(world.folder / str(id(target)), secrets=[_secret("prod/planted", {})])
+    back_up(stranger)
+    planted = stranger.targets["eu"]
+    content = b"".join(planted.read(indexes_on(planted)[0]))
+    target.delete(names[2])
+    put(target, names[2], content)
+
+
+def put_second_in_the_place_of_third(target: Target, names: list[str], world: World) -> None:
+    content = b"".join(target.read(names[1]))
+    target.delete(names[2])
+    put(target, names[2], content)
+
+
+@pytest.mark.parametrize(
+    "harm", [remove_third, damage_third, sign_third_by_a_stranger, put_second_in_the_place_of_third]
+)
+def test_a_missing_damaged_or_planted_index_costs_time_and_tells_nothing_wrong(
+    world: World, harm: Callable[[Target, list[str], World], None]
+) -> None:
+    target = world.targets["eu"]
+    names = indexes_on(target)
+    harm(target, names, world)
+    looked = Looked(world, Wanted())
+    backups = sorted(manifests(world))
+    assert looked.covered == set(backups[:2]), "what comes before still counts"
+    assert looked.told
+    assert not any("planted" in one.name for one in looked.found)
+    told = {backup for one in looked.found for version in one.versions for backup in version.backups}
+    assert told == set(backups[:2])
+
+
+def test_junk_beside_an_index_stands_in_no_way(world: World) -> None:
+    target = world.targets["eu"]
+    newest = indexes_on(target)[-1].split("/")
+    put(target, index_name(newest[1], newest[2], "0" * 64), b"junk")
+    put(target, f"{INDEXES}nothing/of/ours", b"junk")
+    put(target, f"{INDEXES}{'9' * 24}/{newest[2]}/{'1' * 64}", b"SRCT\r\n\x1a\n junk")
+    assert Looked(world, Wanted()).covered == manifests(world).keys()
+
+
+def test_an_index_of_other_containers_than_the_manifest_names_does_not_count(world: World) -> None:
+    held = manifests(world)
+    newest = max(held)
+    other = next(one for name, one in held.items() if name != newest)
+    indexes = NameIndexes({"eu": world.targets["eu"]}, (world.identity,), told=lambda *_: None)
+    swapped = {newest: _with_containers(held[newest], other)}
+    _, covered = indexes.search(Wanted(), swapped, trusted=frozenset({world.installation.fingerprint}))
+    assert covered == frozenset()
+
+
+def _with_containers(manifest: Manifest, other: Manifest) -> Manifest:
+    return replace(manifest, containers=other.containers)
+
+
+def test_a_key_that_opens_no_index_is_told_and_covers_nothing(world: World) -> None:
+    looked = Looked(world, Wanted(), identity=KeyFileIdentity(b"\7" * 32))
+    assert looked.covered == frozenset()
+    assert [error.code for error in looked.told.values()] == ["WrongKey"], "once, and not of each"
+
+
+def test_a_backup_whose_manifest_is_gone_is_in_no_answer_though_its_index_is_there(world: World) -> None:
+    target = world.targets["eu"]
+    gone = sorted(manifests(world))[3]
+    target.delete(f"manifests/{gone}.json")
+    wanted = Wanted()
+    looked = Looked(world, wanted)
+    assert gone not in looked.covered
+    assert looked.found == read_themselves(world, wanted)
+
+
+def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
+    """Two that continue each other would be read for ever."""
+    target, newest = world.targets["eu"], max(manifests(world))
+    first = chain = min(manifests(world))
+    target.delete(indexes_on(target)[0])
+    link = Link(backup_id=newest, sha256=indexes_on(target)[-1].split("/")[3])
+    head = IndexHead(source="vault", containers="0" * 64, previous=link, blocks=())
+    content = bytearray()
+    sealed = write_name_index(
+        content.extend,
+        head,
+        lambda number: b"",
+        backup_id=first,
+        policy="weekly",
+        created_at="2026-11-25T02:45:01Z",
+        wrapping_key=WrappingKey.create([world.identity.recipient()]),
+        signer=world.signers["seal"],
+    )
+    put(target, index_name(chain, first, sealed.hexdigest), bytes(content))
+    told: dict[str, StrongroomError] = {}
+    indexes = NameIndexes({"eu": target}, (world.identity,), told=told.__setitem__)
+    indexes.search(
+        Wanted(), {first: manifests(world)[first]}, trusted=frozenset({world.installation.fingerprint})
+    )
+    assert isinstance(next(iter(told.values())), Tampered)
