@@ -20,7 +20,7 @@ from strongroom.model import ObjectInfo
 from strongroom.operations.archive.envelopes import envelopes_prefix
 from strongroom.operations.archive.old_versions import UNKNOWN, old_versions
 from strongroom.operations.archive.open import ObjectReader
-from strongroom.operations.layout import EMERGENCY, containers_prefix, manifest_name
+from strongroom.operations.layout import EMERGENCY, INDEXES, containers_prefix, manifest_name
 from strongroom.targets import Locking, Target
 from strongroom.targets.errors import TargetLocked
 from strongroom.targets.purging import purge
@@ -57,12 +57,16 @@ class Removed(Struct, frozen=True, kw_only=True):
         return "what the target keeps of deleted objects cannot be told" if self.hidden else ""
 
 
-def remove_backup(target: Target, backup: str, keys: Iterable[str]) -> Removed:
+def remove_backup(target: Target, backup: str, keys: Iterable[str], *, forget_names: bool = False) -> Removed:
     """Remove a backup from a target, with the envelopes of these wrapping keys.
 
     It may be repeated, and die at any point: the next attempt goes on.
+
+    Args:
+        forget_names: remove every index that tells its names, though others are told there too: who reads
+            those needs more time then. Else an index goes with the last backup that it tells of.
     """
-    prefixes = _prefixes(backup, keys)
+    prefixes = [*_prefixes(backup, keys), *_index_prefixes(target, backup, forget_names=forget_names)]
     before = list(_objects(target, backup, prefixes))
     target.abort_incomplete(containers_prefix(backup))
     locked: list[str] = []
@@ -105,6 +109,21 @@ def locks_end(target: Target, names: Iterable[str]) -> str:
 def _prefixes(backup: str, keys: Iterable[str]) -> Sequence[str]:
     folders = [f"{EMERGENCY}{backup}/", containers_prefix(backup)]
     return [manifest_name(backup), *map(envelopes_prefix, keys), *folders]
+
+
+def _index_prefixes(target: Target, backup: str, *, forget_names: bool) -> Iterator[str]:
+    """Yield the chains of indexes that are to go with a backup. None can be read without those before it."""
+    chains: dict[str, set[str]] = {}
+    for info in target.list(INDEXES):
+        _, chain, *rest = info.name.split("/")
+        chains.setdefault(chain, set()).update(rest[:1])
+    for chain, told in chains.items():
+        if backup in told and (forget_names or not any(_shows(target, one) for one in told - {backup})):
+            yield f"{INDEXES}{chain}/"
+
+
+def _shows(target: Target, backup: str) -> bool:
+    return next(iter(target.list(manifest_name(backup))), None) is not None
 
 
 def _objects(target: Target, backup: str, prefixes: Iterable[str]) -> Iterator[ObjectInfo]:

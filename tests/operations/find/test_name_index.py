@@ -65,7 +65,7 @@ PATTERNS = (
     "?x",
     "zz?",
 )
-TAGS = ({}, {"env": "prod"}, {"env": "prod", "odd": 'q"\\'})
+TAGS: tuple[dict[str, str], ...] = ({}, {"env": "prod"}, {"env": "prod", "odd": 'q"\\'})
 
 
 @pytest.fixture(scope="module", params=[200, 4 * 1024 * 1024], ids=["small blocks", "one block"])

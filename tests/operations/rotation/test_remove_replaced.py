@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from strongroom.errors import UsageError
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.errors import QuorumNotMet
+from strongroom.operations.layout import index_name
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
 from strongroom.targets.errors import TargetUnavailable
@@ -35,6 +37,18 @@ def test_the_old_backup_goes_from_every_target_and_the_new_one_opens(at: Rotated
     for target in at.all_targets():
         assert not [name for name in names_on(target) if f"/{backup}/" in name or name.startswith("keys/")]
         assert at.opened(f"{backup}-r1", target, at.new) == 30
+
+
+def test_the_indexes_that_tell_its_names_go_too_for_a_key_that_leaked_opens_them(at: Rotated) -> None:
+    backup = at.back_up()
+    other = at.back_up()
+    services = at.services(at.old, at.new)
+    for target in at.all_targets():
+        for told in (backup, other):
+            target.put(index_name(backup, told, "0" * 64), [b"x"], size=1, sha256=sha256(b"x").digest())
+    rotate(services, reencrypt=True)
+    remove_replaced(services, backup)
+    assert [name for target in at.all_targets() for name in names_on(target) if "index/" in name] == []
 
 
 def test_what_was_not_sealed_anew_is_not_removed(at: Rotated) -> None:

@@ -20,6 +20,7 @@ from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.errors import NothingSelected
+from strongroom.operations.layout import index_name
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.shredding.errors import BackupShredded, KeyShared, NotErasable, OnLegalHold
@@ -44,6 +45,18 @@ def at(tmp_path: Path) -> Vault:
 
 def left_of(at: Vault, backup: str) -> list[str]:
     return [name for target in at.world.targets.values() for name in names_on(target) if backup in name]
+
+
+def test_the_index_that_tells_the_names_of_a_shredded_backup_goes_too(at: Vault) -> None:
+    backup = at.back_up()
+    at.current = "k2"
+    at.back_up()
+    for target in at.world.targets.values():
+        for told in (backup, "another"):
+            name = index_name(backup, told, "0" * 64)
+            target.put(name, [b"x"], size=1, sha256=hashlib.sha256(b"x").digest())
+    at.shred(backup)
+    assert left_of(at, backup) == []
 
 
 def test_the_key_is_destroyed_nothing_is_left_and_the_proof_says_so(at: Vault) -> None:
