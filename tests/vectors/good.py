@@ -27,6 +27,16 @@ from strongroom.container.manifest import (
 )
 from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
+from strongroom.container.name_index import (
+    IndexHead,
+    IndexRow,
+    Link,
+    blocks,
+    encode_row,
+    write_name_index,
+)
+from strongroom.container.ranges import BytesReader
+from strongroom.container.reader import Container
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.segment import unpack_rows
@@ -35,7 +45,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret
+from strongroom.model import Secret, VersionState
 from strongroom.operations.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
@@ -241,6 +251,66 @@ def container_empty() -> Vector:
 def container_metadata_only() -> Vector:
     comment = "sealed metadata: no values messages, no lengths, no free-form metadata"
     return of_container("metadata", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, values=False)
+
+
+NAMES_FIRST = (
+    IndexRow("api/key", 1, VersionState.LIVE, None, {}, None, "1" * 32),
+    IndexRow(
+        "db/password",
+        3,
+        VersionState.LIVE,
+        "2026-11-24T00:00:00Z",
+        {"env": "prod", "team": "payments"},
+        "2027-01-01T00:00:00Z",
+        "2" * 32,
+    ),
+    IndexRow('odd "name"', 2, VersionState.DELETED),
+)
+NAMES_NEXT = (
+    IndexRow("api/key"),
+    IndexRow("db/password", 4, VersionState.LIVE, "2026-11-25T00:00:00Z", {"env": "prod"}, None, "3" * 32),
+)
+
+
+def of_names(
+    name: str, comment: str, rows: tuple[IndexRow, ...], *, backup: str, previous: Link | None
+) -> Vector:
+    """Return an index of names: a container, whose secrets are a head and blocks of rows."""
+    made, parts, random = list(blocks(map(encode_row, rows))), list[bytes](), m.stream(name)
+    head = IndexHead(
+        source="vault",
+        containers="7" * 64,
+        previous=previous,
+        blocks=tuple((block.first, block.rows) for block in made),
+    )
+    write_name_index(
+        parts.append,
+        head,
+        lambda number: made[number].frame,
+        backup_id=backup,
+        policy="weekly",
+        created_at="2026-11-25T02:45:01Z",
+        wrapping_key=WrappingKey.create([m.key_file(random)], _random=random),
+        signer=m.SEAL,
+        _random=random,
+    )
+    body = b"".join(parts)
+    identity = KeyFileIdentity(bytes.fromhex(m.KEY_FILE_LINE[1]))
+    stored = list(Container.open(BytesReader(body), (identity,), trusted=None).secrets())
+    return vector("container", comment, body, TRUSTED, m.KEY_FILE_LINE, *plaintext(stored))
+
+
+@scenario
+def index_first() -> Vector:
+    comment = "an index of names with all names of its backup"
+    return of_names("index first", comment, NAMES_FIRST, backup="20261125T024501Z-00000001", previous=None)
+
+
+@scenario
+def index_next() -> Vector:
+    comment = "an index of names that continues the one before: a secret is gone, another has a new version"
+    link = Link(backup_id="20261125T024501Z-00000001", sha256=hashlib.sha256(index_first().body).hexdigest())
+    return of_names("index next", comment, NAMES_NEXT, backup="20261126T024501Z-00000002", previous=link)
 
 
 @scenario
