@@ -68,7 +68,8 @@ class BackupJob(Job):
             case Committed(targets=targets):
                 facts = to_facts(result, "manifest", "counts", "unlocked", "left_out", "unplaced")
                 read_back = verifications(pieces_of(run), targets)
-                return Verdict(facts=facts, follow=(*read_back, Step(StepKind.INDEX)))
+                indexed = run.spec.sealed and run.spec.policy != COMMAND
+                return Verdict(facts=facts, follow=(*read_back, *[Step(StepKind.INDEX)] * indexed))
             case Indexed(staged=staged) if staged:
                 holding = complete_targets(run.spec, tally, pieces_of(run))
                 return Verdict(follow=tuple(Step(StepKind.INDEX_UPLOAD, target=name) for name in holding))
