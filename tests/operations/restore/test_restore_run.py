@@ -213,9 +213,10 @@ def test_a_piece_of_another_plan_on_the_stage_is_refused(tmp_path: Path) -> None
     def watch(ticket: Ticket) -> None:
         if ticket.step.kind is StepKind.RESTORE_PLAN:
             staged_pieces = sorted((tmp_path / "stage" / "runs" / run / "plan").iterdir())
-            for piece in staged_pieces[1:]:
+            contents = [piece.read_bytes() for piece in staged_pieces]
+            for piece, content in zip(staged_pieces, contents[1:] + contents[:1], strict=True):
                 piece.chmod(0o600)
-                piece.write_bytes(staged_pieces[0].read_bytes())
+                piece.write_bytes(content)
 
     ended = drive(run, due, services, processes=1, watch=watch)
     assert ended.state is RunState.FAILED
