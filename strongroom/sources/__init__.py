@@ -145,8 +145,11 @@ class HalfRestored(Protocol):
 class TellsWriteRights(Protocol):
     """A destination that asks its server whether its credential may write. Asking changes nothing."""
 
-    def write_rights(self, secrets: Iterable[Secret] | None = None) -> Iterable[Right]:
+    def write_rights(
+        self, secrets: Iterable[Secret] | None = None, *, removing: bool = False
+    ) -> Iterable[Right]:
         """Return what is missing: for each of ``secrets``, in their order, or for whatever may come.
+        ``removing`` asks for what it takes to remove them instead.
 
         May give fewer than ``secrets``: none for what it cannot tell.
         """

@@ -12,6 +12,7 @@ import pytest
 
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Entry, Secret
+from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.restore import present
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsSource
@@ -177,6 +178,68 @@ def test_kv_version_1_tells_by_the_value_whether_somebody_wrote(
     assert openbao.data(f"{mount}a") == {"password": "CANARY-new"}
     assert openbao.data(f"{mount}b") == {"password": "CANARY-somebody"}
     openbao.unmount("undoing1")
+
+
+# -- what a restore made that others rest on ----------------------------------------
+
+
+def restored_with_its_mount(server: OpenBao, source: Any, restoring: Restoring) -> None:
+    mount = server.mount("zz-made")
+    server.put(mount, "a", {"password": "CANARY-old"})
+    wanted = held(source, ["sys/mounts/zz-made", f"{mount}a"])
+    server.unmount("zz-made")
+    restoring.restore(wanted, source)
+    assert server.data(f"{mount}data/a")["data"] == {"password": "CANARY-old"}
+
+
+def test_a_mount_that_the_restore_made_goes_once_its_keys_are_gone(
+    openbao: OpenBao, tmp_path: Path, restoring: Restoring
+) -> None:
+    source = source_of(openbao, tmp_path)
+    restored_with_its_mount(openbao, source, restoring)
+    account = restoring.undo(newest(restoring), source)
+    assert (account.counts.removed, account.left) == (2, [])
+    assert "zz-made/" not in openbao.data("sys/mounts")
+
+
+def test_a_mount_that_somebody_uses_meanwhile_is_left_with_what_is_in_it(
+    openbao: OpenBao, tmp_path: Path, restoring: Restoring
+) -> None:
+    source = source_of(openbao, tmp_path)
+    restored_with_its_mount(openbao, source, restoring)
+    openbao.put("zz-made/", "theirs", {"password": "CANARY-theirs"})
+    account = restoring.undo(newest(restoring), source)
+    assert (account.counts.removed, account.left) == (1, ["sys/mounts/zz-made"])
+    assert any("would remove all that it holds" in loss for loss in account.losses)
+    assert openbao.data("zz-made/data/theirs")["data"] == {"password": "CANARY-theirs"}
+    openbao.unmount("zz-made")
+
+
+def test_who_may_not_remove_is_told_before_an_undo_begins(
+    openbao: OpenBao, tmp_path: Path, restoring: Restoring
+) -> None:
+    mount = openbao.mount("undoing2")
+    with_policies(openbao, elsewhere={"secret/": mount})
+    root, least = tmp_path / "root", tmp_path / "least"
+    root.mkdir()
+    least.mkdir()
+    source = source_of(openbao, root, mounts=(mount,), system=False)
+    openbao.put(mount, "made", {"password": "CANARY-old"})
+    openbao.put(mount, "changed", {"password": "CANARY-old"})
+    wanted = held(source, [f"{mount}made", f"{mount}changed"])
+    openbao.call("DELETE", f"{mount}metadata/made", None)
+    openbao.put(mount, "changed", {"password": "CANARY-new"})
+    restoring.restore(wanted, source)
+    names = tuple(name for name in RESTORE if name != "restore-undo")
+    lesser = source_of(openbao, least, *names, mounts=(mount,), system=False)
+    planned = {
+        entry.name: (entry.action, entry.why) for entry in restoring.plan_undo(newest(restoring), lesser)
+    }
+    assert planned == {
+        f"{mount}changed": (Action.CHANGE, ""),
+        f"{mount}made": (Action.CANNOT, f"no right to delete {mount}metadata/made"),
+    }
+    openbao.unmount("undoing2")
 
 
 # -- Secrets Manager ---------------------------------------------------------------

@@ -22,6 +22,7 @@ from strongroom.operations.restore.journal import (
     interrupted,
     note_undone,
 )
+from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import restore
 from strongroom.operations.restore.take_back import TakeBack, undoable
@@ -63,6 +64,13 @@ class Restoring:
             undoing = TakeBack(what, destination, partial(self._open, opened), tried=tried)
             undoing.perform(account, self._keep(account, destination))
         return self._end(account, earlier)
+
+    def plan_undo(self, run: str, destination: Destination) -> list[PlanEntry]:
+        """Say what undoing a restore would do."""
+        entries: list[PlanEntry] = []
+        with ExitStack() as opened:
+            TakeBack(undoable(self.root, run), destination, partial(self._open, opened)).plan(entries.append)
+        return entries
 
     def _open(self, opened: ExitStack, file: Path) -> Backup:
         bundle = opened.enter_context(BundleReader(file))

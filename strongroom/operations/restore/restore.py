@@ -131,7 +131,7 @@ def plan_restore(
             writing = [change.secret for change in batch.changes] if rights else []
             foreseen = _foreseen(writing, destination, made)
             refused |= {name: each.refusal for name, each in foreseen.items() if each.refusal}
-            refused |= _without_right(writing, destination)
+            refused |= without_right(writing, destination)
             made |= {secret.name for secret in writing if secret.type in layers}.difference(refused)
             for secret in secrets:
                 name, loss = relocation.here(secret.name), foreseen.get(secret.name, Foreseen()).loss
@@ -154,12 +154,14 @@ def _take(entries: PlannedEntries | None, secrets: Sequence[Secret]) -> dict[str
     return entries.take([secret.name for secret in secrets]) if entries is not None else None
 
 
-def _without_right(secrets: Sequence[Secret], destination: Destination) -> dict[str, str]:
-    """Return, by name, what the credential lacks to write a secret."""
+def without_right(
+    secrets: Sequence[Secret], destination: Destination, *, removing: bool = False
+) -> dict[str, str]:
+    """Return, by name, what the credential lacks to write a secret, or to remove it."""
     if not secrets or not isinstance(destination, TellsWriteRights):
         return {}
     lacking_by_name: dict[str, str] = {}
-    for right in destination.write_rights(secrets):
+    for right in destination.write_rights(secrets, removing=removing):
         if right.missing:
             lacking = f"no right to {', '.join(right.missing)} {right.path}"
             lacking_by_name |= dict.fromkeys(

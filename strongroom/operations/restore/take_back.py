@@ -43,8 +43,9 @@ from strongroom.operations.restore.restore import (
     plan_restore,
     present,
     restore,
+    without_right,
 )
-from strongroom.sources import Destination, Lossy, RemovesUnchanged, Resuming
+from strongroom.sources import Destination, Layered, Lossy, RemovesUnchanged, Resuming
 from strongroom.system.errors import Conflict
 
 
@@ -139,6 +140,7 @@ class TakeBack:
         self._traces = {name: trace for name, trace in traces.items() if name not in done}
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
+        self._layers = destination.layers() if isinstance(destination, Layered) else ()
         self._open = open_file
         self._tried = tried
         self._digests: dict[Path, Digest | None] = {}
@@ -150,10 +152,6 @@ class TakeBack:
         """How many secrets the restore wrote, of which no undo has brought back any."""
         return len(self._traces)
 
-    def _slices(self) -> Iterator[Sequence[str]]:
-        for start in range(0, len(self._created), SLICE):
-            yield self._created[start : start + SLICE]
-
     def plan(self, note: Note) -> Restored:
         """Say what would be done; write nothing."""
         done = plan_restore(
@@ -161,13 +159,16 @@ class TakeBack:
             self._destination,
             overwrite=True,
             note=lambda planned: note(replace(planned, newer=None)),  # no side of these is a backup
-            rights=False,
             guard=self._may_replace,
             tried=self._tried,
         )
-        for names in self._slices():
+        for names in _slices(self._created):
             there, left, refused = self._removable(names, None)
             gone = [name for name in names if name not in {*there, *left, *refused}]
+            lacking = without_right(list(there.values()), self._destination, removing=True)
+            for name, why in lacking.items():
+                note(PlanEntry(name=name, to=name, action=Action.CANNOT, why=why))
+                del there[name]
             for action, some in ((Action.REMOVE, there), (Action.LEAVE, left), (Action.SAME, gone)):
                 for name in some:
                     note(PlanEntry(name=name, to=name, action=action))
@@ -186,11 +187,16 @@ class TakeBack:
             tried=self._tried,
             guard=self._may_replace,
         )
-        for names in self._slices():
-            self._remove(names, account, undo)
+        below: dict[str, list[str]] = {kind: [] for kind in reversed(self._layers)}
+        for names in _slices(self._created):
+            self._remove(names, account, undo, below)
             account.lost(self._destination.losses())
             if progress is not None:
                 progress(len(names))
+        for resting in below.values():
+            for names in _slices(resting):
+                self._remove(names, account, undo, {})
+                account.lost(self._destination.losses())
 
     # -- what was there before -----------------------------------------------------
 
@@ -266,9 +272,14 @@ class TakeBack:
         left = [n for n in names if n in found and n not in mine and _has_value(found[n])]
         return there, left, refused
 
-    def _remove(self, names: Sequence[str], account: Account, undo: Undo) -> None:
+    def _remove(
+        self, names: Sequence[str], account: Account, undo: Undo, below: Mapping[str, list[str]]
+    ) -> None:
+        """Remove what is still as the restore left it; what others rest on is put into ``below`` instead."""
         there, left, refused = self._removable(names, account)
         gone = len(names) - len(there) - len(left) - len(refused)
+        for name in [name for name, secret in there.items() if secret.type in below]:
+            below[there.pop(name).type].append(name)
         account.plan(Restored(unchanged=gone, left=len(left)), left=left)
         if not there:
             return
@@ -293,6 +304,11 @@ def _remove_unchanged(destination: Destination, heads: Mapping[str, int]) -> Ite
     same = [name for name, head in heads.items() if now.get(name) == head]
     destination.delete(same)
     return same
+
+
+def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), SLICE):
+        yield names[start : start + SLICE]
 
 
 def _removal(name: str, head: int, kept: str) -> Wrote:

@@ -144,7 +144,12 @@ class AwsSource:
         entry = next(iter(self.list()), None)
         return rights(self._api, entry.name if entry else None)
 
-    def write_rights(self, secrets: Iterable[Secret] | None = None) -> tuple[Right, ...]:  # noqa: ARG002
+    def write_rights(
+        self,
+        secrets: Iterable[Secret] | None = None,  # noqa: ARG002
+        *,
+        removing: bool = False,  # noqa: ARG002 - a restore needs to delete, too
+    ) -> tuple[Right, ...]:
         """Return what the credential lacks of what a restore needs: the same for all secrets, which the
         service does not tell apart before one is written. Nothing is changed by it."""
         entry = next(iter(self.list()), None)

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from strongroom.model import Secret, VersionState
 from strongroom.sources.vault.records import Mount, MountInfo
+from strongroom.sources.vault.roles import ROLE
 from strongroom.sources.vault.scope import Scope
 from strongroom.sources.vault.secrets import facts_of
 from strongroom.sources.vault.survey import Survey
-from strongroom.sources.vault.system import AUTH, CONFIGURED, LAYERS, ROLES
+from strongroom.sources.vault.system import AUTH, CONFIGURED, LAYERS, MOUNT, POLICY, ROLES
 from strongroom.vault.failures import Denied
 from strongroom.vault.rights import Need
 
+DELETE = frozenset({"delete"})
 READ, LIST = frozenset({"read"}), frozenset({"list"})
 WRITE, UPDATE, SUDO = frozenset({"create", "update"}), frozenset({"update"}), frozenset({"sudo"})
 NONE = frozenset[str]()
@@ -75,6 +77,17 @@ def needs_of(secrets: Iterable[Secret], scope: Scope) -> Iterator[Need]:
     for secret in secrets:
         for path, capabilities in _writes(secret, scope):
             yield Need(path=path, capabilities=capabilities, secret=secret.name)
+
+
+def removals_of(secrets: Iterable[Secret], scope: Scope) -> Iterator[Need]:
+    """Yield what removing each of these secrets needs, as far as it is ever removed."""
+    for secret in secrets:
+        if secret.type in (POLICY, ROLE, MOUNT):
+            yield Need(path=secret.name, capabilities=DELETE, secret=secret.name)
+        elif secret.type not in LAYERS:
+            mount, path, version = _place(secret, scope)
+            inner = "" if version == 1 else "metadata/"
+            yield Need(path=f"{mount}{inner}{path}", capabilities=DELETE, secret=secret.name)
 
 
 def _writes(secret: Secret, scope: Scope) -> Iterator[tuple[str, frozenset[str]]]:

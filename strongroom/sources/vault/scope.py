@@ -12,13 +12,14 @@ from strongroom.sources import Change
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
-from strongroom.sources.vault.records import KeyInfo, Mount
+from strongroom.sources.vault.records import KeyInfo, Mount, kv_mount
 from strongroom.sources.vault.survey import Survey
-from strongroom.sources.vault.system import System
+from strongroom.sources.vault.system import MOUNT, MOUNTS, System, kind_of
 from strongroom.sources.vault.system_writing import SystemWriter
 from strongroom.sources.vault.writing import KeyWriter
 from strongroom.vault import paths
 from strongroom.vault.client import Vault
+from strongroom.vault.failures import Denied
 
 
 class Place(Struct, frozen=True, gc=False):
@@ -88,10 +89,31 @@ class Scope:
     def delete(self, place: Place, losses: Losses) -> bool:
         """Remove what is there; say whether it was removed."""
         mount = place.mount
+        if mount is None and kind_of(place.path) == MOUNT and self._holds_nothing(place):
+            return self._unmount(place, losses)
         if mount is None:
             return SystemWriter(self._vault, losses).delete(place.name, place.namespace, place.path)
         if mount.version == 2:
             self._vault.delete(mount.path, "metadata", place.path, namespace=mount.namespace)
         else:
             self._vault.delete(mount.path, place.path, namespace=mount.namespace)
+        return True
+
+    def _holds_nothing(self, place: Place) -> bool:
+        """Say whether a mount is one of KV in which there is no key: of others nobody could say."""
+        inner = place.path.removeprefix(MOUNTS) + "/"
+        info = self.survey.tables.get(place.namespace, {}).get(inner)
+        mount = kv_mount(place.namespace, inner, info) if info else None
+        if mount is None:
+            return False
+        kind = ("metadata",) if mount.version == 2 else ()
+        return not self._vault.list(mount.path, *kind, namespace=mount.namespace).found
+
+    def _unmount(self, place: Place, losses: Losses) -> bool:
+        """Remove an empty mount. The server does that without check-and-set: the look comes just before."""
+        try:
+            self._vault.delete(place.path, namespace=place.namespace)
+        except Denied:
+            losses.add(f"{place.name!r} is left, which is empty: the token has no right to remove it")
+            return False
         return True

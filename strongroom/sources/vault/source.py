@@ -20,7 +20,7 @@ from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.ordered import SLICE, ordered
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import Mount
-from strongroom.sources.vault.rights import needs, needs_of
+from strongroom.sources.vault.rights import needs, needs_of, removals_of
 from strongroom.sources.vault.scope import Place, Scope
 from strongroom.sources.vault.sizes import Sizes, size_of
 from strongroom.sources.vault.survey import Choice, Survey
@@ -191,16 +191,19 @@ class VaultSource:
         with explained(self.name, "ask what the token may do"):
             return rights(self._vault, needs(self._scope().survey, system=self._system))
 
-    def write_rights(self, secrets: Iterable[Secret] | None = None) -> tuple[Right, ...]:
-        """Return what our token lacks to write secrets, and to read them back; without any named,
-        what being a destination takes, beside what a backup takes."""
+    def write_rights(
+        self, secrets: Iterable[Secret] | None = None, *, removing: bool = False
+    ) -> tuple[Right, ...]:
+        """Return what our token lacks to write secrets, and to read them back, or to remove them; without
+        any named, what being a destination takes, beside what a backup takes."""
         with explained(self.name, "ask what the token may do"):
             if secrets is None:
                 survey = self._scope().survey
                 return rights(self._vault, needs(survey, system=self._system, writing=True))
             wanted = list(secrets)
             scope = self._scope(secret.name for secret in wanted)
-            return rights(self._vault, needs_of(wanted, scope))
+            asked = removals_of(wanted, scope) if removing else needs_of(wanted, scope)
+            return rights(self._vault, asked)
 
     def foresee(self, secrets: Sequence[Secret], *, made: Collection[str]) -> Iterator[Foreseen]:
         """Yield what writing each secret would come to, by the mounts that are there now."""
