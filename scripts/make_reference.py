@@ -55,7 +55,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "hook.failed": "What is called after a run failed, refused or took too long.",
     "incident.entered": "A signed entry of an incident: it was opened or closed, or a step done or waived.",
     "incident.opened": "An operator opened an incident; once for each key that is suspected.",
-    "incident.recorded": "The record of an incident was written.",
     "key.challenged": "A challenge was made for a key on another host.",
     "key.checked": "The scheduled check of keys ran.",
     "key.failed": "A key failed its check.",

@@ -75,7 +75,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         ),
         "incident": Entry(
             "incident",
-            "quarantine and re-encrypt what a leaked key opens, on record",
+            "lead an incident from suspicion to closure, on record",
         ),
         "key-health": Entry(
             "keys",

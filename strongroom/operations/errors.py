@@ -95,6 +95,36 @@ class NothingOpens(CannotOpen):
     default_hint = "Repeat it where the private key, the HSM or the custodians of the policy are."
 
 
+class NoSuchIncident(Missing):
+    """No incident that is known here was named, or more than one is meant. Nothing was changed."""
+
+    default_hint = "'strongroom incident status' lists those that are open, 'incident list' all."
+
+
+class IncidentClosed(Refused):
+    """The incident is closed, so nothing more is put on record about it."""
+
+    default_hint = "Nothing was changed. If there is news, open another one: 'strongroom incident open'."
+
+
+class IncidentOverdue(Alarm):
+    """An incident was not closed by its time."""
+
+    default_hint = "'strongroom incident status' says what is left."
+
+
+class StepsOpen(Refused):
+    """Steps of the incident are neither done nor waived, so it stays open."""
+
+    default_hint = "Nothing was changed. 'strongroom incident status' says what is left."
+
+
+class StepIncomplete(Degraded):
+    """A step of the incident did what it could, and something is left. All of it is on record."""
+
+    default_hint = "'strongroom incident status' says what is left. Repeat the step once that is done."
+
+
 class NothingSelected(Missing):
     """The filter matches no secret. Nothing was written."""
 

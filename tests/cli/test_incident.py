@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
-from strongroom.operations.errors import ConfirmationRequired, KeyStillNeeded, RunDegraded
+from strongroom.container.errors import Tampered
+from strongroom.operations.errors import (
+    ConfirmationRequired,
+    IncidentClosed,
+    KeyStillNeeded,
+    StepIncomplete,
+    StepsOpen,
+)
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Machine
@@ -20,31 +29,44 @@ def keep_house(machine: Machine) -> None:
 
 house = furnished(stock, keep_house)
 
-
 WORDS = ("incident", "open", "--key", "old", "--reason", "lost laptop", "--output", "record.json", "--force")
+SECRETS = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
+
+
+def body(path: Path) -> dict[str, Any]:
+    """Return what a signed report says."""
+    found: dict[str, Any] = json.loads(path.read_text())["body"]
+    return found
+
+
+def states(house: Machine, name: str = "") -> dict[str, str]:
+    [shown] = house.ok("incident", "status", *([name] if name else []), "--json").document["incidents"]
+    return {one["step"]: one["state"] for one in shown["steps"]}
+
+
+def sealed_as(house: Machine) -> dict[str, str]:
+    return {one["backup"]: one["now"] for one in body(house.path("record.json"))["affected"]}
 
 
 def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
     refused = house.run(*WORDS)
     assert refused.failed_with(KeyStillNeeded)
     assert not house.path("record.json").exists()
+    assert house.ok("incident", "list", "--json").document["incidents"] == []
 
 
 def test_one_command_sets_aside_seals_anew_and_writes_it_down(house: Machine) -> None:
     configure(house, "new")
-    house.ok(*WORDS, "--secrets", "names.json")
+    done = house.ok(*WORDS, "--secrets", "names.json")
     names = house.path("names.json")
-    assert (sorted(json.loads(names.read_text())), names.stat().st_mode & 0o777) == (
-        ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"],
-        0o600,
-    )
-    record = json.loads(house.path("record.json").read_text())
-    [done] = record["sealed_anew"]
-    assert (record["reason"], done["verified"]) == ("lost laptop", "compared")
-    assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [done["backup"]]
+    assert (sorted(json.loads(names.read_text())), names.stat().st_mode & 0o777) == (SECRETS, 0o600)
+    [(old, new)] = sealed_as(house).items()
+    assert body(house.path("record.json"))["reason"] == "lost laptop"
+    assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [old]
     words = ["restore", "--from-target", "region-a", "--full-restore", "--dry-run", "--identity", "new.key"]
-    assert house.ok(*words, "--backup", done["new"]).code == 0
-    house.ok("incident", "release", done["backup"], "--reason", "deleted by hand")
+    assert house.ok(*words, "--backup", new).code == 0
+    assert "Next: strongroom incident rotate" in done.out
+    house.ok("incident", "release", old, "--reason", "deleted by hand")
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
 
 
@@ -53,14 +75,22 @@ def test_one_that_did_not_reach_a_target_is_recorded_and_told_by_its_exit_code(h
     here = house.state / "targets" / "region-c"
     here.rename(house.path("away"))
     here.write_text("no directory")
-    assert house.run(*WORDS).failed_with(RunDegraded)
+    assert house.run(*WORDS).failed_with(StepIncomplete)
     assert house.path("record.json").exists()
+    assert states(house)["isolate"] == "partly"
+    here.unlink()
+    house.path("away").rename(here)
+    house.ok("incident", "isolate")
+    house.ok("incident", "status")
+    assert states(house)["isolate"] == "done"
+    assert len(list((here / "incidents").rglob("*-*.json"))) >= 4
 
 
 def test_to_set_aside_alone_seals_nothing(house: Machine) -> None:
     configure(house, "new")
     house.ok(*WORDS, "--quarantine-only")
-    assert json.loads(house.path("record.json").read_text())["sealed_anew"] == []
+    assert set(sealed_as(house).values()) == {""}
+    assert states(house)["reseal"] == "open"
 
 
 def test_nothing_is_done_without_a_yes(house: Machine) -> None:
@@ -70,16 +100,82 @@ def test_nothing_is_done_without_a_yes(house: Machine) -> None:
     assert house.ok("incident", "list", "--json").document["quarantined"] == {}
 
 
-def test_the_commands_left_to_do_remove_the_old_copies_which_are_then_listed_as_deleted(
-    house: Machine,
-) -> None:
+def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Machine) -> None:
     configure(house, "new")
     house.ok(*WORDS)
-    left = json.loads(house.path("record.json").read_text())["left_to_do"]
-    [typed] = [line.partition("strongroom ")[2].split() for line in left if "--remove-replaced" in line]
     [old] = house.ok("incident", "list", "--json").document["quarantined"]
-    assert house.ok("incident", "list", "--json").document["deleted"] == []
-    house.ok(*typed)
+    refused = house.run("incident", "close")
+    assert refused.failed_with(StepsOpen)
+    assert "rotate (open), report (open)" in refused.err
+    left = house.run("incident", "rotate", "--identity", "new.key", "--secrets", "left.json")
+    assert left.failed_with(StepIncomplete)
+    assert sorted(json.loads(house.path("left.json").read_text())) == SECRETS
+    for name in SECRETS:
+        house.set(name, f"CANARY-NEW-{name}")
+    house.ok("incident", "rotate", "--identity", "new.key")
+    house.ok("incident", "report", "--output", "interim.json")
+    assert house.ok("incident", "close", "--reason", "found the laptop", "--output", "final.json").code == 0
+    [shown] = house.ok("incident", "list", "--json").document["incidents"]
+    assert (shown["closed_at"] is not None, shown["next"]) == (True, None)
+    assert house.run("incident", "isolate", shown["incident"]).failed_with(IncidentClosed)
+    checked = house.ok("incident", "report", "--check", "final.json", "--json").document
+    assert (checked["page_checked"], checked["closing"]) == (True, "found the laptop")
+    line = next(one for step in checked["steps"] for one in step["left"] if "--remove-replaced" in one)
+    house.ok(*line.partition("strongroom ")[2].split())
     listed = house.ok("incident", "list", "--json").document
     assert (list(listed["quarantined"]), listed["deleted"]) == ([old], [old])
-    assert "since deleted: no target has it any more" in house.ok("incident", "list").out
+
+
+def test_nothing_of_an_open_incident_is_deleted(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    house.run("rotate", "all", "--re-encrypt", "--remove-replaced")
+    assert house.ok("incident", "list", "--json").document["deleted"] == []
+
+
+def test_a_page_that_was_altered_is_refused(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    page = house.path("record.html")
+    page.write_text(page.read_text().replace("lost laptop", "found laptop"))
+    assert house.run("incident", "report", "--check", "record.json").failed_with(Tampered)
+    page.unlink()
+    house.ok("incident", "report", "--check", "record.json")
+
+
+def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS, "--quarantine-only")
+    for path in house.state.glob("state.db*"):  # as a host of the installation that was just set up
+        path.unlink()
+    house.ok("catalog", "rebuild", "--from", "region-b")
+    assert list(states(house).values()) == ["done", "done", "open", "open", "open"]
+    house.ok("incident", "reseal", "--identity", "old.key")
+    assert states(house)["reseal"] == "done"
+
+
+def test_a_waiver_needs_a_reason_and_says_whose_it_is(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    [shown] = house.ok("incident", "status", "--json").document["incidents"]
+    assert house.run("incident", "waive", shown["incident"], "rotate").code == 2
+    house.ok("incident", "waive", shown["incident"], "rotate", "--reason", "the values were test data")
+    [shown] = house.ok("incident", "status", "--json").document["incidents"]
+    [step] = [one for one in shown["steps"] if one["step"] == "rotate"]
+    assert (step["state"], step["said"]) == ("waived", "the values were test data")
+    assert "@" in step["by"]
+
+
+def test_an_incident_about_secrets_keeps_their_names_from_the_targets(house: Machine) -> None:
+    house.path("names.txt").write_text("JWT_SECRET_KEY\n\nREDIS_PASSWORD\n")
+    opening = ("incident", "open", "--secret-list", "names.txt", "--reason", "pasted into a chat", "--force")
+    house.ok(*opening)
+    assert states(house)["isolate"] == "not needed"
+    for path in (house.state / "targets").rglob("incidents/**/*.json"):
+        assert "JWT_SECRET_KEY" not in path.read_text()
+    left = house.run("incident", "rotate", "--identity", "old.key", "--secrets", "left.json")
+    assert left.failed_with(StepIncomplete)
+    assert list(json.loads(house.path("left.json").read_text())) == ["JWT_SECRET_KEY", "REDIS_PASSWORD"]
+    for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
+        house.set(name, f"CANARY-NEW-{name}")
+    house.ok("incident", "rotate", "--identity", "old.key")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.errors import BackupQuarantined, RunDegraded
+from strongroom.operations.errors import BackupQuarantined, StepIncomplete
 from tests.cli.conftest import stock
 from tests.cli.furnished import Furnish
 from tests.cli.program import Machine
@@ -142,5 +142,5 @@ def test_a_target_that_cannot_be_marked_is_told_and_is_not_success(house: Machin
     east.write_text("no directory")
     words = ["--reason", "x", "--output", "q.json", "--quarantine-only", "--force"]
     done = house.run("incident", "open", "--backup", backup, *words)
-    assert done.failed_with(RunDegraded)
-    assert "could not be written everywhere: east" in words_of(done)
+    assert done.failed_with(StepIncomplete)
+    assert "east: 1 backup not marked" in words_of(done)

@@ -18,6 +18,7 @@ from strongroom.keys.errors import KeyUnproven, SignatureRefused
 from strongroom.operations.errors import (
     BackupOverdue,
     BreakGlass,
+    IncidentOverdue,
     MassChange,
     MessageRefused,
     RunDegraded,
@@ -102,6 +103,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The record of events is not what was appended: somebody or something edited the state database.",
         "Keep a copy of the database, treat it as an incident, and compare: 'strongroom ledger check'.",
         looks=True,
+    ),
+    "incident.overdue": _critical(
+        IncidentOverdue,
+        "An incident should be closed by now. Others may still open backups, or know secrets in use.",
+        "'strongroom incident status {subject}' says what is left. Waive what cannot be done.",
     ),
     "record.refused": _critical(
         RecordRefused,
@@ -232,6 +238,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "prune.incomplete": _warning(
         "Backups that no retention rule keeps are still there: several prunes in a row could not delete all.",
         "See why with 'strongroom status RUN'. What a lock keeps for a known time is not meant.",
+    ),
+    "incident.open": _warning(
+        "An incident is open. Nothing of the affected policies is deleted until it is closed.",
+        "'strongroom incident status {subject}' says what comes next.",
     ),
     "replica.missing": _warning(
         "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",

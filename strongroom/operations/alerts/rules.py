@@ -18,6 +18,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.mended,
     trust_rules.strangers,
     trust_rules.approvals,
+    trust_rules.incidents,
     upkeep_rules.rotations,
     upkeep_rules.prunes,
     upkeep_rules.waiting,

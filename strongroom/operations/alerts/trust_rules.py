@@ -82,3 +82,15 @@ def approvals(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         if one.late:
             what = f"{asked} {about(facts.now - one.asked_at)} ago, waits for approval"
             yield Alert(kind="approval.waiting", subject=one.subject, what=what)
+
+
+def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the incidents that are open; those that should be closed by now are worse."""
+    for one in facts.incidents:
+        age = about(facts.now - one.opened)
+        said = f"incident {one.incident} has been open for {age}; next: '{one.following}'"
+        if facts.now > one.due:
+            late = f"{said} (overdue for {about(facts.now - one.due)})"
+            yield Alert(kind="incident.overdue", subject=one.incident, what=late)
+        else:
+            yield Alert(kind="incident.open", subject=one.incident, what=said)

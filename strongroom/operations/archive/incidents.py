@@ -22,6 +22,7 @@ from strongroom.model import COMMAND, prepare
 from strongroom.operations.archive.case_files import read_cases, recorded_cases
 from strongroom.operations.archive.file_backups import SUPERSEDED
 from strongroom.operations.services import Services
+from strongroom.state.store import RunStore
 
 MAX_TEXT = 4_000
 
@@ -270,9 +271,9 @@ def next_command(incident: Incident) -> str:
     return f"strongroom incident {step} {incident.id}"
 
 
-def incidents_on_record(services: Services) -> dict[str, Incident]:
+def incidents_on_record(store: RunStore, *, trusted: frozenset[str]) -> dict[str, Incident]:
     """Return the incidents that are on record here, without asking a target."""
-    return _incidents(recorded_cases(services.store, INCIDENT, trusted=services.signer_fingerprints))
+    return _incidents(recorded_cases(store, INCIDENT, trusted=trusted))
 
 
 class Known(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec import Struct
@@ -44,14 +44,18 @@ def put_report(report: DrillReport, names: Sequence[str], services: Services, *,
     content = page.page_of(report)
     signed = sign(with_page(report, hashlib.sha256(content).hexdigest()), services.signers("control"))
     files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
-    stored = _put_on(names, files, services, keep)
+    stored = put_files(names, files, services, keep=keep)
     if stored.on:
         return stored
-    instead = _put_on([name for name in services.targets if name not in names], files, services, keep)
+    others = [name for name in services.targets if name not in names]
+    instead = put_files(others, files, services, keep=keep)
     return Stored(on=instead.on, missed=stored.missed)
 
 
-def _put_on(names: Iterable[str], files: dict[str, bytes], services: Services, keep: timedelta) -> Stored:
+def put_files(
+    names: Iterable[str], files: Mapping[str, bytes], services: Services, *, keep: timedelta
+) -> Stored:
+    """Put files on targets, in their order, and read them back. One that is away keeps none from others."""
     missed: dict[str, str] = {}
     on: list[str] = []
     for name in names:
@@ -64,7 +68,7 @@ def _put_on(names: Iterable[str], files: dict[str, bytes], services: Services, k
     return Stored(on=tuple(on), missed=missed)
 
 
-def _put(target: Target, files: dict[str, bytes], *, until: datetime) -> None:
+def _put(target: Target, files: Mapping[str, bytes], *, until: datetime) -> None:
     for name, content in files.items():
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
         if b"".join(target.read(name, length=len(content) + 1)) != content:

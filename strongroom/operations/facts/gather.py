@@ -61,6 +61,7 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         approvals=tuple(record.approvals(store, now=now)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
+        incidents=tuple(record.incidents(store, watched.trusted)),
     )
 
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Final
 
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
 from strongroom.operations.approval import record as approval_record
+from strongroom.operations.archive.incidents import incidents_on_record, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.evidence.ledger import verify_chain
@@ -26,6 +28,7 @@ from strongroom.operations.facts.records import (
     Entry,
     Keys,
     Mended,
+    OpenIncident,
     Ran,
     Signs,
     Unused,
@@ -304,6 +307,19 @@ def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
             sources = tuple(_texts(said.get("sources")))
             names = {name: str(said.get(name)) for name in ("backup", "target")}
             yield Mended(**names, why=why, sources=sources)
+
+
+def incidents(store: RunStore, trusted: frozenset[str]) -> Iterator[OpenIncident]:
+    """Yield the incidents on record that nobody closed."""
+    for incident in incidents_on_record(store, trusted=trusted).values():
+        if incident.closed is None:
+            opened, due = map(datetime.fromisoformat, (incident.opened_at, incident.opening.due_at))
+            yield OpenIncident(
+                incident=incident.id,
+                opened=opened.timestamp(),
+                due=due.timestamp(),
+                following=next_command(incident),
+            )
 
 
 def _count(said: object) -> int:

@@ -247,6 +247,15 @@ class Mended(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
+class OpenIncident(Struct, frozen=True, kw_only=True):
+    """An incident that is not closed: since when, when it should be, and the command that goes on with it."""
+
+    incident: str
+    opened: float
+    due: float
+    following: str
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
@@ -256,7 +265,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     the entries whose hooks failed in the last day. ``approvals`` are what people have to approve or look
     into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
     by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
-    ``waiting`` the steps that have not ended.
+    ``waiting`` the steps that have not ended, ``incidents`` those that are open.
     """
 
     now: float
@@ -281,6 +290,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     approvals: tuple[Approval, ...] = ()
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
+    incidents: tuple[OpenIncident, ...] = ()
     state: str | None = None
 
     @property

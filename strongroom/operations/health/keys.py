@@ -13,6 +13,7 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import passphrase
 from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.key_names import stanza_key
+from strongroom.operations.archive.incidents import incidents_on_record
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.facts.records import Dated, Limits
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
@@ -60,7 +61,7 @@ def history(services: Services, used: Iterable[Dated] = ()) -> History:
     return History(
         used={one.key: one.at for one in sorted(used, key=attrgetter("at"), reverse=True)},
         retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
-        leaked=tuple(_leaks(services)),
+        leaked=tuple(dict.fromkeys(_leaks(services))),
         proven=proofs(services),
         failed={
             str(event.detail["key"]): (event.at, str(event.detail["why"]))
@@ -73,6 +74,10 @@ def _leaks(services: Services) -> Iterator[Leak]:
     for event in events(services, LEAKED):
         if key := str(event.detail["key"]):  # else backups alone are suspected
             yield Leak(key=key, incident=str(event.detail["incident"]), version=event.detail["version"])
+    known = incidents_on_record(services.store, trusted=services.signer_fingerprints)
+    for incident in known.values():  # another host may have opened it
+        suspicion = incident.suspicion
+        yield from (Leak(key=key, incident=incident.id, version=suspicion.version) for key in suspicion.keys)
 
 
 # -- one replica ---------------------------------------------------------------

@@ -22,6 +22,7 @@ from strongroom.operations.facts.records import (
     Keys,
     Limits,
     Mended,
+    OpenIncident,
     Place,
     Policy,
     Ran,
@@ -85,6 +86,10 @@ def stands(*, read: float) -> Standing:
     item = Item(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
     found = coverage([item], Terms(span=30 * DAY, interval=HOUR), now=NOON)
     return Standing(span=30 * DAY, all=found, targets={"eu": found})
+
+
+def incident(*, due: float) -> OpenIncident:
+    return OpenIncident(incident="i1", opened=NOON - HOUR, due=due, following="strongroom incident rotate i1")
 
 
 def runs(*of: Ran) -> Facts:
@@ -203,6 +208,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
+    ("incident.open:i1", facts(), facts(incidents=(incident(due=NOON + DAY),))),
+    (
+        "incident.overdue:i1",
+        facts(incidents=(incident(due=NOON + DAY),)),
+        facts(incidents=(incident(due=NOON - 1),)),
+    ),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
     ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
     ("approval.break-glass:run", asked_for(), asked_for(broken=True)),

@@ -13,9 +13,11 @@ from strongroom.errors import UsageError
 from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.file_backups import SUPERSEDED, lying, say_gone
+from strongroom.operations.archive.incidents import Suspicion
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.backup.single_file import backup_to_file
-from strongroom.operations.incident.incident import Exposed, affected_by, open_incident, secrets_of
+from strongroom.operations.incident.exposed import compromised_names
+from strongroom.operations.incident.open_case import Exposed, affected_by, open_case
 from strongroom.operations.key_management.usage import Survey, survey
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.rotation.single_file import reencrypt_file, rewrap_file
@@ -77,7 +79,8 @@ def opened_by(world: World, key: KeyFileIdentity) -> list[str]:
 
 
 def exposed(world: World, **named: object) -> Exposed:
-    return affected_by(services_of(world), key=recipient_key(world.identity.recipient()), **named)  # type: ignore[arg-type]
+    suspicion = Suspicion(keys=(recipient_key(world.identity.recipient()),), **named)  # type: ignore[arg-type]
+    return affected_by(services_of(world), suspicion)
 
 
 def test_it_counts_for_its_key_though_targets_are_configured(world: World, tmp_path: Path) -> None:
@@ -166,11 +169,11 @@ def test_what_is_there_or_lies_on_targets_is_not_said_to_be_gone(world: World, t
 def test_its_secrets_are_listed_for_an_incident(world: World, tmp_path: Path) -> None:
     backup = made(world, tmp_path / "a.sr")
     services = services_of(world)
-    key = recipient_key(world.identity.recipient())
-    incident = open_incident(services, name="i1", by="ops@here", reason="lost", key=key)
-    names, unlisted = secrets_of(services, incident)
-    assert (incident.files, incident.policies, unlisted) == ((str(tmp_path / "a.sr"),), {}, {})
-    assert names == {f"app/{number:04}": [backup] for number in range(30)}
+    suspicion = Suspicion(keys=(recipient_key(world.identity.recipient()),))
+    incident = open_case(services, suspicion, by="ops@here", reason="lost").incident
+    found = compromised_names(services, incident)
+    assert (incident.files, incident.policies, found.unlisted) == ((str(tmp_path / "a.sr"),), {}, {})
+    assert found.names == {f"app/{number:04}": [backup] for number in range(30)}
 
 
 def test_another_version_of_a_key_opens_no_file(world: World, tmp_path: Path) -> None:

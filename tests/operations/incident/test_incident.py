@@ -1,33 +1,70 @@
-"""An incident: what a leaked key opens is set aside, sealed anew in order of exposure, written down."""
+"""An incident from suspicion to closure: what a leaked key opens is isolated, sealed anew and changed."""
 
 from __future__ import annotations
 
+import hashlib
+import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.key_names import recipient_key
-from strongroom.operations.archive.quarantine import check, quarantined, release
-from strongroom.operations.errors import BackupQuarantined, KeyStillNeeded, NothingSelected
-from strongroom.operations.incident.incident import (
+from strongroom.model import Secret, SecretBytes, Selection, Version
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.incidents import (
+    STEPS,
     Incident,
-    affected_by,
-    open_incident,
-    record,
-    secrets_of,
-    submit_reencryption,
+    Outcome,
+    Step,
+    Suspicion,
+    incidents_on_record,
+    next_command,
+    read_incidents,
+    steps_of,
 )
+from strongroom.operations.archive.quarantine import check, quarantine, quarantined, release
+from strongroom.operations.errors import (
+    BackupQuarantined,
+    IncidentClosed,
+    KeyStillNeeded,
+    NoSuchIncident,
+    NothingSelected,
+    StepsOpen,
+)
+from strongroom.operations.incident.exposed import compromised_names
+from strongroom.operations.incident.isolate import isolate
+from strongroom.operations.incident.open_case import affected_by, open_case
+from strongroom.operations.incident.readers import find_readers
+from strongroom.operations.incident.reseal import reseal, sealed_anew
+from strongroom.operations.incident.rotate import rotate
+from strongroom.operations.incident.steps import close, find_incident, record_outcome, require_open, waive
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
-from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
+from strongroom.sources import Change
 from strongroom.state.records import RunState
+from strongroom.state.store import RunStore
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.memory import MemoryTarget
+from strongroom.timestamps import rfc3339
 from tests.operations.rotation.rotating import Rotated
+from tests.operations.rotators.world import random_rotator
 from tests.operations.world import POLICY
+
+BY = "ops@here"
+
+
+class Away(MemoryTarget):
+    """A target that answers nothing."""
+
+    def list(self, prefix: str = "") -> Any:
+        raise TargetUnavailable(f"target '{self.name}' does not list '{prefix}'")
 
 
 @pytest.fixture
@@ -39,83 +76,75 @@ def leaked(at: Rotated) -> str:
     return recipient_key(at.old.recipient())
 
 
-def opened(at: Rotated, services: Services, **fields: object) -> Incident:
-    return open_incident(services, name="i1", by="ops@here", reason="a laptop was lost", **fields)  # type: ignore[arg-type]
+def opened(services: Services, **suspected: Any) -> Incident:
+    secrets = suspected.pop("secrets", ())
+    suspicion = Suspicion(**suspected)
+    return open_case(services, suspicion, by=BY, reason="a laptop was lost", secrets=secrets).incident
+
+
+def sealed(services: Services, incident: Incident) -> Outcome:
+    return reseal(services, incident, driven_by=lambda run, due: drive(run, due, services, processes=1))
+
+
+def done(services: Services, incident: Incident, step: Step, outcome: Outcome) -> Incident:
+    return record_outcome(services, incident, step, outcome, by=BY).incident
+
+
+def states(incident: Incident) -> Mapping[Step, str]:
+    return {one.step: one.state for one in steps_of(incident)}
+
+
+def another_host(services: Services, folder: Path) -> Services:
+    """Return a host of the same installation with a record of its own, which knows what the targets show."""
+    store = RunStore(f"sqlite:///{folder / 'another.db'}")
+    for entry in services.store.backups():
+        store.put_backup(entry)
+        for replica in services.store.replicas(entry.backup):
+            store.set_replica(replica)
+    return replace(services, store=store)
+
+
+# -- what is affected --------------------------------------------------------------
 
 
 def test_what_opens_with_the_key_now_comes_before_what_only_a_copy_opens(at: Rotated) -> None:
     rotated, fresh = at.back_up(), at.back_up()
     list(rewrap_backup(at.manifest(rotated), at.all_targets(), at.rotation()))
-    found = affected_by(at.services(at.old, at.new), key=leaked(at))
+    found = affected_by(at.services(at.old, at.new), Suspicion(keys=(leaked(at),)))
     assert [(one.backup, one.opens_now) for one in found.affected] == [(fresh, True), (rotated, False)]
     assert found.unread == {}
 
 
-def test_everything_affected_is_sealed_anew_and_the_record_says_what_is_still_open(at: Rotated) -> None:
-    backups = [at.back_up() for _ in range(2)]
-    services = at.services(at.old, at.new)
-    incident = opened(at, services, key=leaked(at))
-    run, tickets = submit_reencryption(services, incident, POLICY)
-    done = drive(run, tickets, services, processes=1)
-    assert (done.state, done.facts["backups"]) == (RunState.DONE, list(incident.policies[POLICY]))
-    written = record(incident, results(services.store, run), closed_at="2026-11-25T00:00:00Z")
-    assert {one["new"] for one in written["sealed_anew"]} == {f"{backup}-r1" for backup in backups}
-    assert {(one["backup"], one["target"]) for one in written["still_open"]} == {
-        (backup, target) for backup in backups for target in ("eu", "us", "ap")
-    }
-
-
-def test_nothing_is_restored_from_quarantine_until_it_is_released(at: Rotated) -> None:
-    backup = at.back_up()
-    services = at.services(at.old, at.new)
-    opened(at, services, backups=[backup])
-    assert quarantined(services) == {backup: "i1"}
-    with pytest.raises(BackupQuarantined, match="i1"):
-        check(services, backup)
-    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
-    run = drive(*restore, services, processes=1)
-    assert run.state is RunState.FAILED
-    assert "BackupQuarantined" in str(run.error)
-    release(services, [backup], reason="it was a false alarm")
-    assert quarantined(services) == {}
-    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
-    assert drive(*restore, services, processes=1).state is RunState.DONE
-
-
-def test_what_is_set_aside_again_after_a_release_stays_aside(at: Rotated) -> None:
-    backup = at.back_up()
-    services = at.services(at.old, at.new)
-    opened(at, services, backups=[backup])
-    release(services, [backup], reason="looked at")
-    opened(at, services, backups=[backup])
-    assert quarantined(services) == {backup: "i1"}
-
-
-def test_a_policy_that_still_seals_for_the_key_is_refused_and_nothing_is_set_aside(at: Rotated) -> None:
+def test_another_version_of_a_key_affects_nothing(at: Rotated) -> None:
     at.back_up()
-    services = at.world.services(signer_fingerprints=at.trusted)
-    with pytest.raises(KeyStillNeeded, match="still seals"):
-        opened(at, services, key=leaked(at))
-    assert quarantined(services) == {}
+    suspicion = Suspicion(keys=(leaked(at),), version=7)
+    assert affected_by(at.services(at.old, at.new), suspicion).affected == ()
+
+
+def test_a_compromised_host_affects_what_was_captured_on_it(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    host = services.owner.partition(":")[0]
+    assert [one.backup for one in affected_by(services, Suspicion(host=host)).affected] == [backup]
+    assert affected_by(services, Suspicion(host="elsewhere")).affected == ()
+    later = rfc3339(time.time() + 3600)
+    assert affected_by(services, Suspicion(host=host), since=later).affected == ()
 
 
 def test_a_key_that_opens_nothing_makes_no_incident(at: Rotated) -> None:
     at.back_up()
+    services = at.services(at.old)
     with pytest.raises(NothingSelected):
-        opened(at, at.services(at.old), key="keyfile:ffff")
+        opened(services, keys=("keyfile:ffff",))
+    assert read_incidents(services).incidents == {}
 
 
-def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(at: Rotated) -> None:
-    backup = at.back_up()
-    services = at.services(at.old, at.new)
-    for target in at.all_targets():
-        target.delete(f"manifests/{backup}.json")
-    incident = opened(at, services, key=leaked(at))
-    assert list(incident.unread) == [backup]
-    assert [(one.backup, one.looked_at) for one in incident.affected] == [(backup, False)]
-    assert quarantined(services) == {backup: "i1"}
-    assert incident.policies == {}
-    assert secrets_of(services, incident) == ({}, incident.unread)
+def test_a_policy_that_still_seals_for_the_key_is_refused_and_nothing_is_on_record(at: Rotated) -> None:
+    at.back_up()
+    services = at.world.services(signer_fingerprints=at.trusted)
+    with pytest.raises(KeyStillNeeded, match="still seals"):
+        opened(services, keys=(leaked(at),))
+    assert read_incidents(services).incidents == {}
 
 
 def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: Rotated) -> None:
@@ -124,10 +153,257 @@ def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: R
     def gone(policy: str) -> Pinned:
         raise ConfigError(f"there is no policy '{policy}'")
 
-    opened(at, replace(at.services(at.old, at.new), pinned=gone), key=leaked(at))
-    assert quarantined(at.services()) == {backup: "i1"}
+    services = replace(at.services(at.old, at.new), pinned=gone)
+    isolate(services, opened(services, keys=(leaked(at),)), by=BY)
+    assert list(quarantined(at.services())) == [backup]
 
 
-def test_another_version_of_a_key_affects_nothing(at: Rotated) -> None:
+def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    held = {target.name: b"".join(target.read(f"manifests/{backup}.json")) for target in at.counting()}
+    for target in at.all_targets():
+        target.delete(f"manifests/{backup}.json")
+    incident = opened(services, keys=(leaked(at),))
+    assert [(one.backup, one.looked_at) for one in incident.affected] == [(backup, False)]
+    assert list(compromised_names(services, incident).unlisted) == [backup]
+    assert f"backup {backup}" in sealed(services, incident).missing
+    for target in at.counting():
+        content = held[target.name]
+        target.put(
+            f"manifests/{backup}.json",
+            [content],
+            size=len(content),
+            sha256=hashlib.sha256(content).digest(),
+        )
+    again = opened(services, keys=(leaked(at),))
+    assert (again.id, again.opening.unread) == (incident.id, {})
+
+
+def test_an_incident_that_is_opened_twice_is_one(at: Rotated) -> None:
     at.back_up()
-    assert affected_by(at.services(at.old, at.new), key=leaked(at), version=7).affected == ()
+    services = at.services(at.old, at.new)
+    first, second = opened(services, keys=(leaked(at),)), opened(services, keys=(leaked(at),))
+    assert (first.id, len(second.entries)) == (second.id, 1)
+
+
+# -- its steps ---------------------------------------------------------------------
+
+
+def test_nothing_is_restored_from_quarantine_until_it_is_released(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, backups=(backup,))
+    assert isolate(services, incident, by=BY).missing == {}
+    with pytest.raises(BackupQuarantined, match=incident.id):
+        check(services, backup)
+    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    run = drive(*restore, services, processes=1)
+    assert run.state is RunState.FAILED
+    assert "BackupQuarantined" in str(run.error)
+    release(services, [backup], reason="it was a false alarm")
+    restore = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    assert drive(*restore, services, processes=1).state is RunState.DONE
+
+
+def test_what_a_person_released_since_is_not_isolated_again(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, backups=(backup,))
+    isolate(services, incident, by=BY)
+    release(services, [backup], reason="looked at")
+    isolate(services, incident, by=BY)
+    assert quarantined(services) == {}
+    quarantine(services, [backup], incident=incident.id, reason="looked again")
+    assert list(quarantined(services)) == [backup]
+
+
+def test_a_target_that_was_away_is_isolated_when_it_is_back_and_only_that(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    partly = replace(services, targets={**services.targets, "ap": Away(name="ap", region="ap")})
+    incident = opened(partly, keys=(leaked(at),))
+    assert set(isolate(partly, incident, by=BY).missing) == {"ap"}
+    assert isolate(services, incident, by=BY).missing == {}
+    marked = {name: len(list(one.list("quarantine/"))) for name, one in services.targets.items()}
+    assert marked["ap"] == 1
+    again = {name: len(list(one.list(""))) for name, one in services.targets.items()}
+    isolate(services, incident, by=BY)
+    assert {name: len(list(one.list(""))) for name, one in services.targets.items()} == again
+    assert list(quarantined(services)) == [backup]
+
+
+def test_a_hold_keeps_the_policy_while_the_incident_is_open_and_another_hold_outlives_it(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    isolate(services, incident, by=BY)
+    [mark] = holds.read_holds(services, now=time.time()).standing
+    assert (mark.kind, mark.subject) == ("policy", POLICY)
+    for step in STEPS:
+        incident = waive(services, incident, step, reason="a false alarm", by=BY).incident
+    close(services, incident, reason="", by=BY)
+    assert holds.read_holds(services, now=time.time()).standing == ()
+    holds.hold(services, "policy", POLICY, reason="a lawsuit", by="legal")
+    other = opened(services, keys=(leaked(at),))
+    isolate(services, other, by=BY)
+    for step in STEPS:
+        other = waive(services, other, step, reason="a false alarm", by=BY).incident
+    close(services, other, reason="", by=BY)
+    assert [mark.reason for mark in holds.read_holds(services, now=time.time()).standing] == ["a lawsuit"]
+
+
+def test_everything_affected_is_sealed_anew_once_also_where_the_process_died_before_it_was_on_record(
+    at: Rotated,
+) -> None:
+    backups = [at.back_up() for _ in range(2)]
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    first = sealed(services, incident)  # killed: nothing of it is on record
+    outcome = sealed(services, incident)
+    assert outcome.done == first.done == {backup: f"{backup}-r1" for backup in backups}
+    assert outcome.counts["copies still open"] == 2 * 3
+    incident = done(services, incident, Step.RESEAL, outcome)
+    assert sealed(services, incident).done == outcome.done
+    assert [one.backup for one in services.store.backups() if one.backup.endswith("-r2")] == []
+
+
+def test_another_host_goes_on_where_this_one_stopped(at: Rotated, tmp_path: Path) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
+    there = another_host(services, tmp_path)
+    found = find_incident(there)
+    assert (found.id, next_command(found)) == (incident.id, f"strongroom incident readers {incident.id}")
+    found = done(there, found, Step.READERS, find_readers(there, found))
+    found = done(there, found, Step.RESEAL, sealed(there, found))
+    assert sealed_anew(find_incident(services)) == {backup: f"{backup}-r1"}
+    assert states(find_incident(services))[Step.ROTATE] == "open"
+
+
+# -- the secrets -------------------------------------------------------------------
+
+
+def change(at: Rotated, *names: str) -> None:
+    """Give secrets another value at their source, as a person does."""
+    for name in names:
+        value = SecretBytes(b"CANARY-new-" + name.encode())
+        now = at.world.source.heads([name])[name]
+        secret = Secret(name=name, type="api_key", versions=(Version(number=now + 1, value=value),))
+        assert at.world.source.write([Change(secret=secret, expected=now)]) == 1
+
+
+def test_a_secret_counts_as_changed_when_its_source_says_so_and_not_when_a_person_does(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    names = list(compromised_names(services, incident).names)
+    assert len(names) == 30
+    first = rotate(services, incident, by=BY)
+    assert (first.outcome.counts["not changed yet"], list(first.outcome.missing)) == (30, ["30 secrets"])
+    change(at, *names[:-1])
+    second = rotate(services, incident, by=BY)
+    assert second.unchanged.names == {"vault": (names[-1],)}
+    change(at, names[-1])
+    assert rotate(services, incident, by=BY).outcome.missing == {}
+
+
+def test_what_has_a_rotator_is_rotated_once_and_the_rest_is_left_to_a_person(at: Rotated) -> None:
+    at.back_up()
+    rotator = random_rotator(selection=Selection(include=("app/000*",)))
+    services = at.services(at.old, at.new, rotators=(rotator,))
+    incident = opened(services, keys=(leaked(at),))
+    first = rotate(services, incident, by=BY)
+    assert (first.outcome.counts["rotated"], first.outcome.counts["not changed yet"]) == (10, 20)
+    versions = at.world.source.heads(["app/0001", "app/0011"])
+    assert versions == {"app/0001": 2, "app/0011": 1}
+    assert rotate(services, incident, by=BY).outcome.counts["rotated"] == 0
+    assert at.world.source.heads(list(versions)) == versions
+
+
+def test_the_entries_of_an_incident_name_no_secret_and_keep_none(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, secrets=("app/0001", "app/0002"))
+    done(services, incident, Step.ROTATE, rotate(services, incident, by=BY).outcome)
+    for target in at.all_targets():
+        for info in target.list("incidents/"):
+            content = b"".join(target.read(info.name))
+            assert b"app/00" not in content
+            assert b"CANARY-" not in content
+
+
+def test_an_incident_that_begins_with_secrets_needs_no_backup_isolated(at: Rotated, tmp_path: Path) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, secrets=("app/0001",))
+    assert states(incident)[Step.ISOLATE] == states(incident)[Step.RESEAL] == "not needed"
+    assert opened(services, secrets=("app/0001",)).id == incident.id
+    there = another_host(services, tmp_path)
+    assert list(compromised_names(there, find_incident(there)).names) == ["app/0001"]
+    assert rotate(there, find_incident(there), by=BY).unchanged.names == {"vault": ("app/0001",)}
+    change(at, "app/0001")
+    assert rotate(there, find_incident(there), by=BY).outcome.missing == {}
+
+
+def test_a_named_secret_that_no_backup_holds_is_not_said_to_be_changed(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, secrets=("nowhere/1",))
+    assert list(rotate(services, incident, by=BY).outcome.missing) == ["1 of the named secrets"]
+
+
+def test_what_no_key_here_opens_is_not_said_to_be_changed(at: Rotated) -> None:
+    backup = at.back_up()
+    incident = opened(at.services(at.old, at.new), keys=(leaked(at),))
+    blind = at.services()
+    assert list(rotate(blind, incident, by=BY).outcome.missing) == [f"backup {backup}"]
+
+
+# -- its end -----------------------------------------------------------------------
+
+
+def test_it_is_closed_only_when_every_step_is_done_or_waived_with_a_reason(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    for step in STEPS:
+        with pytest.raises(StepsOpen, match=step.value):
+            close(services, incident, reason="", by=BY)
+        with pytest.raises(UsageError, match="reason"):
+            waive(services, incident, step, reason=" ", by=BY)
+        incident = waive(services, incident, step, reason="done elsewhere", by="ada@here").incident
+    closed = close(services, incident, reason="all is well", by=BY).incident
+    assert [(one.by, one.said) for one in closed.entries[1:-1]] == [("ada@here", "done elsewhere")] * 5
+    assert next_command(closed) == ""
+    with pytest.raises(IncidentClosed):
+        require_open(closed)
+    with pytest.raises(NoSuchIncident, match="none"):
+        find_incident(services)
+    assert close(services, closed, reason="", by=BY).incident.entries == closed.entries
+
+
+def test_a_compromised_target_holds_its_backups_and_seals_nothing_anew(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, target="us")
+    assert [one.backup for one in incident.affected] == [backup]
+    assert isolate(services, incident, by=BY).missing == {}
+    assert quarantined(services) == {}
+    assert [mark.subject for mark in holds.read_holds(services, now=time.time()).standing] == [POLICY]
+    assert states(incident)[Step.RESEAL] == "not needed"
+
+
+def test_it_is_overdue_after_its_time_and_no_more_once_it_is_closed(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    suspicion = Suspicion(keys=(leaked(at),))
+    incident = open_case(services, suspicion, by=BY, reason="lost", due=3600).incident
+    assert not incident.is_overdue(time.time())
+    assert incident.is_overdue(time.time() + 3601)
+    for step in STEPS:
+        incident = waive(services, incident, step, reason="done elsewhere", by=BY).incident
+    assert not close(services, incident, reason="", by=BY).incident.is_overdue(time.time() + 3601)
+    on_record = incidents_on_record(services.store, trusted=services.signer_fingerprints)
+    assert list(on_record) == [incident.id]

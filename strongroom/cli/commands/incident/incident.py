@@ -1,123 +1,127 @@
-"""incident: quarantine what a leaked key opens, seal it anew in order of exposure, write it down."""
+"""incident open: quarantine what others may read, find its readers, seal it anew; list, and release."""
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from strongroom.cli.commands.incident import render
+from strongroom.cli.commands.incident.report import refuse_files, write_files
+from strongroom.cli.commands.incident.steps import Performing, write_names
 from strongroom.cli.shared import identity_options
-from strongroom.cli.shared.drive_run import require_all_whole, require_good
-from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.person import who
-from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import prompts
-from strongroom.cli.terminal.output import Output, encode, plural
-from strongroom.config import load_settings
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.model import COMMAND
+from strongroom.operations.archive.incidents import Incident, Step, Suspicion, read_incidents, steps_of
 from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
-from strongroom.operations.errors import RunDegraded, RunFailed
-from strongroom.operations.incident.incident import (
-    Incident,
-    open_incident,
-    record,
-    secrets_of,
-    submit_reencryption,
-)
+from strongroom.operations.errors import RunDegraded
+from strongroom.operations.incident.exposed import Compromised
+from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.key_management.usage import pinned_key
-from strongroom.operations.rotation.outcome import results as results_of
-from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
-from strongroom.state.records import Run
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.system.atomic_file import refuse_existing
 from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.timestamps import rfc3339, unique
+from strongroom.timestamps import rfc3339
 from strongroom.wiring.keys import pin
-
-_REPEAT = (
-    "They are in quarantine, but the key still opens them. The record is written and says why. Files: "
-    "'strongroom rotate-backup-key' with --re-encrypt-backups, or make them again. Policies: see "
-    "'strongroom status', then 'strongroom rotate'."
-)
-_BY_COMMAND = "no policy names their recipients: 'strongroom rotate-backup-key' re-encrypts these files"
 
 
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
-    for path in filter(None, (arguments.output, arguments.secrets)):
-        refuse_existing(path, replace=False)
-    if arguments.key_version is not None and not arguments.key:
-        raise UsageError("--key-version goes with --key.")
-    settings = load_settings()
+    refuse_files(arguments.output, replace=False)
+    if arguments.secrets is not None:
+        refuse_existing(arguments.secrets, replace=False)
+    settings, secrets = load_settings(), _secrets(arguments)
+    suspicion = _suspicion(arguments, settings, secrets)
     services = identity_options.with_identities(open_services(settings), arguments, output)
-    prompts.confirm("This quarantines backups and re-encrypts them", force=arguments.force)
-    made = open_incident(
+    prompts.confirm(_warning(suspicion, arguments), force=arguments.force)
+    opened = open_case(
         services,
-        name=unique(time.time()),
+        suspicion,
         by=who(),
         reason=arguments.reason,
-        key=_key(arguments.key, settings) if arguments.key else "",
-        version=arguments.key_version,
-        backups=arguments.backup,
+        secrets=secrets,
+        since="" if arguments.since is None else rfc3339(arguments.since),
+        due=arguments.due,
     )
-    runs, failed = ([], {}) if arguments.quarantine_only else _reencrypt(made, services, output)
-    results = [one for run in runs for one in results_of(services.store, run.id)]
-    names, unlisted = secrets_of(services, made) if arguments.secrets else ({}, {})
-    document = record(made, results, closed_at=rfc3339(time.time()), failed=failed, unlisted=unlisted)
-    write_whole(arguments.output, encode(document))
-    if arguments.secrets:
-        write_whole(arguments.secrets, encode(names))
-    services.store.event("incident.recorded", incident=made.id, sealed_anew=len(document["sealed_anew"]))
-    output.answer(document, _lines(made, document, arguments.output))
-    for run in runs:
-        require_good(run)
-    _require_done(made, failed, unlisted)
-    _require_marked(made.unmarked)
-    require_all_whole(runs)
+    performing = Performing(services, opened.incident, output, missed=opened.missed)
+    _first_steps(performing, arguments)
+    names = write_names(services, performing.incident, arguments.secrets)
+    written = write_files(services, performing.incident, arguments.output)
+    unlisted = names.unlisted if names is not None else {}
+    lines = [*render.lines_of(performing.incident), *performing.left(), *written]
+    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
+    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
+    output.answer(document, lines)
+    _require_all_seen(performing.incident, names)
+    performing.require_complete()
 
 
-def _reencrypt(made: Incident, services: Services, output: Output) -> tuple[list[Run], dict[str, str]]:
-    """Re-encrypt each policy's backups; return the runs, and why the others could not be re-encrypted."""
-    runs: list[Run] = []
-    failed: dict[str, str] = {}
-    for policy in made.policies:
-        try:
-            runs.append(_run(policy, made, services, output))
-        except StrongroomError as error:  # the others go on, and the record is written in any case
-            failed[policy] = f"{error.code}: {error.message}"
-    if made.files:
-        failed[COMMAND] = _BY_COMMAND
-    return runs, failed
+def _first_steps(performing: Performing, arguments: Namespace) -> None:
+    """Do what can be done at once, as far as it is needed: one that fails keeps no other from its turn."""
+    steps = [Step.ISOLATE, Step.READERS, *([] if arguments.quarantine_only else [Step.RESEAL])]
+    for standing in steps_of(performing.incident):
+        if standing.step in steps and not standing.settled:
+            performing.attempt(standing.step)
 
 
-def _require_done(made: Incident, failed: Mapping[str, str], unlisted: Mapping[str, str]) -> None:
-    """Return if nothing of an incident is left open here; the record is written in any case."""
-    if made.unread:
+def _secrets(arguments: Namespace) -> list[str]:
+    names = list(arguments.secret)
+    if arguments.secret_list is not None:
+        names += arguments.secret_list.read_text(encoding="utf-8").splitlines()
+    return sorted({name.strip() for name in names} - {""})
+
+
+def _suspicion(arguments: Namespace, settings: Settings, secrets: Sequence[str]) -> Suspicion:
+    """Return what is suspected.
+
+    Raises:
+        UsageError: nothing is, or what is cannot be looked for together.
+    """
+    others = arguments.key or secrets or arguments.host or arguments.target
+    if not (others or arguments.backup):
+        raise UsageError("Say what is suspected: --key, --backup, --secret, --host or --target.")
+    if arguments.backup and others:
+        raise UsageError("--backup goes alone: open another incident for what else is suspected.")
+    if arguments.key_version is not None and len(arguments.key) != 1:
+        raise UsageError("--key-version goes with one --key.")
+    if arguments.target and arguments.target not in settings.targets:
+        raise UsageError(f"There is no target '{arguments.target}'.", hint="See 'strongroom config show'.")
+    return Suspicion(
+        keys=tuple(sorted(_key(word, settings) for word in arguments.key)),
+        version=arguments.key_version,
+        backups=tuple(sorted(arguments.backup)),
+        host=arguments.host or "",
+        target=arguments.target or "",
+    )
+
+
+def _warning(suspicion: Suspicion, arguments: Namespace) -> str:
+    if not suspicion.is_about_backups:
+        return "This puts an incident on record"
+    resealing = "" if arguments.quarantine_only else " and re-encrypts them"
+    return f"This quarantines backups{resealing}"
+
+
+def _require_all_seen(incident: Incident, names: Compromised | None) -> None:
+    """Return if everything that is affected was looked at; the incident is on record in any case."""
+    if unread := incident.opening.unread:
         raise MissingPiece(
-            f"{plural(len(made.unread), 'backup')} could not be read; the key may open them.",
-            hint="They count as affected and are in quarantine. Bring them back, as the record says. "
-            "Then open the incident again.",
+            f"{plural(len(unread), 'backup')} could not be read; others may be able to.",
+            hint="They count as affected and are in quarantine. Bring them back, as the report says. "
+            "Then open the incident again with the same words: it goes on.",
         )
-    if unlisted:
+    if names is not None and names.unlisted:
         raise WrongKey(
-            f"The secrets in {plural(len(unlisted), 'backup')} could not be listed: they are not in the "
-            "file of what has to be changed.",
-            hint="The record names them (secrets_not_listed). Give what opens them (--identity, "
-            "--passphrase-file), then open the incident again.",
+            f"The secrets in {plural(len(names.unlisted), 'backup')} could not be listed: they are not in "
+            "the file of what has to be changed.",
+            hint="Give what opens them (--identity, --passphrase-file), then: "
+            f"strongroom incident rotate {incident.id} --secrets FILE",
         )
-    if failed:
-        kind = RunDegraded if set(failed) == {COMMAND} else RunFailed
-        raise kind(f"Not re-encrypted: {'; '.join(_unsealed(failed))}.", hint=_REPEAT)
-
-
-def _unsealed(failed: Iterable[str]) -> Iterator[str]:
-    for policy in failed:
-        yield "what commands wrote into files" if policy == COMMAND else f"the backups of '{policy}'"
 
 
 def _key(word: str, found: Any) -> str:
@@ -129,30 +133,6 @@ def _key(word: str, found: Any) -> str:
     return word
 
 
-def _run(policy: str, made: Incident, services: Services, output: Output) -> Run:
-    run, tickets = submit_reencryption(services, made, policy, take_over=True)
-    with showing_progress(output, services.store) as watch:
-        return drive(run, tickets, services, watch=by_ticket(watch))
-
-
-def _lines(made: Incident, document: Mapping[str, Any], path: Path) -> Iterator[str]:
-    yield f"incident {made.id}: {plural(len(made.affected), 'backup')} in quarantine"
-    yield from (f"  {one.backup} is in {one.file}" for one in made.affected if one.file)
-    for one in document["sealed_anew"]:
-        yield f"  {one['backup']} is re-encrypted as {one['new']} (verified: {one['verified']})"
-    for one in document["still_open"]:
-        yield f"  {one['backup']} on {one['target']} is still open, {describe_remaining(one)}"
-    yield from (f"  {backup}: not read: {why}" for backup, why in made.unread.items())
-    yield from (f"  {backup}: somebody said that its file is gone" for backup in made.gone)
-    for backup, why in document["secrets_not_listed"].items():
-        if backup not in made.unread:
-            yield f"  {backup}: its secrets are not listed: {why}"
-    for policy, why in document["not_sealed_anew"].items():
-        yield f"  {next(_unsealed([policy]))} are not re-encrypted: {why}"
-    yield from document["left_to_do"]
-    yield f"The record is in {path}."
-
-
 def list_quarantined(arguments: Namespace, output: Output) -> None:
     services = open_services()
     found = all_quarantined(services)
@@ -161,7 +141,16 @@ def list_quarantined(arguments: Namespace, output: Output) -> None:
         f"{backup}  {why}" + ("; since deleted: no target has it any more" if backup in gone else "")
         for backup, why in sorted(found.items())
     ]
-    output.answer({"quarantined": found, "deleted": gone}, words or ["Nothing is in quarantine."])
+    known = read_incidents(services)
+    document = {
+        "quarantined": found,
+        "deleted": gone,
+        "incidents": [render.as_document(one) for one in known.incidents.values()],
+        "unread": dict(known.unread),
+    }
+    incidents = [line for one in known.incidents.values() for line in render.summary(one)]
+    away = [f"target '{name}' was not asked: {why}" for name, why in known.unread.items()]
+    output.answer(document, [*(words or ["Nothing is in quarantine."]), *incidents, *away])
 
 
 def _deleted(backups: Iterable[str], services: Services) -> list[str]:

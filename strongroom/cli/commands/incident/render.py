@@ -1,0 +1,94 @@
+"""An incident for people at a terminal, and for machines."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import to_builtins
+
+from strongroom.cli.terminal.output import plural
+from strongroom.operations.archive.incidents import Incident, Outcome, StepStanding, next_command, steps_of
+from strongroom.operations.errors import StepIncomplete
+from strongroom.operations.incident.words import STEPS, moment
+
+
+def as_document(incident: Incident) -> dict[str, Any]:
+    """Return all of it for machines."""
+    closing = incident.closed
+    return {
+        "incident": incident.id,
+        "reason": incident.reason,
+        "opened_at": incident.opened_at,
+        "by": incident.by,
+        "due_at": incident.opening.due_at,
+        "overdue": incident.is_overdue(time.time()),
+        "closed_at": closing.at if closing else None,
+        "closed_by": closing.by if closing else None,
+        "suspicion": {
+            "keys": list(incident.suspicion.keys),
+            "version": incident.suspicion.version,
+            "backups": list(incident.suspicion.backups),
+            "host": incident.suspicion.host,
+            "target": incident.suspicion.target,
+            "secrets": incident.suspicion.secrets,
+        },
+        "affected": to_builtins(incident.affected),
+        "not_looked_at": dict(incident.opening.unread),
+        "said_to_be_gone": list(incident.opening.gone),
+        "steps": to_builtins(steps_of(incident)),
+        "next": next_command(incident) or None,
+    }
+
+
+def lines_of(incident: Incident) -> Iterator[str]:
+    """Yield how it stands, and what comes next."""
+    yield _head(incident)
+    yield from (f"  {line}" for one in steps_of(incident) for line in _step(one))
+    yield from (
+        f"  backup {backup} was not looked at: {why}" for backup, why in incident.opening.unread.items()
+    )
+    yield from (f"  backup {backup}: somebody said that its file is gone" for backup in incident.opening.gone)
+    if command := next_command(incident):
+        yield f"Next: {command}"
+
+
+def summary(incident: Incident) -> Iterator[str]:
+    """Yield an incident in one line."""
+    yield f"{_head(incident)}: {incident.reason}"
+
+
+def _head(incident: Incident) -> str:
+    about = f"incident {incident.id}: {plural(len(incident.affected), 'backup')} affected"
+    if (closing := incident.closed) is not None:
+        return f"{about}; closed at {moment(closing.at)} by {closing.by}"
+    due = f"to be closed by {moment(incident.opening.due_at)}"
+    return f"{about}; {due}" + (": OVERDUE" if incident.is_overdue(time.time()) else "")
+
+
+def _step(one: StepStanding) -> Iterator[str]:
+    who = f" ({moment(one.at)}, {one.by})" if one.at else ""
+    said = f": {one.said}" if one.said else ""
+    yield f"{STEPS[one.step]}: {one.state}{said}{who}"
+    if counts := "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items()):
+        yield f"  {counts}"
+    yield from (f"  not done: {what}: {why}" for what, why in one.outcome.missing.items())
+
+
+def left_lines(outcome: Outcome) -> Iterator[str]:
+    """Yield what a person has to do."""
+    yield from (f"To do: {line}" for line in outcome.left)
+
+
+def require_complete(missing: Mapping[str, str], missed: Mapping[str, str]) -> None:
+    """Return if a step did all that it should, and every target knows; else raise what is left."""
+    if missing:
+        few = "; ".join(f"{what}: {why}" for what, why in list(missing.items())[:3])
+        raise StepIncomplete(f"{plural(len(missing), 'thing')} not done: {few}")
+    if missed:
+        told = "; ".join(f"{name}: {why}" for name, why in missed.items())
+        raise StepIncomplete(
+            f"The incident is on record here, and not on every target: {told}",
+            hint="Bring those targets back. 'strongroom incident status' then writes there what they lack.",
+        )

@@ -1,0 +1,175 @@
+"""The steps of an incident, one command each; and how it stands."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from strongroom.cli.commands.incident import render
+from strongroom.cli.shared import identity_options
+from strongroom.cli.shared.drive_run import drive_here
+from strongroom.cli.shared.person import who
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal.output import Output, encode, plural
+from strongroom.errors import StrongroomError
+from strongroom.operations.archive.case_files import spread_case
+from strongroom.operations.archive.incidents import INCIDENT, Incident, Outcome, Step, read_incidents
+from strongroom.operations.incident import isolate, readers, reseal, rotate
+from strongroom.operations.incident.exposed import Compromised, compromised_names
+from strongroom.operations.incident.steps import (
+    Recorded,
+    find_incident,
+    record_outcome,
+    require_open,
+    waive,
+)
+from strongroom.operations.services import Services
+from strongroom.system.atomic_file import refuse_existing, write_whole
+
+
+class Performing:
+    """The steps that one command does, and what came of them."""
+
+    def __init__(
+        self,
+        services: Services,
+        incident: Incident,
+        output: Output,
+        *,
+        missed: Mapping[str, str] | None = None,
+    ) -> None:
+        self.incident = incident
+        self._services, self._output = services, output
+        self._missed = dict(missed or {})
+        self._done: list[Step] = []
+        self._failed: list[StrongroomError] = []
+        self._private: list[str] = []
+
+    def attempt(self, step: Step) -> None:
+        """Do a step; what it fails of is raised in the end, after the others."""
+        try:
+            self.perform(step)
+        except StrongroomError as error:
+            self._failed.append(error)
+
+    def perform(self, step: Step) -> None:
+        """Do a step and put on record what came of it."""
+        recorded = record_outcome(self._services, self.incident, step, self._outcome(step), by=who())
+        self.incident, self._missed = recorded.incident, dict(recorded.missed)
+        self._done.append(step)
+
+    def _outcome(self, step: Step) -> Outcome:
+        match step:
+            case Step.ISOLATE:
+                return isolate.isolate(self._services, self.incident, by=who())
+            case Step.READERS:
+                return readers.find_readers(self._services, self.incident)
+            case Step.RESEAL:
+                return reseal.reseal(
+                    self._services,
+                    self.incident,
+                    driven_by=lambda run, tickets: drive_here(run, tickets, self._services, self._output),
+                )
+            case _:
+                rotation = rotate.rotate(self._services, self.incident, by=who())
+                self._private += rotation.to_do
+                for source, names in rotation.unchanged.names.items():
+                    self._private += [f"still as before in '{source}': {name}" for name in names[:_SHOWN]]
+                    if len(names) > _SHOWN:
+                        self._private.append(f"and {len(names) - _SHOWN:,} more: --secrets FILE lists all")
+                return rotation.outcome
+
+    def left(self) -> Iterator[str]:
+        """Yield what a person has to do, and, for this terminal alone, which secrets that is about."""
+        yield from self._private
+        for step in self._done:
+            yield from render.left_lines(self._said(step))
+
+    def _said(self, step: Step) -> Outcome:
+        entry = self.incident.last(step)
+        return entry.outcome if entry is not None and entry.outcome is not None else Outcome()
+
+    def require_complete(self) -> None:
+        """Return if all that was attempted is done, and every target knows."""
+        for error in self._failed:
+            raise error
+        for step in self._done:
+            render.require_complete(self._said(step).missing, {})
+        render.require_complete({}, self._missed)
+
+
+_SHOWN = 20
+"""Names that are printed of one source."""
+
+
+def isolate_backups(arguments: Namespace, output: Output) -> None:
+    _one(Step.ISOLATE, open_services(), arguments, output)
+
+
+def find_readers(arguments: Namespace, output: Output) -> None:
+    _one(Step.READERS, open_services(), arguments, output)
+
+
+def reseal_backups(arguments: Namespace, output: Output) -> None:
+    _one(Step.RESEAL, identity_options.with_identities(open_services(), arguments, output), arguments, output)
+
+
+def rotate_secrets(arguments: Namespace, output: Output) -> None:
+    if arguments.secrets is not None:
+        refuse_existing(arguments.secrets, replace=False)
+    _one(Step.ROTATE, identity_options.with_identities(open_services(), arguments, output), arguments, output)
+
+
+def _one(step: Step, services: Services, arguments: Namespace, output: Output) -> None:
+    incident = find_incident(services, arguments.incident)
+    require_open(incident)
+    performing = Performing(services, incident, output)
+    performing.perform(step)
+    written = write_names(services, performing.incident, vars(arguments).get("secrets"))
+    lines = [*render.lines_of(performing.incident), *performing.left()]
+    if written is not None:
+        lines.append(f"{plural(len(written.names), 'secret')} to change: {arguments.secrets} names them.")
+    output.answer(render.as_document(performing.incident), lines)
+    performing.require_complete()
+
+
+def write_names(services: Services, incident: Incident, path: Path | None) -> Compromised | None:
+    """Write which secrets have to be changed, if that was asked for."""
+    if path is None:
+        return None
+    found = compromised_names(services, incident)
+    write_whole(path, encode(dict(found.names)))
+    return found
+
+
+def waive_step(arguments: Namespace, output: Output) -> None:
+    services = open_services()
+    incident = find_incident(services, arguments.incident)
+    recorded = waive(services, incident, Step(arguments.step), reason=arguments.reason, by=who())
+    answer(recorded, output)
+
+
+def answer(recorded: Recorded, output: Output) -> None:
+    """Say how an incident stands after an entry."""
+    output.answer(render.as_document(recorded.incident), render.lines_of(recorded.incident))
+    render.require_complete({}, recorded.missed)
+
+
+def show_status(arguments: Namespace, output: Output) -> None:
+    """Show one incident, or all that are open; what a target that was away has missed, it is given now."""
+    services = open_services()
+    known = read_incidents(services)
+    if arguments.incident:
+        shown = [find_incident(services, arguments.incident)]
+    else:
+        shown = [one for one in known.incidents.values() if one.closed is None]
+    for one in shown:
+        spread_case(services, INCIDENT, one.id)
+    lines = [line for one in shown for line in render.lines_of(one)] or ["No incident is open."]
+    lines += [
+        f"target '{name}' does not answer, and may know more: {why}" for name, why in known.unread.items()
+    ]
+    lines += [f"{name} does not count: {why}" for name, why in known.aside.items()]
+    documents = [render.as_document(one) for one in shown]
+    output.answer({"incidents": documents, "aside": dict(known.aside), "unread": dict(known.unread)}, lines)

@@ -1,0 +1,131 @@
+"""isolate: no host restores from what is affected, and nothing of it is deleted while the incident is open.
+
+Both are marks on the targets (:mod:`strongroom.operations.archive.marks`). A step that was killed, or met a
+target that was away, is repeated: only what lacks a mark somewhere is marked again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from strongroom.container.marks import HOLD, QUARANTINE, HoldMark, M, MarkKind, QuarantineMark
+from strongroom.errors import StrongroomError
+from strongroom.model import COMMAND
+from strongroom.operations.archive import holds
+from strongroom.operations.archive.incidents import Incident, Outcome
+from strongroom.operations.archive.marks import MarksThere, newest_mark
+from strongroom.operations.archive.quarantine import quarantine, quarantined
+from strongroom.operations.services import Services
+from strongroom.words import plural
+
+Places = Mapping[str, MarksThere[M] | None]
+"""The marks of each target; ``None`` where it does not answer."""
+
+
+def isolate(services: Services, incident: Incident, *, by: str) -> Outcome:
+    """Put what is affected into quarantine and hold it; what a person released since stays released."""
+    backups = [one.backup for one in incident.affected] if incident.suspicion.is_about_backups else []
+    missing = _quarantine(services, incident, backups, by) if backups else {}
+    held = list(subjects(incident))
+    for kind, name in held:
+        for target, why in _hold(services, incident, kind, name, by).items():
+            before = f"{missing[target]}; " if target in missing else ""
+            missing[target] = f"{before}{kind} {name} not held: {why}"
+    return Outcome(counts={"backups in quarantine": len(backups), "holds": len(held)}, missing=missing)
+
+
+def subjects(incident: Incident) -> Iterator[tuple[holds.Kind, str]]:
+    """Yield what is held: the backups that were named, or else all of the policies that are affected."""
+    if incident.suspicion.backups:
+        yield from (("backup", one.backup) for one in incident.affected if not one.file)
+        return
+    policies = dict.fromkeys(one.policy for one in incident.affected if one.policy != COMMAND)
+    yield from (("policy", policy) for policy in policies)
+
+
+def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]:
+    """Lift the holds that this incident placed, and no other's; return why a target could not be told."""
+    missing: dict[str, str] = {}
+    for kind, name in subjects(incident):
+        word = holds.last_word(services, kind, name)
+        if word is not None and _is_ours(word, incident):
+            reason = f"incident {incident.id} is closed"
+            missing |= holds.release(services, kind, name, reason=reason, by=by)
+    return missing
+
+
+# -- quarantine --------------------------------------------------------------------
+
+
+def _quarantine(services: Services, incident: Incident, backups: list[str], by: str) -> dict[str, str]:
+    places = _marks_on(services, QUARANTINE)
+    here = quarantined(services)
+    to_mark = [
+        one
+        for one in backups
+        if not _is_released(places, one, incident) and (one not in here or _lacks_mark(services, places, one))
+    ]
+    unmarked = quarantine(services, to_mark, incident=incident.id, reason=incident.reason, by=by)
+    return dict(_by_target(unmarked))
+
+
+def _is_released(places: Places[QuarantineMark], backup: str, incident: Incident) -> bool:
+    """Tell whether somebody looked at a backup since the incident began, and gave it free."""
+    newest = newest_mark((place for place in places.values() if place is not None), QUARANTINE, backup)
+    return (
+        newest is not None
+        and newest.state == "released"
+        and datetime.fromisoformat(newest.at) >= datetime.fromisoformat(incident.opened_at)
+    )
+
+
+def _lacks_mark(services: Services, places: Places[QuarantineMark], backup: str) -> bool:
+    """Tell whether a target that holds a backup, or may, does not say that it is in quarantine."""
+    holding = {replica.target for replica in services.store.replicas(backup)} & places.keys()
+    if not holding and services.store.backup(backup) is None:
+        holding = set(places)
+    here = [place for name, place in places.items() if name in holding]
+    marks = [None if place is None else place.newest(backup) for place in here]
+    return any(mark is None or mark.state != "quarantined" for mark in marks)
+
+
+def _by_target(unmarked: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield each target that lacks marks: of how many backups, and why."""
+    reasons = {target: why for failed in unmarked.values() for target, why in failed.items()}
+    for target, why in reasons.items():
+        lacking = sum(target in failed for failed in unmarked.values())
+        yield target, f"{plural(lacking, 'backup')} not marked: {why}"
+
+
+# -- holds -------------------------------------------------------------------------
+
+
+def _hold(services: Services, incident: Incident, kind: holds.Kind, name: str, by: str) -> Mapping[str, str]:
+    """Hold something on every target, unless somebody else does: their hold outlives the incident."""
+    word = holds.last_word(services, kind, name)
+    if word is not None and word.state == "held":
+        places = _marks_on(services, HOLD, word.folder)
+        marks = [None if place is None else place.newest(word.folder) for place in places.values()]
+        everywhere = all(mark is not None and mark.state == "held" for mark in marks)
+        if everywhere or not _is_ours(word, incident):
+            return {}
+    return holds.hold(services, kind, name, reason=_reason(incident), by=by)
+
+
+def _reason(incident: Incident) -> str:
+    return f"incident {incident.id}"
+
+
+def _is_ours(word: HoldMark, incident: Incident) -> bool:
+    return word.state == "held" and word.reason == _reason(incident)
+
+
+def _marks_on(services: Services, kind: MarkKind[M], folder: str = "") -> Places[M]:
+    found: dict[str, MarksThere[M] | None] = {}
+    for name, target in services.targets.items():
+        try:
+            found[name] = MarksThere(target, kind, trusted=services.signer_fingerprints, folder=folder)
+        except StrongroomError:
+            found[name] = None
+    return found

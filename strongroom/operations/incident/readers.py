@@ -1,0 +1,158 @@
+"""readers: who opened what is affected, or tried to, since when the incident goes back.
+
+Three records know: what commands of this host noted, what the ledger has of them and of the runs that open
+backups, and the access logs of the servers that the targets are on. The last ones alone know of a stranger
+who has a key and copies the files, and no target shows them to its clients: so it is said where to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from strongroom.operations.archive.incidents import Incident, Outcome, Reader
+from strongroom.operations.evidence import access_log
+from strongroom.operations.services import Services
+from strongroom.state.records import Event, RunKind
+from strongroom.targets import Target
+from strongroom.timestamps import rfc3339
+from strongroom.words import plural
+
+MOST = 500
+"""Readers in an entry, the latest first; all are in the ledger."""
+_NAMED = 50
+"""Backups that are named of one reader."""
+_ACCESSES = (
+    access_log.ATTEMPTED,
+    access_log.OPENED,
+    access_log.FAILED,
+    access_log.RESTORED,
+    access_log.SHOWN,
+    access_log.UNREADABLE,
+)
+_OPENING = (RunKind.RESTORE, RunKind.DRILL, RunKind.VERIFY, RunKind.ROTATE, RunKind.DRIFT)
+"""Runs that open backups, or may."""
+_DID = {
+    access_log.OPENED: "opened",
+    access_log.FAILED: "tried, and no key fitted",
+    access_log.RESTORED: "restored",
+    access_log.SHOWN: "had a value shown",
+    access_log.UNREADABLE: "left an unreadable line in the access log",
+}
+_LOGS = (
+    (
+        "s3:",
+        "CloudTrail data events, or the bucket's server access log, of {0} (aws s3api get-bucket-logging)",
+    ),
+    ("vault:", "the audit device of {0} (vault audit list -detailed)"),
+    ("http", "the diagnostic logs of {0} (az monitor diagnostic-settings list)"),
+    ("", "{0} keeps no log of its readers, unless the host's auditd watches it"),
+)
+"""Which log knows of a target's readers, by what its address begins with."""
+
+
+def find_readers(services: Services, incident: Incident) -> Outcome:
+    """Return who opened affected backups, by all that is on record at this host.
+
+    Raises:
+        StateError: what commands of this host noted could not be taken into the record.
+    """
+    access_log.take(services.state_dir, services.store)
+    found: dict[tuple[str, str], list[tuple[float, str]]] = {}
+    for who, did, at, backup in (*_accesses(services, incident), *_runs(services, incident)):
+        found.setdefault((who, did), []).append((at, backup))
+    readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda one: one.last)
+    return Outcome(
+        counts={"readers": len(readers), "times": sum(one.times for one in readers)},
+        readers=tuple(reversed(readers))[:MOST],
+        left=tuple(_elsewhere(services, incident)),
+    )
+
+
+def _reader(who: str, did: str, times: list[tuple[float, str]]) -> Reader:
+    moments = [at for at, _ in times]
+    backups = sorted({backup for _, backup in times if backup})
+    return Reader(
+        who=who,
+        did=did,
+        times=len(times),
+        first=rfc3339(min(moments)),
+        last=rfc3339(max(moments)),
+        backups=tuple(backups[:_NAMED]),
+    )
+
+
+def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+    """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
+    attempted: dict[tuple[str, str], list[Event]] = {}
+    for event in services.store.happened(*_ACCESSES, since=_since(incident)):
+        backup = str(event.detail.get("backup", ""))
+        if not _is_meant(incident, backup):
+            continue
+        who = _who(event.detail)
+        if event.kind == access_log.ATTEMPTED:
+            attempted.setdefault((who, backup), []).append(event)
+            continue
+        if event.kind in (access_log.OPENED, access_log.FAILED) and attempted.get((who, backup)):
+            attempted[who, backup].pop(0)
+        yield who, _DID[event.kind], _at(event), backup
+    for (who, backup), events in attempted.items():
+        yield from ((who, "began to open", _at(event), backup) for event in events)
+
+
+def _is_meant(incident: Incident, backup: str) -> bool:
+    """Without a backup that is affected, secrets are: which are in what was opened, nobody noted."""
+    return not backup or not incident.affected or any(one.backup == backup for one in incident.affected)
+
+
+def _who(detail: Any) -> str:
+    by, host = str(detail.get("by", "somebody")), str(detail.get("host", "an unknown host"))
+    command = str(detail.get("command", ""))
+    return f"{by}@{host}" + (f", {command}" if command else "")
+
+
+def _at(event: Event) -> float:
+    """Return when something was noted: it may have come into the record much later."""
+    noted = event.detail.get("noted")
+    return float(noted) if isinstance(noted, int | float) else event.at
+
+
+def _runs(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+    """Yield the runs that opened what is affected, each with the hosts of its workers."""
+    meant = {one.backup for one in incident.affected}
+    policies = dict.fromkeys(one.policy for one in incident.affected)
+    for policy in policies:
+        for kind in _OPENING:
+            for run in services.store.runs_of(policy, kind, limit=MOST):
+                if run.created_at < _since(incident):
+                    break
+                named = run.facts.get("backups") or [run.spec.backup]
+                hosts = {(row.owner or "").partition(":")[0] for row in services.store.rows(run.id)} - {""}
+                for backup in meant.intersection(named):
+                    yield (
+                        f"workers on {', '.join(sorted(hosts))}",
+                        f"{kind.value} run",
+                        run.created_at,
+                        backup,
+                    )
+
+
+def _since(incident: Incident) -> float:
+    return datetime.fromisoformat(incident.opening.since).timestamp()
+
+
+def _elsewhere(services: Services, incident: Incident) -> Iterator[str]:
+    """Yield where else to look: at each other host, and in the log of each server."""
+    yield (
+        "On each other host with a record of its own, repeat 'strongroom incident readers "
+        f"{incident.id}': it adds what was opened there."
+    )
+    yield from (f"Target '{name}': {_log_of(target)}." for name, target in services.targets.items())
+    unread = [one for one in incident.affected if one.file]
+    if unread:
+        yield f"Ask who could copy {plural(len(unread), 'file')} that commands wrote: no program noted it."
+
+
+def _log_of(target: Target) -> str:
+    return next(log for start, log in _LOGS if target.address.startswith(start)).format(target.address)

@@ -1,0 +1,154 @@
+"""What came of an incident, as a signed document that an auditor keeps.
+
+It is made from the incident's entries alone, so that it says the same whoever makes it and however often. No
+value is in it and no secret's name, which can be sensitive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom import __version__
+from strongroom.container import canonical, document
+from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
+from strongroom.container.document import Kind
+from strongroom.operations.archive.incidents import INCIDENT, Incident, Reader, Step, steps_of
+from strongroom.operations.drills.archive import Stored, put_files
+from strongroom.operations.incident import page
+from strongroom.operations.incident.report_records import (
+    AffectedBackup,
+    IncidentReport,
+    ReportedStep,
+    Word,
+)
+from strongroom.operations.incident.reseal import sealed_anew
+from strongroom.operations.services import Services
+
+REPORT = Kind("incident-report", "incident report", MANIFEST_ROLES)
+KEPT = timedelta(days=366)
+"""For how long a report is locked where a target locks."""
+
+
+class Written(Struct, frozen=True, kw_only=True):
+    """A report as it was signed, its page, and what became of both on the targets."""
+
+    report: IncidentReport
+    signed: bytes
+    page: bytes
+    stored: Stored
+
+
+def report_of(incident: Incident) -> IncidentReport:
+    """Return what is on record of an incident, without the digest of its page."""
+    suspicion, closing = incident.suspicion, incident.closed
+    return IncidentReport(
+        strongroom=__version__,
+        incident=incident.id,
+        opened_at=incident.opened_at,
+        by=incident.by,
+        reason=incident.reason,
+        due_at=incident.opening.due_at,
+        closed_at=closing.at if closing else "",
+        closed_by=closing.by if closing else "",
+        closing=closing.said if closing else "",
+        late=closing is not None and _time(closing.at) > _time(incident.opening.due_at),
+        since=incident.opening.since,
+        keys=suspicion.keys,
+        version=suspicion.version,
+        host=suspicion.host,
+        target=suspicion.target,
+        secrets=suspicion.secrets,
+        affected=tuple(_affected(incident)),
+        unread=dict(incident.opening.unread),
+        gone=incident.opening.gone,
+        steps=tuple(_steps(incident)),
+        readers=tuple(_readers(incident)),
+        words=tuple(
+            Word(at=one.at, by=one.by, step=one.step.value, state=one.state, said=one.said)
+            for one in incident.entries
+        ),
+        made_at=incident.entries[-1].at,
+    )
+
+
+def _time(at: str) -> datetime:
+    return datetime.fromisoformat(at)
+
+
+def _affected(incident: Incident) -> Iterator[AffectedBackup]:
+    sealed = sealed_anew(incident)
+    for one in incident.affected:
+        yield AffectedBackup(
+            backup=one.backup,
+            policy=one.policy,
+            made=one.created_at,
+            opened_now=one.opens_now,
+            looked_at=one.looked_at,
+            file=one.file,
+            now=sealed.get(one.backup, ""),
+        )
+
+
+def _steps(incident: Incident) -> Iterator[ReportedStep]:
+    for one in steps_of(incident):
+        yield ReportedStep(
+            step=one.step.value,
+            state=one.state,
+            said=one.said,
+            by=one.by,
+            at=one.at,
+            counts=dict(one.outcome.counts),
+            missing=dict(one.outcome.missing),
+            left=one.outcome.left,
+        )
+
+
+def _readers(incident: Incident) -> Iterator[Reader]:
+    """Yield who read what, by the records of all hosts that looked; what a host said last counts."""
+    found: dict[tuple[str, str], Reader] = {}
+    for entry in incident.entries:
+        if entry.step is Step.READERS and entry.outcome is not None:
+            found |= {(one.who, one.did): one for one in entry.outcome.readers}
+    yield from sorted(found.values(), key=lambda one: one.last, reverse=True)
+
+
+# -- the document ----------------------------------------------------------------
+
+
+def write_report(services: Services, incident: Incident) -> Written:
+    """Sign a report and put it with its page on every target, the page first. Both may be there already."""
+    report = report_of(incident)
+    content = page.page_of(report)
+    report = replace(report, page_sha256=hashlib.sha256(content).hexdigest())
+    signed = sign(report, services.signers("control"))
+    stem = f"{INCIDENT.prefix}{incident.id}/report-{hashlib.sha256(signed).hexdigest()[:16]}"
+    files = {f"{stem}.html": content, f"{stem}.json": signed}
+    stored = put_files(list(services.targets), files, services, keep=KEPT)
+    return Written(report=report, signed=signed, page=content, stored=stored)
+
+
+def sign(report: IncidentReport, signer: CertifiedSigner) -> bytes:
+    """Return the report's file. The same report and signer give the same bytes."""
+    return document.write(REPORT, canonical.encode(report), signer)
+
+
+def parse(data: bytes, *, trusted: frozenset[str] | None) -> IncidentReport:
+    """Parse strictly and check the signature.
+
+    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
+    it after its time.
+    """
+    parsed = document.parse(REPORT, data, trusted=trusted)
+    report = canonical.decode(parsed.body, IncidentReport, "The incident report")
+    require_in_time(parsed.certificate, report.made_at, trusted)
+    return report
+
+
+def is_page(report: IncidentReport, content: bytes) -> bool:
+    """Tell whether a page is the one that a report vouches for."""
+    return hashlib.sha256(content).hexdigest() == report.page_sha256

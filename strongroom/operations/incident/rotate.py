@@ -1,0 +1,83 @@
+"""rotate: every secret that others may know gets another value, and its source is asked whether it has one.
+
+What has a rotator is rotated; the rest a person changes at its source. Either way the source tells whether a
+value that an affected backup holds is still the current one. So the step may be repeated until none is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from strongroom.errors import StrongroomError
+from strongroom.operations.archive.incidents import Incident, Outcome
+from strongroom.operations.incident.exposed import Unchanged, find_unchanged
+from strongroom.operations.rotators.plan import MOST
+from strongroom.operations.rotators.records import Rotated
+from strongroom.operations.rotators.rotate import rotate_secrets
+from strongroom.operations.runs.drive import Watch
+from strongroom.operations.services import Services
+from strongroom.words import plural
+
+
+class Rotation(Struct, frozen=True, kw_only=True):
+    """What came of the step. ``outcome`` names no secret; ``unchanged`` and ``to_do``, for the person at the
+    terminal alone, do."""
+
+    outcome: Outcome
+    unchanged: Unchanged
+    to_do: Sequence[str] = ()
+
+
+def rotate(services: Services, incident: Incident, *, by: str, progress: Watch | None = None) -> Rotation:
+    """Give every secret that others may know another value, as far as it has a rotator."""
+    before = find_unchanged(services, incident)
+    failed: dict[str, str] = {}
+    rotated: list[Rotated] = []
+    for source, names in before.names.items():
+        try:
+            rotated += _source(services, incident, source, names, by=by, progress=progress)
+        except StrongroomError as error:  # the other sources go on
+            failed[f"source {source}"] = f"{error.code}: {error.message}"
+    left = find_unchanged(services, incident) if rotated else before
+    counts = {
+        "secrets looked at": left.looked_at,
+        "rotated": sum(len(one.done) for one in rotated),
+        "not changed yet": left.count,
+    }
+    missing = {**left.unknown, **failed, **dict(_not_changed(left))}
+    to_do = tuple(line for one in rotated for line in _to_do(one))
+    return Rotation(outcome=Outcome(counts=counts, missing=missing), unchanged=left, to_do=to_do)
+
+
+def _source(
+    services: Services,
+    incident: Incident,
+    source: str,
+    names: Sequence[str],
+    *,
+    by: str,
+    progress: Watch | None,
+) -> Iterator[Rotated]:
+    reason = f"incident {incident.id}: {incident.reason}"
+    for start in range(0, len(names), MOST):
+        some = names[start : start + MOST]
+        yield rotate_secrets(
+            services, some, source=source, reason=reason, incident=incident.id, by=by, progress=progress
+        )
+
+
+def _to_do(rotated: Rotated) -> Iterator[str]:
+    """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
+    for one in rotated.secrets:
+        if one.name in rotated.failed:
+            yield f"{one.name}: {one.why}"
+        if one.name not in rotated.no_rotator:
+            yield from (f"{one.name}: {line}" for line in one.to_do)
+
+
+def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:
+    if left.count:
+        said = "no rotator gave them another value: change each at its source, then repeat"
+        yield plural(left.count, "secret"), said
