@@ -85,6 +85,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "rotation",
             "rotate backups to the recipients that their policies name now",
         ),
+        "rotate-secret": Entry("rotators", "give secrets new values, after a leak or in good time"),
         "rotate-backup-key": Entry(
             "rotation",
             "replace a key by a new one in all backups",

@@ -46,6 +46,8 @@ _LEFT = {
 _MADE = "the backup is made; it has not been read back from every target"
 _MAYBE = "its containers are in place; whether the backup was made, a retry tells; the last is untouched"
 _BACKUP = "backup"
+_ABOUT = {RunKind.CHECK: "check", RunKind.ROTATE_SECRET: "source"}
+"""What the subject of a run is called, where it is no policy."""
 
 
 def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _drift(run: Run) -> Iterator[tuple[str, object]]:
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
-    yield "check" if run.spec.kind is RunKind.CHECK else "policy", run.spec.policy
+    yield _ABOUT.get(run.spec.kind, "policy"), run.spec.policy
     yield "backup", run.spec.backup
     yield "began", for_people(run.created_at)
     yield "took" if run.finished_at else "so far", measured(seconds(run))

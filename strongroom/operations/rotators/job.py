@@ -20,6 +20,7 @@ from strongroom.operations.runs.abandoned import is_abandoned, take_up
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.words import plural
 
@@ -77,8 +78,13 @@ JOB = RotateSecretsJob()
 
 
 def options_of(run: Run) -> RotateSecretsOptions:
-    """Return what a run was asked for."""
-    return msgspec.convert(run.spec.options, RotateSecretsOptions)
+    """Return what a run was asked for. Raises UsageError for a run of another kind."""
+    if run.spec.kind is not RunKind.ROTATE_SECRET:
+        raise UsageError(f"Run {run.id} is a {run.spec.kind.value}: it rotated no secret.", hint="")
+    try:
+        return msgspec.convert(run.spec.options, RotateSecretsOptions)
+    except msgspec.ValidationError:
+        raise RecordRefused(f"the options of run {run.id} are not those of a rotation") from None
 
 
 def submit_secrets(

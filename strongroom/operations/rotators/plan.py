@@ -14,7 +14,8 @@ from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
 from strongroom.operations.rotators.values import identify
 from strongroom.operations.services import Services
 from strongroom.sources.select import matches
-from strongroom.state.records import RotationState
+from strongroom.state.records import RotationState, SecretRotation
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 MOST = 10_000
@@ -77,12 +78,10 @@ def rotator_of(services: Services, secret: Secret, *, source: str) -> Rotator | 
     )
 
 
-def is_rotated(services: Services, name: str, *, source: str, incident: str) -> bool:
-    """Tell whether a secret got a new value in an incident already."""
-    if not incident:
-        return False
-    on_record = services.store.secret_rotation(identify(services.digest_key, source=source, name=name))
-    return on_record is not None and on_record.incident == incident and on_record.state is RotationState.DONE
+def _last_rotation(services: Services, name: str, *, source: str) -> SecretRotation | None:
+    """Return the newest rotation of a secret that is on record here, if it came to a good end."""
+    found = services.store.secret_rotation(identify(services.digest_key, source=source, name=name))
+    return found if found is not None and found.state is RotationState.DONE else None
 
 
 def _plan_one(
@@ -93,8 +92,14 @@ def _plan_one(
     rotator = rotator_of(services, secret, source=source)
     if rotator is None:
         return PlannedRotation(name=name, why=NO_ROTATOR)
-    already = is_rotated(services, name, source=source, incident=incident)
-    return PlannedRotation(name=name, rotator=rotator.name, does=_does(rotator), already=already)
+    last = _last_rotation(services, name, source=source)
+    return PlannedRotation(
+        name=name,
+        rotator=rotator.name,
+        does=_does(rotator),
+        already=last is not None and bool(incident) and last.incident == incident,
+        last=rfc3339(last.began_at) if last else "",
+    )
 
 
 def _does(rotator: Rotator) -> str:

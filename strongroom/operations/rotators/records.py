@@ -22,6 +22,7 @@ class PlannedRotation(Struct, frozen=True, kw_only=True):
     """What a rotation will do with one secret. Without a ``rotator`` nothing is done; ``why`` says why.
 
     ``already`` says that the secret was rotated in the same incident, so that it is left as it is.
+    ``last`` is when it was rotated last, as far as is on record here.
     """
 
     name: str
@@ -30,6 +31,7 @@ class PlannedRotation(Struct, frozen=True, kw_only=True):
     does: str = ""
     why: str = ""
     already: bool = False
+    last: str = ""
 
 
 class RotationPlan(Struct, frozen=True, kw_only=True):
@@ -59,13 +61,15 @@ class Result(StrEnum):
 class RotatedSecret(Struct, frozen=True, kw_only=True):
     """What came of one secret. ``version`` is the current one at the source, if it has versions.
 
-    ``why`` says what failed, or why nothing was done; ``to_do`` what a person must still do.
+    ``why`` says what failed, or why nothing was done, and ``code`` names the class of the failure. ``to_do``
+    is what a person must still do.
     """
 
     name: str
     result: Result
     rotator: str = ""
     version: int | None = None
+    code: str = ""
     why: str = ""
     to_do: tuple[str, ...] = ()
 

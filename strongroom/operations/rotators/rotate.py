@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
+from strongroom.model import Entry
 from strongroom.operations import recorded_errors
 from strongroom.operations.rotators.job import options_of, submit_secrets
 from strongroom.operations.rotators.plan import NO_ROTATOR, NOT_THERE
@@ -18,8 +21,9 @@ from strongroom.operations.rotators.records import (
 from strongroom.operations.runs.drive import Watch, drive
 from strongroom.operations.runs.job import read_facts, read_result
 from strongroom.operations.services import Services
+from strongroom.sources.select import matches
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState
+from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState
 
 
 def rotate_secrets(
@@ -58,28 +62,42 @@ def rotated_by(run: Run, services: Services) -> Rotated:
     """Return what a run did by now, secret by secret. Raises RecordRefused."""
     options = options_of(run)
     rows = {row.step.piece: row for row in services.store.rows(run.id, StepKind.ROTATE_SECRET)}
-    planned = read_facts(run, SecretsPlanned) if "rotators" in run.facts else None
-    if planned is not None and len(planned.rotators) != len(options.names):
-        raise RecordRefused(f"run {run.id} has another plan than it was asked for")
+    planned = _planned(run, len(options.names))
     secrets = tuple(
-        _with_step(run, name, rows[piece]) if piece in rows else _without_step(name, piece, planned)
+        _with_step(run, name, planned.rotators[piece], rows[piece])
+        if planned and piece in rows
+        else _without_step(name, piece, planned)
         for piece, name in enumerate(options.names)
     )
-    return Rotated(source=run.spec.source, run=run.id, secrets=secrets, to_do=tuple(_to_do(secrets)))
+    to_do = (*_to_do(secrets), *_backups_due(services, run.spec.source, secrets))
+    return Rotated(source=run.spec.source, run=run.id, secrets=secrets, to_do=to_do)
 
 
-def _with_step(run: Run, name: str, row: StepRow) -> RotatedSecret:
+def _planned(run: Run, names: int) -> SecretsPlanned | None:
+    """Return what a run's plan found out; ``None`` if it is not planned yet."""
+    if "rotators" not in run.facts:
+        return None
+    planned = read_facts(run, SecretsPlanned)
+    if len(planned.rotators) != names:
+        raise RecordRefused(f"run {run.id} has another plan than it was asked for")
+    return planned
+
+
+def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret:
     if row.state is StepState.DONE:
         done = read_result(run, Step(StepKind.ROTATE_SECRET, row.step.piece), row.result, StepRotated)
         return RotatedSecret(
-            name=name, result=Result.DONE, rotator=done.rotator, version=done.version, to_do=done.to_do
+            name=name, result=Result.DONE, rotator=rotator, version=done.version, to_do=done.to_do
         )
-    happened, to_do = recorded_errors.apart(row.error)
+    text, to_do = recorded_errors.apart(row.error)
+    code = recorded_errors.code_of(text)
     failed = row.state in (StepState.MISSED, StepState.POISONED)
     return RotatedSecret(
         name=name,
         result=Result.FAILED if failed else Result.WAITS,
-        why=happened,
+        rotator=rotator,
+        code=code,
+        why=text.removeprefix(f"{code}: "),
         to_do=(to_do,) if to_do else (),
     )
 
@@ -99,3 +117,22 @@ def _to_do(secrets: Sequence[RotatedSecret]) -> Iterator[str]:
         if one.result in (Result.NO_ROTATOR, Result.MISSING):
             yield f"{one.name}: {one.why}"
         yield from (f"{one.name}: {line}" for line in one.to_do)
+
+
+def _backups_due(services: Services, source: str, secrets: Sequence[RotatedSecret]) -> Iterator[str]:
+    """Say that the new values are in no backup yet, and the former ones in each that there is."""
+    names = [Entry(one.name, 0, tags={}) for one in secrets if one.result in (Result.DONE, Result.ALREADY)]
+    if not names:
+        return
+    yield "the backups made so far hold the former values, and a restore from one brings those back"
+    specs = [policy.spec for policy in services.retention().values()]
+    due = [spec.policy for spec in specs if spec.source == source and _holds_any(spec, names)]
+    yield from (f"back up the new values: strongroom backup --policy {name}" for name in due)
+    if not due:
+        yield f"no policy with values backs these secrets of '{source}' up: the new values are in no backup"
+
+
+def _holds_any(spec: Spec, names: Sequence[Entry]) -> bool:
+    """Tell whether a policy backs one of these up. Tags are not looked at: a backup too many does no harm."""
+    by_name = replace(spec.selection, tags={})
+    return spec.values and any(matches(by_name, entry) for entry in names)

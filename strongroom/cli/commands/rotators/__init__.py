@@ -1,0 +1,1 @@
+"""Commands that give secrets new values."""

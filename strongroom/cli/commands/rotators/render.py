@@ -1,0 +1,61 @@
+"""A rotation of secrets, planned or done, for people and for machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from strongroom.cli.terminal.output import in_line, plural, table
+from strongroom.operations.rotators.records import PlannedRotation, Result, Rotated, RotationPlan
+
+_WORDS = {
+    Result.DONE: "new value",
+    Result.ALREADY: "done before",
+    Result.FAILED: "FAILED",
+    Result.NO_ROTATOR: "no rotator",
+    Result.MISSING: "not there",
+    Result.WAITS: "not yet",
+}
+
+
+def plan_document(plan: RotationPlan) -> dict[str, Any]:
+    """Return a plan for machines."""
+    document: dict[str, Any] = msgspec.to_builtins(plan)
+    return document
+
+
+def plan_lines(plan: RotationPlan) -> Iterator[str]:
+    """Yield a plan for people."""
+    yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
+    rows = [(one.name, one.rotator or "-", _planned(one)) for one in plan.secrets]
+    yield from (f"  {line}" for line in table(("SECRET", "ROTATOR", "WHAT IS DONE"), rows))
+
+
+def _planned(one: PlannedRotation) -> str:
+    last = f" (last rotated {one.last})" if one.last else ""
+    if one.already:
+        return f"nothing: it was rotated in this incident already{last}"
+    return f"{one.does}{last}" if one.rotator else f"nothing: {one.why}"
+
+
+def rotated_document(rotated: Rotated) -> dict[str, Any]:
+    """Return what a rotation did for machines."""
+    document: dict[str, Any] = msgspec.to_builtins(rotated)
+    kinds = ("done", "failed", "no_rotator", "missing")
+    return {**document, **{kind: getattr(rotated, kind) for kind in kinds}}
+
+
+def rotated_lines(rotated: Rotated) -> Iterator[str]:
+    """Yield what a rotation did for people."""
+    of = plural(len(rotated.secrets), "secret")
+    yield f"rotation {rotated.run}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
+    rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]
+    yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
+    failed = [one for one in rotated.secrets if one.result in (Result.FAILED, Result.WAITS)]
+    for one in failed:
+        yield f"  {in_line(one.name)}: {in_line(one.why)}"
+    if rotated.to_do:
+        yield "What a person must still do:"
+        yield from (f"  - {in_line(line)}" for line in rotated.to_do)

@@ -1,0 +1,147 @@
+"""rotate-secret: give secrets new values, by the rotators of the configuration."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from strongroom.cli.commands.rotators.render import (
+    plan_document,
+    plan_lines,
+    rotated_document,
+    rotated_lines,
+)
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.options import selection_of
+from strongroom.cli.shared.person import who
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import load_settings
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import Selection
+from strongroom.operations.errors import NothingSelected, RunDegraded, SecretNotRotated
+from strongroom.operations.rotators.plan import plan_rotation
+from strongroom.operations.rotators.records import Rotated, RotationPlan
+from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
+from strongroom.operations.services import Services
+from strongroom.sources.select import matches
+from strongroom.words import name_first_few, nearest
+
+
+def rotate_secret(arguments: Namespace, output: Output) -> None:
+    services = open_services(load_settings())
+    if arguments.show:
+        shown = rotated_by(services.store.find(arguments.show), services)
+        _answer(shown, output)
+        return
+    reason = "" if arguments.dry_run else _reason(arguments)
+    source = _source(arguments.source, services)
+    names = _names(arguments, source, services)
+    plan = plan_rotation(services, names, source=source, incident=arguments.incident)
+    if arguments.dry_run:
+        output.answer(plan_document(plan), plan_lines(plan))
+        return
+    _confirm(plan, arguments, output)
+    if arguments.on_cluster:
+        _submit(names, source, arguments, output, reason=reason)
+    else:
+        _answer(_rotate(names, source, arguments, services, output, reason=reason), output)
+
+
+def _source(name: str | None, services: Services) -> str:
+    known = list(services.destinations)
+    if name is None and len(known) == 1:
+        return known[0]
+    if name is None:
+        raise UsageError("--source has to say which source has them.", hint=f"Known: {', '.join(known)}.")
+    if name not in known:
+        raise UsageError(f"There is no source '{name}' that can be written.", hint=nearest(name, known))
+    return name
+
+
+def _names(arguments: Namespace, source: str, services: Services) -> list[str]:
+    """Return the secrets that are named, and those that the filter selects."""
+    selection = selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    if selection == Selection():
+        return list(arguments.name)
+    listed = services.source(source).list(with_tags=bool(selection.tags))
+    found = sorted(entry.name for entry in listed if matches(selection, entry))
+    if not found:
+        raise NothingSelected(f"The filter matches no secret of '{source}'.", hint="Nothing was changed.")
+    return [*arguments.name, *found]
+
+
+def _reason(arguments: Namespace) -> str:
+    if arguments.reason.strip():
+        return str(arguments.reason.strip())
+    if arguments.incident:
+        return f"incident {arguments.incident}"
+    raise UsageError("A reason is needed: it goes on record.", hint="Give --reason TEXT, or --incident ID.")
+
+
+def _confirm(plan: RotationPlan, arguments: Namespace, output: Output) -> None:
+    if not arguments.force:
+        for line in plan_lines(plan):
+            output.note(line)
+    if plan.to_rotate:
+        prompts.confirm(
+            f"This gives {plural(len(plan.to_rotate), 'secret')} of '{plan.source}' a new value",
+            force=arguments.force,
+        )
+
+
+def _rotate(
+    names: list[str],
+    source: str,
+    arguments: Namespace,
+    services: Services,
+    output: Output,
+    *,
+    reason: str,
+) -> Rotated:
+    try:
+        with showing_progress(output, services.store) as watch:
+            return rotate_secrets(
+                services,
+                names,
+                source=source,
+                reason=reason,
+                incident=arguments.incident,
+                by=who(),
+                progress=by_ticket(watch),
+            )
+    except KeyboardInterrupt:
+        output.warn("The rotation has stopped between two steps. The same command goes on where it stopped.")
+        raise
+
+
+def _submit(names: list[str], source: str, arguments: Namespace, output: Output, *, reason: str) -> None:
+    from tasks.rotate_secret import rotate_secret as task
+
+    submitted = task.delay(secrets=names, source=source, reason=reason, incident=arguments.incident, by=who())
+    words = [
+        f"Submitted: run {submitted.run} is on record. The recover workers do it; they are normally stopped.",
+        f"Follow it: strongroom status {submitted.run} --follow",
+        f"Then see what came of each secret: strongroom rotate-secret --show {submitted.run}",
+    ]
+    output.answer({"id": submitted.id, "run": submitted.run}, words)
+
+
+def _answer(rotated: Rotated, output: Output) -> None:
+    output.answer(rotated_document(rotated), rotated_lines(rotated))
+    output.end_with(_ending(rotated))
+
+
+def _ending(rotated: Rotated) -> StrongroomError | None:
+    """Return what keeps the rotation from being a good one: whoever only looks at the exit code learns it."""
+    if rotated.failed:
+        return SecretNotRotated(
+            f"{plural(len(rotated.failed), 'secret')} could not be rotated: {name_first_few(rotated.failed)}",
+            hint="What is said of each above says which value is current, and what to do.",
+        )
+    if left := (*rotated.no_rotator, *rotated.missing):
+        return RunDegraded(
+            f"{plural(len(left), 'secret')} have no new value: {name_first_few(left)}",
+            hint="Give each a new value by hand, or write a rotator for it: docs/how-to/rotate-a-secret.md.",
+        )
+    return None
