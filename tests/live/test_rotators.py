@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.live.aws_parts import op
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
 from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Reply, Request, When, method
+from tests.live.vault_parts import RESTORE, with_policies
 from tests.operations.rotators.world import REASON, command_rotator, random_rotator, script, services_for
 from tests.operations.world import make_world
 from tests.postgres import PostgresServer
@@ -76,12 +77,13 @@ class Place:
         self.mount = bao.mount(f"kv-{uuid.uuid4().hex[:12]}")
         self.engine = f"db-{uuid.uuid4().hex[:12]}"
         self.vault = Vault(bao.connection(folder))
-        through = Vault(replace(bao.connection(folder), address=self.proxy.url))
-        self.source = VaultSource(through, name="vault", mounts=[self.mount.rstrip("/")], system=False)
         self.world = make_world(folder, secrets=[])
 
-    def services(self, *rotators: Rotator) -> Services:
-        return services_for(self.world, self.source, *rotators)
+    def services(self, *rotators: Rotator, policies: Sequence[str] = ()) -> Services:
+        through = replace(self.bao.connection(self.folder, *policies), address=self.proxy.url)
+        mounts = [self.mount.rstrip("/")]
+        source = VaultSource(Vault(through), name="vault", mounts=mounts, system=False)
+        return services_for(self.world, source, *rotators)
 
     def held(self, path: str) -> dict[str, str]:
         found: dict[str, str] = self.bao.data(f"{self.mount}data/{path}")["data"]
@@ -222,6 +224,30 @@ def test_what_somebody_else_writes_meanwhile_is_never_overwritten(place: Place) 
     )
     assert rotated.failed == (f"{place.mount}shop/key",)
     assert place.held("shop/key") == {"key": "CANARY-theirs"}
+
+
+def test_a_mount_that_keeps_no_versions_gets_the_former_value_back_from_memory(place: Place) -> None:
+    place.bao.unmount(place.mount)
+    place.bao.mount(place.mount, version=1)
+    place.bao.call("POST", f"{place.mount}shop/db", {"password": "CANARY-leaked"})
+    name = f"{place.mount}shop/db"
+    refused = command_rotator(script(place.folder / "refuse", "exit 1"), selection=EVERYTHING)
+    rotated = rotate_secrets(place.services(refused), [name], source="vault", reason=REASON)
+    assert rotated.failed == (name,)
+    assert place.bao.data(name) == {"password": "CANARY-leaked"}
+    taken = random_rotator(selection=EVERYTHING)
+    rotated = rotate_secrets(place.services(taken), [name], source="vault", reason=REASON)
+    assert rotated.done == (name,)
+    assert len(place.bao.data(name)["password"]) == 24
+    assert "its source keeps no versions" in rotated.to_do[1]
+
+
+def test_the_rights_of_a_restore_are_enough_to_rotate(place: Place) -> None:
+    with_policies(place.bao, elsewhere={"secret/": place.mount})
+    place.bao.put(place.mount, "shop/key", {"key": "CANARY-leaked"})
+    services = place.services(random_rotator(selection=EVERYTHING), policies=RESTORE)
+    rotated = rotate_secrets(services, [f"{place.mount}shop/key"], source="vault", reason=REASON)
+    assert rotated.done == (f"{place.mount}shop/key",), rotated
 
 
 def test_a_lost_reply_to_the_write_makes_no_second_value(place: Place) -> None:

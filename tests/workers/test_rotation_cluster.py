@@ -23,12 +23,18 @@ ROTATE = (
     "print(rotate_keys.delay(policy='weekly-critical', renew=True, re_encrypt={anew}).id)"
 )
 
+ROTATORS = """
+[rotators.keys]
+kind = "random"
+include = ["app/1*"]
+"""
+
 
 @pytest.fixture
 def house(cluster: RunningCluster) -> Iterator[Installation]:
     """A cluster whose recover workers run too."""
     made = Installation(cluster)
-    (cluster.state_dir / "strongroom.toml").write_text(CONFIG)
+    (cluster.state_dir / "strongroom.toml").write_text(CONFIG + ROTATORS)
     made.start("control", "seal", "transfer", "verify", "recover")
     yield made
     made.store.close()
@@ -52,6 +58,14 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
         [result] = results(house.store, run.id)
         assert result.get("new") == (f"{made.id}-r1" if anew else None)
     until(lambda: house.store.events(kind=CHECKED), what="the keys' first trial")
+
+    words = ("rotate-secret", "app/1", "app/10", "--reason", "it leaked", "--on-cluster", "--force", "--json")
+    submitted = json.loads(strongroom(house, *words))["run"]
+    run = house.finished(submitted)
+    assert (run.state, run.error, run.spec.kind) == (RunState.DONE, None, RunKind.ROTATE_SECRET)
+    rotated = json.loads(strongroom(house, "rotate-secret", "--show", submitted, "--json"))
+    assert [one["version"] for one in rotated["secrets"]] == [2, 2]
+    assert "back up the new values: strongroom backup --policy weekly-critical" in rotated["to_do"]
 
     strongroom(house, "signers", "rotate")
     after = house.finished(house.ask())

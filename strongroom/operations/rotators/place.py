@@ -51,9 +51,9 @@ class Place:
         """
         return self._put(there, with_value(there, value, self.field))
 
-    def put_back(self, there: Secret, was: str) -> Secret | None:
-        """Make the value with this digest current again, if the source still has it."""
-        former = next((v for v in reversed(there.versions[:-1]) if self._is(there, v, was)), None)
+    def put_back(self, there: Secret, was: str, *, known: Version | None) -> Secret | None:
+        """Make the value with this digest current again: ``known``, or one that the source still has."""
+        former = known or next((v for v in reversed(there.versions[:-1]) if self._is(there, v, was)), None)
         return None if former is None else self._put(there, replace(former, number=there.current.number + 1))
 
     def _is(self, secret: Secret, version: Version, digest: str) -> bool:

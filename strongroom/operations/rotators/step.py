@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
-from strongroom.model import Secret, SecretBytes
+from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
 from strongroom.operations.rotators.place import Place
@@ -76,6 +76,7 @@ class Rotation:
         # What another run left unfinished is no help: its value may be known to others by now.
         self._earlier = on_record if on_record is not None and on_record.run == run.id else None
         self._void = False
+        self._former: Version | None = None
 
     def perform(self, there: Secret) -> StepRotated:
         """Rotate it, unless that is on record as done in this run."""
@@ -100,6 +101,7 @@ class Rotation:
             assert self._rotator.shape is not None
             value = make_value(self._rotator.shape)
             begun = self._begin(there, was=now, becomes=self._place.digest(value))
+            self._former = there.current
             there = self._place.write(there, value)
         try:
             self._give(there)
@@ -139,11 +141,11 @@ class Rotation:
     ) -> SecretNotRotated:
         """Make the former value current again, which is what the systems still know."""
         given = there.current.number
-        former = self._place.put_back(there, begun.was)
+        former = self._place.put_back(there, begun.was, known=self._former)
         self._end(begun, RotationState.FAILED)
         if former is None:
             return SecretNotRotated(
-                f"{refused.message}. The source keeps no former value, so the new one stays current",
+                f"{refused.message}. The source kept no former value, so the new one stays current",
                 hint="Perhaps nothing knows the new value yet. Set it where it is checked, or bring the "
                 "former one back from a backup: 'strongroom restore-secret'.",
             )
@@ -266,5 +268,7 @@ class Rotation:
             yield f"bring the new value from '{self._place.source}' to whatever checks it, and to its users"
         if self._void:
             yield "the value at the source is void now: the Vault's engine alone knows the new one"
+        if self._former is not None and there.current.number == self._former.number:
+            yield "its source keeps no versions: the former value is in the backups alone"
         if there.expires_at is not None:
             yield f"its date of expiry was left as it is: {there.expires_at}"

@@ -88,7 +88,8 @@ def _dates(secret: Secret, now: datetime) -> Iterator[Finding]:
     if rotation is None or not rotation.enabled or last is None:
         return
     if (late := (now - last).days - rotation.days) >= 0:
-        text = f"it is to be rotated every {plural(rotation.days, 'day')}, and was due {_ago(late)}"
+        every = plural(rotation.days, "day")
+        text = f"it is to be rotated every {every}, and was due {_ago(late)}: strongroom rotate-secret NAME"
         yield Finding(secret=secret.name, check="rotation-due", text=text, wrong=False)
 
 

@@ -25,7 +25,7 @@ def _rotate_secret_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="show which rotator each secret has and what it will do, and stop",
     )
-    how.add_argument("--show", metavar="RUN", help="show what came of an earlier rotation, secret by secret")
+    how.add_argument("--show", metavar="RUN", help="show the result of an earlier rotation, secret by secret")
     how.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
     parser.add_argument("--force", action="store_true", help="do not ask first")
 

@@ -122,7 +122,7 @@ def _submit(names: list[str], source: str, arguments: Namespace, output: Output,
     words = [
         f"Submitted: run {submitted.run} is on record. The recover workers do it; they are normally stopped.",
         f"Follow it: strongroom status {submitted.run} --follow",
-        f"Then see what came of each secret: strongroom rotate-secret --show {submitted.run}",
+        f"Then see the result of each secret: strongroom rotate-secret --show {submitted.run}",
     ]
     output.answer({"id": submitted.id, "run": submitted.run}, words)
 
