@@ -1,4 +1,4 @@
-"""The rotation of secrets as a job: plan → rotate × secrets → report."""
+"""The rotation of secrets as a job: plan → approve → rotate × secrets → report."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import msgspec
 
 from strongroom.errors import UsageError
 from strongroom.operations import recorded_errors
+from strongroom.operations.approval.require import end_approval
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.rotators.approval import approve_step
 from strongroom.operations.rotators.plan import plan_rotation, unique_names
 from strongroom.operations.rotators.records import (
     RotateSecretsOptions,
+    RotationApproved,
     SecretsPlanned,
     StepRotated,
 )
@@ -20,7 +24,6 @@ from strongroom.operations.runs.abandoned import is_abandoned, take_up
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
-from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.words import plural
 
@@ -30,7 +33,7 @@ DAY = 86_400.0
 
 def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
     """Find each secret's rotator by this process's own configuration."""
-    options = options_of(run)
+    options = RotateSecretsOptions.of(run)
     plan = plan_rotation(services, options.names, source=run.spec.source, incident=options.incident)
     numbered = tuple(enumerate(plan.secrets))
     return SecretsPlanned(
@@ -47,13 +50,17 @@ class RotateSecretsJob(Job):
     first = Step(StepKind.PLAN)
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(plan_step, SecretsPlanned),
+        StepKind.APPROVE: Action(approve_step, RotationApproved, waits_for=(ApprovalNeeded,)),
         StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         if isinstance(result, SecretsPlanned):
-            pieces = (piece for piece, rotator in enumerate(result.rotators) if rotator)
-            return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces) or (REPORT,))
+            return Verdict(follow=(Step(StepKind.APPROVE) if any(result.rotators) else REPORT,))
+        if isinstance(result, RotationApproved):
+            planned = read_facts(run, SecretsPlanned).rotators
+            pieces = (piece for piece, rotator in enumerate(planned) if rotator)
+            return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces))
         return Verdict() if tally.unsettled(StepKind.ROTATE_SECRET) else Verdict(follow=(REPORT,))
 
     def outcome(self, run: Run, services: Services) -> Ending:
@@ -73,18 +80,13 @@ class RotateSecretsJob(Job):
         to_do = f"'strongroom rotate-secret --show {run.id}' names each, and says what to do"
         return Ending(RunState.DEGRADED, recorded_errors.joined("; ".join(wrong), to_do))
 
+    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
+        """Let nobody use the run's approval again, though somebody make it active again in the database."""
+        end_approval(services, run.id)
+        return ending
+
 
 JOB = RotateSecretsJob()
-
-
-def options_of(run: Run) -> RotateSecretsOptions:
-    """Return what a run was asked for. Raises UsageError for a run of another kind."""
-    if run.spec.kind is not RunKind.ROTATE_SECRET:
-        raise UsageError(f"Run {run.id} is a {run.spec.kind.value}: it rotated no secret.", hint="")
-    try:
-        return msgspec.convert(run.spec.options, RotateSecretsOptions)
-    except msgspec.ValidationError:
-        raise RecordRefused(f"the options of run {run.id} are not those of a rotation") from None
 
 
 def submit_secrets(
@@ -120,9 +122,10 @@ def _unended(
     for run in services.store.active():
         if run.spec.kind is not RunKind.ROTATE_SECRET or run.spec.source != source:
             continue
-        own = options_of(run)
+        own = RotateSecretsOptions.of(run)
         recent = services.store.clock() - run.created_at < DAY
-        if request_id is None and recent and (own.names, own.incident) == (wanted.names, wanted.incident):
+        fresh = recent or not services.store.rows(run.id, StepKind.ROTATE_SECRET)
+        if request_id is None and fresh and (own.names, own.incident) == (wanted.names, wanted.incident):
             return run
         if run.request_id != request_id and (same := set(own.names) & set(wanted.names)):
             raise UsageError(

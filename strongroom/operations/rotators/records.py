@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct
 
+from strongroom.errors import UsageError
 from strongroom.model import prepare
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind
 
 
 class RotateSecretsOptions(Struct, frozen=True, kw_only=True):
@@ -16,6 +20,16 @@ class RotateSecretsOptions(Struct, frozen=True, kw_only=True):
     reason: str
     by: str = ""
     incident: str = ""
+
+    @classmethod
+    def of(cls, run: Run) -> RotateSecretsOptions:
+        """Return what a run was asked for. Raises UsageError for a run of another kind."""
+        if run.spec.kind is not RunKind.ROTATE_SECRET:
+            raise UsageError(f"Run {run.id} is a {run.spec.kind.value}: it rotated no secret.", hint="")
+        try:
+            return msgspec.convert(run.spec.options, cls)
+        except msgspec.ValidationError:
+            raise RecordRefused(f"the options of run {run.id} are not those of a rotation") from None
 
 
 class PlannedRotation(Struct, frozen=True, kw_only=True):
@@ -119,6 +133,10 @@ class SecretsPlanned(Struct, frozen=True, kw_only=True):
     already: tuple[int, ...] = ()
 
 
+class RotationApproved(Struct, frozen=True, kw_only=True):
+    """A rotation may go on: nothing asks for approvals, or enough were there. Each secret's step asks too."""
+
+
 class StepRotated(Struct, frozen=True, kw_only=True):
     """What a step did, without the name of its secret."""
 
@@ -127,4 +145,4 @@ class StepRotated(Struct, frozen=True, kw_only=True):
     to_do: tuple[str, ...] = ()
 
 
-prepare(RotateSecretsOptions, RotatedSecret, SecretsPlanned, StepRotated)
+prepare(RotateSecretsOptions, RotatedSecret, SecretsPlanned, RotationApproved, StepRotated)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from strongroom.model import Entry
 from strongroom.operations import recorded_errors
-from strongroom.operations.rotators.job import options_of, submit_secrets
+from strongroom.operations.rotators.job import submit_secrets
 from strongroom.operations.rotators.plan import NO_ROTATOR, NOT_THERE
 from strongroom.operations.rotators.records import (
     Result,
@@ -48,6 +48,7 @@ def rotate_secrets(
 
     Raises:
         UsageError: no reason, no name, or too many; or another run of one of them has not ended.
+        ApprovalNeeded: people have to approve it first; called again, it goes on.
         StrongroomError: what the run failed of, such as a source that does not answer.
     """
     options = RotateSecretsOptions(names=tuple(names), reason=reason, by=by, incident=incident)
@@ -60,7 +61,7 @@ def rotate_secrets(
 
 def rotated_by(run: Run, services: Services) -> Rotated:
     """Return what a run did by now, secret by secret. Raises RecordRefused."""
-    options = options_of(run)
+    options = RotateSecretsOptions.of(run)
     rows = {row.step.piece: row for row in services.store.rows(run.id, StepKind.ROTATE_SECRET)}
     planned = _planned(run, len(options.names))
     secrets = tuple(

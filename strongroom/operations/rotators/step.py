@@ -13,13 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
+from strongroom.operations.rotators.approval import require_rotation_approval
 from strongroom.operations.rotators.place import Place
 from strongroom.operations.rotators.plan import rotator_of
 from strongroom.operations.rotators.records import RotateSecretsOptions, SecretsPlanned, StepRotated
@@ -36,7 +36,8 @@ TOKENS: Final = uuid.UUID("6f1f0f57-7d0c-4c39-9d0f-0b1a5d0d2a53")
 
 def rotate_step(run: Run, step: Step, services: Services) -> StepRotated:
     """Give one secret a new value, or go on with what another process began."""
-    options = msgspec.convert(run.spec.options, RotateSecretsOptions)
+    options = RotateSecretsOptions.of(run)
+    require_rotation_approval(run, services)
     name = options.names[step.piece]
     rotator = _own_rotator(run, step.piece, services)
     place = Place(services, source=run.spec.source, name=name, field=rotator.field)
