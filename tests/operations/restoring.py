@@ -41,13 +41,20 @@ class Restoring:
     identity: KeyFileIdentity
     number: int = 0
 
-    def restore(self, wanted: Sequence[Secret], destination: Destination) -> Account:
-        """Restore over what is there; go on with what was interrupted."""
+    def restore(
+        self,
+        wanted: Sequence[Secret],
+        destination: Destination,
+        *,
+        plan: Sequence[PlanEntry] | None = None,
+    ) -> Account:
+        """Restore over what is there, or by a plan; go on with what was interrupted."""
         account, earlier = self._begin("backup")
         restore(
             lambda: iter(wanted),
             destination,
             overwrite=True,
+            plan=plan,
             undo=self._keep(account, destination),
             account=account,
             tried=frozenset().union(*(one.tried for one in earlier)),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.errors import SourceError, StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.restore.journal import Account, Restored
@@ -116,8 +116,8 @@ def plan_restore(
     layers = destination.layers() if isinstance(destination, Layered) else ()
     made: set[str] = set()
     for secrets in _in_order(choose, destination, relocation):
-        refused: dict[str, str] = {}
-        refuse = None if note is None else lambda name, error: refused.update({name: error.message})  # noqa: B023
+        refused: dict[str, StrongroomError] = {}
+        refuse = None if note is None else lambda name, error: refused.update({name: error})  # noqa: B023
         batch = _Batch(
             secrets,
             destination,
@@ -130,13 +130,13 @@ def plan_restore(
         if note is not None:
             writing = [change.secret for change in batch.changes] if rights else []
             foreseen = _foreseen(writing, destination, made)
-            refused |= {name: each.refusal for name, each in foreseen.items() if each.refusal}
+            refused |= {name: SourceError(each.refusal) for name, each in foreseen.items() if each.refusal}
             refused |= without_right(writing, destination)
             made |= {secret.name for secret in writing if secret.type in layers}.difference(refused)
             for secret in secrets:
                 name, loss = relocation.here(secret.name), foreseen.get(secret.name, Foreseen()).loss
                 note(batch.planned(secret, name, cannot=refused.get(secret.name), loss=loss))
-        total = total.plus(batch.counts(without=refused))
+        total = total.plus(batch.counts(without=refused)).plus(Restored(not_done=len(refused)))
     return total
 
 
@@ -156,14 +156,14 @@ def _take(entries: PlannedEntries | None, secrets: Sequence[Secret]) -> dict[str
 
 def without_right(
     secrets: Sequence[Secret], destination: Destination, *, removing: bool = False
-) -> dict[str, str]:
+) -> dict[str, RightMissing]:
     """Return, by name, what the credential lacks to write a secret, or to remove it."""
     if not secrets or not isinstance(destination, TellsWriteRights):
         return {}
-    lacking_by_name: dict[str, str] = {}
+    lacking_by_name: dict[str, RightMissing] = {}
     for right in destination.write_rights(secrets, removing=removing):
         if right.missing:
-            lacking = f"no right to {', '.join(right.missing)} {right.path}"
+            lacking = RightMissing(f"no right to {', '.join(right.missing)} {right.path}")
             lacking_by_name |= dict.fromkeys(
                 [right.secret] if right.secret else [s.name for s in secrets], lacking
             )
@@ -321,7 +321,8 @@ class _Batch:
         """Refuse what the plan said could not be restored."""
         for name, entry in (self._entries or {}).items():
             if entry.action is Action.CANNOT:
-                error = RightMissing(entry.why, hint=_PLANNED)
+                kind = RightMissing if entry.code == RightMissing.__name__ else SourceError
+                error = kind(entry.why, hint=_PLANNED)
                 if refuse is None:
                     raise error
                 refuse(name, error)
@@ -373,14 +374,15 @@ class _Batch:
             versions=sum(v.value is not None for change in changes for v in change.secret.versions),
         )
 
-    def planned(self, secret: Secret, name: str, *, cannot: str | None, loss: str) -> PlanEntry:
+    def planned(self, secret: Secret, name: str, *, cannot: StrongroomError | None, loss: str) -> PlanEntry:
         """Return what would happen to a secret, and what the backup calls it."""
         existing = self._found.get(secret.name)
         return PlanEntry(
             name=spelled(name),
             to=spelled(secret.name),
             action=self._action(secret.name) if cannot is None else Action.CANNOT,
-            why=cannot or "",
+            why=cannot.message if cannot is not None else "",
+            code=cannot.code if cannot is not None else "",
             version=secret.current.number,
             written_at=_written_at(secret),
             expected=self._heads.get(secret.name),

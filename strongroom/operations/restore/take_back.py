@@ -166,8 +166,8 @@ class TakeBack:
             there, left, refused = self._removable(names, None)
             gone = [name for name in names if name not in {*there, *left, *refused}]
             lacking = without_right(list(there.values()), self._destination, removing=True)
-            for name, why in lacking.items():
-                note(PlanEntry(name=name, to=name, action=Action.CANNOT, why=why))
+            for name, error in lacking.items():
+                note(PlanEntry(name=name, to=name, action=Action.CANNOT, why=error.message, code=error.code))
                 del there[name]
             for action, some in ((Action.REMOVE, there), (Action.LEAVE, left), (Action.SAME, gone)):
                 for name in some:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from strongroom.operations.restore.plan import (
     encode_entry,
 )
 from strongroom.operations.restore.restore import restore
-from strongroom.sources import Change
+from strongroom.sources import Change, Foreseen
 from strongroom.sources.memory import MemoryStore
 from tests.sources.conformance import secret
 
@@ -133,9 +133,14 @@ def test_what_a_plan_leaves_is_left_even_if_the_restore_is_told_to_overwrite() -
 def test_what_a_plan_cannot_restore_is_refused_with_its_reason_and_not_tried() -> None:
     store = there()
     _, entries = plan_of(store)
-    cannot = [replace(entries[0], action=Action.CANNOT, why="no right to create it"), *entries[1:]]
+    cannot = [
+        replace(entries[0], action=Action.CANNOT, why="no right to create it", code="RightMissing"),
+        *entries[1:],
+    ]
     account = apply(store, cannot)
-    assert [(one.name, one.why) for one in account.not_done] == [("app/new", "no right to create it")]
+    assert [(one.name, one.code, one.why) for one in account.not_done] == [
+        ("app/new", "RightMissing", "no right to create it")
+    ]
     assert "app/new" not in values(store)
 
 
@@ -181,3 +186,13 @@ def test_a_relocated_plan_takes_what_lies_below_and_writes_it_elsewhere() -> Non
     account = Account()
     restore(lambda: iter(backup), store, plan=entries, relocation=relocation, account=account)
     assert sorted(values(store)) == ["copy/app-gone", "copy/app-new", "copy/app-other", "copy/app-same"]
+
+
+def test_a_plan_counts_what_cannot_be_restored_also_if_that_is_all() -> None:
+    class Refusing(MemoryStore):
+        def foresee(self, secrets: Sequence[Secret], *, made: Collection[str]) -> list[Foreseen]:  # noqa: ARG002
+            return [Foreseen(refusal="too large for it") for _ in secrets]
+
+    head, entries = plan_of(Refusing())
+    assert head.totals == Restored(not_done=4)
+    assert {(entry.why, entry.code) for entry in entries} == {("too large for it", "SourceError")}

@@ -16,6 +16,8 @@ from strongroom.operations.restore import restore as engine
 from strongroom.operations.restore import take_back
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.plan import PlanEntry
+from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.runs.drive import drive
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
@@ -124,6 +126,25 @@ def test_a_restore_that_was_killed_and_gone_on_with_is_undone_whole(
     assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in wanted}  # nothing twice
     done = restoring.undo(newest(restoring), LocalStore(folder)).counts
     assert (done.left, done.not_done) == (0, 0)
+    assert current(folder) == before
+
+
+@pytest.mark.parametrize("at", [*KILLED, *(pytest.param(n, marks=pytest.mark.long) for n in range(14))])
+def test_a_plan_that_was_killed_and_done_again_does_nothing_twice_and_nothing_has_moved(
+    restoring: Restoring, tmp_path: Path, at: int
+) -> None:
+    folder = tmp_path / "there"
+    wanted = fill(folder)
+    before, numbers = current(folder), heads(folder)
+    plan: list[PlanEntry] = []
+    plan_restore(lambda: wanted, LocalStore(folder), overwrite=True, note=plan.append)
+    assert not in_a_process(lambda: restoring.restore(wanted, Dying(folder, at=at), plan=plan))
+    restoring.number = 1
+    done = restoring.restore(wanted, LocalStore(folder), plan=plan).counts
+    assert (done.moved, done.left, done.not_done) == (0, 0, 0)
+    assert heads(folder) == {one.name: numbers.get(one.name, 0) + 1 for one in wanted}
+    run = newest(restoring)
+    assert restoring.undo(run, LocalStore(folder)).counts.left == 0
     assert current(folder) == before
 
 

@@ -67,12 +67,15 @@ class PlanLines:
     def __init__(self, words: Mapping[Action, str], *, every: bool) -> None:
         self._words = words
         self.counts: Counter[Action] = Counter()
+        self.codes: Counter[str] = Counter()
         self._every = every
         self._held: dict[Action, list[PlanEntry]] = {action: [] for action in Action}
         self._losses: dict[str, tuple[int, list[str]]] = {}
 
     def add(self, planned: PlanEntry) -> None:
         self.counts[planned.action] += 1
+        if planned.action is Action.CANNOT:
+            self.codes[planned.code] += 1
         if planned.loss and len(self._losses) < NAMED:
             self._note_loss(planned)
         held = self._held[planned.action]
@@ -86,7 +89,7 @@ class PlanLines:
         for action, words in self._words.items():
             if count := self.counts[action]:
                 yield f"  {plural(count, 'secret')} {words.format(differ=verb(count, 'differ'))}"
-                held = self._held[action]
+                held = sorted(self._held[action], key=lambda each: each.to)
                 yield from (f"      {in_line(each.to)}{_compared(each)}" for each in held)
                 if len(held) < count and action is not Action.SAME:
                     yield f"      and {count - len(held):,} more, which --all-names and --json name"

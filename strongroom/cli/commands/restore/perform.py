@@ -30,7 +30,7 @@ from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import StrongroomError, UsageError, name_of
+from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
 from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
 from strongroom.model import Secret
@@ -290,12 +290,13 @@ class RestoreJob:
             words.append(f"--backup {quote(self._backup)}")
         if name := getattr(given, "secret_name", None):
             words.append(f"--secret-name {quote(name)}")
-        words += [f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(given, name, False)]
+        switches = _SWITCHES if given.plan is None else _BESIDE_PLAN
+        words += [f"--{name.replace('_', '-')}" for name in switches if getattr(given, name, False)]
         for option in ("filter_tag", "include", "exclude", "signer"):
             words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
         if given.relocate is not None:
             words.append(f"--relocate {quote(given.relocate)}")
-        return " ".join([*words, *self._given()])
+        return " ".join([*words, *self._given(to=given.plan is None)])
 
     def _given(self, *, to: bool = True) -> Iterator[str]:
         """Yield the typed options for what opens, and for where to."""
@@ -322,7 +323,7 @@ class RestoreJob:
         if self.stopped is not None:
             return self.stopped
         if self.dry:
-            return _cannot(self._planned.counts[Action.CANNOT])
+            return _cannot(self._planned.codes)
         if worst is not None:
             return worst if done.total == 1 else _summed(worst, done.not_done, self._account.by_code)
         if differing := self._differing_since():
@@ -499,10 +500,14 @@ def _of_earlier(one: Interrupted) -> Iterator[str]:
     yield "  Its losses are among those below."
 
 
-def _cannot(count: int) -> StrongroomError | None:
-    if not count:
+def _cannot(codes: Counter[str]) -> StrongroomError | None:
+    """Return what to say of secrets that cannot be restored: rights are granted, all else is otherwise."""
+    if not codes:
         return None
-    return RightMissing(f"{plural(count, 'secret')} could not be restored.", hint=_GRANT)
+    said = f"{plural(codes.total(), 'secret')} could not be restored."
+    if set(codes) == {RightMissing.__name__}:
+        return RightMissing(said, hint=_GRANT)
+    return SourceError(said, hint=_REFUSED)
 
 
 def _summed(worst: StrongroomError, count: int, by_code: dict[str, int]) -> StrongroomError:
@@ -538,6 +543,8 @@ _SWITCHES = (
     "force",
 )
 
+_BESIDE_PLAN = ("use_quarantined", "force")
+
 
 def _words(name: str) -> str:
     return "the local store" if name == options.LOCAL else f"'{name}'"
@@ -552,6 +559,10 @@ _AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once mo
 _GRANT = (
     "Nothing was changed. Grant what the lines above name (ops/ holds policies that fit), or leave those "
     "secrets out with --exclude."
+)
+_REFUSED = (
+    "Nothing was changed. The lines above say why: remove the cause, such as a missing mount, or leave those "
+    "secrets out with --exclude, or restore them elsewhere with --to and --relocate."
 )
 _WORST = (
     "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "

@@ -285,7 +285,7 @@ def _told(row: dict[str, Any]) -> str:
     counts = ", ".join(f"{row[word]:,} {word}" for word in ("created", "changed", "removed") if row[word])
     how = row["ended"] or "interrupted"
     undone = f"; undone by {row['undone_by'][-1]}" if row["undone_by"] else ""
-    only = "" if row["can_be_undone"] else "; has undo files alone"
+    only = "; has undo files alone" if counts and not row["can_be_undone"] else ""
     about = f"{in_line(row['of'])} into {in_line(row['to'])}"
     return f"{row['id']}  {about}: {counts or 'nothing written'} ({how}{undone}{only})"
 
