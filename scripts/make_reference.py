@@ -21,6 +21,7 @@ from scripts.draw_rooms import rooms_svg  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
 from strongroom.operations.alerts.alert_kinds import KINDS  # noqa: E402
+from strongroom.operations.metrics.measures import MEASURES, Measure  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
 MADE = "<!-- Made from the code: python scripts/make_reference.py -->"
@@ -144,6 +145,25 @@ def _alert(name: str) -> str:
     return f"| `{name}` | {kind.severity.value} | {kind.error.exit_code} | {kind.means} | {do} |\n"
 
 
+def metrics_markdown() -> str:
+    """Return the page of metrics."""
+    head = f"# Metrics\n\n{MADE}\n\n"
+    words = (
+        "`strongroom metrics` hands these metrics out, as does `strongroom up --metrics`.\n"
+        "A metric of which nothing is known is left out.\n"
+        "No label is the name of a secret.\n"
+        "[Scrape metrics](../how-to/scrape-metrics.md) says how Prometheus gets them.\n\n"
+    )
+    table = "| Metric | Kind | Labels | What it says |\n|---|---|---|---|\n"
+    return head + words + table + "".join(map(_measure, MEASURES))
+
+
+def _measure(measure: Measure) -> str:
+    name = measure.name + ("_total" if measure.kind == "counter" else "")
+    labels = ", ".join(f"`{label}`" for label in measure.labels) or "-"
+    return f"| `{name}` | {measure.kind} | {labels} | {measure.says} |\n"
+
+
 def kinds_in_code() -> set[str]:
     """Return every text in the code that has the form of an event's kind and is no alert."""
     return set(_kinds_in_code()) - {kind for kind in KINDS if kind not in EVENTS}
@@ -165,6 +185,7 @@ def pages() -> dict[Path, str]:
         FOLDER / "configuration.md": reference_markdown(),
         FOLDER / "events.md": events_markdown(),
         FOLDER / "exit-codes.md": exit_codes_markdown(),
+        FOLDER / "metrics.md": metrics_markdown(),
     }
 
 

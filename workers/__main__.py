@@ -46,6 +46,14 @@ def main(role: str) -> int:
 
 
 def _run(role: str) -> None:
+    if role == names.METRICS:
+        from strongroom.config.live import LiveSettings
+        from workers.metrics_server import serve
+
+        live = LiveSettings.load()
+        os.chdir(paths.private_folder(paths.work_folder(live.current.state_dir)))
+        serve(live, on_ready=lambda: status.report_ready(role))
+        return
     from workers.app import app
     from workers.pools import POOLS
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import secrets
 from pathlib import Path
 from typing import Final
 
 from strongroom.config import Settings
 from strongroom.errors import ConfigError
-from workers.paths import private_folder, run_folder
-
-log = logging.getLogger(__name__)
+from workers.made_secret import given_or_made
+from workers.paths import run_folder
 
 GENERATED: Final = "flower-password"
 
@@ -45,28 +41,14 @@ def password(settings: Settings) -> str:
         ConfigError: the password file cannot be read, or holds a comma (Flower would read
             two logins).
     """
-    path = settings.flower.password_file or _generated(settings.state_dir)
-    try:
-        found = path.read_text().strip()
-    except OSError as error:
-        raise ConfigError(f"flower.password_file {path}: {error.strerror}") from None
+    given = settings.flower.password_file
+    found = given_or_made(given, settings.state_dir, name=GENERATED, setting="flower.password_file")
     if not found or "," in found:
-        raise ConfigError(f"flower.password_file {path}: must hold a password without a comma")
+        file = password_file(settings)
+        raise ConfigError(f"flower.password_file {file}: must hold a password without a comma")
     return found
 
 
 def password_file(settings: Settings) -> Path:
     """Return the file that holds the password, or will once Flower has started."""
     return settings.flower.password_file or run_folder(settings.state_dir) / GENERATED
-
-
-def _generated(state_dir: Path) -> Path:
-    path = private_folder(run_folder(state_dir)) / GENERATED
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_urlsafe(18) + "\n")
-    log.info("flower-password-made", extra={"file": str(path)})
-    return path

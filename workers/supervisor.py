@@ -50,6 +50,7 @@ class Cluster:
     Args:
         settings: the configuration.
         flower: run Flower too.
+        metrics: serve metrics too.
         ephemeral: use the stand-in broker that keeps nothing.
         pools: which pools to run.
         log_folder: where each process's output goes; to ours if left out.
@@ -61,6 +62,7 @@ class Cluster:
         settings: Settings,
         *,
         flower: bool,
+        metrics: bool,
         ephemeral: bool,
         pools: Sequence[str],
         log_folder: Path | None,
@@ -75,7 +77,9 @@ class Cluster:
         self._open.callback(self._wakeup.close)
         self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
         self._workers = [self._python(role) for role in pools]
-        self._scheduling = [self._python(role) for role in (names.BEAT, names.WATCH)[: 1 + flower]]
+        others = ((names.WATCH, flower), (names.METRICS, metrics))
+        self._scheduling = [self._python(names.BEAT)]
+        self._scheduling += [self._python(role) for role, wanted in others if wanted]
         self._unready = {child.name for child in (*self._workers, self._scheduling[0])}
 
     @property
@@ -240,6 +244,7 @@ def run_cluster(
     settings: Settings,
     *,
     flower: bool = False,
+    metrics: bool = False,
     ephemeral: bool = False,
     on_ready: OnReady | None = None,
     pools: Sequence[str] | None = None,
@@ -264,6 +269,7 @@ def run_cluster(
         cluster = Cluster(
             settings,
             flower=flower,
+            metrics=metrics,
             ephemeral=ephemeral,
             pools=chosen,
             log_folder=log_folder,

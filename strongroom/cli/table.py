@@ -157,6 +157,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
         "health-advanced": Entry("health", "check the whole installation at once"),
         "backup-alerts": Entry("alerts", "report what is wrong with the backups, and mail it"),
+        "metrics": Entry("metrics", "hand out metrics for Prometheus"),
     },
     "Set up": {
         "init": Entry("setup", "set this machine up: write a configuration, and say what is next"),

@@ -16,14 +16,14 @@ from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.calendar import CalendarSettings, EntrySettings
-from strongroom.config.fields import AbsolutePath, Fingerprint, Name, Size, Text
+from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text
 from strongroom.config.hooks import HookSettings
 from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.problems import KeyPath
 from strongroom.config.rotators import RotatorSettings
-from strongroom.config.shared import LoginName, Port
+from strongroom.config.shared import ListenAddress, LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
 from strongroom.config.targets import DirectoryTargetSettings, TargetSettings
 from strongroom.config.vaults import VaultSettings
@@ -191,7 +191,7 @@ class LimitSettings(Section, frozen=True, kw_only=True):
 class FlowerSettings(Section, frozen=True, kw_only=True):
     """The task monitor (`strongroom up --flower`). It always asks for a login."""
 
-    host: Annotated[Text, Meta(description="Address it listens on.", examples=["127.0.0.1"])] = "127.0.0.1"
+    host: Annotated[ListenAddress, Meta(examples=["127.0.0.1"])] = "127.0.0.1"
     port: Annotated[Port, Meta(examples=[5555])] = 5555
     user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
     password_file: Annotated[
@@ -202,6 +202,55 @@ class FlowerSettings(Section, frozen=True, kw_only=True):
             extra={"default": "made once, in run/flower-password under the state directory"},
         ),
     ] = None
+
+
+class MetricsSettings(Section, frozen=True, kw_only=True):
+    """Metrics for Prometheus (`strongroom up --metrics`, `strongroom metrics --serve`). They are given
+    to a client that has the token."""
+
+    host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
+    port: Annotated[Port, Meta(examples=[9464])] = 9464
+    token_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds the token that a client needs, and nothing else.",
+            examples=["/run/secrets/metrics-token"],
+            extra={"default": "made once, in run/metrics-token under the state directory"},
+        ),
+    ] = None
+    certificate_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="Certificate (PEM, with those between it and its authority) to serve TLS with.",
+            examples=["/etc/strongroom/metrics.pem"],
+            extra={"default": "no TLS: then only this host may ask, unless `plain` says otherwise"},
+        ),
+    ] = None
+    key_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="Private key (PEM) of that certificate.",
+            examples=["/run/secrets/metrics-key.pem"],
+            extra={"default": "in the certificate's file"},
+        ),
+    ] = None
+    plain: Annotated[
+        bool,
+        Meta(
+            description="Serve other hosts without TLS, on a network that nobody else can listen on.",
+            examples=[True],
+        ),
+    ] = False
+    check_targets: Annotated[
+        Duration,
+        Meta(
+            ge=60,
+            le=86_400,
+            description="How often the targets are checked. The record is read at each scrape.",
+            examples=["5m"],
+            extra={"default": '`"15m"`'},
+        ),
+    ] = 900
 
 
 class SentrySettings(Section, frozen=True, kw_only=True):
@@ -318,6 +367,7 @@ class Settings(Section, frozen=True, kw_only=True):
     workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()
     flower: FlowerSettings = FlowerSettings()
+    metrics: MetricsSettings = MetricsSettings()
     sentry: SentrySettings = SentrySettings()
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ VaultName = Annotated[Name, Meta(description="The server, a name under `vaults`.
 CaFile = Annotated[AbsolutePath | None, Meta(description="Certificates (PEM) that may sign the server's.")]
 
 LoginName = Annotated[Text, Meta(description="Name to log in with.")]
+ListenAddress = Annotated[Text, Meta(description="Address it listens on.")]
 Port = Annotated[int, Meta(ge=1, le=65_535, description="Port it listens on.")]
 
 Region = Annotated[Text, Meta(description="Where it lies. A policy may ask for copies in several regions.")]

@@ -915,6 +915,7 @@ def test_a_file_in_another_encoding_is_refused(place: Place) -> None:
         ('[broker]\npassword_file = "secret"\n', "broker.password_file"),
         ('[state]\npassword_file = "secret"\n', "state.password_file"),
         ('[flower]\npassword_file = "secret"\n', "flower.password_file"),
+        ('[metrics]\ntoken_file = "secret"\n', "metrics.token_file"),
     ],
 )
 def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: str, mode: int) -> None:
@@ -929,6 +930,23 @@ def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: s
     assert "others than its owner" in found.what
     assert found.right == f"Run: chmod 600 '{secret}'"
     assert place.problems(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('host = "10.0.0.7"', "metrics.host"),
+        ('host = "10.0.0.7"\nplain = true', None),
+        ('host = "::1"', None),
+        ('certificate_file = "gone.pem"', "metrics.certificate_file"),
+        ('key_file = "key.pem"', "metrics.key_file"),
+    ],
+)
+def test_metrics_are_not_served_where_others_could_read_the_token(
+    place: Place, text: str, key: str | None
+) -> None:
+    (place.path / "key.pem").touch(mode=0o600)
+    assert [found.key for found in place.problems(f"[metrics]\n{text}\n")] == ([key] if key else [])
 
 
 def test_a_directory_is_no_secret(place: Place) -> None:

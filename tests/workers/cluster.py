@@ -63,7 +63,8 @@ class RunningCluster:
 
     Args:
         state_dir: its state.
-        arguments: pools to run (all, if none is named), ``--flower``, ``--ephemeral``.
+        arguments: pools to run (all, if none is named), ``--flower``, ``--metrics``,
+            ``--ephemeral``.
         environment: more variables.
     """
 
@@ -73,10 +74,12 @@ class RunningCluster:
         self.state_dir = state_dir
         self.arguments = list(arguments)
         self.port = free_port()
+        self.metrics_port = free_port()
         self.environment = {
             **os.environ,
             "STRONGROOM_STATE_DIR": str(state_dir),
             "STRONGROOM_FLOWER__PORT": str(self.port),
+            "STRONGROOM_METRICS__PORT": str(self.metrics_port),
             **(environment or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None

@@ -22,6 +22,7 @@ if __name__ == "__main__":
     run_cluster(
         settings,
         flower="--flower" in sys.argv,
+        metrics="--metrics" in sys.argv,
         ephemeral="--ephemeral" in sys.argv,
         pools=chosen or None,
         on_ready=ready,

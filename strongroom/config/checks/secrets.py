@@ -20,7 +20,7 @@ from strongroom.config.keys import (
     QuorumKey,
     TransitKey,
 )
-from strongroom.config.model import Settings
+from strongroom.config.model import MetricsSettings, Settings
 from strongroom.config.problems import KeyPath
 from strongroom.config.sources import AwsSource, FilesSource, LocalSource, RaftSource, VaultSource
 from strongroom.config.targets import (
@@ -29,6 +29,7 @@ from strongroom.config.targets import (
     S3TargetSettings,
     VaultTargetSettings,
 )
+from strongroom.system.host import is_loopback
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -39,6 +40,8 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _broker(context.settings)
     yield from _state(context.settings)
     yield from _sentry(context.settings)
+    if not context.is_bad("metrics") and context.settings.metrics != MetricsSettings():
+        yield from _metrics(context.settings.metrics)
 
 
 def secret_files(settings: Settings) -> dict[KeyPath, Path]:
@@ -48,6 +51,8 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("state", "password_file"): settings.state.password_file,
         ("flower", "password_file"): settings.flower.password_file,
         ("mail", "password_file"): settings.mail.password_file,
+        ("metrics", "token_file"): settings.metrics.token_file,
+        ("metrics", "key_file"): settings.metrics.key_file,
     }
     named |= {(*key, "url_file"): hook.url_file for key, hook in settings.hooks().items()}
     named |= dict(_of_keys(settings)) | dict(_of_places(settings))
@@ -192,3 +197,14 @@ def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> It
         yield Finding(key, "holds a password", instead)
     if parts.scheme not in schemes or not whole:
         yield Finding(key, "not an address of the right kind", right)
+
+
+def _metrics(found: MetricsSettings) -> Iterator[Finding]:
+    if found.certificate_file is None:
+        if found.key_file is not None:
+            yield Finding(("metrics", "key_file"), "has no effect without a certificate", "Give both.")
+        if not found.plain and not is_loopback(found.host):
+            right = "Give metrics.certificate_file, or set metrics.plain on a network of your own."
+            yield Finding(("metrics", "host"), "would show the token to the network", right)
+    elif why := missing(found.certificate_file):
+        yield Finding(("metrics", "certificate_file"), why, "Name the file of the certificate (PEM).")

@@ -54,14 +54,16 @@ class Sending(Struct, frozen=True, kw_only=True):
     by: str = ""
 
 
-def gather_and_judge(watched: Watched, limits: Limits, *, now: float | None = None) -> Found:
-    """Gather the facts and judge them."""
+def gather_and_judge(
+    watched: Watched, limits: Limits, *, now: float | None = None, look: bool = True
+) -> Found:
+    """Gather the facts and judge them; see :func:`gather` for ``look``."""
     moment = time.time() if now is None else now
     try:
-        facts = gather(watched, limits, now=moment)
+        facts = gather(watched, limits, now=moment, look=look)
         return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
     except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
-        facts = without_record(watched, limits, now=moment, why=EDITED)
+        facts = without_record(watched, limits, now=moment, why=EDITED, look=look)
         return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
 
 

@@ -344,6 +344,7 @@ def policy_facts(
         mended=facts_record.mended(store, policy.name) if store else (),
         blind=store is None and backups.sees_nothing_of(policy),
         on_targets=on_targets,
+        wanted=len(policy.targets),
         lacks=_lacks(policy, on_targets),
     )
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from strongroom.model import Depth
 from strongroom.operations.verification.coverage import Standing
+from strongroom.schedule import next_slot
 from strongroom.state.records import RunCount, RunState, Waiting
 
 
@@ -95,7 +96,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     runs that rotated its backups, ``drifts`` those that compared them with their source. ``mended`` are
     backups that a repair has made whole since. ``ahead`` are those that say they were made later than now.
     ``blind``: neither the record nor any of its targets could be asked. ``on_targets`` says how its newest
-    backup on record lies on each of its targets, and ``lacks`` what it lacks of the policy's quorum.
+    backup on record lies on each target, ``wanted`` on how many it is to lie, and ``lacks`` what it lacks of
+    the policy's quorum.
     """
 
     name: str
@@ -113,7 +115,14 @@ class Policy(Struct, frozen=True, kw_only=True):
     ahead: tuple[str, ...] = ()
     blind: bool = False
     on_targets: tuple[OnTarget, ...] = ()
+    wanted: int = 0
     lacks: str | None = None
+
+    def interval(self, now: float) -> float | None:
+        """Return how many seconds lie between the two next times of the schedule, if it has one."""
+        first = next_slot(self.schedule, now, self.time_zone) if self.schedule else None
+        second = next_slot(self.schedule, first, self.time_zone) if self.schedule and first else None
+        return None if first is None or second is None else second - first
 
 
 class Place(Struct, frozen=True, kw_only=True):

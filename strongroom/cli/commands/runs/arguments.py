@@ -13,6 +13,7 @@ from strongroom.model import Depth
 
 def _up_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--flower", action="store_true", help="run the task monitor too; it asks for a login")
+    parser.add_argument("--metrics", action="store_true", help="serve metrics for Prometheus too")
     parser.add_argument(
         "--ephemeral",
         action="store_true",

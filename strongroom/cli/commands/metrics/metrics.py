@@ -1,0 +1,53 @@
+"""metrics: printed, written into a file, or served."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from strongroom.cli.terminal.output import Output
+from strongroom.config.live import LiveSettings
+from strongroom.errors import UsageError
+from strongroom.operations.metrics.exposition import as_text
+from strongroom.system import files
+from strongroom.system.atomic_file import translated
+from workers import metrics_server
+from workers.exporter import Exporter
+
+SUFFIX = ".prom"
+READABLE = 0o644
+
+
+def hand_out(arguments: Namespace, output: Output) -> None:
+    live, file = LiveSettings.load(), arguments.textfile
+    if arguments.serve:
+        metrics_server.serve(live, on_ready=lambda: _ready(live, output))
+        return
+    if file and file.suffix != SUFFIX:
+        raise UsageError(f"node_exporter reads only files whose names end in {SUFFIX}.")
+    text = _gathered(live)
+    if file:
+        _write(file, text)
+        output.answer({"written": str(file)}, [f"The metrics are in {file}."])
+    else:
+        output.answer({"metrics": text.decode()}, text.decode().splitlines())
+
+
+def _gathered(live: LiveSettings) -> bytes:
+    exporter = Exporter(live)
+    exporter.look()
+    return as_text(exporter.observe())
+
+
+def _write(file: Path, text: bytes) -> None:
+    """Write the file whole or not at all: half of one would be read as if the other metrics were gone."""
+    with translated(file), files.atomic(file, replace=True, mode=READABLE) as out:
+        os.fchmod(out.fileno(), READABLE)  # whatever the umask: another user reads it
+        out.write(text)
+
+
+def _ready(live: LiveSettings, output: Output) -> None:
+    where, file = metrics_server.address(live.current.metrics), metrics_server.token_file(live.current)
+    output.answer({"serving": where}, [f"Metrics: {where}; the token is in {file}. Ctrl-C stops it."])
+    output.settle()

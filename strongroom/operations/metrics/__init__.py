@@ -1,0 +1,1 @@
+"""Facts as metrics: what each is called, and what is written of it in Prometheus' format."""

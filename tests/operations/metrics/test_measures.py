@@ -1,0 +1,231 @@
+"""Metrics of a real installation: what they say, what they leave out, and that they are named as is usual."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace as altered
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
+
+from strongroom.operations.alerts.notify import gather_and_judge
+from strongroom.operations.drills.facts import DrillOptions
+from strongroom.operations.drills.job import submit_drill
+from strongroom.operations.facts.watched import Watched
+from strongroom.operations.metrics.exposition import as_text
+from strongroom.operations.metrics.measures import MEASURES, OTHER, Observed, Process
+from strongroom.operations.runs.drive import drive
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.errors import StateUnavailable
+from strongroom.state.records import Replica, RunKind, Step, StepKind
+from strongroom.state.store import RunStore
+from tests.operations.alerts.test_gather import LIMITS, Dead, watching
+from tests.operations.archive.test_locks import Bucket
+from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from workers import names
+
+Shown = Mapping[tuple[str, ...], float]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def observed(world: World, *, later: float = 0.0, **changed: object) -> Observed:
+    watched, now = _watched(world, **changed), time.time() + later
+    looked = gather_and_judge(watched, LIMITS, now=now)
+    return Observed(
+        facts=gather_and_judge(watched, LIMITS, now=now, look=False).facts,
+        limits=LIMITS,
+        version="1.2.3",
+        look=looked.facts,
+        alerts=looked.alerts,
+        processes=(Process(name="seal", is_up=True, starts=2, memory=4096),),
+        queues=names.QUEUES,
+        queue_of=names.QUEUE_OF_STEP,
+    )
+
+
+def _watched(world: World, **changed: object) -> Watched:
+    watched = watching(world)
+    [policy] = watched.policies
+    return replace(watched, policies=(altered(policy, spec=world.spec),), **changed)  # type: ignore[arg-type]
+
+
+def shown(seen: Observed, name: str) -> Shown:
+    """Return a metric's samples by the values of its labels, as a scraper reads them."""
+    families = text_string_to_metric_families(as_text(seen).decode())
+    return {
+        tuple(sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def one(seen: Observed, name: str) -> float:
+    [value] = shown(seen, name).values()
+    return value
+
+
+def test_a_backup_that_was_read_back_is_told_with_its_age_size_and_replicas(world: World) -> None:
+    assert not shown(observed(world), "strongroom_backup_verified_timestamp_seconds")
+    before = time.time()
+    world.back_up()
+    seen = observed(world)
+    assert before - 1 <= one(seen, "strongroom_backup_verified_timestamp_seconds") <= time.time()
+    assert one(seen, "strongroom_backup_secrets") == len(list(world.source.list()))
+    assert one(seen, "strongroom_backup_size_bytes") > 0
+    assert one(seen, "strongroom_backup_duration_seconds") > 0
+    assert one(seen, "strongroom_backup_expected_interval_seconds") == 3600
+    assert one(seen, "strongroom_backup_replicas_expected") == one(seen, "strongroom_backup_replicas") == 3
+    assert one(seen, "strongroom_backup_quorum_met") == 1
+    assert shown(seen, "strongroom_replica_verified_depth") == {(POLICY, name): 4 for name in REGIONS}
+
+
+def test_a_time_that_passed_without_a_backup_stands_until_there_is_one(world: World) -> None:
+    world.back_up()
+    assert not shown(observed(world), "strongroom_backup_missed_timestamp_seconds")
+    missed = one(observed(world, later=7200), "strongroom_backup_missed_timestamp_seconds")
+    assert 0 <= missed - time.time() <= 3600
+
+
+def test_a_replica_that_is_bad_lacks_in_the_quorum(world: World) -> None:
+    run = world.back_up().id
+    for name in list(REGIONS)[1:]:
+        RunStore(world.database).set_replica(
+            Replica(backup=run, target=name, good=False, verified=None, verified_at=None)
+        )
+    seen = observed(world)
+    assert one(seen, "strongroom_backup_replicas") == 1
+    assert one(seen, "strongroom_backup_quorum_met") == 0
+    assert sorted(shown(seen, "strongroom_replica_good").values()) == [0, 0, 1]
+    assert sum(shown(seen, "strongroom_target_damaged_backups").values()) == 2
+
+
+def test_a_lock_is_told_where_there_is_one_and_it_was_kept(tmp_path: Path) -> None:
+    plain = make_world(tmp_path)
+    buckets = {"us": Bucket(refuses="manifests"), "eu": Bucket()}
+    world = plain.with_targets({**plain.targets, **buckets})
+    world.back_up()
+    [(where, until)] = shown(observed(world), "strongroom_replica_locked_until_timestamp_seconds").items()
+    assert where == (POLICY, "eu")
+    assert until > time.time() + 364 * 86_400
+
+
+def test_attempts_and_failures_are_counted_also_where_there_was_none(world: World) -> None:
+    assert shown(observed(world), "strongroom_run_failures_total") == {("backup", POLICY): 0}
+    world.back_up()
+    failed = world.back_up(world.services(sources={}))
+    seen = observed(world)
+    assert shown(seen, "strongroom_run_attempts_total")["backup", POLICY] == 2
+    assert shown(seen, "strongroom_run_failures_total")["backup", POLICY] == 1
+    assert one(seen, "strongroom_backup_failed") == 1
+    services = world.services()
+    services.store.event("run.retried", run=failed.id)
+    with services.store._database.writing() as conn:
+        conn.execute(text(f"UPDATE runs SET state = 'active' WHERE id = '{failed.id}'"))
+    seen = observed(world)
+    assert shown(seen, "strongroom_run_failures_total")["backup", POLICY] == 1, "a retry takes none back"
+    assert shown(seen, "strongroom_run_attempts_total")["backup", POLICY] == 2
+    assert shown(seen, "strongroom_runs_active")["backup", POLICY] == 1
+
+
+def test_what_waits_is_told_by_queue_with_its_age(world: World) -> None:
+    services = world.services()
+    assert services.store.create(world.spec, first=(Step(StepKind.PLAN),)) is not None
+    assert services.store.create(world.spec, first=(Step(StepKind.UPLOAD, 0, "us"),)) is not None
+    seen = observed(world, later=90)
+    assert shown(seen, "strongroom_queue_steps")["control", "ready"] == 1
+    assert shown(seen, "strongroom_queue_steps")["seal", "ready"] == 0
+    ages = shown(seen, "strongroom_queue_oldest_seconds")
+    assert ages["transfer",] >= 90 > ages["seal",] == 0
+
+
+def test_a_drill_is_held_to_its_objective(world: World) -> None:
+    world.back_up()
+    services = world.services()
+    drive(
+        *submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60.0)),
+        services,
+        processes=1,
+    )
+    seen = observed(world)
+    assert (
+        0 < one(seen, "strongroom_drill_recovery_seconds") < one(seen, "strongroom_drill_objective_seconds")
+    )
+    assert one(seen, "strongroom_drill_passed") == 1
+
+
+def test_alerts_and_targets_are_those_of_the_newest_look(world: World) -> None:
+    world.back_up()
+    seen = observed(world, targets={**world.targets, "us": Dead(name="us", region="us")})
+    alerts = shown(seen, "strongroom_alerts")
+    assert alerts["target.away", "warning"] == 1
+    assert alerts["backup.overdue", "critical"] == 0, "one that is over is seen to be over"
+    assert shown(seen, "strongroom_target_up")["us",] == 0
+    never = altered(seen, look=None, alerts=())
+    assert not shown(never, "strongroom_alerts"), "before the first look nothing is called well"
+
+
+def test_a_record_that_cannot_be_read_is_told_and_nothing_is_called_zero(world: World) -> None:
+    world.back_up()
+
+    def gone() -> RunStore:
+        raise StateUnavailable("the state database does not answer")
+
+    seen = observed(world, store=gone)
+    assert one(seen, "strongroom_record_up") == 0
+    for name in ("strongroom_backup_quorum_met", "strongroom_run_failures_total", "strongroom_queue_steps"):
+        assert not shown(seen, name)
+    assert shown(seen, "strongroom_alerts")["state.unreachable", "critical"] == 1
+
+
+def test_labels_stay_few_whatever_the_record_holds(world: World) -> None:
+    world.back_up()
+    store = RunStore(world.database)
+    with store._database.writing() as conn:
+        for number in range(50):
+            conn.execute(
+                text(
+                    "INSERT INTO runs SELECT id || :n, kind, :policy, spec, state, closing, NULL, facts, "
+                    "error, created_at, finished_at, remains FROM runs WHERE policy = :mine"
+                ),
+                {"n": str(number), "policy": f"made up {number}", "mine": POLICY},
+            )
+    assert shown(observed(world), "strongroom_run_attempts_total") == {
+        (RunKind.BACKUP.value, POLICY): 1,
+        (RunKind.BACKUP.value, OTHER): 50,
+    }
+
+
+def test_no_name_and_no_value_of_a_secret_is_in_any_metric(world: World) -> None:
+    named = [altered(secret, name=f"CANARY-{secret.name}") for secret in made_up(5)]
+    canaries = replace(world, source=MemoryStore(named, name="vault"))
+    run = canaries.back_up().id
+    failing = canaries.services(sources={})
+    canaries.back_up(failing)
+    store = RunStore(world.database)
+    with store._database.writing() as conn:
+        conn.execute(text("UPDATE runs SET error = 'PlaceUnavailable: CANARY-name was refused'"))
+    store.event("step.failed", run=run, error="RecordRefused: CANARY-name")
+    options = DrillOptions(objective_seconds=60.0, secret="CANARY-name")
+    drive(*submit_drill(world.services(), policy=POLICY, options=options), world.services(), processes=1)
+    written = as_text(observed(canaries, later=90 * 86_400)).decode()
+    assert POLICY in written
+    assert "CANARY" not in written
+
+
+def test_every_metric_is_named_as_prometheus_asks_and_comes_from_a_real_installation(world: World) -> None:
+    world.with_targets({**world.targets, "eu": Bucket()}).back_up()
+    written = as_text(observed(world))
+    found = subprocess.run(["promtool", "check", "metrics"], input=written, capture_output=True, check=False)
+    assert (found.returncode, found.stderr.decode()) == (0, ""), found.stdout
+    assert len({measure.name for measure in MEASURES}) == len(MEASURES)
+    assert all(measure.says.endswith(".") for measure in MEASURES)

@@ -1,0 +1,115 @@
+"""The rules for Prometheus and the dashboards for Grafana: each proven by Prometheus' own tools, none about a
+metric that there is not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from strongroom.operations.alerts.alert_kinds import KINDS
+from strongroom.operations.metrics.measures import MEASURES
+
+OPS = Path(__file__).resolve().parents[2] / "ops"
+RULES = OPS / "prometheus" / "strongroom.rules.yml"
+TESTS = OPS / "prometheus" / "strongroom.rules.test.yml"
+BOARDS = sorted((OPS / "grafana").glob("*.json"))
+
+SEVEN = {
+    "StrongroomBackupFailing": "critical",
+    "StrongroomBackupCorrupt": "critical",
+    "StrongroomKeyRotationFailed": "critical",
+    "StrongroomUnauthorizedAccess": "critical",
+    "StrongroomBackupSizeOdd": "warning",
+    "StrongroomBackupSlow": "warning",
+    "StrongroomKeyAging": "warning",
+}
+"""Those of the backup procedures."""
+SILENCE = "StrongroomSilent"
+NAME = re.compile(r"strongroom[a-z0-9_:]*")
+
+
+def promtool(*words: str, given: str = "") -> None:
+    done = subprocess.run(["promtool", *words], input=given, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+
+
+def names() -> set[str]:
+    """Return every name that Strongroom or a recording rule gives a series."""
+    handed_out = {one.name + ("_total" if one.kind == "counter" else "") for one in MEASURES}
+    return handed_out | {rule["record"] for rule in rules() if "record" in rule}
+
+
+def panels(board: Path) -> Iterator[tuple[str, str]]:
+    """Yield each expression of a dashboard with its panel, and those of its variables."""
+    read = json.loads(board.read_text())
+    for panel in read["panels"]:
+        yield from ((panel["title"], target["expr"]) for target in panel["targets"])
+    for variable in read["templating"]["list"]:
+        if variable["type"] == "query":
+            yield variable["name"], variable["query"]["query"].removeprefix("label_values(").split(",")[0]
+
+
+def test_prometheus_proves_each_rule() -> None:
+    promtool("test", "rules", str(TESTS))
+
+
+def test_each_alert_is_seen_to_fire_and_to_stay_quiet() -> None:
+    asked = [one for test in yaml.safe_load(TESTS.read_text())["tests"] for one in test["alert_rule_test"]]
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+    assert {one["alertname"] for one in asked if one.get("exp_alerts")} == alerts
+    assert {one["alertname"] for one in asked if not one.get("exp_alerts")} == alerts
+
+
+def test_the_alerts_of_the_procedures_and_of_silence_are_there() -> None:
+    found = {rule["alert"]: rule["labels"]["severity"] for rule in rules() if "alert" in rule}
+    assert SEVEN.items() <= found.items()
+    assert found[SILENCE] == "critical"
+
+
+def test_each_rule_is_about_metrics_that_there_are() -> None:
+    for rule in rules():
+        assert set(NAME.findall(rule["expr"])) <= names(), rule
+        for kind in re.findall(r'kind=~"([^"]+)"', rule["expr"]):
+            assert set(kind.split("|")) <= set(KINDS)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
+def test_each_panel_is_about_metrics_that_there_are(board: Path) -> None:
+    for title, expression in panels(board):
+        mentioned = set(NAME.findall(expression))
+        assert mentioned, title
+        assert mentioned <= names(), title
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
+def test_prometheus_parses_each_panel(board: Path, tmp_path: Path) -> None:
+    expressions = [expression.replace("$policy", ".*") for _, expression in panels(board)]
+    recorded = [{"record": f"panel:{number}", "expr": expr} for number, expr in enumerate(expressions)]
+    file = tmp_path / "panels.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": recorded}]}))
+    promtool("check", "rules", str(file))
+
+
+def test_each_metric_is_shown_somewhere() -> None:
+    """What nobody looks at and no rule heeds is not worth its series."""
+    shown = {name for board in BOARDS for _, expression in panels(board) for name in NAME.findall(expression)}
+    heeded = {name for rule in rules() for name in NAME.findall(rule["expr"])}
+    assert names() - shown - heeded == set()
+
+
+def test_the_example_for_prometheus_is_right(tmp_path: Path) -> None:
+    for file in (OPS / "prometheus" / "prometheus.yml", RULES):
+        (tmp_path / file.name).write_text(file.read_text())
+    (tmp_path / "metrics-token").write_text("CANARY-token")
+    promtool("check", "config", str(tmp_path / "prometheus.yml"))

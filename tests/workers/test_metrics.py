@@ -1,0 +1,159 @@
+"""Metrics over HTTP: with a token and TLS; of a live cluster, also after a kill; and as a file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import stat
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from strongroom.config import load_settings
+from strongroom.config.model import MetricsSettings
+from strongroom.errors import ConfigError
+from tests.live.certificates import make_certificate
+from tests.workers.cluster import RunningCluster, free_port, until
+from workers import metrics_server, paths
+from workers.metrics_server import AT_ONCE, _answer, _server
+
+TOKEN = "CANARY-token"
+
+
+def fetch(url: str, *, token: str = "", context: ssl.SSLContext | None = None) -> tuple[int, str]:
+    request = urllib.request.Request(url)
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=10, context=context) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    families = text_string_to_metric_families(text)
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def serving(settings: MetricsSettings) -> Iterator[str]:
+    """Serve one fixed answer in a thread."""
+
+    def app(_environ: object, start: object) -> list[bytes]:
+        start("200 OK", [])  # type: ignore[operator]
+        return [b"metrics"]
+
+    with _server(settings, partial(_answer, app=app, token=TOKEN.encode())) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield metrics_server.address(settings).removesuffix("/metrics")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def plain() -> Iterator[str]:
+    yield from serving(MetricsSettings(port=free_port()))
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "status"),
+    [
+        ("/metrics", TOKEN, 200),
+        ("/metrics", "", 401),
+        ("/metrics", TOKEN + "x", 401),
+        ("/metrics", "\udcff", 401),
+        ("/other", "", 401),
+        ("/other", TOKEN, 404),
+        ("/healthcheck", "", 200),
+    ],
+)
+def test_metrics_are_given_to_whoever_has_the_token(plain: str, path: str, token: str, status: int) -> None:
+    token = token.encode("utf-8", "surrogateescape").decode("latin-1")
+    assert fetch(plain + path, token=token)[0] == status
+
+
+def test_connections_that_rest_keep_nobody_else_waiting(plain: str) -> None:
+    where = ("127.0.0.1", int(plain.rpartition(":")[2]))
+    resting = [socket.create_connection(where) for _ in range(AT_ONCE - 1)]
+    try:
+        assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
+    finally:
+        for one in resting:
+            one.close()
+
+
+def test_tls_is_served_and_a_renewed_certificate_is_taken_on(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    settings = MetricsSettings(port=free_port(), certificate_file=certificate, key_file=key)
+    for url in serving(settings):
+        for _ in range(2):
+            context = ssl.create_default_context(cafile=str(certificate))
+            assert fetch(url + "/metrics", token=TOKEN, context=context) == (200, "metrics")
+            make_certificate(tmp_path)
+
+
+def test_an_address_in_use_and_a_certificate_without_key_are_refused_in_words(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
+            _server(MetricsSettings(port=port), lambda *_: [])
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"metrics\.certificate_file .*broken\.pem"):
+        _server(MetricsSettings(port=free_port(), certificate_file=broken), lambda *_: [])
+
+
+def test_the_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
+    settings = load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)})
+    first = metrics_server.token(settings)
+    file = paths.run_folder(tmp_path) / metrics_server.GENERATED
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert metrics_server.token(settings) == first
+    file.write_text("\n")
+    with pytest.raises(ConfigError, match=r"metrics\.token_file .*: is empty"):
+        metrics_server.token(settings)
+
+
+def test_a_cluster_tells_of_each_of_its_processes_and_of_one_that_was_killed(tmp_path: Path) -> None:
+    cluster = RunningCluster(tmp_path / "state", "--metrics", "control", "transfer")
+    url = f"http://127.0.0.1:{cluster.metrics_port}/metrics"
+    token = paths.run_folder(cluster.state_dir) / metrics_server.GENERATED
+
+    def scraped() -> dict[tuple[str, ...], float]:
+        try:
+            return samples(fetch(url, token=token.read_text().strip())[1])
+        except OSError:
+            return {}
+
+    try:
+        cluster.start()
+        until(lambda: ("strongroom_beat_seen_timestamp_seconds",) in scraped(), what="beat on record")
+        until(lambda: ("strongroom_targets_checked_timestamp_seconds",) in scraped(), what="a look")
+        seen = scraped()
+        for name in ("broker", "control", "transfer", "beat", "metrics"):
+            assert seen["strongroom_process_up", name] == 1
+            assert seen["strongroom_process_starts_total", name] == 1
+            assert seen["strongroom_process_resident_memory_bytes", name] > 1_000_000
+        killed = cluster.pid("transfer")
+        assert killed is not None
+        os.kill(killed, signal.SIGKILL)
+        until(lambda: scraped().get(("strongroom_process_starts_total", "transfer")) == 2, what="its restart")
+        assert scraped()["strongroom_process_up", "transfer"] == 1
+    finally:
+        cluster.close()

@@ -1,0 +1,134 @@
+"""What metrics are gathered from, for one scrape or for many.
+
+Nothing is counted in the workers. What they do is on record, step by step: read there it is complete for all
+hosts and after any kill, and forked processes are no special case. Prometheus' client would have each of them
+keep a file of its own that nobody may remove as long as its counts are to stand.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from strongroom import __version__
+from strongroom.config import Settings
+from strongroom.config.live import LiveSettings
+from strongroom.operations.alerts.notify import Found, gather_and_judge
+from strongroom.operations.facts.watched import Watched
+from strongroom.operations.metrics.measures import Observed, Process
+from strongroom.state import schema_check
+from strongroom.state.engine import Database
+from strongroom.state.store import RunStore
+from strongroom.wiring import alerts
+from strongroom.wiring.database import database_url
+from workers import names, status
+
+log = logging.getLogger(__name__)
+
+FRESH: Final = 5.0
+"""Seconds for which what was read of the record serves: two servers that scrape must not cost twice."""
+PROC: Final = Path("/proc")
+PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Exporter:
+    """Reads the record when it is asked, and looks at the targets when it is told to. Safe to use from
+    threads at once."""
+
+    def __init__(self, live: LiveSettings) -> None:
+        self._live = live
+        self._lock = threading.Lock()
+        self._watched: tuple[int, Watched] | None = None
+        self._read: tuple[float, Found] | None = None
+        self._looked: Found | None = None
+
+    def settings(self) -> Settings:
+        """Return the settings in force."""
+        with self._lock:
+            return self._settings()
+
+    def look(self) -> None:
+        """Look at the targets and at this host, and judge what is wrong."""
+        with self._lock:
+            watched, limits = self._watch(), alerts.limits(self._settings())
+        self._looked = gather_and_judge(watched, limits)
+
+    def observe(self) -> Observed:
+        """Return what is known now, and what the newest look found."""
+        with self._lock:
+            settings, found = self._settings(), self._on_record()
+        looked = self._looked
+        return Observed(
+            facts=found.facts,
+            limits=found.limits,
+            version=__version__,
+            look=looked.facts if looked else None,
+            alerts=looked.alerts if looked else (),
+            processes=tuple(_processes(settings.state_dir)),
+            queues=names.QUEUES,
+            queue_of=names.QUEUE_OF_STEP,
+        )
+
+    def _settings(self) -> Settings:
+        self._live.look()
+        return self._live.current
+
+    def _on_record(self) -> Found:
+        now = time.monotonic()
+        if self._read is None or now - self._read[0] > FRESH:
+            found = gather_and_judge(self._watch(), alerts.limits(self._settings()), look=False)
+            self._read = (now, found)
+        return self._read[1]
+
+    def _watch(self) -> Watched:
+        """Return what is watched; made once for as long as the settings hold."""
+        settings = self._settings()
+        if self._watched is None or self._watched[0] != self._live.version:
+            watched = replace(alerts.watched(settings), store=_store(settings))
+            self._watched = (self._live.version, watched)
+        return self._watched[1]
+
+
+def _store(settings: Settings) -> Callable[[], RunStore]:
+    """Return what opens the record: whoever only looks makes none."""
+
+    @cache
+    def opened() -> RunStore:
+        url = database_url(settings)
+        schema_check.require(Database(url))
+        return RunStore(url)
+
+    return opened
+
+
+# -- the processes of this machine -----------------------------------------------------
+
+
+def _processes(state_dir: Path) -> Iterator[Process]:
+    found = status.read(state_dir)
+    memory = _memory_by_group() if found else {}
+    for name, process in found.processes.items() if found else ():
+        pid = process.pid
+        is_up = pid is not None and pid in memory
+        yield Process(name=name, is_up=is_up, starts=process.starts, memory=memory.get(pid or -1, 0))
+
+
+def _memory_by_group() -> dict[int, int]:
+    """Return how many bytes the processes of each group have in memory: the supervisor gives each child a
+    group of its own, in which its forked workers stay."""
+    groups: dict[int, int] = {}
+    for folder in PROC.glob("[0-9]*"):
+        with suppress(OSError, ValueError, IndexError):  # it ended meanwhile
+            # Behind the name, which may hold anything: state, parent, group, and so on.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                groups[int(fields[2])] = groups.get(int(fields[2]), 0) + int(fields[21]) * PAGE
+    return groups
