@@ -11,7 +11,11 @@ import pytest
 
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded, SecretNotRotated
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
 from tests.cli.program import Machine, command
+from tests.cli.test_incident import SECRETS, keep_house
+from tests.cli.test_keys_list import configure
 
 WHY = ("--reason", "it was in a log file")
 CONFIG = """
@@ -128,3 +132,26 @@ def test_what_is_written_to_the_programs_of_a_person_is_in_no_file_of_strongroom
 
 def _content(path: Path) -> bytes:
     return path.read_bytes()
+
+
+def stock_and_open(machine: Machine) -> None:
+    """Have an incident open: a key leaked that opens a backup of three secrets."""
+    keep_house(machine)
+    configure(machine, "new")
+    machine.ok("incident", "open", "--key", "old", "--reason", "lost laptop", "--output", "r.json", "--force")
+
+
+exposed = furnished(stock, stock_and_open)
+
+
+def test_an_incident_names_by_itself_what_it_exposed_and_what_is_changed_is_left(exposed: Machine) -> None:
+    config = exposed.path("strongroom.toml")
+    config.write_text(f'{config.read_text()}\n[rotators.all]\nkind = "random"\ninclude = ["*"]\n')
+    [incident] = exposed.ok("incident", "status", "--json").document["incidents"]
+    words = ("rotate-secret", "--incident", incident["incident"], "--force", "--json")
+    done = exposed.ok(*words).document
+    assert sorted(done["done"]) == SECRETS
+    again = exposed.ok(*words).document
+    assert (again["done"], again["run"]) == ([], "")
+    step = exposed.ok("incident", "rotate", incident["incident"], "--json").document
+    assert {one["step"]: one["state"] for one in step["steps"]}["rotate"] == "done"

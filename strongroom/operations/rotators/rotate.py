@@ -25,6 +25,9 @@ from strongroom.sources.select import matches
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState
 
+_GIVEN_UP = "its source may have a new value that nothing else knows: rotate it again"
+"""What to do about a step that ended without a word: its process died again and again."""
+
 
 def rotate_secrets(
     services: Services,
@@ -99,7 +102,7 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
         rotator=rotator,
         code=code,
         why=text.removeprefix(f"{code}: "),
-        to_do=(to_do,) if to_do else (),
+        to_do=(to_do or _GIVEN_UP,) if failed and not code else (to_do,) if to_do else (),
     )
 
 

@@ -16,7 +16,10 @@ def _rotate_secret_arguments(parser: ArgumentParser) -> None:
     options.add_selection_arguments(parser)
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; it goes on record")
     parser.add_argument(
-        "--incident", metavar="ID", default="", help="on record with this incident, and once for it"
+        "--incident",
+        metavar="ID",
+        default="",
+        help="on record with this incident, once for it; without a name: all secrets that it exposed",
     )
     how = parser.add_mutually_exclusive_group()
     how.add_argument(

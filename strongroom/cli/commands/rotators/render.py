@@ -49,6 +49,9 @@ def rotated_document(rotated: Rotated) -> dict[str, Any]:
 
 def rotated_lines(rotated: Rotated) -> Iterator[str]:
     """Yield what a rotation did for people."""
+    if not rotated.secrets:
+        yield "Nothing to rotate: no secret has a value any more that others may know."
+        return
     of = plural(len(rotated.secrets), "secret")
     yield f"rotation {rotated.run}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
     rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]

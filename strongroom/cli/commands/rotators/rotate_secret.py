@@ -19,7 +19,9 @@ from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
-from strongroom.operations.errors import NothingSelected, RunDegraded, SecretNotRotated
+from strongroom.operations.errors import NotAllRead, NothingSelected, RunDegraded, SecretNotRotated
+from strongroom.operations.incident.exposed import find_unchanged
+from strongroom.operations.incident.steps import find_incident
 from strongroom.operations.rotators.plan import plan_rotation
 from strongroom.operations.rotators.records import Rotated, RotationPlan
 from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
@@ -31,12 +33,13 @@ from strongroom.words import name_first_few, nearest
 def rotate_secret(arguments: Namespace, output: Output) -> None:
     services = open_services(load_settings())
     if arguments.show:
-        shown = rotated_by(services.store.find(arguments.show), services)
-        _answer(shown, output)
+        _answer(rotated_by(services.store.find(arguments.show), services), output)
         return
     reason = "" if arguments.dry_run else _reason(arguments)
-    source = _source(arguments.source, services)
-    names = _names(arguments, source, services)
+    source, names = _asked(arguments, services, output)
+    if not names:
+        _answer(Rotated(source=source, run="", secrets=()), output)
+        return
     plan = plan_rotation(services, names, source=source, incident=arguments.incident)
     if arguments.dry_run:
         output.answer(plan_document(plan), plan_lines(plan))
@@ -46,6 +49,34 @@ def rotate_secret(arguments: Namespace, output: Output) -> None:
         _submit(names, source, arguments, output, reason=reason)
     else:
         _answer(_rotate(names, source, arguments, services, output, reason=reason), output)
+
+
+def _asked(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
+    """Return the source and the secrets that are meant. None are left of an incident that is dealt with."""
+    selection = selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    if arguments.name or selection != Selection():
+        source = _source(arguments.source, services)
+        return source, [*arguments.name, *_selected(selection, source, services)]
+    if not arguments.incident:
+        raise UsageError("There is no secret to rotate.", hint="Name one, give a filter, or --incident ID.")
+    return _exposed(arguments, services, output)
+
+
+def _exposed(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
+    """Return the secrets of an incident whose current value others may know."""
+    found = find_unchanged(services, find_incident(services, arguments.incident))
+    for what, why in found.unknown.items():
+        output.warn(f"{what} could not be looked at: {why}")
+    if found.unknown:
+        which = plural(len(found.unknown), "place")
+        output.end_with(NotAllRead(f"{which} of incident {arguments.incident} may hold further secrets."))
+    sources = [arguments.source] if arguments.source else list(found.names)
+    if len(sources) > 1:
+        raise UsageError(
+            f"The incident is about secrets of {' and '.join(sources)}.", hint="Give --source, once for each."
+        )
+    source = sources[0] if sources else ""
+    return source, list(found.names.get(source, ()))
 
 
 def _source(name: str | None, services: Services) -> str:
@@ -59,16 +90,15 @@ def _source(name: str | None, services: Services) -> str:
     return name
 
 
-def _names(arguments: Namespace, source: str, services: Services) -> list[str]:
-    """Return the secrets that are named, and those that the filter selects."""
-    selection = selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+def _selected(selection: Selection, source: str, services: Services) -> list[str]:
+    """Return the secrets that a filter selects."""
     if selection == Selection():
-        return list(arguments.name)
+        return []
     listed = services.source(source).list(with_tags=bool(selection.tags))
     found = sorted(entry.name for entry in listed if matches(selection, entry))
     if not found:
         raise NothingSelected(f"The filter matches no secret of '{source}'.", hint="Nothing was changed.")
-    return [*arguments.name, *found]
+    return found
 
 
 def _reason(arguments: Namespace) -> str:
