@@ -66,7 +66,7 @@ def _exposed(arguments: Namespace, services: Services, output: Output) -> tuple[
     """Return the secrets of an incident whose current value others may know."""
     found = find_unchanged(services, find_incident(services, arguments.incident))
     for what, why in found.unknown.items():
-        output.warn(f"{what} could not be looked at: {why}")
+        output.warn(f"{what} could not be read: {why}")
     if found.unknown:
         which = plural(len(found.unknown), "place")
         output.end_with(NotAllRead(f"{which} of incident {arguments.incident} may hold further secrets."))
