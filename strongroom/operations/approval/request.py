@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -12,12 +13,15 @@ from strongroom.container import canonical
 from strongroom.container.errors import Malformed
 from strongroom.model import ApprovalAction, prepare
 from strongroom.timestamps import as_written, rfc3339
+from strongroom.words import spelled_out
 
 NAMESPACE: Final = "strongroom-approval"
 BREAK_GLASS: Final = "strongroom-break-glass"
 """The namespaces of the two kinds of signatures: neither counts as the other."""
 MAX_TEXT: Final = 1_000
 MAX_DOCUMENT: Final = 32 * 1024
+MOST_LINES, LONGEST_LINE = 40, 300
+"""How much of what a command will do is shown: a request is small."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,6 +93,7 @@ def command_request(
     Args:
         what: all that the command will do, as JSON can say it.
     """
+    requester, lines = shown(requester), shown_lines(lines)
     asked = (action, requester, destination, policy, size, lines, what)
     digest = hashlib.sha256(canonical.encode(msgspec.to_builtins(asked))).hexdigest()
     return Request(
@@ -101,6 +106,18 @@ def command_request(
         size=size,
         lines=lines,
     )
+
+
+def shown(text: str) -> str:
+    """Return a text of others as a request may say it."""
+    return spelled_out(text)[:LONGEST_LINE]
+
+
+def shown_lines(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return what a person reads of many lines. The digest is over all."""
+    left = len(lines) - MOST_LINES
+    more = (f"and {left:,} more",) if left > 0 else ()
+    return (*map(shown, lines[:MOST_LINES]), *more)
 
 
 def new_document(request: Request, *, installation: str, now: float, valid: float) -> Document:

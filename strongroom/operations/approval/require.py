@@ -146,8 +146,8 @@ class _Question:
         return ApprovalNeeded(
             f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
             expires=document.ends,
-            hint=f"Each of them types, until {until}: strongroom approve {self._request.subject}. Then a run "
-            "goes on by itself; repeat any other command.",
+            hint=f"'strongroom approve {self._request.subject}', typed by each of them until {until}. Then a "
+            "run goes on by itself; repeat any other command.",
         )
 
     def _what(self) -> str:

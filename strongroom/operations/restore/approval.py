@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, prepare
-from strongroom.operations.approval.request import Request
+from strongroom.operations.approval.request import Request, shown, shown_lines
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.restore.facts import StagedPlan
+from strongroom.operations.restore.plan import RestorePlan
 from strongroom.operations.restore.staged import staged_plan_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Step
@@ -38,28 +39,43 @@ def require_plan_approval(run: Run, plan: StagedPlan, services: Services) -> Non
 
 
 def _request(run: Run, plan: StagedPlan) -> Request:
-    undoes, to = run.spec.kind is RunKind.UNDO, plan.destination
     named = run.spec.policy not in (COMMAND, EVERY_POLICY)
-    return Request(
-        action=ApprovalAction.UNDO if undoes else ApprovalAction.RESTORE,
+    return plan_request(
+        ApprovalAction.UNDO if run.spec.kind is RunKind.UNDO else ApprovalAction.RESTORE,
         subject=run.id,
         digest=plan.digest,
         requester=str(run.spec.options.get("requester") or UNKNOWN),
-        destination=to.name,
         policy=run.spec.policy if named else "",
-        size=plan.writes,
-        lines=(
-            f"{plan.backup if undoes else f'restore backup {plan.backup}'}, made at {plan.made_at}",
-            f"into {to.kind} '{to.name}' {to.address}".rstrip(),
-            *_counts(plan, undoes=undoes),
-        ),
+        plan=plan,
     )
 
 
-def _counts(plan: StagedPlan, *, undoes: bool) -> tuple[str, ...]:
-    """Say what is written, in numbers."""
-    counts = plan.counts
-    done = f"create {counts.created:,}, change {counts.changed:,}"
-    if undoes:
-        return (f"{done}, remove {counts.removed:,}",)
-    return (f"{done}, leave {counts.left:,} that differ",)
+def plan_request(
+    action: ApprovalAction,
+    *,
+    subject: str,
+    digest: str,
+    requester: str,
+    policy: str,
+    plan: StagedPlan | RestorePlan,
+) -> Request:
+    """Return what people approve of a plan."""
+    counts = plan.counts if isinstance(plan, StagedPlan) else plan.totals
+    undoes, to = action is ApprovalAction.UNDO, plan.destination
+    rest = f"remove {counts.removed:,}" if undoes else f"leave {counts.left:,} that differ"
+    return Request(
+        action=action,
+        subject=subject,
+        digest=digest,
+        requester=shown(requester),
+        destination=to.name,
+        policy=policy,
+        size=counts.written,
+        lines=shown_lines(
+            (
+                f"{plan.backup if undoes else f'restore backup {plan.backup}'}, planned at {plan.made_at}",
+                f"into {to.kind} '{to.name}' {to.address}".rstrip(),
+                f"create {counts.created:,}, change {counts.changed:,}, {rest}",
+            )
+        ),
+    )

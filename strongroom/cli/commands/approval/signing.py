@@ -63,9 +63,10 @@ def _agent_key(allowed: Sequence[bytes]) -> str:
             "There is no key in the SSH agent.", hint="Add yours with 'ssh-add', or give --key FILE."
         )
     known = ", ".join(ssh_fingerprint(blob) for blob in filter(None, map(_blob, lines)))
-    count = "none of its keys may" if not found else "several of its keys may"
+    count = "Several" if found else "None"
     raise UsageError(
-        f"The SSH agent has {known}; {count} approve this.", hint="Give the public half: --key FILE.pub."
+        f"{count} of the keys in the SSH agent may approve this: it has {known}.",
+        hint="Give your key's public half: --key FILE.pub.",
     )
 
 

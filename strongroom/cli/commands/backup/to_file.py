@@ -8,12 +8,16 @@ backup of many small secrets takes.
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from strongroom.cli.commands.backup.arguments import named_file
-from strongroom.cli.shared import options, recipients, sources
+from strongroom.cli.shared import approval, options, recipients, sources
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.place import Place
+from strongroom.keys import Recipient
+from strongroom.model import ApprovalAction, Selection
 from strongroom.operations.backup.derive_ahead import sealed_ahead
 from strongroom.operations.backup.parallel_listing import listed_ahead
 from strongroom.system.atomic_file import refuse_existing
@@ -30,6 +34,26 @@ def export_store(arguments: Namespace, output: Output) -> None:
     _seal(arguments.file, arguments, output, values=True)
 
 
+def _require_approved(
+    path: Path, source: str, selection: Selection, sealed_for: Sequence[Recipient], installation: Place
+) -> None:
+    """Ask for approvals where the configuration wants them: values leave for keys that somebody chose."""
+    approval.require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {
+            "file": str(path.absolute()),
+            "source": source,
+            "selection": selection,
+            "for": sorted(one.fingerprint for one in sealed_for),
+        },
+        lines=(
+            f"secrets of '{source}' into {path.absolute()}",
+            *(f"for {one.describe()}" for one in sealed_for),
+        ),
+    )
+
+
 def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> None:
     installation = place.find()
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
@@ -42,6 +66,8 @@ def _seal(path: Path, arguments: Namespace, output: Output, *, values: bool) -> 
         )
     sealed_for = recipients.recipients_of(arguments, output, installation)
     recipients.warn_of_no_spare(sealed_for, output)
+    if values:
+        _require_approved(path, source.name, selection, sealed_for, installation)
     with listed_ahead(source, selection) as listing, sealed_ahead(sealed_for) as derived:
         with loading():
             seal_file = resolve("strongroom.cli.shared.seal_file:seal_file")

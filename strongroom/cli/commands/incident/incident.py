@@ -9,15 +9,16 @@ from typing import Any
 from strongroom.cli.commands.incident import render
 from strongroom.cli.commands.incident.report import refuse_files, write_files
 from strongroom.cli.commands.incident.steps import Performing, write_names
-from strongroom.cli.shared import identity_options
+from strongroom.cli.shared import approval, identity_options
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
-from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive.incidents import Incident, Step, Suspicion, read_incidents, steps_of
 from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
 from strongroom.operations.errors import RunDegraded
@@ -171,6 +172,12 @@ def release_backups(arguments: Namespace, output: Output) -> None:
     held = all_quarantined(services)
     if unknown := [backup for backup in arguments.backup if backup not in held]:
         raise UsageError(f"Backup {unknown[0]} is not in quarantine.", hint="See 'strongroom incident list'.")
+    approval.require_approved(
+        place.find(),
+        ApprovalAction.RELEASE,
+        {"backups": sorted(arguments.backup)},
+        lines=tuple(f"release {backup} from quarantine ({held[backup]})" for backup in arguments.backup),
+    )
     unmarked = release(services, arguments.backup, reason=arguments.reason, by=who())
     output.answer(
         {"released": arguments.backup, "not_marked": unmarked},

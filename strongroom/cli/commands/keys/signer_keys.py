@@ -7,7 +7,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from datetime import timedelta
 
-from strongroom.cli.commands.keys.signers import REPEAT_ESCROW
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -45,6 +45,11 @@ def certify_key(arguments: Namespace, output: Output) -> None:
         raise UsageError(
             "That is no public key.", hint="It is the 64 digits that 'strongroom signers request' printed."
         )
+    approve_signers(
+        "certify",
+        [arguments.role, arguments.key],
+        f"certify the key {arguments.key} of role {arguments.role}",
+    )
     key = roles.certify_key(
         folder, arguments.role, bytes.fromhex(arguments.key), installation_key=arguments.installation_key
     )
@@ -58,6 +63,7 @@ def certify_key(arguments: Namespace, output: Output) -> None:
 
 def replace_key(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
+    approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
     key = roles.replace(folder, arguments.role, installation_key=arguments.installation_key)
     _record("signer.replaced", arguments.role, key)
     words = [
@@ -91,6 +97,8 @@ def rotate_keys(arguments: Namespace, output: Output) -> None:
         raise UsageError(
             "No role's private key lies here.", hint="Rotate it on the host where its role works."
         )
+    step = "announce" if arguments.announce else "rotate"
+    approve_signers(step, sorted(chosen), f"{step} the keys of {', '.join(sorted(chosen))}")
     store, made = run_store(), []
     for role in chosen:
         key = (

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.keys.signers import REPEAT_ESCROW
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
 from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.terminal import place, prompts
@@ -30,6 +30,7 @@ _UNSETTLED = (
 
 def distrust_key(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
+    approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
     prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
     role, key = roles.distrust(
         folder,
@@ -112,6 +113,11 @@ def re_sign(arguments: Namespace, output: Output) -> None:
         if (not arguments.backup or entry.backup in arguments.backup)
         and (before is None or datetime.fromisoformat(entry.created_at) < before)
     ]
+    approve_signers(
+        "re-sign",
+        sorted(entry.backup for entry in entries),
+        f"sign {plural(len(entries), 'backup')} again as the catalog has them",
+    )
     prompts.confirm(
         f"This vouches for {plural(len(entries), 'backup')} as the catalog has them", force=arguments.force
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import asdict
 
+from strongroom.cli.shared import approval
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
+from strongroom.model import ApprovalAction
 
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
 
@@ -44,3 +47,10 @@ def list_signers(arguments: Namespace, output: Output) -> None:
     installation = next(iter(installation_fingerprints(keys)), None)
     document = {"installation": installation, "signers": [signer_document(one) for one in keys]}
     output.answer(document, signer_lines(keys))
+
+
+def approve_signers(action: str, what: Sequence[str], line: str) -> None:
+    """Ask for approvals, where the configuration wants them, before it is changed whose signatures count."""
+    approval.require_approved(
+        place.find(), ApprovalAction.SIGNERS, {"action": action, "what": what}, lines=(line,)
+    )

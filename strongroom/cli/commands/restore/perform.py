@@ -23,7 +23,7 @@ from strongroom.cli.commands.restore.account_lines import (
     typed_keys,
 )
 from strongroom.cli.commands.restore.request import PlanOut, Request
-from strongroom.cli.shared import access_log, estimate, identities, options, person, sources
+from strongroom.cli.shared import access_log, approval, estimate, identities, options, person, sources
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
@@ -115,6 +115,7 @@ class RestoreJob:
         if self.dry:
             self._plan()
             return
+        self._require_approved()
         self._origin.unlock()  # what does not open has begun nothing
         if self._whole:
             self._warn(self._origin.total, self._origin.versions)
@@ -136,8 +137,23 @@ class RestoreJob:
             self.stopped = stopped
         self.done = self._account.counts
         self._account.end(self._ended)
+        if self.head is not None and self.stopped is None and not self.done.not_done:
+            approval.end_plan_approval(self._here, self.head)
         if self.stopped is None or self._account.folder is not None:
             continue_with(self._earlier, self._folder)
+
+    def _require_approved(self) -> None:
+        """Have a person told who else has to approve this, where the configuration asks for that."""
+        if not approval.has_rules(self._here):
+            return
+        kept = self._request.plan is not None
+        if self.head is None:
+            head = make_plan(self._asked(), self._secrets, self.destination, note=lambda entry: None)
+        else:
+            head = self.head
+        manifest = self._origin.manifest
+        policy = manifest.policy if manifest is not None else ""
+        approval.require_plan_approved(self._here, head, policy=policy, kept=kept)
 
     def _secrets(self) -> Iterable[Secret]:
         return self._request.secrets_of(self._origin)

@@ -18,6 +18,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.shared import (
     access_log,
+    approval,
     backup_argument,
     backup_selection,
     identities,
@@ -33,6 +34,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.keys.roles import load_or_create_role
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
@@ -153,6 +155,13 @@ def _put_back(
     whole: WholeSnapshot, vault: Vault, arguments: Namespace, output: Output, way_back: _WayBack | None
 ) -> None:
     server = look(vault)
+    where = arguments.vault or arguments.address
+    approval.require_approved(
+        place.find(),
+        ApprovalAction.RESTORE,
+        {"snapshot": whole.about.snapshot, "sha256": whole.about.sha256, "server": where},
+        lines=(f"replace all of the Vault server {where} by snapshot {whole.about.snapshot}",),
+    )
     try:
         outcome = restore_snapshot(
             whole,

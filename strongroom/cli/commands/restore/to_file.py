@@ -9,7 +9,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from strongroom.cli.commands.restore.request import Request
-from strongroom.cli.shared import access_log, recipients
+from strongroom.cli.shared import access_log, approval, recipients
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.seal_file import seal_file
 from strongroom.cli.terminal import prompts
@@ -18,6 +18,7 @@ from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import UsageError
 from strongroom.keys import Recipient
+from strongroom.model import ApprovalAction
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.rehearsal.scratch import FOLDER, scratch
 from strongroom.operations.restore.restore import restore
@@ -38,6 +39,20 @@ def _sealed_for(arguments: Namespace, output: Output, installation: Place) -> li
         f"This puts every value that is chosen, sealed to {', '.join(each.describe() for each in found)}, "
         f"into {arguments.to_file}",
         force=arguments.force,
+    )
+    approval.require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {
+            "file": str(arguments.to_file.absolute()),
+            "for": sorted(each.fingerprint for each in found),
+            "selection": [arguments.filter_tag, arguments.include, arguments.exclude],
+            "from": [str(arguments.backup_file), arguments.from_target, arguments.backup],
+        },
+        lines=(
+            f"secrets of a backup into {arguments.to_file.absolute()}",
+            *(f"for {each.describe()}" for each in found),
+        ),
     )
     return found
 

@@ -19,7 +19,7 @@ from strongroom.cli.commands.restore.account_lines import (
     they,
     typed_keys,
 )
-from strongroom.cli.shared import access_log, identities, opening, options, sources
+from strongroom.cli.shared import access_log, approval, identities, opening, options, sources
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -28,6 +28,7 @@ from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.keys.roles import load_or_create_role
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
@@ -59,6 +60,14 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
     what = undoable(undo, arguments.restored)
     _refuse_unfinished_run(what.run)
+    if not arguments.dry_run:
+        approval.require_approved(
+            here,
+            ApprovalAction.UNDO,
+            {"undoes": what.run},
+            destination=what.journal.to,
+            lines=(f"undo restore {what.run} into '{what.journal.to}', where nobody changed it since",),
+        )
     if what.journal.to != options.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Restore {what.run} into '{what.journal.to}' will be undone", force=arguments.force)
     with ExitStack() as opened:

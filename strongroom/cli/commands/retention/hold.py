@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
+from strongroom.cli.shared import approval
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.config import load_settings
 from strongroom.container.canonical import printable
 from strongroom.container.errors import MissingPiece
 from strongroom.container.marks import MAX_TEXT
 from strongroom.errors import TargetError, UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive import holds
 from strongroom.operations.errors import HoldNotWritten
 from strongroom.operations.services import Services
@@ -56,6 +59,13 @@ def release_hold(arguments: Namespace, output: Output) -> None:
         raise UsageError(
             f"There is no hold on {kind} '{subject}'.", hint="Nothing was changed. See: strongroom hold list"
         )
+    approval.require_approved(
+        place.find(),
+        ApprovalAction.RELEASE,
+        {"hold": [kind, subject]},
+        policy=subject if kind == "policy" else "",
+        lines=(f"lift the hold on {kind} '{subject}': what it held may be deleted",),
+    )
     failed = holds.release(services, kind, subject, reason=arguments.reason, by=who())
     _answer(services, failed, f"The hold on {kind} '{subject}' is lifted.", output)
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from strongroom.cli.errors import ShredPending
-from strongroom.cli.shared import trust
+from strongroom.cli.shared import approval, trust
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.settings import asking
@@ -19,6 +19,7 @@ from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.plan import Plan, make_plan
@@ -60,9 +61,27 @@ def _begun(arguments: Namespace, services: Services, scope: Scope, output: Outpu
         return False
     for line in _plan_lines(plan):
         output.note(line)
+    _require_approved(plan)
     _confirm(arguments)
     begin(services, scope, plan, by=who())
     return True
+
+
+def _require_approved(plan: Plan) -> None:
+    """Ask for approvals where the configuration wants them: nothing brings back what is shredded."""
+    backups = sorted(one.backup for one in plan.backups)
+    keys = sorted((key.name, str(key.epoch.version)) for key in plan.keys)
+    approval.require_approved(
+        place.find(),
+        ApprovalAction.SHRED,
+        {"backups": backups, "keys": keys},
+        policy=plan.policy,
+        size=sum(one.secrets for one in plan.backups),
+        lines=(
+            f"destroy {plural(len(keys), 'key')} for good: {', '.join(name for name, _ in keys)}",
+            *(f"backup {backup}" for backup in backups),
+        ),
+    )
 
 
 def _built() -> tuple[Services, Scope]:

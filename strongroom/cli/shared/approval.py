@@ -1,0 +1,50 @@
+"""Asking whether people have to approve what a command is about to do. Without rules this loads nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from strongroom.cli.terminal.place import Place
+from strongroom.model import ApprovalAction
+from strongroom.system.lazy import resolve
+
+if TYPE_CHECKING:
+    from strongroom.operations.restore.plan import RestorePlan
+
+_ASKING = "strongroom.cli.shared.approval_asking"
+
+
+def has_rules(installation: Place) -> bool:
+    """Tell whether this host's configuration may ask for approvals; reading it in full decides."""
+    given = any(name.upper().startswith("STRONGROOM_APPROVALS__") for name in os.environ)
+    return given or "approvals" in installation.tables
+
+
+def require_approved(installation: Place, action: ApprovalAction, what: object, **about: Any) -> None:
+    """Return if a command may go on; see
+    :func:`~strongroom.operations.approval.request.command_request` for the arguments.
+
+    Raises:
+        ApprovalNeeded, NotApproved: people have to approve it first, or did not.
+        ConfigProblems: there may be rules, and the configuration is wrong.
+    """
+    if has_rules(installation):
+        resolve(f"{_ASKING}:ask")(action, what, **about)
+
+
+def require_plan_approved(installation: Place, plan: RestorePlan, *, policy: str, kept: bool) -> None:
+    """Return if a restore plan may be done.
+
+    Args:
+        kept: whether it is a plan in a file, that people can have approved. One that is made on the way is
+            another one the next time.
+    """
+    if has_rules(installation):
+        resolve(f"{_ASKING}:ask_for_plan")(plan, policy=policy, kept=kept)
+
+
+def end_plan_approval(installation: Place, plan: RestorePlan) -> None:
+    """Let nobody use a plan's approval again: all of it is done."""
+    if has_rules(installation):
+        resolve(f"{_ASKING}:end_for_plan")(plan)

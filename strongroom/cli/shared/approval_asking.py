@@ -1,0 +1,47 @@
+"""What asks for approvals where a configuration may have rules for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strongroom.cli.shared.person import who
+from strongroom.cli.shared.services import open_services
+from strongroom.model import COMMAND, ApprovalAction
+from strongroom.operations.approval.judge import rules_for
+from strongroom.operations.approval.request import command_request
+from strongroom.operations.approval.require import end_approval, require_approval
+from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.restore.approval import plan_request
+from strongroom.operations.restore.plan import RestorePlan
+
+_PLAN = (
+    "Nothing was changed. Make a plan that people can approve: repeat the command with --plan-out FILE. "
+    "Then 'strongroom restore --plan FILE' asks for that."
+)
+
+
+def ask(action: ApprovalAction, what: object, **about: Any) -> None:
+    """Ask for what a command will do."""
+    request = command_request(action, what, requester=who(), **about)
+    require_approval(open_services(), request)
+
+
+def ask_for_plan(plan: RestorePlan, *, policy: str, kept: bool) -> None:
+    """Ask for a restore plan. One that is in no file cannot be approved, if a rule asks for that."""
+    services = open_services()
+    request = plan_request(
+        ApprovalAction.RESTORE,
+        subject=plan.id,
+        digest=plan.digest,
+        requester=plan.by,
+        policy="" if policy == COMMAND else policy,
+        plan=plan,
+    )
+    if not kept and rules_for(services.approvals, request):
+        raise ApprovalNeeded("Other people have to approve this restore first.", hint=_PLAN)
+    require_approval(services, request, holder=plan.id)
+
+
+def end_for_plan(plan: RestorePlan) -> None:
+    """Let nobody use a plan's approval again."""
+    end_approval(open_services(), plan.id)
