@@ -196,3 +196,15 @@ def test_a_plan_counts_what_cannot_be_restored_also_if_that_is_all() -> None:
     head, entries = plan_of(Refusing())
     assert head.totals == Restored(not_done=4)
     assert {(entry.why, entry.code) for entry in entries} == {("too large for it", "SourceError")}
+
+
+def test_what_changed_without_a_new_version_has_moved_too() -> None:
+    _, entries = plan_of(there())
+    later = MemoryStore(
+        [
+            replace(secret("app/other", "CANARY-now"), updated_at="2026-11-27T01:00:00Z"),
+            secret("app/same", "CANARY-old", tags={"team": "web"}),
+            secret("app/gone", "CANARY-now"),
+        ]
+    )
+    assert apply(later, entries).moved == ["app/other", "app/same"]

@@ -189,7 +189,7 @@ class _Undoing:
             return self._stopped
         if worst is not None and not isinstance(worst, Conflict):
             return worst
-        if kept := done.left + done.not_done:
+        if kept := done.left + (0 if self._arguments.dry_run else done.not_done):
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
             would = "would be" if self._arguments.dry_run else verb(kept, "were")
             return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
