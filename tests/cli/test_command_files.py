@@ -58,7 +58,7 @@ def test_an_incident_counts_the_file_and_lists_its_secrets(house: Machine) -> No
     assert "no policy names their recipients" in " ".join(done.err.split())
     record = json.loads(house.path("incident.json").read_text())["body"]
     assert [one["file"] for one in record["affected"]] == [str(house.path("full.sr"))]
-    assert "To do: Re-encrypt the backup files: strongroom rotate-backup-key" in done.out
+    assert "To do: Files: re-encrypt them with 'strongroom rotate-backup-key" in done.out
     changed = json.loads(house.path("change.json").read_text())
     assert sorted(changed) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 
@@ -70,7 +70,7 @@ def test_a_key_is_retired_once_its_files_are_sealed_anew_and_the_old_ones_delete
     house.ok(*REENCRYPT)
     assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
     done = house.ok(*INCIDENT)
-    assert "Delete the originals of what is re-encrypted already" in done.out
+    assert "Originals: delete those of what is re-encrypted already" in done.out
     [kept] = house.home.glob("full.sr.*.superseded")
     kept.unlink()
     assert house.ok("keys", "--retire", "old").code == 0

@@ -121,7 +121,7 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     checked = house.ok("incident", "report", "--check", "final.json", "--json").document
     assert (checked["page_checked"], checked["closing"]) == (True, "found the laptop")
     line = next(one for step in checked["steps"] for one in step["left"] if "--remove-replaced" in one)
-    house.ok(*line.partition("strongroom ")[2].split())
+    house.ok(*line.partition("strongroom ")[2].partition(".")[0].split())
     listed = house.ok("incident", "list", "--json").document
     assert (list(listed["quarantined"]), listed["deleted"]) == ([old], [old])
 

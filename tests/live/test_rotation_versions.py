@@ -16,7 +16,7 @@ from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.archive.old_versions import OldVersions
-from strongroom.operations.incident.reseal import describe_still_open
+from strongroom.operations.incident.reseal import describe_copies
 from strongroom.operations.key_management.exposure import EARLIER, still_opens
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.remove_replaced import remove_replaced
@@ -113,7 +113,7 @@ def test_a_replaced_backup_that_was_removed_is_told_until_the_rule_s_day(place: 
     assert words in list(done.lines())
     [event] = [one for one in services.store.events(limit=1000) if one.kind == "backup.removed"]
     assert event.detail["hidden"]["eu"]["count"] == 3
-    assert f"On eu old versions of 1 backup are hidden, until {day}." in list(describe_still_open([still]))
+    assert f"hidden versions of 1 backup on eu, until {day}" in list(describe_copies([still]))
 
 
 def test_once_the_hidden_versions_are_removed_nothing_is_told_any_more(place: Place) -> None:

@@ -47,7 +47,7 @@ _LOGS = (
     ),
     ("vault:", "the audit device of {0} (vault audit list -detailed)"),
     ("http", "the diagnostic logs of {0} (az monitor diagnostic-settings list)"),
-    ("", "{0} keeps no log of its readers, unless the host's auditd watches it"),
+    ("", "ask who may read {0}: it keeps no log, unless its host's auditd watches it"),
 )
 """Which log knows of a target's readers, by what its address begins with."""
 

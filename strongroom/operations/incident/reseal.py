@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.incidents import Incident, Outcome, Step
+from strongroom.operations.archive.old_versions import UNKNOWN
 from strongroom.operations.errors import RunFailed
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rotate import RotateOptions
@@ -29,33 +30,44 @@ def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = 
     ``done`` says what each backup is now. One policy that fails keeps no other from its turn.
     """
     perform = driven_by or (lambda run, tickets: drive(run, tickets, services))
-    done = dict(sealed_anew(incident))
+    before = _before(incident)
+    done, counts = dict(before.done), dict(before.counts)
+    left = {line.partition(":")[0]: line for line in before.left}
     missing: dict[str, str] = {}
-    still: list[Mapping[str, Any]] = []
     for policy, backups in incident.policies.items():
-        if not (left := [backup for backup in backups if backup not in done]):
+        if all(backup in done for backup in backups) and _key(policy) not in before.missing:
             continue
         try:
-            rotated, short = _policy(services, policy, left, perform)
+            rotated, short = _policy(services, policy, backups, perform)
         except StrongroomError as error:  # the others go on
-            missing[f"policy {policy}"] = f"{error.code}: {error.message}"
+            missing[_key(policy)] = f"{error.code}: {error.message}"
             continue
         done |= {one["backup"]: one["new"] for one in rotated if one.get("new")}
-        still += [one for result in rotated for one in result.get("still", ())]
-        missing |= {f"policy {policy}": short} if short else {}
-    missing |= dict(_not_sealed(incident))
+        still = [one for result in rotated for one in result.get("still", ())]
+        counts[f"copies of {_key(policy)} still open"] = len(still)
+        left[f"To delete of {_key(policy)}"] = _to_delete(policy, still)
+        missing |= {_key(policy): short} if short else {}
+    left |= dict(_files(incident))
     return Outcome(
-        counts={"sealed again": len(done), "copies still open": len(still)},
+        counts={**counts, "sealed again": len(done)},
         done=done,
-        missing=missing,
-        left=tuple(_left(incident, still)),
+        missing={**missing, **dict(_not_sealed(incident))},
+        left=tuple(left.values()),
     )
+
+
+def _key(policy: str) -> str:
+    return f"policy {policy}"
+
+
+def _before(incident: Incident) -> Outcome:
+    entry = incident.last(Step.RESEAL)
+    return entry.outcome if entry is not None and entry.outcome is not None else Outcome()
 
 
 def sealed_anew(incident: Incident) -> Mapping[str, str]:
     """Return what each backup is now that was sealed again, as far as that is on record."""
-    entry = incident.last(Step.RESEAL)
-    return entry.outcome.done if entry is not None and entry.outcome is not None else {}
+    return _before(incident).done
 
 
 def _policy(
@@ -77,32 +89,45 @@ def _not_sealed(incident: Incident) -> Iterator[tuple[str, str]]:
         yield f"backup {backup}", _UNREAD
 
 
-def _left(incident: Incident, still: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _files(incident: Incident) -> Iterator[tuple[str, str]]:
     if incident.files:
         yield (
-            "Re-encrypt the backup files: strongroom rotate-backup-key --current-key FILE --new-key FILE "
-            "--re-encrypt-backups; a file that only a passphrase opens has to be written again, under "
-            f"another passphrase. They are: {', '.join(incident.files)}."
+            "Files",
+            "Files: re-encrypt them with 'strongroom rotate-backup-key --current-key FILE --new-key FILE "
+            "--re-encrypt-backups'; one that only a passphrase opens has to be written again, under another "
+            f"passphrase. They are: {', '.join(incident.files)}.",
         )
     if incident.superseded:
-        yield f"Delete the originals of what is re-encrypted already: {', '.join(incident.superseded)}."
-    for policy in incident.policies:
         yield (
-            "After the incident is closed, delete the old copies once their locks have ended: "
-            f"strongroom rotate {policy} --re-encrypt --remove-replaced"
+            "Originals",
+            f"Originals: delete those of what is re-encrypted already: {', '.join(incident.superseded)}.",
         )
-    yield from describe_still_open(still)
 
 
-def describe_still_open(still: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say of each target how many copies the key opens there, and until when they are locked or hidden."""
+def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:
+    """Say which old copies are left to delete; its beginning, up to the colon, is its own."""
+    copies = "; ".join(describe_copies(still)) or "none is known"
+    return (
+        f"To delete of {_key(policy)}: the old copies, once the incident is closed and their locks have "
+        f"ended: strongroom rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
+        f"opens them ({copies})."
+    )
+
+
+def describe_copies(still: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of each target how many copies a key opens there, and until when they are locked, or hidden."""
     for target in sorted({one["target"] for one in still}):
         there = [one for one in still if one["target"] == target]
-        until = max(one["until"] for one in there)
-        lock = f", locked until {until}" if until else ""
-        yield f"On {target} the key still opens {plural(len(there), 'backup')}{lock}."
+        until = _latest(one["until"] for one in there)
+        yield f"{plural(len(there), 'backup')} on {target}" + (f", locked until {until}" if until else "")
         hidden = [one["old_versions"] for one in there if one["old_versions"]["count"]]
         if hidden:
-            day = max(one["until"] or one["locked_until"] for one in hidden)
-            ends = f"until {day}" if day else "until somebody removes them: deleting only hides"
-            yield f"On {target} old versions of {plural(len(hidden), 'backup')} are hidden, {ends}."
+            day = _latest(one["until"] or one["locked_until"] for one in hidden)
+            ends = f"until {day}" if day else "until somebody removes them, for deleting only hides"
+            yield f"hidden versions of {plural(len(hidden), 'backup')} on {target}, {ends}"
+
+
+def _latest(moments: Iterable[str]) -> str:
+    """Return the last of some moments; a target may not tell one."""
+    found = set(moments)
+    return "a time that the target does not tell" if UNKNOWN in found else max(found, default="")

@@ -262,10 +262,22 @@ def test_everything_affected_is_sealed_anew_once_also_where_the_process_died_bef
     first = sealed(services, incident)  # killed: nothing of it is on record
     outcome = sealed(services, incident)
     assert outcome.done == first.done == {backup: f"{backup}-r1" for backup in backups}
-    assert outcome.counts["copies still open"] == 2 * 3
+    assert outcome.counts[f"copies of policy {POLICY} still open"] == 2 * 3
     incident = done(services, incident, Step.RESEAL, outcome)
-    assert sealed(services, incident).done == outcome.done
+    assert sealed(services, incident) == outcome
     assert [one.backup for one in services.store.backups() if one.backup.endswith("-r2")] == []
+
+
+def test_a_target_that_was_away_gets_what_was_sealed_anew_when_the_step_is_repeated(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    partly = replace(services, targets={**services.targets, "ap": Away(name="ap", region="ap")})
+    incident = opened(partly, keys=(leaked(at),))
+    outcome = sealed(partly, incident)
+    assert list(outcome.missing) == [f"policy {POLICY}"]
+    incident = done(services, incident, Step.RESEAL, outcome)
+    assert sealed(services, incident).missing == {}
+    assert services.target("ap").stat(f"manifests/{backup}-r1.json") is not None
 
 
 def test_another_host_goes_on_where_this_one_stopped(at: Rotated, tmp_path: Path) -> None:

@@ -9,9 +9,13 @@ from typing import Any
 from msgspec import to_builtins
 
 from strongroom.cli.terminal.output import plural
-from strongroom.operations.archive.incidents import Incident, Outcome, StepStanding, next_command, steps_of
+from strongroom.operations.archive.incidents import Incident, StepStanding, next_command, steps_of
 from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident.words import STEPS, moment
+from strongroom.words import name_first_few
+
+_SHOWN = 10
+"""Readers that are shown; the report has all."""
 
 
 def as_document(incident: Incident) -> dict[str, Any]:
@@ -50,6 +54,7 @@ def lines_of(incident: Incident) -> Iterator[str]:
         f"  backup {backup} was not looked at: {why}" for backup, why in incident.opening.unread.items()
     )
     yield from (f"  backup {backup}: somebody said that its file is gone" for backup in incident.opening.gone)
+    yield from (f"To do: {line}" for one in steps_of(incident) for line in one.outcome.left)
     if command := next_command(incident):
         yield f"Next: {command}"
 
@@ -73,22 +78,19 @@ def _step(one: StepStanding) -> Iterator[str]:
     yield f"{STEPS[one.step]}: {one.state}{said}{who}"
     if counts := "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items()):
         yield f"  {counts}"
+    for reader in one.outcome.readers[:_SHOWN]:
+        yield f"  {reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {moment(reader.last)}"
     yield from (f"  not done: {what}: {why}" for what, why in one.outcome.missing.items())
-
-
-def left_lines(outcome: Outcome) -> Iterator[str]:
-    """Yield what a person has to do."""
-    yield from (f"To do: {line}" for line in outcome.left)
 
 
 def require_complete(missing: Mapping[str, str], missed: Mapping[str, str]) -> None:
     """Return if a step did all that it should, and every target knows; else raise what is left."""
     if missing:
-        few = "; ".join(f"{what}: {why}" for what, why in list(missing.items())[:3])
-        raise StepIncomplete(f"{plural(len(missing), 'thing')} not done: {few}")
+        what, why = next(iter(missing.items()))
+        more = f" And {len(missing) - 1:,} more." if len(missing) > 1 else ""
+        raise StepIncomplete(f"Not done: {what}: {why}.{more}")
     if missed:
-        told = "; ".join(f"{name}: {why}" for name, why in missed.items())
         raise StepIncomplete(
-            f"The incident is on record here, and not on every target: {told}",
+            f"The incident is on record here, and not on every target: {name_first_few(tuple(missed))}.",
             hint="Bring those targets back. 'strongroom incident status' then writes there what they lack.",
         )

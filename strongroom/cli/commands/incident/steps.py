@@ -80,11 +80,10 @@ class Performing:
                         self._private.append(f"and {len(names) - _SHOWN:,} more: --secrets FILE lists all")
                 return rotation.outcome
 
-    def left(self) -> Iterator[str]:
-        """Yield what a person has to do, and, for this terminal alone, which secrets that is about."""
+    def lines(self) -> Iterator[str]:
+        """Yield which secrets are left, for this terminal alone, and how the incident stands."""
         yield from self._private
-        for step in self._done:
-            yield from render.left_lines(self._said(step))
+        yield from render.lines_of(self.incident)
 
     def _said(self, step: Step) -> Outcome:
         entry = self.incident.last(step)
@@ -127,7 +126,7 @@ def _one(step: Step, services: Services, arguments: Namespace, output: Output) -
     performing = Performing(services, incident, output)
     performing.perform(step)
     written = write_names(services, performing.incident, vars(arguments).get("secrets"))
-    lines = [*render.lines_of(performing.incident), *performing.left()]
+    lines = [*performing.lines()]
     if written is not None:
         lines.append(f"{plural(len(written.names), 'secret')} to change: {arguments.secrets} names them.")
     output.answer(render.as_document(performing.incident), lines)
