@@ -24,7 +24,7 @@ def _lines(report: IncidentReport) -> Iterator[str]:
     yield HEAD.format(title=escape(title), style=STYLE)
     yield f'<header><p class="kind">Incident report</p><h1>{escape(title)}</h1></header>\n'
     yield _verdict(report)
-    yield section("What happened", definitions([("Reason", report.reason), *words.suspected(report)]))
+    yield section("What happened", definitions(words.happened(report)))
     yield section("What was done", _steps(report))
     if missing := _missing(report):
         yield section("What is not done, and why", missing)
@@ -81,28 +81,29 @@ def _readers(report: IncidentReport) -> str:
     if not report.readers:
         return since + "<p>Nobody, by the records of the hosts that were asked.</p>\n"
     rows = (
-        row((one.who, one.did, f"{one.times:,}", words.moment(one.first), words.moment(one.last)))
+        row((one.who, one.did, words.what(one), f"{one.times:,}", _day(one.first), _day(one.last)))
         for one in report.readers
     )
-    return since + table(("Who", "Did", "Times", "First", "Last"), rows)
+    return since + table(("Who", "Did", "What", "Times", "First (UTC)", "Last (UTC)"), rows)
+
+
+def _day(text: str) -> str:
+    return words.moment(text).removesuffix(" UTC")
 
 
 def _affected(report: IncidentReport) -> str:
     rows = (
-        row((one.backup, one.policy, words.moment(one.made), one.now or one.file), bad=not one.looked_at)
+        row((one.backup, one.policy, _day(one.made), one.now or one.file), bad=not one.looked_at)
         for one in report.affected[:SHOWN]
     )
     more = len(report.affected) - SHOWN
     note = f'<p class="note">And {plural(more, "backup")} more, in the document.</p>\n' if more > 0 else ""
-    return table(("Backup", "Policy", "Made", "Sealed again as"), rows) + note
+    return table(("Backup", "Policy", "Made (UTC)", "Sealed again as"), rows) + note
 
 
 def _words(report: IncidentReport) -> str:
-    rows = (
-        row((words.moment(one.at), words.WORDS[one.step], one.state, one.by, one.said))
-        for one in report.words
-    )
-    return table(("When", "What", "State", "By", "Said"), rows)
+    rows = (row((_day(one.at), words.WORDS[one.step], one.state, one.by, one.said)) for one in report.words)
+    return table(("When (UTC)", "What", "State", "By", "Said"), rows)
 
 
 def _check(report: IncidentReport) -> str:

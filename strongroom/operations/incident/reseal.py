@@ -45,7 +45,7 @@ def reseal(services: Services, incident: Incident, *, driven_by: Drive | None = 
         done |= {one["backup"]: one["new"] for one in rotated if one.get("new")}
         still = [one for result in rotated for one in result.get("still", ())]
         counts[f"copies of {_key(policy)} still open"] = len(still)
-        left[f"To delete of {_key(policy)}"] = _to_delete(policy, still)
+        left[f"Old copies of {_key(policy)}"] = _to_delete(policy, still)
         missing |= {_key(policy): short} if short else {}
     left |= dict(_files(incident))
     return Outcome(
@@ -108,8 +108,8 @@ def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:
     """Say which old copies are left to delete; its beginning, up to the colon, is its own."""
     copies = "; ".join(describe_copies(still)) or "none is known"
     return (
-        f"To delete of {_key(policy)}: the old copies, once the incident is closed and their locks have "
-        f"ended: strongroom rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
+        f"Old copies of {_key(policy)}: delete them once the incident is closed and their locks have ended: "
+        f"strongroom rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
         f"opens them ({copies})."
     )
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.incidents import Incident, Outcome
+from strongroom.operations.archive.incidents import Incident, Outcome, Step
 from strongroom.operations.incident.exposed import Unchanged, find_unchanged
 from strongroom.operations.rotators.plan import MOST
-from strongroom.operations.rotators.records import Rotated
+from strongroom.operations.rotators.records import Result, Rotated, RotatedSecret
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
@@ -43,12 +43,21 @@ def rotate(services: Services, incident: Incident, *, by: str, progress: Watch |
     left = find_unchanged(services, incident) if rotated else before
     counts = {
         "secrets looked at": left.looked_at,
-        "rotated": sum(len(one.done) for one in rotated),
+        "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
         "not changed yet": left.count,
     }
     missing = {**left.unknown, **failed, **dict(_not_changed(left))}
     to_do = tuple(line for one in rotated for line in _to_do(one))
     return Rotation(outcome=Outcome(counts=counts, missing=missing), unchanged=left, to_do=to_do)
+
+
+def _rotated_before(incident: Incident) -> int:
+    entry = incident.last(Step.ROTATE)
+    return entry.outcome.counts.get("rotated", 0) if entry is not None and entry.outcome is not None else 0
+
+
+def _each(rotated: Sequence[Rotated]) -> Iterator[RotatedSecret]:
+    return (secret for one in rotated for secret in one.secrets)
 
 
 def _source(

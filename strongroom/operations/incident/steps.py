@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from strongroom.errors import UsageError
-from strongroom.operations.archive.case_files import add_entry
+from strongroom.operations.archive.case_files import add_entry, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     Incident,
@@ -62,8 +62,11 @@ def find_incident(services: Services, name: str = "") -> Incident:
 def record_outcome(
     services: Services, incident: Incident, step: Step, outcome: Outcome, *, by: str, said: str = ""
 ) -> Recorded:
-    """Put on record what came of a step: it is done if nothing is missing."""
+    """Put on record what came of a step: it is done if nothing is missing. The same is not said twice."""
     state: State = "partly" if outcome.missing else "done"
+    last = incident.last(step)
+    if last is not None and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
+        return Recorded(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
     return _enter(services, incident, step, state, said=said, by=by, outcome=outcome)
 
 

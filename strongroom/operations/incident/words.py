@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import Final
 
 from strongroom.durations import about
+from strongroom.operations.archive.incidents import Reader
 from strongroom.operations.incident.report_records import IncidentReport, ReportedStep
-from strongroom.words import plural
+from strongroom.words import name_first_few, plural
 
 STEPS: Final[Mapping[str, str]] = {
     "isolate": "Isolate the backups",
@@ -23,6 +24,19 @@ WORDS: Final[Mapping[str, str]] = {"open": "Opened", "close": "Closed", **STEPS}
 def moment(text: str) -> str:
     """Write a moment as a table shows it; nothing if there is none."""
     return text.replace("T", " ").replace("Z", " UTC")
+
+
+def happened(report: IncidentReport) -> Iterator[tuple[str, str]]:
+    """Yield why it was opened, about what, and what it was closed with."""
+    yield "Reason", report.reason
+    yield from suspected(report)
+    if report.closing:
+        yield "Closed with", report.closing
+
+
+def what(reader: Reader) -> str:
+    """Say what somebody read."""
+    return name_first_few(reader.backups, most=1) or "the local store"
 
 
 def suspected(report: IncidentReport) -> Iterator[tuple[str, str]]:

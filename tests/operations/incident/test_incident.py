@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,6 +40,7 @@ from strongroom.operations.incident.exposed import compromised_names
 from strongroom.operations.incident.isolate import isolate
 from strongroom.operations.incident.open_case import affected_by, open_case
 from strongroom.operations.incident.readers import find_readers
+from strongroom.operations.incident.report import write_report
 from strongroom.operations.incident.reseal import reseal, sealed_anew
 from strongroom.operations.incident.rotate import rotate
 from strongroom.operations.incident.steps import close, find_incident, record_outcome, require_open, waive
@@ -50,6 +52,7 @@ from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
 from strongroom.state.records import RunState
 from strongroom.state.store import RunStore
+from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
@@ -419,3 +422,74 @@ def test_it_is_overdue_after_its_time_and_no_more_once_it_is_closed(at: Rotated)
     assert not close(services, incident, reason="", by=BY).incident.is_overdue(time.time() + 3601)
     on_record = incidents_on_record(services.store, trusted=services.signer_fingerprints)
     assert list(on_record) == [incident.id]
+
+
+class Died(BaseException):
+    """The process was killed."""
+
+
+class Dying:
+    """A target on which the process dies after so many more writes, of all that share the ``left``."""
+
+    def __init__(self, target: Target, left: list[int]) -> None:
+        self._target, self._left = target, left
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def put(self, name: str, chunks: Any, *, size: int, sha256: bytes) -> bool:
+        self._left[0] -= 1
+        if self._left[0] < 0:
+            raise Died
+        return self._target.put(name, chunks, size=size, sha256=sha256)
+
+
+def lead(services: Services, suspicion: Suspicion) -> Incident:
+    """Do what a person does who types what each command says comes next."""
+    incident = open_case(services, suspicion, by=BY, reason="lost").incident
+    work: Mapping[Step, Any] = {
+        Step.ISOLATE: lambda: isolate(services, incident, by=BY),
+        Step.READERS: lambda: find_readers(services, incident),
+        Step.RESEAL: lambda: sealed(services, incident),
+        Step.ROTATE: lambda: rotate(services, incident, by=BY).outcome,
+        Step.REPORT: Outcome,
+    }
+    for step, perform in work.items():
+        if states(incident)[step] != "done":
+            incident = done(services, incident, step, perform())
+    incident = close(services, incident, reason="found", by=BY).incident
+    write_report(services, incident)
+    return incident
+
+
+def test_an_incident_whose_processes_die_over_and_over_comes_to_the_same_end(at: Rotated) -> None:
+    backups = [at.back_up() for _ in range(2)]
+    rotator = random_rotator(selection=Selection(include=("*",)))
+    suspicion = Suspicion(keys=(leaked(at),))
+    deaths = 0
+    for allowed in itertools.count(5):
+        left = [allowed]
+        targets: Any = {name: Dying(target, left) for name, target in at.world.targets.items()}
+        services = at.services(at.old, at.new, rotators=(rotator,), targets=targets)
+        try:
+            incident = lead(services, suspicion)
+            break
+        except Died:
+            deaths += 1
+            if read_incidents(services).incidents and not open_incidents(services):
+                incident = next(iter(read_incidents(services).incidents.values()))
+                close(at.services(), incident, reason="found", by=BY)
+                break
+    assert deaths > 5
+    whole = at.services(at.old, at.new)
+    assert list(read_incidents(whole).incidents) == [incident.id]
+    assert sealed_anew(incident) == {backup: f"{backup}-r1" for backup in backups}
+    made = {info.name for info in whole.target("eu").list("manifests/")}
+    assert made == {f"manifests/{backup}{end}.json" for backup in backups for end in ("", "-r1")}
+    assert set(quarantined(whole)) == set(backups)
+    assert holds.read_holds(whole, now=time.time()).standing == ()
+    assert set(at.world.source.heads([f"app/{n:04}" for n in range(30)]).values()) == {2}
+
+
+def open_incidents(services: Services) -> list[Incident]:
+    return [one for one in read_incidents(services).incidents.values() if one.closed is None]

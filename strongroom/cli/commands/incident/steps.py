@@ -6,6 +6,8 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from msgspec import structs
+
 from strongroom.cli.commands.incident import render
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import drive_here
@@ -40,6 +42,7 @@ class Performing:
         missed: Mapping[str, str] | None = None,
     ) -> None:
         self.incident = incident
+        self.unchanged: frozenset[str] | None = None
         self._services, self._output = services, output
         self._missed = dict(missed or {})
         self._done: list[Step] = []
@@ -73,6 +76,9 @@ class Performing:
                 )
             case _:
                 rotation = rotate.rotate(self._services, self.incident, by=who())
+                self.unchanged = frozenset(
+                    name for names in rotation.unchanged.names.values() for name in names
+                )
                 self._private += rotation.to_do
                 for source, names in rotation.unchanged.names.items():
                     self._private += [f"still as before in '{source}': {name}" for name in names[:_SHOWN]]
@@ -125,7 +131,8 @@ def _one(step: Step, services: Services, arguments: Namespace, output: Output) -
     require_open(incident)
     performing = Performing(services, incident, output)
     performing.perform(step)
-    written = write_names(services, performing.incident, vars(arguments).get("secrets"))
+    path = vars(arguments).get("secrets")
+    written = write_names(services, performing.incident, path, only=performing.unchanged)
     lines = [*performing.lines()]
     if written is not None:
         lines.append(f"{plural(len(written.names), 'secret')} to change: {arguments.secrets} names them.")
@@ -133,13 +140,16 @@ def _one(step: Step, services: Services, arguments: Namespace, output: Output) -
     performing.require_complete()
 
 
-def write_names(services: Services, incident: Incident, path: Path | None) -> Compromised | None:
-    """Write which secrets have to be changed, if that was asked for."""
+def write_names(
+    services: Services, incident: Incident, path: Path | None, *, only: frozenset[str] | None = None
+) -> Compromised | None:
+    """Write which secrets have to be changed, if that was asked for: all, or ``only`` those that are left."""
     if path is None:
         return None
     found = compromised_names(services, incident)
-    write_whole(path, encode(dict(found.names)))
-    return found
+    names = {name: held for name, held in found.names.items() if only is None or name in only}
+    write_whole(path, encode(names))
+    return structs.replace(found, names=names)
 
 
 def waive_step(arguments: Namespace, output: Output) -> None:
