@@ -90,18 +90,17 @@ def _not_sealed(incident: Incident) -> Iterator[tuple[str, str]]:
 
 
 def _files(incident: Incident) -> Iterator[tuple[str, str]]:
+    """Yield what is left to do with the files of commands, each with its beginning, up to the colon."""
     if incident.files:
-        yield (
-            "Files",
+        words = (
             "Files: re-encrypt them with 'strongroom rotate-backup-key --current-key FILE --new-key FILE "
             "--re-encrypt-backups'; one that only a passphrase opens has to be written again, under another "
-            f"passphrase. They are: {', '.join(incident.files)}.",
+            f"passphrase. They are: {', '.join(incident.files)}."
         )
+        yield "Files", words
     if incident.superseded:
-        yield (
-            "Originals",
-            f"Originals: delete those of what is re-encrypted already: {', '.join(incident.superseded)}.",
-        )
+        files = ", ".join(incident.superseded)
+        yield "Originals", f"Originals: delete those of what is re-encrypted already: {files}."
 
 
 def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def rotate(services: Services, incident: Incident, *, by: str, progress: Watch |
         "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
         "not changed yet": left.count,
     }
-    missing = {**left.unknown, **failed, **dict(_not_changed(left))}
+    missing = {**left.unknown, **failed, **dict(_waiting(rotated)), **dict(_not_changed(left))}
     to_do = tuple(line for one in rotated for line in _to_do(one))
     return Rotation(outcome=Outcome(counts=counts, missing=missing), unchanged=left, to_do=to_do)
 
@@ -80,10 +80,18 @@ def _source(
 def _to_do(rotated: Rotated) -> Iterator[str]:
     """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
     for one in rotated.secrets:
-        if one.name in rotated.failed:
+        if one.result is Result.FAILED:
             yield f"{one.name}: {one.why}"
         if one.name not in rotated.no_rotator:
             yield from (f"{one.name}: {line}" for line in one.to_do)
+
+
+def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
+    """Yield the runs that have not ended, such as those that people have to approve."""
+    for one in rotated:
+        if waits := sum(secret.result is Result.WAITS for secret in one.secrets):
+            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom status {one.run}'"
+            yield f"run {one.run}", said
 
 
 def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:
