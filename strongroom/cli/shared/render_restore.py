@@ -53,6 +53,8 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
         more = len(facts.restore.losses) - 3
         yield "", f"and {more:,} more such lines, which --json has" if more > 0 else None
         yield "on record in", facts.restore.record
+        for target, why in facts.restore.away.items():
+            yield f"not from {target}", f"{why} (read from another target instead)"
     if facts.restore_compare is not None:
         yield "compared", _compared(facts.restore_compare)
 

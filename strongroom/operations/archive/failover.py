@@ -36,7 +36,8 @@ class Replicated:
         trusted: whose detached envelopes count; ``None`` for anybody's, which the caller must say.
         told: is given the name of a place, what is wrong with it, and the backup, if it is damaged there.
 
-    ``gave`` counts what was read from each place so far: secrets, rows or digests.
+    ``gave`` counts what was read from each place so far: secrets, rows or digests. ``failed`` says of each
+    place that did not give something whole what was wrong with it.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Replicated:
     ) -> None:
         self.manifest: Manifest = choice.manifest
         self.gave: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
         self._told = told
         self._places: dict[str, Backup] = {
             replica.name: Backup(
@@ -149,7 +151,8 @@ class Replicated:
             except _ELSEWHERE as error:
                 failures.append(error)
                 damaged = self.manifest.backup_id if isinstance(error, DAMAGE) else ""
-                self._told(name, f"{error.code}: {error.message}", damaged)
+                self.failed[name] = f"{error.code}: {error.message}"
+                self._told(name, self.failed[name], damaged)
                 self._set_back(name)
             else:
                 return

@@ -76,13 +76,15 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
 class RunRestored(Restored, frozen=True, kw_only=True):
     """What a piece of a restore run did, or all of them. ``losses`` could not be restored in full,
     ``not_done_by`` counts what was not restored by the code of the error. ``record`` is the folder that
-    names each. ``aside`` names objects next to the backup that do not count."""
+    names each. ``aside`` names objects next to the backup that do not count. ``away`` says what was wrong
+    with each target that did not give the backup whole: another one did."""
 
     backup: str
     losses: tuple[str, ...] = ()
     not_done_by: Mapping[str, int] = {}
     record: str = ""
     aside: tuple[str, ...] = ()
+    away: Mapping[str, str] = {}
 
     def with_piece(self, piece: RunRestored) -> RunRestored:
         """Add what another piece did."""
@@ -95,6 +97,7 @@ class RunRestored(Restored, frozen=True, kw_only=True):
             not_done_by=by_code,
             record=piece.record or self.record,
             aside=tuple(dict.fromkeys((*self.aside, *piece.aside))),
+            away={**self.away, **piece.away},
         )
 
 

@@ -137,7 +137,8 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     account.end(PARTIAL if account.counts.not_done else DONE)
     continue_with([other for other in earlier if other.folder.parent != folder.parent], folder.parent)
     done = as_result(account, plan.backup, folder.parent)
-    return replace(done, aside=tuple(f"{copy.name} ({copy.code})" for copy in backup.aside))
+    aside = tuple(f"{copy.name} ({copy.code})" for copy in backup.aside)
+    return replace(done, aside=aside, away=backup.failed)
 
 
 def _piece(plan: StagedPlan, step: Step) -> str:
@@ -240,6 +241,7 @@ def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: 
         trusted=services.signer_fingerprints,
         told=partial(_put_on_record, services.store),
     )
+    opened.failed |= {name: f"{error.code}: {error.message}" for name, error in chooser.away.items()}
     opened.unlock()
     return opened
 

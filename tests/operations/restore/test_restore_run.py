@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -28,7 +28,10 @@ from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunKind, RunState, StepKind, Ticket
+from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.memory import MemoryTarget
 from tests.operations.restore.test_take_back import Dying, current, heads, in_a_process
 from tests.operations.world import World, made_up, make_world
 
@@ -357,3 +360,60 @@ def test_a_run_in_the_middle_tells_how_far_it_is_how_fast_and_what_is_left_of_it
     _, ended = seen[-1]
     assert (ended["did"], ended["compared"]) == ("40 created", "40 secrets equal to the backup")
     assert str(ended["objective"]).endswith("s: met")
+
+
+# -- when targets fail ------------------------------------------------------------------
+
+
+class CutOff(MemoryTarget):
+    """A target whose region is gone after so many reads, once the count is on."""
+
+    left: int | None = None
+
+    def _check(self) -> None:
+        if self.left is not None and self.left <= 0:
+            raise TargetUnavailable("the region is cut off")
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self._check()
+        if self.left is not None:
+            self.left -= 1
+        return super().read(name, offset=offset, length=length)
+
+    def stat(self, name: str) -> ObjectInfo | None:
+        self._check()
+        return super().stat(name)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        self._check()
+        return super().list(prefix)
+
+
+@pytest.mark.parametrize("reads", [0, 7, 30])
+def test_a_region_cut_off_midway_and_a_damaged_container_elsewhere_cost_nothing_and_are_told(
+    tmp_path: Path, reads: int
+) -> None:
+    first = CutOff(name="eu", region="eu")
+    targets = {"eu": first, **{name: MemoryTarget(name=name, region=name) for name in ("us", "ap")}}
+    world = make_world(tmp_path, secrets=made_up(40)).with_targets(targets)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    backup = world.back_up().id
+    damaged = next(info.name for info in targets["us"].list("containers/"))
+    targets["us"]._objects[damaged] = bytes(reversed(targets["us"]._objects[damaged]))
+    run, due = submit_restore(services, backup=backup, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            first.left = reads
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert (ended.state, ended.error) == (RunState.DONE, None)
+    wanted = {secret.name: secret for secret in made_up(40)}
+    assert {one.name: one for one in there.read(list(there.list())) if one} == wanted
+    told = {
+        key: str(why) for key, why in restore_fields(ended, services.store.rows(run)) if key[:4] == "not "
+    }
+    assert told["not from eu"].startswith("TargetUnavailable: the region is cut off")
+    assert told["not from us"].partition(":")[0] in {"Tampered", "Truncated", "NotABackup", "Malformed"}
+    assert [replica.target for replica in services.store.replicas(backup) if not replica.good] == ["us"]
