@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.bench import bars, pipeline, reads, regions, report, rounds, vault
+from scripts.bench import bars, find, pipeline, reads, regions, report, rounds, vault
 from scripts.bench.machine import describe
 from scripts.bench.session import Memory, Session
 from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, base_env, jobs
@@ -98,11 +98,13 @@ def run(arguments: argparse.Namespace, scratch: Path) -> Session:
         results=rounds.Results(),
     )
     parts = _parts(arguments)
-    if parts != {"vault"}:
+    if not parts <= {"vault", "find"}:
         session.generator = make_data(scratch / "data", arguments.secrets)
         _on_data(session, make_place(scratch / "work", scratch / "data"), tools, arguments)
     if "vault" in parts:
         session.vault = vault.measure(secrets=vault.SECRETS, repeat=arguments.repeat)
+    if "find" in parts:
+        session.finds = find.run(repeat=arguments.repeat, scratch=arguments.scratch)
     session.verdicts = bars.judge(session)
     return session
 
@@ -122,6 +124,7 @@ PARTS = {
     "pipeline": "the pipeline on Celery",
     "regions": "uploads to three S3 regions ('make live' first)",
     "vault": "reading 10,000 secrets of a live OpenBao",
+    "find": "finding names in 100 backups of 1,000,000 secrets",
 }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PEAK_MIB = 150
 SEAL_GB_PER_SECOND = 1.0
 REGIONS = 1.3
+FIND_SECONDS = 5
 BESIDE_POOLED = 0.85
 BESIDE_SINGLE = 5.0
 
@@ -162,6 +163,17 @@ def _vault_verdicts(session: Session) -> Iterator[Verdict]:
     )
 
 
+def _find_verdicts(session: Session) -> Iterator[Verdict]:
+    found = session.finds
+    yield _number(
+        "a pattern, a tag or a history in 100 backups of 1,000,000 secrets",
+        f"under {FIND_SECONDS} s",
+        found.slowest if found else None,
+        "s",
+        lambda seconds: seconds < FIND_SECONDS,
+    )
+
+
 def judge(session: Session) -> list[Verdict]:
     """Hold all that was measured against the bars."""
     many = session.memory.results if session.memory else None
@@ -172,6 +184,7 @@ def judge(session: Session) -> list[Verdict]:
         _peak_verdict(many, "peak memory of any process, many secrets"),
         *_reads_verdicts(session),
         *_vault_verdicts(session),
+        *_find_verdicts(session),
         _number(
             "upload to three regions",
             f"at most {REGIONS} × the slowest one alone",

@@ -180,6 +180,21 @@ def _vault(session: Session) -> Iterator[str]:
     yield ""
 
 
+def _finds(session: Session) -> Iterator[str]:
+    found = session.finds
+    if found is None:
+        return
+    yield "## Finding names"
+    yield ""
+    yield f"{found.backups} backups of {found.secrets:,} secrets on one target; one in a hundred changes from"
+    yield f"one to the next. Their indexes of names have {found.index_mib:.0f} MiB. Manifests and indexes"
+    yield "are real; the containers have the right size and no content, since none is opened."
+    yield f"Peak memory of any process: {found.peak_mib:.0f} MiB."
+    yield ""
+    rows = [[f"`{words}`", f"{seconds:.2f}"] for words, seconds in found.seconds.items()]
+    yield from _table(["", "seconds"], rows)
+
+
 def _machine(session: Session) -> Iterator[str]:
     yield from _table(["", ""], [[label, value] for label, value in session.machine.items()], text=2)
     yield from _table(["tool", "version"], [list(pair) for pair in session.versions.items()], text=2)
@@ -220,6 +235,7 @@ def _parts(session: Session) -> Iterator[str]:
     yield from _pipeline(session)
     yield from _regions(session)
     yield from _vault(session)
+    yield from _finds(session)
 
 
 def _excerpt(session: Session) -> Iterator[str]:
@@ -228,6 +244,7 @@ def _excerpt(session: Session) -> Iterator[str]:
     yield from _pipeline(session)
     yield from _regions(session)
     yield from _vault(session)
+    yield from _finds(session)
 
 
 def markdown(session: Session) -> str:

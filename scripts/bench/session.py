@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from scripts.bench.bars import Verdict
+from scripts.bench.find import Finds
 from scripts.bench.pipeline import PipelineRun
 from scripts.bench.reads import Reads
 from scripts.bench.regions import RegionRun
@@ -37,4 +38,5 @@ class Session:
     pipeline: list[PipelineRun] = field(default_factory=list)
     regions: RegionRun | None = None
     vault: VaultReads | None = None
+    finds: Finds | None = None
     verdicts: list[Verdict] = field(default_factory=list)

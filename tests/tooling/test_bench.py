@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import bars, gen, measure, reads, report, rounds, vault
+from scripts.bench import bars, find, gen, measure, reads, report, rounds, vault
 from scripts.bench.link import Link
 from scripts.bench.regions import RegionRun
 from scripts.bench.session import Session
@@ -181,3 +181,14 @@ def test_a_link_carries_both_ways_at_its_rate_and_after_its_delay() -> None:
 
     assert link._turn(100) == pytest.approx(0.6)
     assert link._turn(100) == pytest.approx(0.7)
+
+
+def test_the_finds_are_measured_on_backups_that_are_all_read_by_their_indexes(tmp_path: Path) -> None:
+    found = find.run(repeat=1, secrets=300, backups=4, scratch=tmp_path)
+    assert len(found.seconds) == 4
+    assert 0 < found.slowest < 60
+    assert found.index_mib > 0
+    measured = session(rounds.Results())
+    measured.finds = found
+    assert "## Finding names" in report.markdown(measured)
+    assert any(verdict.what.startswith("a pattern, a tag") for verdict in bars.judge(measured))

@@ -32,7 +32,6 @@ SMALL = 1024 * 1024
 """Bytes up to which a file is read in one piece, with others at once."""
 AT_ONCE = 8
 _NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})")
-_QUOTED = re.compile(rb'^\["(?:[^"\\]|\\.)*"', re.MULTILINE)
 
 Told = Callable[[str, StrongroomError], None]
 
@@ -199,7 +198,7 @@ class _Line:
         for number, index in enumerate(self._line):
             for block in lines.blocks(index):
                 if self._open:
-                    for name in self._open.keys() & set(_QUOTED.findall(block)):
+                    for name in self._open.keys() & set(map(_name, block.split(b"\n")[:-1])):
                         yield from self._ended(name, number)
                 self._begin(lines.within(block), wanted, number)
         for name in list(self._open):
@@ -209,7 +208,7 @@ class _Line:
         for line in lines:
             row = decode_row(line)
             if row.version != GONE and wanted.means(facts_of_row(row)):
-                self._open[quoted_name(line)] = (row, number)
+                self._open[_name(line)] = (row, number)
         if len(self._open) > MOST_NAMES:
             raise too_many()
 
@@ -218,6 +217,11 @@ class _Line:
         backups = tuple(backup for backup in self._backups[start:end] if backup in self.covered)
         if backups:
             yield Period(facts_of_row(row), backups)
+
+
+def _name(line: bytes) -> bytes:
+    """Return the name of a line as it stands there. This is asked of each line of a hundred indexes."""
+    return quoted_name(line)[2:-1] if b"\\" in line else line.split(b'"', 2)[1]
 
 
 def _is_of(index: NameIndex, manifest: Manifest | None) -> bool:
@@ -250,9 +254,10 @@ class _Matching:
 
     def __init__(self, wanted: Wanted) -> None:
         self._prefix = _quoted(re.split(r"[*?[]", wanted.pattern, maxsplit=1)[0])
-        self._tight = re.compile(_pattern(wanted.pattern, rb'[^"\n]*'), re.MULTILINE)
-        self._loose = re.compile(_pattern(wanted.pattern, rb"[^\n]*"), re.MULTILINE)
-        self._tags = [_quoted(key) + b'":' + _quoted(value) + b'"' for key, value in wanted.tags.items()]
+        self._pattern = re.compile(_pattern(wanted.pattern), re.MULTILINE)
+        parts = [_quoted(text)[1:] for text in re.split(r"\*|\?|\[!?\]?[^\]]*\]|\[", wanted.pattern)]
+        tags = [_quoted(key) + b'":' + _quoted(value) + b'"' for key, value in wanted.tags.items()]
+        self._parts = sorted([*tags, *parts], key=len, reverse=True)
 
     def blocks(self, index: NameIndex) -> Iterator[bytes]:
         """Yield the blocks that may have a name that begins as the wanted ones do."""
@@ -262,13 +267,13 @@ class _Matching:
             yield index.block(number)
 
     def within(self, block: bytes) -> Iterator[bytes]:
-        """Yield the lines of a block that may be meant."""
-        if self._tags and self._tags[0] not in block:
+        """Yield the lines of a block that may be meant: those with the longest part first, since to find one
+        costs a twentieth of what a pattern does."""
+        if not self._parts[0]:
+            yield from (match[0] for match in self._pattern.finditer(block))
             return
-        pattern = self._loose if rb"\"" in block else self._tight
-        lines = _with(self._tags[0], block) if self._tags else (match[0] for match in pattern.finditer(block))
-        for line in lines:
-            if all(tag in line for tag in self._tags) and pattern.match(line):
+        for line in _with(self._parts[0], block):
+            if all(part in line for part in self._parts) and self._pattern.match(line):
                 yield line
 
 
@@ -292,14 +297,14 @@ _ANY = rb'(?:[^"\\\x80-\xff\n]|\\u[0-9a-f]{4}|\\.|[\xc2-\xf4][\x80-\xbf]+)'
 """One character of a text in JSON."""
 
 
-def _pattern(glob: str, star: bytes) -> bytes:
+def _pattern(glob: str) -> bytes:
     """Return a pattern that finds the line of each name that a glob means, or is, and maybe a few others."""
     found = bytearray()
     rest = glob
     while rest:
         one, rest = rest[0], rest[1:]
         if one == "*":
-            found += star
+            found += rb"[^\n]*"
         elif one == "?":
             found += _ANY
         elif one == "[" and (match := _SET.match(rest)):

@@ -1,0 +1,215 @@
+"""A target with many backups of many secrets, as the index of names and the manifests have it.
+
+``python -m scripts.bench.one_find FOLDER SECRETS BACKUPS`` makes it, and prints the installation's
+fingerprint and a name. Manifests and indexes are real; the containers that they name have the right size and
+no content, since nothing that is measured opens one: a hundred backups of a million secrets would fill the
+disk. From one backup to the next one secret of a hundred changes, and some come and go.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from scripts.bench import gen
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.manifest import (
+    Counts,
+    Manifest,
+    ManifestRecipient,
+    ManifestSelection,
+    sign_manifest,
+)
+from strongroom.container.name_index import (
+    IndexHead,
+    IndexRow,
+    Link,
+    blocks,
+    digest_of,
+    encode_row,
+    gone,
+    quoted_name,
+    write_name_index,
+)
+from strongroom.container.receipt import Receipt, sign_receipt
+from strongroom.container.signing import Signer
+from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.operations.layout import container_entry, container_name, index_name, manifest_name
+
+PIECES = 16
+CHANGED, CAME, WENT = 0.01, 0.0005, 0.0005
+CONTAINER = 16 * 1024 * 1024
+FIRST = datetime(2026, 1, 1, 3, tzinfo=UTC)
+
+
+class Nights:
+    """Makes one backup after another."""
+
+    def __init__(self, folder: Path, secrets: int) -> None:
+        self._target = folder / "target"
+        self._identity = HpkeIdentity.generate()
+        self._identity.save(folder / "recovery.key")
+        self.installation = Signer.generate()
+        self._seal, self._control = (self._certified(role) for role in ("seal", "control"))
+        self._chance = random.Random(1)
+        self._rows = {row.name: row for row in map(_row, range(secrets))}
+        self._made = secrets
+        self._previous: Link | None = None
+        self._chain = ""
+        self._put(".strongroom-target", b"")
+
+    def _certified(self, role: str) -> CertifiedSigner:
+        return CertifiedSigner.issued(
+            Signer.generate(), installation=self.installation, role=role, issued_at=FIRST
+        )
+
+    def some_name(self) -> str:
+        return next(iter(self._rows))
+
+    def next(self, number: int) -> None:
+        lines = list(map(encode_row, self._rows.values())) if number == 0 else list(self._differences())
+        made_at = FIRST + timedelta(days=number)
+        backup = f"{made_at:%Y%m%dT%H%M%S}000000Z-{number:08x}"
+        manifest = self._manifest(backup, made_at)
+        self._put(manifest_name(backup), sign_manifest(manifest, self._control))
+        for entry in manifest.containers:
+            self._put_empty(container_name(backup, entry.sha256), entry.size)
+        self._put_index(backup, manifest, sorted(lines))
+
+    def _differences(self) -> Iterator[bytes]:
+        names = self._chance.sample(sorted(self._rows), int(len(self._rows) * (CHANGED + WENT)))
+        went = int(len(self._rows) * WENT)
+        for name in names[:went]:
+            yield gone(quoted_name(encode_row(self._rows.pop(name))))
+        changed = [_renewed(self._rows[name]) for name in names[went:]]
+        came = [_row(self._made + number) for number in range(int(len(self._rows) * CAME))]
+        self._made += len(came)
+        for row in (*changed, *came):
+            self._rows[row.name] = row
+            yield encode_row(row)
+
+    def _manifest(self, backup: str, made_at: datetime) -> Manifest:
+        count = len(self._rows)
+        edges = [f"{number * 2**128 // PIECES:032x}" for number in range(PIECES)]
+        receipts = [
+            Receipt(
+                run=backup,
+                piece=piece,
+                sha256=os.urandom(32).hex(),
+                size=CONTAINER,
+                secrets=count // PIECES,
+                versions=count // PIECES,
+                first=edge,
+                last=f"{int(edge, 16) + 1:032x}",
+                wrapping_key="0" * 32,
+            )
+            for piece, edge in enumerate(edges)
+        ]
+        return Manifest(
+            backup_id=backup,
+            policy="nightly",
+            source="vault",
+            created_at=made_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            values=True,
+            sealed=True,
+            selection=ManifestSelection(include=(), exclude=(), tags={}),
+            counts=Counts(
+                secrets=count // PIECES * PIECES, versions=count // PIECES * PIECES, size=PIECES * CONTAINER
+            ),
+            recipients=(
+                ManifestRecipient(
+                    name="recovery", type="hpke", fingerprint="f", post_quantum=True, describes="made up"
+                ),
+            ),
+            targets=(),
+            quorum=1,
+            regions=1,
+            providers=1,
+            not_contained=(),
+            containers=tuple(
+                container_entry(receipt, sign_receipt(receipt, self._seal), self._seal.public)
+                for receipt in receipts
+            ),
+            previous=None,
+        )
+
+    def _put_index(self, backup: str, manifest: Manifest, lines: Sequence[bytes]) -> None:
+        made = list(blocks(lines))
+        head = IndexHead(
+            source="vault",
+            containers=digest_of(entry.sha256 for entry in manifest.containers),
+            previous=self._previous,
+            blocks=tuple((block.first, block.rows) for block in made),
+        )
+        content = bytearray()
+        sealed = write_name_index(
+            content.extend,
+            head,
+            lambda number: made[number].frame,
+            backup_id=backup,
+            policy="nightly",
+            created_at=manifest.created_at,
+            wrapping_key=WrappingKey.create([HpkeRecipient(self._identity.public, label="recovery")]),
+            signer=self._seal,
+        )
+        self._chain = self._chain or backup
+        self._put(index_name(self._chain, backup, sealed.hexdigest), bytes(content))
+        self._previous = Link(backup_id=backup, sha256=sealed.hexdigest)
+
+    def _put(self, name: str, content: bytes) -> None:
+        path = self._target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    def _put_empty(self, name: str, size: int) -> None:
+        self._put(name, b"")
+        os.truncate(self._target / name, size)
+
+
+def _row(number: int) -> IndexRow:
+    made = gen.record(1, number)
+    digest = hashlib.sha256(f"{number}".encode()).hexdigest()[:32]
+    return IndexRow(
+        made["name"],
+        made["version"],
+        written_at=made["updated_at"],
+        tags=made["tags"],
+        expires_at=made["expires_at"],
+        digest=digest,
+    )
+
+
+def _renewed(row: IndexRow) -> IndexRow:
+    return IndexRow(
+        row.name,
+        row.version + 1,
+        row.state,
+        row.written_at,
+        row.tags,
+        row.expires_at,
+        os.urandom(16).hex(),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("secrets", type=int)
+    parser.add_argument("backups", type=int)
+    arguments = parser.parse_args()
+    nights = Nights(arguments.folder, arguments.secrets)
+    for number in range(arguments.backups):
+        nights.next(number)
+    print(nights.installation.fingerprint, nights.some_name())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
