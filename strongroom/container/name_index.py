@@ -37,7 +37,7 @@ GONE = -1
 MOST_BLOCK = 16 * 1024 * 1024
 FULL_BLOCK = 4 * 1024 * 1024
 """Bytes of lines at which a writer ends a block."""
-_LEVEL = 3
+_LEVEL = 1
 _QUOTED = re.compile(rb'\["(?:[^"\\]|\\.)*"')
 
 
@@ -136,12 +136,13 @@ class Block(Struct, frozen=True):
         return cls(first, len(lines), zstandard.ZstdCompressor(level=_LEVEL).compress(joined))
 
 
-def blocks(lines: Iterable[bytes]) -> Iterator[Block]:
-    """Cut lines into blocks; memory is bounded by one."""
+def blocks(lines: Iterable[bytes], *, full: int = 0) -> Iterator[Block]:
+    """Cut lines into blocks of about ``full`` bytes; memory is bounded by one."""
+    full = full or FULL_BLOCK
     gathered: list[bytes] = []
     size = 0
     for line in lines:
-        if gathered and size + len(line) > FULL_BLOCK:
+        if gathered and size + len(line) > full:
             yield Block.of(gathered)
             gathered, size = [], 0
         gathered.append(line)

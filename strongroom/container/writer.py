@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import NoReturn
 
@@ -41,6 +41,8 @@ BATCH_JSON = SEGMENT_JSON // 4
 
 Sink = Callable[[bytes], object]
 Pair = tuple[bytes, Secret]
+Note = Callable[[Sequence[Pair], Sequence[int], Sequence[bytes]], None]
+"""Is given a few secrets that were taken, how many values of each are stored, and the digests of these."""
 
 
 class Sealed(Struct, frozen=True, kw_only=True):
@@ -76,6 +78,7 @@ def write_container(
     wrapping_key: WrappingKey,
     signer: CertifiedSigner,
     digest_key: bytes,
+    note: Note | None = None,
     _random: Random = os.urandom,
 ) -> Sealed:
     """Seal secrets into ``sink``.
@@ -84,6 +87,7 @@ def write_container(
         rows: name hash (:func:`digests.name_hash` under ``about.name_key``) and secret,
             ascending by hash.
         digest_key: 32 bytes; keys the digest stored for each value.
+        note: is told of each secret that was taken, with its digests.
 
     Raises:
         DuplicateSecret: two neighbours have one name.
@@ -97,6 +101,7 @@ def write_container(
         wrapping_key=wrapping_key,
         signer=signer,
         digester=value_digester(digest_key, about.source),
+        note=note,
         random=_random,
     )
     writer.add_all(rows)
@@ -234,9 +239,11 @@ class _Writer:
         wrapping_key: WrappingKey,
         signer: CertifiedSigner,
         digester: ValueDigester,
+        note: Note | None,
         random: Random,
     ) -> None:
         self._out = _Output(sink)
+        self._note = note
         self._about, self._signer, self._digester, self._random = about, signer, digester, random
         file_id, self._file_key = random(FILE_ID_SIZE), random(derive.KEY_SIZE)
         self._keys = FileKeys(self._file_key, file_id)
@@ -279,7 +286,10 @@ class _Writer:
         segment.versions += batch.versions
         segment.length += batch.length
         segment.values += batch.values
-        segment.digests += batch.digests(self._digester)
+        digests = batch.digests(self._digester)
+        segment.digests += digests
+        if self._note is not None:
+            self._note(batch.pairs, batch.stored, digests)
 
     def _check_order(self, pairs: list[Pair]) -> None:
         hashes = [self._last, *[name_hash for name_hash, _ in pairs]]

@@ -17,7 +17,7 @@ from strongroom.container.metadata import DocumentAbout, check_document, write_d
 from strongroom.container.ranges import BytesReader
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.wrapping import WrappingKey
-from strongroom.container.writer import Pair, write_container
+from strongroom.container.writer import Note, Pair, write_container
 from strongroom.model import Secret, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.backup import name_list
@@ -66,11 +66,12 @@ def capture(run: Run, step: Step, services: Services) -> Captured:
     if pinned.spec.sealed:
         receipt = seal_into(
             content,
-            index.noting(reading) if index else reading,
+            reading,
             _about(run, step.piece, plan, services),
             wrapping_key=services.wrapping_key(run.id, pinned.recipients),
             signer=services.signers("seal"),
             digest_key=services.digest_key,
+            note=index.note if index else None,
         )
     else:
         receipt = _document(run, step.piece, plan, reading, content)
@@ -141,6 +142,7 @@ def seal_into(
     wrapping_key: WrappingKey,
     signer: CertifiedSigner,
     digest_key: bytes,
+    note: Note | None = None,
 ) -> Receipt:
     """Seal secrets, ascending by their names' hashes; reopen and compare before the file key is dropped."""
     sealed = write_container(
@@ -150,6 +152,7 @@ def seal_into(
         wrapping_key=wrapping_key,
         signer=signer,
         digest_key=digest_key,
+        note=note,
     )
     check_sealed(BytesReader(content), sealed)
     return sealed_receipt(about, sealed)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
-from strongroom.container.digests import value_digester
 from strongroom.container.name_index import IndexRow, blocks, encode_row, unpack_block
 from strongroom.container.writer import Pair
 from strongroom.model import Secret
-from strongroom.operations.find.facts import facts_of
 from strongroom.operations.layout import index_rows_chunk
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Services
 from strongroom.state.records import Run
+
+FULL = 256 * 1024
+"""Bytes of lines in a chunk: as many of them as there are pieces are in memory at once to make one list."""
 
 
 class IndexRows:
@@ -23,13 +25,12 @@ class IndexRows:
         self._run = run
         self._services = services
         self._lines: list[bytes] = []
-        self._row = _row_maker(run, services)
 
-    def noting(self, pairs: Iterable[Pair]) -> Iterator[Pair]:
-        for name_hash, secret in pairs:
-            if secret.versions:  # the container refuses one without
-                self._lines.append(encode_row(self._row(secret)))
-            yield name_hash, secret
+    def note(self, pairs: Sequence[Pair], stored: Sequence[int], digests: Sequence[bytes]) -> None:
+        """Note a few secrets, as the writer of a container tells of them."""
+        ends = accumulate(stored)
+        rows = [_row(secret, digests, end) for (_, secret), end in zip(pairs, ends, strict=True)]
+        self._lines += map(encode_row, rows)
 
     def spill(self, piece: int) -> tuple[str, ...]:
         """Put what was noted on the stage, sealed under the work key, sorted by name; return the digests."""
@@ -41,8 +42,22 @@ class IndexRows:
                 work_key=self._services.work_key,
                 context=_context(self._run.id, piece),
             )
-            for block in blocks(sorted(self._lines))
+            for block in blocks(sorted(self._lines), full=FULL)
         )
+
+
+def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
+    """Return what an index says of a secret, whose digests are those up to ``end``."""
+    newest = secret.versions[-1]
+    return IndexRow(
+        secret.name,
+        newest.number,
+        newest.state,
+        newest.created_at or secret.updated_at,
+        dict(secret.tags),
+        secret.expires_at,
+        "" if newest.value is None else digests[end - 1].hex(),
+    )
 
 
 def read_lines(run: str, piece: int, chunks: Sequence[str], services: Services) -> Iterator[bytes]:
@@ -56,27 +71,6 @@ def read_lines(run: str, piece: int, chunks: Sequence[str], services: Services) 
             context=_context(run, piece),
         )
         yield from unpack_block(frame).splitlines(keepends=True)
-
-
-def _row_maker(run: Run, services: Services) -> Callable[[Secret], IndexRow]:
-    digest = value_digester(services.digest_key, run.spec.source)
-
-    def row(secret: Secret) -> IndexRow:
-        newest = secret.versions[-1]
-        held = newest.value if run.spec.values else None
-        digests = {} if held is None else {newest.number: digest(secret.name, newest.number, held.reveal())}
-        facts = facts_of(secret, digests)
-        return IndexRow(
-            facts.name,
-            facts.version,
-            facts.state,
-            facts.written_at,
-            dict(facts.tags),
-            facts.expires_at,
-            facts.digest.hex(),
-        )
-
-    return row
 
 
 def _context(run: str, piece: int) -> bytes:

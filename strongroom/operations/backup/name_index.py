@@ -50,7 +50,7 @@ from strongroom.timestamps import rfc3339
 
 LONGEST = 200
 """Indexes that continue one another at most: whoever reads the last reads them all."""
-IN_MEMORY = 64 * 1024 * 1024
+IN_MEMORY = 16 * 1024 * 1024
 """Bytes of an index that is being written; a larger one goes through a file, sealed as it is."""
 
 
