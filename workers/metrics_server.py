@@ -20,6 +20,7 @@ from strongroom.config.live import LiveSettings
 from strongroom.config.model import MetricsSettings
 from strongroom.errors import ConfigError
 from strongroom.operations.metrics.exposition import registry_of
+from workers.beat_fallback import SETTLES
 from workers.exporter import Exporter
 from workers.made_secret import given_or_made
 from workers.paths import run_folder
@@ -72,7 +73,9 @@ def address(settings: MetricsSettings) -> str:
 
 
 def _keep_looking(exporter: Exporter) -> None:
+    """Look again and again; for the first time when a cluster that is just starting has had its time."""
     pause = threading.Event()
+    pause.wait(min(SETTLES, exporter.settings().metrics.check_targets))
     while True:
         try:
             exporter.look()

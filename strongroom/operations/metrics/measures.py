@@ -12,7 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
 
-from strongroom.model import Depth
+from strongroom.model import COMMAND, EVERY_POLICY, Depth
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert
 from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
 from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy, Ran
@@ -186,8 +186,9 @@ def _damaged(place: Place) -> float | None:
 def _counted(seen: Observed, value: Callable[[RunCount], float]) -> Iterator[Sample]:
     """Yield sums by policy and kind; also those of the backups of each policy of which there was none: a
     counter that begins with its first failure would hide it."""
-    names = {policy.name for policy in _known(seen)}
-    sums: Counter[tuple[str, str]] = Counter({(name, RunKind.BACKUP.value): 0 for name in names})
+    policies = {policy.name for policy in _known(seen)}
+    sums: Counter[tuple[str, str]] = Counter({(name, RunKind.BACKUP.value): 0 for name in policies})
+    names = {*policies, EVERY_POLICY, COMMAND}
     for one in seen.facts.counts:
         sums[one.policy if one.policy in names else OTHER, one.kind.value] += int(value(one))
     yield from sums.items()
