@@ -79,10 +79,10 @@ class Place:
         self.vault = Vault(bao.connection(folder))
         self.world = make_world(folder, secrets=[])
 
-    def services(self, *rotators: Rotator, policies: Sequence[str] = ()) -> Services:
+    def services(self, *rotators: Rotator, policies: Sequence[str] = (), system: bool = False) -> Services:
         through = replace(self.bao.connection(self.folder, *policies), address=self.proxy.url)
         mounts = [self.mount.rstrip("/")]
-        source = VaultSource(Vault(through), name="vault", mounts=mounts, system=False)
+        source = VaultSource(Vault(through), name="vault", mounts=mounts, system=system)
         return services_for(self.world, source, *rotators)
 
     def held(self, path: str) -> dict[str, str]:
@@ -248,6 +248,49 @@ def test_the_rights_of_a_restore_are_enough_to_rotate(place: Place) -> None:
     services = place.services(random_rotator(selection=EVERYTHING), policies=RESTORE)
     rotated = rotate_secrets(services, [f"{place.mount}shop/key"], source="vault", reason=REASON)
     assert rotated.done == (f"{place.mount}shop/key",), rotated
+
+
+def test_an_engine_is_asked_for_nothing_if_its_value_would_have_no_place(place: Place) -> None:
+    admin = new_login(place.server, "CANARY-admin", more="SUPERUSER")
+    login = new_login(place.server, "CANARY-leaked")
+    place.connect_database(admin, "CANARY-admin")
+    place.static_role(login)
+    before = place.bao.data(f"{place.engine}/static-creds/app")["password"]
+    place.bao.put(place.mount, "shop/db", {"user": login.role, "pw": before})
+    rotator = place.engine_rotator("rotate-role/app", "static-creds/app", field="password")
+    name = f"{place.mount}shop/db"
+    rotated = rotate_secrets(place.services(rotator), [name], source="vault", reason=REASON)
+    assert "has no field 'password'" in rotated.secrets[0].why
+    assert place.bao.data(f"{place.engine}/static-creds/app")["password"] == before
+    assert login.works(before)
+
+
+def test_a_value_of_the_engine_that_cannot_be_written_is_told_as_what_counts(place: Place) -> None:
+    admin = new_login(place.server, "CANARY-admin", more="SUPERUSER")
+    login = new_login(place.server, "CANARY-leaked")
+    place.connect_database(admin, "CANARY-admin")
+    place.static_role(login)
+    place.bao.put(place.mount, "shop/db", {"password": "CANARY-leaked"})
+
+    def overtake(_request: Request) -> None:
+        place.bao.put(place.mount, "shop/db", {"password": "CANARY-theirs"})
+
+    place.proxy.fail(Call(overtake), when=method("POST", path="/data/shop/db"))
+    rotator = place.engine_rotator("rotate-role/app", "static-creds/app", field="password")
+    name = f"{place.mount}shop/db"
+    rotated = rotate_secrets(place.services(rotator), [name], source="vault", reason=REASON)
+    assert "The engine's new value counts already" in rotated.secrets[0].why
+    assert place.held("shop/db") == {"password": "CANARY-theirs"}
+    assert rotate_secrets(place.services(rotator), [name], source="vault", reason=REASON).done == (name,)
+    assert login.works(place.held("shop/db")["password"])
+
+
+def test_no_pattern_means_the_policies_of_a_vault(place: Place) -> None:
+    services = place.services(random_rotator(selection=EVERYTHING), system=True)
+    place.bao.policy("of-rotators", 'path "a" { capabilities = ["read"] }')
+    name = "sys/policies/acl/of-rotators"
+    rotated = rotate_secrets(services, [name], source="vault", reason=REASON)
+    assert rotated.no_rotator == (name,), rotated
 
 
 def test_a_lost_reply_to_the_write_makes_no_second_value(place: Place) -> None:

@@ -13,6 +13,7 @@ from strongroom.operations.rotator import Rotator, RotatorKind
 from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
 from strongroom.operations.rotators.values import identify
 from strongroom.operations.services import Services
+from strongroom.sources import Layered, Source
 from strongroom.sources.select import matches
 from strongroom.state.records import RotationState, SecretRotation
 from strongroom.timestamps import rfc3339
@@ -45,9 +46,10 @@ def plan_rotation(
         SourceError: the source does not answer.
     """
     wanted = unique_names(names)
-    found = services.source(source).read([Entry(name, 0) for name in wanted])
+    read = services.source(source)
+    found = read.read([Entry(name, 0) for name in wanted])
     planned = tuple(
-        _plan_one(services, name, secret, source=source, incident=incident)
+        _plan_one(services, name, secret, read, incident=incident)
         for name, secret in zip(wanted, found, strict=True)
     )
     return RotationPlan(source=source, secrets=planned, digest=_digest(source, planned))
@@ -66,16 +68,15 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     return wanted
 
 
-def rotator_of(services: Services, secret: Secret, *, source: str) -> Rotator | None:
-    """Return the first rotator that is for a secret, by this process's own configuration."""
-    return next(
-        (
-            rotator
-            for rotator in services.rotators
-            if rotator.source in ("", source) and matches(rotator.selection, secret)
-        ),
-        None,
-    )
+def rotator_of(rotators: Sequence[Rotator], secret: Secret, source: Source) -> Rotator | None:
+    """Return the first rotator that is for a secret of a source.
+
+    There is none for what secrets rest on, such as a Vault's policies: no pattern means those.
+    """
+    if isinstance(source, Layered) and secret.type in source.layers():
+        return None
+    fitting = (one for one in rotators if one.source in ("", source.name) and matches(one.selection, secret))
+    return next(fitting, None)
 
 
 def _last_rotation(services: Services, name: str, *, source: str) -> SecretRotation | None:
@@ -85,14 +86,14 @@ def _last_rotation(services: Services, name: str, *, source: str) -> SecretRotat
 
 
 def _plan_one(
-    services: Services, name: str, secret: Secret | None, *, source: str, incident: str
+    services: Services, name: str, secret: Secret | None, source: Source, *, incident: str
 ) -> PlannedRotation:
     if secret is None:
         return PlannedRotation(name=name, missing=True, why=NOT_THERE)
-    rotator = rotator_of(services, secret, source=source)
+    rotator = rotator_of(services.rotators, secret, source)
     if rotator is None:
         return PlannedRotation(name=name, why=NO_ROTATOR)
-    last = _last_rotation(services, name, source=source)
+    last = _last_rotation(services, name, source=source.name)
     return PlannedRotation(
         name=name,
         rotator=rotator.name,

@@ -25,8 +25,9 @@ from strongroom.sources.select import matches
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState
 
-_GIVEN_UP = "its source may have a new value that nothing else knows: rotate it again"
-"""What to do about a step that ended without a word: its process died again and again."""
+NOT_YET = "its turn did not come"
+_HALF_DONE = "its source may have a new value that nothing else knows: rotate it again"
+"""What to do about a step that ended without a word: its process died, and nobody went on."""
 
 
 def rotate_secrets(
@@ -96,19 +97,20 @@ def _with_step(run: Run, name: str, rotator: str, row: StepRow) -> RotatedSecret
     text, to_do = recorded_errors.apart(row.error)
     code = recorded_errors.code_of(text)
     failed = row.state in (StepState.MISSED, StepState.POISONED)
+    begun = row.attempts > 0 and not code
     return RotatedSecret(
         name=name,
         result=Result.FAILED if failed else Result.WAITS,
         rotator=rotator,
         code=code,
-        why=text.removeprefix(f"{code}: "),
-        to_do=(to_do or _GIVEN_UP,) if failed and not code else (to_do,) if to_do else (),
+        why=text.removeprefix(f"{code}: ") or ("it was being rotated" if begun else NOT_YET),
+        to_do=(_HALF_DONE,) if begun else (to_do,) if to_do else (),
     )
 
 
 def _without_step(name: str, piece: int, planned: SecretsPlanned | None) -> RotatedSecret:
     if planned is None or planned.rotators[piece]:
-        return RotatedSecret(name=name, result=Result.WAITS, why="its turn did not come")
+        return RotatedSecret(name=name, result=Result.WAITS, why=NOT_YET)
     if piece in planned.missing:
         return RotatedSecret(name=name, result=Result.MISSING, why=NOT_THERE)
     if piece in planned.already:

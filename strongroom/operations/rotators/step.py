@@ -15,7 +15,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
@@ -42,7 +42,7 @@ def rotate_step(run: Run, step: Step, services: Services) -> StepRotated:
     rotator = _own_rotator(run, step.piece, services)
     place = Place(services, source=run.spec.source, name=name, field=rotator.field)
     there = place.look()
-    if rotator_of(services, there, source=run.spec.source) != rotator:
+    if rotator_of(services.rotators, there, services.destination(run.spec.source)) != rotator:
         raise ConfigError(
             f"secret '{name}' is not one of those that rotator '{rotator.name}' is for",
             hint="Nothing was changed. Its name or tags have changed since it was planned: rotate it again.",
@@ -161,6 +161,7 @@ class Rotation:
     def _by_engine(self, there: Secret) -> Secret:
         assert self._rotator.engine is not None
         engine = self._rotator.engine(self._place.name)
+        held = self._place.value_of(there)  # raises while nothing is rotated if there is no such field
         before = engine.read()
         if before is None:
             return self._by_silent_engine(there, engine)
@@ -174,11 +175,23 @@ class Rotation:
                 f"the engine was asked to rotate secret '{self._place.name}', and gives the former value",
                 hint="Nothing was written. Look at the engine's role, then rotate this secret again.",
             )
-        if self._place.value_of(there) != value:
-            there = self._place.write(there, value)
+        if held != value:
+            there = self._carried(there, value)
         self._check(there)
         self._end(begun)
         return there
+
+    def _carried(self, there: Secret, value: SecretBytes) -> Secret:
+        """Write what the engine made to the secret, whose former value is void by now."""
+        try:
+            return self._place.write(there, value)
+        except StrongroomError as error:
+            if error.transient:
+                raise
+            raise SecretNotRotated(
+                f"{error.message}. The engine's new value counts already, and the secret does not have it",
+                hint="Remove the cause, then rotate this secret again. Until then its users cannot log in.",
+            ) from None
 
     def _by_silent_engine(self, there: Secret, engine: Engine) -> Secret:
         """Have a value made that the server alone knows. Whether one that was asked for before was made,

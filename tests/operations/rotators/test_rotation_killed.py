@@ -143,15 +143,29 @@ def test_killed_once_at_each_moment_nothing_is_rotated_twice_and_nothing_is_lost
     assert moment > 40
 
 
+def dead_after_a_write(folder: Path) -> House:
+    """Return a house whose rotation died just when the first secret had its new value."""
+    for moment in range(10, 60):
+        (folder / str(moment)).mkdir()
+        house = House(folder / str(moment))
+        assert not kill_after(moment, house.rotate(random_rotator()))
+        if len(values(house.store, NAMES[0])) > 1:
+            return house
+    raise AssertionError("it never wrote")
+
+
 def test_what_a_cancelled_rotation_wrote_is_replaced_by_the_next_one(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    # It dies after its write, long before its end.
-    assert not kill_after(12, house.rotate(random_rotator()))
+    house = dead_after_a_write(tmp_path)
     services = services_for(house.world, house.store, random_rotator())
     [run] = services.store.runs()
     assert not run.state.final
     services.store.cancel(run.id)
-    drive(run.id, [], services)
+    cancelled = rotated_by(drive(run.id, [], services), services)
+    assert cancelled.failed == NAMES
+    assert cancelled.secrets[0].to_do == (
+        "its source may have a new value that nothing else knows: rotate it again",
+    )
+    assert (cancelled.secrets[1].why, cancelled.secrets[1].to_do) == ("cancelled", ())
     before = [values(house.store, name)[-1] for name in NAMES]
     rotated = rotate_secrets(services, NAMES, source="local", reason=REASON)
     assert rotated.done == NAMES
