@@ -50,7 +50,7 @@ from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
-from strongroom.state.records import RunState
+from strongroom.state.records import RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
@@ -247,7 +247,8 @@ def test_a_hold_keeps_the_policy_while_the_incident_is_open_and_another_hold_out
         incident = waive(services, incident, step, reason="a false alarm", by=BY).incident
     close(services, incident, reason="", by=BY)
     assert holds.read_holds(services, now=time.time()).standing == ()
-    holds.hold(services, "policy", POLICY, reason="a lawsuit", by="legal")
+    elsewhere = replace(services, targets={name: services.target(name) for name in ("eu", "us")})
+    holds.hold(elsewhere, "policy", POLICY, reason="a lawsuit", by="legal")
     other = opened(services, keys=(leaked(at),))
     isolate(services, other, by=BY)
     for step in STEPS:
@@ -331,6 +332,8 @@ def test_what_has_a_rotator_is_rotated_once_and_the_rest_is_left_to_a_person(at:
     incident = opened(services, keys=(leaked(at),))
     first = rotate(services, incident, by=BY)
     assert (first.outcome.counts["rotated"], first.outcome.counts["not changed yet"]) == (10, 20)
+    [run] = services.store.runs_of("vault", RunKind.ROTATE_SECRET, limit=2)
+    assert run.spec.options["incident"] == incident.id
     versions = at.world.source.heads(["app/0001", "app/0011"])
     assert versions == {"app/0001": 2, "app/0011": 1}
     assert rotate(services, incident, by=BY).outcome.counts["rotated"] == 0
