@@ -129,6 +129,24 @@ def test_a_quarantine_is_released_once_two_approved_it(careful: Machine, people:
     careful.ok(*release)
 
 
+def test_closing_an_incident_lifts_its_hold_once_two_approved_it(
+    careful: Machine, people: dict[str, Person]
+) -> None:
+    backups = careful.ok("catalog", "list", "--json").document["backups"]
+    [backup] = [one for one in backups if one["policy"] == "full"]
+    words = ("incident", "open", "--backup", backup["backup"], "--reason", "copied", "--quarantine-only")
+    careful.ok(*words, "--force")
+    [shown] = careful.ok("incident", "status", "--json").document["incidents"]
+    for step in ("reseal", "rotate", "report"):
+        careful.ok("incident", "waive", shown["incident"], step, "--reason", "a false alarm")
+    asked = careful.run("incident", "close")
+    assert asked.failed_with(ApprovalNeeded)
+    assert careful.ok("hold", "list", "--json").document["holds"] != []
+    approve(careful, needed(asked), people["alice"], people["bob"])
+    careful.ok("incident", "close")
+    assert careful.ok("hold", "list", "--json").document["holds"] == []
+
+
 def test_a_restore_is_done_by_the_plan_that_was_approved(careful: Machine, people: dict[str, Person]) -> None:
     for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
         careful.ok("delete", name, "--force")

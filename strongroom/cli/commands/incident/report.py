@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import to_builtins
 
 from strongroom.cli.commands.incident import render
-from strongroom.cli.shared import trust
+from strongroom.cli.shared import approval, trust
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
@@ -17,10 +17,18 @@ from strongroom.cli.terminal.output import Output
 from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import Tampered
 from strongroom.errors import UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.archive.incidents import Incident, Outcome, Step
 from strongroom.operations.incident import words
+from strongroom.operations.incident.isolate import subjects
 from strongroom.operations.incident.report import Written, is_page, parse, write_report
-from strongroom.operations.incident.steps import Recorded, close, find_incident, record_outcome
+from strongroom.operations.incident.steps import (
+    Recorded,
+    close,
+    find_incident,
+    record_outcome,
+    require_settled,
+)
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import refuse_existing, write_whole
 
@@ -43,8 +51,23 @@ def close_incident(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, replace=False)
     services = open_services()
     incident = find_incident(services, arguments.incident)
+    if incident.closed is None:
+        require_settled(incident)
+        _require_approved(incident)
     recorded = close(services, incident, reason=arguments.reason, by=who())
     _answer(services, recorded, arguments.output, output, replace=False)
+
+
+def _require_approved(incident: Incident) -> None:
+    """Closing lifts holds, so whoever has to approve that approves this."""
+    if held := list(subjects(incident)):
+        what = ", ".join(f"{kind} '{name}'" for kind, name in held)
+        approval.require_approved(
+            place.find(),
+            ApprovalAction.RELEASE,
+            {"incident": incident.id},
+            lines=(f"close incident {incident.id}: lift its hold on {what}",),
+        )
 
 
 def _answer(
