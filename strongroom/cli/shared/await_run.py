@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from strongroom.cli.shared.follow_run import showing_progress
+from strongroom.cli.shared.render_run import waits_for_people
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import Run
+from strongroom.state.records import Run, StepKind
 from strongroom.state.store import RunStore
 from workers.status import read
 
@@ -26,13 +27,23 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     """
     store = run_store()
     run = _begun(store, name, patience)
+    told = False
     with showing_progress(output, store) as watch:
         while not run.state.final and (cluster_runs(load_settings()) or not nobody_drives(run, store)):
             if watch is not None:
                 watch(run.id)
+            told = told or _tell_waiting(output, store, run)
             time.sleep(_POLL_SECONDS)  # the database announces nothing
             run = store.load(run.id)
     return run
+
+
+def _tell_waiting(output: Output, store: RunStore, run: Run) -> bool:
+    """Say, once, what people have to approve before a run goes on; tell whether that was said."""
+    needed = waits_for_people(store.rows(run.id, StepKind.APPROVE))
+    if needed is not None:
+        output.note(f"Run {run.id} waits: {needed.message} {needed.hint}")
+    return needed is not None
 
 
 def _begun(store: RunStore, name: str, patience: float) -> Run:

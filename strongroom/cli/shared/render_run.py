@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
 from strongroom.cli.shared.render_restore import restore_document, restore_fields
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
+from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.live_comparison import describe_drift
+from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotation.outcome import rotated_backups
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
@@ -28,7 +30,7 @@ _WORDS = {
     "failed": "failed: there is no new backup, the last good one is untouched",
     "cancelled": "cancelled",
 }
-ABANDONED = "abandoned"
+ABANDONED, WAITS_FOR_APPROVAL = "abandoned", "waits for approval"
 _LEFT = {
     "backup": "there is no new backup; the last good one is untouched",
     "verify": "no backup was touched; what it had not read back yet is not known",
@@ -105,6 +107,8 @@ def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
     standing = _standing(run, abandoned=bool(abandoned))
     waits = _waiting(rows) is not None and standing == _WORDS["active"]
+    if waits_for_people(rows) and not run.closing:
+        standing = WAITS_FOR_APPROVAL
     yield f"{run.spec.kind.value} run {run.id}: {'waiting' if waits else standing}"
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     if abandoned:
@@ -112,7 +116,7 @@ def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
     elif to_do := _after_failure(run):
         yield from (f"  {line}" for line in fields([("to do", to_do)]))
     for row in rows:
-        if row.error and row.state is not StepState.DONE:
+        if row.error and row.state is not StepState.DONE and not waits_for_people([row]):
             happened, _ = recorded_errors.apart(row.error)
             tries = plural(row.attempts, "attempt")
             yield f"  {row.step} ({row.state}, {tries}): {happened}"
@@ -213,8 +217,15 @@ def _waiting(rows: list[StepRow]) -> dict[str, str] | None:
     if first is None:
         return None
     happened, to_do = recorded_errors.apart(first.error)
+    happened = happened.removeprefix(f"{ApprovalNeeded.__name__}: ")
     since = rfc3339(first.waits_since or 0.0)
     return {"since": since, "step": str(first.step), "error": happened, "to_do": to_do}
+
+
+def waits_for_people(rows: Iterable[StepRow]) -> StrongroomError | None:
+    """Return what people have to approve before a run goes on, if it waits for that."""
+    waiting = (recorded_errors.parse_error(row.error) for row in rows if row.waits_since and row.error)
+    return next((error for error in waiting if isinstance(error, ApprovalNeeded)), None)
 
 
 def _readers(run: Run) -> list[RecipientPin]:

@@ -58,6 +58,7 @@ class _Question:
         self._holder = holder or f"{services.owner} {os.urandom(8).hex()}"
         self._lasting = bool(holder)
         self._now = time.time()
+        self._used_up: set[str] = set()
         self._cases: Cases = record.read_cases(services.store)
 
     def ask(self) -> None:
@@ -68,7 +69,8 @@ class _Question:
                 return
         open_ones = [case for case in fitting if self._is_open(case)]
         if not open_ones and self._lasting and fitting:
-            raise NotApproved(f"{self._what()} was not approved in time.")
+            why = "its approval was used before" if self._used_up else "it was not approved in time"
+            raise NotApproved(f"{self._what()} is not done: {why}.")
         document = open_ones[-1].document if open_ones else self._put_on_record()
         standing = judge(
             open_ones[-1] if open_ones else Case(document=document, at=self._now),
@@ -111,8 +113,8 @@ class _Question:
 
     def _take(self, case: Case, standing: Standing) -> bool:
         if not once.take(self._services, case.document, self._holder):
-            # What was done for good is asked for anew: that an approval stays on record is no attack.
-            if not case.used:
+            self._used_up.add(case.document.id)
+            if not case.used:  # otherwise somebody repeats what is done, and asks for it again
                 self._refuse(case, "use", "It was used before, and the record of that is gone.")
             return False
         if not case.used:
@@ -122,9 +124,9 @@ class _Question:
         return True
 
     def _is_open(self, case: Case) -> bool:
-        return not case.used and self._now < case.document.ends <= (
-            self._now + self._services.approvals.valid + SKEW
-        )
+        latest = self._now + self._services.approvals.valid + SKEW
+        over = case.used or case.document.id in self._used_up
+        return not over and self._now < case.document.ends <= latest
 
     def _put_on_record(self) -> Document:
         document = new_document(

@@ -134,6 +134,7 @@ def test_a_run_that_was_done_is_not_done_again_by_whoever_makes_it_active_again(
     edit(office, "UPDATE steps SET state='ready', attempts=0, silent=0, not_before=0 WHERE kind='restore'")
     ended = go_on(run, services)
     assert ended.state is RunState.FAILED
+    assert "its approval was used before" in (ended.error or "")
     assert names(production) == []
     assert any("used before" in why for why in refusals(services))
 

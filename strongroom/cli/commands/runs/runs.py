@@ -20,7 +20,7 @@ from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
 from strongroom.operations.verification.description import coverage_document, describe
-from strongroom.state.records import Run, RunState
+from strongroom.state.records import Run, RunState, StepKind
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
 from strongroom.wiring.alerts import watched
@@ -53,7 +53,7 @@ def _list(output: Output, limit: int) -> None:
             run.id,
             run.spec.kind.value,
             run.spec.policy,
-            render_run.ABANDONED if run.id in gone else run.state.value,
+            _stands(run, store, gone=run.id in gone),
             for_people(run.created_at),
             f"{render_run.seconds(run):.1f}",
         )
@@ -69,6 +69,14 @@ def _list(output: Output, limit: int) -> None:
     output.answer(
         document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
     )
+
+
+def _stands(run: Run, store: RunStore, *, gone: bool) -> str:
+    """Say how a run stands, in a word or two."""
+    waits = not run.state.final and render_run.waits_for_people(store.rows(run.id, StepKind.APPROVE))
+    if waits:  # it needs no process, so that none is missing
+        return render_run.WAITS_FOR_APPROVAL
+    return render_run.ABANDONED if gone else run.state.value
 
 
 _REPEAT = "Make the backup again: that ends this run first, and removes what it left."
