@@ -25,6 +25,7 @@ def restore_backup(
     include: Sequence[str] = (),
     filter_tag: Mapping[str, str] | None = None,
     overwrite_existing: bool = False,
+    relocate: str = "",
     requester: str = "",
 ) -> Submitted:
     """Restore from a backup into a configured destination: named secrets, or all with the tags."""
@@ -38,6 +39,7 @@ def restore_backup(
         names=include,
         selection=selection,
         overwrite=overwrite_existing,
+        relocate=relocate,
         requester=requester,
     )
     return submit_restore(services, backup=backup, options=options, selection=selection, request_id=request)

@@ -92,11 +92,21 @@ class Client:
         include: Sequence[str] = (),
         filter_tag: Mapping[str, str] | None = None,
         overwrite_existing: bool = False,
+        relocate: str = "",
     ) -> Submission:
-        """Ask for a restore into a configured destination. The ``recover`` pool does it: normally stopped."""
+        """Ask for a restore into a configured destination. The ``recover`` pool does it: normally stopped.
+
+        Args:
+            relocate: ``FROM=TO``: what is called ``FROM…`` in the backup, and nothing else, becomes ``TO…``.
+        """
         request, selection = str(uuid4()), Selection(tags=dict(filter_tag or {}))
         options = restore_options(
-            self._settings, to=to, names=include, selection=selection, overwrite=overwrite_existing
+            self._settings,
+            to=to,
+            names=include,
+            selection=selection,
+            overwrite=overwrite_existing,
+            relocate=relocate,
         )
         submitted = submit_restore(
             self._services, backup=backup, options=options, selection=selection, request_id=request

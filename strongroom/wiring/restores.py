@@ -10,6 +10,7 @@ from strongroom.config import Settings
 from strongroom.errors import ConfigError
 from strongroom.model import Selection
 from strongroom.operations.restore.facts import RestoreOptions, scope_of
+from strongroom.operations.restore.plan import parse_relocation
 from strongroom.words import nearest
 
 
@@ -20,12 +21,14 @@ def restore_options(
     names: Sequence[str] = (),
     selection: Selection = Selection(),
     overwrite: bool = False,
+    relocate: str = "",
     requester: str = "",
 ) -> RestoreOptions:
     """Return the options of a restore run.
 
     Raises:
         ConfigError: there is no such destination.
+        UsageError: ``relocate`` is no ``FROM=TO``.
     """
     if to not in settings.sources:
         raise ConfigError(f"there is no source '{to}' to restore into", hint=nearest(to, settings.sources))
@@ -34,6 +37,7 @@ def restore_options(
         names=tuple(names),
         overwrite=overwrite,
         requester=requester,
+        relocation=parse_relocation(relocate),
         first=settings.restore.first,
     )
     scope = scope_of(options, selection)

@@ -14,6 +14,10 @@ from strongroom.model import Selection
 
 LOCAL = "local"
 """The source that every installation has: its local store."""
+RELOCATE = (
+    "restore what is called FROM… in the backup, and call it TO… instead: another mount, prefix or path, "
+    "such as secret/=restored/"
+)
 
 
 def add_source_argument(parser: Arguments) -> None:

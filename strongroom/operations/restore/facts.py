@@ -9,7 +9,7 @@ import msgspec
 from strongroom.model import Selection, prepare
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.restore.journal import Restored
-from strongroom.operations.restore.plan import NamedDestination
+from strongroom.operations.restore.plan import IN_PLACE, NamedDestination, Relocation
 from strongroom.operations.runs.job import read_facts
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
@@ -24,7 +24,8 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What a restore run is asked for, as its spec's options keep it.
 
     ``first`` are tags: the secrets that have one of them come back before the others. ``requester`` is who
-    asked. ``objective_seconds`` is how long it may take (0: that of its scope).
+    asked. ``relocation`` is what they are called there. ``objective_seconds`` is how long it may take (0:
+    that of its scope).
     """
 
     destination: str
@@ -33,6 +34,7 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     requester: str = ""
     first: tuple[str, ...] = FIRST
     objective_seconds: float = 0.0
+    relocation: Relocation = IN_PLACE
 
 
 class UndoOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from strongroom.container import canonical
 from strongroom.container.manifest import Manifest
+from strongroom.errors import UsageError
 from strongroom.model import Selection, prepare
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
@@ -113,6 +114,24 @@ class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 IN_PLACE: Final = Relocation()
+
+
+def parse_relocation(text: str | None) -> Relocation:
+    """Return what ``FROM=TO`` means. Raises UsageError."""
+    if not text:
+        return IN_PLACE
+    source, equals, to = text.partition("=")
+    if not equals or source == to:
+        raise UsageError(
+            "--relocate needs FROM=TO, which differ.",
+            hint="For example --relocate secret/=restored/ for another mount. Both are how names begin.",
+        )
+    if source and to and source.endswith("/") != to.endswith("/"):
+        raise UsageError(
+            f"--relocate {text}: one side ends with a slash, and the other one does not.",
+            hint=f"'{source}…' would be called '{to}…', with nothing between. End both sides alike.",
+        )
+    return Relocation(source=source, to=to)
 
 
 class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

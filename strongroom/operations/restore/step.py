@@ -91,6 +91,7 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
         selection=run.spec.selection,
         names=options.names,
         overwrite=options.overwrite,
+        relocation=options.relocation,
     )
     return spill.finish(
         make_plan(asked, partial(_asked, run, backup), destination, note=spill.add, tried=frozenset())
@@ -129,6 +130,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
             lambda: backup.some([entry.name for entry in entries]),
             destination,
             plan=entries,
+            relocation=options.relocation,
             undo=undo_into(folder, destination, identities, signer, manifest=backup.manifest),
             account=account,
             tried=frozenset().union(*(attempt.tried for attempt in earlier)),
@@ -198,7 +200,14 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
         seen[entry.action] += 1
 
     destination = services.destination(options.destination)
-    plan_restore(partial(_asked, run, backup), destination, overwrite=False, note=note, rights=False)
+    plan_restore(
+        partial(_asked, run, backup),
+        destination,
+        overwrite=False,
+        relocation=options.relocation,
+        note=note,
+        rights=False,
+    )
     end_approval(services, run.id)
     return Compared(
         same=seen[Action.SAME],

@@ -18,6 +18,7 @@ from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.journal import DONE, journals
+from strongroom.operations.restore.plan import Relocation
 from strongroom.operations.restore.progress import progress_of
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
@@ -112,6 +113,25 @@ def test_a_run_killed_at_random_moments_ends_as_planned_and_its_undo_gives_the_f
     assert services.store.load(undo).state is RunState.DONE
     assert current(folder) == before
     assert heads(folder) == {name: number + 2 for name, number in numbers.items()}
+
+
+def test_a_run_restores_what_lies_below_a_prefix_below_another_and_its_undo_removes_it_there(
+    tmp_path: Path,
+) -> None:
+    world = make_world(tmp_path, secrets=made_up(20), pieces=3)
+    backup = world.back_up().id
+    there = MemoryStore([replace(made_up(1)[0], name="copy/0000")], name="there")
+    services = world.services(destinations={"there": there})
+    options = RestoreOptions(destination="there", relocation=Relocation(source="app/000", to="copy/000"))
+    run = finish(submit_restore(services, backup=backup, options=options), services)
+    facts = facts_of(run)
+    assert facts.restore is not None
+    assert facts.restore_compare is not None
+    assert (facts.restore.created, facts.restore.unchanged) == (9, 1)
+    assert (facts.restore_compare.same, facts.restore_compare.differ) == (10, 0)
+    assert sorted(entry.name for entry in there.list()) == [f"copy/000{number}" for number in range(10)]
+    finish(submit_undo(services, options=UndoOptions(undoes=run.id)), services)
+    assert [entry.name for entry in there.list()] == ["copy/0000"]
 
 
 # -- in what order ------------------------------------------------------------------

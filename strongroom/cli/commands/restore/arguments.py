@@ -14,10 +14,6 @@ _DRY = "change nothing; say what would happen to each secret, and which rights a
 
 _PLAN_OUT = "only plan: write into FILE (mode 0600) what would be done, for --plan; it holds names"
 _PLAN_RECIPIENT = "seal that file to this key, as --recipient of 'backup' means it; repeatable"
-_RELOCATE = (
-    "restore what is called FROM… in the backup, and call it TO… instead: another mount, prefix or path, "
-    "such as secret/=restored/"
-)
 _ALL_NAMES = "name every secret, however many (--json always does)"
 
 
@@ -71,7 +67,7 @@ def _restore_arguments(parser: ArgumentParser) -> None:
 
 
 def _planning_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--relocate", metavar="FROM=TO", help=_RELOCATE)
+    parser.add_argument("--relocate", metavar="FROM=TO", help=options.RELOCATE)
     parser.add_argument("--plan-out", metavar="FILE", type=Path, help=_PLAN_OUT)
     parser.add_argument("--plan-recipient", metavar="KEY", action="append", default=[], help=_PLAN_RECIPIENT)
 

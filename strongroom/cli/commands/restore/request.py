@@ -27,6 +27,7 @@ from strongroom.operations.restore.plan import (
     Relocation,
     RestorePlan,
     encode_entry,
+    parse_relocation,
 )
 from strongroom.operations.restore.plan_file import PlanFile, open_sealed, seal_plan, sign_head
 from strongroom.system.atomic_file import placed, refuse_existing
@@ -59,7 +60,7 @@ class Request(NamedTuple):
 def by_options(arguments: Namespace) -> Request:
     """Return what the options ask for. Raises UsageError."""
     name = getattr(arguments, "secret_name", None)
-    relocation = relocation_of(arguments.relocate)
+    relocation = parse_relocation(arguments.relocate)
     if name is not None:
         return Request(names=(name,), overwrite=arguments.confirm_overwrite, relocation=relocation)
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
@@ -84,24 +85,6 @@ def _refuse_contradictory(arguments: Namespace, selection: Selection) -> None:
             hint="Everything: --full-restore. A part: --filter-tag, --include, --exclude. "
             "What a plan says: --plan FILE.",
         )
-
-
-def relocation_of(text: str | None) -> Relocation:
-    """Return what ``FROM=TO`` means. Raises UsageError."""
-    if text is None:
-        return IN_PLACE
-    source, equals, to = text.partition("=")
-    if not equals or source == to:
-        raise UsageError(
-            "--relocate needs FROM=TO, which differ.",
-            hint="For example --relocate secret/=restored/ for another mount. Both are how names begin.",
-        )
-    if source and to and source.endswith("/") != to.endswith("/"):
-        raise UsageError(
-            f"--relocate {text}: one side ends with a slash, and the other one does not.",
-            hint=f"'{source}…' would be called '{to}…', with nothing between. End both sides alike.",
-        )
-    return Relocation(source=source, to=to)
 
 
 # -- a plan that is written ----------------------------------------------------------

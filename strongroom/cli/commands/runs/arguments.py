@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 
 from strongroom.cli.parser import Parser
-from strongroom.cli.shared.options import add_reason_argument, ending
+from strongroom.cli.shared.options import RELOCATE, add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
 from strongroom.model import Depth
@@ -60,6 +60,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="replace what differs there; its former value is kept, sealed, for an undo",
     )
+    group.add_argument("--relocate", metavar="FROM=TO", default="", help=RELOCATE)
 
 
 def _status_arguments(parser: ArgumentParser) -> None:

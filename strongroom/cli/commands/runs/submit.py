@@ -15,6 +15,7 @@ from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
+from strongroom.operations.restore.plan import parse_relocation
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
@@ -23,10 +24,14 @@ if TYPE_CHECKING:
 
 def submit_run(arguments: Namespace, output: Output) -> None:
     if arguments.restore is None and (
-        arguments.to or arguments.secret_name or arguments.filter_tag or arguments.overwrite_existing
+        arguments.to
+        or arguments.secret_name
+        or arguments.filter_tag
+        or arguments.overwrite_existing
+        or arguments.relocate
     ):
         raise UsageError(
-            "--to, --secret-name, --filter-tag and --overwrite-existing go with --restore alone."
+            "--to, --secret-name, --filter-tag, --overwrite-existing and --relocate go with --restore alone."
         )
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
@@ -93,6 +98,7 @@ def _restore(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, A
             "Where is it to be restored into? Nothing was submitted.",
             hint=f"Say --to SOURCE. {nearest('', settings.sources)}",
         )
+    parse_relocation(arguments.relocate)  # what is wrong with it is told before anything is submitted
     from tasks.restore import restore_backup
 
     return restore_backup, {
@@ -101,6 +107,7 @@ def _restore(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, A
         "include": arguments.secret_name,
         "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
         "overwrite_existing": arguments.overwrite_existing,
+        "relocate": arguments.relocate,
         "requester": person.who(),
     }
 
