@@ -108,6 +108,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         IncidentOverdue,
         "An incident should be closed by now. Others may still open backups, or know secrets in use.",
         "'strongroom incident status {subject}' says what is left. Waive what cannot be done.",
+        looks=True,
     ),
     "record.refused": _critical(
         RecordRefused,
@@ -242,6 +243,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "incident.open": _warning(
         "An incident is open. Nothing of the affected policies is deleted until it is closed.",
         "'strongroom incident status {subject}' says what comes next.",
+        looks=True,
     ),
     "replica.missing": _warning(
         "Backups have no replica on this target: it did not answer, or the replica was bad and is gone.",

@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from strongroom.container.case import MAX_ENTRY, CaseKind, E, open_entry, sign_entry
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.services import Services
@@ -53,9 +54,28 @@ class Added(Struct, Generic[E], frozen=True, kw_only=True):
     missed: Mapping[str, str]
 
 
+class Places(Struct, frozen=True, kw_only=True):
+    """Where entries lie, and whose signatures count. A machine without a database has no ``store``."""
+
+    targets: Mapping[str, Target]
+    trusted: frozenset[str]
+    store: RunStore | None = None
+
+
+def places_of(services: Services) -> Places:
+    """Return the record of an installation and all its targets."""
+    trusted = services.signer_fingerprints
+    return Places(targets=services.targets, trusted=trusted, store=services.store)
+
+
 def read_cases(services: Services, kind: CaseKind[E], case: str = "") -> Cases[E]:
     """Return all cases of a kind, or one, by the record here and by every target that answers."""
-    found = _Found(services, kind, case)
+    return read_on(places_of(services), kind, case)
+
+
+def read_on(places: Places, kind: CaseKind[E], case: str = "") -> Cases[E]:
+    """Return all cases of a kind, or one, as some places have them."""
+    found = _Found(places, kind, case)
     names = {name for name in found.signed if name.startswith(f"{kind.prefix}{case}")}
     return Cases(
         entries=found.by_case(),
@@ -65,38 +85,35 @@ def read_cases(services: Services, kind: CaseKind[E], case: str = "") -> Cases[E
     )
 
 
-def recorded_cases(
-    store: RunStore, kind: CaseKind[E], *, trusted: frozenset[str]
-) -> dict[str, tuple[E, ...]]:
-    """Return the cases that are on record here; no target is asked."""
-    recorded = _recorded(store, kind)
-    return _grouped(entry for _, entry in _counting(kind, recorded, trusted, {}))
-
-
 def add_entry(services: Services, kind: CaseKind[E], entry: E) -> Added[E]:
     """Put an entry on record and on every target, after those that are known; its number is chosen here.
 
     Each place also gets the earlier entries of the case that it lacks.
     """
-    found = _Found(services, kind, entry.case)
+    return add_on(places_of(services), kind, entry, services.signers("control"))
+
+
+def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner) -> Added[E]:
+    """Put an entry on some places, as :func:`add_entry` does."""
+    found = _Found(places, kind, entry.case)
     number = 1 + max((known.number for known in found.entries.values()), default=0)
     numbered = structs.replace(entry, number=number)
-    signed = sign_entry(kind, numbered, services.signers("control"))
+    signed = sign_entry(kind, numbered, signer)
     found.take(kind.object_name(numbered, signed), signed, numbered)
     return Added(entry=numbered, missed=found.spread())
 
 
 def spread_case(services: Services, kind: CaseKind[E], case: str) -> Mapping[str, str]:
     """Bring each place what it lacks of a case; return why a target lacks something still."""
-    return _Found(services, kind, case).spread()
+    return _Found(places_of(services), kind, case).spread()
 
 
 class _Found(Generic[E]):
     """The entries that count, as they were signed, and which of them each place has."""
 
-    def __init__(self, services: Services, kind: CaseKind[E], case: str) -> None:
-        self._services, self._kind = services, kind
-        self._trusted = services.signer_fingerprints
+    def __init__(self, places: Places, kind: CaseKind[E], case: str) -> None:
+        self._places, self._kind = places, kind
+        self._trusted = places.trusted
         self.signed: dict[str, bytes] = {}
         self.entries: dict[str, E] = {}
         self.there: dict[str, set[str]] = {}
@@ -104,13 +121,12 @@ class _Found(Generic[E]):
         self.aside: dict[str, str] = {}
         self._here: set[str] = set()
         prefix = f"{kind.prefix}{case}/" if case else kind.prefix
-        recorded = {
-            n: content for n, content in _recorded(services.store, kind).items() if n.startswith(prefix)
-        }
+        known = {} if places.store is None else _recorded(places.store, kind)
+        recorded = {name: content for name, content in known.items() if name.startswith(prefix)}
         for name, entry in _counting(kind, recorded, self._trusted, self.aside):
             self.take(name, recorded[name], entry)
             self._here.add(name)
-        for name, target in services.targets.items():
+        for name, target in places.targets.items():
             try:
                 self.there[name] = set(self._on(target, prefix))
             except StrongroomError as error:
@@ -138,17 +154,22 @@ class _Found(Generic[E]):
 
     def spread(self) -> dict[str, str]:
         """Put on record, then on each target, what it lacks; return why a target lacks something still."""
-        lacking = [name for name in sorted(self.signed) if name not in self._here]
-        self._services.store.append([(self._kind.event, self._detail(name)) for name in lacking])
-        self._here.update(lacking)
+        self._put_on_record()
         missed = dict(self.unread)
         for place, there in self.there.items():
             try:
                 for name in sorted(self.signed.keys() - there):
-                    _put(self._services.target(place), name, self.signed[name])
+                    _put(self._places.targets[place], name, self.signed[name])
             except StrongroomError as error:
                 missed[place] = f"{error.code}: {error.message}"
         return missed
+
+    def _put_on_record(self) -> None:
+        if self._places.store is None:
+            return
+        lacking = [name for name in sorted(self.signed) if name not in self._here]
+        self._places.store.append([(self._kind.event, self._detail(name)) for name in lacking])
+        self._here.update(lacking)
 
     def _detail(self, name: str) -> dict[str, str]:
         return {"case": self.entries[name].case, "name": name, "signed": self.signed[name].decode()}

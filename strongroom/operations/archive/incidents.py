@@ -19,7 +19,7 @@ from strongroom.container.canonical import printable
 from strongroom.container.case import CaseEntry, CaseKind
 from strongroom.container.errors import Malformed
 from strongroom.model import COMMAND, prepare
-from strongroom.operations.archive.case_files import read_cases, recorded_cases
+from strongroom.operations.archive.case_files import Places, read_cases, read_on
 from strongroom.operations.archive.file_backups import SUPERSEDED
 from strongroom.operations.services import Services
 from strongroom.state.store import RunStore
@@ -273,7 +273,12 @@ def next_command(incident: Incident) -> str:
 
 def incidents_on_record(store: RunStore, *, trusted: frozenset[str]) -> dict[str, Incident]:
     """Return the incidents that are on record here, without asking a target."""
-    return _incidents(recorded_cases(store, INCIDENT, trusted=trusted))
+    return incidents_on(Places(targets={}, trusted=trusted, store=store))
+
+
+def incidents_on(places: Places) -> dict[str, Incident]:
+    """Return the incidents that some places know of."""
+    return _incidents(read_on(places, INCIDENT).entries)
 
 
 class Known(Struct, frozen=True, kw_only=True):

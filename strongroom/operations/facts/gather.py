@@ -61,7 +61,6 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         approvals=tuple(record.approvals(store, now=now)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
-        incidents=tuple(record.incidents(store, watched.trusted)),
     )
 
 
@@ -80,4 +79,5 @@ def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: floa
         lost=tuple(backups.lost()) if look else (),
         rooms=rooms(watched.rooms) if look else (),
         certificates=certificates(watched.certificates) if look else (),
+        incidents=tuple(record.incidents(store, watched, look=look)),
     )

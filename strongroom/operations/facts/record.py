@@ -14,7 +14,8 @@ from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import recorded_errors
 from strongroom.operations.approval import record as approval_record
-from strongroom.operations.archive.incidents import incidents_on_record, next_command
+from strongroom.operations.archive.case_files import Places
+from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.evidence.ledger import verify_chain
@@ -309,9 +310,11 @@ def mended_replicas(store: RunStore, *, now: float) -> Iterator[Mended]:
             yield Mended(**names, why=why, sources=sources)
 
 
-def incidents(store: RunStore, trusted: frozenset[str]) -> Iterator[OpenIncident]:
-    """Yield the incidents on record that nobody closed."""
-    for incident in incidents_on_record(store, trusted=trusted).values():
+def incidents(store: RunStore | None, watched: Watched, *, look: bool) -> Iterator[OpenIncident]:
+    """Yield the incidents that nobody closed: on record, and on the targets, where another host put them."""
+    targets = {name: watched.targets[name] for name in watched.in_use} if look else {}
+    places = Places(targets=targets, trusted=watched.trusted, store=store)
+    for incident in incidents_on(places).values():
         if incident.closed is None:
             opened, due = map(datetime.fromisoformat, (incident.opened_at, incident.opening.due_at))
             yield OpenIncident(

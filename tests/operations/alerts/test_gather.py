@@ -20,12 +20,15 @@ from strongroom.model import Depth, ObjectInfo
 from strongroom.operations import settings_changes
 from strongroom.operations.alerts.mail import MailServer as Server
 from strongroom.operations.alerts.notify import Found, Sending, gather_and_judge, tell_people
+from strongroom.operations.archive.incidents import STEPS, Suspicion
 from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.facts.record import BEAT, REFUSED
 from strongroom.operations.facts.records import Limits
 from strongroom.operations.facts.watched import Watched, WatchedPolicy
+from strongroom.operations.incident.open_case import open_case
+from strongroom.operations.incident.steps import close, waive
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.hooks import FAILED
@@ -178,6 +181,27 @@ def test_a_database_that_was_lost_hides_neither_a_backup_nor_that_one_is_missing
     assert keys(world, later=2 * DAY) == [f"backup.overdue:{POLICY}"]
     RunStore(world.database).heartbeat(names.BEAT)  # it runs backups, and its record is gone
     assert keys(world) == [f"catalog.lacks:{name}" for name in sorted(REGIONS)]
+
+
+def test_an_incident_that_another_host_opened_is_told_until_one_of_them_closes_it(
+    world: World, tmp_path: Path
+) -> None:
+    backup = world.back_up().id
+    elsewhere = replace(world, database=f"sqlite:///{tmp_path / 'elsewhere.db'}").services()
+    entry = world.services().store.backup(backup)
+    assert entry is not None
+    elsewhere.store.put_backup(entry)
+    suspicion = Suspicion(backups=(backup,))
+    opened = open_case(elsewhere, suspicion, by="ops@there", reason="copied", due=3600)
+    incident = opened.incident
+    assert keys(world) == [f"incident.open:{incident.id}"]
+    assert keys(world, later=7200)[0] == f"incident.overdue:{incident.id}"
+    (world.folder / "state.db").unlink()
+    assert keys(world) == [f"incident.open:{incident.id}"], "also without a record"
+    for step in STEPS:
+        incident = waive(elsewhere, incident, step, reason="a false alarm", by="ops@there").incident
+    close(elsewhere, incident, reason="", by="ops@there")
+    assert keys(world) == []
 
 
 def test_a_manifest_of_a_stranger_is_no_backup_and_is_told(world: World) -> None:

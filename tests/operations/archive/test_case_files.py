@@ -12,7 +12,7 @@ from msgspec.structs import replace as changed
 
 from strongroom.container.case import sign_entry
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.case_files import add_entry, read_cases, recorded_cases, spread_case
+from strongroom.operations.archive.case_files import Places, add_entry, read_cases, read_on, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     IncidentEntry,
@@ -80,7 +80,8 @@ def test_another_host_finds_a_case_on_the_targets_and_goes_on(world: World, tmp_
         "done",
         "open",
     ]
-    assert len(recorded_cases(there.store, INCIDENT, trusted=there.signer_fingerprints)["i1"]) == 3
+    record = Places(targets={}, trusted=there.signer_fingerprints, store=there.store)
+    assert len(read_on(record, INCIDENT).entries["i1"]) == 3
 
 
 def test_entries_that_two_hosts_number_alike_stand_both(world: World, tmp_path: Path) -> None:
