@@ -53,6 +53,7 @@ runs: Final = Table(
     # Whether it ended with something left on stage or target that is still to be swept.
     Column("remains", Boolean, nullable=False, server_default=false()),
     Index("ix_runs_created_at", "created_at"),
+    Index("ix_runs_policy", "policy", "kind", "created_at"),
 )
 
 ACTIVE: Final = text("runs.state = 'active'")
@@ -126,6 +127,7 @@ events: Final = Table(
     Column("detail", Text, nullable=False),
     Column("chain", String(64), nullable=False, server_default=""),
     Index("ix_events_run", "run", "id"),
+    Index("ix_events_kind", "kind", "at"),
     # AUTOINCREMENT: an id is never given out twice, even if the newest rows were cut off.
     sqlite_autoincrement=True,
 )

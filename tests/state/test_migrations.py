@@ -119,6 +119,8 @@ def drop_later_tables(conn: Connection) -> None:
     for table in reversed(tables.metadata.sorted_tables):
         if table.name not in FIRST:
             conn.execute(text(f"DROP TABLE {table.name}"))
+    for later in ("ix_runs_policy", "ix_events_kind"):
+        conn.execute(text(f"DROP INDEX {later}"))
 
 
 def test_events_from_before_the_ledger_are_chained_as_they_are(empty_url: str) -> None:

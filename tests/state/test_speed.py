@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from strongroom.state.records import StepKind, Verdict
+from strongroom.state.records import RunKind, StepKind, Verdict
 from strongroom.state.store import RunStore
 from tests.state.pipeline import capture, claimed, decide, new_run, take, upload
 from tests.state.test_catalog import entry, replica
@@ -124,3 +124,16 @@ def test_a_reconcile_with_nothing_to_do_does_not_grow_with_runs_that_ended(store
         (report,) = take(store, run)
         store.finish(claimed(store, report), {}, decide)
     assert 0 < reconcile() <= 2 * before
+
+
+def test_what_metrics_ask_at_each_scrape_costs_no_more_where_more_is_on_record(store: RunStore) -> None:
+    def asked() -> None:
+        store.happened("key.checked", since=0.0)
+        store.runs_of("daily", RunKind.DRILL, limit=20)
+
+    store.event("key.checked", bad=[])
+    before = Work(store).of(asked)
+    for _ in range(50):
+        new_run(store)
+    store.append([("step.failed", {})] * 500)
+    assert Work(store).of(asked) <= before + 500
