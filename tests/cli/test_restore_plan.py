@@ -230,3 +230,26 @@ def test_a_plan_says_how_long_it_takes_at_the_pace_of_earlier_restores(machine: 
         30 * estimate["seconds_per_secret"] + estimate["seconds_per_write"]
     )
     assert "at the pace of the last restore into 'local'" in machine.ok(*words, **PASS).out
+
+
+def test_a_plan_is_done_from_the_backup_that_it_was_made_of_though_there_is_a_newer_one(
+    configured: Machine,
+) -> None:
+    configured.set("app/OLD", "CANARY-OLD")
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.set("app/OLD", "CANARY-NEW")
+    key = ("--identity", "recovery.key")
+    planning = ("restore", "--include", "app/OLD", "--overwrite-existing", "--plan-out", "plan", *key)
+    told = configured.ok(*planning).out
+    configured.ok("backup", "--policy", "full", "--force")
+    [command] = [line.strip() for line in told.splitlines() if "strongroom restore --plan" in line]
+    configured.ok(*command.split()[1:])
+    assert value(configured, "app/OLD") == "CANARY-OLD"
+
+
+def test_a_lone_container_is_planned_as_any_backup(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    container = next(path for path in configured.path("regions").glob("*/containers/*/*") if path.is_file())
+    key = ("--identity", "recovery.key")
+    configured.ok("restore", "--backup-file", container, "--full-restore", "--plan-out", "plan", *key)
+    configured.ok("restore", "--backup-file", container, "--plan", "plan", *key)
