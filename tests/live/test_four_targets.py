@@ -64,6 +64,13 @@ credential_file = "{folder}/azure"
 kind = "hpke"
 public_key_file = "{folder}/recovery.key.pub"
 
+[keys.operators]
+kind = "hpke"
+public_key_file = "{folder}/operators.key.pub"
+
+[index]
+recipients = ["operators"]
+
 [policies.everything]
 kind = "full"
 targets = ["bao", "s3-eu", "s3-us", "azure"]
@@ -121,6 +128,7 @@ def site(
     azurite.key_file(folder / "azure")
     machine = Machine(folder / "machine")
     machine.ok("keygen", "--output", folder / "recovery.key")
+    machine.ok("keygen", "--output", folder / "operators.key")
     config = CONFIG.format(
         bao=servers.address,
         s3_eu=ministack.endpoint,
@@ -145,6 +153,21 @@ def test_all_four_hold_the_backup_and_were_read_back(site: Site) -> None:
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_who_may_read_the_index_alone_finds_names_on_each_target_and_opens_no_value(
+    site: Site, target: str, tmp_path: Path
+) -> None:
+    machine = site.elsewhere(tmp_path / "other")
+    key = ("--identity", site.folder / "operators.key", "--from-target", target, "--signer", site.signer)
+    done = machine.ok("find", "prod/app-1?/*", "--filter-tag", "priority=critical", *key, "--json")
+    found = {one["name"]: one["versions"] for one in done.document["secrets"]}
+    assert found.keys() == {name for name in VALUES if name.startswith("prod/app-1")}
+    assert {each[0]["backups"][0]["backup"] for each in found.values()} == {site.backup}
+    assert machine.ok("history", "prod/app-10/token", *key, "--json").document["backups_read"] == 1
+    refused = machine.run("find", "prod/app-1?/*", "--no-index", *key)
+    assert (refused.code, "WrongKey" in refused.err) == (10, True)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_everything_comes_back_from_each_alone(site: Site, target: str, tmp_path: Path) -> None:
     machine = site.elsewhere(tmp_path / "other")
     restored = machine.ok(
@@ -164,7 +187,7 @@ def test_each_replica_opens_where_it_lies(site: Site, target: str) -> None:
     assert (found["depth"], found["secrets"]) == ("opened", len(VALUES))
 
 
-def test_the_locked_replica_is_locked_for_as_long_as_the_policy_keeps_it(
+def test_the_locked_replica_is_locked_for_as_long_as_the_policy_keeps_it_and_its_index_for_a_day(
     site: Site, ministack: MiniStack
 ) -> None:
     client = ministack.client()
@@ -172,9 +195,13 @@ def test_the_locked_replica_is_locked_for_as_long_as_the_policy_keeps_it(
     names = [b["Name"] for b in bucket if f'bucket = "{b["Name"]}"' in site.config]
     objects = client.list_objects_v2(Bucket=names[0])["Contents"]
     held = [client.get_object_retention(Bucket=names[0], Key=o["Key"])["Retention"] for o in objects]
-    days = {(hold["RetainUntilDate"] - o["LastModified"]).days for hold, o in zip(held, objects, strict=True)}
+    days = {
+        (o["Key"].startswith("index/"), (hold["RetainUntilDate"] - o["LastModified"]).days)
+        for hold, o in zip(held, objects, strict=True)
+    }
     assert {hold["Mode"] for hold in held} == {"GOVERNANCE"}
-    assert days <= {399, 400}
+    assert {kept for is_index, kept in days if not is_index} <= {399, 400}
+    assert {kept for is_index, kept in days if is_index} <= {0, 1}
 
 
 def test_the_ledgers_head_lies_on_all_four_locked_where_they_lock_and_in_nobodys_way(
