@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys.key_names import recipient_key
 from strongroom.model import COMMAND
 from strongroom.operations.archive.case_files import add_entry
 from strongroom.operations.archive.incidents import (
@@ -177,7 +178,7 @@ def open_case(
     """
     exposed = affected_by(services, suspicion, since=since)
     if not exposed.affected and not secrets:
-        raise NothingSelected(_nothing(exposed.gone), hint="Check the key or the backups with 'keys'.")
+        raise NothingSelected(_nothing(exposed.gone), hint=_CHECK)
     _refuse_sealing(services, suspicion, exposed.affected)
     before = _same(services, suspicion, secrets)
     sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
@@ -234,6 +235,12 @@ def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable
                 _refuse_sealing_for(services.pinned(policy), policy, key, suspicion.version)
 
 
+_CHECK = (
+    "Check the key or the backups with 'keys'. A key that stands under [index] alone opens names and no "
+    "backup: put another one there, and delete 'index/' on every target."
+)
+
+
 def _nothing(gone: Sequence[str]) -> str:
     if not gone:
         return "No backup is affected."
@@ -242,6 +249,11 @@ def _nothing(gone: Sequence[str]) -> str:
 
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
     if key not in {pinned_key(pin) for pin in pinned.spec.recipients}:
+        if key in map(recipient_key, pinned.index_recipients):
+            raise KeyStillNeeded(
+                f"The index of names of policy '{policy}' is still sealed to that key.",
+                hint="Nothing was changed. Put another key into 'recipients' of [index], then repeat.",
+            )
         return
     # Which version a key service seals with now, only sealing tells.
     record = None if version is None else WrappingKey.create(pinned.recipients).record

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.key_names import recipient_key
@@ -147,6 +148,15 @@ def test_a_policy_that_still_seals_for_the_key_is_refused_and_nothing_is_on_reco
     services = at.world.services(signer_fingerprints=at.trusted)
     with pytest.raises(KeyStillNeeded, match="still seals"):
         opened(services, keys=(leaked(at),))
+    assert read_incidents(services).incidents == {}
+
+
+def test_an_index_of_names_that_is_still_sealed_to_the_key_is_refused(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    to_old = replace_struct(services.pinned(POLICY), index_recipients=(at.old.recipient(),))
+    with pytest.raises(KeyStillNeeded, match="index of names"):
+        opened(replace(services, pinned=lambda policy: to_old), keys=(leaked(at),))
     assert read_incidents(services).incidents == {}
 
 
