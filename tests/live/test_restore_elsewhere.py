@@ -106,6 +106,11 @@ def test_a_secret_without_a_mount_cannot_be_restored_unless_the_plan_makes_the_m
     below = secret("planned-mount/a/key", "CANARY")
     [entry] = plan_of([below], vault)
     assert (entry.action, entry.why[:24]) == (Action.CANNOT, "there is no KV mount for")
+    openbao.policy("blind", 'path "sys/mounts" { capabilities = ["read"] }')
+    (tmp_path / "blind").mkdir()
+    relocated = replace(below, metadata={"vault": {"mount": "kv/"}})
+    [entry] = plan_of([relocated], source_of(openbao, tmp_path / "blind", "blind"))
+    assert entry.why[:24] == "there is no KV mount for"
     fields = b'{"type":"kv","options":{"version":"2"}}'
     mount = replace(
         secret("sys/mounts/planned-mount"),

@@ -131,7 +131,7 @@ def plan_restore(
             writing = [change.secret for change in batch.changes] if rights else []
             foreseen = _foreseen(writing, destination, made)
             refused |= {name: SourceError(each.refusal) for name, each in foreseen.items() if each.refusal}
-            refused |= without_right(writing, destination)
+            refused |= without_right([s for s in writing if s.name not in refused], destination)
             made |= {secret.name for secret in writing if secret.type in layers}.difference(refused)
             for secret in secrets:
                 name, loss = relocation.here(secret.name), foreseen.get(secret.name, Foreseen()).loss

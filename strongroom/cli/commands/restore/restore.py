@@ -13,7 +13,7 @@ from strongroom.cli.commands.restore.request import Request, by_options, by_plan
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, in_line, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
 from strongroom.system.errors import WouldOverwrite
@@ -54,8 +54,9 @@ def _confirm(arguments: Namespace, request: Request) -> None:
     if request.plan is not None:
         head = request.plan.head
         said = (
-            f"By the plan that {head.by} made at {head.made_at}, {head.totals.created:,} secrets will be "
-            f"created and {head.totals.changed:,} changed in '{arguments.to}' ({head.destination.address})"
+            f"By the plan that {in_line(head.by)} made at {head.made_at}, "
+            f"{plural(head.totals.created, 'secret')} will be created and {head.totals.changed:,} changed in "
+            f"'{arguments.to}' ({in_line(head.destination.address)})"
         )
     prompts.confirm(said, force=arguments.force)
 
