@@ -6,8 +6,11 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -315,3 +318,23 @@ def test_config_init_writes_what_config_check_accepts(machine: Machine) -> None:
 def test_catalog_alone_lists_and_version_is_a_command_too(machine: Machine) -> None:
     assert machine.ok("catalog").out == machine.ok("catalog", "list").out
     assert machine.ok("version").out == machine.ok("--version").out
+
+
+def test_status_says_of_each_policy_how_its_newest_verified_backup_lies(configured: Machine) -> None:
+    def of_metadata() -> dict[str, Any]:
+        found = configured.ok("status", "--json").document["policies"]
+        (mine,) = [one for one in found if one["policy"] == "metadata"]
+        return dict(mine)
+
+    assert (of_metadata()["backup"], of_metadata()["targets"]) == (None, [])
+    configured.ok("backup", "--policy", "metadata", "--force")
+    found = of_metadata()
+    assert found["lacks"] is None
+    assert [(one["target"], one["good"]) for one in found["targets"]] == [
+        (name, True) for name in sorted(REGIONS)
+    ]
+    assert found["backup"] in configured.ok("status").out
+    with closing(sqlite3.connect(configured.state / "state.db")) as connection, connection:
+        connection.execute("UPDATE replicas SET good = 0 WHERE target <> ?", (REGIONS[0],))
+    assert "1 of 3" in configured.ok("status").out
+    assert of_metadata()["lacks"] is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 
+from strongroom.cli.commands.runs import render_policies
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
@@ -15,7 +16,7 @@ from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import RunFailed
-from strongroom.operations.facts.record import verification
+from strongroom.operations.facts.gather import on_record
 from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
@@ -23,7 +24,7 @@ from strongroom.operations.verification.description import coverage_document, de
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
-from strongroom.wiring.alerts import watched
+from strongroom.wiring.alerts import limits, watched
 
 
 def show_status(arguments: Namespace, output: Output) -> None:
@@ -59,13 +60,18 @@ def _list(output: Output, limit: int) -> None:
         )
         for run in runs
     ]
-    found = verification(store, watched(settings), now=now)
+    bounds = limits(settings)
+    facts = on_record(watched(settings), bounds, store, now=now)
+    found = facts.verification
     assert found is not None  # the calendar has it, if only switched off
     document = {
+        "policies": render_policies.as_document(facts, bounds),
         "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
         "verification": coverage_document(found, now=now),
     }
     lines = table(head, rows) if rows else ["There has been no run yet."]
+    if policies := render_policies.lines_of(facts, bounds):
+        lines = [*policies, "", *lines]
     output.answer(
         document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
     )

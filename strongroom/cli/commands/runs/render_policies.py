@@ -1,0 +1,82 @@
+"""How each policy's newest backup stands, by the record, and how it lies on each target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from strongroom.cli.terminal.output import table
+from strongroom.durations import about
+from strongroom.model import Depth
+from strongroom.operations.facts.freshness import Freshness, judge
+from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy
+from strongroom.timestamps import for_people, if_any
+
+HEAD = ("POLICY", "VERIFIED BACKUP", "AGE", "REPLICAS", "READ BACK TO", "LOCKED UNTIL")
+
+
+def lines_of(facts: Facts, limits: Limits) -> list[str]:
+    """Return a table with a line for each policy; nothing if there is none."""
+    rows = [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies]
+    return table(HEAD, rows) if rows else []
+
+
+def as_document(facts: Facts, limits: Limits) -> list[dict[str, Any]]:
+    """Return the same for machines, with each target."""
+    return [_document(policy, _judged(policy, facts, limits)) for policy in facts.policies]
+
+
+def _judged(policy: Policy, facts: Facts, limits: Limits) -> Freshness:
+    return judge(policy, threshold=limits.threshold_age, now=facts.now)
+
+
+def _row(policy: Policy, found: Freshness) -> tuple[str, ...]:
+    late = " (overdue)" if found.overdue else ""
+    good = [one for one in policy.on_targets if one.good]
+    return (
+        policy.name,
+        found.judged.backup if found.judged else f"none{late}",
+        "-" if found.age is None else f"{about(found.age)}{late}",
+        _replicas(policy, good),
+        _depth(good),
+        _locked(good),
+    )
+
+
+def _replicas(policy: Policy, good: list[OnTarget]) -> str:
+    lacks = ": fewer than demanded" if policy.lacks else ""
+    return f"{len(good)} of {policy.wanted}{lacks}"
+
+
+def _depth(good: list[OnTarget]) -> str:
+    """Return to what depth all of them were read back."""
+    if not good:
+        return "-"
+    depths = [one.depth for one in good if one.depth]
+    return min(depths, key=list(Depth).index).value if len(depths) == len(good) else "not all read"
+
+
+def _locked(good: list[OnTarget]) -> str:
+    """Return until when the first of those that are locked is."""
+    ends = [one.locked_until for one in good if one.locked_until]
+    return f"{for_people(min(ends))} on {len(ends)}" if ends else "-"
+
+
+def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
+    return {
+        "policy": policy.name,
+        "backup": found.judged.backup if found.judged else None,
+        "made_at": if_any(found.judged.made_at if found.judged else None),
+        "age_seconds": found.age,
+        "overdue": found.overdue,
+        "lacks": policy.lacks,
+        "targets": [
+            {
+                "target": one.target,
+                "good": one.good,
+                "depth": one.depth,
+                "read_at": if_any(one.read_at),
+                "locked_until": if_any(one.locked_until),
+            }
+            for one in policy.on_targets
+        ],
+    }
