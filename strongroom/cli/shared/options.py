@@ -85,19 +85,22 @@ def add_backup_arguments(parser: Arguments, *, partial: bool = False) -> None:
     )
 
 
-def moment(text: str) -> float:
-    """Parse a date, which means its end, or a time; without a zone they are UTC."""
+def beginning(text: str) -> float:
+    """Parse a date, which means its beginning, or a time; without a zone they are UTC."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(
             f"'{text}' is no date or time, such as 2026-07-20 or 2026-07-20T18:00"
         ) from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=UTC)
-    if len(text) <= len("2026-07-20"):
-        found += timedelta(days=1) - timedelta(seconds=1)
-    return found.timestamp()
+    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).timestamp()
+
+
+def moment(text: str) -> float:
+    """Parse a date, which means its end, or a time; without a zone they are UTC."""
+    is_date = len(text) <= len("2026-07-20")
+    whole = timedelta(days=1) - timedelta(seconds=1) if is_date else timedelta()
+    return beginning(text) + whole.total_seconds()
 
 
 def ending(text: str) -> float:

@@ -13,7 +13,7 @@ from strongroom.container.marks import HOLD, QUARANTINE, HoldMark, M, MarkKind, 
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.incidents import Incident, Outcome
+from strongroom.operations.archive.incidents import Incident, Outcome, read_incidents
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.quarantine import quarantine, quarantined
 from strongroom.operations.services import Services
@@ -32,7 +32,30 @@ def isolate(services: Services, incident: Incident, *, by: str) -> Outcome:
         for target, why in _hold(services, incident, kind, name, by).items():
             before = f"{missing[target]}; " if target in missing else ""
             missing[target] = f"{before}{kind} {name} not held: {why}"
-    return Outcome(counts={"backups in quarantine": len(backups), "holds": len(held)}, missing=missing)
+    return Outcome(
+        counts={"backups in quarantine": len(backups), "holds": len(held)},
+        missing=missing,
+        left=tuple(_for_people(incident)),
+    )
+
+
+def _for_people(incident: Incident) -> Iterator[str]:
+    """Yield what only people can take away from whom is suspected."""
+    suspicion = incident.suspicion
+    if suspicion.keys:
+        yield "Destroy the suspected key at its holders once everything is sealed again, and ask who had it."
+    if suspicion.host:
+        yield (
+            f"Withdraw what host {suspicion.host} may do: its credentials at sources, targets and key "
+            "services, at the broker and the database."
+        )
+        yield f"Distrust the signing keys of host {suspicion.host}: strongroom signers distrust FINGERPRINT"
+    if suspicion.target:
+        yield f"Change the credentials of target {suspicion.target} at its server, and look at who had them."
+        yield (
+            f"Read again what target {suspicion.target} holds: strongroom verify-backup {suspicion.target}, "
+            f"with --backup ID for older ones; then strongroom repair --target {suspicion.target}"
+        )
 
 
 def subjects(incident: Incident) -> Iterator[tuple[holds.Kind, str]]:
@@ -45,14 +68,27 @@ def subjects(incident: Incident) -> Iterator[tuple[holds.Kind, str]]:
 
 
 def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]:
-    """Lift the holds that this incident placed, and no other's; return why a target could not be told."""
+    """Lift the holds that this incident placed, and no other's; return why a target could not be told.
+
+    What another incident that is open holds too stays held, in its name.
+    """
     missing: dict[str, str] = {}
-    for kind, name in subjects(incident):
-        word = holds.last_word(services, kind, name)
-        if word is not None and _is_ours(word, incident):
+    heirs = {subject: one for one in _others(services, incident) for subject in subjects(one)}
+    for subject in subjects(incident):
+        word = holds.last_word(services, *subject)
+        if word is None or not _is_ours(word, incident):
+            continue
+        if (heir := heirs.get(subject)) is not None:
+            missing |= holds.hold(services, *subject, reason=_reason(heir), by=by)
+        else:
             reason = f"incident {incident.id} is closed"
-            missing |= holds.release(services, kind, name, reason=reason, by=by)
+            missing |= holds.release(services, *subject, reason=reason, by=by)
     return missing
+
+
+def _others(services: Services, incident: Incident) -> Iterator[Incident]:
+    known = read_incidents(services).incidents.values()
+    return (one for one in known if one.id != incident.id and one.closed is None)
 
 
 # -- quarantine --------------------------------------------------------------------

@@ -178,7 +178,7 @@ def open_case(
     """
     exposed = affected_by(services, suspicion, since=since)
     if not exposed.affected and not secrets:
-        raise NothingSelected(_nothing(exposed.gone), hint=_CHECK)
+        raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))
     _refuse_sealing(services, suspicion, exposed.affected)
     before = _same(services, suspicion, secrets)
     sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
@@ -236,8 +236,8 @@ def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable
 
 
 _CHECK = (
-    "Check the key or the backups with 'keys'. A key that stands under [index] alone opens names and no "
-    "backup: put another one there, and delete 'index/' on every target."
+    "Check the key or the backups with 'strongroom keys'. A key that stands under [index] alone opens names "
+    "and no backup: put another one there, and delete 'index/' on every target."
 )
 
 
@@ -245,6 +245,15 @@ def _nothing(gone: Sequence[str]) -> str:
     if not gone:
         return "No backup is affected."
     return f"No backup is affected that is here; said to be gone, and not looked at: {', '.join(gone)}."
+
+
+def _why_nothing(suspicion: Suspicion) -> str:
+    if suspicion.host and not suspicion.keys:
+        return (
+            f"No run on record here captured anything on host '{suspicion.host}'. Name each key that was on "
+            "it with --key, and the secrets that it held with --secret."
+        )
+    return _CHECK
 
 
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:

@@ -92,7 +92,7 @@ def _open_arguments(opening: ArgumentParser) -> None:
     opening.add_argument(
         "--since",
         metavar="TIME",
-        type=options.moment,
+        type=options.beginning,
         help="from when on to look for readers (default: ever)",
     )
     opening.add_argument(
