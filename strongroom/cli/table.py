@@ -44,7 +44,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Bring back": {
         "restore": Entry(
             "restore",
-            "restore secrets into the local store, or another source",
+            "restore secrets into the local store, another source, or a file",
         ),
         "restore-secret": Entry("restore", "restore one secret"),
         "validate": Entry(

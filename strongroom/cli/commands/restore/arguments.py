@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, _ArgumentGroup
 from pathlib import Path
 
 from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 
-_DRY = "change nothing; say what would happen to each secret, and which rights are missing"
-
-
+_DRY = (
+    "change nothing; say what would happen to each secret, which rights are missing, what would be lost and "
+    "how long it takes"
+)
 _PLAN_OUT = "only plan: write into FILE (mode 0600) what would be done, for --plan; it holds names"
-_PLAN_RECIPIENT = "seal that file to this key, as --recipient of 'backup' means it; repeatable"
+_PLAN_RECIPIENT = "seal that file to this key: a configured one, a public key or a key file; repeatable"
 _ALL_NAMES = "name every secret, however many (--json always does)"
 
 
-def _to_argument(parser: ArgumentParser) -> None:
-    parser.add_argument(
+def _place_arguments(parser: ArgumentParser, *, files: bool) -> None:
+    group = parser.add_argument_group("where to")
+    group.add_argument(
         "--to",
         metavar="SOURCE",
         default=options.LOCAL,
         help="where to restore into: 'local' (the default), or the name of a configured source",
     )
+    group.add_argument("--relocate", metavar="FROM=TO", help=options.RELOCATE)
+    if files:
+        group.add_argument(
+            "--to-file",
+            metavar="FILE",
+            type=Path,
+            help="instead: seal what is chosen into a new single-file backup, for --recipient",
+        )
+        options.add_recipient_argument(group)
 
 
 def _restore_arguments(parser: ArgumentParser) -> None:
@@ -32,16 +43,8 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
-    _to_argument(parser)
-    parser.add_argument(
-        "--to-file",
-        metavar="FILE",
-        type=Path,
-        help="instead: seal what is chosen into a new single-file backup, for --recipient",
-    )
-    options.add_recipient_argument(parser)
-    _planning_arguments(parser)
-    parser.add_argument(
+    _place_arguments(parser, files=True)
+    _planning_arguments(parser).add_argument(
         "--plan",
         metavar="FILE",
         type=Path,
@@ -60,16 +63,18 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="do not ask before writing into another source than the local store; replace FILE",
+        help="do not ask before writing into another source than the local store; replace the FILE of "
+        "--plan-out or --to-file",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
     _undo_arguments(actions.add_parser("undo", help="undo a restore that is on record"))
 
 
-def _planning_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--relocate", metavar="FROM=TO", help=options.RELOCATE)
-    parser.add_argument("--plan-out", metavar="FILE", type=Path, help=_PLAN_OUT)
-    parser.add_argument("--plan-recipient", metavar="KEY", action="append", default=[], help=_PLAN_RECIPIENT)
+def _planning_arguments(parser: ArgumentParser) -> _ArgumentGroup:
+    group = parser.add_argument_group("plan first")
+    group.add_argument("--plan-out", metavar="FILE", type=Path, help=_PLAN_OUT)
+    group.add_argument("--plan-recipient", metavar="KEY", action="append", default=[], help=_PLAN_RECIPIENT)
+    return group
 
 
 def _undo_arguments(parser: ArgumentParser) -> None:
@@ -91,14 +96,14 @@ def _undo_arguments(parser: ArgumentParser) -> None:
 
 def _restore_secret_arguments(parser: ArgumentParser) -> None:
     options.add_restore_source_arguments(parser)
-    _to_argument(parser)
+    _place_arguments(parser, files=False)
     parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
     parser.add_argument(
         "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
     )
     parser.add_argument("--dry-run", action="store_true", help=_DRY)
     _planning_arguments(parser)
-    parser.add_argument("--force", action="store_true", help="replace the plan's FILE")
+    parser.add_argument("--force", action="store_true", help="replace the FILE of --plan-out")
     parser.set_defaults(plan=None, to_file=None)
 
 
