@@ -86,9 +86,12 @@ def _reader(who: str, did: str, times: list[tuple[float, str]]) -> Reader:
 def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
     """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
     attempted: dict[tuple[str, str], list[Event]] = {}
+    meant = {one.backup for one in incident.affected} | {one.file for one in incident.affected} - {""}
     for event in services.store.happened(*_ACCESSES, since=_since(incident)):
-        backup = str(event.detail.get("backup", ""))
-        if not _is_meant(incident, backup):
+        said = str(event.detail.get("backup", ""))
+        if not said or not incident.affected:  # of secrets nobody noted in which backup they were read
+            backup = said
+        elif not (backup := next((word for word in said.split() if word in meant), "")):
             continue
         who = _who(event.detail)
         if event.kind == access_log.ATTEMPTED:
@@ -99,11 +102,6 @@ def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str
         yield who, _DID[event.kind], _at(event), backup
     for (who, backup), events in attempted.items():
         yield from ((who, "began to open", _at(event), backup) for event in events)
-
-
-def _is_meant(incident: Incident, backup: str) -> bool:
-    """Without a backup that is affected, secrets are: which are in what was opened, nobody noted."""
-    return not backup or not incident.affected or any(one.backup == backup for one in incident.affected)
 
 
 def _who(detail: Any) -> str:

@@ -44,10 +44,13 @@ def test_who_opened_an_affected_backup_is_found_and_who_opened_another_is_not(wo
     mine, other = world.back_up().id, world.back_up().id
     for kind in (access_log.ATTEMPTED, access_log.OPENED, access_log.ATTEMPTED, access_log.OPENED):
         noted(services, kind, mine)
+    noted(services, access_log.RESTORED, f"backup {mine}")
     noted(services, access_log.OPENED, other, by="ada")
+    noted(services, access_log.RESTORED, f"backup {mine}-r1", by="ada")
     found = find_readers(services, opened(services, mine))
-    assert did(found.readers) == {("mallory@laptop, restore", "opened"): 2}
-    assert found.readers[0].backups == (mine,)
+    who = "mallory@laptop, restore"
+    assert did(found.readers) == {(who, "opened"): 2, (who, "restored"): 1}
+    assert {one.backups for one in found.readers} == {(mine,)}
 
 
 def test_an_attempt_of_which_nothing_more_is_known_counts(world: World) -> None:
