@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,13 @@ class Fused:
         return lambda *args, **kwargs: self._fuse.call(lambda: found(*args, **kwargs))
 
 
-def fused(world: World, fuse: Fuse) -> Services:
-    own = world.services()
-    return world.services(
-        store=Fused(own.store, "store", fuse),
-        stage=Fused(world.stage, "stage", fuse),
-        targets={name: Fused(target, "target", fuse) for name, target in world.targets.items()},
-        sources={"vault": Fused(world.source, "source", fuse)},
+def with_fuse(own: Services, fuse: Fuse) -> Services:
+    return replace(
+        own,
+        store=Fused(own.store, "store", fuse),  # type: ignore[arg-type]
+        stage=Fused(own.stage, "stage", fuse),
+        targets={name: Fused(target, "target", fuse) for name, target in own.targets.items()},
+        sources={name: Fused(source, "source", fuse) for name, source in own.sources.items()},
     )
 
 
@@ -102,7 +103,7 @@ def crash_points(world_of: Callable[[int], World], *, after: bool, every: int) -
         fuse = Fuse(number, after=after)
         run, tickets = submit_backup(world.services(), policy=POLICY)
         try:
-            drive(run, tickets, fused(world, fuse), processes=1)
+            drive(run, tickets, with_fuse(world.services(), fuse), processes=1)
         except Crash:
             yield world, run
         if not fuse.burnt:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
@@ -14,13 +17,17 @@ from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_ro
 from strongroom.container.ranges import BytesReader
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.backup import name_index
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
+from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
-from tests.operations.world import POLICY, World, make_world
+from tests.operations.backup.test_crashes import Crash, Fuse, migrated, with_fuse
+from tests.operations.world import POLICY, World, made_up, make_world
+from tests.seed import drawn
 
 
 @pytest.fixture
@@ -199,6 +206,32 @@ def test_a_chain_ends_at_its_longest(world: World, monkeypatch: pytest.MonkeyPat
     for _ in range(3):
         back_up(world)
     assert [one.head.previous is None for one in indexes(world)] == [True, False, True]
+
+
+@pytest.mark.parametrize("every", [97, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.timeout(600)
+def test_a_crash_at_any_call_leaves_indexes_that_tell_of_both_backups(tmp_path: Path, every: int) -> None:
+    template = migrated(tmp_path / "template.db")
+    for number in itertools.count(drawn("index crash").randint(1, every), every):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        shutil.copy(template, folder / "state.db")
+        world = make_world(folder, secrets=made_up(6), pieces=2)
+        first = back_up(world)
+        change(world, count=2)
+        fuse = Fuse(number, after=number % 2 == 0)
+        services = indexing(world)
+        run, tickets = submit_backup(services, policy=POLICY)
+        with suppress(Crash):
+            drive(run, tickets, with_fuse(services, fuse), processes=1)
+        ended = drive(run, [], services, processes=1)
+        assert ended.state is RunState.DONE, ended.error
+        told = [index.about.backup_id for index in indexes(world)]
+        assert (told[0], told[-1]) == (first.id, run), f"after a crash at call {number}"
+        newest = {row.name: row.version for row in rows(indexes(world)[-1])}
+        assert newest.items() >= {("app/0000", 2), ("app/0001", 2)}
+        if not fuse.burnt:
+            return
 
 
 class _Away:
