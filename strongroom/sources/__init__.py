@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.model import Entry, Secret
+from strongroom.model import Entry, Secret, Version
 
 
 class Source(Protocol):
@@ -162,6 +162,30 @@ class RemovesUnchanged(Protocol):
 
     def delete_unchanged(self, heads: Mapping[str, int]) -> Sequence[str]:
         """Remove the secrets whose current version is still this one; return their names."""
+        ...
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """A destination that keeps a new version beside the current one until it is made current.
+
+    Each method is given the secret as it was read: what was current or beside it then is the condition.
+    """
+
+    def staged(self, secret: Secret) -> Version | None:
+        """Return the version beside the current one, if there is one. Asks nobody."""
+        ...
+
+    def stage(self, secret: Secret, version: Version) -> None:
+        """Put a version beside the current one. Raises Conflict if there is one already."""
+        ...
+
+    def promote(self, secret: Secret) -> None:
+        """Make the version beside the current one current. Raises Conflict if another one is by now."""
+        ...
+
+    def unstage(self, secret: Secret) -> None:
+        """Give up the version beside the current one."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -28,7 +29,7 @@ from strongroom.vault.client import Vault
 from tests.live.aws_parts import op
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
-from tests.live.proxy import Answer, Call, FaultyProxy, LoseReply, Reply, Request, When, method
+from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reply, Request, When, method
 from tests.live.vault_parts import RESTORE, with_policies
 from tests.operations.rotators.world import REASON, command_rotator, random_rotator, script, services_for
 from tests.operations.world import make_world
@@ -303,14 +304,15 @@ def test_a_lost_reply_to_the_write_makes_no_second_value(place: Place) -> None:
 
 
 def dies_at(proxy: FaultyProxy, when: When, work: Callable[[], object]) -> None:
-    """Do work in a process that is killed as its request comes."""
+    """Do work in a process that is killed as it sends a request, which the server never gets."""
 
-    def kill(_request: Request) -> None:
-        assert process.pid is not None
-        os.kill(process.pid, signal.SIGKILL)
+    class Killing(Fault):
+        def before(self, request: Request) -> None:  # noqa: ARG002
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
 
     process = get_context("fork").Process(target=work)
-    proxy.fail(Call(kill), when=when)
+    proxy.fail(Killing(), when=when)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -428,7 +430,11 @@ def test_killed_while_aws_rotates_the_next_process_waits_for_the_same_rotation(
 
 
 def value(moto: Moto) -> str:
-    return str(moto.client().get_secret_value(SecretId="shop/db", VersionStage="AWSCURRENT")["SecretString"])
+    return valued(moto, VersionStage="AWSCURRENT")
+
+
+def valued(moto: Moto, **which: str) -> str:
+    return str(moto.client().get_secret_value(SecretId="shop/db", **which)["SecretString"])
 
 
 def test_aws_rotates_by_the_secrets_own_function_and_the_end_is_waited_for(
@@ -470,6 +476,50 @@ def test_a_random_value_takes_the_label_of_the_current_version_from_the_one_that
     assert len(value(moto)) == 24
     previous = moto.client().get_secret_value(SecretId="shop/db", VersionStage="AWSPREVIOUS")
     assert previous["SecretString"] == "CANARY-leaked"
+
+
+def labels(moto: Moto) -> dict[str, str]:
+    """Return the value that each label is on."""
+    stages = moto.client().describe_secret(SecretId="shop/db")["VersionIdsToStages"]
+    return {label: valued(moto, VersionId=id_) for id_, found in stages.items() for label in found}
+
+
+def test_on_aws_a_value_is_current_only_after_the_program_has_taken_it(
+    account: tuple[Moto, FaultyProxy], tmp_path: Path
+) -> None:
+    moto, proxy = account
+    refused = command_rotator(script(tmp_path / "refuse", "exit 1"), selection=EVERYTHING)
+    services = aws_services(tmp_path, account, refused)
+    rotated = rotate_secrets(services, ["shop/db"], source="aws", reason=REASON)
+    assert "The former value was current all the time" in rotated.secrets[0].why
+    assert labels(moto) == {"AWSCURRENT": "CANARY-leaked"}
+
+    keeping = script(tmp_path / "keep", f"cat >> {tmp_path}/given", f"echo >> {tmp_path}/given")
+    services = dataclasses.replace(services, rotators=(command_rotator(keeping, selection=EVERYTHING),))
+
+    def rotate() -> Rotated:
+        return rotate_secrets(services, ["shop/db"], source="aws", reason=REASON)
+
+    dies_at(proxy, op("UpdateSecretVersionStage", about="AWSCURRENT"), rotate)
+    (given,) = (tmp_path / "given").read_text().split()
+    assert labels(moto) == {"AWSCURRENT": "CANARY-leaked", "AWSPENDING": given}
+    assert rotate().done == ("shop/db",)
+    assert set((tmp_path / "given").read_text().split()) == {given}
+    assert labels(moto) == {"AWSCURRENT": given, "AWSPREVIOUS": "CANARY-leaked"}
+
+
+def test_on_aws_a_rotation_of_somebody_elses_is_left_alone(
+    account: tuple[Moto, FaultyProxy], tmp_path: Path
+) -> None:
+    moto, _ = account
+    moto.client().put_secret_value(
+        SecretId="shop/db", SecretString="CANARY-theirs", VersionStages=["AWSPENDING"]
+    )
+    taking = command_rotator(script(tmp_path / "take", "exit 0"), selection=EVERYTHING)
+    services = aws_services(tmp_path, account, taking)
+    rotated = rotate_secrets(services, ["shop/db"], source="aws", reason=REASON)
+    assert "another rotation of secret 'shop/db' has not ended" in rotated.secrets[0].why
+    assert labels(moto) == {"AWSCURRENT": "CANARY-leaked", "AWSPENDING": "CANARY-theirs"}
 
 
 def test_a_secret_without_a_rotation_function_is_told_and_left(

@@ -11,8 +11,9 @@ from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret, SecretBytes, Version
 from strongroom.operations.rotators.values import digest_value, identify, value_in, with_value
 from strongroom.operations.services import Services
-from strongroom.sources import Change
+from strongroom.sources import Change, Staging
 from strongroom.sources.errors import SecretNotFound
+from strongroom.state.records import SecretRotation
 from strongroom.timestamps import rfc3339
 
 
@@ -20,7 +21,7 @@ class Place:
     """A secret at its source, and the field of it that a rotation is about."""
 
     def __init__(self, services: Services, *, source: str, name: str, field: str) -> None:
-        self._destination = services.destination(source)
+        self.destination = services.destination(source)
         self._key = services.digest_key
         self.id = identify(services.digest_key, source=source, name=name)
         self.source = source
@@ -29,7 +30,7 @@ class Place:
 
     def look(self) -> Secret:
         """Return the secret as it is now. Raises SecretNotFound."""
-        (secret,) = self._destination.read([Entry(self.name, 0)])
+        (secret,) = self.destination.read([Entry(self.name, 0)])
         if secret is None:
             raise SecretNotFound(f"source '{self.source}' has no secret '{self.name}'")
         return secret
@@ -51,12 +52,25 @@ class Place:
         """
         return self._put(there, with_value(there, value, self.field))
 
+    def without_leftovers(self, there: Secret, earlier: SecretRotation | None) -> Secret:
+        """Take away what an earlier rotation left beside the current version; return what is there then."""
+        if earlier is None or not isinstance(self.destination, Staging):
+            return there
+        beside = self.destination.staged(there)
+        if beside is None or not self.is_value(there, beside, earlier.becomes):
+            return there
+        self.destination.unstage(there)
+        return self.look()
+
     def put_back(self, there: Secret, was: str, *, known: Version | None) -> Secret | None:
         """Make the value with this digest current again: ``known``, or one that the source still has."""
-        former = known or next((v for v in reversed(there.versions[:-1]) if self._is(there, v, was)), None)
+        former = known or next(
+            (v for v in reversed(there.versions[:-1]) if self.is_value(there, v, was)), None
+        )
         return None if former is None else self._put(there, replace(former, number=there.current.number + 1))
 
-    def _is(self, secret: Secret, version: Version, digest: str) -> bool:
+    def is_value(self, secret: Secret, version: Version, digest: str) -> bool:
+        """Tell whether a version of a secret has the value with this digest."""
         try:
             return version.value is not None and self.digest(value_in(secret, version, self.field)) == digest
         except SourceError:  # an older version may have had another form
@@ -65,9 +79,13 @@ class Place:
     def _put(self, there: Secret, version: Version) -> Secret:
         now = rfc3339(time.time())
         wanted = replace(there, versions=(replace(version, created_at=now),), updated_at=now)
-        self._destination.write([Change(secret=wanted, expected=there.current.number)])
+        self.destination.write([Change(secret=wanted, expected=there.current.number)])
+        return self.look_for(value_in(wanted, version, self.field))
+
+    def look_for(self, value: SecretBytes) -> Secret:
+        """Return the secret as it is now, which has to have this value. Raises VerificationFailed."""
         found = self.look()
-        if self.value_of(found) != value_in(wanted, version, self.field):
+        if self.value_of(found) != value:
             raise VerificationFailed(
                 f"secret '{self.name}' was written, and '{self.source}' then gave another value"
             )

@@ -1,9 +1,9 @@
 """Rotating one secret. A process may die at any instruction: the next one goes on, and rotates nothing twice.
 
-A value that Strongroom makes is written to the source first, and then given to whatever checks it. So it
+A value that Strongroom makes is brought to the source first, and then given to whatever checks it. So it
 never gets lost: whoever takes over reads it there, knows it by its keyed digest on record, and gives it once
-more. It is nowhere else, and on no disk of Strongroom's. If it is refused, the former value is made current
-again. A value that another makes is known by its difference from the one before, whose digest is on record.
+more. It is nowhere else, and on no disk of Strongroom's. If it is refused, the former value counts again.
+A value that another makes is known by its difference from the one before, whose digest is on record.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes
 from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind
 from strongroom.operations.rotators.approval import require_rotation_approval
+from strongroom.operations.rotators.offer import Offer, find_offer, make_offer
 from strongroom.operations.rotators.place import Place
 from strongroom.operations.rotators.plan import rotator_of
 from strongroom.operations.rotators.records import RotateSecretsOptions, SecretsPlanned, StepRotated
@@ -73,11 +74,11 @@ class Rotation:
         self._rotator = rotator
         self._place = place
         self._services = services
-        on_record = services.store.secret_rotation(place.id)
+        self._on_record = services.store.secret_rotation(place.id)
         # What another run left unfinished is no help: its value may be known to others by now.
-        self._earlier = on_record if on_record is not None and on_record.run == run.id else None
-        self._void = False
-        self._former: Version | None = None
+        own = self._on_record is not None and self._on_record.run == run.id
+        self._earlier = self._on_record if own else None
+        self._said: list[str] = []
 
     def perform(self, there: Secret) -> StepRotated:
         """Rotate it, unless that is on record as done in this run."""
@@ -94,26 +95,36 @@ class Rotation:
     # -- what Strongroom makes -----------------------------------------------------
 
     def _by_us(self, there: Secret) -> Secret:
-        now = self._place.digest(self._place.value_of(there))
         begun = self._begun
-        if begun is None or begun.becomes != now:
-            if begun is not None and begun.was != now:
-                raise self._changed_by_another()
-            assert self._rotator.shape is not None
-            value = make_value(self._rotator.shape)
-            begun = self._begin(there, was=now, becomes=self._place.digest(value))
-            self._former = there.current
-            there = self._place.write(there, value)
+        offer = find_offer(self._place, there, begun) if begun is not None else None
+        if begun is None or offer is None:
+            begun, offer = self._offered(there)
         try:
-            self._give(there)
+            self._give(offer.value)
         except SecretNotRotated as refused:
-            raise self._taken_back(there, begun, refused) from None
+            happened, to_do = offer.withdraw()
+            self._end(begun, RotationState.FAILED)
+            raise SecretNotRotated(f"{refused.message}. {happened}", hint=to_do) from None
+        there = offer.accept()
         self._end(begun)
+        if offer.replaced_for_good:
+            self._said.append("its source keeps no versions: the former value is in the backups alone")
         return there
 
-    def _give(self, there: Secret) -> None:
+    def _offered(self, there: Secret) -> tuple[SecretRotation, Offer]:
+        """Make a value, put its digest on record, and bring it to the source."""
+        now = self._place.digest(self._place.value_of(there))
+        if self._begun is not None and self._begun.was != now:
+            raise self._changed_by_another()
+        there = self._place.without_leftovers(there, self._on_record)
+        assert self._rotator.shape is not None
+        value = make_value(self._rotator.shape)
+        begun = self._begin(there, was=now, becomes=self._place.digest(value))
+        checked = bool(self._rotator.program or self._rotator.check)
+        return begun, make_offer(self._place, there, value, begun, checked=checked)
+
+    def _give(self, value: SecretBytes) -> None:
         """Give the value to the program that brings it where it is checked, then see whether it works."""
-        value = self._place.value_of(there)
         if self._rotator.program is not None:
             self._call(self._rotator.program, value, "the command")
         if self._rotator.check is not None:
@@ -136,25 +147,6 @@ class Rotation:
             ) from None
         if status != 0:
             raise SecretNotRotated(f"{words} ended with status {status}")
-
-    def _taken_back(
-        self, there: Secret, begun: SecretRotation, refused: SecretNotRotated
-    ) -> SecretNotRotated:
-        """Make the former value current again, which is what the systems still know."""
-        given = there.current.number
-        former = self._place.put_back(there, begun.was, known=self._former)
-        self._end(begun, RotationState.FAILED)
-        if former is None:
-            return SecretNotRotated(
-                f"{refused.message}. The source kept no former value, so the new one stays current",
-                hint="Perhaps nothing knows the new value yet. Set it where it is checked, or bring the "
-                "former one back from a backup: 'strongroom restore-secret'.",
-            )
-        return SecretNotRotated(
-            f"{refused.message}. The former value is current again, as version {former.current.number}",
-            hint=f"Version {given} at the source has the value that was refused, in case that it was taken "
-            "all the same. Remove the cause, then rotate this secret again.",
-        )
 
     # -- what an engine makes ------------------------------------------------------
 
@@ -199,7 +191,7 @@ class Rotation:
         begun = self._begun or self._begin(there)
         engine.rotate()
         self._end(begun)
-        self._void = True
+        self._said.append("the value at the source is void now: the Vault's engine alone knows the new one")
         return there
 
     # -- what a service makes ------------------------------------------------------
@@ -280,9 +272,6 @@ class Rotation:
             yield self._rotator.to_do
         elif self._rotator.kind is RotatorKind.RANDOM:
             yield f"bring the new value from '{self._place.source}' to whatever checks it, and to its users"
-        if self._void:
-            yield "the value at the source is void now: the Vault's engine alone knows the new one"
-        if self._former is not None and there.current.number == self._former.number:
-            yield "its source keeps no versions: the former value is in the backups alone"
+        yield from self._said
         if there.expires_at is not None:
             yield f"its date of expiry was left as it is: {there.expires_at}"

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 from typing import Any
 
 from strongroom.errors import SourceError
-from strongroom.model import Entry, Secret
+from strongroom.model import Entry, Secret, Version
 from strongroom.sources import Change, Foreseen, Refuse
-from strongroom.sources.aws import rotating, secrets
+from strongroom.sources.aws import rotating, secrets, staging
 from strongroom.sources.aws.checks import LARGEST, check
 from strongroom.sources.aws.client import Api
 from strongroom.sources.aws.convention import MARK, understood
@@ -120,6 +120,22 @@ class AwsSource:
     def rotate(self, name: str, *, token: str, timeout: float) -> None:
         """Have the secret's own function give it a new value; see :mod:`strongroom.sources.aws.rotating`."""
         rotating.rotate(self._api, self._reader, name, token=token, timeout=timeout)
+
+    def staged(self, secret: Secret) -> Version | None:
+        """Return the version that a rotation has put beside the current one."""
+        return staging.staged(secret)
+
+    def stage(self, secret: Secret, version: Version) -> None:
+        """Put a version beside the current one; see :mod:`strongroom.sources.aws.staging`."""
+        staging.stage(self._api, secret, version)
+
+    def promote(self, secret: Secret) -> None:
+        """Make current what lies beside the version that was read as the current one."""
+        staging.promote(self._api, secret)
+
+    def unstage(self, secret: Secret) -> None:
+        """Give up what lies beside the current version."""
+        staging.unstage(self._api, secret)
 
     def least_seconds(self, *, secrets: int, versions: int) -> float:
         """Return how long a restore of so many takes at the least: by the service's quotas and our rate."""
