@@ -8,7 +8,7 @@ from celery.exceptions import Retry
 
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import RunState, StepKind
-from workers import telemetry
+from workers import telemetry, traces
 from workers.app import app
 from workers.base import TypedTask, define
 from workers.names import step_task
@@ -36,6 +36,7 @@ def perform(kind: StepKind, **arguments: Any) -> None:
         return
     if kind is StepKind.REPORT and outcome.run.state.final:
         telemetry.check_in(outcome.run, app.settings.schedules)
+        traces.hand_over(outcome.run, app.services.of_run(ticket.run).store, app.settings)
     if (shown := shown_as(kind, outcome)) is not None:
         raise shown
 

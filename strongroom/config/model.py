@@ -16,7 +16,7 @@ from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.calendar import CalendarSettings, EntrySettings
-from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text
+from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
 from strongroom.config.hooks import HookSettings
 from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
@@ -253,6 +253,19 @@ class MetricsSettings(Section, frozen=True, kw_only=True):
     ] = 900
 
 
+class TraceSettings(Section, frozen=True, kw_only=True):
+    """Where each run that the workers have ended is sent as a trace of OpenTelemetry."""
+
+    url: Annotated[
+        Url | None,
+        Meta(
+            description="The collector's address for traces (OTLP over HTTP, in JSON).",
+            examples=["http://127.0.0.1:4318/v1/traces"],
+            extra={"default": "no trace is sent"},
+        ),
+    ] = None
+
+
 class SentrySettings(Section, frozen=True, kw_only=True):
     """Where unexpected errors are reported."""
 
@@ -368,6 +381,7 @@ class Settings(Section, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     flower: FlowerSettings = FlowerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    traces: TraceSettings = TraceSettings()
     sentry: SentrySettings = SentrySettings()
 
     def __post_init__(self) -> None:

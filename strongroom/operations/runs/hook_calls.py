@@ -34,7 +34,7 @@ def call(hook: Hook, facts: Mapping[str, str], what: str) -> None:
         ConfigError: the file with its URL is missing, or open to others.
     """
     if hook.url is not None:
-        _post(hook.url(), facts, hook.timeout, what)
+        post(hook.url(), msgspec.json.encode(facts), hook.timeout, what)
     else:
         _run(hook, facts, what)
 
@@ -51,11 +51,12 @@ def _run(hook: Hook, facts: Mapping[str, str], what: str) -> None:
         raise HookFailed(f"{what} ended with status {status}")
 
 
-def _post(url: str, facts: Mapping[str, str], timeout: float, what: str) -> None:
+def post(url: str, document: bytes, timeout: float, what: str) -> None:
+    """Send JSON to a URL. Raises HookFailed if it is not taken in time."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise HookFailed(f"{what} has no http or https address")
-    send = partial(_send, parts, msgspec.json.encode(facts), timeout)
+    send = partial(_send, parts, document, timeout)
     [answer] = run_all(timeout, {what: send}, late=lambda _name: HookFailed).values()
     if isinstance(answer, StrongroomError):
         raise HookFailed(f"{what}: {answer.message}")
