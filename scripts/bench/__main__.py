@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from scripts.bench import bars, find, pipeline, reads, regions, report, rounds, vault
+from scripts.bench import bars, find, pipeline, reads, regions, report, restores, rounds, vault
 from scripts.bench.machine import describe
 from scripts.bench.session import Memory, Session
 from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, base_env, jobs
@@ -98,13 +98,15 @@ def run(arguments: argparse.Namespace, scratch: Path) -> Session:
         results=rounds.Results(),
     )
     parts = _parts(arguments)
-    if not parts <= {"vault", "find"}:
+    if not parts <= {"vault", "find", "restores"}:
         session.generator = make_data(scratch / "data", arguments.secrets)
         _on_data(session, make_place(scratch / "work", scratch / "data"), tools, arguments)
     if "vault" in parts:
         session.vault = vault.measure(secrets=vault.SECRETS, repeat=arguments.repeat)
     if "find" in parts:
         session.finds = find.run(repeat=arguments.repeat, scratch=arguments.scratch)
+    if "restores" in parts:
+        session.restores = restores.measure(repeat=min(arguments.repeat, 3))
     session.verdicts = bars.judge(session)
     return session
 
@@ -125,6 +127,7 @@ PARTS = {
     "regions": "uploads to three S3 regions ('make live' first)",
     "vault": "reading 10,000 secrets of a live OpenBao",
     "find": "finding names in 100 backups of 1,000,000 secrets",
+    "restores": "restoring 1, 1,000 and 10,000 secrets into a live OpenBao by Celery",
 }
 
 

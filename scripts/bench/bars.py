@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from scripts.bench.restores import MOST_SECONDS
 from scripts.bench.rounds import Results
 from scripts.bench.tools import Job
+from strongroom.words import plural
 
 if TYPE_CHECKING:
     from scripts.bench.session import Session
@@ -174,6 +176,18 @@ def _find_verdicts(session: Session) -> Iterator[Verdict]:
     )
 
 
+def _restore_verdicts(session: Session) -> Iterator[Verdict]:
+    found = session.restores.seconds if session.restores else {}
+    for size, most in MOST_SECONDS.items():
+        yield _number(
+            f"restore into Vault by Celery, {plural(size, 'secret')}",
+            f"at most {most:.0f} s",
+            found.get(size),
+            "s",
+            lambda seconds, most=most: seconds <= most,  # type: ignore[misc]
+        )
+
+
 def judge(session: Session) -> list[Verdict]:
     """Hold all that was measured against the bars."""
     many = session.memory.results if session.memory else None
@@ -185,6 +199,7 @@ def judge(session: Session) -> list[Verdict]:
         *_reads_verdicts(session),
         *_vault_verdicts(session),
         *_find_verdicts(session),
+        *_restore_verdicts(session),
         _number(
             "upload to three regions",
             f"at most {REGIONS} × the slowest one alone",

@@ -195,6 +195,22 @@ def _finds(session: Session) -> Iterator[str]:
     yield from _table(["", "seconds"], rows)
 
 
+def _restores(session: Session) -> Iterator[str]:
+    found = session.restores
+    if found is None:
+        return
+    yield "## Restoring into Vault"
+    yield ""
+    yield "From submission to the end of the run, through Celery: planned, written with"
+    yield "check-and-set, read back, and all compared with the backup once more. Server, broker, workers and"
+    yield f"client share this machine, whose load was {found.load:.1f} before."
+    yield ""
+    rows = [
+        [f"{size:,}", f"{seconds:.1f}", f"{size / seconds:,.0f}"] for size, seconds in found.seconds.items()
+    ]
+    yield from _table(["secrets", "seconds", "secrets/s"], rows)
+
+
 def _machine(session: Session) -> Iterator[str]:
     yield from _table(["", ""], [[label, value] for label, value in session.machine.items()], text=2)
     yield from _table(["tool", "version"], [list(pair) for pair in session.versions.items()], text=2)
@@ -236,6 +252,7 @@ def _parts(session: Session) -> Iterator[str]:
     yield from _regions(session)
     yield from _vault(session)
     yield from _finds(session)
+    yield from _restores(session)
 
 
 def _excerpt(session: Session) -> Iterator[str]:
@@ -245,6 +262,7 @@ def _excerpt(session: Session) -> Iterator[str]:
     yield from _regions(session)
     yield from _vault(session)
     yield from _finds(session)
+    yield from _restores(session)
 
 
 def markdown(session: Session) -> str:

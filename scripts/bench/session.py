@@ -9,6 +9,7 @@ from scripts.bench.find import Finds
 from scripts.bench.pipeline import PipelineRun
 from scripts.bench.reads import Reads
 from scripts.bench.regions import RegionRun
+from scripts.bench.restores import RestoreTimes
 from scripts.bench.rounds import Results
 from scripts.bench.vault import VaultReads
 
@@ -39,4 +40,5 @@ class Session:
     regions: RegionRun | None = None
     vault: VaultReads | None = None
     finds: Finds | None = None
+    restores: RestoreTimes | None = None
     verdicts: list[Verdict] = field(default_factory=list)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.bench import bars, find, gen, measure, reads, report, rounds, vault
+from scripts.bench import bars, find, gen, measure, reads, report, restores, rounds, vault
 from scripts.bench.link import Link
 from scripts.bench.regions import RegionRun
+from scripts.bench.restores import RestoreTimes
 from scripts.bench.session import Session
 from scripts.bench.tools import TOOLS, Job, Place, Tool, jobs
 from scripts.bench.vault import HVAC, OURS, POOLED, SINGLE, VaultReads
@@ -156,6 +157,25 @@ def test_reading_vault_is_held_against_a_pooled_client_and_one_at_a_time() -> No
     assert judged["requests a second to Vault"].met is False
     assert judged["requests a second to a Vault that is 10 ms away"].met is False
     assert "5.3 × hvac" in report.markdown(found)
+
+
+def test_restores_by_celery_are_held_against_a_time_for_each_size() -> None:
+    found = session(results())
+    found.restores = RestoreTimes(seconds={1: 0.4, 1_000: 20.0, 10_000: 121.0}, load=5.5)
+    judged = {verdict.what: verdict for verdict in bars.judge(found)}
+    what = "restore into Vault by Celery, "
+    assert judged[f"{what}1 secret"].met is True
+    assert judged[f"{what}1,000 secrets"].met is True
+    assert judged[f"{what}10,000 secrets"].met is False
+    assert "whose load was 5.5 before" in report.markdown(found)
+
+
+@pytest.mark.long
+def test_a_restore_by_celery_is_timed_on_a_live_server() -> None:
+    found = restores.measure(repeat=1, sizes=(1, 20))
+    assert found is not None
+    assert set(found.seconds) == {1, 20}
+    assert all(seconds > 0 for seconds in found.seconds.values())
 
 
 def test_a_part_that_is_measured_alone_is_shown_alone() -> None:
