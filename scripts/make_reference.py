@@ -34,6 +34,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",
     "access.unreadable": "The access log of a host has a line that is not valid JSON.",
+    "approval.accepted": "A host took over recipients, or rules for keeping, as those in force.",
     "approval.acknowledged": "Somebody looked into what was done by break-glass, and why.",
     "approval.refused": "An approval did not count: why. `stale`: it was good for what was asked then.",
     "approval.rejected": "Somebody rejected a request for approval, and why.",

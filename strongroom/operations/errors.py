@@ -29,7 +29,6 @@ class ApprovalNeeded(Refused):
     ``expires`` is the time (epoch seconds) after which it has to be asked for again.
     """
 
-    transient = True
     default_hint = "See 'strongroom approvals list'."
 
     def __init__(self, message: str, *, expires: float = 0.0, hint: str | None = None) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from functools import cache, partial
 
 from strongroom.config import Settings
 from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.approval.changes import approved_retention
 from strongroom.operations.services import Limits, Services, no_scratch
 from strongroom.state.store import Patience, RunStore
 from strongroom.wiring import adapters, keys, policies, signers
@@ -46,7 +48,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
     keyring = Keyring(folder / "roles")
     targets = {name: adapters.target(name, settings, prepare=role in PREPARES) for name in settings.targets}
     reads, writes = role in READS_SOURCES, role in WRITES_SOURCES
-    return Services(
+    services = Services(
         owner=f"{socket.gethostname()}:{os.getpid()}:{role}",
         state_dir=settings.state_dir,
         store=run_store(settings),
@@ -72,6 +74,9 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,
     )
+    if role == SUBMIT:
+        return services
+    return replace(services, retention=partial(approved_retention, services))
 
 
 def run_store(settings: Settings) -> RunStore:

@@ -24,6 +24,7 @@ REFUSED: Final = "approval.refused"
 USED: Final = "approval.used"
 SPENT: Final = "approval.spent"
 ACKNOWLEDGED: Final = "approval.acknowledged"
+ACCEPTED: Final = "approval.accepted"
 
 LONGEST: Final = 30 * 86_400.0
 """The longest that a request may hold, in seconds."""
@@ -170,6 +171,11 @@ def put_used(store: RunStore, document: Document, *, by: Iterable[str], break_gl
 def put_spent(store: RunStore, document: Document) -> None:
     """Put on record that what was approved is over."""
     _put(store, SPENT, document)
+
+
+def put_accepted(store: RunStore, host: str, *, what: str) -> None:
+    """Put on record that a host remembers other settings as those in force."""
+    store.event(ACCEPTED, None, host=host, what=what)
 
 
 def _put(store: RunStore, kind: str, document: Document, **detail: Any) -> None:

@@ -19,7 +19,7 @@ SKEW = 300.0
 """Seconds by which the clock of the host that asked may have been ahead."""
 
 
-def require_approval(services: Services, request: Request, *, holder: str = "") -> None:
+def require_approval(services: Services, request: Request, *, holder: str = "", again: bool = False) -> None:
     """Return if no rule of this process's configuration asks for approvals, or if enough are there.
 
     Whoever executes asks it, with a request made anew of what it is about to do. Rows say nothing: a request
@@ -27,6 +27,7 @@ def require_approval(services: Services, request: Request, *, holder: str = "") 
 
     Args:
         holder: the run or plan that uses an approval for all its steps. A command has none, and uses one up.
+        again: whether to ask again for what was not approved in time.
 
     Raises:
         ApprovalNeeded: not enough people approved yet; it says who may, and what they type.
@@ -35,7 +36,7 @@ def require_approval(services: Services, request: Request, *, holder: str = "") 
     """
     rules = rules_for(services.approvals, request)
     if rules:
-        _Question(services, request, rules, holder).ask()
+        _Question(services, request, rules, holder).ask(again=again or not holder)
 
 
 def end_approval(services: Services, subject: str) -> None:
@@ -61,14 +62,14 @@ class _Question:
         self._used_up: set[str] = set()
         self._cases: Cases = record.read_cases(services.store)
 
-    def ask(self) -> None:
+    def ask(self, *, again: bool) -> None:
         """Return if it may go on."""
         fitting = list(self._fitting())
         for case in reversed(fitting):
             if self._grants(case):
                 return
         open_ones = [case for case in fitting if self._is_open(case)]
-        if not open_ones and self._lasting and fitting:
+        if not open_ones and fitting and not again:
             why = "its approval was used before" if self._used_up else "it was not approved in time"
             raise NotApproved(f"{self._what()} is not done: {why}.")
         document = open_ones[-1].document if open_ones else self._put_on_record()

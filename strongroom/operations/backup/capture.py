@@ -20,6 +20,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Note, Pair, write_container
 from strongroom.model import Secret, prepare
 from strongroom.operations import run_integrity
+from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.index_rows import IndexRows
 from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
@@ -55,6 +56,7 @@ prepare(Captured)
 def capture(run: Run, step: Step, services: Services) -> Captured:
     """Seal one piece and stage it; the result names it by digest, under a signed receipt."""
     pinned = run_integrity.check_policy(run, services)
+    require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     plan = plan_of(run).plan
     _require_room(services.stage, plan)
     listed = name_list.read_range(

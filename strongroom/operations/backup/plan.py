@@ -11,6 +11,7 @@ from strongroom.container import cobblestone
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, Selection, prepare
+from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.archive.coverage import limits_on
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import name_list
@@ -60,6 +61,7 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
     spec = run.spec
     source = services.source(spec.source)
     check_homes(spec, source, services)
+    require_known_recipients(services, spec.policy, spec.recipients)
     spilled, name_key = _spill_names(run, source, spec.selection, services)
     if not spilled.secrets:
         raise _why_empty(source, spec, services)

@@ -20,6 +20,7 @@ from strongroom.container.manifest import Manifest, check_receipts, parse_manife
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import run_integrity
+from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.locks import lock_until
 from strongroom.operations.backup.facts import PlannedPieces
@@ -153,6 +154,7 @@ def check_rotating(run: Run, services: Services) -> Pinned:
             raise RecordRefused(f"run {run.id} disagrees with this worker's own policy in '{field}'")
     if pinned.spec.sealed and not pinned.recipients:
         raise ConfigError(f"this process does not know the recipients of policy '{run.spec.policy}'")
+    require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
     return pinned
 
 
