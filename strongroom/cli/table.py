@@ -42,6 +42,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "diff": Entry("find", "show what differs between two backups, or a backup and its source now"),
     },
     "Bring back": {
+        "recover": Entry("recovery", "lead through a recovery: six steps, on record, at any hour"),
         "restore": Entry(
             "restore",
             "restore secrets into the local store, another source, or a file",

@@ -22,6 +22,7 @@ from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
 from strongroom.config.problems import KeyPath
+from strongroom.config.recovery import ContactsSettings, RecoverySettings
 from strongroom.config.rotators import RotatorSettings
 from strongroom.config.shared import ListenAddress, LoginName, Port
 from strongroom.config.sources import LocalSource, SourceSettings
@@ -373,6 +374,8 @@ class Settings(Section, frozen=True, kw_only=True):
     restore: RestoreSettings = RestoreSettings()
     rotation: RotationSettings = RotationSettings()
     approvals: ApprovalSettings = ApprovalSettings()
+    contacts: ContactsSettings = ContactsSettings()
+    recovery: RecoverySettings = RecoverySettings()
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
     trust: TrustSettings = TrustSettings()

@@ -48,6 +48,9 @@ def test_lengths_of_time_are_written_as_people_write_them(place: Place) -> None:
         ('[mail]\nca_file = "nowhere.pem"', "mail.ca_file"),
         ('[mail]\nsecurity = "ssl"', "mail.security"),
         ('[mail]\npassword = "CANARY"', "mail.password"),
+        ('[recovery]\nstakeholders = ["a@b.org"]', "mail.host"),
+        ('[contacts.escalation]\nmail = "a@b.org"', "mail.host"),
+        ('[recovery.messages]\nclosed = "by {nobody}"', "recovery.messages.closed"),
     ],
 )
 def test_what_would_not_work_is_said_beforehand(text: str, key: str, place: Place) -> None:

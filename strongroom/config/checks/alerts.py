@@ -1,13 +1,17 @@
-"""Alerts: somebody to tell needs a server to tell them by, and a password no open line."""
+"""Alerts, and messages of a recovery: mail needs a server, a password no open line, a message no gap."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
+from strongroom.config.recovery import PLACES
 from strongroom.system.host import is_loopback
+
+_NAMED = re.compile(r"\{([^{}]*)\}")
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -18,6 +22,7 @@ def check(context: Context) -> Iterator[Finding]:
             yield Finding(
                 ("mail", "host"), "missing, and alerts.email names who is notified", "Name the server."
             )
+    yield from _recovery(context)
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:
@@ -33,3 +38,20 @@ def _mail(settings: Settings) -> Iterator[Finding]:
             yield Finding(("mail", "ca_file"), "has no effect without TLS", 'Use "starttls" or "tls".')
     if mail.ca_file and (why := missing(mail.ca_file)):
         yield Finding(("mail", "ca_file"), why, "Name the file of certificates (PEM).")
+
+
+def _recovery(context: Context) -> Iterator[Finding]:
+    """Yield what would keep a message from being sent, or leave a gap in it."""
+    recovery, called = context.settings.recovery, context.settings.contacts.escalation
+    mailed = recovery.stakeholders or (called is not None and called.mail)
+    if mailed and context.settings.mail.host is None and not context.is_bad("mail"):
+        yield Finding(
+            ("mail", "host"), "missing, and a recovery mails its messages to somebody", "Name the server."
+        )
+    for name in ("opened", "restored", "closed", "late"):
+        unknown = [word for word in _NAMED.findall(getattr(recovery.messages, name)) if word not in PLACES]
+        if unknown:
+            right = f"Name one of these in braces: {', '.join(PLACES)}."
+            yield Finding(
+                ("recovery", "messages", name), f"names '{{{unknown[0]}}}', and no such thing is known", right
+            )

@@ -34,14 +34,22 @@ def letter(
         host: this host's name.
         notes: what the reader has to know of how it was looked, such as that the state was away.
     """
+    content = "\n".join(_lines(telling, host, now, notes)) + "\n"
+    return plain_mail(subject(telling, host), content, sender=sender, recipients=recipients, now=now)
+
+
+def plain_mail(
+    about: str, content: str, *, sender: str, recipients: Sequence[str], now: float
+) -> EmailMessage:
+    """Return a mail of plain text, as a program sends it."""
     message = EmailMessage(policy=SMTP)
-    message["Subject"] = subject(telling, host)
+    message["Subject"] = about
     message["From"] = Address(display_name="Strongroom", addr_spec=sender)
     message["To"] = tuple(Address(addr_spec=one) for one in recipients)
     message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
     message["Message-ID"] = make_msgid(domain=sender.partition("@")[2])
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
-    message.set_content("\n".join(_lines(telling, host, now, notes)) + "\n", cte="quoted-printable")
+    message.set_content(content, cte="quoted-printable")
     return message
 
 

@@ -1,0 +1,1 @@
+"""The command that guides through a recovery."""

@@ -1,0 +1,56 @@
+"""What the commands of this room take."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from strongroom.cli.shared import options
+from strongroom.cli.terminal.command import Command
+
+
+def _recover_arguments(parser: ArgumentParser) -> None:
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--resume", metavar="ID", help="go on with this recovery, also on another host")
+    what.add_argument("--new", action="store_true", help="begin another one, even if one is open")
+    what.add_argument("--status", action="store_true", help="show the recoveries and how far each step is")
+    what.add_argument(
+        "--check", metavar="FILE", type=Path, help="check a recovery report, and the page beside it"
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="what is known so far; it goes on record")
+    parser.add_argument(
+        "--answer",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="answer a question beforehand, such as leaked=none or restore=yes; repeatable",
+    )
+    parser.add_argument(
+        "--answers", metavar="FILE", type=Path, help='a TOML file with answers, each as NAME = "VALUE"'
+    )
+    parser.add_argument("--no-mail", action="store_true", help="print the messages, and mail none of them")
+    group = parser.add_argument_group("what to restore from")
+    options.add_target_argument(group, default=" (default: all configured)")
+    group.add_argument(
+        "--at", metavar="DATE", type=options.moment, help="backups made by then, such as 2026-07-20"
+    )
+    options.add_opening_arguments(parser)
+    options.add_signer_argument(parser)
+
+
+def _recover_work(arguments: Namespace) -> str:
+    if arguments.status:
+        return "status:show_status"
+    return "status:check_report" if arguments.check is not None else "recover:recover"
+
+
+COMMANDS = {
+    "recover": Command(
+        _recover_arguments,
+        _recover_work,
+        "Leads through the six steps: assess, secure, locate, restore, validate, rotate. Each step runs the\n"
+        "commands that it names, and counts once their checks end well. Nothing is overwritten, rotated or\n"
+        "quarantined without a yes. Enter always takes the safe answer. After Ctrl-C, or a kill, type\n"
+        "'strongroom recover' again, here or on another host: it goes on where it was.",
+    ),
+}

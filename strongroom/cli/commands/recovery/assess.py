@@ -1,0 +1,172 @@
+"""What is lost, and which backups bring it back: asked of sources and targets, without any key."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from msgspec import Struct
+
+from strongroom.cli.shared import backup_selection, sources, trust
+from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.terminal.place import Place
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.recovery.record import Part, SourceSeen
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.system.deadlines import run_all
+
+PATIENCE: Final = 20.0
+"""Seconds that a source has to answer: one that takes longer counts as lost until somebody says otherwise."""
+_WHOLE_SERVER: Final = "raft"
+
+
+class Survey(Struct, frozen=True, kw_only=True):
+    """What was found: each source, the backups that bring it back (the older first), the targets that do not
+    answer, and what newer was passed over."""
+
+    sources: tuple[SourceSeen, ...]
+    parts: Mapping[str, tuple[Part, ...]]
+    away: Mapping[str, str]
+    passed: tuple[str, ...]
+
+
+def survey(arguments: Namespace, installation: Place) -> Survey:
+    """Look at all sources and targets.
+
+    Raises:
+        UsageError: no target is configured, and none is named.
+        TargetError: no target answers.
+        NotABackup, UntrustedSigner, NotCovered: there is nothing to restore from.
+    """
+    known = trust.trusted_signers(installation, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, installation, known)
+    with backup_selection.explaining_signers():
+        chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
+        parts = {name: _parts(chooser, name, arguments) for name in _names(chooser, installation, arguments)}
+    return Survey(
+        sources=tuple(_seen(parts, installation)),
+        parts=parts,
+        away={name: f"{error.code}: {error.message}" for name, error in chooser.away.items()},
+        passed=tuple(describe_skipped(chooser.passed)),
+    )
+
+
+def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[str]:
+    """Return the sources that full policies back up; where none is configured, those of the backups."""
+    policies = installation.section("policies").values()
+    configured = [str(one.get("source")) for one in policies if one.get("kind") == "full"]
+    if configured:
+        return list(dict.fromkeys(configured))
+    listed = chooser.listed(Asked(values=True, until=arguments.at))
+    return list(
+        dict.fromkeys(signed.manifest.source for signed, ours in listed if ours and signed.manifest.values)
+    )
+
+
+def _parts(chooser: Chooser, source: str, arguments: Namespace) -> tuple[Part, ...]:
+    """Return the newest backup of everything in a source, and the newer ones of a part of it."""
+    whole = _newest(chooser, source, Asked(source=source, until=arguments.at))
+    found = [] if whole is None else [whole]
+    since = whole.manifest.created_at if whole is not None else ""
+    policies = dict.fromkeys(
+        signed.manifest.policy
+        for signed, ours in chooser.listed(Asked(partial=True, until=arguments.at))
+        if ours and _is_newer_part(signed.manifest, source, since)
+    )
+    for policy in policies:
+        asked = Asked(source=source, policy=policy, partial=True, until=arguments.at)
+        if (part := _newest(chooser, source, asked)) is not None and part.manifest.created_at > since:
+            found.append(part)
+    return tuple(_part(one, source) for one in sorted(found, key=lambda one: one.manifest.created_at))
+
+
+def _newest(chooser: Chooser, source: str, asked: Asked) -> Choice | None:
+    return next((one for one in chooser.choices(asked) if one.manifest.source == source), None)
+
+
+def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:
+    return (
+        manifest.source == source
+        and manifest.values
+        and bool(limits_of(manifest))
+        and manifest.created_at > since
+    )
+
+
+def _part(choice: Choice, source: str) -> Part:
+    manifest = choice.manifest
+    return Part(
+        source=source,
+        policy=manifest.policy,
+        backup=manifest.backup_id,
+        made_at=manifest.created_at,
+        secrets=manifest.counts.secrets,
+        on=tuple(replica.name for replica in choice.replicas),
+        into=source,
+        limits=limits_of(manifest),
+    )
+
+
+# -- the sources ------------------------------------------------------------------------
+
+
+def _seen(parts: Mapping[str, tuple[Part, ...]], installation: Place) -> Iterator[SourceSeen]:
+    works = {
+        name: partial(_count, name, installation) for name in parts if not _is_server(name, installation)
+    }
+    counted = run_all(PATIENCE, works, late=lambda _: SourceUnavailable)
+    for name, found in parts.items():
+        held = max((part.secrets for part in found), default=0)
+        outcome: Any = counted.get(name, 0)
+        if isinstance(outcome, StrongroomError):
+            yield SourceSeen(name=name, there=None, held=held, why=f"{outcome.code}: {outcome.message}")
+        elif _is_server(name, installation):
+            yield SourceSeen(
+                name=name, there=held, held=held, why="a whole server: restore-snapshot replaces it"
+            )
+        else:
+            yield SourceSeen(name=name, there=outcome, held=held, why=_remark(outcome, held, found))
+
+
+def _count(name: str, installation: Place) -> int:
+    if name not in installation.section("sources") and name != LOCAL:
+        raise SourceUnavailable(f"no source '{name}' is configured on this machine")
+    return sum(1 for _ in sources.source_of(name, installation).list())
+
+
+def _is_server(name: str, installation: Place) -> bool:
+    return installation.section("sources").get(name, {}).get("kind") == _WHOLE_SERVER
+
+
+def _remark(there: int, held: int, found: tuple[Part, ...]) -> str:
+    if not found:
+        return "no backup of it has values"
+    if there == 0:
+        return "it is empty"
+    return f"{held - there:,} fewer than in its backup" if there < held else ""
+
+
+def destinations(installation: Place) -> list[str]:
+    """Return where a recovery may restore into: the local store, and what is configured and takes writes."""
+    configured = installation.section("sources")
+    takes = [name for name, table in configured.items() if table.get("kind") not in ("files", _WHOLE_SERVER)]
+    return list(dict.fromkeys((LOCAL, *takes)))
+
+
+def usual_destination(source: SourceSeen, installation: Place) -> str:
+    """Return where a source is restored into if nobody says otherwise.
+
+    Itself; but if it does not answer, a source that is marked as a destination, or the local store.
+    """
+    known = destinations(installation)
+    if source.there is not None and source.name in known:
+        return source.name
+    marked = [name for name, table in installation.section("sources").items() if table.get("destination")]
+    kind = installation.section("sources").get(source.name, {}).get("kind")
+    same = [name for name in marked if installation.section("sources")[name].get("kind") == kind]
+    return next(iter((*same, *marked)), source.name if source.name in known else LOCAL)

@@ -1,0 +1,207 @@
+"""Steps four and five: restore, after a look at what that would change, and validate what came back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from strongroom.cli.commands.recovery.child import Ran, Shown, run
+from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.terminal.output import plural
+from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
+from strongroom.operations.recovery.record import About, Part, Step
+
+STANDS = ("", "TargetsUnsound", "LeftAside")
+"""How a restore may end whose result stands: what is wrong is a target, and that is left to do."""
+_UNSOUND = {
+    "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
+    "LeftAside": "Newer manifests on a target did not count: check who put them there "
+    "('strongroom catalog list').",
+}
+
+
+def restore(desk: Desk) -> Shown:
+    """Restore every part that was not restored yet, once somebody agreed to what that changes."""
+    proved = desk.recovery.steps[Step.RESTORE].proved
+    parts = [part for part in desk.recovery.parts if part.backup not in proved]
+    agreed = desk.recovery.agreed
+    if agreed is not None and set(agreed.lines) == {part.backup for part in desk.recovery.parts}:
+        desk.say(f"  {agreed.by} agreed at {agreed.at}: going on.")
+    elif (shown := _agree(desk, parts)).error is not None:
+        return shown
+    for part in parts:
+        if (shown := _restore(desk, part)).error is not None:
+            return shown
+    return Shown()
+
+
+def _agree(desk: Desk, parts: Sequence[Part]) -> Shown:
+    """Show what a restore would change, and ask for a yes."""
+    differ = 0
+    for part in parts:
+        ran = _plan(desk, part, overwrite=False)
+        desk.say(*(f"  {line}" for line in _would(part, ran.document)))
+        if ran.code not in STANDS:
+            return ran.shown("Nothing was written. Remove the cause, then try again.")
+        differ += int(ran.document.get("left", 0))
+    overwrite = bool(differ) and desk.dialogue.confirm(
+        "overwrite",
+        f"{plural(differ, 'secret')} there have another value than the backup. Replace them? "
+        "What they hold now is kept.",
+    )
+    into = ", ".join(dict.fromkeys(f"'{part.into}'" for part in parts))
+    if not desk.dialogue.confirm("restore", f"Write into {into} now?"):
+        error = ConfirmationRequired("The answer was no, so nothing was written.", hint="")
+        return Shown(error=error)
+    backups = tuple(part.backup for part in desk.recovery.parts)
+    # Each plan is made anew when its turn comes, unless it is what was shown and still fits.
+    for part in parts if overwrite else [part for part in parts if not _is_first(desk, part)]:
+        _plan_file(desk, part).unlink(missing_ok=True)
+    desk.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=_differing(differ))
+    return Shown()
+
+
+def _differing(differ: int) -> str:
+    return f"{differ:,} differ" if differ else _NOTHING
+
+
+_NOTHING = "nothing differs"
+
+
+def _restore(desk: Desk, part: Part) -> Shown:
+    """Restore one part by its plan.
+
+    The plan is kept while people have to approve it, and after a kill; any other end makes a new one.
+    """
+    file = _plan_file(desk, part)
+    if not file.exists():
+        planned = _plan(desk, part, overwrite=_overwrites(desk, part))
+        if planned.code not in STANDS:
+            return planned.shown("Nothing was written. Remove the cause, then try again.")
+    words = ["--plan", str(file), "--verify-after-restore", "--force"]
+    ran = desk.run(Step.RESTORE, "restore", *words, *_with(desk, part), of=part.backup, well=STANDS)
+    desk.say(*(f"  {line}" for line in _came_of(ran.document)))
+    if ran.code != ApprovalNeeded.__name__:
+        file.unlink(missing_ok=True)
+    if ran.code not in STANDS:
+        return ran.shown(_goes_on(ran))
+    if ran.code:
+        desk.left(_UNSOUND[ran.code])
+    return Shown()
+
+
+def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ran:
+    """Make the plan of a part, in a file that only its owner can read: it holds names."""
+    file = _plan_file(desk, part)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    more = ["--overwrite-existing"] if overwrite else []
+    partial = ["--partial"] if part.limits else []
+    words = ["restore", "--full-restore", "--backup", part.backup, *partial, "--to", part.into, *more]
+    return run([*words, "--plan-out", str(file), "--force", *_with(desk, part)], desk.output)
+
+
+def _plan_file(desk: Desk, part: Part) -> Path:
+    return desk.here.state_dir / "recoveries" / "plans" / f"{desk.recovery.id}-{part.backup}"
+
+
+def _overwrites(desk: Desk, part: Part) -> bool:
+    """Tell whether a part may replace what differs.
+
+    Where nothing differed before, a newer part replaces only what an older part of this recovery wrote.
+    """
+    agreed = desk.recovery.agreed
+    assert agreed is not None
+    return agreed.overwrite or (agreed.reason == _NOTHING and not _is_first(desk, part))
+
+
+def _is_first(desk: Desk, part: Part) -> bool:
+    first = next(one for one in desk.recovery.parts if one.into == part.into)
+    return first.backup == part.backup
+
+
+def _with(desk: Desk, part: Part) -> Iterator[str]:
+    """Yield from where and with what, as options. A lost region is not waited for again."""
+    named = list(desk.from_targets())
+    yield from named or [word for name in part.on for word in ("--from-target", name)]
+    yield from (*desk.keys(), *desk.signers())
+
+
+def _would(part: Part, document: Mapping[str, Any]) -> Iterator[str]:
+    """Say in short what a restore would change."""
+    counts = {
+        "would be created": document.get("created", 0),
+        "differ, and stay as they are": document.get("left", 0),
+        "are already as in the backup": document.get("unchanged", 0),
+        "cannot be restored": document.get("not_done", 0),
+    }
+    yield f"From backup {part.backup} into '{part.into}':"
+    yield from (f"  {plural(number, 'secret')} {words}" for words, number in counts.items() if number)
+    if seconds := document.get("least_seconds"):
+        yield f"  It takes at least {seconds:,.0f} seconds."
+
+
+def _came_of(document: Mapping[str, Any]) -> Iterator[str]:
+    counts = {
+        "created": document.get("created", 0),
+        "changed": document.get("changed", 0),
+        "were already as in the backup": document.get("unchanged", 0),
+        "differ, and were left as they are": document.get("left", 0),
+        "were not restored": document.get("not_done", 0),
+        "compared once more at the end, and equal": document.get("verified") or 0,
+    }
+    yield from (f"{plural(number, 'secret')} {words}" for words, number in counts.items() if number)
+    for command in document.get("undo_by") or ():
+        yield f"This undoes it: {command}"
+
+
+def _goes_on(ran: Ran) -> str:
+    command = ran.document.get("goes_on")
+    return f"What was restored stays. Remove the cause, then try again, or type: {command}" if command else ""
+
+
+# -- 5 --------------------------------------------------------------------------------------
+
+
+def validate(desk: Desk) -> Shown:
+    """Validate each destination; then look at the whole installation: what is wrong there is left to do."""
+    for words in _checks(desk):
+        ran = desk.run(Step.VALIDATE, *words)
+        findings = [
+            one for one in ran.document.get("findings", ()) if isinstance(one, dict) and one.get("wrong")
+        ]
+        desk.say(
+            *(
+                f"  wrong: {one.get('secret') or one.get('source')}: {one.get('text')}"
+                for one in findings[:20]
+            )
+        )
+        if ran.code:
+            return ran.shown("Put that right, or restore that secret once more. Then try again.")
+    if desk.is_configured:
+        _health(desk)
+    return Shown()
+
+
+def _checks(desk: Desk) -> Iterator[list[str]]:
+    """Yield the commands: production as a whole if all is where it was, and each destination with its newest
+    backup."""
+    parts = desk.recovery.parts
+    for into, part in {part.into: part for part in parts}.items():
+        partial = ["--partial"] if part.limits else []
+        yield ["validate", "--source", into, "--backup", part.backup, *partial, *_with(desk, part)]
+    if desk.is_configured and all(part.into == part.source for part in parts):
+        yield ["validate", "--production", *desk.keys(), *desk.signers()]
+
+
+def _health(desk: Desk) -> None:
+    """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
+    ran = run(["health-advanced"], desk.output)
+    findings = [one for one in ran.document.get("findings", ()) if isinstance(one, dict)]
+    wrong = [one for one in findings if one.get("state") == "wrong"]
+    checks = ", ".join(dict.fromkeys(str(one["check"]) for one in wrong))
+    said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
+    desk.prove(Step.VALIDATE, "health-advanced", said)
+    desk.say(f"  {said}")
+    if wrong:
+        desk.left(f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} is wrong: {checks}.")

@@ -1,0 +1,130 @@
+"""Whom to call on the night of a recovery, what to tell others, and how long it may take."""
+
+# Annotations are no text here: see strongroom.config.base.
+from typing import Annotated
+
+from msgspec import Meta
+
+from strongroom.config.base import Section
+from strongroom.config.fields import Duration, MailAddress, Text
+
+PLACES = ("recovery", "opened", "elapsed", "objective", "step", "lost", "leaked", "outcome", "call")
+"""What a message may name in braces."""
+
+
+class ContactSettings(Section, frozen=True, kw_only=True):
+    """Somebody to call."""
+
+    who: Annotated[Text | None, Meta(description="Who they are.", examples=["DevOps team (24/7)"])] = None
+    phone: Annotated[Text | None, Meta(description="Their number.", examples=["+49 30 1234567"])] = None
+    mail: Annotated[
+        MailAddress | None,
+        Meta(
+            description="Their address. That of `escalation` gets a mail once a recovery is late.",
+            examples=["devops@example.org"],
+        ),
+    ] = None
+
+    @property
+    def line(self) -> str:
+        """All of it on one line; empty if nothing is known."""
+        return ", ".join(filter(None, (self.who, self.phone, self.mail)))
+
+
+class ContactsSettings(Section, frozen=True, kw_only=True):
+    """Whom to call in an emergency, in this order. `strongroom recover` prints them when they are needed."""
+
+    primary: Annotated[
+        ContactSettings | None, Meta(description="First.", examples=[{"who": "DevOps team (24/7)"}])
+    ] = None
+    secondary: Annotated[
+        ContactSettings | None, Meta(description="Then.", examples=[{"who": "Security team"}])
+    ] = None
+    escalation: Annotated[
+        ContactSettings | None,
+        Meta(description="If nobody answers, or it takes too long.", examples=[{"who": "CTO"}]),
+    ] = None
+
+
+_OPENED = """\
+A recovery of secrets is under way since {opened}.
+Lost: {lost}.
+Keys that may be in wrong hands: {leaked}.
+It should be over within {objective}. Services that need these secrets may fail until then.
+Questions: {call}. The recovery is {recovery}.
+"""
+_RESTORED = """\
+The lost secrets are back and were compared with the backup, {elapsed} after {opened}.
+Keys that may be in wrong hands: {leaked}. What was sealed to them gets new values next.
+The recovery is {recovery}.
+"""
+_CLOSED = """\
+The recovery {recovery} has ended. Result: {outcome}.
+It took {elapsed}; the objective is {objective}.
+"""
+_LATE = """\
+The recovery {recovery} is late: it has taken {elapsed}, and the objective is {objective}.
+It is at this step: {step}.
+Lost: {lost}.
+Please call: {call}.
+"""
+
+
+class MessageSettings(Section, frozen=True, kw_only=True):
+    """What is printed and mailed at some steps: `{lost}`, `{call}` and others are filled in."""
+
+    opened: Annotated[
+        Text,
+        Meta(
+            description="Once it is known what is lost.",
+            examples=["A recovery is under way: {lost}. Call {call}."],
+            extra={"default": "a few sentences"},
+        ),
+    ] = _OPENED
+    restored: Annotated[
+        Text,
+        Meta(
+            description="Once everything is back and validated.",
+            examples=["The secrets are back after {elapsed}."],
+            extra={"default": "a few sentences"},
+        ),
+    ] = _RESTORED
+    closed: Annotated[
+        Text,
+        Meta(
+            description="At the end.",
+            examples=["Recovery {recovery} is over: {outcome}."],
+            extra={"default": "a few sentences"},
+        ),
+    ] = _CLOSED
+    late: Annotated[
+        Text,
+        Meta(
+            description="Once it takes longer than the objective; mailed to `contacts.escalation` too.",
+            examples=["Recovery {recovery} is late, at: {step}."],
+            extra={"default": "a few sentences"},
+        ),
+    ] = _LATE
+
+
+class RecoverySettings(Section, frozen=True, kw_only=True):
+    """A guided recovery (`strongroom recover`)."""
+
+    objective: Annotated[
+        Duration,
+        Meta(
+            ge=60,
+            le=30 * 86_400,
+            description="How long all six steps may take.",
+            examples=["2h"],
+            extra={"default": '`"4h"`'},
+        ),
+    ] = 4 * 3600
+    stakeholders: Annotated[
+        tuple[MailAddress, ...],
+        Meta(
+            description="Who gets the messages by mail; it needs `[mail]`.",
+            examples=[["service-owners@example.org"]],
+        ),
+    ] = ()
+    messages: MessageSettings = MessageSettings()

@@ -1,0 +1,123 @@
+"""Where the record of a recovery lies: in the state directory, and on each target that answers.
+
+No state database is needed: it may be what was lost. A target that did not answer once is not asked again by
+this process: an entry must not wait for the region that is gone. It gets what it lacks on a later day.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from strongroom.container.case import CaseKind
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.errors import Malformed, VerificationFailed
+from strongroom.errors import StrongroomError
+from strongroom.operations.archive.case_files import Places, add_on, read_on
+from strongroom.operations.recovery.page import page_of
+from strongroom.operations.recovery.record import About, Recovery, RecoveryEntry, recovery_of
+from strongroom.operations.recovery.report import RecoveryReport, sign, with_page
+from strongroom.targets import Target
+from strongroom.targets.directory import DirectoryTarget
+
+FOLDER = "recoveries"
+HERE = "this machine"
+REPORTS = "recovery-reports/"
+
+
+def _check(entry: RecoveryEntry) -> None:
+    if entry.about is About.OPENED and entry.step is not None:
+        raise Malformed("The recovery entry that opens a recovery is of no step.")
+
+
+RECOVERY = CaseKind(
+    name="recovery",
+    words="recovery entry",
+    record=RecoveryEntry,
+    prefix="recoveries/",
+    event="recovery.entered",
+    check=_check,
+)
+
+
+class RecordPlaces:
+    """The places of the record, as one.
+
+    Args:
+        state_dir: where this machine keeps its part.
+        targets: those that answered.
+        trusted: whose entries count; this machine's own signer is among them.
+        signer: who signs what this machine says.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        targets: Mapping[str, Target],
+        *,
+        trusted: frozenset[str],
+        signer: CertifiedSigner,
+    ) -> None:
+        here = DirectoryTarget(state_dir / FOLDER, name=HERE, region="")
+        here.prepare()
+        self._signer = signer
+        self._places = Places(targets={HERE: here, **targets}, trusted=trusted)
+        self.missed: dict[str, str] = {}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The targets that have the record, besides this machine."""
+        return tuple(name for name in self._places.targets if name != HERE)
+
+    def recoveries(self) -> dict[str, Recovery]:
+        """Return every recovery that a place knows, the newest last."""
+        cases = read_on(self._places, RECOVERY)
+        self._leave_out(cases.unread)
+        found = {case: recovery_of(case, entries) for case, entries in cases.entries.items()}
+        return dict(sorted(found.items(), key=lambda one: one[1].opened_at))
+
+    def read(self, case: str) -> Recovery:
+        """Return a recovery as all places know it by now."""
+        cases = read_on(self._places, RECOVERY, case)
+        self._leave_out(cases.unread)
+        return recovery_of(case, cases.entries[case])
+
+    def add(self, entry: RecoveryEntry) -> Recovery:
+        """Put an entry on all places; return what the recovery comes to then.
+
+        Raises:
+            TargetError: this machine cannot keep it: nothing may go on that leaves no trace.
+        """
+        added = add_on(self._places, RECOVERY, entry, self._signer)
+        if HERE in added.missed:
+            raise VerificationFailed(
+                f"The record of this recovery cannot be kept here: {added.missed[HERE]}",
+                hint="Free space in the state directory, or set STRONGROOM_STATE_DIR. Then repeat.",
+            )
+        self._leave_out(added.missed)
+        return self.read(entry.case)
+
+    def put_report(self, report: RecoveryReport) -> dict[str, bytes]:
+        """Sign a report, put it with its page on all places, and return both by their names."""
+        page = page_of(report)
+        signed = sign(with_page(report, hashlib.sha256(page).hexdigest()), self._signer)
+        files = {f"{report.recovery}.html": page, f"{report.recovery}.json": signed}
+        for name, target in self._places.targets.items():
+            try:
+                _put(target, files)
+            except StrongroomError as error:
+                self.missed[name] = f"{error.code}: {error.message}"
+        return files
+
+    def _leave_out(self, missed: Mapping[str, str]) -> None:
+        self.missed.update(missed)
+        answering = {name: one for name, one in self._places.targets.items() if name not in missed}
+        self._places = replace(self._places, targets=answering)
+
+
+def _put(target: Target, files: Mapping[str, bytes]) -> None:
+    for name, content in files.items():
+        target.put(f"{REPORTS}{name}", [content], size=len(content), sha256=hashlib.sha256(content).digest())

@@ -1,0 +1,228 @@
+"""The record of a recovery: entries that are only ever added, and what they come to.
+
+Every entry is signed and lies on this machine and on each target that takes it (:mod:`.places`), so another
+host can go on, and two at once lose nothing. No value is in it and no secret's name: targets are read by more
+people than the secrets are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from strongroom.container.case import CaseEntry
+from strongroom.model import prepare
+
+
+class Step(StrEnum):
+    """The steps of the procedures, in their order."""
+
+    ASSESS = "assess"
+    SECURE = "secure"
+    LOCATE = "locate"
+    RESTORE = "restore"
+    VALIDATE = "validate"
+    ROTATE = "rotate"
+
+
+STEPS: Final = tuple(Step)
+
+
+class About(StrEnum):
+    """What an entry says."""
+
+    OPENED = "opened"
+    SCOPE = "scope"
+    PARTS = "parts"
+    BEGAN = "began"
+    PROVED = "proved"
+    AGREED = "agreed"
+    DONE = "done"
+    WAIVED = "waived"
+    UNNEEDED = "unneeded"
+    STOPPED = "stopped"
+    TOLD = "told"
+    LEFT = "left"
+    CLOSED = "closed"
+
+
+class Proof(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A check, what it was of (a backup's id; empty: of the whole), how it ended and what it said.
+
+    ``code`` is the error that the check ended with, by its class; empty if it ended well.
+    """
+
+    check: str
+    of: str = ""
+    code: str = ""
+    said: tuple[str, ...] = ()
+
+
+class SourceSeen(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A source as it was found. ``there``: its secrets, if it answers. ``held``: those of its backup."""
+
+    name: str
+    there: int | None
+    held: int
+    why: str = ""
+
+    @property
+    def lacks(self) -> bool:
+        """Tell whether it looks lost: it does not answer, or has fewer secrets than were backed up."""
+        return self.there is None or self.there < self.held
+
+
+class Scope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is lost, what is compromised, and where the lost is brought back to.
+
+    ``away`` are the targets that do not answer, each with the reason. ``leaked`` names keys. ``into`` names
+    the destination for each lost source.
+    """
+
+    sources: tuple[SourceSeen, ...]
+    away: Mapping[str, str]
+    lost: tuple[str, ...]
+    leaked: tuple[str, ...]
+    into: Mapping[str, str]
+
+
+class Part(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backup that is restored, and into what. Of one source the older ones come first.
+
+    ``limits`` says what it was limited to; empty if it was made of everything.
+    """
+
+    source: str
+    policy: str
+    backup: str
+    made_at: str
+    secrets: int
+    on: tuple[str, ...]
+    into: str
+    limits: str = ""
+
+
+class RecoveryEntry(CaseEntry, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One thing that happened. Times are RFC 3339; ``by`` is a user at a host."""
+
+    about: About
+    step: Step | None = None
+    reason: str = ""
+    scope: Scope | None = None
+    parts: tuple[Part, ...] = ()
+    proofs: tuple[Proof, ...] = ()
+    lines: tuple[str, ...] = ()
+    overwrite: bool = False
+
+    @property
+    def host(self) -> str:
+        return self.by.rpartition("@")[2]
+
+
+prepare(RecoveryEntry)
+
+
+class StepRecord(Struct, frozen=True, kw_only=True):
+    """How far a step is. ``ended`` is :attr:`About.DONE`, ``WAIVED`` or ``UNNEEDED``, or ``None``."""
+
+    step: Step
+    began_at: str = ""
+    ended_at: str = ""
+    ended: About | None = None
+    attempts: int = 0
+    by: str = ""
+    host: str = ""
+    reason: str = ""
+    proofs: tuple[Proof, ...] = ()
+
+    @property
+    def proved(self) -> frozenset[str]:
+        """The backups that a check of this step ended well for."""
+        return frozenset(proof.of for proof in self.proofs if proof.of and not proof.code)
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """A recovery as its entries tell it."""
+
+    id: str
+    opened_at: str
+    by: str
+    last: int
+    scope: Scope | None
+    parts: tuple[Part, ...]
+    agreed: RecoveryEntry | None
+    steps: Mapping[Step, StepRecord]
+    told: tuple[RecoveryEntry, ...]
+    left: tuple[str, ...]
+    hosts: tuple[str, ...]
+    closed_at: str = ""
+    reason: str = ""
+
+    @property
+    def waived(self) -> tuple[StepRecord, ...]:
+        return tuple(record for record in self.steps.values() if record.ended is About.WAIVED)
+
+
+def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
+    """Return what the entries of a recovery come to, in the order of their numbers."""
+    ordered = sorted(entries, key=lambda one: (one.number, one.at, one.about))
+    first = ordered[0]
+    return Recovery(
+        id=case,
+        opened_at=first.at,
+        by=first.by,
+        last=ordered[-1].number,
+        scope=next((one.scope for one in reversed(ordered) if one.scope is not None), None),
+        parts=next((one.parts for one in reversed(ordered) if one.about is About.PARTS), ()),
+        agreed=next((one for one in reversed(ordered) if one.about is About.AGREED), None),
+        steps=_steps(ordered),
+        told=tuple(one for one in ordered if one.about is About.TOLD),
+        left=tuple(dict.fromkeys(line for one in ordered if one.about is About.LEFT for line in one.lines)),
+        hosts=tuple(dict.fromkeys(one.host for one in ordered)),
+        closed_at=next((one.at for one in ordered if one.about is About.CLOSED), ""),
+        reason=first.reason,
+    )
+
+
+def _steps(ordered: Iterable[RecoveryEntry]) -> dict[Step, StepRecord]:
+    found = {step: StepRecord(step=step) for step in STEPS}
+    for entry in ordered:
+        if entry.step is not None:
+            found[entry.step] = _after(found[entry.step], entry)
+    return found
+
+
+def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:
+    match entry.about:
+        case About.BEGAN:
+            return replace(
+                record,
+                began_at=record.began_at or entry.at,
+                ended=None,
+                attempts=record.attempts + 1,
+                by=entry.by,
+                host=entry.host,
+            )
+        case About.PROVED:
+            kept = tuple(one for one in record.proofs if not _same(one, entry.proofs))
+            return replace(record, proofs=(*kept, *entry.proofs))
+        case About.DONE | About.WAIVED | About.UNNEEDED:
+            return replace(
+                record,
+                ended=entry.about,
+                ended_at=entry.at,
+                by=entry.by,
+                host=entry.host,
+                reason=entry.reason,
+            )
+        case _:
+            return record
+
+
+def _same(proof: Proof, others: Iterable[Proof]) -> bool:
+    """Tell whether a check was made once more: the newest result counts."""
+    return any((proof.check, proof.of) == (one.check, one.of) for one in others)

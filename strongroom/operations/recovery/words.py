@@ -1,0 +1,66 @@
+"""A recovery in words, the same on a terminal, in a mail and on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from strongroom.operations.recovery.record import About, Recovery, Step, StepRecord
+
+STEPS: Final[Mapping[Step, str]] = {
+    Step.ASSESS: "Assess what is lost and what is compromised",
+    Step.SECURE: "Secure the environment",
+    Step.LOCATE: "Locate the backups",
+    Step.RESTORE: "Decrypt and restore",
+    Step.VALIDATE: "Validate what was restored",
+    Step.ROTATE: "Rotate what is compromised",
+}
+ENDED: Final[Mapping[About | None, str]] = {
+    About.DONE: "done",
+    About.WAIVED: "skipped",
+    About.UNNEEDED: "not needed",
+    None: "open",
+}
+
+PASSED, LACKING, OPEN, NOTHING = "passed", "degraded", "open", "nothing"
+
+
+def verdict(recovery: Recovery) -> str:
+    """Return what came of a recovery, as a word: also the class that the page colours it by."""
+    if not recovery.closed_at:
+        return OPEN
+    if recovery.waived or recovery.left:
+        return LACKING
+    scope = recovery.scope
+    return PASSED if scope is None or scope.lost or scope.leaked else NOTHING
+
+
+def outcome(recovery: Recovery) -> str:
+    """Say what came of a recovery."""
+    return {
+        OPEN: "not over yet",
+        PASSED: "everything was recovered, and each step was proved",
+        LACKING: "over, and something is left to do",
+        NOTHING: "nothing had to be recovered",
+    }[verdict(recovery)]
+
+
+def step_state(record: StepRecord) -> str:
+    """Say how far a step is."""
+    if record.ended is None:
+        return "begun" if record.began_at else "not begun"
+    return ENDED[record.ended]
+
+
+def moment(text: str) -> str:
+    """Write a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
+    return text.replace("T", " ").replace("Z", " UTC")
+
+
+def length(seconds: float) -> str:
+    """Write a length of time: ``48 s``, ``12 min``, ``3 h 5 min``."""
+    if seconds < 120:
+        return f"{round(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    parts = ((hours, "h"), (minutes, "min"))
+    return " ".join(f"{number} {unit}" for number, unit in parts if number)

@@ -1,0 +1,83 @@
+"""A person at a terminal: waits for a question, types an answer, reads what is said."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import termios
+import time
+from contextlib import suppress
+from typing import Self
+
+from tests.cli.program import Machine, command
+
+PATIENCE = 100.0
+"""Seconds in which something is said, on a machine that has much else to do."""
+_MARKS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Terminal:
+    """A command line on a terminal of its own, as a person sees it."""
+
+    def __init__(self, machine: Machine, *words: str) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            command(*words),
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
+            cwd=machine.home,
+            env=machine.env | {"TERM": "xterm", "COLUMNS": "110", "NO_COLOR": "1"},
+        )
+        os.close(theirs)
+        self.said = ""
+        self._answered = 0
+
+    def answer(self, question: str, answer: str) -> None:
+        """Wait until something is asked, and type a line."""
+        self.await_words(question)
+        self.type(f"{answer}\n")
+
+    def await_words(self, words: str) -> None:
+        """Wait until something is said that was not said before the last answer."""
+        until = time.monotonic() + PATIENCE
+        while words not in self.said[self._answered :]:
+            if not self._read(until):
+                raise AssertionError(f"'{words}' was not said:\n{self.said}")
+        self._answered = self.said.index(words, self._answered) + len(words)
+
+    def type(self, keys: str) -> None:
+        os.write(self._ours, keys.encode())
+
+    def end(self) -> int:
+        """Wait until it has ended; return its exit code."""
+        until = time.monotonic() + PATIENCE
+        while self._read(until):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self, until: float) -> bool:
+        """Read what is said next; tell whether anything was."""
+        ready, _, _ = select.select([self._ours], [], [], max(0.0, until - time.monotonic()))
+        try:
+            found = os.read(self._ours, 65_536) if ready else b""
+        except OSError:  # the other end is closed
+            found = b""
+        self.said += _MARKS.sub("", found.decode(errors="replace")).replace("\r\n", "\n")
+        return bool(found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        os.close(self._ours)

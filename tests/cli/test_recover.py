@@ -1,0 +1,204 @@
+"""recover: from "a region is lost and a key leaked" to the report, by one command, at any hour."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.operations.errors import ConfirmationRequired, RunDegraded
+from strongroom.operations.recovery.places import RECOVERY
+from tests.cli.program import Done, Machine
+from tests.cli.terminal import Terminal
+
+REGIONS = ("region-a", "region-b", "region-c")
+VALUES = {"DATABASE_PASSWORD": "CANARY-database", "JWT_KEY": "CANARY-jwt", "REDIS_PASSWORD": "CANARY-redis"}
+ALONE = 'recipients = ["recovery"]\nsingle_recipient_reason = "the laptop is stolen"'
+SETTINGS = """
+[keys.recovery]
+kind = "hpke"
+public_key_file = "recovery.key.pub"
+[keys.laptop]
+kind = "hpke"
+public_key_file = "laptop.key.pub"
+[policies.nightly]
+kind = "full"
+source = "local"
+targets = ["region-a", "region-b", "region-c"]
+recipients = ["recovery", "laptop"]
+quorum = 2
+regions = 2
+[rotators.new]
+kind = "random"
+source = "local"
+include = ["*"]
+[contacts.primary]
+who = "DevOps team"
+phone = "+49 30 1234567"
+[contacts.escalation]
+who = "CTO"
+phone = "+49 30 7654321"
+"""
+
+
+@pytest.fixture(scope="module")
+def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine with a backup on three regions; nobody writes to it, each takes a copy."""
+    machine = Machine(tmp_path_factory.mktemp("recover") / "home")
+    targets = ""
+    for region in REGIONS:
+        machine.path(region).mkdir()
+        machine.path(
+            region,
+        ).joinpath(".strongroom-target").touch()
+        targets += f'[targets.{region}]\nkind = "directory"\npath = "{region}"\nregion = "{region}"\n'
+    machine.path("strongroom.toml").write_text(f'state_dir = "state"\n{targets}{SETTINGS}')
+    for key in ("recovery", "laptop"):
+        machine.ok("keygen", "--output", f"{key}.key")
+    for name, value in VALUES.items():
+        machine.set(name, value)
+    machine.ok("backup", "--policy", "nightly", "--force")
+    return machine.home
+
+
+@pytest.fixture
+def machine(furnished: Path, tmp_path: Path) -> Machine:
+    home = tmp_path / "home"
+    shutil.copytree(furnished, home)
+    return Machine(home)
+
+
+def lose_store(machine: Machine) -> None:
+    shutil.rmtree(machine.state / "store")
+    (machine.state / "keys" / "store.key").unlink()
+
+
+def lose_region(machine: Machine) -> None:
+    shutil.rmtree(machine.path("region-a"))
+
+
+def take_key_out(machine: Machine) -> None:
+    """Take the leaked key out of the policy, as its refusal says."""
+    file = machine.path("strongroom.toml")
+    file.write_text(file.read_text().replace('recipients = ["recovery", "laptop"]', ALONE))
+
+
+def values(machine: Machine) -> dict[str, str]:
+    return {name: machine.ok("get", name, "--show-value").out for name in VALUES}
+
+
+def recover(machine: Machine, *words: str | Path) -> Done:
+    return machine.run("recover", "--identity", "recovery.key", *words)
+
+
+def recorded(machine: Machine, region: str = "region-b") -> list[Path]:
+    return sorted((machine.path(region) / RECOVERY.prefix).rglob("*.json"))
+
+
+def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_report(
+    machine: Machine,
+) -> None:
+    lose_store(machine)
+    lose_region(machine)
+    with Terminal(machine, "recover", "--identity", "recovery.key", "--reason", "region-a burns") as person:
+        person.await_words("Call (primary): DevOps team, +49 30 1234567")
+        person.answer("Which sources are lost? [local]", "loca")
+        person.await_words("There is no 'loca' here. Did you mean 'local'?")
+        person.answer("Which sources are lost? [local]", "")
+        person.answer("Which keys may be in wrong hands?", "laptop")
+        person.answer("Where is 'local' restored into?", "")
+        person.await_words("Keys that may be in wrong hands: laptop.")
+        person.answer("Write into 'local' now? [y/N]", "y")
+        person.await_words("3 secrets created")
+        person.answer("into quarantine, and seal it again? [y/N]", "y")
+        person.await_words("recovery.key")
+        person.answer("Enter tries again", "nonsense")
+        person.await_words("such as: skip it is test data")
+        take_key_out(machine)
+        person.answer("Enter tries again", "")
+        for step in ("isolate", "reseal"):
+            person.await_words(f"Step '{step}' of the incident is not done")
+            person.answer("Enter tries again", "skip region-a is gone for good")
+        code = person.end()
+    assert code == RunDegraded.exit_code, person.said
+    assert set(values(machine)) == set(VALUES)
+    assert not set(values(machine).values()) & set(VALUES.values())  # the leaked ones were rotated
+    [report] = (machine.path("region-c") / "recovery-reports").glob("*.json")
+    body = json.loads(report.read_bytes())["body"]
+    assert [step["ended"] for step in body["steps"]] == ["done"] * 6
+    assert (body["lost"], body["leaked"], body["outcome"]) == (["local"], ["laptop"], "degraded")
+    assert "region-a is gone for good" in " ".join(body["left_to_do"])
+    checked = machine.ok("recover", "--check", report, "--json").document
+    assert checked["page_checked"]
+    for file in (*recorded(machine), report, report.with_suffix(".html")):
+        assert not any(name in file.read_text() for name in VALUES), file
+
+
+def test_nothing_lost_and_nothing_leaked_ends_without_a_change(machine: Machine) -> None:
+    before = values(machine)
+    done = recover(machine, "--json")
+    assert (done.code, done.document["outcome"]) == (0, "nothing")
+    assert values(machine) == before
+
+
+def test_without_a_terminal_nothing_is_written_until_somebody_agreed(machine: Machine) -> None:
+    lose_store(machine)
+    done = recover(machine)
+    assert done.failed_with(ConfirmationRequired)
+    assert "--answer restore=ANSWER" in " ".join(done.err.split())
+    assert not (machine.state / "store").exists()
+
+    again = recover(machine, "--answer", "restore=yes", "--json")
+    assert (again.code, again.document["outcome"]) == (0, "passed"), again
+    assert values(machine) == VALUES
+
+
+def test_answers_may_stand_in_a_file(machine: Machine) -> None:
+    lose_store(machine)
+    machine.path("answers.toml").write_text('lost = "local"\nrestore = "yes"\n[into]\nlocal = "local"\n')
+    assert recover(machine, "--answers", "answers.toml").code == 0
+    assert values(machine) == VALUES
+
+
+def test_what_differs_stays_unless_somebody_says_otherwise(machine: Machine) -> None:
+    machine.set("JWT_KEY", "CANARY-newer")
+    words = ("--answer", "lost=local", "--answer", "restore=yes")
+    left = recover(machine, *words, "--answer", "overwrite=no")
+    assert left.code == RunDegraded.exit_code, left
+    assert values(machine)["JWT_KEY"] == "CANARY-newer"
+
+
+def test_everything_lost_is_recovered_on_a_new_machine_with_a_key_and_a_target(
+    machine: Machine, tmp_path: Path
+) -> None:
+    signer = next(
+        line.partition(": ")[2]
+        for line in machine.ok("signers", "list").out.splitlines()
+        if line.startswith("Installation: ")
+    )
+    other = Machine(tmp_path / "new")
+    shutil.copytree(machine.path("region-b"), other.path("copy"))
+    shutil.copy(machine.path("recovery.key"), other.path("recovery.key"))
+    unknown = recover(other, "--from-target", "copy", "--answer", "restore=yes")
+    assert unknown.failed_with(UntrustedSigner)
+    done = recover(other, "--from-target", "copy", "--signer", signer, "--answer", "restore=yes", "--json")
+    assert (done.code, done.document["outcome"]) == (0, "passed"), done
+    assert values(other) == VALUES
+
+
+def test_another_host_goes_on_and_shows_first_that_it_is_secure(machine: Machine, tmp_path: Path) -> None:
+    lose_store(machine)
+    assert recover(machine).failed_with(ConfirmationRequired)
+    [found] = machine.ok("recover", "--status", "--json").document["recoveries"]
+    shutil.rmtree(machine.state / "recoveries")  # what only the first host had
+    done = recover(machine, "--resume", found["id"], "--answer", "restore=yes")
+    assert (done.code, values(machine)) == (0, VALUES), done
+
+
+def test_an_unknown_recovery_is_not_begun(machine: Machine) -> None:
+    done = recover(machine, "--resume", "20260101T000000Z-00000000")
+    assert done.failed_with(MissingPiece)
+    assert recorded(machine) == []

@@ -1,0 +1,215 @@
+"""A recovery's record, what is next, and what is told to others: pure functions of its entries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from strongroom.container.errors import Tampered
+from strongroom.container.signing import Signer, Signers
+from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
+from strongroom.operations.recovery.messages import Message, Plan, due_messages, text_of
+from strongroom.operations.recovery.page import page_of
+from strongroom.operations.recovery.places import HERE, RecordPlaces
+from strongroom.operations.recovery.record import (
+    STEPS,
+    About,
+    Proof,
+    Recovery,
+    RecoveryEntry,
+    Scope,
+    SourceSeen,
+    Step,
+    recovery_of,
+)
+from strongroom.operations.recovery.report import parse, report_of, sign
+from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.memory import MemoryTarget
+from tests.certified import certified
+
+CASE = "20260131T030000Z-00000000"
+AT = "2026-01-31T03:{:02}:00Z"
+OPENED = 1_769_828_460.0
+SCOPE = Scope(
+    sources=(SourceSeen(name="vault", there=None, held=3),),
+    away={"region-a": "TargetUnavailable: it is gone"},
+    lost=("vault",),
+    leaked=("laptop",),
+    into={"vault": "vault-b"},
+)
+PLAN = Plan(
+    objective=4 * 3600,
+    contacts={"primary": "DevOps"},
+    texts=dict.fromkeys(Message, "{lost} {elapsed} {step} {call} {other}"),
+    stakeholders=("owners@example.org",),
+    escalation="cto@example.org",
+)
+
+
+def entry(number: int, about: About, step: Step | None = None, **said: object) -> RecoveryEntry:
+    host = str(said.pop("host", "one"))
+    return RecoveryEntry(
+        case=CASE,
+        number=number,
+        at=AT.format(number),
+        by=f"ops@{host}",
+        about=about,
+        step=step,
+        **said,  # type: ignore[arg-type]
+    )
+
+
+def recovery(*said: tuple[About, Step | None] | RecoveryEntry) -> Recovery:
+    """Return what some entries come to, after the one that opens a recovery."""
+    entries = [entry(1, About.OPENED)]
+    for one in said:
+        number = len(entries) + 1
+        made = replace(one, number=number, at=AT.format(number)) if isinstance(one, RecoveryEntry) else None
+        entries.append(made or entry(number, *one))  # type: ignore[misc]
+    return recovery_of(CASE, reversed(entries))
+
+
+def through(last: Step, *, host: str = "one") -> list[RecoveryEntry]:
+    """Return the entries of all steps up to one, each done on a host."""
+    done = [entry(2, About.SCOPE, Step.ASSESS, scope=SCOPE, host=host)]
+    done += [entry(2, About.DONE, step, host=host) for step in STEPS[: STEPS.index(last) + 1]]
+    return done
+
+
+# -- what is next -----------------------------------------------------------------------
+
+
+def test_the_steps_come_in_the_order_of_the_procedures() -> None:
+    assert next_step(recovery(), host="one") is Step.ASSESS
+    for step, after in zip(STEPS, [*STEPS[1:], None], strict=True):
+        assert next_step(recovery(*through(step)), host="one") is after
+
+
+def test_a_step_that_was_begun_again_is_not_done() -> None:
+    again = recovery(*through(Step.VALIDATE), entry(2, About.BEGAN, Step.RESTORE))
+    assert next_step(again, host="one") is Step.RESTORE
+
+
+def test_another_host_shows_first_that_it_is_secure_as_long_as_something_is_to_be_restored() -> None:
+    assert next_step(recovery(*through(Step.LOCATE)), host="two") is Step.SECURE
+    assert next_step(recovery(*through(Step.RESTORE)), host="two") is Step.VALIDATE
+
+
+def test_steps_without_a_loss_or_a_leak_are_not_needed() -> None:
+    whole = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, lost=()))
+    kept = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, leaked=()))
+    assert [step for step in STEPS if why_unneeded(step, recovery(whole))] == [
+        *(Step.LOCATE, Step.RESTORE, Step.VALIDATE)
+    ]
+    assert [step for step in STEPS if why_unneeded(step, recovery(kept))] == [Step.ROTATE]
+
+
+def test_the_newest_result_of_a_check_counts() -> None:
+    failed, good = (
+        entry(2, About.PROVED, Step.RESTORE, proofs=(Proof(check="restore", of="b1", code=code),))
+        for code in ("TargetUnavailable", "")
+    )
+    assert recovery(failed).steps[Step.RESTORE].proved == frozenset()
+    assert recovery(failed, good).steps[Step.RESTORE].proved == {"b1"}
+    assert recovery(good, failed).steps[Step.RESTORE].proved == frozenset()
+
+
+# -- what is told -----------------------------------------------------------------------
+
+
+def test_each_message_is_due_once() -> None:
+    early, late = OPENED + 600, OPENED + PLAN.objective + 1
+    assert due_messages(recovery(), PLAN, now=early) == ()
+    known = through(Step.ASSESS)
+    assert due_messages(recovery(*known), PLAN, now=early) == (Message.OPENED,)
+    told = [*known, entry(2, About.TOLD, reason=Message.OPENED.value)]
+    assert due_messages(recovery(*told), PLAN, now=early) == ()
+    assert due_messages(recovery(*told), PLAN, now=late) == (Message.LATE,)
+    back = [*through(Step.VALIDATE), told[-1]]
+    assert due_messages(recovery(*back), PLAN, now=early) == (Message.RESTORED,)
+    closed = [*back, entry(2, About.CLOSED)]
+    assert due_messages(recovery(*closed), PLAN, now=late) == (Message.RESTORED, Message.CLOSED)
+
+
+def test_the_escalation_hears_only_that_it_is_late() -> None:
+    assert PLAN.recipients(Message.LATE) == ("owners@example.org", "cto@example.org")
+    assert PLAN.recipients(Message.OPENED) == ("owners@example.org",)
+
+
+def test_a_message_fills_in_what_it_names_and_leaves_the_rest() -> None:
+    found = recovery(*through(Step.LOCATE))
+    text = text_of(Message.OPENED, found, PLAN, host="one", now=OPENED + 7500)
+    assert text == "vault 2 h 5 min Decrypt and restore DevOps {other}"
+
+
+# -- the record and the report ----------------------------------------------------------
+
+
+class Away(MemoryTarget):
+    """A target that answers at first, and no more."""
+
+    def put(self, *_: object, **__: object) -> bool:
+        raise TargetUnavailable("it is away")
+
+
+INSTALLATION = Signer.generate()
+
+
+def places(folder: Path, **targets: MemoryTarget) -> RecordPlaces:
+    signer = certified("recover", installation=INSTALLATION)
+    return RecordPlaces(folder, targets, trusted=Signers([INSTALLATION.fingerprint]), signer=signer)
+
+
+def test_another_host_knows_a_recovery_by_a_target_and_loses_none_that_does_not_answer(
+    tmp_path: Path,
+) -> None:
+    kept = MemoryTarget(name="kept", region="")
+    here = places(tmp_path / "one", kept=kept, away=Away(name="away", region=""))
+    for about in (About.OPENED, About.CLOSED):
+        here.add(entry(1, about))
+    assert (here.targets, set(here.missed)) == (("kept",), {"away"})
+    [elsewhere] = places(tmp_path / "two", kept=kept).recoveries().values()
+    assert elsewhere.closed_at
+    stranger = certified("recover")
+    alone = RecordPlaces(tmp_path / "three", {"kept": kept}, trusted=Signers([]), signer=stranger)
+    assert alone.recoveries() == {}
+
+
+def test_two_hosts_at_once_lose_nothing(tmp_path: Path) -> None:
+    kept = MemoryTarget(name="kept", region="")
+    one, two = (places(tmp_path / name, kept=kept) for name in ("one", "two"))
+    one.add(entry(1, About.OPENED))
+    two.recoveries()
+    one.add(entry(1, About.DONE, Step.ASSESS))
+    found = two.add(entry(1, About.LEFT, lines=("look there",), host="two"))
+    assert (found.steps[Step.ASSESS].ended, found.left) == (About.DONE, ("look there",))
+
+
+def test_what_cannot_be_kept_here_is_not_done(tmp_path: Path) -> None:
+    here = places(tmp_path)
+    (tmp_path / "recoveries" / ".strongroom-target").unlink()
+    with pytest.raises(Exception, match=f"cannot be kept here.*{HERE}|cannot be kept here"):
+        here.add(entry(1, About.OPENED))
+
+
+def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
+    found = recovery(*through(Step.ROTATE), entry(2, About.CLOSED))
+    assert took_seconds(found, 0.0) == 8 * 60
+    report = report_of(found, objective=PLAN.objective)
+    signer = certified("recover", installation=INSTALLATION)
+    signed = sign(report, signer)
+    assert parse(signed, trusted=Signers([INSTALLATION.fingerprint])) == report
+    with pytest.raises(Tampered):
+        parse(signed.replace(b"laptop", b"lapt0p", 1), trusted=None)
+    page = page_of(report).decode()
+    assert page == page_of(report).decode()
+    for words in ("vault", "laptop", "region-a", "Decrypt and restore", "no answer"):
+        assert words in page
+
+
+def test_what_people_typed_changes_nothing_of_a_page() -> None:
+    hostile = replace(entry(2, About.WAIVED, Step.RESTORE), reason="<script>alert(1)</script>")
+    report = report_of(recovery(*through(Step.ASSESS), hostile, entry(2, About.CLOSED)), objective=60)
+    assert (report.outcome, b"<script>" in page_of(report)) == ("degraded", False)
