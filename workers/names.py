@@ -86,6 +86,7 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.FREEZE: CONTROL,
     StepKind.MARK: PRUNE,
     StepKind.DELETE: PRUNE,
+    StepKind.ROTATE_SECRET_PLAN: RECOVER,  # it reads secrets, for their tags
     StepKind.ROTATE_SECRET: RECOVER,
     StepKind.REPORT: CONTROL,
 }

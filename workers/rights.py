@@ -59,7 +59,13 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
     RunKind.PRUNE: frozenset({StepKind.PLAN, StepKind.MARK, StepKind.DELETE, StepKind.REPORT}),
     RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
     RunKind.ROTATE_SECRET: frozenset(
-        {StepKind.PLAN, StepKind.APPROVE, StepKind.ROTATE_SECRET, StepKind.REPORT}
+        {
+            StepKind.PLAN,
+            StepKind.ROTATE_SECRET_PLAN,
+            StepKind.APPROVE,
+            StepKind.ROTATE_SECRET,
+            StepKind.REPORT,
+        }
     ),
     RunKind.CHECK: frozenset({StepKind.CHECK, StepKind.REPORT}),
 }

@@ -75,6 +75,7 @@ class StepKind(StrEnum):
     FREEZE = "freeze"
     MARK = "mark"
     DELETE = "delete"
+    ROTATE_SECRET_PLAN = "rotate-secret-plan"  # noqa: S105  # the name of a kind
     ROTATE_SECRET = "rotate-secret"  # noqa: S105  # the name of a kind
     REPORT = "report"
 

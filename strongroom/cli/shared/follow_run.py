@@ -33,6 +33,7 @@ SHOWN = (
     StepKind.ROTATE,
     StepKind.MARK,
     StepKind.DELETE,
+    StepKind.ROTATE_SECRET_PLAN,
     StepKind.ROTATE_SECRET,
     StepKind.DRILL_PROVE,
     StepKind.DRILL_RESTORE,

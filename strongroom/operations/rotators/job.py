@@ -1,4 +1,4 @@
-"""The rotation of secrets as a job: plan → approve → rotate × secrets → report."""
+"""The rotation of secrets as a job: sign → plan → approve → rotate × secrets → report."""
 
 from __future__ import annotations
 
@@ -16,19 +16,26 @@ from strongroom.operations.rotators.plan import plan_rotation, unique_names
 from strongroom.operations.rotators.records import (
     RotateSecretsOptions,
     RotationApproved,
+    SecretsNamed,
     SecretsPlanned,
     StepRotated,
 )
 from strongroom.operations.rotators.step import rotate_step
 from strongroom.operations.runs.abandoned import is_abandoned, take_up
-from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
+from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
+from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
 DAY = 86_400.0
+
+
+def name_step(run: Run, step: Step, services: Services) -> SecretsNamed:
+    """Have the run signed: no later step is performed for other names."""
+    return SecretsNamed(count=len(RotateSecretsOptions.of(run).names))
 
 
 def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
@@ -45,22 +52,31 @@ def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
 
 
 class RotateSecretsJob(Job):
-    """Gives secrets new values, one step each. One that fails keeps no other from its turn."""
+    """Gives secrets new values, one step each. One that fails keeps no other from its turn.
+
+    The control workers sign the run. All else is done by the recover workers: they alone read and write
+    secrets for it.
+    """
 
     first = Step(StepKind.PLAN)
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan_step, SecretsPlanned),
+        StepKind.PLAN: Action(name_step, SecretsNamed),
+        StepKind.ROTATE_SECRET_PLAN: Action(plan_step, SecretsPlanned, waits_for=(SourceUnavailable,)),
         StepKind.APPROVE: Action(approve_step, RotationApproved, waits_for=(ApprovalNeeded,)),
         StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
-        if isinstance(result, SecretsPlanned):
-            return Verdict(follow=(Step(StepKind.APPROVE) if any(result.rotators) else REPORT,))
-        if isinstance(result, RotationApproved):
-            planned = read_facts(run, SecretsPlanned).rotators
-            pieces = (piece for piece, rotator in enumerate(planned) if rotator)
-            return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces))
+        match result:
+            case SecretsNamed():
+                return Verdict(follow=(Step(StepKind.ROTATE_SECRET_PLAN),))
+            case SecretsPlanned():
+                follow = Step(StepKind.APPROVE) if any(result.rotators) else REPORT
+                return Verdict(facts=to_facts(result), follow=(follow,))
+            case RotationApproved():
+                planned = read_facts(run, SecretsPlanned).rotators
+                pieces = (piece for piece, rotator in enumerate(planned) if rotator)
+                return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces))
         return Verdict() if tally.unsettled(StepKind.ROTATE_SECRET) else Verdict(follow=(REPORT,))
 
     def outcome(self, run: Run, services: Services) -> Ending:

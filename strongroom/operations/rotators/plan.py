@@ -42,14 +42,14 @@ def plan_rotation(
 
     Raises:
         UsageError: too many names, or none.
-        ConfigError: this process has no such source.
+        ConfigError: this process has no such source, or may not write to it.
         SourceError: the source does not answer.
     """
     wanted = unique_names(names)
-    read = services.source(source)
-    found = read.read([Entry(name, 0) for name in wanted])
+    place = services.destination(source)
+    found = place.read([Entry(name, 0) for name in wanted])
     planned = tuple(
-        _plan_one(services, name, secret, read, incident=incident)
+        _plan_one(services, name, secret, place, incident=incident)
         for name, secret in zip(wanted, found, strict=True)
     )
     return RotationPlan(source=source, secrets=planned, digest=_digest(source, planned))

@@ -120,8 +120,14 @@ class Rotated(Struct, frozen=True, kw_only=True):
         return tuple(one.name for one in self.secrets if one.result in results)
 
 
+class SecretsNamed(Struct, frozen=True, kw_only=True):
+    """That the control role signed a run, and with it the names of its secrets."""
+
+    count: int
+
+
 class SecretsPlanned(Struct, frozen=True, kw_only=True):
-    """What a run's plan step found out: for each name its rotator, empty where nothing is to be done.
+    """What the recover role found out: for each name its rotator, empty where nothing is to be done.
 
     ``missing`` are the numbers of those that are not there, ``already`` of those that were rotated in the
     incident before.
@@ -145,4 +151,4 @@ class StepRotated(Struct, frozen=True, kw_only=True):
     to_do: tuple[str, ...] = ()
 
 
-prepare(RotateSecretsOptions, RotatedSecret, SecretsPlanned, RotationApproved, StepRotated)
+prepare(RotateSecretsOptions, RotatedSecret, SecretsNamed, SecretsPlanned, RotationApproved, StepRotated)
