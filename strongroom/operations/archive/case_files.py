@@ -2,7 +2,9 @@
 
 What counts of a case is every entry that the record here or any target has and somebody trusted signed
 (:mod:`strongroom.container.case`). So who removes entries from one place takes nothing back, and an edited
-record adds none. Whoever enters something also brings each place what it lacks.
+record adds none. Of a signer that is distrusted since, only what is on record here counts: a host that is
+suspected itself must not take an incident with it. Whoever enters something also brings each place what it
+lacks.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from msgspec import Struct, structs
 from strongroom.container.case import MAX_ENTRY, CaseKind, E, open_entry, sign_entry
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
+from strongroom.container.signing import ever_trusted
 from strongroom.errors import StrongroomError
 from strongroom.operations.services import Services
 from strongroom.state.store import RunStore
@@ -100,12 +103,12 @@ def add_on(places: Places, kind: CaseKind[E], entry: E, signer: CertifiedSigner)
     numbered = structs.replace(entry, number=number)
     signed = sign_entry(kind, numbered, signer)
     found.take(kind.object_name(numbered, signed), signed, numbered)
-    return Added(entry=numbered, missed=found.spread())
+    return Added(entry=numbered, missed=found.spread(signer))
 
 
 def spread_case(services: Services, kind: CaseKind[E], case: str) -> Mapping[str, str]:
     """Bring each place what it lacks of a case; return why a target lacks something still."""
-    return _Found(places_of(services), kind, case).spread()
+    return _Found(places_of(services), kind, case).spread(services.signers("control"))
 
 
 class _Found(Generic[E]):
@@ -123,9 +126,11 @@ class _Found(Generic[E]):
         prefix = f"{kind.prefix}{case}/" if case else kind.prefix
         known = {} if places.store is None else _recorded(places.store, kind)
         recorded = {name: content for name, content in known.items() if name.startswith(prefix)}
-        for name, entry in _counting(kind, recorded, self._trusted, self.aside):
+        for name, entry in _counting(kind, recorded, ever_trusted(self._trusted), self.aside):
             self.take(name, recorded[name], entry)
             self._here.add(name)
+        believed = {name for name, _ in _counting(kind, recorded, self._trusted, {})}
+        self._by_record = self._here - believed
         for name, target in places.targets.items():
             try:
                 self.there[name] = set(self._on(target, prefix))
@@ -152,8 +157,9 @@ class _Found(Generic[E]):
             self.take(name, contents[name], entry)
         return (name for name in names if name in self.signed)
 
-    def spread(self) -> dict[str, str]:
+    def spread(self, signer: CertifiedSigner) -> dict[str, str]:
         """Put on record, then on each target, what it lacks; return why a target lacks something still."""
+        self._sign_anew(signer)
         self._put_on_record()
         missed = dict(self.unread)
         for place, there in self.there.items():
@@ -163,6 +169,15 @@ class _Found(Generic[E]):
             except StrongroomError as error:
                 missed[place] = f"{error.code}: {error.message}"
         return missed
+
+    def _sign_anew(self, signer: CertifiedSigner) -> None:
+        """Have entries of a signer that is distrusted by now count for other hosts again."""
+        for name in self._by_record:
+            entry = self.entries.pop(name)
+            del self.signed[name]
+            renewed = sign_entry(self._kind, entry, signer)
+            self.take(self._kind.object_name(entry, renewed), renewed, entry)
+        self._by_record = set()
 
     def _put_on_record(self) -> None:
         if self._places.store is None:
@@ -202,10 +217,10 @@ def _counting(
 
 
 def _grouped(entries: Iterable[E]) -> dict[str, tuple[E, ...]]:
-    found: dict[str, list[E]] = {}
-    for entry in entries:
-        found.setdefault(entry.case, []).append(entry)
-    return {case: tuple(sorted(said, key=_order)) for case, said in found.items()}
+    found: dict[str, dict[bytes, E]] = {}
+    for entry in entries:  # one that was signed anew is there twice
+        found.setdefault(entry.case, {})[msgspec.json.encode(entry)] = entry
+    return {case: tuple(sorted(said.values(), key=_order)) for case, said in found.items()}
 
 
 def _order(entry: E) -> tuple[int, float, bytes]:

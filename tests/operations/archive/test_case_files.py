@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from strongroom.container.case import sign_entry
+from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.case_files import Places, add_entry, read_cases, read_on, spread_case
 from strongroom.operations.archive.incidents import (
@@ -120,6 +121,23 @@ def test_what_a_stranger_or_an_edited_record_says_of_a_case_does_not_count(world
     known = read_incidents(services)
     assert known.incidents["i1"].closed is None
     assert "UntrustedSigner" in known.aside[name]
+
+
+def test_what_a_signer_said_who_is_distrusted_since_counts_by_the_record_and_is_signed_anew(
+    world: World, tmp_path: Path
+) -> None:
+    add_entry(world.services(), INCIDENT, opened())
+    leaked = world.signers["control"].fingerprint
+    control = certified("control", installation=world.installation)
+    distrusted = Signers({world.installation.fingerprint}, distrusted={leaked: f"{AT}: leaked"})
+    after = replace(world, signers={**world.signers, "control": control})
+    here = after.services(signer_fingerprints=distrusted)
+    there = replace(another_host(after, tmp_path), signer_fingerprints=distrusted)
+    assert read_incidents(there).incidents == {}
+    assert list(read_incidents(here).incidents) == ["i1"]
+    spread_case(here, INCIDENT, "i1")
+    assert [len(one.entries) for one in read_incidents(here).incidents.values()] == [1]
+    assert list(read_incidents(there).incidents) == ["i1"]
 
 
 def test_an_entry_copied_into_another_case_does_not_count(world: World) -> None:
