@@ -14,6 +14,7 @@ from strongroom.errors import (
     Refused,
     TargetError,
     Untrusted,
+    UsageError,
 )
 
 
@@ -137,6 +138,10 @@ class NothingSelectedYet(NothingSelected):
         "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
         "--policy POLICY', or remove the policy."
     )
+
+
+class NothingToDo(UsageError):
+    """An entry of the calendar that was asked for has nothing to do now. No run was made."""
 
 
 class NothingToRehearse(Missing):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +18,16 @@ def hooks(settings: Settings) -> dict[str, Hooks]:
     found = {f"policy {name}": policy.hooks for name, policy in settings.policies.items()}
     found |= {name: entry.hooks for name, entry in settings.calendar.entries().items()}
     return {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
+
+
+def absent_programs(settings: Settings) -> Iterator[str]:
+    """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
+    for key, hook in settings.hooks().items():
+        if hook.command and not os.access(hook.command[0], os.X_OK):
+            yield (
+                f"{'.'.join(key)}: {hook.command[0]} is no program on this host. Where it is to be called, "
+                "that fails, and a run is not begun whose hook 'before' failed."
+            )
 
 
 def _hooks(found: HooksSettings) -> Hooks:

@@ -59,6 +59,22 @@ def test_an_entry_is_run_now_without_a_cluster_and_shows_what_came_of_it(configu
     assert found["seconds"] == run["seconds"]
 
 
+def test_an_entry_with_nothing_to_do_says_so_and_fails_no_script(configured: Machine) -> None:
+    done = configured.ok("schedule", "run", "repair")
+    assert "'repair' has nothing to do now." in done.out
+    assert configured.ok("schedule", "run", "repair", "--json").document["runs"] == []
+
+
+def test_a_hook_without_its_program_is_a_remark_of_the_check_and_no_problem(configured: Machine) -> None:
+    file = configured.path("strongroom.toml")
+    hooks = 'hooks.before = {{ command = ["{}"] }}\n'
+    for program, remarked in (("/nowhere/quiesce", 1), ("/bin/true", 0)):
+        file.write_text(file.read_text().partition("[calendar.repair]")[0] + "[calendar.repair]\n")
+        file.write_text(file.read_text() + hooks.format(program))
+        remarks = configured.ok("config", "check", "--json").document["remarks"]
+        assert len([one for one in remarks if program in one]) == remarked, remarks
+
+
 def test_what_is_overdue_says_since_when_and_why_and_is_an_error(configured: Machine) -> None:
     schedule_minutely(configured)
     recorded_run(configured, ago=3600.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.errors import NothingToDo
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.hooks import first_step
 from strongroom.operations.runs.job import job_of
@@ -99,7 +100,8 @@ def run_now(
     come a second time.
 
     Raises:
-        UsageError: one is off, or waits for a medium; or there is nothing to do.
+        UsageError: one is off, or waits for a medium.
+        NothingToDo: there is nothing to do.
     """
     for entry in entries:
         _check_can_run(entry)
@@ -109,7 +111,7 @@ def run_now(
             submitted += _begin_now(services, one, None if submitted else request_id)
     if not submitted:
         hint = "See 'strongroom schedule': it may need a backup first, or be at work already."
-        raise UsageError(f"'{entries[0].name}' has nothing to do now.", hint=hint)
+        raise NothingToDo(f"'{entries[0].name}' has nothing to do now.", hint=hint)
     return submitted
 
 

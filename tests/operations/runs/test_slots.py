@@ -14,6 +14,7 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.emergency.medium import remind_all
+from strongroom.operations.errors import NothingToDo
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.submit import remind
 from strongroom.operations.runs.drive import drive
@@ -306,7 +307,7 @@ def test_a_run_at_once_takes_the_place_of_the_slot_that_is_overdue_and_of_no_lat
 
 
 def test_a_run_at_once_of_what_has_nothing_to_do_says_so(world: World) -> None:
-    with pytest.raises(UsageError, match="'repair' has nothing to do now"):
+    with pytest.raises(NothingToDo, match="'repair' has nothing to do now"):
         run_now(world.services(), REPAIR)
 
 

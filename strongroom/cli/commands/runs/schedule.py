@@ -18,7 +18,7 @@ from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
 from strongroom.durations import measured
 from strongroom.errors import UsageError
-from strongroom.operations.errors import BackupOverdue
+from strongroom.operations.errors import BackupOverdue, NothingToDo
 from strongroom.operations.health.calendar import EntryStatus, State, overview, planned
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import run_now
@@ -103,10 +103,13 @@ def run_entry(arguments: Namespace, output: Output) -> None:
     """Run an entry now: by the cluster, if there is one, else in this process."""
     settings = load_settings()
     entries = entries_named(arguments.entry, settings)
-    if not arguments.here and cluster_runs(settings):
-        _submit(arguments.entry, output, wait=arguments.follow)
-    else:
-        _run_here(entries, output)
+    try:
+        if not arguments.here and cluster_runs(settings):
+            _submit(arguments.entry, output, wait=arguments.follow)
+        else:
+            _run_here(entries, output)
+    except NothingToDo as nothing:  # a script that has everything repaired is to go on where all is whole
+        output.answer({"runs": []}, [nothing.message, nothing.hint or ""])
 
 
 def _submit(entry: str, output: Output, *, wait: bool) -> None:

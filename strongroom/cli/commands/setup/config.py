@@ -19,6 +19,7 @@ from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
 from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
+from strongroom.wiring.hooks import absent_programs
 
 
 def check_config(arguments: Namespace, output: Output) -> None:
@@ -28,7 +29,7 @@ def check_config(arguments: Namespace, output: Output) -> None:
         output.answer({"problems": msgspec.to_builtins(error.problems)}, [])
         raise
     file = place.find().file
-    remarked = [*remarks(settings), *keyless(settings)]
+    remarked = [*remarks(settings), *keyless(settings), *absent_programs(settings)]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
         "file": file and str(file),
