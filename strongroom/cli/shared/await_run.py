@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from strongroom.cli.shared.follow_run import showing_progress
-from strongroom.cli.shared.render_run import waits_for_people
+from strongroom.cli.shared.render_run import waiting_of, waits_for_people
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
@@ -16,6 +16,7 @@ from strongroom.state.store import RunStore
 from workers.status import read
 
 _POLL_SECONDS = 0.25
+_LOOK_SECONDS = 3.0
 
 
 def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
@@ -27,23 +28,40 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     """
     store = run_store()
     run = _begun(store, name, patience)
-    told = False
+    waits = Waits(output, store)
     with showing_progress(output, store) as watch:
         while not run.state.final and (cluster_runs(load_settings()) or not nobody_drives(run, store)):
             if watch is not None:
                 watch(run.id)
-            told = told or _tell_waiting(output, store, run)
+            waits.tell(run)
             time.sleep(_POLL_SECONDS)  # the database announces nothing
             run = store.load(run.id)
     return run
 
 
-def _tell_waiting(output: Output, store: RunStore, run: Run) -> bool:
-    """Say, once, what people have to approve before a run goes on; tell whether that was said."""
-    needed = waits_for_people(store.rows(run.id, StepKind.APPROVE))
-    if needed is not None:
-        output.note(f"Run {run.id} waits: {needed.message} {needed.hint}")
-    return needed is not None
+class Waits:
+    """Says what a run waits for: approvals, room, or a place that does not answer. Each thing once."""
+
+    def __init__(self, output: Output, store: RunStore) -> None:
+        self._output = output
+        self._store = store
+        self._said: set[str] = set()
+        self._look_at = 0.0
+
+    def tell(self, run: Run) -> None:
+        needed = waits_for_people(self._store.rows(run.id, StepKind.APPROVE))
+        if needed is not None:
+            self._say(needed.message, f"Run {run.id} waits: {needed.message} {needed.hint}")
+        elif time.monotonic() >= self._look_at:  # all rows of a large run are many to read so often
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            if waiting := waiting_of(self._store.rows(run.id)):
+                words = f"Run {run.id} waits ({waiting['step']}): {waiting['error']}. {waiting['to_do']}"
+                self._say(waiting["error"], words.rstrip())
+
+    def _say(self, what: str, words: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            self._output.note(words)
 
 
 def _begun(store: RunStore, name: str, patience: float) -> Run:

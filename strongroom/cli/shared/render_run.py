@@ -81,7 +81,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "restore": restore_document(run, rows),
         "rotated": _rotated(run, rows),
         "steps": steps(rows),
-        "waiting": _waiting(rows),
+        "waiting": waiting_of(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
     }
 
@@ -106,7 +106,7 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
 def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
     """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
     standing = _standing(run, abandoned=bool(abandoned))
-    waits = _waiting(rows) is not None and standing == _WORDS["active"]
+    waits = waiting_of(rows) is not None and standing == _WORDS["active"]
     if waits_for_people(rows) and not run.closing:
         standing = WAITS_FOR_APPROVAL
     yield f"{run.spec.kind.value} run {run.id}: {'waiting' if waits else standing}"
@@ -169,7 +169,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             "lacks",
             f"{plural(fewer, 'secret')} of those listed, or of what a backup of the last 30 days holds",
         )
-    if waiting := _waiting(rows):
+    if waiting := waiting_of(rows):
         yield "waits for", f"{waiting['error']} (since {waiting['since']})"
         yield "to do", waiting["to_do"]
     if rotated := _rotated(run, rows):
@@ -209,7 +209,7 @@ def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
         return None
 
 
-def _waiting(rows: list[StepRow]) -> dict[str, str] | None:
+def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
     """Say what a run waits for, by the step that has waited longest."""
     first = min(
         (row for row in rows if row.waits_since), key=lambda row: row.waits_since or 0.0, default=None

@@ -9,7 +9,9 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from strongroom.cli.shared import await_run
 from strongroom.cli.shared.render_run import as_document, lines_of
+from strongroom.cli.terminal.output import Output
 from strongroom.errors import StrongroomError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
@@ -92,6 +94,21 @@ def test_a_target_without_which_there_is_no_quorum_is_waited_for(world: World, r
     run, rows = back_up(world)
     assert run.state is RunState.DONE, run.error
     assert {row.attempts for row in rows if row.step.kind is StepKind.UPLOAD} == {1}
+
+
+def test_anyone_who_follows_a_run_is_told_once_what_it_waits_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(await_run, "_LOOK_SECONDS", 0.0)
+    world = world.with_spec(quorum=3, regions=3)
+    closed(world, "us").reason = TargetUnavailable("it has no .strongroom-target", hint="Set create = true.")
+    services = world.services(limits=PATIENT)
+    run, tickets = submit_backup(services, policy=POLICY)
+    waits = await_run.Waits(Output(), services.store)
+    drive(run, tickets, services, processes=1, watch=lambda _: waits.tell(services.store.load(run)))
+    told = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    assert len(told) == 1
+    assert "it has no .strongroom-target. Set create = true." in " ".join(told)
 
 
 @pytest.mark.parametrize("reason", ["full", "read-only"])
