@@ -25,7 +25,7 @@ def absent_programs(settings: Settings) -> Iterator[str]:
     for key, hook in settings.hooks().items():
         if hook.command and not os.access(hook.command[0], os.X_OK):
             yield (
-                f"{'.'.join(key)}: {hook.command[0]} is no program on this host. Where it is to be called, "
+                f"{'.'.join(map(str, key))}: {hook.command[0]} is no program on this host. Where it is to be called, "
                 "that fails, and a run is not begun whose hook 'before' failed."
             )
 

@@ -9,6 +9,7 @@ from strongroom.cli.shared.render_run import waiting_of, waits_for_people
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
+from strongroom.operations import recorded_errors
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Run, StepKind
@@ -40,7 +41,8 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
 
 
 class Waits:
-    """Says what a run waits for: approvals, room, or a place that does not answer. Each thing once."""
+    """Says what a run waits for, approvals, room, or a place that does not answer, and what it tries again.
+    Each thing once."""
 
     def __init__(self, output: Output, store: RunStore) -> None:
         self._output = output
@@ -54,9 +56,16 @@ class Waits:
             self._say(needed.message, f"Run {run.id} waits: {needed.message} {needed.hint}")
         elif time.monotonic() >= self._look_at:  # all rows of a large run are many to read so often
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            if waiting := waiting_of(self._store.rows(run.id)):
+            rows = self._store.rows(run.id)
+            if waiting := waiting_of(rows):
                 words = f"Run {run.id} waits ({waiting['step']}): {waiting['error']}. {waiting['to_do']}"
                 self._say(waiting["error"], words.rstrip())
+            for row in rows:
+                if row.error and not row.waits_since and not row.state.settled:
+                    happened, to_do = recorded_errors.apart(row.error)
+                    self._say(
+                        happened, f"Run {run.id} tries again ({row.step}): {happened}. {to_do}".rstrip()
+                    )
 
     def _say(self, what: str, words: str) -> None:
         if what not in self._said:

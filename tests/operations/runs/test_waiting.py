@@ -96,17 +96,22 @@ def test_a_target_without_which_there_is_no_quorum_is_waited_for(world: World, r
     assert {row.attempts for row in rows if row.step.kind is StepKind.UPLOAD} == {1}
 
 
-def test_anyone_who_follows_a_run_is_told_once_what_it_waits_for(
-    world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("quorum", "what"), [(3, "waits"), (2, "tries again")])
+def test_anyone_who_follows_a_run_is_told_once_what_it_waits_for_or_tries_again(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quorum: int,
+    what: str,
 ) -> None:
     monkeypatch.setattr(await_run, "_LOOK_SECONDS", 0.0)
-    world = world.with_spec(quorum=3, regions=3)
+    world = world.with_spec(quorum=quorum, regions=quorum)
     closed(world, "us").reason = TargetUnavailable("it has no .strongroom-target", hint="Set create = true.")
     services = world.services(limits=PATIENT)
     run, tickets = submit_backup(services, policy=POLICY)
     waits = await_run.Waits(Output(), services.store)
     drive(run, tickets, services, processes=1, watch=lambda _: waits.tell(services.store.load(run)))
-    told = [line for line in capsys.readouterr().err.splitlines() if "waits" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if what in line]
     assert len(told) == 1
     assert "it has no .strongroom-target. Set create = true." in " ".join(told)
 
