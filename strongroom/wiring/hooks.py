@@ -24,9 +24,10 @@ def absent_programs(settings: Settings) -> Iterator[str]:
     """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
     for key, hook in settings.hooks().items():
         if hook.command and not os.access(hook.command[0], os.X_OK):
+            where, program = ".".join(map(str, key)), hook.command[0]
             yield (
-                f"{'.'.join(map(str, key))}: {hook.command[0]} is no program on this host. Where it is to be called, "
-                "that fails, and a run is not begun whose hook 'before' failed."
+                f"{where}: {program} is no program on this host. Where it is to be called, that fails, and a "
+                "run is not begun whose hook 'before' failed."
             )
 
 
