@@ -56,7 +56,8 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     ``digest`` is the plan's own: what people approve. ``head`` and ``pieces`` are the digests of the objects
     on the stage, the pieces in the order in which they are done. ``waves`` says how many pieces are done at
-    the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made.
+    the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made,
+    to the microsecond: the folders of its pieces are named by it, and those of a later plan come after them.
     """
 
     digest: str

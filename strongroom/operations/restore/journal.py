@@ -265,7 +265,8 @@ class Account:
             os.close(self._running)
             self._running = None
         kept = self.counts.left or self.counts.moved or self.counts.written or self.losses or how != DONE
-        if not kept and not any(self.folder.glob("*.strongroom")):
+        earlier = any(record.stat().st_size for record in records(self.folder))
+        if not kept and not earlier and not any(self.folder.glob("*.strongroom")):
             self._remove(self.folder)
 
     def _remove(self, folder: Path) -> None:

@@ -6,6 +6,7 @@ them), then what is critical, then everything else.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -24,6 +25,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Destination, Layered
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
+from strongroom.state.runs import stamp
 
 DOMAIN = b"strongroom/v1/run-restore-plan"
 LEAST, MOST, PIECES = 100, 2_000, 64
@@ -80,7 +82,7 @@ def stage_plan(
     """
     plan = StagedPlan(
         digest=head.digest,
-        made_at=head.made_at,
+        made_at=stamp(time.time()),
         backup=head.backup,
         destination=head.destination,
         counts=head.totals,

@@ -145,7 +145,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
 
 def _piece(plan: StagedPlan, step: Step) -> str:
     """Name the folder of a piece: by its plan, so that those of a run that was planned anew come later."""
-    return f"{plan.made_at.replace(':', '').replace('-', '')}-{step.piece:05}"
+    return f"{plan.made_at}-{step.piece:05}"
 
 
 def _journal(run: Run, plan: StagedPlan) -> Journal:

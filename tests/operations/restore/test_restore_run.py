@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.cli.shared.render_restore import restore_fields
-from strongroom.errors import UsageError
+from strongroom.errors import SourceError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
@@ -437,3 +437,55 @@ def test_a_region_cut_off_midway_and_a_damaged_container_elsewhere_cost_nothing_
     assert told["not from eu"].startswith("TargetUnavailable: the region is cut off")
     assert told["not from us"].partition(":")[0] in {"Tampered", "Truncated", "NotABackup", "Malformed"}
     assert [replica.target for replica in services.store.replicas(backup) if not replica.good] == ["us"]
+
+
+# -- ended early ------------------------------------------------------------------------
+
+
+class Breaking(MemoryStore):
+    """A store whose server refuses everything after so many writes."""
+
+    left = 3
+
+    def write(self, changes: Iterable[Change], *, refuse: Refuse | None = None) -> int:
+        self.left -= 1
+        if self.left < 0:
+            raise SourceError("the server is gone for good")
+        return super().write(changes, refuse=refuse)
+
+
+def test_a_failed_run_is_taken_up_again_counts_all_that_it_wrote_and_is_undone_whole(tmp_path: Path) -> None:
+    world = world_on_disk(tmp_path, 40)
+    there = Breaking(made_up(3, size=99), name="there")
+    before = {one.name: one.current.value for one in there.read(list(there.list())) if one}
+    services = world.services(destinations={"there": there})
+    failed = finish(submit_restore(services, backup=world.back_up().id, options=OVER), services)
+    wrote = failed.facts["restore"]["created"] + failed.facts["restore"]["changed"]
+    assert (failed.state, wrote) == (RunState.FAILED, 15)
+    there.left = 99
+    retry(services, failed.id)
+    run = finish((failed.id, services.store.take_ready(failed.id, window=8)), services)
+    assert (run.state, run.error) == (RunState.DONE, None)
+    assert (run.facts["restore"]["created"], run.facts["restore"]["changed"]) == (37, 3)
+    undo = finish(submit_undo(services, options=UndoOptions(undoes=run.id)), services)
+    assert undo.state is RunState.DONE
+    assert {one.name: one.current.value for one in there.read(list(there.list())) if one} == before
+
+
+def test_a_run_that_was_cancelled_in_the_middle_can_be_undone(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=made_up(40))
+    there = MemoryStore(made_up(3, size=99), name="there")
+    before = {one.name: one.current.value for one in there.read(list(there.list())) if one}
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE and not services.store.load(run).closing:
+            services.store.cancel(run)
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.CANCELLED
+    assert 3 < len(list(there.list())) < 40
+    undo = finish(submit_undo(services, options=UndoOptions(undoes=run)), services)
+    assert undo.state is RunState.DONE
+    assert {one.name: one.current.value for one in there.read(list(there.list())) if one} == before
