@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -35,9 +35,10 @@ def run_program(
     Raises:
         NotStarted, TooSlow.
     """
-    process = _start(command, told, subprocess.DEVNULL if given is None else subprocess.PIPE)
+    with _standard_input(given) as stdin:
+        process = _start(command, told, stdin)
     try:
-        process.communicate(given, timeout)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         raise TooSlow from None
     finally:
@@ -47,18 +48,39 @@ def run_program(
     return process.returncode
 
 
+@contextmanager
+def _standard_input(given: bytes | None) -> Iterator[int]:
+    """Give what a program reads. All of it is there before the program begins: if this process is killed, the
+    program never takes a part of it, or nothing, for the whole."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    reading, writing = os.pipe()
+    try:
+        os.set_blocking(writing, False)
+        _write_whole(writing, given)
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def _write_whole(writing: int, given: bytes) -> None:
+    try:
+        whole = not given or os.write(writing, given) == len(given)
+    except BlockingIOError:
+        whole = False
+    finally:
+        os.close(writing)
+    if not whole:
+        raise NotStarted("what it is to read is too large")
+
+
 def _start(command: Sequence[str], told: Mapping[str, str], stdin: int) -> subprocess.Popen[bytes]:
     null = subprocess.DEVNULL
     own = {"PATH": PATH, "LANG": "C.UTF-8", **told}
     try:
         return subprocess.Popen(
-            command,
-            env=own,
-            cwd="/",
-            stdin=stdin,
-            stdout=null,
-            stderr=null,
-            start_new_session=True,
+            command, env=own, cwd="/", stdin=stdin, stdout=null, stderr=null, start_new_session=True
         )
     except OSError as error:
         reason = os.strerror(error.errno or 0)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
 from strongroom.operations.runs.drive import drive
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
-from tests.operations.rotation.test_rotation_killed import kill_after
 from tests.operations.rotators.world import (
     OLD,
     REASON,
@@ -28,6 +29,21 @@ from tests.operations.rotators.world import (
 )
 
 NAMES = ("prod/a", "prod/b")
+
+
+def kill_after(calls: int, work: Callable[[Callable[[], None]], None]) -> bool:
+    """Do work in a forked process that kills itself at its so manieth call; say if it came to its end."""
+    left = iter(range(calls - 1, -1, -1))
+
+    def tell() -> None:
+        if next(left) == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    process = get_context("fork").Process(target=work, args=(tell,))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode == 0
 
 
 class ToldStore:
@@ -71,19 +87,15 @@ class House:
         self.world, self.store = store_world(folder)
         self.store.import_([held(name) for name in NAMES])
 
-    def rotate(self, rotator: Rotator) -> Callable[[Connection], None]:
-        """Return what a process does from its beginning, until it is killed."""
+    def rotate(self, rotator: Rotator) -> Callable[[Callable[[], None]], None]:
+        """Return what a process does from its beginning, which is told of each thing before and after it."""
 
-        def work(told: Connection) -> None:
-            def tell() -> None:
-                told.send_bytes(b".")
-
+        def work(tell: Callable[[], None]) -> None:
             source = ToldSource(self.folder, name="local")
             source.tell = tell
             services = services_for(self.world, source, rotator)
             object.__setattr__(services, "store", ToldStore(services.store, tell))
             rotate_secrets(services, NAMES, source="local", reason=REASON)
-            told.send_bytes(b"end")
 
         return work
 
@@ -145,7 +157,7 @@ def test_killed_once_at_each_moment_nothing_is_rotated_twice_and_nothing_is_lost
 
 def dead_after_a_write(folder: Path) -> House:
     """Return a house whose rotation died just when the first secret had its new value."""
-    for moment in range(10, 60):
+    for moment in range(24, 60):
         (folder / str(moment)).mkdir()
         house = House(folder / str(moment))
         assert not kill_after(moment, house.rotate(random_rotator()))
