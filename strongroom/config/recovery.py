@@ -32,7 +32,8 @@ class ContactSettings(Section, frozen=True, kw_only=True):
 
 
 class ContactsSettings(Section, frozen=True, kw_only=True):
-    """Whom to call in an emergency, in this order. `strongroom recover` prints them when they are needed."""
+    """Whom to call in an emergency, in this order. `strongroom recover` and `incident` print them when they
+    are needed."""
 
     primary: Annotated[
         ContactSettings | None, Meta(description="First.", examples=[{"who": "DevOps team (24/7)"}])
@@ -44,6 +45,12 @@ class ContactsSettings(Section, frozen=True, kw_only=True):
         ContactSettings | None,
         Meta(description="If nobody answers, or it takes too long.", examples=[{"who": "CTO"}]),
     ] = None
+
+    @property
+    def lines(self) -> dict[str, str]:
+        """Whom to call, by their place, in this order: those of whom anything is known."""
+        called = {"primary": self.primary, "secondary": self.secondary, "escalation": self.escalation}
+        return {place: one.line for place, one in called.items() if one is not None and one.line}
 
 
 _OPENED = """\

@@ -154,6 +154,19 @@ def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:
     assert states(house)["reseal"] == "done"
 
 
+def test_it_says_whom_to_call_while_it_is_open(house: Machine) -> None:
+    configure(house, "new")
+    config = house.path("strongroom.toml")
+    config.write_text(config.read_text() + '[contacts]\nescalation = { who = "CTO", phone = "+49 30 1" }\n')
+    assert "Call (escalation): CTO, +49 30 1" in house.ok(*WORDS).out
+    assert "Call (escalation): CTO, +49 30 1" in house.ok("incident", "status").out
+    [shown] = house.ok("incident", "list", "--json").document["incidents"]
+    for step in ("rotate", "report"):
+        house.ok("incident", "waive", shown["incident"], step, "--reason", "test data")
+    house.ok("incident", "close")
+    assert "Call" not in house.ok("incident", "status", shown["incident"]).out
+
+
 def test_a_waiver_needs_a_reason_and_says_whose_it_is(house: Machine) -> None:
     configure(house, "new")
     house.ok(*WORDS)

@@ -54,7 +54,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     names = write_names(services, performing.incident, arguments.secrets)
     written = write_files(services, performing.incident, arguments.output)
     unlisted = names.unlisted if names is not None else {}
-    lines = [*performing.lines(), *written]
+    lines = [*performing.lines(), *render.calls(settings), *written]
     lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
     document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
     output.answer(document, lines)

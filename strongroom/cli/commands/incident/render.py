@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from strongroom.cli.terminal.output import plural
+from strongroom.config import Settings
 from strongroom.operations.archive.incidents import Incident, StepStanding, next_command, steps_of
 from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident.words import STEPS, moment
@@ -57,6 +58,11 @@ def lines_of(incident: Incident) -> Iterator[str]:
     yield from (f"To do: {line}" for one in steps_of(incident) for line in one.outcome.left)
     if command := next_command(incident):
         yield f"Next: {command}"
+
+
+def calls(settings: Settings) -> Iterator[str]:
+    """Yield whom to call about an incident."""
+    yield from (f"Call ({place}): {line}" for place, line in settings.contacts.lines.items())
 
 
 def summary(incident: Incident) -> Iterator[str]:

@@ -14,6 +14,7 @@ from strongroom.cli.shared.drive_run import drive_here
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
+from strongroom.config import load_settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.case_files import spread_case
 from strongroom.operations.archive.incidents import INCIDENT, Incident, Outcome, Step, read_incidents
@@ -167,7 +168,8 @@ def answer(recorded: Recorded, output: Output) -> None:
 
 def show_status(arguments: Namespace, output: Output) -> None:
     """Show one incident, or all that are open; what a target that was away has missed, it is given now."""
-    services = open_services()
+    settings = load_settings()
+    services = open_services(settings)
     known = read_incidents(services)
     if arguments.incident:
         shown = [find_incident(services, arguments.incident)]
@@ -176,6 +178,8 @@ def show_status(arguments: Namespace, output: Output) -> None:
     for one in shown:
         spread_case(services, INCIDENT, one.id)
     lines = [line for one in shown for line in render.lines_of(one)] or ["No incident is open."]
+    if any(one.closed is None for one in shown):
+        lines += render.calls(settings)
     lines += [
         f"target '{name}' does not answer, and may know more: {why}" for name, why in known.unread.items()
     ]

@@ -123,7 +123,7 @@ class Desk:
 
     def call(self, *places: str) -> None:
         """Say whom to call."""
-        known = {place: line for place, line in self.plan.contacts.items() if line}
+        known = self.plan.contacts
         for place in places:
             if place in known:
                 self.say(f"  Call ({place}): {known[place]}")

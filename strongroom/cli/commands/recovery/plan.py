@@ -16,10 +16,7 @@ def read_plan(output: Output) -> tuple[Plan, Settings | None]:
     except StrongroomError as error:
         output.warn(f"the configuration cannot be used: {error.message} What is usual is used instead.")
         return _plan(RecoverySettings(), {}), None
-    contacts = settings.contacts
-    called = {place: getattr(contacts, place) for place in ("primary", "secondary", "escalation")}
-    plan = _plan(settings.recovery, {place: one.line for place, one in called.items() if one is not None})
-    escalation = contacts.escalation
+    plan, escalation = _plan(settings.recovery, settings.contacts.lines), settings.contacts.escalation
     return (
         Plan(
             objective=plan.objective,
