@@ -259,7 +259,7 @@ class DrillSettings(Section, frozen=True, kw_only=True):
 
 
 class RestoreSettings(Section, frozen=True, kw_only=True):
-    """What a restore by the cluster brings back first."""
+    """What a restore brings back first, into Vault and Secrets Manager."""
 
     first: Annotated[
         tuple[Annotated[str, Meta(pattern=r"^[^=]+=.*$")], ...],

@@ -9,15 +9,13 @@ import msgspec
 from strongroom.model import Selection, prepare
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.restore.journal import Restored
-from strongroom.operations.restore.plan import IN_PLACE, NamedDestination, Relocation
+from strongroom.operations.restore.plan import FIRST, IN_PLACE, NamedDestination, Relocation
 from strongroom.operations.runs.job import read_facts
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
 
 LOSSES = 100
 """Losses that a run's facts name; the record on the host has all of them."""
-FIRST = ("priority=critical",)
-"""Tags (``KEY=VALUE``) of the secrets that come back before the others."""
 
 
 class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):

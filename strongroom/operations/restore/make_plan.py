@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from strongroom.operations.restore.plan import Note, PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.plan import FIRST, Note, PlanEntry, RestorePlan, encode_entry
 from strongroom.operations.restore.restore import Choose, plan_restore
 from strongroom.sources import Destination
 
@@ -17,6 +18,7 @@ def make_plan(
     destination: Destination,
     *,
     note: Note,
+    first: Sequence[str] = FIRST,
     tried: frozenset[str] = frozenset(),
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.
@@ -24,6 +26,7 @@ def make_plan(
     Args:
         asked: the head as far as it is known before: its ``totals`` and ``entries`` are filled in.
         choose: gives what is asked for, under the backup's own names.
+        first: tags of the secrets that come before the others.
         tried: what interrupted restores were writing.
     """
     entries = hashlib.sha256()
@@ -37,6 +40,7 @@ def make_plan(
         destination,
         overwrite=asked.overwrite,
         relocation=asked.relocation,
+        first=first,
         note=keep,
         tried=tried,
     )

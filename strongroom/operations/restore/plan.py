@@ -8,7 +8,7 @@ it, and no digest of one: the manifest's digest, a name and a version say what w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -114,6 +114,14 @@ class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 IN_PLACE: Final = Relocation()
+
+FIRST: Final = ("priority=critical",)
+"""Tags (``KEY=VALUE``) of the secrets that come back before the others."""
+
+
+def comes_first(tags: Mapping[str, str], first: Sequence[str]) -> bool:
+    """Say whether a secret with these tags is critical."""
+    return any(tags.get(tag.partition("=")[0]) == tag.partition("=")[2] for tag in first)
 
 
 def parse_relocation(text: str | None) -> Relocation:

@@ -23,6 +23,7 @@ from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.restore.journal import Account, Restored
 from strongroom.operations.restore.plan import (
+    FIRST,
     IN_PLACE,
     WRITES,
     Action,
@@ -31,6 +32,7 @@ from strongroom.operations.restore.plan import (
     PlannedEntries,
     Relocation,
     Side,
+    comes_first,
 )
 from strongroom.operations.restore.record import Wrote, spelled
 from strongroom.sources import (
@@ -97,6 +99,7 @@ def plan_restore(
     overwrite: bool,
     relocation: Relocation = IN_PLACE,
     plan: Iterable[PlanEntry] | None = None,
+    first: Sequence[str] = FIRST,
     note: Note | None = None,
     rights: bool = True,
     guard: Guard | None = None,
@@ -107,6 +110,7 @@ def plan_restore(
     Args:
         relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
         plan: as for :func:`restore`; what of it has moved is told.
+        first: as for :func:`restore`.
         note: is told of each secret, also of those that cannot be read there: they are not raised then.
         rights: whether to ask the destination, if there is a ``note``, for every right that writing takes,
             and what it would refuse or could not reproduce.
@@ -115,7 +119,7 @@ def plan_restore(
     entries = PlannedEntries(plan) if plan is not None else None
     layers = destination.layers() if isinstance(destination, Layered) else ()
     made: set[str] = set()
-    for secrets in _in_order(choose, destination, relocation):
+    for secrets in _in_order(choose, destination, relocation, first):
         refused: dict[str, StrongroomError] = {}
         refuse = None if note is None else lambda name, error: refused.update({name: error})  # noqa: B023
         batch = _Batch(
@@ -177,6 +181,7 @@ def restore(
     overwrite: bool = False,
     relocation: Relocation = IN_PLACE,
     plan: Iterable[PlanEntry] | None = None,
+    first: Sequence[str] = FIRST,
     undo: Undo | None = None,
     progress: Progress | None = None,
     account: Account | None = None,
@@ -191,6 +196,7 @@ def restore(
         plan: what to do with each secret. One that is no longer as the plan found it is left, and told
             as moved; one that is as in the backup by now is not. ``choose`` gives the secrets of these
             entries and no others, best in their order.
+        first: tags (``KEY=VALUE``) of critical secrets, which come before the others where writing is slow.
         undo: is given the names that a batch is about to change, before it changes them.
         progress: is told how many secrets are done.
         account: is told of what is done and of each secret that is not, as the restore goes on. Without
@@ -201,7 +207,7 @@ def restore(
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
     entries = PlannedEntries(plan) if plan is not None else None
-    for secrets in _in_order(choose, destination, relocation):
+    for secrets in _in_order(choose, destination, relocation, first):
         batch = _Batch(
             secrets,
             destination,
@@ -540,21 +546,29 @@ def _equal(wanted: Secret, secret: Secret) -> bool:
     )
 
 
-def _in_order(choose: Choose, destination: Destination, relocation: Relocation) -> Iterator[list[Secret]]:
-    """Yield batches; what others rest on (mounts before what lies in them) in batches before theirs.
+def _in_order(
+    choose: Choose, destination: Destination, relocation: Relocation, first: Sequence[str]
+) -> Iterator[list[Secret]]:
+    """Yield batches: what others rest on (mounts before what lies in them), then what is critical, then the
+    rest.
 
-    Those are settings, few and small: one pass gathers them all, another yields the rest.
+    What others rest on are settings, few and small: one pass gathers them all. Where nothing rests on
+    anything and writing is quick, nothing is worth another pass.
     """
     layers = destination.layers() if isinstance(destination, Layered) else ()
-    if layers:
+    early = False
+    if layers or isinstance(destination, Rationed):
         below: dict[str, list[Secret]] = {kind: [] for kind in layers}
         for secret in _relocated(choose(), relocation):
             if secret.type in below:
                 below[secret.type].append(secret)
+            else:
+                early = early or comes_first(secret.tags, first)
         for secrets in below.values():
             yield from _batches(secrets)
-    relocated = _relocated(choose(), relocation)
-    yield from _batches(secret for secret in relocated if secret.type not in layers)
+    for when in (True, False) if early else (False,):
+        rest = (secret for secret in _relocated(choose(), relocation) if secret.type not in layers)
+        yield from _batches(one for one in rest if (early and comes_first(one.tags, first)) is when)
 
 
 def _relocated(secrets: Iterable[Secret], relocation: Relocation) -> Iterable[Secret]:

@@ -19,7 +19,7 @@ from strongroom.container.signing import verify_any
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.layout import staged_plan
 from strongroom.operations.restore.facts import StagedPlan, facts_of
-from strongroom.operations.restore.plan import PlanEntry, RestorePlan, decode_entry, encode_entry
+from strongroom.operations.restore.plan import PlanEntry, RestorePlan, comes_first, decode_entry, encode_entry
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Services
 from strongroom.sources import Destination, Layered
@@ -104,12 +104,11 @@ def _seal(run: Run, content: bytes, services: Services) -> str:
 def wave_of_names(backup: Replicated, destination: Destination, first: Sequence[str]) -> WaveOf:
     """Return which wave each secret belongs to, by its type and tags; reads no value."""
     layers = frozenset(destination.layers()) if isinstance(destination, Layered) else frozenset[str]()
-    tags = [tag.partition("=")[::2] for tag in first]
     waves: dict[str, int] = {}
     for row in backup.rows():
         if row.type in layers:
             waves[row.name] = LAYERS
-        elif any(row.tags.get(key) == value for key, value in tags):
+        elif comes_first(row.tags, first):
             waves[row.name] = CRITICAL
     return lambda name: waves.get(name, REST)
 

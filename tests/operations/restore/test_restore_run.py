@@ -20,6 +20,7 @@ from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.journal import DONE, journals
 from strongroom.operations.restore.plan import Relocation
 from strongroom.operations.restore.progress import progress_of
+from strongroom.operations.restore.restore import plan_restore, restore
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
@@ -176,6 +177,23 @@ def test_what_others_rest_on_comes_first_then_what_is_critical_then_the_rest(tmp
         *["api_key/"] * 10,
     ]
     assert facts_of(run).restore_plan.waves == (1, 2, 2)  # type: ignore[union-attr]
+
+
+def test_a_restore_without_a_cluster_keeps_the_same_order_and_so_does_its_plan(tmp_path: Path) -> None:
+    there, entries = Noting(), []
+    secrets = [
+        replace(one, tags={"rank": one.tags["rank"], "priority": one.tags["rank"]}) for one in ranked()
+    ]
+    plan_restore(lambda: iter(secrets), there, overwrite=True, note=lambda entry: entries.append(entry.to))
+    restore(lambda: iter(secrets), there, overwrite=True)
+    assert there.order == [
+        *["namespace/critical"] * 10,
+        *["mount/"] * 10,
+        *["api_key/critical"] * 10,
+        *["api_key/"] * 10,
+    ]
+    kinds = {one.name: f"{one.type}/{one.tags['rank']}" for one in secrets}
+    assert [kinds[name] for name in entries] == there.order
 
 
 def test_pieces_of_one_wave_are_handed_out_together_and_the_next_wave_after_them(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -47,7 +47,9 @@ from strongroom.operations.restore.journal import (
 )
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
+    FIRST,
     Action,
+    Note,
     PlanEntry,
     RestorePlan,
     manifest_digest,
@@ -128,6 +130,7 @@ class RestoreJob:
                     overwrite=self._request.overwrite,
                     relocation=self._request.relocation,
                     plan=plan.entries() if plan is not None else None,
+                    first=self._first(),
                     undo=self._keep,
                     progress=advance,
                     account=self._account,
@@ -147,10 +150,7 @@ class RestoreJob:
         if not approval.has_rules(self._here):
             return
         kept = self._request.plan is not None
-        if self.head is None:
-            head = make_plan(self._asked(), self._secrets, self.destination, note=lambda entry: None)
-        else:
-            head = self.head
+        head = self.head or self._make_plan(lambda entry: None)
         manifest = self._origin.manifest
         policy = manifest.policy if manifest is not None else ""
         approval.require_plan_approved(self._here, head, policy=policy, kept=kept)
@@ -173,9 +173,18 @@ class RestoreJob:
             return
         with self._out.opened() as file:
             note = self._out.noting(file, self._planned.add)
-            self.head = make_plan(self._asked(), self._secrets, self.destination, note=note)
+            self.head = self._make_plan(note)
             self.done = self.head.totals
             self._out.end(file, self.head)
+
+    def _make_plan(self, note: Note) -> RestorePlan:
+        return make_plan(self._asked(), self._secrets, self.destination, note=note, first=self._first())
+
+    def _first(self) -> Sequence[str]:
+        """Return the tags of critical secrets. A configuration that is wrong keeps nobody from a restore."""
+        section = self._here.tables.get("restore")
+        first = section.get("first") if isinstance(section, Mapping) else None
+        return tuple(map(str, first)) if isinstance(first, list) else FIRST
 
     def _asked(self) -> RestorePlan:
         """Return what the plan is of. An old file has no manifest that a plan could be held to."""
