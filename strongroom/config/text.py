@@ -174,6 +174,12 @@ _CALENDAR = """
 """
 
 _DRILL = """
+#[rotators.shop-database]       # for 'strongroom rotate-secret': docs/how-to/rotate-a-secret.md
+#kind = "command"
+#include = ["prod/shop-db"]
+#command = ["/usr/local/bin/set-database-password"]
+#to_do = "restart the web servers of the shop"
+
 #[drill]                        # what the drills bring back
 #policy = "monthly-full"
 #objective_seconds.full = 7200  # full recovery within two hours

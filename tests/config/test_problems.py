@@ -469,6 +469,55 @@ TOGETHER = {
         "not named by its absolute path",
         "/usr/local/bin/",
     ),
+    "rotator that is for anything": (
+        '[rotators.r]\nkind = "random"\n',
+        "rotators.r.include",
+        "missing, and there are no tags",
+        'include = ["*"]',
+    ),
+    "rotator whose program is found by the path": (
+        '[rotators.r]\nkind = "command"\ninclude = ["a"]\ncommand = ["set"]\n',
+        "rotators.r.command",
+        "not named by its absolute path",
+        "/usr/local/bin/",
+    ),
+    "rotator of values that can be guessed": (
+        '[rotators.r]\nkind = "random"\ninclude = ["a"]\nlength = 12\nalphabet = "digits"\n',
+        "rotators.r.length",
+        "values of 40 bits can be guessed",
+        "64 bits at least",
+    ),
+    "rotator of a source that cannot be written": (
+        '[sources.f]\nkind = "files"\npath = "/f"\n[rotators.r]\nkind = "aws"\ntags.a = "b"\nsource = "f"\n',
+        "rotators.r.source",
+        "nothing can be written to this source",
+        "restored into",
+    ),
+    "rotator of a source that is not there": (
+        '[rotators.r]\nkind = "random"\ninclude = ["a"]\nsource = "vlt"\n',
+        "rotators.r.source",
+        "there is no source 'vlt'",
+        "local",
+    ),
+    "rotator of AWS for another source": (
+        '[rotators.r]\nkind = "aws"\ninclude = ["a"]\nsource = "local"\n',
+        "rotators.r.source",
+        "it is no source of AWS",
+        "kind aws",
+    ),
+    "rotator of a Vault that is not there": (
+        '[rotators.r]\nkind = "vault-engine"\ninclude = ["a"]\nvault = "main"\nrotate = "d/r"\n',
+        "rotators.r.vault",
+        "there is no vault 'main'",
+        "",
+    ),
+    "rotator whose check has nothing to try": (
+        VAULT + '[rotators.r]\nkind = "vault-engine"\ninclude = ["a"]\nvault = "main"\nrotate = "d/r"\n'
+        'check = ["/c"]\n',
+        "rotators.r.check",
+        "there is nothing to try",
+        "Add read",
+    ),
     "bad cron of the drill": (
         policy(FULL) + '[calendar.full-drill]\nschedule = "@monthly"\n',
         "calendar.full-drill.schedule",

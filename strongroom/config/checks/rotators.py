@@ -6,7 +6,13 @@ from collections.abc import Iterator
 from math import log2
 
 from strongroom.config.checks.context import Context, Finding
-from strongroom.config.rotators import AwsRotator, CommandRotator, RandomRotator, RotatorSettings
+from strongroom.config.rotators import (
+    AwsRotator,
+    CommandRotator,
+    RandomRotator,
+    RotatorSettings,
+    VaultEngineRotator,
+)
 from strongroom.config.sources import AwsSource, FilesSource, RaftSource
 
 _WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
@@ -22,6 +28,10 @@ def check(context: Context) -> Iterator[Finding]:
         if not (rotator.include or rotator.tags) and not context.is_bad(*at, "include"):
             yield Finding((*at, "include"), "missing, and there are no tags", _WHICH)
         yield from _programs(name, rotator)
+        if isinstance(rotator, VaultEngineRotator) and rotator.check and not rotator.read:
+            yield Finding(
+                (*at, "check"), "there is nothing to try: 'read' is missing", "Add read, or leave it out."
+            )
         yield from _source(context, name, rotator)
         if isinstance(rotator, RandomRotator | CommandRotator):
             yield from _strength(name, rotator)
