@@ -18,6 +18,7 @@ from strongroom.operations.archive.case_files import Places
 from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.records import (
@@ -185,8 +186,17 @@ def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]
             policy=policy_name,
             schedule=entry.schedule if entry else "",
             time_zone=entry.time_zone if entry else "UTC",
-            runs=tuple(map(_drilled, not_ahead(runs, now))),
+            runs=tuple(_drilled(run) for run in not_ahead(runs, now) if not _found_no_such_tag(run)),
         )
+
+
+def _found_no_such_tag(run: Run) -> bool:
+    """Tell whether a drill was asked for by a tag that no secret of the backup has.
+
+    No calendar names a tag, so a person mistyped it, and was told. It says nothing of the backup, and no
+    drill of the calendar would end the alarm.
+    """
+    return bool(run.spec.options.get("tags")) and _code(run) == NothingSelected.__name__
 
 
 def _drilled(run: Run) -> Drilled:

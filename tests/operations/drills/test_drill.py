@@ -33,6 +33,7 @@ from strongroom.sources import Change
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunKind, RunState, StepKind
+from strongroom.state.store import RunStore
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.operations.backup.test_repair_and_drill import damage, first_container
@@ -48,6 +49,11 @@ def world(tmp_path: Path) -> World:
 def listed(world: World) -> Listing:
     trusted = frozenset({world.installation.fingerprint})
     return list_reports(list(world.targets.values()), trusted=trusted)
+
+
+def watching(store: RunStore, *drills: WatchedDrill) -> Watched:
+    policy = WatchedPolicy(name=POLICY, targets=())
+    return Watched(store=lambda: store, targets={}, trusted=frozenset(), policies=(policy,), drills=drills)
 
 
 def only_report(world: World) -> DrillReport:
@@ -116,6 +122,9 @@ def test_a_drill_that_found_nothing_to_restore_blames_no_backup(world: World) ->
     report = only_report(world)
     assert report.problems[0].code == "NothingSelected"
     assert verdict(report).startswith("The drill could not be carried out")
+    store = world.services().store
+    [found] = record.drills(store, watching(store), now=time.time())
+    assert found.runs == (), "a mistyped tag would be an alarm until a drill of a category passes"
 
 
 def test_a_failover_drill_reads_nothing_from_the_region_that_is_cut_off(world: World) -> None:
@@ -421,13 +430,7 @@ def test_the_alerts_know_every_kind_of_drill_of_a_policy_those_of_a_command_too(
     world.back_up()
     services = world.services()
     failed = drilled(services, drill=Scope.SINGLE, secret="app/none").id
-    watched = Watched(
-        store=lambda: services.store,
-        targets={},
-        trusted=frozenset(),
-        policies=(WatchedPolicy(name=POLICY, targets=()),),
-        drills=(WatchedDrill(drill="full", policy=POLICY, schedule="0 5 1 * *"),),
-    )
+    watched = watching(services.store, WatchedDrill(drill="full", policy=POLICY, schedule="0 5 1 * *"))
     found = {one.drill: one for one in record.drills(services.store, watched, now=time.time())}
     assert {drill: [ran.run for ran in one.runs] for drill, one in found.items()} == {
         "full": [],
