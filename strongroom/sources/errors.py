@@ -29,6 +29,15 @@ class EmptySource(Missing):
     default_hint = "An empty backup would hide a loss. Check the source."
 
 
+class EmptySourceYet(EmptySource):
+    """The source holds no secret, and the policy never had a backup. No backup was written."""
+
+    default_hint = (
+        "Put the first secret there, then 'strongroom backup --policy POLICY'. If there should be some "
+        "already, check the source's address and what its login may list."
+    )
+
+
 class SecretNotFound(Missing):
     """There is no secret of that name."""
 

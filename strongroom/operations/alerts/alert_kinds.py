@@ -261,9 +261,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "otherwise raise calendar.verification.rate, or its span.",
     ),
     "policy.idle": _warning(
-        "The filter of this policy matches no secret, and it has never had a backup: it protects nothing.",
-        "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
-        "--policy {subject}', or remove the policy from the configuration.",
+        "The source of this policy holds no secret, or none that its filter matches, and it has never had a "
+        "backup: it protects nothing.",
+        "Look at the source, or tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE'), and "
+        "run 'strongroom backup --policy {subject}', or remove the policy from the configuration.",
         looks=True,
     ),
     "backup.degraded": _warning(

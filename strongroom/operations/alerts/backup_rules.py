@@ -40,7 +40,7 @@ def backups(facts: Facts, limits: Limits) -> Iterator[Alert]:
 
 
 def _idle(policy: Policy) -> Iterator[Alert]:
-    what = f"policy '{policy.name}' has never had a backup: no secret matches its filter"
+    what = f"policy '{policy.name}' has never had a backup: its source holds no secret that it is for"
     yield Alert(kind="policy.idle", subject=policy.name, what=what)
 
 

@@ -22,7 +22,7 @@ from strongroom.operations.listing import InProcessListing, ListingLost
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sources import HalfRestored, Partial, Source
-from strongroom.sources.errors import EmptySource
+from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.state.records import Run, Spec, Step
 from strongroom.system.gc_pause import uncollected
 
@@ -124,12 +124,13 @@ def _spill_names(
 
 def _why_empty(source: Source, spec: Spec, services: Services) -> StrongroomError:
     """Say why there is nothing to back up. Where there was something before, it is a loss (invariant 7)."""
+    asked = spec.policy == COMMAND or services.store.backups(policy=spec.policy, limit=1)
+    never = f", and policy '{spec.policy}' never had a backup"
     if next(source.list(), None) is None:
-        return EmptySource(f"source '{source.name}' holds no secret")
+        nothing = f"source '{source.name}' holds no secret"
+        return EmptySource(nothing) if asked else EmptySourceYet(nothing + never)
     nothing = f"source '{source.name}' has no secret {limits_on(spec.selection)}"
-    if spec.policy == COMMAND or services.store.backups(policy=spec.policy, limit=1):
-        return NothingSelected(nothing)
-    return NothingSelectedYet(f"{nothing}, and policy '{spec.policy}' never had a backup")
+    return NothingSelected(nothing) if asked else NothingSelectedYet(nothing + never)
 
 
 def _context(run: str) -> bytes:

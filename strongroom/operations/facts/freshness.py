@@ -15,6 +15,7 @@ from strongroom.model import Depth
 from strongroom.operations.errors import NothingSelectedYet
 from strongroom.operations.facts.records import Policy, Seen
 from strongroom.schedule import last_slot, next_slot
+from strongroom.sources.errors import EmptySourceYet
 from strongroom.state.records import RunState
 
 ENDED_WHOLE = (RunState.DONE, RunState.DEGRADED)
@@ -78,11 +79,12 @@ def is_verified(depth: Depth | None, wanted: Depth) -> bool:
 
 
 def is_idle(policy: Policy) -> bool:
-    """Tell whether a policy never had a backup because nothing matches its filter. One that had any, on
-    record or on a target, has lost what it held: that is an alarm like any other (invariant 7)."""
+    """Tell whether a policy never had a backup because its source holds no secret yet, or none matches its
+    filter. One that had any, on record or on a target, has lost what it held: that is an alarm like any other
+    (invariant 7)."""
     ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
     newest = next(ended, None)
-    nothing = newest is not None and newest.code == NothingSelectedYet.__name__
+    nothing = newest is not None and newest.code in {NothingSelectedYet.__name__, EmptySourceYet.__name__}
     return nothing and not (policy.newest or policy.verified or policy.held or policy.ahead)
 
 

@@ -60,8 +60,8 @@ def backups(
 
 
 _IDLE = (
-    "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
-    "--policy {}', or remove the policy."
+    "Look at the source, or tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE'), and run "
+    "'strongroom backup --policy {}', or remove the policy."
 )
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
 
@@ -70,11 +70,11 @@ def none_yet(check: str, name: str, policy: Policy, *, idle: bool) -> Finding:
     """Say that a policy has no backup: wrong, if one should have been made by itself.
 
     Args:
-        idle: nothing matches its filter, and never did. There is nothing to lose yet.
+        idle: its source has nothing that it is for, and never had. There is nothing to lose yet.
     """
     words = f"{name}: there is no backup yet"
     if idle:
-        return remark(check, f"{words}, for no secret matches its filter", _IDLE.format(name))
+        return remark(check, f"{words}, for its source holds no secret that it is for", _IDLE.format(name))
     if policy.schedule is None or policy.offline:
         return remark(check, words, _BY_HAND.format(name))
     return wrong(check, BackupOverdue(words, hint=f"Make one: 'strongroom backup --policy {name}'."))

@@ -166,6 +166,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("backup.failed:p", idle(), idle(ahead=("b9",))),
     ("backup.overdue:p", idle(), idle(verified=seen(9 * DAY))),
     ("policy.idle:p", idle(runs=(ran(HOUR, FAILED, code="EmptySource"),)), idle()),
+    (
+        "policy.idle:p",
+        idle(newest=seen(9 * DAY), runs=(ran(HOUR, FAILED, code="EmptySourceYet"),)),
+        idle(runs=(ran(HOUR, FAILED, code="EmptySourceYet"),)),
+    ),
     ("policy.idle:p", idle(runs=(ran(60, FAILED), NOTHING_YET)), idle(runs=(ran(60, ACTIVE), NOTHING_YET))),
     ("backup.lost", facts(), facts(lost=("b1",))),
     ("backup.degraded:p", runs(ran(HOUR), ran(DAY, DEGRADED)), runs(ran(HOUR, DEGRADED))),

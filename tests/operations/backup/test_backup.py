@@ -19,7 +19,7 @@ from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import retry
 from strongroom.sources import Change
-from strongroom.sources.errors import EmptySource
+from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunState, StepKind, Ticket
 from strongroom.targets.errors import TargetUnavailable
@@ -111,6 +111,17 @@ def test_an_empty_source_is_an_error_of_its_own(tmp_path: Path) -> None:
     run = make_world(tmp_path, secrets=[]).back_up()
     assert run.state is RunState.FAILED
     assert isinstance(recorded_errors.parse_error(run.error), EmptySource)
+
+
+def test_an_empty_source_is_a_loss_only_where_the_policy_had_a_backup(world: World) -> None:
+    names = list(world.source.heads([f"app/{number:04}" for number in range(30)]))
+    held = [secret for secret in world.source.read([Entry(name, 1, (), None) for name in names]) if secret]
+    world.source.delete(names)
+    assert type(recorded_errors.parse_error(world.back_up().error)) is EmptySourceYet
+    world.source.write(Change(secret=secret, expected=None) for secret in held)
+    assert world.back_up().state is RunState.DONE
+    world.source.delete(names)
+    assert type(recorded_errors.parse_error(world.back_up().error)) is EmptySource
 
 
 def test_a_filter_that_matches_nothing_is_another_error_once_it_had_matched_something(world: World) -> None:
