@@ -186,7 +186,7 @@ def _record(settings: Settings, known: Known, *, cluster: bool) -> Iterator[tupl
     if cluster:
         yield record.SLOTS, partial(record.beat, facts)
     yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=facts.now)
-    yield catalog.BACKUPS, partial(catalog.backups, services, facts, newest, policies)
+    yield catalog.BACKUPS, partial(catalog.backups, services, facts, replicas, newest, policies)
     yield catalog.REPLICAS, partial(catalog.replicas, services, replicas, kept, policies)
     yield VERIFICATION, partial(covered, VERIFICATION, facts)
     yield record.DRILLS, partial(record.drills, services, facts)

@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 from tests.chaos.place import Place
 from tests.leaks.search import Blob
 from tests.workers.cluster import RunningCluster, descendants
-from workers import flower, paths
+from workers import flower, metrics_server, paths
 
 FLOWER = ("/api/workers", "/api/tasks", "/api/queues/length", "/tasks", "/broker", "/workers", "/metrics")
 
@@ -26,7 +26,7 @@ class Everywhere:
 
     Args:
         place: its machine, with the targets.
-        cluster: its processes; with ``--flower``.
+        cluster: its processes; with ``--flower`` and ``--metrics``.
     """
 
     def __init__(self, place: Place, cluster: RunningCluster) -> None:
@@ -43,6 +43,7 @@ class Everywhere:
         yield from self._broker()
         yield from self._processes()
         yield from self._flower()
+        yield from self._metrics()
 
     def files(self) -> Iterator[Blob]:
         """Every file of state, stage, logs, broker and targets, and how each is called."""
@@ -82,6 +83,15 @@ class Everywhere:
             request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
             with urllib.request.urlopen(request, timeout=30) as answer:
                 yield f"Flower's {page}", answer.read()
+
+    def _metrics(self) -> Iterator[Blob]:
+        token = (paths.run_folder(self._place.state) / metrics_server.GENERATED).read_text().strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._cluster.metrics_port}/metrics",
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            yield "metrics", answer.read()
 
 
 def _content(client: Redis, key: bytes) -> bytes:

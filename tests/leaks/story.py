@@ -24,6 +24,7 @@ from tests.leaks.planted import planted
 from tests.leaks.search import Blob, Found, search
 from tests.leaks.wiretap import Wiretap
 from tests.workers.cluster import RunningCluster, until
+from tests.workers.collector import Collector, collecting
 from workers import paths
 
 SECONDS = 300.0
@@ -38,6 +39,7 @@ class Story:
     cluster: RunningCluster
     store: RunStore
     wiretap: Wiretap
+    collector: Collector
     runs: dict[str, Run] = field(default_factory=dict)
     found_meanwhile: list[Found] = field(default_factory=list)
     staged_meanwhile: int = 0
@@ -52,6 +54,7 @@ class Story:
         """All that is to be searched."""
         yield from self.everywhere
         yield "what Redis was sent", self.wiretap.heard
+        yield "traces", repr(self.collector.taken).encode()
 
 
 @contextmanager
@@ -78,13 +81,15 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     saboteur = shutil.copytree(SABOTEUR, root / SABOTEUR.name)
     # The repository too: Python looks for the saboteur before it has put that on its path.
     path = os.pathsep.join(map(str, (saboteur, SABOTEUR.parents[2])))
-    cluster = RunningCluster(place.state, "--flower", environment={**place.environment, "PYTHONPATH": path})
+    collector = undo.enter_context(collecting())
+    more = {"PYTHONPATH": path, "STRONGROOM_TRACES__URL": collector.url}
+    cluster = RunningCluster(place.state, "--flower", "--metrics", environment={**place.environment, **more})
     undo.callback(cluster.close)
     cluster.start()
     store = RunStore(place.database)
     undo.callback(store.close)
     wiretap = undo.enter_context(Wiretap(paths.broker_socket(place.state)))
-    return Story(place=place, cluster=cluster, store=store, wiretap=wiretap)
+    return Story(place=place, cluster=cluster, store=store, wiretap=wiretap, collector=collector)
 
 
 def _back_up(story: Story) -> None:

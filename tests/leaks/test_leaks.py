@@ -11,6 +11,7 @@ import pytest
 import zstandard
 
 from strongroom.operations.archive.open import open_backup
+from strongroom.operations.runs.trace import trace_id
 from strongroom.state.records import RunState, StepKind
 from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in
@@ -49,6 +50,20 @@ def test_the_values_are_in_the_backup(story: Story, region: str) -> None:
     assert count_in(backup.secrets()) == COUNT
 
 
+def test_each_run_was_one_trace_over_the_processes_that_performed_it(story: Story) -> None:
+    for run in story.runs.values():
+        ids = {trace_id(run.id)}
+        mine = [(process, span) for process, span in story.collector.spans() if span["traceId"] in ids]
+        assert len(mine) == 1 + len([row for row in story.store.rows(run.id) if row.started_at])
+    backup = trace_id(story.runs["backup"].id)
+    pools = {
+        process.rpartition(":")[2]
+        for process, span in story.collector.spans()
+        if span["traceId"] == backup and process
+    }
+    assert {"control", "seal", "transfer", "verify"} <= pools
+
+
 def test_nothing_shows_while_containers_lie_on_the_stage_and_messages_in_the_queues(story: Story) -> None:
     assert story.staged_meanwhile > 0
     assert story.queued_meanwhile > 0
@@ -82,6 +97,8 @@ def test_the_search_looks_everywhere(story: Story) -> None:
         "environ of a process",
         "Flower's /api/tasks",
         "what Redis was sent",
+        "metrics",
+        "traces",
     ):
         assert any(part in name for name in names), part
     sizes = {name: len(data) for name, data in story.blobs()}

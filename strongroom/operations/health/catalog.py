@@ -36,7 +36,11 @@ def made_at(entry: CatalogEntry) -> float:
 
 
 def backups(
-    services: Services, facts: Facts, newest: Mapping[str, CatalogEntry], policies: Mapping[str, Policy]
+    services: Services,
+    facts: Facts,
+    known: Mapping[str, Sequence[Replica]],
+    newest: Mapping[str, CatalogEntry],
+    policies: Mapping[str, Policy],
 ) -> Iterator[Finding]:
     """Say of each policy how old its newest backup is, how deep it was read back, and what it lacks."""
     unlocked, now = left_unlocked(services.store), facts.now
@@ -46,7 +50,7 @@ def backups(
         if entry is None:
             yield none_yet(BACKUPS, name, policy, idle=name in idle).on(policy=name)
             continue
-        replicas = services.store.replicas(entry.backup)
+        replicas = known.get(entry.backup, ())
         findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
         findings += _ahead(entry, now)
         words = f"{name}: {entry.backup}, {about(now - made_at(entry))} old, {_depth(replicas)}"

@@ -68,7 +68,8 @@ def of_runs(services: Services, *, after: float = 0.0) -> list[Finding]:
 def of_backups(
     services: Services, entries: dict[str, CatalogEntry], named: dict[str, Policy]
 ) -> list[Finding]:
-    return list(catalog.backups(services, facts(services), entries, named))
+    known = catalog.replicas_of(services, list(entries.values()))
+    return list(catalog.backups(services, facts(services), known, entries, named))
 
 
 def test_a_run_that_nothing_happens_to_is_stuck_after_an_hour(world: World) -> None:
