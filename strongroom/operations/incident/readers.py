@@ -8,14 +8,17 @@ who has a key and copies the files, and no target shows them to its clients: so 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.incidents import Incident, Outcome, Reader
 from strongroom.operations.evidence import access_log
 from strongroom.operations.services import Services
 from strongroom.state.records import Event, RunKind
 from strongroom.targets import Target
+from strongroom.targets.reader_log import reader_log
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
@@ -41,15 +44,12 @@ _DID = {
     access_log.UNREADABLE: "left an unreadable line in the access log",
 }
 _LOGS = (
-    (
-        "s3:",
-        "CloudTrail data events, or the bucket's server access log, of {0} (aws s3api get-bucket-logging)",
-    ),
-    ("vault:", "the audit device of {0} (vault audit list -detailed)"),
-    ("http", "the diagnostic logs of {0} (az monitor diagnostic-settings list)"),
+    ("s3:", "look at the access log and the CloudTrail data events of {0} (aws s3api get-bucket-logging)"),
+    ("vault:", "look at the audit device of {0} (vault audit list -detailed)"),
+    ("http", "look at the diagnostic logs of {0} (az monitor diagnostic-settings list)"),
     ("", "ask who may read {0}: it keeps no log, unless its host's auditd watches it"),
 )
-"""Which log knows of a target's readers, by what its address begins with."""
+"""Which log knows of a target's readers, by the beginning of its address, if the target does not tell."""
 
 
 def find_readers(services: Services, incident: Incident) -> Outcome:
@@ -153,4 +153,10 @@ def _elsewhere(services: Services, incident: Incident) -> Iterator[str]:
 
 
 def _log_of(target: Target) -> str:
+    """Say where a target's readers are written down: by its server if that tells, else by its kind."""
+    with suppress(StrongroomError):  # a credential that may not ask
+        if where := reader_log(target):
+            return f"its server wrote down in {where} who read {target.address}"
+        if where is not None:
+            return f"no access log of {target.address} is kept; other logs of its provider may know"
     return next(log for start, log in _LOGS if target.address.startswith(start)).format(target.address)

@@ -126,6 +126,11 @@ class S3Target(Placed):
         """Return when an object's lock ends (UTC), or ``None``."""
         return self._locks.until(check_name(name))
 
+    def reader_log(self) -> str:
+        """Return where the bucket's server access log is; see :mod:`strongroom.targets.reader_log`."""
+        enabled = self.bucket.call("get_bucket_logging", "look at its access log").get("LoggingEnabled")
+        return f"s3://{enabled['TargetBucket']}/{enabled.get('TargetPrefix', '')}" if enabled else ""
+
     def refusals(self, name: str) -> Iterator[Check]:
         """Ask for what has to be refused; see :class:`strongroom.targets.probing.Probed`."""
         return self._prober.refusals(check_name(name))

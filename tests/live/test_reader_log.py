@@ -1,0 +1,56 @@
+"""Where a bucket's readers are written down, as the server itself says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from strongroom.operations.archive.incidents import Suspicion
+from strongroom.operations.incident.open_case import open_case
+from strongroom.operations.incident.readers import find_readers
+from strongroom.targets.memory import MemoryTarget
+from strongroom.targets.reader_log import reader_log
+from strongroom.targets.resilient import resilient
+from tests.live.moto import Moto
+from tests.live.test_hidden import Bucket
+from tests.operations.world import make_world
+
+
+@pytest.fixture
+def bucket(moto: Moto, tmp_path: Path) -> Bucket:
+    return Bucket(moto, tmp_path)
+
+
+def log_into(bucket: Bucket, name: str) -> None:
+    """Have the server log a bucket's readers, as its owner does."""
+    where = {"LocationConstraint": "eu-central-1"}
+    bucket.client.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+    policy = {"Type": "Group", "URI": "http://acs.amazonaws.com/groups/s3/LogDelivery"}
+    owner = bucket.client.get_bucket_acl(Bucket=name)["Owner"]
+    grants = [{"Grantee": policy, "Permission": one} for one in ("WRITE", "READ_ACP")]
+    bucket.client.put_bucket_acl(Bucket=name, AccessControlPolicy={"Grants": grants, "Owner": owner})
+    enabled = {"LoggingEnabled": {"TargetBucket": name, "TargetPrefix": "readers/"}}
+    bucket.client.put_bucket_logging(Bucket=bucket.name, BucketLoggingStatus=enabled)
+
+
+def test_a_bucket_says_where_its_readers_are_logged_and_that_they_are_not(bucket: Bucket) -> None:
+    target = resilient(bucket.target)
+    assert reader_log(target) == ""
+    log_into(bucket, f"{bucket.name}-log")
+    assert reader_log(target) == f"s3://{bucket.name}-log/readers/"
+    assert reader_log(MemoryTarget(name="memory", region="memory")) is None
+
+
+def test_an_incident_names_that_log(bucket: Bucket, tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    there = world.with_targets({**world.targets, "bucket": resilient(bucket.target)})
+    backup = there.back_up().id
+    services = there.services()
+    suspicion = Suspicion(backups=(backup,))
+    incident = open_case(services, suspicion, by="ops@here", reason="copied").incident
+    log_into(bucket, f"{bucket.name}-log")
+    said = find_readers(services, incident).left
+    assert any(
+        f"wrote down in s3://{bucket.name}-log/readers/ who read s3://{bucket.name}" in one for one in said
+    )
