@@ -11,6 +11,8 @@ import pytest
 
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded, SecretNotRotated
+from strongroom.sources.errors import SecretNotFound
+from strongroom.state.errors import RunNotFound
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Machine, command
@@ -86,8 +88,12 @@ def test_nothing_is_changed_without_a_reason_or_a_yes_or_by_a_plan(rotating: Mac
     planned = rotating.ok("rotate-secret", "--filter-tag", "where=prod", "--plan", "--json")
     assert [one["rotator"] for one in planned.document["secrets"]] == ["database", "keys"]
     assert value(rotating, "prod/db") == "CANARY-old-prod/db"
-    run = rotating.run("rotate-secret", "--show", "nothing")
-    assert run.code != 0
+    assert rotating.run("rotate-secret", "--show", "nothing").failed_with(RunNotFound)
+    assert rotating.run("rotate-secret", "prod/bd", *WHY, "--force").failed_with(SecretNotFound)
+    nothing = rotating.run("rotate-secret", "test/db", *WHY, "--force", "--json")
+    assert nothing.failed_with(RunDegraded)
+    assert (nothing.document["run"], nothing.document["no_rotator"]) == ("", ["test/db"])
+    assert rotating.ok("status", "--json").document["runs"] == []
 
 
 def test_killed_while_the_program_runs_the_same_command_gives_it_the_same_value_again(

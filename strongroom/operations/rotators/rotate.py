@@ -11,10 +11,12 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.rotators.job import submit_secrets
 from strongroom.operations.rotators.plan import NO_ROTATOR, NOT_THERE
 from strongroom.operations.rotators.records import (
+    PlannedRotation,
     Result,
     Rotated,
     RotatedSecret,
     RotateSecretsOptions,
+    RotationPlan,
     SecretsPlanned,
     StepRotated,
 )
@@ -76,6 +78,18 @@ def rotated_by(run: Run, services: Services) -> Rotated:
     )
     to_do = (*_to_do(secrets), *_backups_due(services, run.spec.source, secrets))
     return Rotated(source=run.spec.source, run=run.id, secrets=secrets, to_do=to_do)
+
+
+def without_run(plan: RotationPlan) -> Rotated:
+    """Return what a plan by which nothing is rotated leaves to a person."""
+    secrets = tuple(RotatedSecret(name=one.name, result=_unrotated(one), why=one.why) for one in plan.secrets)
+    return Rotated(source=plan.source, run="", secrets=secrets, to_do=tuple(_to_do(secrets)))
+
+
+def _unrotated(one: PlannedRotation) -> Result:
+    if one.already:
+        return Result.ALREADY
+    return Result.MISSING if one.missing else Result.NO_ROTATOR
 
 
 def _planned(run: Run, names: int) -> SecretsPlanned | None:

@@ -53,7 +53,8 @@ def rotated_lines(rotated: Rotated) -> Iterator[str]:
         yield "Nothing to rotate: no secret has a value any more that others may know."
         return
     of = plural(len(rotated.secrets), "secret")
-    yield f"rotation {rotated.run}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
+    began = f"rotation {rotated.run}" if rotated.run else "nothing to rotate"
+    yield f"{began}: {len(rotated.done):,} of {of} of '{rotated.source}' done"
     rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]
     yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
     failed = [one for one in rotated.secrets if one.result in (Result.FAILED, Result.WAITS)]

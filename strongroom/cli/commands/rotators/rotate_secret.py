@@ -24,10 +24,11 @@ from strongroom.operations.incident.exposed import find_unchanged
 from strongroom.operations.incident.steps import find_incident
 from strongroom.operations.rotators.plan import plan_rotation
 from strongroom.operations.rotators.records import Rotated, RotationPlan
-from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by
+from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by, without_run
 from strongroom.operations.services import Services
+from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
-from strongroom.words import name_first_few, nearest
+from strongroom.words import name_first_few, nearest, verb
 
 
 def rotate_secret(arguments: Namespace, output: Output) -> None:
@@ -43,6 +44,10 @@ def rotate_secret(arguments: Namespace, output: Output) -> None:
     plan = plan_rotation(services, names, source=source, incident=arguments.incident)
     if arguments.dry_run:
         output.answer(plan_document(plan), plan_lines(plan))
+        return
+    if not plan.to_rotate:
+        _refuse_unknown(plan)
+        _answer(without_run(plan), output)
         return
     _confirm(plan, arguments, output)
     if arguments.on_cluster:
@@ -113,11 +118,17 @@ def _confirm(plan: RotationPlan, arguments: Namespace, output: Output) -> None:
     if not arguments.force:
         for line in plan_lines(plan):
             output.note(line)
-    if plan.to_rotate:
-        prompts.confirm(
-            f"This gives {plural(len(plan.to_rotate), 'secret')} of '{plan.source}' a new value",
-            force=arguments.force,
-        )
+    prompts.confirm(
+        f"This gives {plural(len(plan.to_rotate), 'secret')} of '{plan.source}' a new value",
+        force=arguments.force,
+    )
+
+
+def _refuse_unknown(plan: RotationPlan) -> None:
+    """Say that names are mistyped, if none of them is there. Raises SecretNotFound."""
+    if all(one.missing for one in plan.secrets):
+        names = name_first_few([one.name for one in plan.secrets])
+        raise SecretNotFound(f"Source '{plan.source}' has no secret {names}. Nothing was changed.")
 
 
 def _rotate(
@@ -171,7 +182,7 @@ def _ending(rotated: Rotated) -> StrongroomError | None:
         )
     if left := (*rotated.no_rotator, *rotated.missing):
         return RunDegraded(
-            f"{plural(len(left), 'secret')} have no new value: {name_first_few(left)}",
+            f"{plural(len(left), 'secret')} {verb(len(left), 'have')} no new value: {name_first_few(left)}",
             hint="Give each a new value by hand, or write a rotator for it: docs/how-to/rotate-a-secret.md.",
         )
     return None
