@@ -25,6 +25,7 @@ from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.submit import Submitted
+from strongroom.system.person import who
 from strongroom.wiring.drills import drill_options
 from strongroom.wiring.restores import restore_options
 from strongroom.wiring.services import SUBMIT, build_services
@@ -107,6 +108,7 @@ class Client:
             selection=selection,
             overwrite=overwrite_existing,
             relocate=relocate,
+            requester=who(),
         )
         submitted = submit_restore(
             self._services, backup=backup, options=options, selection=selection, request_id=request
@@ -116,7 +118,9 @@ class Client:
     def undo(self, run: str) -> Submission:
         """Ask for the undoing of a restore run, by its id or that of its request."""
         request = str(uuid4())
-        submitted = submit_undo(self._services, options=UndoOptions(undoes=run), request_id=request)
+        submitted = submit_undo(
+            self._services, options=UndoOptions(undoes=run, requester=who()), request_id=request
+        )
         return self._on_record(request, submitted)
 
     def rotate(

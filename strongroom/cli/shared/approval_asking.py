@@ -36,6 +36,7 @@ def ask_for_plan(plan: RestorePlan, *, policy: str, kept: bool) -> None:
         requester=plan.by,
         policy="" if policy == COMMAND else policy,
         plan=plan,
+        relocation=plan.relocation,
     )
     if not kept and rules_for(services.approvals, request):
         raise ApprovalNeeded("Other people have to approve this restore first.", hint=_PLAN)

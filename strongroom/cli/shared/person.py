@@ -1,12 +1,5 @@
-"""Who types a command: what goes on record beside a reason, and who cannot approve what they asked for."""
+"""Who types a command, as :mod:`strongroom.system.person` tells it."""
 
-from __future__ import annotations
+from strongroom.system.person import who
 
-import getpass
-import os
-import socket
-
-
-def who() -> str:
-    """Return the user and the host. Whoever became another user by sudo is still themselves."""
-    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+__all__ = ["who"]

@@ -25,7 +25,6 @@ class Counted(Struct, frozen=True, kw_only=True):
     """A signature that fits the request, by somebody who may approve."""
 
     names: tuple[str, ...]
-    key: str
     break_glass: bool = False
 
 
@@ -125,7 +124,7 @@ def count(
             f"{names[0]} is not among the people who may approve this.",
             hint="'strongroom approvals show ID' says who may.",
         )
-    return Counted(names=names, key=ssh_fingerprint(found.key), break_glass=signature.break_glass)
+    return Counted(names=names, break_glass=signature.break_glass)
 
 
 def _namespace(signature: Signature) -> str:
@@ -153,12 +152,8 @@ def is_same_person(name: str, requester: str) -> bool:
 
 def named(rule: ApprovalRule, counted: Iterable[Counted]) -> tuple[str, ...]:
     """Return the people of a rule who signed. A person with two keys is one, and so is a key of two names."""
-    people: dict[str, str] = {}
-    for one in counted:
-        name = next((person for person in rule.people if person in one.names), None)
-        if name is not None and one.key not in people.values():
-            people.setdefault(name, one.key)
-    return tuple(people)
+    people = (next((name for name in rule.people if name in one.names), None) for one in counted)
+    return tuple(dict.fromkeys(name for name in people if name is not None))
 
 
 def _lacks(rules: Iterable[ApprovalRule], approved: Sequence[Counted]) -> Iterator[str]:

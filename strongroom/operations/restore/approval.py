@@ -7,8 +7,14 @@ import msgspec
 from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, prepare
 from strongroom.operations.approval.request import Request, shown, shown_lines
 from strongroom.operations.approval.require import require_approval
-from strongroom.operations.restore.facts import StagedPlan
-from strongroom.operations.restore.plan import RestorePlan
+from strongroom.operations.restore.facts import StagedPlan, options_of
+from strongroom.operations.restore.plan import (
+    IN_PLACE,
+    Relocation,
+    RestorePlan,
+    name_destination,
+    require_same_place,
+)
 from strongroom.operations.restore.staged import staged_plan_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Step
@@ -33,8 +39,11 @@ def require_plan_approval(run: Run, plan: StagedPlan, services: Services) -> Non
     """Return if the plan may be done. Whoever edits the rows of steps gets past the step, and not past this.
 
     Raises:
+        PlanMismatch: the destination's name stands for another place by now than people approved.
         ApprovalNeeded, NotApproved: as :func:`~strongroom.operations.approval.require.require_approval`.
     """
+    name = plan.destination.name
+    require_same_place(plan.destination, name_destination(services.destination(name), name))
     require_approval(services, _request(run, plan), holder=run.id)
 
 
@@ -47,6 +56,7 @@ def _request(run: Run, plan: StagedPlan) -> Request:
         requester=str(run.spec.options.get("requester") or UNKNOWN),
         policy=run.spec.policy if named else "",
         plan=plan,
+        relocation=IN_PLACE if run.spec.kind is RunKind.UNDO else options_of(run).relocation,
     )
 
 
@@ -58,6 +68,7 @@ def plan_request(
     requester: str,
     policy: str,
     plan: StagedPlan | RestorePlan,
+    relocation: Relocation = IN_PLACE,
 ) -> Request:
     """Return what people approve of a plan."""
     counts = plan.counts if isinstance(plan, StagedPlan) else plan.totals
@@ -75,6 +86,11 @@ def plan_request(
             (
                 f"{plan.backup if undoes else f'restore backup {plan.backup}'}, planned at {plan.made_at}",
                 f"into {to.kind} '{to.name}' {to.address}".rstrip(),
+                *(
+                    [f"what is called '{relocation.source}…' becomes '{relocation.to}…'"]
+                    if relocation != IN_PLACE
+                    else []
+                ),
                 f"create {counts.created:,}, change {counts.changed:,}, {rest}",
             )
         ),

@@ -189,10 +189,14 @@ def require_fitting(plan: RestorePlan, manifest: Manifest | None, destination: D
     """
     if manifest is None or manifest_digest(manifest) != plan.manifest:
         raise PlanMismatch(f"The plan was made from backup {plan.backup}, and this is another one.")
-    there = name_destination(destination)
-    if there != plan.destination:
+    require_same_place(plan.destination, name_destination(destination))
+
+
+def require_same_place(planned: NamedDestination, there: NamedDestination) -> None:
+    """Refuse to do a plan where its destination's name stands for another place now. Raises PlanMismatch."""
+    if there != planned:
         raise PlanMismatch(
-            f"The plan was made for '{plan.destination.name}' at {plan.destination.address}, "
+            f"The plan was made for '{planned.name}' at {planned.address}, "
             f"and '{there.name}' is at {there.address} now."
         )
 

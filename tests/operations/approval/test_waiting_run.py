@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from strongroom.operations.runs.steps import perform, reconcile
 from strongroom.operations.runs.submit import retry
 from strongroom.operations.services import Services
 from strongroom.sources import Change
+from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import Run, RunState, Step, StepKind, StepState
 from tests.operations.approval.office import PEOPLE, Office, case_of, events, make_office, refusals
@@ -108,16 +110,23 @@ def test_no_edited_row_of_a_step_gets_past_the_approval(
     office: Office, services: Services, production: MemoryStore
 ) -> None:
     run = begin(office, services)
-    edit(office, "UPDATE steps SET state='done', result='{}' WHERE kind='approve'")
-    edit(
-        office,
-        "INSERT INTO steps SELECT run, 'restore', 0, target, 'ready', 0, 0, 0, 0, NULL, 0, NULL, 0, NULL, "
-        "NULL, NULL, NULL, NULL, NULL FROM steps WHERE kind='approve'",
-    )
+    put_past_approval(office, run)
     ended = go_on(run, services)
     assert ended.state is RunState.FAILED
     assert "has to be approved first" in (ended.error or "")
     assert names(production) == []
+
+
+def test_a_name_that_stands_for_another_place_since_the_approval_gets_nothing(
+    office: Office, services: Services, tmp_path: Path
+) -> None:
+    here, there = (LocalStore(tmp_path / name, name="production") for name in ("here", "there"))
+    run = begin(office, replace(services, destinations={"production": here}))
+    office.sign(services, case_of(services, run).document, "alice", "bob")
+    ended = go_on(run, replace(services, destinations={"production": there}))
+    assert ended.state is RunState.FAILED
+    assert "PlanMismatch" in (ended.error or "")
+    assert not list(there.list())
 
 
 def test_a_run_that_was_done_is_not_done_again_by_whoever_makes_it_active_again(
@@ -175,6 +184,22 @@ def test_undoing_it_asks_too(office: Office, services: Services, production: Mem
     assert names(production) == []
 
 
+def test_no_edited_row_of_a_step_undoes_it_without_approval(
+    office: Office, services: Services, production: MemoryStore
+) -> None:
+    run = begin(office, services)
+    office.sign(services, case_of(services, run).document, "alice", "bob")
+    go_on(run, services)
+    undo, tickets = submit_undo(services, options=UndoOptions(undoes=run, requester="bob@host"))
+    with pytest.raises(ApprovalNeeded):
+        drive(undo, tickets, services, processes=1)
+    put_past_approval(office, undo)
+    ended = go_on(undo, services)
+    assert ended.state is RunState.FAILED
+    assert "has to be approved first" in (ended.error or "")
+    assert len(names(production)) == COUNT
+
+
 def test_below_the_size_of_the_rule_nobody_is_asked(
     office: Office, services: Services, production: MemoryStore
 ) -> None:
@@ -185,6 +210,14 @@ def test_below_the_size_of_the_rule_nobody_is_asked(
     assert drive(run, tickets, services, processes=1).state is RunState.DONE
     assert len(names(production)) == 10
     assert not events(services, record.REQUESTED)
+
+
+def put_past_approval(office: Office, run: str) -> None:
+    """Make the run's step that waits one that is done, and the next one due."""
+    values = "0, target, 'ready', 0, 0, 0, 0, NULL, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL"
+    where = f"FROM steps WHERE kind='approve' AND run='{run}'"
+    edit(office, f"UPDATE steps SET state='done', result='{{}}' WHERE kind='approve' AND run='{run}'")
+    edit(office, f"INSERT INTO steps SELECT run, 'restore', {values} {where}")
 
 
 def names(store: MemoryStore) -> list[str]:

@@ -59,6 +59,7 @@ def show_request(arguments: Namespace, output: Output) -> None:
     standing = _standing(case, rules, now=now)
     words = [*document_lines(case.document), f"  state        {state_of(case, now=now)}"]
     words += [*standing_lines(standing), *([f"  {case.rejected}"] if case.rejected else [])]
+    words += [f"  the glass was broken because: {one.reason}" for one in case.signatures if one.break_glass]
     if arguments.output:
         write_whole(arguments.output, case.document.content)
         name = arguments.output.name

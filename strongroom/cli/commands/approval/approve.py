@@ -63,7 +63,8 @@ def _approve_here(arguments: Namespace, output: Output) -> None:
     _show(case.document, arguments, output)
     signature = _signature(case.document, arguments, allowed=_keys(case, rules, arguments))
     standing = add_signature(store, rules, case, signature)
-    words = [f"You approved '{case.document.request.subject}'.", *standing_lines(standing)]
+    did = "broke the glass for" if arguments.break_glass else "approved"
+    words = [f"You {did} '{case.document.request.subject}'.", *standing_lines(standing)]
     output.answer(as_document(case, standing, now=time.time()), words)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import Missing, UsageError
 from strongroom.keys.sshsig import ssh_fingerprint
 
 AGENT: Final = "agent"
@@ -30,7 +30,7 @@ def sign(message: bytes, *, namespace: str, key: str, allowed: Sequence[bytes]) 
 
     Raises:
         UsageError: there is no such key, or OpenSSH did not sign.
-        ConfigError: OpenSSH is not installed.
+        Missing: OpenSSH is not installed.
     """
     if key != AGENT:
         if not Path(key).is_file():
@@ -53,7 +53,7 @@ def _sign(message: bytes, namespace: str, options: Sequence[str]) -> str:
 
 def _agent_key(allowed: Sequence[bytes]) -> str:
     """Return the line of the agent's one key that counts."""
-    done = _run(["ssh-add", "-L"], b"")
+    done = _run(["ssh-add", "-L"], b"", quiet=True)
     lines = done.stdout.decode("utf-8", "replace").splitlines() if done.returncode == 0 else []
     found = {blob: line for line in lines if (blob := _blob(line)) and (not allowed or blob in allowed)}
     if len(found) == 1:
@@ -77,12 +77,13 @@ def _blob(line: str) -> bytes:
         return b""
 
 
-def _run(command: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
-    # Its stderr stays a person's: it asks there to touch a hardware key.
+def _run(command: Sequence[str], stdin: bytes, *, quiet: bool = False) -> subprocess.CompletedProcess[bytes]:
+    # Its stderr is a person's: it asks there to touch a hardware key.
+    told = subprocess.DEVNULL if quiet else None
     try:
-        return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, check=False)
+        return subprocess.run(command, input=stdin, stdout=subprocess.PIPE, stderr=told, check=False)
     except FileNotFoundError:
-        raise ConfigError(f"'{command[0]}' is not installed here.", hint=_MISSING) from None
+        raise Missing(f"'{command[0]}' is not installed here.", hint=_MISSING) from None
 
 
 def is_armored(text: str) -> bool:
