@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -96,20 +97,26 @@ def test_nothing_is_changed_without_a_reason_or_a_yes_or_by_a_plan(rotating: Mac
     assert rotating.ok("status", "--json").document["runs"] == []
 
 
-def test_killed_while_the_program_runs_the_same_command_gives_it_the_same_value_again(
-    rotating: Machine,
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
+def test_ended_while_the_program_runs_the_same_command_gives_it_the_same_value_again(
+    rotating: Machine, how: signal.Signals
 ) -> None:
     given, ready, go = (rotating.path(name) for name in ("given", "ready", "go"))
     os.mkfifo(ready)
     os.mkfifo(go)
     program(rotating, f"cat >> {given}", f"echo >> {given}", f": > {ready}", f"cat {go}")
     words = ("rotate-secret", "prod/db", *WHY, "--force")
-    process = subprocess.Popen(command(*words), cwd=rotating.home, env=rotating.env)
+    process = subprocess.Popen(
+        command(*words), cwd=rotating.home, env=rotating.env, stderr=subprocess.PIPE, text=True
+    )
     ready.read_text()  # the program has the value, and waits
-    process.kill()
-    process.wait()
+    process.send_signal(how)
+    _, said = process.communicate()
+    if how is signal.SIGINT:  # which ends the program too
+        assert "one secret may have a new value that nothing else knows yet" in said
+    else:
+        go.write_text("")
     (first,) = given.read_text().split()
-    go.write_text("")
     for fifo in (ready, go):
         fifo.unlink()
         fifo.touch()

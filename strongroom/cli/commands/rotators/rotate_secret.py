@@ -16,6 +16,7 @@ from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
@@ -29,6 +30,10 @@ from strongroom.operations.services import Services
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 from strongroom.words import name_first_few, nearest, verb
+
+_LEFT = (
+    "one secret may have a new value that nothing else knows yet. The same command goes on where it stopped."
+)
 
 
 def rotate_secret(arguments: Namespace, output: Output) -> None:
@@ -140,20 +145,16 @@ def _rotate(
     *,
     reason: str,
 ) -> Rotated:
-    try:
-        with showing_progress(output, services.store) as watch:
-            return rotate_secrets(
-                services,
-                names,
-                source=source,
-                reason=reason,
-                incident=arguments.incident,
-                by=who(),
-                progress=by_ticket(watch),
-            )
-    except KeyboardInterrupt:
-        output.warn("The rotation has stopped between two steps. The same command goes on where it stopped.")
-        raise
+    with leaving(_LEFT), showing_progress(output, services.store) as watch:
+        return rotate_secrets(
+            services,
+            names,
+            source=source,
+            reason=reason,
+            incident=arguments.incident,
+            by=who(),
+            progress=by_ticket(watch),
+        )
 
 
 def _submit(names: list[str], source: str, arguments: Namespace, output: Output, *, reason: str) -> None:
