@@ -52,7 +52,7 @@ def test_a_folder_that_is_not_there_is_told(configured: Machine) -> None:
     assert "Nothing was written" in done.err
 
 
-def test_metrics_make_no_database(machine: Machine) -> None:
-    printed = machine.ok("metrics").out
-    assert "strongroom_record_up 0.0" in printed
-    assert not list(machine.home.rglob("state.db"))
+def test_metrics_make_nothing(configured: Machine) -> None:
+    before = sorted(configured.home.rglob("*"))
+    assert "strongroom_record_up 0.0" in configured.ok("metrics").out
+    assert sorted(configured.home.rglob("*")) == before

@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from strongroom.cli.terminal.output import Output
+from strongroom.config import load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import UsageError
 from strongroom.operations.metrics.exposition import as_text
@@ -20,13 +21,14 @@ READABLE = 0o644
 
 
 def hand_out(arguments: Namespace, output: Output) -> None:
-    live, file = LiveSettings.load(), arguments.textfile
+    file = arguments.textfile
     if arguments.serve:
+        live = LiveSettings.load()
         metrics_server.serve(live, on_ready=lambda: _ready(live, output))
         return
     if file and file.suffix != SUFFIX:
         raise UsageError(f"node_exporter reads only files whose names end in {SUFFIX}.")
-    text = _gathered(live)
+    text = _gathered()
     if file:
         _write(file, text)
         output.answer({"written": str(file)}, [f"The metrics are in {file}."])
@@ -34,8 +36,8 @@ def hand_out(arguments: Namespace, output: Output) -> None:
         output.answer({"metrics": text.decode()}, text.decode().splitlines())
 
 
-def _gathered(live: LiveSettings) -> bytes:
-    exporter = Exporter(live)
+def _gathered() -> bytes:
+    exporter = Exporter(LiveSettings.fixed(load_settings()))  # a live one keeps a copy of its file
     exporter.look()
     return as_text(exporter.observe())
 
