@@ -176,6 +176,11 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
         return self.entries[0].case
 
     @property
+    def looked_at(self) -> int:
+        """The number of the entry that says what is affected: what was done before may have missed some."""
+        return max(entry.number for entry in self.entries if entry.opening is not None)
+
+    @property
     def opened_at(self) -> str:
         return self.entries[0].at
 
@@ -235,10 +240,11 @@ def steps_of(incident: Incident) -> tuple[StepStanding, ...]:
 
 def _standing(incident: Incident, step: Step) -> StepStanding:
     if (entry := incident.last(step)) is not None:
+        stale = entry.state == "done" and entry.number < incident.looked_at
         return StepStanding(
             step=step,
-            state=entry.state,
-            said=entry.said,
+            state="partly" if stale else entry.state,
+            said="more was found to be affected since" if stale else entry.said,
             by=entry.by,
             at=entry.at,
             outcome=entry.outcome or Outcome(),

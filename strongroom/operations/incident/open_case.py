@@ -18,7 +18,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.key_names import recipient_key
 from strongroom.model import COMMAND
-from strongroom.operations.archive.case_files import add_entry
+from strongroom.operations.archive.case_files import add_entry, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     Affected,
@@ -180,35 +180,46 @@ def open_case(
     if not exposed.affected and not secrets:
         raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))
     _refuse_sealing(services, suspicion, exposed.affected)
-    before = _same(services, suspicion, secrets)
-    sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
-    now = time.time()
+    before, now = _same(services, suspicion, secrets), time.time()
+    if before is not None and _scope(before.opening) == _scope(exposed):
+        return Opened(incident=before, missed=spread_case(services, INCIDENT, before.id))
+    if before is not None:
+        whole, due_at = before.suspicion, before.opening.due_at
+    else:
+        sealed = names.seal(services, secrets, without=suspicion.keys) if secrets else ""
+        whole, due_at = replace(suspicion, secrets=len(secrets), names=sealed), rfc3339(now + due)
     opening = Opening(
-        suspicion=replace(suspicion, secrets=len(secrets), names=sealed),
+        suspicion=whole,
         since=since or min((one.created_at for one in exposed.affected), default=rfc3339(now)),
-        due_at=before.opening.due_at if before else rfc3339(now + due),
+        due_at=due_at,
         affected=exposed.affected,
         unread=exposed.unread,
         gone=exposed.gone,
     )
-    if before is not None and replace(before.opening, since="") == replace(opening, since=""):
-        return Opened(incident=before, missed={})
+    return _enter(services, opening, before.id if before else unique(now), by=by, reason=fit(reason))
+
+
+def _scope(found: Opening | Exposed) -> set[tuple[str, str, bool]]:
+    return {(one.backup, one.file, one.looked_at) for one in found.affected}
+
+
+def _enter(services: Services, opening: Opening, case: str, *, by: str, reason: str) -> Opened:
+    suspicion = opening.suspicion
+    for key in suspicion.keys or ("",):
+        detail: dict[str, Any] = {"key": key, "version": suspicion.version, "backups": len(opening.affected)}
+        services.store.event("incident.opened", incident=case, by=by, reason=reason, **detail)
     entry = IncidentEntry(
-        case=before.id if before else unique(now),
+        case=case,
         number=1,
-        at=rfc3339(now),
+        at=rfc3339(time.time()),
         by=by,
         step=Step.OPEN,
         state="done",
-        said=fit(reason),
+        said=reason,
         opening=opening,
     )
-    for key in suspicion.keys or ("",):
-        detail: dict[str, Any] = {"key": key, "version": suspicion.version, "backups": len(exposed.affected)}
-        services.store.event("incident.opened", incident=entry.case, by=by, reason=entry.said, **detail)
     added = add_entry(services, INCIDENT, entry)
-    incident = read_incidents(services, entry.case).incidents[entry.case]
-    return Opened(incident=incident, missed=added.missed)
+    return Opened(incident=read_incidents(services, case).incidents[case], missed=added.missed)
 
 
 def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> Incident | None:

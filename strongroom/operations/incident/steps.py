@@ -65,7 +65,8 @@ def record_outcome(
     """Put on record what came of a step: it is done if nothing is missing. The same is not said twice."""
     state: State = "partly" if outcome.missing else "done"
     last = incident.last(step)
-    if last is not None and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
+    fresh = last is not None and last.number > incident.looked_at
+    if last is not None and fresh and (last.state, last.outcome, last.said) == (state, outcome, fit(said)):
         return Recorded(incident=incident, missed=spread_case(services, INCIDENT, incident.id))
     return _enter(services, incident, step, state, said=said, by=by, outcome=outcome)
 

@@ -206,6 +206,23 @@ def test_an_incident_that_is_opened_twice_is_one(at: Rotated) -> None:
     assert (first.id, len(second.entries)) == (second.id, 1)
 
 
+def test_what_is_found_to_be_affected_later_has_the_steps_done_again(at: Rotated) -> None:
+    first = at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    incident = done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
+    incident = done(services, incident, Step.RESEAL, sealed(services, incident))
+    incident = done(services, incident, Step.REPORT, Outcome())
+    late = at.back_up()  # a run that began before the key was taken out of the policy
+    incident = opened(services, keys=(leaked(at),))
+    assert [states(incident)[step] for step in (Step.ISOLATE, Step.RESEAL)] == ["partly", "partly"]
+    incident = done(services, incident, Step.ISOLATE, isolate(services, incident, by=BY))
+    incident = done(services, incident, Step.RESEAL, sealed(services, incident))
+    incident = done(services, incident, Step.REPORT, Outcome())
+    assert [states(incident)[step] for step in (Step.ISOLATE, Step.RESEAL, Step.REPORT)] == ["done"] * 3
+    assert set(quarantined(services)) == {first, late} == set(sealed_anew(incident))
+
+
 # -- its steps ---------------------------------------------------------------------
 
 
