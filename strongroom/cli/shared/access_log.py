@@ -44,11 +44,16 @@ def record_attempt(
 def record_outcomes(error: BaseException | None) -> None:
     """Note what came of the attempts: opened, or failed if no key at hand opened anything."""
     while _PENDING:
-        note = _PENDING.pop(0)
-        if isinstance(error, _UNOPENED):
-            note(access_log.FAILED, error=error.code)
-        else:
-            note(access_log.OPENED)
+        record_outcome(error)
+
+
+def record_outcome(error: BaseException | None) -> None:
+    """Note what came of the first attempt of which that is not noted yet."""
+    note = _PENDING.pop(0)
+    if isinstance(error, _UNOPENED):
+        note(access_log.FAILED, error=error.code)
+    else:
+        note(access_log.OPENED)
 
 
 _PENDING: list[Callable[..., None]] = []

@@ -17,6 +17,7 @@ from strongroom.errors import StrongroomError
 from strongroom.model import VersionState
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice
+from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import Findings, Found, Holding, Wanted
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.records import Replica
@@ -31,13 +32,16 @@ def find_secrets(arguments: Namespace, output: Output) -> None:
     findings = Findings()
     with reading(arguments, output) as reader, counting(output, "looking into", None) as advance:
 
-        def look(backup: Replicated, choice: Choice) -> None:
-            for facts in wanted.within(backup):
+        def look(backup: Replicated) -> list[Facts]:
+            return list(wanted.within(backup))
+
+        def take(choice: Choice, found: list[Facts]) -> None:
+            for facts in found:
                 findings.add(facts, choice.manifest.backup_id, source=choice.manifest.source)
             advance(1)
 
         asked = wanted.asked(policy=arguments.policy or "", until=arguments.at)
-        for source, period in reader.each(asked, look, wanted=wanted):
+        for source, period in reader.each(asked, look, take, wanted=wanted):
             findings.add(period.facts, *period.backups, source=source)
         found = list(findings.found())
         if not found:

@@ -10,6 +10,7 @@ from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.open import DigestedRow
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts, facts_of
 from strongroom.operations.find.history import Period, periods
@@ -20,13 +21,16 @@ from strongroom.sources.errors import SecretNotFound
 def show_history(arguments: Namespace, output: Output) -> None:
     held: dict[str, Facts] = {}
 
-    def look(backup: Replicated, choice: Choice) -> None:
-        if (found := backup.digested_row(arguments.name)) is not None:
+    def look(backup: Replicated) -> DigestedRow | None:
+        return backup.digested_row(arguments.name)
+
+    def take(choice: Choice, found: DigestedRow | None) -> None:
+        if found is not None:
             held[choice.manifest.backup_id] = facts_of(*found)
 
     with reading(arguments, output) as reader:
         asked = Asked(values=False, name=arguments.name, policy=arguments.policy or "", until=arguments.at)
-        for _, period in reader.each(asked, look, wanted=Wanted(pattern=arguments.name)):
+        for _, period in reader.each(asked, look, take, wanted=Wanted(pattern=arguments.name)):
             if period.facts.name == arguments.name:  # and not only like it
                 held |= dict.fromkeys(period.backups, period.facts)
         by_source: dict[str, list[tuple[Replicated, Facts | None]]] = {}

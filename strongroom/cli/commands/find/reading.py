@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 from strongroom.cli.shared import access_log, backup_selection, opening, trust
 from strongroom.cli.shared.identities import identities_of
@@ -16,16 +17,24 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
+from strongroom.keys.allof import AllOfIdentity
+from strongroom.keys.hpke import HpkeIdentity
+from strongroom.keys.keyfile import KeyFileIdentity
+from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Choice, describe_skipped
 from strongroom.operations.errors import NotAllRead
-from strongroom.operations.find.name_index import AT_ONCE, NameIndexes, Period
+from strongroom.operations.find.name_index import NameIndexes, Period
 from strongroom.operations.find.search import Wanted
+from strongroom.operations.find.together import AT_ONCE, outcomes
 from strongroom.words import plural
 
-Work = Callable[[Replicated, Choice], None]
+T = TypeVar("T")
+Take = Callable[[Choice, T], None]
+_IN_MEMORY = (KeyFileIdentity, HpkeIdentity, PassphraseIdentity, AllOfIdentity)
+"""Identities that open by computing alone; that of several together is made of the others at hand."""
 
 
 class Reader:
@@ -46,6 +55,7 @@ class Reader:
         self._output = output
         self._openers: Sequence[Opener] = identities_of(arguments, output, installation)
         self._failures: list[StrongroomError] = []
+        self._passed_over: list[StrongroomError] = []
 
     def open(self, choice: Choice) -> Replicated:
         """Open a backup, which goes on record."""
@@ -69,12 +79,17 @@ class Reader:
             quarantine=choice.quarantine,
         )
 
-    def each(self, asked: Asked, work: Work, *, wanted: Wanted | None = None) -> list[tuple[str, Period]]:
-        """Do something with every backup that may hold what is asked for, newest first.
+    def each(
+        self, asked: Asked, look: Callable[[Replicated], T], take: Take[T], *, wanted: Wanted
+    ) -> list[tuple[str, Period]]:
+        """Look into every backup that may hold what is asked for, newest first, several at once.
+
+        What indexes of names say of ``wanted`` is returned, with the source, and the backups of which they
+        tell it are not looked into. They count as read.
 
         Args:
-            wanted: what is looked for. What indexes of names say of it is returned, with the source, and the
-                backups of which they tell it are not worked on. They count as read.
+            look: reads one backup, maybe in a thread.
+            take: is given what was read of each.
 
         Raises:
             TargetError: no place answered.
@@ -84,12 +99,12 @@ class Reader:
         if self.chooser.away and not self.chooser.listings:
             raise next(iter(self.chooser.away.values()))
         choices = list(self._choices(asked))
-        periods, covered = self._indexed(wanted, choices) if wanted else ([], frozenset[str]())
-        for choice in choices:
-            if choice.manifest.backup_id in covered:
-                self.read.append(choice)
-            else:
-                self._one(choice, work)
+        periods, covered = self._indexed(wanted, choices)
+        others = [one for one in choices if one.manifest.backup_id not in covered]
+        for choice, outcome in outcomes(others, self.open, look, together=self._may_share):
+            self._took(choice, outcome, take)
+        self.read += [one for one in choices if one.manifest.backup_id in covered]
+        self.read.sort(key=lambda choice: choice.manifest.backup_id, reverse=True)
         self._report()
         return periods
 
@@ -123,10 +138,11 @@ class Reader:
             periods, told = indexes.search(wanted, manifests, trusted=pins)
             found += ((manifests[one.backups[0]].source, one) for one in periods)
             covered |= told
-        access_log.record_outcomes(None)
+        access_log.record_outcomes(None if covered else next(iter(self._passed_over), None))
         return found, covered
 
     def _index_passed_over(self, name: str, error: StrongroomError) -> None:
+        self._passed_over.append(error)
         self._output.note(f"not used: {name}: {error.code}: {error.message}")
 
     def _choice(self, signed: SignedManifest) -> Choice:
@@ -135,17 +151,21 @@ class Reader:
         quarantine = self.chooser.why_quarantined(signed.manifest.backup_id)
         return Choice(signed=signed, replicas=(*whole, *lacking), quarantine=quarantine)
 
-    def _one(self, choice: Choice, work: Work) -> None:
-        try:
-            work(self.open(choice), choice)
-        except UsageError:
-            raise
-        except StrongroomError as error:
-            access_log.record_outcomes(error)
-            self._not_read(choice.signed, error)
-        else:
-            access_log.record_outcomes(None)
-            self.read.append(choice)
+    def _took(self, choice: Choice, outcome: T | StrongroomError, take: Take[T]) -> None:
+        if isinstance(outcome, StrongroomError):
+            access_log.record_outcome(outcome)
+            if isinstance(outcome, UsageError):
+                raise outcome
+            self._not_read(choice.signed, outcome)
+            return
+        access_log.record_outcome(None)
+        take(choice, outcome)
+        self.read.append(choice)
+
+    @property
+    def _may_share(self) -> bool:
+        """Whether threads may open with these keys at once: one session of a token serves one at a time."""
+        return all(isinstance(one, _IN_MEMORY) for one in self._openers)
 
     def _not_read(self, signed: SignedManifest, error: StrongroomError) -> None:
         manifest = signed.manifest
