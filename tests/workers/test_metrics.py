@@ -88,6 +88,16 @@ def test_metrics_are_given_to_whoever_has_the_token(plain: str, path: str, token
     assert fetch(plain + path, token=token)[0] == status
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
+def test_nothing_but_a_question_is_answered(plain: str, method: str) -> None:
+    request = urllib.request.Request(plain + "/metrics", method=method)
+    request.add_header("Authorization", f"Bearer {TOKEN}")
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=10)
+    with refused.value as error:
+        assert error.code == 404
+
+
 def test_connections_that_rest_keep_nobody_else_waiting(plain: str) -> None:
     where = ("127.0.0.1", int(plain.rpartition(":")[2]))
     resting = [socket.create_connection(where) for _ in range(AT_ONCE - 1)]
