@@ -7,6 +7,7 @@ from functools import partial
 
 from strongroom.config import Settings
 from strongroom.config.approvals import BreakGlassSettings
+from strongroom.errors import ConfigError
 from strongroom.keys.allowed_signers import read_allowed_signers
 from strongroom.model import ApprovalAction
 from strongroom.operations.approval_rules import ApprovalRule, ApprovalRules, no_signers
@@ -35,14 +36,15 @@ def approval_rules(settings: Settings) -> ApprovalRules:
 
 
 def keyless(settings: Settings) -> Iterator[str]:
-    """Yield the people of rules who have no key among the allowed signers of this host.
-
-    Raises:
-        ConfigError: the allowed signers cannot be read.
-    """
+    """Yield what keeps rules from ever being met on this host: people who have no key among the allowed
+    signers, or no such file."""
     rules = approval_rules(settings)
-    names = {name for signer in rules.signers() for name in signer.names}
     asking = [*rules.rules, *([rules.break_glass] if rules.break_glass else [])]
+    try:
+        names = {name for signer in rules.signers() for name in signer.names} if asking else set()
+    except ConfigError as error:
+        yield f"{error.message} {error.hint}"
+        return
     for rule in asking:
         for person in rule.people:
             if person not in names:

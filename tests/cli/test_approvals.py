@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.container.errors import MissingPiece
-from strongroom.errors import UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.errors import SignatureRefused
 from strongroom.operations.errors import ApprovalNeeded, BreakGlass, NotApproved
 from strongroom.system.errors import WouldOverwrite
@@ -43,7 +44,6 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Person]:
 
 def back_up(machine: Machine) -> None:
     machine.ok("backup", "--policy", "full", "--force")
-    machine.seal()
 
 
 @pytest.fixture
@@ -298,3 +298,21 @@ def test_the_configuration_is_held_to_what_its_rules_need(
     }
     # With a configuration that is wrong nothing that may have to be approved is done.
     assert careful.run(*EXPORT).code == 3
+
+
+def test_without_the_allowed_signers_all_else_goes_on_and_the_escrow_has_them(
+    careful: Machine, other: Machine
+) -> None:
+    careful.ok("escrow", "escrow.sr", "--recipient", "recovery")
+    allowed = careful.path("allowed_signers")
+    content = allowed.read_text()
+    allowed.unlink()
+    assert careful.run(*EXPORT).failed_with(ConfigError)
+    [remark] = careful.ok("config", "check", "--json").document["remarks"]
+    assert "cannot be read" in remark
+    careful.ok("backup", "--policy", "metadata")
+    for name in ("escrow.sr", "recovery.key"):
+        shutil.copy(careful.path(name), other.path(name))
+    signer = careful.ok("signers", "list", "--json").document["installation"]
+    other.ok("escrow", "escrow.sr", "--open", "--identity", "recovery.key", "--signer", signer)
+    assert (other.state / "allowed_signers").read_text() == content

@@ -1,7 +1,7 @@
 """escrow: what a machine needs to be rebuilt, as secrets that are sealed like any others.
 
 It holds the installation's own keys (the local store's master key, the digests' key, the
-roles' signing keys) and the configuration. With it, the store's database is readable again
+roles' signing keys), the configuration, and who may approve. With it, the store's database is readable again
 from a copy, old backups can still be compared, and new ones are trusted as before.
 """
 
@@ -20,11 +20,12 @@ from strongroom.system.errors import WouldOverwrite
 
 SOURCE = "escrow"
 CONFIGURATION = "strongroom.toml"
+ALLOWED_SIGNERS = "allowed_signers"
 _PATTERNS = ("keys/*.key", "keys/roles/*.key", "keys/roles/trusted.json")
 _HINT = "Nothing was changed. Open the escrow into an empty state directory."
 
 
-def gather(state_dir: Path, config_file: Path | None) -> MemoryStore:
+def gather(state_dir: Path, config_file: Path | None, *, allowed_signers: Path | None = None) -> MemoryStore:
     """Return everything that goes into an escrow, as a source.
 
     Raises:
@@ -39,6 +40,10 @@ def gather(state_dir: Path, config_file: Path | None) -> MemoryStore:
         )
     if config_file is not None:
         paths[CONFIGURATION] = config_file
+    if (
+        allowed_signers is not None and allowed_signers.is_file()
+    ):  # what has to be approved could not be, on the new machine
+        paths[ALLOWED_SIGNERS] = allowed_signers
     return MemoryStore((_secret(name, path) for name, path in paths.items()), name=SOURCE)
 
 
@@ -73,7 +78,9 @@ def _secret(name: str, path: Path) -> Secret:
 
 def _checked(name: str) -> str:
     # A name becomes a path: only those that an escrow can hold.
-    if name != CONFIGURATION and not any(_fits(name, pattern) for pattern in _PATTERNS):
+    if name not in (CONFIGURATION, ALLOWED_SIGNERS) and not any(
+        _fits(name, pattern) for pattern in _PATTERNS
+    ):
         raise ConfigError(
             f"{name!r} is not part of an escrow.", hint="This is another kind of backup: use 'restore'."
         )

@@ -10,6 +10,7 @@ from strongroom.cli.shared.opening import explain_wrong_key, open_trusted, read_
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import load_settings
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.backup.single_file import backup_to_file
@@ -29,7 +30,8 @@ def _seal(arguments: Namespace, output: Output) -> None:
         raise UsageError("--identity opens; to seal, give --recipient.")
     installation = place.find()
     refuse_existing(arguments.file, replace=arguments.force)
-    source = gather(installation.state_dir, installation.file)
+    allowed = load_settings().approvals.allowed_signers
+    source = gather(installation.state_dir, installation.file, allowed_signers=allowed)
     found = recipients.recipients_of(arguments, output, installation)
 
     manifest = backup_to_file(
