@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.places import RECOVERY
 from tests.cli.program import Done, Machine
 from tests.cli.terminal import Terminal
+from tests.operations.alerts.mail_server import MailServer
 
 REGIONS = ("region-a", "region-b", "region-c")
 VALUES = {"DATABASE_PASSWORD": "CANARY-database", "JWT_KEY": "CANARY-jwt", "REDIS_PASSWORD": "CANARY-redis"}
@@ -156,13 +158,6 @@ def test_without_a_terminal_nothing_is_written_until_somebody_agreed(machine: Ma
     assert values(machine) == VALUES
 
 
-def test_answers_may_stand_in_a_file(machine: Machine) -> None:
-    lose_store(machine)
-    machine.path("answers.toml").write_text('lost = "local"\nrestore = "yes"\n[into]\nlocal = "local"\n')
-    assert recover(machine, "--answers", "answers.toml").code == 0
-    assert values(machine) == VALUES
-
-
 def test_what_differs_stays_unless_somebody_says_otherwise(machine: Machine) -> None:
     machine.set("JWT_KEY", "CANARY-newer")
     words = ("--answer", "lost=local", "--answer", "restore=yes")
@@ -202,3 +197,99 @@ def test_an_unknown_recovery_is_not_begun(machine: Machine) -> None:
     done = recover(machine, "--resume", "20260101T000000Z-00000000")
     assert done.failed_with(MissingPiece)
     assert recorded(machine) == []
+
+
+def test_ctrl_c_says_the_command_that_goes_on(machine: Machine) -> None:
+    lose_store(machine)
+    with Terminal(machine, "recover", "--identity", "recovery.key") as person:
+        for question in ("Which sources are lost?", "in wrong hands?", "restored into?"):
+            person.answer(question, "")
+        person.await_words("Write into 'local' now?")
+        person.type("\x03")
+        assert person.end() == INTERRUPTED
+    left = " ".join(person.said.partition("interrupted; ")[2].split())
+    assert left.startswith("what was done stays. This goes on: strongroom recover --resume ")
+    command = left.partition("strongroom ")[2].split()
+    assert machine.run(*command, "--answer", "restore=yes").code == 0
+    assert values(machine) == VALUES
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "words",
+    ["Step 2 of 6", "--plan-out", "restore --plan ", "Step 5 of 6", "incident open", "incident close"],
+)
+def test_killed_at_any_moment_it_goes_on_and_does_nothing_twice(machine: Machine, words: str) -> None:
+    lose_store(machine)
+    lose_region(machine)
+    take_key_out(machine)
+    given = ["leaked=laptop", "restore=yes", "quarantine=yes"]
+    given += [f"failed.rotate.{step}=skip the region is gone" for step in ("isolate", "reseal")]
+    answers = [word for answer in given for word in ("--answer", answer)]
+    with Terminal(machine, "recover", "--identity", "recovery.key", *answers) as person:
+        for question in ("Which sources are lost?", "restored into?"):
+            person.answer(question, "")
+        person.await_words(words)
+    done = recover(machine, *answers, "--json")
+    assert done.code == RunDegraded.exit_code, done
+    assert set(values(machine)) == set(VALUES)
+    assert not set(values(machine).values()) & set(VALUES.values())
+    assert len(machine.ok("incident", "list", "--json").document["incidents"]) == 1
+    assert [step["ended"] for step in done.document["steps"]] == ["done"] * 6
+    assert len(machine.ok("recover", "--status", "--json").document["recoveries"]) == 1
+
+
+def test_messages_are_mailed_once_and_a_mail_server_that_is_away_stops_nothing(machine: Machine) -> None:
+    lose_store(machine)
+    file = machine.path("strongroom.toml")
+    settings = file.read_text()
+    with MailServer() as server:
+        mail = f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nsecurity = "none"\n'
+        told = '[recovery]\nstakeholders = ["owners@example.org"]\n'
+        file.write_text(settings + mail + told)
+        assert recover(machine).failed_with(ConfirmationRequired)
+        assert recover(machine).failed_with(ConfirmationRequired)
+        [opened] = server.mails
+    assert opened.recipients == ("owners@example.org",)
+    assert "a recovery is under way" in opened.subject
+    assert "Lost: local." in opened.text
+    assert not any(name in opened.text for name in VALUES)
+    done = recover(machine, "--answer", "restore=yes", "--json")  # nobody listens any more
+    assert done.code == 0, done
+    assert {one["message"]: one["lines"] for one in done.document["told"]} == {
+        "opened": ["mailed to owners@example.org"],
+        "restored": ["not mailed to owners@example.org: MailUnavailable"],
+        "closed": ["not mailed to owners@example.org: MailUnavailable"],
+    }
+
+
+def test_a_newer_backup_of_a_part_comes_after_the_older_one_of_everything(machine: Machine) -> None:
+    file = machine.path("strongroom.toml")
+    nightly = file.read_text().partition("[policies.nightly]")[2].partition("[rotators")[0]
+    part = nightly.replace("quorum = 2", 'include = ["JWT_*"]\nquorum = 2')
+    file.write_text(f"{file.read_text()}[policies.part]{part}")
+    machine.set("JWT_KEY", "CANARY-newer")
+    machine.ok("backup", "--policy", "part", "--force")
+    lose_store(machine)
+    machine.path("answers.toml").write_text('lost = "local"\nrestore = "yes"\n[into]\nlocal = "local"\n')
+    done = recover(machine, "--answers", "answers.toml", "--json")
+    assert done.code == 0, done
+    assert [part["policy"] for part in done.document["parts"]] == ["nightly", "part"]
+    assert values(machine) == VALUES | {"JWT_KEY": "CANARY-newer"}
+
+
+def test_a_source_that_does_not_answer_is_restored_where_somebody_says(machine: Machine) -> None:
+    file = machine.path("strongroom.toml")
+    there = file.read_text().replace(
+        "[keys.recovery]",
+        '[sources.local]\nkind = "local"\n[sources.spare]\nkind = "local"\npath = "spare"\n[keys.recovery]',
+    )
+    file.write_text(there)
+    (machine.state / "store" / "secrets.db").write_bytes(b"no database at all")
+    done = recover(machine, "--answer", "into.local=spare", "--answer", "restore=yes", "--json")
+    assert done.code == RunDegraded.exit_code, done
+    assert "health-advanced" in done.document["left_to_do"][0]  # the damaged store is still there
+    [source] = done.document["sources"]
+    assert (source["there"], done.document["lost"]) == (None, ["local"])
+    listed = machine.ok("list", "--source", "spare", "--json").document["secrets"]
+    assert {one["name"] for one in listed} == set(VALUES)

@@ -34,16 +34,16 @@ GUIDED: Final = "STRONGROOM_GUIDED"
 def report(error: StrongroomError, output: Output) -> int:
     """Say what is wrong, in one block on stderr, and return the exit code."""
     if not (output.json and os.environ.get(GUIDED)):
-        print("\n".join(block_of(error)), file=sys.stderr)
+        head = [f"{paint('strongroom:', '31;1')} {error.code}", ""]
+        print("\n".join([*head, *block_of(error)]), file=sys.stderr)
     _settle(output, as_document(error))
     return error.exit_code
 
 
 def block_of(error: StrongroomError) -> list[str]:
     """Return an error in lines: what happened, what it means, what to do."""
-    head = [f"{paint('strongroom:', '31;1')} {error.code}", ""]
     happened = _part("What happened", _sentence(error.message))
-    return [*head, *happened, *_part("What it means", meaning(error)), *_part("What to do", error.hint)]
+    return [*happened, *_part("What it means", meaning(error)), *_part("What to do", error.hint)]
 
 
 def _sentence(message: str) -> str:

@@ -136,7 +136,7 @@ class Desk:
         """Return the reason to pass over what failed, or ``None`` to try again; raise the error to stop."""
         error = shown.error
         assert error is not None
-        self.output.say("\n".join(["", *block_of(error), ""]))
+        self.output.say("\n".join(["", f"  Not done yet: {error.code}", "", *block_of(error), ""]))
         self.call("primary", "escalation")
         name = f"failed.{name}"
         if not prompts.somebody_there() and not self.dialogue.has(name):

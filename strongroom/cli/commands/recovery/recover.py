@@ -101,9 +101,9 @@ def _take(desk: Desk, step: Step) -> None:
 
 def _close(desk: Desk, settings: Settings | None) -> None:
     desk.note(About.CLOSED)
+    notify_others(desk, settings)
     report = report_of(desk.recovery, objective=desk.plan.objective)
     desk.places.put_report(report)
-    notify_others(desk, settings)
     desk.output.answer(
         {**to_builtins(report), "record_on": desk.places.targets, "record_missed": desk.places.missed},
         _lines(desk, report),

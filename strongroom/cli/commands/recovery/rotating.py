@@ -11,6 +11,7 @@ from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
 from strongroom.operations.recovery.record import Step
 
+INCIDENT = "incident"
 STEPS = ("isolate", "readers", "reseal", "rotate", "report")
 SETTLED = ("done", "waived", "not needed")
 
@@ -19,15 +20,20 @@ def rotate(desk: Desk) -> Shown:
     """Isolate what the leaked keys open, find who read it, seal it anew, change the secrets, and close."""
     scope = desk.recovery.scope
     assert scope is not None
-    named = ", ".join(scope.leaked)
-    question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
-    if not desk.recovery.steps[Step.ROTATE].proofs and not desk.dialogue.confirm("quarantine", question):
-        error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
-        return Shown(error=error)
-    ran = _open(desk, scope.leaked)
+    ran = _known(desk)
+    if ran is None:
+        named = ", ".join(scope.leaked)
+        question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
+        tried = bool(desk.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
+        if not tried and not desk.dialogue.confirm("quarantine", question):
+            error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
+            return Shown(error=error)
+        ran = _open(desk, scope.leaked)
     incident = str(ran.document.get("incident", ""))
     if not incident:
         return ran.shown("Do what the lines above say, then try again.")
+    if ran.document.get("closed_at"):
+        return Shown()
     for step in STEPS:
         _take(desk, incident, step, ran)
     return _close(desk, incident)
@@ -41,11 +47,21 @@ def _close(desk: Desk, incident: str) -> Shown:
     return Shown() if ran.document.get("closed_at") else ran.shown("Put that right, then try again.")
 
 
+def _known(desk: Desk) -> Ran | None:
+    """Return how the incident stands that this recovery opened before: closed, it is not opened again."""
+    proofs = desk.recovery.steps[Step.ROTATE].proofs
+    known = next((proof.of for proof in proofs if proof.check == INCIDENT), None)
+    ran = desk.run(Step.ROTATE, "incident", "status", known) if known else None
+    return ran if ran is not None and ran.document.get("incident") else None
+
+
 def _open(desk: Desk, leaked: tuple[str, ...]) -> Ran:
     """Open the incident. Repeated with the same words, the same one goes on."""
     keys = [word for key in leaked for word in ("--key", key)]
     reason = desk.recovery.reason or f"recovery {desk.recovery.id}"
     ran = desk.run(Step.ROTATE, "incident", "open", *keys, "--reason", reason, "--force", *desk.keys())
+    if incident := str(ran.document.get("incident", "")):
+        desk.prove(Step.ROTATE, INCIDENT, "it was opened by this recovery", of=incident)
     desk.say(*(f"  {line}" for line in _standing(ran.document)))
     return ran
 
