@@ -14,7 +14,7 @@ from strongroom.targets.reader_log import reader_log
 from strongroom.targets.resilient import resilient
 from tests.live.moto import Moto
 from tests.live.test_hidden import Bucket
-from tests.operations.world import make_world
+from tests.operations.world import made_up, make_world
 
 
 @pytest.fixture
@@ -43,10 +43,9 @@ def test_a_bucket_says_where_its_readers_are_logged_and_that_they_are_not(bucket
 
 
 def test_an_incident_names_that_log(bucket: Bucket, tmp_path: Path) -> None:
-    world = make_world(tmp_path)
-    there = world.with_targets({**world.targets, "bucket": resilient(bucket.target)})
-    backup = there.back_up().id
-    services = there.services()
+    world = make_world(tmp_path, secrets=made_up(1), pieces=1)
+    backup = world.back_up().id
+    services = world.services(targets={**world.targets, "bucket": resilient(bucket.target)})
     suspicion = Suspicion(backups=(backup,))
     incident = open_case(services, suspicion, by="ops@here", reason="copied").incident
     log_into(bucket, f"{bucket.name}-log")

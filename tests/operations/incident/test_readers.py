@@ -14,14 +14,14 @@ from strongroom.operations.incident.report import report_of
 from strongroom.operations.incident.steps import record_outcome
 from strongroom.operations.services import Services
 from strongroom.timestamps import rfc3339
-from tests.operations.world import World, make_world
+from tests.operations.world import World, made_up, make_world
 
 BY = "ops@here"
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return make_world(tmp_path)
+    return make_world(tmp_path, secrets=made_up(1), pieces=1)
 
 
 def opened(services: Services, backup: str, since: str = "") -> Incident:
