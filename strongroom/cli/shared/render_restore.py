@@ -63,7 +63,8 @@ def _known(run: Run, rows: list[StepRow]) -> tuple[RestoreFacts, Progress | None
     if run.spec.kind not in RESTORES:
         return None
     try:
-        return facts_of(run), progress_of(run, rows, now=time.time())
+        progress = progress_of(run, rows, now=time.time()) if rows else None  # a list of runs has no steps
+        return facts_of(run), progress
     except RecordRefused:  # an odd row must not keep a person from seeing the others
         return None
 
