@@ -144,6 +144,24 @@ def plan_restore(
     return total
 
 
+def count_equal(
+    choose: Choose, destination: Destination, *, relocation: Relocation = IN_PLACE
+) -> tuple[int, int]:
+    """Return how many secrets the destination has as the backup does, and how many not, or not readably."""
+    kept = destination.kept if isinstance(destination, Lossy) else _whole
+    equal = total = 0
+    for secrets in _batches(_relocated(choose(), relocation)):
+        names = [secret.name for secret in secrets]
+        found = as_far(lambda some: present(destination, some), names, _ignore)
+        total += len(secrets)
+        equal += sum(one.name in found and _equal(kept(one), kept(found[one.name])) for one in secrets)
+    return equal, total - equal
+
+
+def _ignore(name: str, error: StrongroomError) -> None:
+    """What cannot be read is not there as it was."""
+
+
 def _foreseen(
     secrets: Sequence[Secret], destination: Destination, made: Collection[str]
 ) -> dict[str, Foreseen]:
@@ -263,12 +281,8 @@ def _write(
 def _count_interrupted(changes: Sequence[Change], batch: _Batch, account: Account) -> None:
     """Count what of an interrupted slice is there, as far as its server still answers."""
     good: list[str] = []
-
-    def ignore(name: str, error: StrongroomError) -> None:
-        pass
-
     with suppress(StrongroomError):
-        whole = batch.compare_written(changes, ignore, ignore, account=account)
+        whole = batch.compare_written(changes, _ignore, _ignore, account=account)
         good = [change.secret.name for change in whole]
         account.written(batch.written_counts(whole))
     account.writing([change.secret.name for change in changes if change.secret.name not in good])

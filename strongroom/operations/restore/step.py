@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -45,14 +44,13 @@ from strongroom.operations.restore.journal import (
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     WRITES,
-    Action,
     PlanEntry,
     RestorePlan,
     manifest_digest,
     name_destination,
 )
 from strongroom.operations.restore.record import Recorder, Trace, traces_of
-from strongroom.operations.restore.restore import chosen, plan_restore, restore
+from strongroom.operations.restore.restore import chosen, count_equal, restore
 from strongroom.operations.restore.staged import Spill, entries_of, staged_plan_of, wave_of_names
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.run_integrity import check_target
@@ -194,24 +192,12 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
     """Read back all that was asked for, and compare it with the backup."""
     options = options_of(run)
     backup = open_fixed(run, services)
-    seen: Counter[Action] = Counter()
-
-    def note(entry: PlanEntry) -> None:
-        seen[entry.action] += 1
-
     destination = services.destination(options.destination)
-    plan_restore(
-        partial(_asked, run, backup),
-        destination,
-        overwrite=False,
-        relocation=options.relocation,
-        note=note,
-        rights=False,
-    )
+    same, differ = count_equal(partial(_asked, run, backup), destination, relocation=options.relocation)
     end_approval(services, run.id)
     return Compared(
-        same=seen[Action.SAME],
-        differ=seen.total() - seen[Action.SAME],
+        same=same,
+        differ=differ,
         seconds=max(0.0, services.store.clock() - run.created_at),
         objective=objective_of(options, run.spec.selection),
     )
