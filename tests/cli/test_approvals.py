@@ -204,6 +204,15 @@ def test_the_one_who_asked_a_stranger_and_a_late_one_are_refused_and_that_is_on_
     assert careful.run("approve", "nothing", "--force").failed_with(MissingPiece)
 
 
+def test_where_no_rule_asks_for_it_nothing_is_said_to_be_approved(careful: Machine) -> None:
+    name = needed(careful.run(*EXPORT))
+    file = careful.path("strongroom.toml")
+    file.write_text(file.read_text().partition("[approvals.rules.careful]")[0])
+    shown = careful.ok("approvals", "show", name, "--json").document
+    assert shown["approved"] is False
+    assert "no rule of this one does" in shown["lacks"][0]
+
+
 def test_it_is_approved_on_a_host_that_has_nothing_but_the_request_and_a_key(
     careful: Machine, other: Machine, people: dict[str, Person]
 ) -> None:

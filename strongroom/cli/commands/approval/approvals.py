@@ -50,7 +50,12 @@ def _row(case: Case, standing: Standing, *, now: float) -> tuple[object, ...]:
 
 
 def _standing(case: Case, rules: ApprovalRules, *, now: float) -> Standing:
-    return judge(case, rules_for(rules, case.document.request), rules, now=now)
+    asking = rules_for(rules, case.document.request)
+    standing = judge(case, asking, rules, now=now)
+    return standing if asking else msgspec.structs.replace(standing, lacks=(_ELSEWHERE,))
+
+
+_ELSEWHERE = "what another host's configuration asks for; no rule of this one does"
 
 
 def show_request(arguments: Namespace, output: Output) -> None:
