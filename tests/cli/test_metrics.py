@@ -25,6 +25,7 @@ def test_metrics_are_printed_and_written_whole_for_all_to_read(configured: Machi
     printed = configured.ok("metrics").out
     assert values(printed, "strongroom_backup_replicas")["metadata"] > 0
     assert "strongroom_targets_checked_timestamp_seconds" in printed
+    assert 'strongroom_verification_covered_ratio{target="dublin"} 1.0' in printed
     file = configured.path("strongroom.prom")
     before = os.umask(0o077)
     try:

@@ -37,8 +37,8 @@ class Observed(Struct, frozen=True, kw_only=True):
     """What metrics are made of.
 
     ``facts`` are by the record, as it is now. ``look`` are those of the newest look at the targets, which
-    costs more and comes less often, ``alerts`` what was wrong then. ``queues`` has all that there are,
-    ``queue_of`` the one of each kind of step.
+    costs more and comes less often; how much was verified is taken from it too. ``alerts`` are what was wrong
+    then. ``queues`` has all that there are, ``queue_of`` the one of each kind of step.
     """
 
     facts: Facts
@@ -161,7 +161,7 @@ def _depth(one: OnTarget) -> float:
 
 def _of_coverage(value: Callable[[Coverage], float | None]) -> Callable[[Observed], Iterator[Sample]]:
     def samples(seen: Observed) -> Iterator[Sample]:
-        found = seen.facts.verification
+        found = seen.look.verification if seen.look else None
         for target, coverage in found.targets.items() if found else ():
             yield (target,), value(coverage)
 
