@@ -143,6 +143,7 @@ class Account:
         self._began = time.monotonic()
         self._writing_since = 0.0
         self._writing_seconds = 0.0
+        self.tried = frozenset[str]()
         self.counts = Restored()
         self.left: list[str] = []
         self.moved: list[str] = []
@@ -243,6 +244,8 @@ class Account:
     def begin(self) -> None:
         """Make the folder, and show by a lock that this process is at work.
 
+        An attempt of another process in the same folder is waited for: it may be late, and still alive.
+        Only then it is known, in ``tried``, what that one was writing if it was killed.
         Where that cannot be, the restore is not put on record, and ``folder`` is ``None``.
         """
         if self.folder is None:
@@ -250,6 +253,8 @@ class Account:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._running = files.open_locked(self.folder / LOCK, os.O_CREAT | os.O_RDWR)
+            if (before := _decoded(self.folder / JOURNAL, Journal)) is not None:
+                self.tried = Interrupted(folder=self.folder, journal=before).tried
             self._record(self.folder)
         except OSError:
             self.folder = None

@@ -131,7 +131,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
             relocation=options.relocation,
             undo=undo_into(folder, destination, identities, signer, manifest=backup.manifest),
             account=account,
-            tried=frozenset().union(*(attempt.tried for attempt in earlier)),
+            tried=account.tried.union(*(attempt.tried for attempt in earlier)),
         )
     account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)

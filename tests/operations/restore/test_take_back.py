@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -16,6 +19,7 @@ from strongroom.operations.restore import restore as engine
 from strongroom.operations.restore import take_back
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
+from strongroom.operations.restore.journal import DONE, JOURNAL, Account, Journal
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.runs.drive import drive
@@ -210,3 +214,28 @@ def test_a_restore_of_the_cluster_is_undone_by_the_id_of_its_run(tmp_path: Path)
     done = restoring.undo(run.id, there).counts
     assert (done.changed, done.removed, done.left) == (3, 27, 0)
     assert {one.name: one.current.value for one in there.read(list(there.list())) if one} == before
+
+
+def test_who_waited_for_a_late_attempt_in_the_same_folder_knows_what_it_was_writing_when_it_was_killed(
+    tmp_path: Path,
+) -> None:
+    journal = Journal(started_at="2026-01-01T00:00:00Z", backup="b", to="there", goes_on="")
+    seen, began = os.pipe()
+    child = os.fork()
+    if not child:
+        late = Account(tmp_path / "piece", journal)
+        late.begin()
+        os.write(began, b"1")
+        signal.pause()
+    os.read(seen, 1)
+    waiting = Account(tmp_path / "piece", journal)
+    thread = Thread(target=waiting.begin)
+    thread.start()
+    assert waiting.tried == frozenset()
+    written = replace(journal, writing=("app/1", "app/2"))
+    (tmp_path / "piece" / JOURNAL).write_bytes(msgspec.json.encode(written))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    thread.join()
+    assert waiting.tried == {"app/1", "app/2"}
+    waiting.end(DONE)
