@@ -39,14 +39,14 @@ def rotate(services: Services, incident: Incident, *, by: str, progress: Watch |
         try:
             rotated += _source(services, incident, source, names, by=by, progress=progress)
         except StrongroomError as error:  # the other sources go on
-            failed[f"source {source}"] = f"{error.code}: {error.message}"
+            failed[f"source {source}"] = f"{error.code}: {error.message} {error.hint}".rstrip()
     left = find_unchanged(services, incident) if rotated else before
     counts = {
         "secrets looked at": left.looked_at,
         "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
         "not changed yet": left.count,
     }
-    missing = {**left.unknown, **failed, **dict(_waiting(rotated)), **dict(_not_changed(left))}
+    missing = {**failed, **dict(_waiting(rotated)), **left.unknown, **dict(_not_changed(left))}
     to_do = tuple(line for one in rotated for line in _to_do(one))
     return Rotation(outcome=Outcome(counts=counts, missing=missing), unchanged=left, to_do=to_do)
 
@@ -96,5 +96,5 @@ def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
 
 def _not_changed(left: Unchanged) -> Iterator[tuple[str, str]]:
     if left.count:
-        said = "no rotator gave them another value: change each at its source, then repeat"
+        said = "their source still has the value: change each there, or give it a rotator, then repeat"
         yield plural(left.count, "secret"), said

@@ -15,6 +15,8 @@ from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident.words import STEPS, moment
 from strongroom.words import name_first_few
 
+_TOLD = 2
+"""Things not done that an error names; what it stands under names all."""
 _SHOWN = 10
 """Readers that are shown; the report has all."""
 
@@ -92,9 +94,9 @@ def _step(one: StepStanding) -> Iterator[str]:
 def require_complete(missing: Mapping[str, str], missed: Mapping[str, str]) -> None:
     """Return if a step did all that it should, and every target knows; else raise what is left."""
     if missing:
-        what, why = next(iter(missing.items()))
-        more = f" And {len(missing) - 1:,} more." if len(missing) > 1 else ""
-        raise StepIncomplete(f"Not done: {what}: {why}.{more}")
+        told = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in list(missing.items())[:_TOLD])
+        more = f" And {len(missing) - _TOLD:,} more." if len(missing) > _TOLD else ""
+        raise StepIncomplete(f"Not done: {told}.{more}")
     if missed:
         raise StepIncomplete(
             f"The incident is on record here, and not on every target: {name_first_few(tuple(missed))}.",
