@@ -154,6 +154,23 @@ def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:
     assert states(house)["reseal"] == "done"
 
 
+def test_a_medium_that_lies_in_the_safe_keeps_no_step_from_its_end(house: Machine) -> None:
+    configure(house, "new")
+    config = house.path("strongroom.toml")
+    medium = '[targets.medium]\nkind = "directory"\npath = "medium"\nregion = "safe"\n'
+    policy = '[policies.safe]\nkind = "full"\ntargets = ["medium"]\nrecipients = ["new"]\noffline = true\n'
+    regions = "".join(
+        f'[targets.{name}]\nkind = "directory"\npath = "{house.state}/targets/{name}"\nregion = "{name}"\n'
+        for name in ("region-a", "region-b", "region-c")
+    )
+    config.write_text(f"{config.read_text()}\n{regions}{medium}{policy}quorum = 1\nregions = 1\n")
+    house.ok(*WORDS, "--quarantine-only")
+    assert states(house)["readers"] == "done"
+    config.write_text(config.read_text().replace('region = "safe"', 'region = "safe"\ncreate = true'))
+    house.ok("incident", "status")
+    assert list(house.path("medium/incidents").rglob("*.json"))
+
+
 def test_it_says_whom_to_call_while_it_is_open(house: Machine) -> None:
     configure(house, "new")
     config = house.path("strongroom.toml")

@@ -32,9 +32,10 @@ def isolate(services: Services, incident: Incident, *, by: str) -> Outcome:
     """Put what is affected into quarantine and hold it; what a person released since stays released."""
     backups = [one.backup for one in incident.affected] if incident.suspicion.is_about_backups else []
     missing = _quarantine(services, incident, backups, by) if backups else {}
-    held = list(subjects(incident))
+    held, holding = list(subjects(incident)), _holding(services, incident)
     for kind, name in held:
-        for target, why in _hold(services, incident, kind, name, by).items():
+        unheld = _hold(services, incident, kind, name, by)
+        for target, why in ((one, why) for one, why in unheld.items() if one in holding):
             before = f"{missing[target]}; " if target in missing else ""
             missing[target] = f"{before}{kind} {name} not held: {why}"
     return Outcome(
@@ -61,6 +62,13 @@ def _for_people(incident: Incident) -> Iterator[str]:
             f"Read again what target {suspicion.target} holds: strongroom verify-backup {suspicion.target}, "
             f"with --backup ID for older ones; then strongroom repair --target {suspicion.target}"
         )
+
+
+def _holding(services: Services, incident: Incident) -> set[str]:
+    """Return the targets that have what is affected, by the record; by none, that may be any."""
+    replicas = services.store.replicas_of([one.backup for one in incident.affected])
+    found = {replica.target for copies in replicas.values() for replica in copies}
+    return found or set(services.targets)
 
 
 def subjects(incident: Incident) -> Iterator[tuple[holds.Kind, str]]:
