@@ -204,6 +204,20 @@ def test_the_one_who_asked_a_stranger_and_a_late_one_are_refused_and_that_is_on_
     assert careful.run("approve", "nothing", "--force").failed_with(MissingPiece)
 
 
+def test_a_prune_says_that_less_has_to_be_approved_first(careful: Machine, people: dict[str, Person]) -> None:
+    file = careful.path("strongroom.toml")
+    file.write_text(file.read_text().replace('"shred"]', '"shred", "retention"]'))
+    assert "warning" not in careful.ok("prune", "--policy", "full").err
+    file.write_text(file.read_text().replace("quorum = 2", "quorum = 2\nkeep = { daily = 7 }", 1))
+    for words in (("prune", "--policy", "full"), ("prune", "--dry-run")):
+        told = " ".join(careful.ok(*words).err.split())
+        assert "policy 'full' keeps its backups as long as before" in told
+    [asked] = careful.ok("approvals", "list", "--json").document["approvals"]
+    assert asked["request"]["lines"] == ["keep daily 7, was everything"]
+    approve(careful, asked["request"]["subject"], people["alice"], people["bob"])
+    assert "as long as before" not in careful.ok("prune", "--policy", "full").err
+
+
 def test_where_no_rule_asks_for_it_nothing_is_said_to_be_approved(careful: Machine) -> None:
     name = needed(careful.run(*EXPORT))
     file = careful.path("strongroom.toml")

@@ -64,13 +64,16 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             for name in names
             if getattr(self, name) < getattr(former, name)
         ]
-        found += ["no longer everything"] * (former.everything and not self.everything)
+        if former.everything and not self.everything:
+            rules = [f"{name} {getattr(self, name)}" for name in _RULES if getattr(self, name)]
+            found.append(f"keep {', '.join(rules)}, was everything")
         found += ["no legal hold any more"] * bool(former.legal_hold and not self.legal_hold)
         return tuple(found)
 
 
 prepare(Kept)
-_COUNTS: Final = ("last", "daily", "weekly", "monthly", "yearly", "minimum_days", "minimum_count")
+_RULES: Final = ("last", "daily", "weekly", "monthly", "yearly")
+_COUNTS: Final = (*_RULES, "minimum_days", "minimum_count")
 
 
 def require_known_recipients(services: Services, policy: str, pins: Sequence[RecipientPin]) -> None:
@@ -139,7 +142,7 @@ def _longer(policy: RetentionPolicy, wanted: Kept, former: Kept) -> RetentionPol
     """Return a policy that keeps all that either of two keeps."""
     counts = {name: max(getattr(wanted, name), getattr(former, name)) for name in _COUNTS}
     if former.everything:
-        counts |= dict.fromkeys(("last", "daily", "weekly", "monthly", "yearly"), 0)
+        counts |= dict.fromkeys(_RULES, 0)
     return replace(
         policy,
         keep=KeepRules(**counts, zone=policy.keep.zone),

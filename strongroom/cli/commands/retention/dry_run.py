@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from strongroom.cli.commands.retention.unapproved import unapproved
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.config import Settings, load_settings
@@ -33,6 +34,8 @@ def show_plan(arguments: Namespace, output: Output) -> None:
     for name, why in plan.away.items():
         if name in settings.online:
             output.warn(f"target '{name}' does not answer, so nothing there would be removed: {why}")
+    for line in unapproved(settings, services, arguments.policy):
+        output.warn(line)
     output.answer(plan_document(plan, beside), plan_lines(plan, beside, settings))
 
 

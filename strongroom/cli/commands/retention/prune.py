@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from strongroom.cli.commands.retention.dry_run import no_rules_lines, show_plan
+from strongroom.cli.commands.retention.unapproved import unapproved
 from strongroom.cli.shared.drive_run import drive_here, require_good, require_whole
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, size
@@ -32,6 +33,8 @@ def prune_backups(arguments: Namespace, output: Output) -> None:
     run = drive_here(run_id, tickets, services, output)
     require_good(run)
     said = Pruned.of(run, services)
+    for line in unapproved(settings, services, arguments.policy):
+        output.warn(line)
     remarks = no_rules_lines(settings, [arguments.policy] if arguments.policy else settings.policies)
     output.answer(said.document(), (*said.lines(), *remarks))
     require_whole(run)
