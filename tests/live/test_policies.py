@@ -434,4 +434,4 @@ def test_no_shipped_policy_grants_more_than_single_named_actions_on_the_bucket()
                 assert statement["Resource"] in {"arn:aws:s3:::bucket", "arn:aws:s3:::bucket/*", shipped.KEY}
 
 
-FOLDER = r"arn:aws:s3:::bucket/(\*/)?(manifests|containers|keys|emergency|deletion|probes)/\*"
+FOLDER = r"arn:aws:s3:::bucket/(\*/)?(manifests|containers|keys|index|emergency|deletion|probes)/\*"
