@@ -62,7 +62,7 @@ Questions: {call}. The recovery is {recovery}.
 """
 _RESTORED = """\
 The lost secrets are back and were compared with the backup, {elapsed} after {opened}.
-Keys that may be in wrong hands: {leaked}. What was sealed to them gets new values next.
+Keys that may be in wrong hands: {leaked}. If there are any, what they open gets new values next.
 The recovery is {recovery}.
 """
 _CLOSED = """\

@@ -15,6 +15,7 @@ from strongroom.operations.recovery.places import RECOVERY
 from tests.cli.program import Done, Machine
 from tests.cli.terminal import Terminal
 from tests.operations.alerts.mail_server import MailServer
+from tests.workers.up_command import up
 
 REGIONS = ("region-a", "region-b", "region-c")
 VALUES = {"DATABASE_PASSWORD": "CANARY-database", "JWT_KEY": "CANARY-jwt", "REDIS_PASSWORD": "CANARY-redis"}
@@ -284,3 +285,26 @@ def test_a_source_that_does_not_answer_is_restored_where_somebody_says(machine: 
     assert (source["there"], done.document["lost"]) == (None, ["local"])
     listed = machine.ok("list", "--source", "spare", "--json").document["secrets"]
     assert {one["name"] for one in listed} == set(VALUES)
+
+
+@pytest.mark.long
+def test_the_cluster_restores_in_one_run_which_is_followed_on_after_a_kill(machine: Machine) -> None:
+    file = machine.path("strongroom.toml")
+    opens = f'public_key_file = "recovery.key.pub"\nidentity_file = "{machine.path("recovery.key")}"'
+    file.write_text(
+        file.read_text().replace('public_key_file = "recovery.key.pub"', opens)
+        + '[sources.local]\nkind = "local"\n'
+    )
+    lose_store(machine)
+    with up(machine, "--with-recover"):
+        with Terminal(machine, "recover", "--on-cluster", "--answer", "restore=yes") as person:
+            for question in ("Which sources are lost?", "in wrong hands?", "restored into?"):
+                person.answer(question, "")
+            person.await_words("--follow")
+        done = machine.run("recover", "--on-cluster", "--json")
+    assert done.code in (0, RunDegraded.exit_code), done
+    assert values(machine) == VALUES
+    [restoring] = [step for step in done.document["steps"] if step["step"] == "restore"]
+    assert [proof["check"] for proof in restoring["proofs"]].count("submitted run") == 1
+    listed = machine.ok("status", "--json").document["runs"]
+    assert [run["kind"] for run in listed].count("restore") == 1

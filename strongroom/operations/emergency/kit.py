@@ -125,6 +125,8 @@ def restore(where: str, way: Way, signers: Iterable[str], *, quorums: str | None
     yield from (f"    {option} \\" for option in options(way, quorums=quorums))
     yield from (f"    --signer {signer} \\" for signer in signers)
     yield "    --verify-after-restore"
+    if where.startswith("--from-target"):
+        yield "# step by step instead, on record: strongroom recover, with the same target, keys and signer"
 
 
 def options(way: Way, *, quorums: str | None = None) -> Iterator[str]:

@@ -32,7 +32,7 @@ def _lines(report: RecoveryReport) -> Iterator[str]:
     yield section("What was lost", _sources(report))
     if report.parts:
         yield section("What was restored", _parts(report))
-    yield section("What each step was proved by", "".join(map(_proofs, report.steps)))
+    yield section("What each step was proved by", _proofs(report))
     if report.told:
         yield section("Who was notified", _told(report))
     yield section("How to check this report", _check(report))
@@ -108,17 +108,21 @@ def _parts(report: RecoveryReport) -> str:
     return table(("Backup", "Policy", "Made", "Secrets", "Of", "Restored into"), rows)
 
 
-def _proofs(one: StepReport) -> str:
-    if not one.proofs:
-        return ""
+def _proofs(report: RecoveryReport) -> str:
     rows = (
         row(
-            (proof.check, proof.code or "good", " ".join((*proof.said, proof.of and f"({proof.of})"))),
+            (
+                words.STEPS[Step(one.step)],
+                proof.check,
+                proof.code or "good",
+                " ".join((*proof.said, proof.of and f"({proof.of})")),
+            ),
             bad=bool(proof.code),
         )
+        for one in report.steps
         for proof in one.proofs
     )
-    return f"<h3>{escape(words.STEPS[Step(one.step)])}</h3>\n" + table(("Check", "Result", "Found"), rows)
+    return table(("Step", "Check", "Result", "Found"), rows)
 
 
 def _told(report: RecoveryReport) -> str:

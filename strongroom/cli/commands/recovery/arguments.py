@@ -29,6 +29,11 @@ def _recover_arguments(parser: ArgumentParser) -> None:
         "--answers", metavar="FILE", type=Path, help='a TOML file with answers, each as NAME = "VALUE"'
     )
     parser.add_argument("--no-mail", action="store_true", help="print the messages, and mail none of them")
+    parser.add_argument(
+        "--on-cluster",
+        action="store_true",
+        help="have the cluster's recover workers restore: in pieces, and on without this terminal",
+    )
     group = parser.add_argument_group("what to restore from")
     options.add_target_argument(group, default=" (default: all configured)")
     group.add_argument(

@@ -15,7 +15,7 @@ from strongroom.cli.commands.recovery.dialogue import Dialogue
 from strongroom.cli.shared.person import who
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.failures import block_of
-from strongroom.cli.terminal.output import Output, clean, paint
+from strongroom.cli.terminal.output import Output, clean, paint, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import StrongroomError, by_name, meaning_of
 from strongroom.operations.recovery.messages import Plan
@@ -47,7 +47,8 @@ class Desk:
     @property
     def goes_on(self) -> str:
         """Return the command that goes on from here."""
-        given = (*self.keys(), *self.signers(), *self.from_targets())
+        given = [*self.keys(), *self.signers(), *self.from_targets()]
+        given += ["--on-cluster"] if self.arguments.on_cluster else []
         return " ".join(["strongroom recover --resume", self.recovery.id, *map(quote, given)])
 
     @property
@@ -187,7 +188,11 @@ def summary(ran: Ran) -> tuple[str, ...]:
         if isinstance(document.get(name), int) and document[name]
     ]
     if isinstance(counted := document.get("counts"), dict):
-        counts += [f"{number:,} {word}" for word, number in counted.items() if number]
+        counts += [
+            plural(number, word) if word == "remark" else f"{number:,} {word}"
+            for word, number in counted.items()
+            if number
+        ]
     told = [", ".join(counts)] if counts else []
     if ran.code:
         kind = by_name(ran.code)

@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.cli.commands.recovery.child import Ran, Shown, run
 from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.terminal.output import plural
+from strongroom.cli.terminal.output import plural, verb
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
 from strongroom.operations.recovery.record import About, Part, Step
 
@@ -31,7 +31,8 @@ def restore(desk: Desk) -> Shown:
     elif (shown := _agree(desk, parts)).error is not None:
         return shown
     for part in parts:
-        if (shown := _restore(desk, part)).error is not None:
+        shown = (_on_cluster if desk.arguments.on_cluster else _restore)(desk, part)
+        if shown.error is not None:
             return shown
     return Shown()
 
@@ -89,6 +90,36 @@ def _restore(desk: Desk, part: Part) -> Shown:
     if ran.code:
         desk.left(_UNSOUND[ran.code])
     return Shown()
+
+
+def _on_cluster(desk: Desk, part: Part) -> Shown:
+    """Have the cluster restore one part, in one run: what was submitted before is followed on."""
+    run = _submitted(desk, part)
+    if not run:
+        more = ["--overwrite-existing"] if _overwrites(desk, part) else []
+        ran = desk.run(Step.RESTORE, "submit", "--restore", part.backup, "--to", part.into, *more)
+        if ran.code:
+            return ran.shown("Nothing was written. Remove the cause, then try again.")
+        run = str(ran.document["run"])
+        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} restores backup {part.backup}", of=run)
+    ran = desk.run(Step.RESTORE, "status", run, "--follow", of=part.backup, well=STANDS)
+    if ran.code in STANDS:
+        desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
+        return Shown()
+    return ran.shown(
+        f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
+    )
+
+
+def _submitted(desk: Desk, part: Part) -> str:
+    """Return the run that was submitted for a part by this recovery; empty if none was."""
+    proofs = desk.recovery.steps[Step.RESTORE].proofs
+    said = f" restores backup {part.backup}"
+    runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
+    return runs[-1] if runs else ""
+
+
+_SUBMITTED = "submitted run"
 
 
 def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ran:
@@ -204,4 +235,7 @@ def _health(desk: Desk) -> None:
     desk.prove(Step.VALIDATE, "health-advanced", said)
     desk.say(f"  {said}")
     if wrong:
-        desk.left(f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} is wrong: {checks}.")
+        are = verb(len(wrong), "are")
+        desk.left(
+            f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}."
+        )
