@@ -12,7 +12,7 @@ from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.places import RECOVERY
-from tests.cli.program import Done, Machine
+from tests.cli.program import PASSPHRASE, Done, Machine
 from tests.cli.terminal import Terminal
 from tests.operations.alerts.mail_server import MailServer
 from tests.workers.up_command import up
@@ -308,3 +308,23 @@ def test_the_cluster_restores_in_one_run_which_is_followed_on_after_a_kill(machi
     assert [proof["check"] for proof in restoring["proofs"]].count("submitted run") == 1
     listed = machine.ok("status", "--json").document["runs"]
     assert [run["kind"] for run in listed].count("restore") == 1
+
+
+@pytest.mark.long
+def test_a_passphrase_is_asked_for_once_and_written_nowhere(machine: Machine) -> None:
+    file = machine.path("strongroom.toml")
+    settings = file.read_text().replace('recipients = ["recovery", "laptop"]', 'recipients = ["words"]')
+    settings = settings.replace("regions = 2", 'regions = 2\nsingle_recipient_reason = "a test"')
+    file.write_text(f'{settings}[keys.words]\nkind = "passphrase"\n')
+    machine.ok("backup", "--policy", "nightly", "--force", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    lose_store(machine)
+    with Terminal(machine, "recover", "--ask-passphrase", "--answer", "restore=yes") as person:
+        person.answer("Passphrase: ", PASSPHRASE)
+        for question in ("Which sources are lost?", "in wrong hands?", "restored into?"):
+            person.answer(question, "")
+        assert person.end() == 0, person.said
+    assert person.said.count("Passphrase: ") == 1
+    assert values(machine) == VALUES
+    assert PASSPHRASE not in person.said
+    kept = (path for path in machine.home.rglob("*") if path.is_file())
+    assert not [path for path in kept if PASSPHRASE.encode() in path.read_bytes()]

@@ -34,6 +34,11 @@ def _recover_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="have the cluster's recover workers restore: in pieces, and on without this terminal",
     )
+    parser.add_argument(
+        "--ask-passphrase",
+        action="store_true",
+        help="ask for the passphrase once, instead of each command for itself",
+    )
     group = parser.add_argument_group("what to restore from")
     options.add_target_argument(group, default=" (default: all configured)")
     group.add_argument(

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from shlex import join
 from typing import Any
 
@@ -22,6 +23,9 @@ from strongroom.cli.terminal.output import Output, clean, paint
 from strongroom.cli.terminal.prompts import somebody_there
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.errors import StrongroomError, by_name
+
+ASKED = "asked-once"
+"""Stands for the passphrase that was asked for, where a command would name its file."""
 
 
 class Shown(Struct, frozen=True, kw_only=True):
@@ -36,10 +40,6 @@ class Ran(Struct, frozen=True, kw_only=True):
     words: tuple[str, ...]
     exit_code: int
     document: Mapping[str, Any]
-
-    @property
-    def command(self) -> str:
-        return join(("strongroom", *self.words))
 
     @property
     def code(self) -> str:
@@ -57,13 +57,26 @@ class Ran(Struct, frozen=True, kw_only=True):
         return Shown(error=kind(message, hint=" ".join(filter(None, (said, hint)))))
 
 
-def run(words: Sequence[str], output: Output) -> Ran:
-    """Run one command to its end; say which. Ctrl-C is for it too, and is raised here once it has ended."""
-    output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
+def run(words: Sequence[str], output: Output, *, passphrase: str = "") -> Ran:
+    """Run one command to its end; say which. Ctrl-C is for it too, and is raised here once it has ended.
+
+    Args:
+        passphrase: goes through a pipe to a command that takes one: no file and no other process has it.
+    """
+    shown = join(("strongroom", *words)).replace(f" --passphrase-file {ASKED}", "")
+    output.say(paint(clean(f"  $ {shown}"), "2"))
+    with _piped(passphrase if ASKED in words else "") as pipe:
+        given = [word if word != ASKED else f"/dev/fd/{pipe}" for word in words]
+        exit_code, content = _answer_of(given, [] if pipe is None else [pipe])
+    return Ran(words=tuple(words), exit_code=exit_code, document=_document(content))
+
+
+def _answer_of(words: Sequence[str], pipes: Sequence[int]) -> tuple[int, bytes]:
     argv = [sys.executable, "-m", "strongroom.cli", *words, "--json"]
     heard = None if somebody_there() else subprocess.DEVNULL
+    environment = {**os.environ, GUIDED: "1"}
     with subprocess.Popen(
-        argv, stdin=heard, stdout=subprocess.PIPE, env={**os.environ, GUIDED: "1"}
+        argv, stdin=heard, stdout=subprocess.PIPE, pass_fds=pipes, env=environment
     ) as child:
         try:
             content, _ = child.communicate()
@@ -72,7 +85,22 @@ def run(words: Sequence[str], output: Output) -> Ran:
                 child.terminate()  # Ctrl-C on a terminal came to the command too; this did not
             child.communicate()
             raise
-    return Ran(words=tuple(words), exit_code=child.returncode, document=_document(content))
+    return child.returncode, content
+
+
+@contextmanager
+def _piped(secret: str) -> Iterator[int | None]:
+    """Yield the reading end of a pipe that holds a secret, for a command to inherit."""
+    if not secret:
+        yield None
+        return
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, secret.encode())
+        os.close(writing)
+        yield reading
+    finally:
+        os.close(reading)
 
 
 def _document(content: bytes) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.commands.recovery.child import Ran, Shown, run
+from strongroom.cli.commands.recovery.child import ASKED, Ran, Shown, run
 from strongroom.cli.commands.recovery.dialogue import Dialogue
 from strongroom.cli.shared.person import who
 from strongroom.cli.terminal import prompts
@@ -41,6 +41,7 @@ class Desk:
         self.arguments, self.output, self.here = arguments, output, here
         self.places, self.plan, self.dialogue = places, plan, dialogue
         self.recovery = recovery
+        self.passphrase = prompts.hidden("Passphrase: ") if arguments.ask_passphrase else ""
         self.host = socket.gethostname()
         dialogue.goes_on = self.goes_on
 
@@ -49,6 +50,9 @@ class Desk:
         """Return the command that goes on from here."""
         given = [*self.keys(), *self.signers(), *self.from_targets()]
         given += ["--on-cluster"] if self.arguments.on_cluster else []
+        if self.passphrase:
+            given = [word for word in given if word not in ("--passphrase-file", ASKED)]
+            given.append("--ask-passphrase")
         return " ".join(["strongroom recover --resume", self.recovery.id, *map(quote, given)])
 
     @property
@@ -87,10 +91,14 @@ class Desk:
         Args:
             well: the errors that count as good, such as of a result that is less than was asked for.
         """
-        ran = run(words, self.output)
+        ran = self.look(*words)
         error = None if ran.code in well else ran.code
         self.prove(step, _name(words), *summary(ran), of=of, code=error or "")
         return ran
+
+    def look(self, *words: str) -> Ran:
+        """Run a command that proves nothing."""
+        return run(words, self.output, passphrase=self.passphrase)
 
     def keys(self) -> Iterator[str]:
         """Yield what opens, as options that can be typed anywhere."""
@@ -98,7 +106,9 @@ class Desk:
         for option in ("identity", "quorum", "share"):
             for path in getattr(given, option):
                 yield from (f"--{option}", str(path.absolute()))
-        if given.passphrase_file is not None:
+        if self.passphrase:
+            yield from ("--passphrase-file", ASKED)
+        elif given.passphrase_file is not None:
             yield from ("--passphrase-file", str(given.passphrase_file.absolute()))
 
     def from_targets(self) -> Iterator[str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.recovery.child import Ran, Shown, run
+from strongroom.cli.commands.recovery.child import Ran, Shown
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.terminal.output import plural, verb
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
@@ -129,7 +130,7 @@ def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ran:
     more = ["--overwrite-existing"] if overwrite else []
     partial = ["--partial"] if part.limits else []
     words = ["restore", "--full-restore", "--backup", part.backup, *partial, "--to", part.into, *more]
-    return run([*words, "--plan-out", str(file), "--force", *_with(desk, part)], desk.output)
+    return desk.look(*words, "--plan-out", str(file), "--force", *_with(desk, part))
 
 
 def _plan_file(desk: Desk, part: Part) -> Path:
@@ -183,11 +184,15 @@ def _came_of(document: Mapping[str, Any]) -> Iterator[str]:
     }
     yield from (f"{plural(number, 'secret')} {words}" for words, number in counts.items() if number)
     for command in document.get("undo_by") or ():
-        yield f"This undoes it: {command}"
+        yield f"This undoes it: {_PIPED.sub('', command)}"
+
+
+_PIPED = re.compile(r" --passphrase-file /dev/fd/[0-9]+")
+"""The passphrase that was asked for once: nobody else can read it there."""
 
 
 def _goes_on(ran: Ran) -> str:
-    command = ran.document.get("goes_on")
+    command = _PIPED.sub("", ran.document.get("goes_on") or "")
     return f"What was restored stays. Remove the cause, then try again, or type: {command}" if command else ""
 
 
@@ -227,7 +232,7 @@ def _checks(desk: Desk) -> Iterator[list[str]]:
 
 def _health(desk: Desk) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
-    ran = run(["health-advanced"], desk.output)
+    ran = desk.look("health-advanced")
     findings = [one for one in ran.document.get("findings", ()) if isinstance(one, dict)]
     wrong = [one for one in findings if one.get("state") == "wrong"]
     checks = ", ".join(dict.fromkeys(str(one["check"]) for one in wrong))
