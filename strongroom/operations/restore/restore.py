@@ -335,7 +335,7 @@ class _Batch:
         self.left = [*(s.name for s in over if s.name not in self.changing), *sorted(guarded)]
         written = self._fresh.union(self.changing)
         self.back = [s for s in able if s.name in same or s.name in written]
-        self.changes = [Change(secret=s, expected=self._heads.get(s.name)) for s in able if s.name in written]
+        self.changes = [self._change(secret) for secret in able if secret.name in written]
 
     def _refuse_planned(self, refuse: Refuse | None) -> None:
         """Refuse what the plan said could not be restored."""
@@ -361,6 +361,21 @@ class _Batch:
         if secret.name not in self._tried or head is None or entry.expected is None:
             return True
         return not entry.expected <= head <= entry.expected + len(secret.versions)
+
+    def _change(self, secret: Secret) -> Change:
+        """Return what is to be written: of a history that was cut off on top of another one, the rest."""
+        versions = secret.versions[self._written_on_top(secret) :]
+        return Change(secret=replace(secret, versions=versions), expected=self._heads.get(secret.name))
+
+    def _written_on_top(self, secret: Secret) -> int:
+        """Count the versions that a killed attempt wrote on top of what the plan had found."""
+        entry, head = (self._entries or {}).get(secret.name), self._heads.get(secret.name)
+        if secret.name not in self._tried or entry is None or entry.expected is None or head is None:
+            return 0
+        done = head - entry.expected
+        ours = [version.value for version in self._kept(secret).versions[:done]]
+        there = [version.value for version in self._kept(self._found[secret.name]).versions[-done:]]
+        return min(done, len(secret.versions) - 1) if 0 < done == len(ours) and ours == there else 0
 
     def _is_begun(self, secret: Secret) -> bool:
         destination = self._destination

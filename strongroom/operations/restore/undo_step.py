@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import prepare
 from strongroom.operations.archive.open import Backup, open_backup
@@ -24,12 +25,13 @@ from strongroom.operations.restore.journal import (
     STOPPED,
     Account,
     Journal,
+    Restored,
     continue_with,
     interrupted,
     note_undone,
 )
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry, name_destination
-from strongroom.operations.restore.record import Recorder, key_file, records
+from strongroom.operations.restore.record import Recorder, Trace, key_file, records, traces_of
 from strongroom.operations.restore.staged import stage_plan, staged_plan_of
 from strongroom.operations.restore.step import as_result
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
@@ -82,7 +84,8 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
     def note(entry: PlanEntry) -> None:
         entries.update(encode_entry(entry))
 
-    with _undoing(run, services) as (what, undoing, _):
+    what = undoable(services.state_dir / "undo", options.undoes)
+    with _undoing(run, what, services, {}) as undoing:
         totals = undoing.plan(note)
     head = RestorePlan(
         id=run.id,
@@ -103,50 +106,69 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     plan = staged_plan_of(run, services)
     require_plan_approval(run, plan, services)
     folder, signer = services.state_dir / "undo" / run.id, services.signers("recover")
-    with _undoing(run, services) as (what, undoing, opened):
-        manifest = next((backup.manifest for backup in opened.values()), None)
-        earlier = list(interrupted(folder.parent, to=plan.destination.name, backup=_about(what)))
-        seal_key = partial(
-            seal_record_key, identities=services.identities(), signer=signer, manifest=manifest
-        )
-        account = Account(
+    what, identities = undoable(folder.parent, options_of(run).undoes), services.identities()
+    earlier = list(interrupted(folder.parent, to=plan.destination.name, backup=_about(what)))
+    opened: dict[Path, Backup] = {}
+    account = Account(
+        folder,
+        _journal(run, plan, what),
+        earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
+        recorder=Recorder(
             folder,
-            _journal(run, plan, what),
-            earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
-            recorder=Recorder(folder, seal_key),
-        )
-        account.begin()
+            lambda path, key: seal_record_key(path, key, identities, signer, manifest=_manifest(opened)),
+        ),
+    )
+    account.begin()
+    with (
+        on_failure(lambda: account.end(STOPPED)),
+        _undoing(run, what, services, opened, account.tried) as undoing,
+    ):
+        before = traces_of([folder])
         note_undone(folder.parent / what.run, folder.name)
-        keep = undo_into(
-            folder,
-            services.destination(plan.destination.name),
-            services.identities(),
-            signer,
-            manifest=manifest,
-        )
-        with on_failure(lambda: account.end(STOPPED)):
-            undoing.perform(account, keep)
-        account.end(PARTIAL if account.counts.not_done else DONE)
-        continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
+        destination = services.destination(plan.destination.name)
+        keep = undo_into(folder, destination, identities, signer, manifest=_manifest(opened))
+        undoing.perform(account, keep)
+        account.counts = account.counts.plus(_undone_before(before, traces_of([folder]), account))
+    account.end(PARTIAL if account.counts.not_done else DONE)
+    continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
     return as_result(account, plan.backup, folder)
 
 
+def _undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account) -> Restored:
+    """Count what an attempt did that was killed: what it brought to its end is not looked at again, and what
+    it was cut off at is found in place."""
+    told = {*account.left, *(one.name for one in account.not_done)}
+    in_place = {name for name, trace in before.items() if trace.in_flight and now[name] == trace} - told
+    did = [trace for name, trace in before.items() if name in in_place or not trace.in_flight]
+    removed = sum(trace.wrote.removed for trace in did)
+    created = sum(trace.created for trace in did)
+    changed = len(did) - removed - created
+    return Restored(created=created, changed=changed, removed=removed, unchanged=-len(in_place))
+
+
+def _manifest(opened: Mapping[Path, Backup]) -> Manifest | None:
+    return next((backup.manifest for backup in opened.values()), None)
+
+
 @contextmanager
-def _undoing(run: Run, services: Services) -> Iterator[tuple[Undoable, TakeBack, dict[Path, Backup]]]:
-    """Open what the restore kept, and yield what there is to take back."""
-    options, undo = options_of(run), services.state_dir / "undo"
+def _undoing(
+    run: Run,
+    what: Undoable,
+    services: Services,
+    opened: dict[Path, Backup],
+    tried: frozenset[str] = frozenset(),
+) -> Iterator[TakeBack]:
+    """Open what the restore kept, and yield what takes it back."""
+    options = options_of(run)
     openers(run.spec, services)
-    what = undoable(undo, options.undoes)
-    destination = services.destination(options.destination)
-    earlier = interrupted(undo, to=options.destination, backup=_about(what))
-    tried = frozenset[str]().union(*(attempt.tried for attempt in earlier))
-    opened: dict[Path, Backup] = {}
+    earlier = interrupted(services.state_dir / "undo", to=options.destination, backup=_about(what))
+    tried = tried.union(*(attempt.tried for attempt in earlier))
     with ExitStack() as files:
         open_file = partial(_open, services, files, opened)
         for sealed in [key_file(record) for folder in what.folders for record in records(folder)]:
             if sealed.exists():
                 open_file(sealed)  # what does not open is told before anything is begun
-        yield what, TakeBack(what, destination, open_file, tried=tried), opened
+        yield TakeBack(what, services.destination(options.destination), open_file, tried=tried)
 
 
 def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file: Path) -> Backup:

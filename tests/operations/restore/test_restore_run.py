@@ -111,7 +111,11 @@ def test_a_run_killed_at_random_moments_ends_as_planned_and_its_undo_gives_the_f
 
     undo, _ = submit_undo(services, options=UndoOptions(undoes=restore))
     killed_often(world, undo, folder, [random.randrange(4) for _ in range(max(2, kills // 3))])
-    assert services.store.load(undo).state is RunState.DONE
+    undone = services.store.load(undo)
+    did = facts_of(undone).restore
+    assert undone.state is RunState.DONE
+    assert did is not None
+    assert (did.changed, did.removed, did.created) == (len(before), count - len(before), 0)
     assert current(folder) == before
     assert heads(folder) == {name: number + 2 for name, number in numbers.items()}
 
