@@ -110,6 +110,7 @@ def index(run: Run, step: Step, services: Services) -> Indexed:
     """Make the index of a backup that was just made, and keep what the next one is held against."""
     pinned = run_integrity.check_policy(run, services)
     if not pinned.index_recipients:
+        _remove(services.stage, kept_prefix(run.spec.policy))  # from when there was one
         return Indexed()
     return _Making(run, pinned, services).make()
 

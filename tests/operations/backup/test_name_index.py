@@ -190,6 +190,13 @@ def test_a_policy_without_recipients_of_an_index_writes_none(world: World) -> No
     assert list(world.stage.list()) == []
 
 
+def test_what_the_stage_kept_goes_once_a_policy_has_no_index_any_more(world: World) -> None:
+    back_up(world)
+    assert list(world.stage.list(INDEXES))
+    world.back_up()
+    assert list(world.stage.list()) == []
+
+
 def test_the_lines_of_many_blocks_come_back_in_order(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("strongroom.container.name_index.FULL_BLOCK", 300)
     back_up(world)
