@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.config import AwsSource, S3TargetSettings, Settings
+from strongroom.config import AwsRotator, AwsSource, S3TargetSettings, Settings
 from strongroom.sources import Destination
 from strongroom.sources.aws import AwsOptions
 from strongroom.sources.aws import AwsSource as Reader
@@ -23,6 +23,10 @@ def aws_source(name: str, source: AwsSource, settings: Settings) -> Destination:
         kms_key_id=source.kms_key_id,
         resource_policies=source.resource_policies,
         rearm_rotation=source.rearm_rotation,
+        rotates=any(
+            isinstance(rotator, AwsRotator) and rotator.source in (None, name)
+            for rotator in settings.rotators.values()
+        ),
     )
     return Reader(options, name=name)
 

@@ -221,6 +221,20 @@ def test_each_right_that_a_backup_has_too_many_is_named_and_nothing_is_changed(
     assert still(aws_account.told(guarded)) == still(before)
 
 
+def test_where_secrets_are_rotated_the_right_to_that_is_needed_and_not_too_many(
+    guarded: Moto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws_account.fill(guarded, (1,))
+    policy = shipped("backup")
+    act_as(guarded, policy, monkeypatch)
+    source = AwsSource(guarded.options(rotates=True), name="aws")
+    assert source.rights()[1].missing == ("RotateSecret",)
+    more = {"Effect": "Allow", "Action": f"{SERVICE}RotateSecret", "Resource": "*"}
+    act_as(guarded, policy | {"Statement": [*policy["Statement"], more]}, monkeypatch)
+    told = AwsSource(guarded.options(rotates=True), name="aws").rights()[1]
+    assert (told.missing, told.excess) == ((), ())
+
+
 def still(told: dict[str, Any]) -> dict[str, Any]:
     """Leave out what moto tells anew each time."""
     return {

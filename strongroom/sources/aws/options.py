@@ -31,6 +31,7 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
         resource_policies: whether resource policies are put back. They name people and roles, and are
             refused where those are not: in another account.
         rearm_rotation: whether rotation that was on is switched on again, after the compare.
+        rotates: whether secrets are rotated by their own functions, for which a right is needed.
         recovery_days: how long what is deleted can be taken back; ``None`` deletes for good.
     """
 
@@ -48,6 +49,7 @@ class AwsOptions(Struct, frozen=True, kw_only=True):
     kms_key_id: str | None = None
     resource_policies: bool = True
     rearm_rotation: bool = False
+    rotates: bool = False
     recovery_days: int | None = LONGEST_WINDOW
 
     def __post_init__(self) -> None:

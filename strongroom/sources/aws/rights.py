@@ -46,7 +46,8 @@ _RESTORING = frozenset(_WRITES) - {
     "remove_regions_from_replication",
     "rotate_secret",
 }
-"""What a restore writes with. Switching rotation on again is a setting, and a right, of its own."""
+"""What a restore writes with. Switching rotation on again is a setting, and a right, of its own, and rotators
+of kind aws need the same right."""
 
 
 def rights(api: Api, name: str | None, *, writing: bool = False) -> tuple[Right, ...]:
@@ -64,6 +65,7 @@ def rights(api: Api, name: str | None, *, writing: bool = False) -> tuple[Right,
     folder = name.rpartition("/")[0] + "/" if name and "/" in name else ""
     absent = f"{folder}strongroom-probe-{token_hex(16)}"
     wanted = _RESTORING | {"create_secret"} if writing else frozenset[str]()
+    wanted |= {"rotate_secret"} if api.options.rotates else frozenset()
     lacking = [
         operation
         for operation, words in _READS.items()
