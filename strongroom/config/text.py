@@ -205,6 +205,15 @@ _REST = """
 #username = "strongroom"
 #password_file = "/etc/strongroom/mail-password"
 
+#[approvals]                    # what other people have to approve: docs/how-to/approve.md
+#allowed_signers = "/etc/strongroom/allowed_signers"
+
+#[approvals.rules.restores]
+#actions = ["restore", "undo"]
+#above = 10                     # secrets
+#k = 2
+#people = ["alice@example.org", "bob@example.org", "carol@example.org"]
+
 #[workers]
 #seal = 2
 #transfer = 8

@@ -331,6 +331,8 @@ def test_without_the_allowed_signers_all_else_goes_on_and_the_escrow_has_them(
     content = allowed.read_text()
     allowed.unlink()
     assert careful.run(*EXPORT).failed_with(ConfigError)
+    ready = careful.run("check-recovery-environment", "--json").document["checks"]
+    assert [one["state"] for one in ready if one["check"] == "approvals"] == ["wrong"]
     [remark] = careful.ok("config", "check", "--json").document["remarks"]
     assert "cannot be read" in remark
     careful.ok("backup", "--policy", "metadata")

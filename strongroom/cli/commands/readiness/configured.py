@@ -64,8 +64,10 @@ from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.manifest_listing import MANIFESTS
 from strongroom.wiring import keys as wired
+from strongroom.wiring.approvals import keyless
 
-CONFIGURATION, STATE = "configuration", "state"
+CONFIGURATION, STATE, APPROVALS = "configuration", "state", "approvals"
+_ALLOWED = "Bring the file of allowed signers: the escrow has a copy. See docs/how-to/approve.md."
 
 
 class Record(NamedTuple):
@@ -92,6 +94,7 @@ def _findings(arguments: Namespace, output: Output, installation: Place) -> Iter
         return
     yield from single_file.machine_alone(tuple({*CORE, "SQLAlchemy", "alembic", *_needed(settings)}))
     yield good(CONFIGURATION, "valid")
+    yield from _approvals(settings)
     yield from run_guarded(
         machine.FILES, lambda: machine.modes(settings.state_dir, secret_files(settings).values())
     )
@@ -99,6 +102,17 @@ def _findings(arguments: Namespace, output: Output, installation: Place) -> Iter
     yield from said
     yield from _recovery(arguments, output, installation, settings, record)
     yield destinations.escrow(record.commands)
+
+
+def _approvals(settings: Settings) -> Iterator[Finding]:
+    """Tell whether what has to be approved could be: without keys of those people nothing of it is done."""
+    if not settings.approvals.rules:
+        return
+    lacks = list(keyless(settings))
+    if lacks:
+        yield wrong(APPROVALS, ConfigError(" ".join(lacks), hint=_ALLOWED))
+    else:
+        yield good(APPROVALS, "everybody who may approve has a key here")
 
 
 def _needed(settings: Settings) -> set[str]:
