@@ -11,6 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 import msgspec
@@ -30,6 +31,8 @@ MOST_TRIED = 4
 """Files of one backup that are opened: who fills a target with junk makes nobody read all of it."""
 SMALL = 1024 * 1024
 """Bytes up to which a file is read in one piece, with others at once."""
+ALL_SMALL = 64 * 1024 * 1024
+"""Bytes of them that are held at once; the others are read in ranges."""
 AT_ONCE = 8
 _NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})")
 
@@ -156,8 +159,10 @@ class _Chain:
 def _read_small(files: Mapping[str, Sequence[_File]]) -> dict[str, bytes]:
     """Read the small files of a chain at once: each is a request, and they are needed one by one."""
     small = {file.name: file for each in files.values() for file in each if file.size <= SMALL}
+    fitting = sum(total <= ALL_SMALL for total in accumulate(file.size for file in small.values()))
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        return {name: content for name, content in threads.map(_content, small.values()) if content}
+        read = threads.map(_content, islice(small.values(), fitting))
+        return {name: content for name, content in read if content}
 
 
 class _Ranged:

@@ -19,6 +19,7 @@ from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.archive.open import Backup, read_manifest
+from strongroom.operations.find import name_index
 from strongroom.operations.find.name_index import NameIndexes
 from strongroom.operations.find.search import Findings, Found, Wanted
 from strongroom.operations.layout import INDEXES, index_name
@@ -217,6 +218,17 @@ def test_a_missing_damaged_or_planted_index_costs_time_and_tells_nothing_wrong(
     assert not any("planted" in one.name for one in looked.found)
     told = {backup for one in looked.found for version in one.versions for backup in version.backups}
     assert told == set(backups[:2])
+
+
+@pytest.mark.parametrize("limit", ["SMALL", "ALL_SMALL"])
+def test_files_that_are_not_held_whole_are_read_in_ranges_and_tell_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    expected = Looked(world, Wanted()).found
+    monkeypatch.setattr(name_index, limit, 3_000)
+    looked = Looked(world, Wanted())
+    assert looked.found == expected
+    assert looked.covered == manifests(world).keys()
 
 
 def test_junk_beside_an_index_stands_in_no_way(world: World) -> None:
