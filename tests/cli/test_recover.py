@@ -10,6 +10,7 @@ import pytest
 
 from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.places import RECOVERY
 from tests.cli.program import PASSPHRASE, Done, Machine
@@ -182,9 +183,19 @@ def test_another_host_goes_on_and_shows_first_that_it_is_secure(machine: Machine
     assert (done.code, values(machine)) == (0, VALUES), done
 
 
-def test_an_unknown_recovery_is_not_begun(machine: Machine) -> None:
-    done = recover(machine, "--resume", "20260101T000000Z-00000000")
-    assert done.failed_with(MissingPiece)
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("--resume", "20260101T000000Z-00000000"), MissingPiece),
+        (("--answer", "restor=yes"), UsageError),
+        (("--answer", "restore"), UsageError),
+        (("--answers", "nowhere.toml"), UsageError),
+    ],
+)
+def test_a_wrong_word_begins_nothing(
+    machine: Machine, words: tuple[str, ...], error: type[StrongroomError]
+) -> None:
+    assert recover(machine, *words).failed_with(error)
     assert recorded(machine) == []
 
 

@@ -147,11 +147,12 @@ class Desk:
         """Return the reason to pass over what failed, or ``None`` to try again; raise the error to stop."""
         error = shown.error
         assert error is not None
-        self.output.say("\n".join(["", f"  Not done yet: {error.code}", "", *block_of(error), ""]))
-        self.call("primary", "escalation")
         name = f"failed.{name}"
         if not prompts.somebody_there() and not self.dialogue.has(name):
+            self.call("primary", "escalation")
             raise self._stopped(error)
+        self.output.say("\n".join(["", f"  Not done yet: {error.code}", "", *block_of(error), ""]))
+        self.call("primary", "escalation")
         while True:
             word, _, reason = self.dialogue.text(name, _NOT_DONE[may_skip], "again").partition(" ")
             if word == "again":
@@ -164,7 +165,8 @@ class Desk:
 
     def _stopped(self, error: StrongroomError) -> StrongroomError:
         """Return what a recovery that stops here ends with: what stops it, and how it goes on."""
-        return type(error)(error.message, hint=f"What was done stays. This goes on: {self.goes_on}")
+        error.hint = f"{error.hint} What was done stays. This goes on: {self.goes_on}".strip()
+        return error
 
 
 def _name(words: Sequence[str]) -> str:

@@ -15,6 +15,9 @@ from strongroom.operations.errors import ConfirmationRequired
 from strongroom.words import nearest
 
 NONE = "none"
+NAMES = ("lost", "leaked", "overwrite", "restore", "quarantine")
+PREFIXES = ("into.", "failed.")
+"""The questions, by their names; after a prefix comes a source, or a step."""
 
 
 class Dialogue:
@@ -121,6 +124,9 @@ def answers_of(arguments: Namespace) -> dict[str, str]:
         if not name or not equals:
             raise UsageError("--answer needs NAME=VALUE.", hint="For example --answer leaked=none")
         found[name] = value
+    for name in found:
+        if name not in NAMES and not name.startswith(PREFIXES):
+            raise UsageError(f"No question is called '{name}'.", hint=nearest(name, (*NAMES, *PREFIXES)))
     return found
 
 
