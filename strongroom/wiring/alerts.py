@@ -15,7 +15,7 @@ from strongroom.operations.alerts.mail import MailServer
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedPolicy
+from strongroom.operations.facts.watched import Watched, WatchedDrill
 from strongroom.operations.services import Services
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
@@ -26,7 +26,7 @@ from strongroom.wiring import adapters, signers
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.checks import CHECKS
 from strongroom.wiring.database import database_url
-from strongroom.wiring.policies import retention
+from strongroom.wiring.policies import configured
 from strongroom.wiring.read_only import looking_services
 
 
@@ -34,24 +34,12 @@ def watched(settings: Settings) -> Watched:
     """Return what is watched; nothing is connected yet, and nothing is made."""
     host = socket.gethostname()
     targets = {name: adapters.target(name, settings, prepare=False) for name in settings.targets}
-    kept = retention(settings, targets)
     seen = Watched(
         host=host,
         store=cache(lambda: _store(settings)),
         targets=targets,
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
-        policies=tuple(
-            WatchedPolicy(
-                name=name,
-                targets=policy.targets,
-                schedule=policy.schedule,
-                time_zone=settings.calendar.zone_of(policy.time_zone),
-                offline=policy.offline,
-                depth=policy.verify,
-                spec=kept[name].spec,
-            )
-            for name, policy in settings.policies.items()
-        ),
+        policies=tuple(configured(settings, targets).values()),
         drills=tuple(_drills(settings)),
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),

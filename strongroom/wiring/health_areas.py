@@ -16,6 +16,7 @@ from strongroom.config.checks.secrets import secret_files
 from strongroom.config.remarks import remarks
 from strongroom.errors import StrongroomError
 from strongroom.operations.facts.records import Facts
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import (
     Finding,
     State,
@@ -32,7 +33,6 @@ from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.catalog import Metrics
 from strongroom.operations.health.keys import history, judge_ages, labels_of
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.verification import VERIFICATION, covered
 from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
@@ -55,7 +55,7 @@ class Known(NamedTuple):
 
     services: Services
     facts: Facts
-    policies: dict[str, Policy]
+    policies: dict[str, ConfiguredPolicy]
     kept: list[CatalogEntry]
     replicas: dict[str, list[Replica]]
 

@@ -11,6 +11,7 @@ from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
 from strongroom.keys import Recipient
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.services import Pinned
@@ -66,6 +67,19 @@ def retention(settings: Settings, targets: Mapping[str, Target]) -> dict[str, Re
             legal_hold=policy.legal_hold or "",
             offline=policy.offline,
             grace_days=settings.calendar.prune.grace_days,
+        )
+        for name, policy in settings.policies.items()
+    }
+
+
+def configured(settings: Settings, targets: Mapping[str, Target]) -> dict[str, ConfiguredPolicy]:
+    """Return each policy as it is configured, but for its recipients. No key service is asked."""
+    return {
+        name: ConfiguredPolicy(
+            spec=_spec(name, policy, settings, targets, ()),
+            schedule=policy.schedule,
+            time_zone=settings.calendar.zone_of(policy.time_zone),
+            offline=policy.offline,
         )
         for name, policy in settings.policies.items()
     }

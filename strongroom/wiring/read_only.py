@@ -19,7 +19,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.operations.health.policies import Policy
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.services import Pinned, Services
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
@@ -64,14 +64,15 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
     )
 
 
-def policies_now(settings: Settings, services: Services) -> dict[str, Policy]:
+def policies_now(settings: Settings, services: Services) -> dict[str, ConfiguredPolicy]:
     """Return the policies as they are configured now, each with its recipients as far as their key services
     tell: an HSM that is away hides nothing but its own key."""
-    return {name: _policy(name, settings, services) for name in settings.policies}
+    found = policies.configured(settings, services.targets)
+    return {name: _with_recipients(policy, settings) for name, policy in found.items()}
 
 
-def _policy(name: str, settings: Settings, services: Services) -> Policy:
-    found = settings.policies[name]
+def _with_recipients(policy: ConfiguredPolicy, settings: Settings) -> ConfiguredPolicy:
+    found = settings.policies[policy.name]
     pins: list[RecipientPin] = []
     away: dict[str, StrongroomError] = {}
     for key in found.recipients if found.sealed else ():
@@ -79,9 +80,7 @@ def _policy(name: str, settings: Settings, services: Services) -> Policy:
             pins.append(keys.pin(key, settings))
         except StrongroomError as error:
             away[key] = error
-    spec = replace(services.pinned(name).spec, recipients=tuple(pins))
-    zone = settings.calendar.zone_of(found.time_zone)
-    return Policy(spec=spec, schedule=found.schedule, time_zone=zone, offline=found.offline, unpinned=away)
+    return replace(policy, spec=replace(policy.spec, recipients=tuple(pins)), unpinned=away)
 
 
 def lock_caps(settings: Settings) -> dict[str, int]:

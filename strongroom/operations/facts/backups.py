@@ -24,7 +24,7 @@ from strongroom.operations.facts.targets import (
     newest_unrecorded,
     when,
 )
-from strongroom.operations.facts.watched import Watched, WatchedPolicy
+from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
@@ -108,7 +108,7 @@ class Backups:
             if newest is not None and newest.on_targets:
                 manifests.read_everywhere(newest.backup)
 
-    def newest(self, policy: WatchedPolicy) -> Seen | None:
+    def newest(self, policy: ConfiguredPolicy) -> Seen | None:
         """Return a policy's newest whole backup, wherever it is known from."""
         recorded = next(self._whole(self._of(policy), policy), None)
         other = self._unrecorded.get(policy.name)
@@ -116,17 +116,17 @@ class Backups:
             return recorded
         return Seen(backup=other.backup_id, made_at=made_at(other), recorded=False)
 
-    def verified(self, policy: WatchedPolicy) -> Seen | None:
+    def verified(self, policy: ConfiguredPolicy) -> Seen | None:
         """Return a policy's newest whole backup of which a replica that is there was read back."""
         deep = (entry for entry in self._of(policy) if self._depths(entry, policy))
         return next(self._whole(deep, policy), None)
 
-    def ahead(self, policy: WatchedPolicy) -> tuple[str, ...]:
+    def ahead(self, policy: ConfiguredPolicy) -> tuple[str, ...]:
         """Return the backups that say they were made later than now, and so would be the newest."""
         seen = (found for one in self._of(policy) if (found := self._seen(one, policy)))
         return tuple(one.backup for one in takewhile(lambda one: one.made_at > self._latest, seen))
 
-    def on_targets(self, policy: WatchedPolicy) -> tuple[OnTarget, ...]:
+    def on_targets(self, policy: ConfiguredPolicy) -> tuple[OnTarget, ...]:
         """Return how the newest backup on record lies on each target, by the record."""
         newest = next(self._whole(self._of(policy), policy), None)
         if newest is None or self._record is None:
@@ -142,10 +142,10 @@ class Backups:
             for replica in self._record.replicas[newest.backup]
         )
 
-    def _locked_until(self, newest: Seen, target: str, policy: WatchedPolicy) -> float | None:
+    def _locked_until(self, newest: Seen, target: str, policy: ConfiguredPolicy) -> float | None:
         """Return until when a policy has its backups locked, where nothing says that this one is not."""
         unlocked = self._record.unlocked.get(newest.backup, {}) if self._record else {}
-        if policy.spec is None or target in unlocked or not locks(self._watched.targets.get(target)):
+        if target in unlocked or not locks(self._watched.targets.get(target)):
             return None
         return newest.made_at + policy.spec.minimum_retention_days * DAY
 
@@ -156,7 +156,7 @@ class Backups:
             entry.backup for policy in online for entry in self._of(policy) if self._is_lost(entry, policy)
         ]
 
-    def sees_nothing_of(self, policy: WatchedPolicy) -> bool:
+    def sees_nothing_of(self, policy: ConfiguredPolicy) -> bool:
         """Tell whether no target of a policy could be looked at."""
         return not any(self._looked(name) for name in policy.targets)
 
@@ -166,11 +166,11 @@ class Backups:
 
     # -- one backup ----------------------------------------------------------
 
-    def _whole(self, entries: Iterable[CatalogEntry], policy: WatchedPolicy) -> Iterator[Seen]:
+    def _whole(self, entries: Iterable[CatalogEntry], policy: ConfiguredPolicy) -> Iterator[Seen]:
         seen = (self._seen(one, policy) for one in entries)
         return (one for one in seen if one is not None and one.made_at <= self._latest)
 
-    def _of(self, policy: WatchedPolicy) -> list[CatalogEntry]:
+    def _of(self, policy: ConfiguredPolicy) -> list[CatalogEntry]:
         return self._record.entries[policy.name] if self._record else []
 
     def _replicas(self, entry: CatalogEntry) -> list[Replica]:
@@ -179,7 +179,7 @@ class Backups:
     def _lies(self, backup: str) -> bool:
         return any(backup in one.backups for one in self._found.values())
 
-    def _unseen(self, entry: CatalogEntry, policy: WatchedPolicy) -> list[Replica]:
+    def _unseen(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> list[Replica]:
         """Return the good replicas on targets of the policy that were not looked at.
 
         A row may name any target: of one that the policy does not name, nothing is believed.
@@ -192,10 +192,10 @@ class Backups:
     def _looked(self, target: str) -> bool:
         return target in self._found and self._found[target].away is None
 
-    def _is_lost(self, entry: CatalogEntry, policy: WatchedPolicy) -> bool:
+    def _is_lost(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> bool:
         return not self._lies(entry.backup) and not self._unseen(entry, policy)
 
-    def _seen(self, entry: CatalogEntry, policy: WatchedPolicy) -> Seen | None:
+    def _seen(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> Seen | None:
         """Return a backup, if there is one: its signed manifest says when it was made, not its row."""
         depths = self._depths(entry, policy)
         depth = max(depths.values(), key=list(Depth).index, default=None)
@@ -212,7 +212,7 @@ class Backups:
         return Seen(backup=entry.backup, made_at=made, depth=depth, on_targets=False, shallow=lacking)
 
     def _dropped(
-        self, entry: CatalogEntry, manifest: Manifest, policy: WatchedPolicy
+        self, entry: CatalogEntry, manifest: Manifest, policy: ConfiguredPolicy
     ) -> dict[str, Depth | None]:
         """Return the targets of which the record has nothing, good or bad, and the signed manifest does."""
         rows = {replica.target for replica in self._replicas(entry)}
@@ -228,7 +228,7 @@ class Backups:
             return False
         return not self._looked(replica.target) or replica.backup in self._found[replica.target].backups
 
-    def _depths(self, entry: CatalogEntry, policy: WatchedPolicy) -> dict[str, Depth]:
+    def _depths(self, entry: CatalogEntry, policy: ConfiguredPolicy) -> dict[str, Depth]:
         """Return to which depth each replica that is there was verified, if that makes it verified."""
         return {
             replica.target: replica.verified
@@ -321,7 +321,7 @@ def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None,
 
 
 def policy_facts(
-    backups: Backups, policy: WatchedPolicy, store: RunStore | None, *, compared: int, now: float
+    backups: Backups, policy: ConfiguredPolicy, store: RunStore | None, *, compared: int, now: float
 ) -> Policy:
     """Return all that is known of a policy."""
     entries = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
@@ -349,8 +349,8 @@ def policy_facts(
     )
 
 
-def _lacks(policy: WatchedPolicy, on_targets: Sequence[OnTarget]) -> str | None:
+def _lacks(policy: ConfiguredPolicy, on_targets: Sequence[OnTarget]) -> str | None:
     """Say what the newest backup lacks of the policy's quorum."""
-    if policy.spec is None or not on_targets:
+    if not on_targets:
         return None
     return missing_from_quorum(policy.spec, tuple(one.target for one in on_targets if one.good))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind, Spec
@@ -16,16 +17,31 @@ from strongroom.state.store import RunStore
 from strongroom.targets import Target
 
 
-class WatchedPolicy(Struct, frozen=True, kw_only=True):
-    """A policy as this host's own configuration has it. ``spec`` says what makes a backup of it whole."""
+class ConfiguredPolicy(Struct, frozen=True, kw_only=True):
+    """A policy as this host's own configuration has it.
 
-    name: str
-    targets: tuple[str, ...]
+    ``spec`` says what makes a backup of it whole. ``offline``: its targets are media that lie in a safe.
+    ``unpinned`` are those of its keys whose key services did not say which key it is, with why: where they
+    were asked, ``spec.recipients`` are the others.
+    """
+
+    spec: Spec
     schedule: str | None = None
     time_zone: str = "UTC"
     offline: bool = False
-    depth: Depth = Depth.DIGEST
-    spec: Spec | None = None
+    unpinned: Mapping[str, StrongroomError] = {}
+
+    @property
+    def name(self) -> str:
+        return self.spec.policy
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(pin.name for pin in self.spec.targets)
+
+    @property
+    def depth(self) -> Depth:
+        return self.spec.depth
 
 
 class WatchedDrill(Struct, frozen=True, kw_only=True):
@@ -52,7 +68,7 @@ class Watched:
     store: Callable[[], RunStore]
     targets: Mapping[str, Target]
     trusted: frozenset[str]
-    policies: tuple[WatchedPolicy, ...]
+    policies: tuple[ConfiguredPolicy, ...]
     drills: tuple[WatchedDrill, ...] = ()
     key_health: str | None = None
     key_zone: str = "UTC"

@@ -13,9 +13,9 @@ from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
 from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
 from strongroom.operations.health.replicas import Seen, inspect_replicas
 from strongroom.operations.services import Services
@@ -43,7 +43,7 @@ def newest_of(entries: Iterable[CatalogEntry]) -> list[CatalogEntry]:
 def check(
     means: Means,
     chosen: Sequence[CatalogEntry],
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, ConfiguredPolicy],
     *,
     every: Sequence[CatalogEntry],
     targets: frozenset[str] = frozenset(),
@@ -76,9 +76,11 @@ def check(
     return findings
 
 
-def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only: frozenset[str]) -> Wanted:
+def _wanted(
+    services: Services, entry: CatalogEntry, policy: ConfiguredPolicy | None, only: frozenset[str]
+) -> Wanted:
     """Return where a backup is to be: on its policy's targets, and wherever it is on record."""
-    names = [pin.name for pin in policy.spec.targets] if policy else []
+    names = [*policy.targets] if policy else []
     names += [replica.target for replica in services.store.replicas(entry.backup)]
     asked = [name for name in dict.fromkeys(names) if not only or name in only]
     return Wanted(
@@ -89,7 +91,7 @@ def _wanted(services: Services, entry: CatalogEntry, policy: Policy | None, only
     )
 
 
-def _unplaced(one: Wanted, policy: Policy | None, means: Means) -> Iterator[Finding]:
+def _unplaced(one: Wanted, policy: ConfiguredPolicy | None, means: Means) -> Iterator[Finding]:
     """Say what is not known of where a backup belongs, and where it may lie besides."""
     check = _first(means)
     if policy is None:
@@ -110,7 +112,7 @@ def _first(means: Means) -> str:
     return min(means.checks)
 
 
-def _replicas(seen: Sequence[Seen], policy: Policy | None, known: History) -> Iterator[Finding]:
+def _replicas(seen: Sequence[Seen], policy: ConfiguredPolicy | None, known: History) -> Iterator[Finding]:
     for one in seen:
         for finding in one.findings:
             yield _in_the_safe(finding) if policy and policy.offline else finding
@@ -128,7 +130,7 @@ def _in_the_safe(finding: Finding) -> Finding:
     )
 
 
-def _quorum(seen: Sequence[Seen], policy: Policy | None) -> Iterator[Finding]:
+def _quorum(seen: Sequence[Seen], policy: ConfiguredPolicy | None) -> Iterator[Finding]:
     """Hold what is really there to the policy's quorum, as if the backup were made today."""
     whole = tuple(one.target for one in seen if one.whole)
     if policy is None or (policy.offline and len(whole) < len(seen)):
@@ -168,7 +170,7 @@ def _before(entry: CatalogEntry, every: Sequence[CatalogEntry]) -> int:
 def _keys(
     seen: Sequence[Seen],
     chosen: Sequence[CatalogEntry],
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, ConfiguredPolicy],
     known: History,
     limits: Limits,
 ) -> Iterator[Finding]:

@@ -16,8 +16,8 @@ from strongroom.operations.backup.verify import reaches
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.operations.facts.freshness import SKEW, is_idle
 from strongroom.operations.facts.records import Facts
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
@@ -40,7 +40,7 @@ def backups(
     facts: Facts,
     known: Mapping[str, Sequence[Replica]],
     newest: Mapping[str, CatalogEntry],
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, ConfiguredPolicy],
 ) -> Iterator[Finding]:
     """Say of each policy how old its newest backup is, how deep it was read back, and what it lacks."""
     unlocked, now = left_unlocked(services.store), facts.now
@@ -70,7 +70,7 @@ _IDLE = (
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
 
 
-def none_yet(check: str, name: str, policy: Policy, *, idle: bool) -> Finding:
+def none_yet(check: str, name: str, policy: ConfiguredPolicy, *, idle: bool) -> Finding:
     """Say that a policy has no backup: wrong, if one should have been made by itself.
 
     Args:
@@ -128,7 +128,7 @@ def replicas(
     services: Services,
     known: Mapping[str, Sequence[Replica]],
     kept: Sequence[CatalogEntry],
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, ConfiguredPolicy],
 ) -> Iterator[Finding]:
     """Say which of all replicas are bad, or not read back as deep as their policy says."""
     every = _each_replica(known, kept, policies)
@@ -166,7 +166,9 @@ def replicas_of(services: Services, entries: Sequence[CatalogEntry]) -> dict[str
 
 
 def _each_replica(
-    known: Mapping[str, Sequence[Replica]], kept: Sequence[CatalogEntry], policies: Mapping[str, Policy]
+    known: Mapping[str, Sequence[Replica]],
+    kept: Sequence[CatalogEntry],
+    policies: Mapping[str, ConfiguredPolicy],
 ) -> list[tuple[Replica, bool]]:
     """Return every replica, and whether it was read back as deep as its policy says."""
     return [
@@ -176,7 +178,7 @@ def _each_replica(
     ]
 
 
-def _deep(replica: Replica, policy: Policy | None) -> bool:
+def _deep(replica: Replica, policy: ConfiguredPolicy | None) -> bool:
     depth = policy.spec.depth if policy else Depth.DIGEST
     if policy is not None and not policy.spec.sealed:
         depth = min(depth, Depth.OPENED, key=list(Depth).index)
@@ -208,7 +210,7 @@ def metrics(
     facts: Facts,
     known: Mapping[str, Sequence[Replica]],
     kept: Sequence[CatalogEntry],
-    policies: Mapping[str, Policy],
+    policies: Mapping[str, ConfiguredPolicy],
     *,
     days: int,
 ) -> Metrics:

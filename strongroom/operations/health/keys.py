@@ -16,8 +16,8 @@ from strongroom.keys.key_names import stanza_key
 from strongroom.operations.archive.incidents import incidents_on_record
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.facts.records import Dated, Limits
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
 from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
@@ -84,7 +84,7 @@ def _leaks(services: Services) -> Iterator[Leak]:
 
 
 def judge(
-    manifest: Manifest, opened: Opens | None, policy: Policy | None, known: History
+    manifest: Manifest, opened: Opens | None, policy: ConfiguredPolicy | None, known: History
 ) -> Iterator[Finding]:
     """Say whom a replica opens for, and for whom it should not.
 
@@ -105,7 +105,7 @@ def _readers(manifest: Manifest) -> str:
     return "; or ".join(recipient.describes for recipient in manifest.recipients)
 
 
-def _plain(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
+def _plain(manifest: Manifest, policy: ConfiguredPolicy | None) -> Iterator[Finding]:
     if manifest.values or (policy is not None and policy.spec.sealed):
         words = "it is not sealed, and its policy says that it should be"
         hint = f"Make a new one: 'strongroom backup --policy {manifest.policy}'."
@@ -116,7 +116,7 @@ def _plain(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
         )
 
 
-def _drift(manifest: Manifest, opened: Opens, policy: Policy | None) -> Iterator[Finding]:
+def _drift(manifest: Manifest, opened: Opens, policy: ConfiguredPolicy | None) -> Iterator[Finding]:
     """Hold the envelopes to the policy. A key whose service is away may be any that is not accounted for."""
     if policy is None or not policy.spec.sealed:
         return
@@ -248,7 +248,7 @@ def _age(check: str, label: str, since: float | None, limits: Limits, now: float
         yield remark(check, words, hint)
 
 
-def labels_of(pins: Iterable[Policy], opened: Sequence[Opens] = ()) -> dict[str, str]:
+def labels_of(pins: Iterable[ConfiguredPolicy], opened: Sequence[Opens] = ()) -> dict[str, str]:
     """Return the keys that policies name and that backups open for, each with what it is called."""
     found: dict[str, str] = {}
     for opening in opened:

@@ -16,9 +16,9 @@ from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
 from strongroom.operations.facts.freshness import Freshness, is_idle, judge
 from strongroom.operations.facts.records import Drilled, Facts, Ran
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.catalog import MONTH
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -191,7 +191,9 @@ def keys(facts: Facts) -> Iterator[Finding]:
         yield good(KEYS, f"the trial of {rfc3339(found.checked_at)} found no key that fails")
 
 
-def emergency(services: Services, policies: Mapping[str, Policy], *, now: float) -> Iterator[Finding]:
+def emergency(
+    services: Services, policies: Mapping[str, ConfiguredPolicy], *, now: float
+) -> Iterator[Finding]:
     """Say which media are waited for."""
     for name, policy in sorted(policies.items()):
         if not policy.offline:

@@ -26,7 +26,7 @@ from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.facts.record import BEAT, REFUSED
 from strongroom.operations.facts.records import Limits
-from strongroom.operations.facts.watched import Watched, WatchedPolicy
+from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.steps import close, waive
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
@@ -74,7 +74,7 @@ def watching(world: World, **changed: object) -> Watched:
         store=lambda: RunStore(world.database),
         targets=world.targets,
         trusted=frozenset({world.installation.fingerprint}),
-        policies=(WatchedPolicy(name=POLICY, targets=REGIONS, schedule="0 * * * *", depth=Depth.COMPARED),),
+        policies=(ConfiguredPolicy(spec=world.spec, schedule="0 * * * *"),),
     )
     return replace(own, **changed)  # type: ignore[arg-type]
 
@@ -157,11 +157,12 @@ def test_a_replica_that_the_record_was_made_to_forget_is_missed(world: World) ->
         conn.execute(text("DELETE FROM replicas WHERE target = 'us'"))
     for name in [info.name for info in world.targets["us"].list()]:
         world.targets["us"].delete(name)
-    by_hand = WatchedPolicy(name=POLICY, targets=REGIONS, depth=Depth.COMPARED)
+    by_hand = ConfiguredPolicy(spec=world.spec)
     found = gather_and_judge(watching(world, policies=(by_hand,)), LIMITS, now=time.time() + 2 * DAY)
     assert [alert.key for alert in found.alerts] == [f"replica.unverified:{POLICY}"]
     assert found.alerts[0].what.endswith("on us")
-    fewer = WatchedPolicy(name=POLICY, targets=("eu", "ap"), depth=Depth.COMPARED)
+    left = tuple(pin for pin in world.spec.targets if pin.name != "us")
+    fewer = ConfiguredPolicy(spec=world.with_spec(targets=left).spec)
     assert keys(world, policies=(fewer,), later=2 * DAY) == [], "a target that was taken away owes nothing"
 
 
@@ -332,9 +333,7 @@ def test_a_record_that_a_signed_head_on_a_target_contradicts_is_told(world: Worl
 
 
 def test_media_in_a_safe_are_judged_by_the_record_and_never_called_away(world: World) -> None:
-    offline = WatchedPolicy(
-        name=POLICY, targets=REGIONS, schedule="0 3 1 * *", depth=Depth.COMPARED, offline=True
-    )
+    offline = ConfiguredPolicy(spec=world.spec, schedule="0 3 1 * *", offline=True)
     away: dict[str, Target] = {name: Dead(name=name, region=name) for name in REGIONS}
     assert keys(world, policies=(offline,), targets=away, later=40 * DAY) == [f"emergency.overdue:{POLICY}"]
     world.back_up()

@@ -22,7 +22,7 @@ from strongroom.operations.drills.report import STEPS, DrillReport
 from strongroom.operations.drills.words import DRILLS, verdict
 from strongroom.operations.drills.words import STEPS as WORDS
 from strongroom.operations.facts import record
-from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedPolicy
+from strongroom.operations.facts.watched import ConfiguredPolicy, Watched, WatchedDrill
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.runs.steps import perform
@@ -32,7 +32,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Change
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import RunKind, RunState, StepKind
+from strongroom.state.records import RunKind, RunState, Spec, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
@@ -52,7 +52,7 @@ def listed(world: World) -> Listing:
 
 
 def watching(store: RunStore, *drills: WatchedDrill) -> Watched:
-    policy = WatchedPolicy(name=POLICY, targets=())
+    policy = ConfiguredPolicy(spec=Spec(kind=RunKind.BACKUP, policy=POLICY))
     return Watched(store=lambda: store, targets={}, trusted=frozenset(), policies=(policy,), drills=drills)
 
 

@@ -21,10 +21,10 @@ from strongroom.model import Depth
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
 from strongroom.operations.facts.records import Limits
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, State, worst_error
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
 from strongroom.operations.key_management.health import FAILED, PROVEN, QUARTER
 from strongroom.operations.key_management.usage import pinned_key
@@ -81,7 +81,7 @@ def looked(
     world: World,
     *checks: str,
     depth: Depth = Depth.DIGEST,
-    policy: Policy | None = None,
+    policy: ConfiguredPolicy | None = None,
     services: Services | None = None,
     entered: Entered | None = None,
     every: bool = False,
@@ -98,7 +98,7 @@ def looked(
     )
     all_of_them = retained_backups(built)
     chosen = all_of_them if every else newest_of(all_of_them)
-    return check(means, chosen, {POLICY: policy or Policy(spec=world.spec)}, every=all_of_them)
+    return check(means, chosen, {POLICY: policy or ConfiguredPolicy(spec=world.spec)}, every=all_of_them)
 
 
 def loud(findings: list[Finding]) -> set[tuple[str, str, str, str]]:
@@ -191,7 +191,7 @@ def test_regions_count_as_the_policy_demands_them_today(world: World, backup: st
 def test_a_medium_in_the_safe_is_no_alarm(world: World, backup: str, regions: dict[str, Region]) -> None:
     for region in regions.values():
         region.away = True
-    found = looked(world, policy=Policy(spec=world.spec, offline=True))
+    found = looked(world, policy=ConfiguredPolicy(spec=world.spec, offline=True))
     assert loud(found) == set()
     assert any("the medium is not mounted" in one.what and one.state is State.REMARK for one in found)
 
@@ -235,7 +235,7 @@ def test_a_replica_on_a_target_that_is_configured_no_more_is_not_passed_over(
 ) -> None:
     services = world.services(targets={name: world.targets[name] for name in ("eu", "us")})
     spec = world.with_spec(targets=world.spec.targets[:2]).spec
-    found = looked(world, ACCESS, services=services, policy=Policy(spec=spec))
+    found = looked(world, ACCESS, services=services, policy=ConfiguredPolicy(spec=spec))
     assert loud(found) == set()
     assert [one.what for one in found if one.state is State.REMARK and "on record on ap" in one.what]
 
@@ -283,7 +283,7 @@ def test_opened_needs_a_key_and_says_so(world: World, backup: str) -> None:
 
 def test_other_recipients_than_the_policy_names_now_are_told_both_ways(world: World, backup: str) -> None:
     new = pin_recipient("new", KeyFileIdentity(b"\7" * 32).recipient())
-    found = looked(world, ENCRYPTION, policy=Policy(spec=world.with_spec(recipients=(new,)).spec))
+    found = looked(world, ENCRYPTION, policy=ConfiguredPolicy(spec=world.with_spec(recipients=(new,)).spec))
     wrong = [one for one in found if one.state is State.WRONG]
     assert {one.code for one in wrong} == {KeysOutOfPolicy.__name__}
     assert len({one.what for one in wrong}) == 2
@@ -294,7 +294,7 @@ def test_other_recipients_than_the_policy_names_now_are_told_both_ways(world: Wo
 def test_a_key_service_that_is_away_leaves_a_question_open(world: World, backup: str) -> None:
     spec = world.with_spec(recipients=()).spec
     label = world.identity.recipient().label or pinned_key(world.spec.recipients[0])[:24]
-    policy = Policy(spec=spec, unpinned={label: StrongroomError("the token is not there")})
+    policy = ConfiguredPolicy(spec=spec, unpinned={label: StrongroomError("the token is not there")})
     assert {state for _, state, _, _ in loud(looked(world, ENCRYPTION, policy=policy))} == {"could not look"}
 
 
@@ -318,7 +318,7 @@ def test_an_envelope_that_a_rotation_missed_is_stale_there(tmp_path: Path) -> No
     means = Means(services=services, checks=frozenset({INTEGRITY}), depth=Depth.DIGEST, entering=Entered())
     entries = retained_backups(services)
     spec = services.pinned(entries[0].policy).spec
-    found = check(means, entries, {entries[0].policy: Policy(spec=spec)}, every=entries)
+    found = check(means, entries, {entries[0].policy: ConfiguredPolicy(spec=spec)}, every=entries)
     assert {(one.target, one.code) for one in found if one.state is State.WRONG} == {(missed.name, "Stale")}
 
 
@@ -337,7 +337,7 @@ def test_what_a_rotation_takes_away_still_opens_copies_and_that_is_said(tmp_path
 def of_rotated(services: Services) -> list[Finding]:
     means = Means(services=services, checks=frozenset({ENCRYPTION}), depth=Depth.DIGEST, entering=Entered())
     entries = retained_backups(services)
-    policy = Policy(spec=services.pinned(entries[0].policy).spec)
+    policy = ConfiguredPolicy(spec=services.pinned(entries[0].policy).spec)
     return check(means, entries, {entries[0].policy: policy}, every=entries)
 
 
@@ -362,7 +362,7 @@ def test_what_is_plain_holds_no_value_and_is_sealed_where_the_policy_says_so(wor
     plain = world.with_spec(values=False, sealed=False, recipients=(), depth=Depth.DIGEST)
     plain.back_up()
     assert loud(looked(plain)) == set()
-    sealed = Policy(spec=world.with_spec(values=False).spec)
+    sealed = ConfiguredPolicy(spec=world.with_spec(values=False).spec)
     found = looked(plain, ENCRYPTION, policy=sealed)
     assert {one[3] for one in loud(found)} == {KeysOutOfPolicy.__name__}
 

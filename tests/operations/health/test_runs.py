@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from strongroom.model import Depth, Selection
+from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched, WatchedPolicy
+from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import calendar, catalog
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.key_management.health import DAY
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive
@@ -32,7 +31,7 @@ from strongroom.state.records import CatalogEntry, Pause, Replica, RunKind, Step
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
-from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from tests.operations.world import POLICY, World, made_up, make_world
 
 HOUR = 3600.0
 DAILY = "0 3 * * *"
@@ -43,8 +42,8 @@ def world(tmp_path: Path) -> World:
     return make_world(tmp_path)
 
 
-def policies(world: World, **about: object) -> dict[str, Policy]:
-    return {POLICY: replace(Policy(spec=world.spec), **about)}  # type: ignore[arg-type]
+def policies(world: World, **about: object) -> dict[str, ConfiguredPolicy]:
+    return {POLICY: ConfiguredPolicy(spec=world.spec, **about)}  # type: ignore[arg-type]
 
 
 def said(findings: list[Finding]) -> list[tuple[State, str]]:
@@ -56,7 +55,7 @@ def facts(services: Services, *, after: float = 0.0, schedule: str | None = None
         store=lambda: services.store,
         targets=services.targets,
         trusted=services.signer_fingerprints,
-        policies=(WatchedPolicy(name=POLICY, targets=REGIONS, schedule=schedule, depth=Depth.COMPARED),),
+        policies=(ConfiguredPolicy(spec=services.pinned(POLICY).spec, schedule=schedule),),
     )
     return on_record(watched, Limits(), services.store, now=time.time() + after)
 
@@ -66,7 +65,7 @@ def of_runs(services: Services, *, after: float = 0.0) -> list[Finding]:
 
 
 def of_backups(
-    services: Services, entries: dict[str, CatalogEntry], named: dict[str, Policy]
+    services: Services, entries: dict[str, CatalogEntry], named: dict[str, ConfiguredPolicy]
 ) -> list[Finding]:
     known = catalog.replicas_of(services, list(entries.values()))
     return list(catalog.backups(services, facts(services), known, entries, named))

@@ -16,7 +16,6 @@ from sqlalchemy import text
 from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.facts.watched import Watched
 from strongroom.operations.metrics.exposition import as_text
 from strongroom.operations.metrics.measures import MEASURES, OTHER, Observed, Process
 from strongroom.operations.runs.drive import drive
@@ -38,7 +37,7 @@ def world(tmp_path: Path) -> World:
 
 
 def observed(world: World, *, later: float = 0.0, **changed: object) -> Observed:
-    watched, now = _watched(world, **changed), time.time() + later
+    watched, now = watching(world, **changed), time.time() + later
     looked = gather_and_judge(watched, LIMITS, now=now)
     return Observed(
         facts=gather_and_judge(watched, LIMITS, now=now, look=False).facts,
@@ -50,12 +49,6 @@ def observed(world: World, *, later: float = 0.0, **changed: object) -> Observed
         queues=names.QUEUES,
         queue_of=names.QUEUE_OF_STEP,
     )
-
-
-def _watched(world: World, **changed: object) -> Watched:
-    watched = watching(world)
-    [policy] = watched.policies
-    return replace(watched, policies=(altered(policy, spec=world.spec),), **changed)  # type: ignore[arg-type]
 
 
 def shown(seen: Observed, name: str) -> Shown:

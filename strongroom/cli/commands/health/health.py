@@ -29,12 +29,12 @@ from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.facts.freshness import is_idle
 from strongroom.operations.facts.records import Facts
+from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.catalog import none_yet
 from strongroom.operations.health.files import file_backups
-from strongroom.operations.health.policies import Policy
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
 from strongroom.operations.health.verification import covered
 from strongroom.operations.services import Services
@@ -91,7 +91,7 @@ def _looked(
     chosen: Sequence[CatalogEntry],
     files: Sequence[CatalogEntry],
     every: Sequence[CatalogEntry],
-    policies: dict[str, Policy],
+    policies: dict[str, ConfiguredPolicy],
 ) -> list[Finding]:
     only = frozenset(arguments.target)
     with counting(output, "replicas", len(chosen) * len(only or settings.targets)) as advance:
