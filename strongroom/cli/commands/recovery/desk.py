@@ -100,6 +100,16 @@ class Desk:
         """Run a command that proves nothing."""
         return run(words, self.output, passphrase=self.passphrase)
 
+    def know_backups(self, step: Step) -> None:
+        """Enter the backups of every target that answers, where this machine's catalog knows none.
+
+        Which backups a key opens is found in the catalog, and that may have been lost, or be another host's.
+        """
+        if self.look("catalog", "list").document.get("backups") or not self.is_configured:
+            return
+        for target in self.places.targets:
+            self.run(step, "catalog", "rebuild", "--from", target, *self.signers(), of=target)
+
     def keys(self) -> Iterator[str]:
         """Yield what opens, as options that can be typed anywhere."""
         given = self.arguments

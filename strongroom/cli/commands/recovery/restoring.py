@@ -97,6 +97,7 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
     """Have the cluster restore one part, in one run: what was submitted before is followed on."""
     run = _submitted(desk, part)
     if not run:
+        desk.know_backups(Step.RESTORE)
         more = ["--overwrite-existing"] if _overwrites(desk, part) else []
         ran = desk.run(Step.RESTORE, "submit", "--restore", part.backup, "--to", part.into, *more)
         if ran.code:

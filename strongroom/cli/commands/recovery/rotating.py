@@ -28,6 +28,7 @@ def rotate(desk: Desk) -> Shown:
         if not tried and not desk.dialogue.confirm("quarantine", question):
             error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
             return Shown(error=error)
+        desk.know_backups(Step.ROTATE)
         ran = _open(desk, scope.leaked)
     incident = str(ran.document.get("incident", ""))
     if not incident:

@@ -28,6 +28,8 @@ def assess(desk: Desk) -> Shown:
     lacking = [source.name for source in found.sources if source.lacks]
     lost = desk.dialogue.choose("lost", "Which sources are lost?", names, lacking)
     leaked = _leaked(desk)
+    if leaked:
+        _show_exposed(desk, leaked)
     scope = Scope(
         sources=found.sources, away=found.away, lost=lost, leaked=leaked, into=_into(desk, found, lost)
     )
@@ -65,6 +67,19 @@ def _leaked(desk: Desk) -> tuple[str, ...]:
         return ()
     question = f"Which keys may be in wrong hands? There are: {', '.join(known)}."
     return desk.dialogue.choose("leaked", question, known, ())
+
+
+def _show_exposed(desk: Desk, leaked: tuple[str, ...]) -> None:
+    """Say which backups the leaked keys open, as far as this machine knows its backups."""
+    desk.know_backups(Step.ASSESS)
+    ran = desk.look("keys")
+    for key in ran.document.get("keys", ()):
+        if key["name"] in leaked:
+            many = plural(len(key["backups"]), "backup")
+            said = f"'{key['name']}' opens {many}, made from {key['oldest']} to {key['newest']}"
+            desk.prove(Step.ASSESS, "keys", said, of=key["name"])
+            desk.say(f"  {said}.")
+    desk.say("  Step 6 finds who opened them, seals them again, and gives their secrets new values.")
 
 
 def _into(desk: Desk, found: Survey, lost: tuple[str, ...]) -> dict[str, str]:
