@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 as_trace = lazy("strongroom.operations.runs.trace:as_trace")
-post = lazy("strongroom.operations.runs.hook_calls:post")
+post = lazy("strongroom.system.http_post:post")
 
 PATIENCE: Final = 5.0
 """Seconds that a collector may take. A trace is a help, and no run waits longer for it."""
@@ -31,6 +31,6 @@ def hand_over(run: Run, store: RunStore, settings: Settings) -> None:
         return
     try:
         trace = as_trace(run, store.rows(run.id), version=__version__)
-        post(settings.traces.url, msgspec.json.encode(trace), PATIENCE, "the collector of traces")
+        post(settings.traces.url, msgspec.json.encode(trace), timeout=PATIENCE)
     except (StrongroomError, OSError) as error:
         log.warning("trace-not-sent", extra={"run": run.id, "why": type(error).__name__})

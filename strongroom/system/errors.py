@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.errors import ConfigError, Refused, TargetError
+from strongroom.errors import ConfigError, InstallationError, Refused, TargetError
 
 
 class Conflict(Refused):
@@ -37,3 +37,17 @@ class KeyFileExposed(ConfigError):
     """Others on this machine may read a key's file, so Strongroom does not use it."""
 
     default_hint = "Close the file to others (chmod 600). If somebody may have read it, make a new key."
+
+
+class NotTaken(InstallationError):
+    """A server did not take what was sent to its address. No backup is affected.
+
+    ``lasting``: it said no, so that sending the same again is in vain.
+    """
+
+    transient = True
+    default_hint = "Check whether it can be reached from this host, and the address in the configuration."
+
+    def __init__(self, message: str, *, lasting: bool = False, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.lasting = lasting

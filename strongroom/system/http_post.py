@@ -1,0 +1,80 @@
+"""One POST to an address that somebody configured, ended when its time is over.
+
+The address is in no error, because a secret may be in it. No redirect is followed: what is sent goes where
+somebody configured it. No proxy of the environment is used.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+from strongroom.errors import StrongroomError
+from strongroom.system.deadlines import run_all
+from strongroom.system.errors import NotTaken
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain; charset=utf-8"
+GOOD, REDIRECTS = range(200, 300), range(300, 400)
+LATER: Final = frozenset({408, 425, 429})
+"""Refusals of the client's kind that pass by themselves: too slow, too early, too often."""
+
+
+def post(
+    url: str,
+    body: bytes,
+    *,
+    timeout: float,
+    content_type: str = JSON,
+    headers: Mapping[str, str] | None = None,
+    ca_file: Path | None = None,
+) -> None:
+    """Send a body to a URL.
+
+    Raises:
+        NotTaken: it was not answered in time, or not with success. The message begins with a verb.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NotTaken("has no http or https address", lasting=True)
+    named = {"Content-Type": content_type, "User-Agent": "strongroom", **(headers or {})}
+    send = partial(_send, parts, body, named, timeout, ca_file)
+    [answer] = run_all(timeout, {"post": send}, late=lambda _name: NotTaken).values()
+    if isinstance(answer, NotTaken):
+        raise answer if answer.message.startswith("could") else NotTaken(f"gave {answer.message}")
+    if isinstance(answer, StrongroomError):
+        raise answer
+    if answer not in GOOD:
+        words = ", a redirect, which is not followed" if answer in REDIRECTS else ""
+        lasting = answer < 500 and answer not in LATER
+        raise NotTaken(f"was answered with status {answer}{words}", lasting=lasting)
+
+
+def _send(
+    parts: SplitResult, body: bytes, headers: Mapping[str, str], timeout: float, ca_file: Path | None
+) -> int:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    try:
+        connection = _connection(parts, timeout, ca_file)
+        try:
+            connection.request("POST", path, body, dict(headers))
+            return connection.getresponse().status
+        finally:
+            connection.close()
+    except ssl.SSLCertVerificationError as error:
+        raise NotTaken(f"could not be told: its certificate does not hold ({error.verify_message})") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NotTaken(f"could not be told: {type(error).__name__}") from None
+
+
+def _connection(parts: SplitResult, timeout: float, ca_file: Path | None) -> http.client.HTTPConnection:
+    host = str(parts.hostname)
+    if parts.scheme == "http":
+        return http.client.HTTPConnection(host, parts.port, timeout=timeout)
+    context = ssl.create_default_context(cafile=ca_file)
+    return http.client.HTTPSConnection(host, parts.port, timeout=timeout, context=context)
