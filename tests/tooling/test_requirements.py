@@ -13,7 +13,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("base", "dev")
+LOCKS = ("base", "apprise", "dev")
+EXTRAS = {"base": (), "apprise": ("apprise",), "dev": ("apprise", "dev")}
 PIN = re.compile(r"^(?P<name>[a-z0-9.-]+)==(?P<version>[^ ;\\]+)(?: ; [^\\]+)? \\$")
 
 
@@ -23,9 +24,10 @@ def project() -> dict[str, Any]:
 
 def wanted(lock: str) -> list[Requirement]:
     found = project()["project"]
-    extra = found["optional-dependencies"]["dev"] if lock == "dev" else []
+    extras = [line for extra in EXTRAS[lock] for line in found["optional-dependencies"][extra]]
     return [
-        Requirement(line) for line in [*found["dependencies"], *extra, *project()["build-system"]["requires"]]
+        Requirement(line)
+        for line in [*found["dependencies"], *extras, *project()["build-system"]["requires"]]
     ]
 
 
@@ -61,9 +63,10 @@ def test_a_lock_names_no_index_no_path_and_no_option(lock: str) -> None:
     assert [line for line in told if not line.startswith("    --hash=sha256:")] == []
 
 
-def test_both_locks_pin_the_same_versions() -> None:
-    base, dev = pins("base"), pins("dev")
-    assert {name: dev.get(name) for name in base} == base
+@pytest.mark.parametrize("lock", ["base", "apprise"])
+def test_all_locks_pin_the_same_versions(lock: str) -> None:
+    pinned, dev = pins(lock), pins("dev")
+    assert {name: dev.get(name) for name in pinned} == pinned
 
 
 def test_the_lock_knows_the_build_backend_because_the_project_is_built_without_isolation() -> None:
