@@ -73,11 +73,11 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the entry that tells people what is wrong, if anybody is named.
+    """Return the entry that tells people what is wrong, if anybody is to be told.
 
     While beat is silent a transfer worker asks for it: see ``workers/beat_fallback.py``.
     """
-    if not settings.alerts.email:
+    if not settings.tells:
         return {}
     return {"alerts": every(ALERT_SECONDS, ALERTS)}
 

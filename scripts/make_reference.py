@@ -34,8 +34,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",
     "access.unreadable": "The access log of a host has a line that is not valid JSON.",
+    "alert.acknowledged": "Somebody works on an alert, or looked into it, and why.",
+    "alert.silenced": "Somebody silenced alerts until a time, and why.",
+    "alert.unsilenced": "Somebody ended a silence before its time.",
     "approval.accepted": "A host took over recipients, or rules for keeping, as those in force.",
-    "approval.acknowledged": "Somebody looked into what was done by break-glass, and why.",
     "approval.refused": "An approval did not count: why. `stale`: it was good for what was asked then.",
     "approval.rejected": "Somebody rejected a request for approval, and why.",
     "approval.requested": "Somebody asked for what people have to approve: exactly what they are to sign.",
@@ -48,6 +50,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "backup.pruned": "A backup that no retention rule keeps was deleted from a target, for good.",
     "backup.removed": "A rotation removed a backup that a re-encrypted one replaced.",
     "backup.undeleted": "A person kept a backup that was marked to be deleted.",
+    "channel.works": "A channel took a message or ping, after one that it did not take.",
     "drill.reported": "A drill ended, and its signed report was put on the targets.",
     "emergency.coming": "The medium of an emergency backup will be needed within three days.",
     "emergency.overdue": "The medium of an emergency backup has been missing for more than a week.",
@@ -108,7 +111,7 @@ MADE_UP = ("emergency.coming", "emergency.overdue", "emergency.waiting")
 """Kinds that the code puts together, so that no text in it is the whole name."""
 
 _KIND = re.compile(
-    r"(?:access|approval|backup|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
+    r"(?:access|alert|approval|backup|channel|drill|emergency|hold|hook|incident|key|reconcile|replica|review|rotation|run"
     r"|schedule|secret|settings|shred|signer|step|ledger)\.[a-z-]+"
     r"|(?:message|submission)-[a-z]+"
 )

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import TYPE_CHECKING
 
 from workers import names
 from workers.app import app
 from workers.base import define
+
+if TYPE_CHECKING:
+    from strongroom.operations.alerts.notify import Found, Sending
+    from strongroom.operations.facts.watched import Watched
 
 log = logging.getLogger(__name__)
 
 
 @define(names.ALERTS)
 def alerts() -> int:
-    """Look for what is wrong, and send one mail with what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerts.notify import (
-        Sending,
-        gather_and_judge,
-        put_lost_on_record,
-        tell_people,
-    )
+    """Look for what is wrong, and tell people what is new of it; return how many alerts there are."""
+    from strongroom.operations.alerts.notify import gather_and_judge, put_lost_on_record
     from strongroom.operations.evidence.ledger_check import compare_with_heads
     from strongroom.wiring import alerts as wiring_alerts
+    from strongroom.wiring.channels import sending
 
     settings, services = app.settings, app.services.get()
     watched = dataclasses.replace(
@@ -36,9 +37,16 @@ def alerts() -> int:
     put_lost_on_record(watched, found)
     for alert in found.alerts:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
-    if settings.alerts.email:
-        server, repeat = wiring_alerts.mail_server(settings), settings.alerts.repeat
-        # Whichever worker got the task: to people it is one look.
-        sending = Sending(server=server, recipients=settings.alerts.email, repeat=repeat, by="workers")
-        tell_people(watched, found, sending)
+    # Whichever worker got the task: to people it is one look.
+    if (how := sending(settings, by="workers")) is not None:
+        _tell(watched, found, how)
     return len(found.alerts)
+
+
+def _tell(watched: Watched, found: Found, how: Sending) -> None:
+    """Tell people. Raises what went wrong where somebody was not told."""
+    from strongroom.operations.alerts.notify import tell_people
+
+    for delivery in tell_people(watched, found, how):
+        if delivery.error is not None:
+            raise delivery.error

@@ -79,7 +79,7 @@ class BeatFallback(threading.Thread):
 
     def _instead_of_beat(self, store: RunStore, age: float) -> list[str]:
         asked = [names.TICK] if store.take_turn("tick instead of beat", every=TICK_SECONDS) else []
-        settled = time.monotonic() - self._since > SETTLES and self._app.settings.alerts.email
+        settled = time.monotonic() - self._since > SETTLES and self._app.settings.tells
         if settled and store.take_turn("alerts instead of beat", every=ALERT_SECONDS):
             asked.append(names.ALERTS)
         if asked:

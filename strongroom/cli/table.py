@@ -157,7 +157,9 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     "Watch": {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
         "health-advanced": Entry("health", "check the whole installation at once"),
-        "backup-alerts": Entry("alerts", "report what is wrong with the backups, and mail it"),
+        "backup-alerts": Entry("alerts", "report what is wrong with the backups, and notify people"),
+        "ack": Entry("alerts", "say that you work on an alert, so that it is not repeated"),
+        "silence": Entry("alerts", "have nobody notified of some alerts for a time; list and end silences"),
         "metrics": Entry("metrics", "hand out metrics for Prometheus"),
     },
     "Set up": {

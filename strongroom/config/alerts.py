@@ -6,19 +6,43 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from strongroom.config.base import Section
-from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress
+from strongroom.config.fields import AbsolutePath, Duration, Host, MailAddress, Name
 from strongroom.config.shared import CaFile, LoginName, Port
 
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 class AlertSettings(Section, frozen=True, kw_only=True):
-    """What is an alarm, and who is notified. `strongroom backup-alerts` and, with `email`, beat check."""
+    """What is an alarm, and who is notified. `strongroom backup-alerts` checks, and beat does if somebody is
+    notified or pinged."""
 
     email: Annotated[
         tuple[MailAddress, ...],
-        Meta(description="Who is notified by mail; it needs `[mail]`.", examples=[["alerts@example.org"]]),
+        Meta(
+            description="Who is notified of every alert by mail; it needs `[mail]`. For other ways: "
+            "`[channels.NAME]` and `[routes.NAME]`.",
+            examples=[["alerts@example.org"]],
+        ),
     ] = ()
+    ping: Annotated[
+        Name | None,
+        Meta(
+            description="The channel of kind `ping` that gets a ping for each check: of success, or of "
+            "failure if a critical alert is active or people could not be notified.",
+            examples=["watchdog"],
+        ),
+    ] = None
+    takeover: Annotated[
+        Duration,
+        Meta(
+            ge=60,
+            le=7 * 86_400,
+            description="Of several hosts that check on one state database, one notifies. After so long "
+            "without a check of it, another does.",
+            examples=["2h"],
+            extra={"default": '`"40m"`'},
+        ),
+    ] = 2400
     threshold_age: Annotated[
         Duration,
         Meta(
@@ -85,7 +109,7 @@ class AlertSettings(Section, frozen=True, kw_only=True):
 
 
 class MailSettings(Section, frozen=True, kw_only=True):
-    """The server that takes mail for `[alerts]`. Its certificate is always checked."""
+    """The server that takes mail for `[alerts]` and channels. Its certificate is always checked."""
 
     host: Annotated[
         Host | None,

@@ -16,6 +16,7 @@ from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
 from strongroom.config.calendar import CalendarSettings, EntrySettings
+from strongroom.config.channels import ChannelSettings, RouteSettings
 from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
 from strongroom.config.hooks import HookSettings
 from strongroom.config.key_maintenance import RotationSettings
@@ -378,6 +379,22 @@ class Settings(Section, frozen=True, kw_only=True):
     recovery: RecoverySettings = RecoverySettings()
     alerts: AlertSettings = AlertSettings()
     mail: MailSettings = MailSettings()
+    channels: Annotated[
+        dict[Name, ChannelSettings],
+        Meta(
+            description="How people are notified of alerts, and what is pinged.",
+            examples=["pager"],
+            extra={"default": "none"},
+        ),
+    ] = field(default_factory=dict)
+    routes: Annotated[
+        dict[Name, RouteSettings],
+        Meta(
+            description="Which alerts go through which channels.",
+            examples=["oncall"],
+            extra={"default": "none: `alerts.email` alone"},
+        ),
+    ] = field(default_factory=dict)
     trust: TrustSettings = TrustSettings()
     index: IndexSettings = IndexSettings()
     workers: WorkerSettings = WorkerSettings()
@@ -430,6 +447,11 @@ class Settings(Section, frozen=True, kw_only=True):
             name for name, policy in self.policies.items() if policy.kind == "full" and not policy.offline
         ]
         return min(full, key=lambda name: self.policies[name].selection != Selection(), default="")
+
+    @property
+    def tells(self) -> bool:
+        """Whether anybody is notified or pinged when something is wrong, so that beat checks."""
+        return bool(self.alerts.email or self.routes or self.alerts.ping)
 
     @property
     def schedules(self) -> dict[str, tuple[str, str]]:

@@ -172,6 +172,14 @@ class PolicySettings(Section, frozen=True, kw_only=True):
             examples=["case 4711, until the court says otherwise"],
         ),
     ] = None
+    ping: Annotated[
+        Name | None,
+        Meta(
+            description="The channel of kind `ping` that gets a ping when a backup starts and when it ends. "
+            "Give each policy a check of its own at that service.",
+            examples=["nightly-check"],
+        ),
+    ] = None
     offline: Annotated[
         bool,
         Meta(

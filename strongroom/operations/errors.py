@@ -46,7 +46,7 @@ class NotApproved(Refused):
 class BreakGlass(Alarm):
     """Something was done without the approvals that it needs, by the people of break-glass together."""
 
-    default_hint = "Look into it, then 'strongroom approvals acknowledge ID --reason TEXT'."
+    default_hint = "Look into it, then 'strongroom ack approval.break-glass:ID --reason TEXT'."
 
 
 class KeyStillNeeded(Refused):
@@ -301,22 +301,40 @@ class MessageRefused(Untrusted):
     default_hint = "Look for the sender: this is either an old worker or an attack."
 
 
-class MailUnavailable(InstallationError):
-    """The mail server did not answer in time. Trying again can help.
+class ChannelUnavailable(InstallationError):
+    """A channel did not take a message in time. Trying again can help.
 
-    ``missed`` are those who were not told.
+    ``missed`` are those who were not told; ``partly``: others of the channel were.
     """
 
     transient = True
-    default_hint = "No backup is affected. Strongroom sends the same mail later; check [mail] until then."
+    default_hint = (
+        "No backup is affected. The next check sends the same again; routes with a second channel used it."
+    )
 
-    def __init__(self, message: str, *, missed: Sequence[str] = (), hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, missed: Sequence[str] = (), partly: bool = False, hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.missed = tuple(missed)
+        self.partly = partly
+
+
+class ChannelRefused(ChannelUnavailable):
+    """A channel refused a message."""
+
+    transient = False
+    default_hint = "No backup is affected. Correct the channel in [channels], or what it is sent to."
+
+
+class MailUnavailable(ChannelUnavailable):
+    """The mail server did not answer in time. Trying again can help."""
+
+    default_hint = "No backup is affected. Strongroom sends the same mail later; check [mail] until then."
 
 
 class MailRefused(MailUnavailable):
     """The mail server refused the login, the mail, or a recipient of it."""
 
     transient = False
-    default_hint = "No backup is affected. Correct [mail], or the addresses in alerts.email."
+    default_hint = "No backup is affected. Correct [mail], or the addresses that are notified."

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from strongroom.operations.ping import Ping
 from strongroom.schedule import last_slot, next_slot
 from strongroom.state.records import RunKind
 
@@ -62,8 +63,12 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hooks(msgspec.Struct, frozen=True, kw_only=True):
-    """What is called before a run, after a good one, and after one that failed or was cancelled."""
+    """What is called before a run, after a good one, and after one that failed or was cancelled.
+
+    ``ping`` is told of its start and of either end.
+    """
 
     before: Hook | None = None
     after: Hook | None = None
     on_error: Hook | None = None
+    ping: Ping | None = None

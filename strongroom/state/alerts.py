@@ -42,6 +42,12 @@ def alerts_told(conn: Connection, audience: str) -> list[Told]:
     return list(codec.readable(conn.execute(query), _told))
 
 
+def told_of(conn: Connection, key: str) -> list[Told]:
+    """Return what is on record of an alert that is not over, for each audience."""
+    query = select(tables.alerts).where(_alerts.key == key, _alerts.resolved_at.is_(None))
+    return list(codec.readable(conn.execute(query), _told))
+
+
 def _told(row: codec.AnyRow) -> Told:
     return codec.record_of(row, Told, f"alert {row.key}")
 

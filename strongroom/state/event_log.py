@@ -89,6 +89,11 @@ class EventLog(Transactions):
         with self._database.reading() as conn:
             return alerts.alerts_told(conn, audience)
 
+    def told_of(self, key: str) -> list[Told]:
+        """Return what each audience was told of an alert that is not over."""
+        with self._database.reading() as conn:
+            return alerts.told_of(conn, key)
+
     def put_told(self, audience: str, rows: Sequence[Told], *, forget: float) -> None:
         """Record what an audience was told; forget what has been over since before ``forget``."""
         with self._database.writing() as conn:

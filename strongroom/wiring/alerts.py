@@ -5,13 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from strongroom.config import DirectoryTargetSettings, Settings
-from strongroom.config.alerts import PORTS
-from strongroom.errors import ConfigError
-from strongroom.operations.alerts.mail import MailServer
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.facts.records import Facts, Limits
@@ -21,7 +18,6 @@ from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
-from strongroom.system import private_file
 from strongroom.wiring import adapters, signers
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.checks import CHECKS
@@ -85,37 +81,6 @@ def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:
     )
 
 
-def mail_server(settings: Settings) -> MailServer:
-    """Return the configured mail server. Raises ConfigError if there is none."""
-    mail = settings.mail
-    if mail.host is None:
-        raise ConfigError(
-            "There is somebody to tell, and no mail server: mail.host is missing.",
-            hint="Name it in [mail] of strongroom.toml; docs/how-to/monitor.md has an example.",
-        )
-    password = mail.password_file
-    return MailServer(
-        host=mail.host,
-        port=mail.port or PORTS[mail.security],
-        security=mail.security,
-        sender=mail.sender or _sender(),
-        username=mail.username,
-        password=partial(_password, password) if password else None,
-        ca_file=mail.ca_file,
-        timeout=mail.timeout,
-    )
-
-
-def _password(path: Path) -> str:
-    return private_file.read_private(path).rstrip("\r\n")
-
-
-def _sender() -> str:
-    """Return an address of this host, whatever its name is made of."""
-    name = "".join(one for one in socket.gethostname() if one.isascii() and (one.isalnum() or one in "-."))
-    return f"strongroom@{name.strip('-.') or 'localhost'}"
-
-
 def _drills(settings: Settings) -> Iterator[WatchedDrill]:
     for entry in calendar(settings):
         if entry.kind is RunKind.DRILL and not entry.needs:
@@ -138,6 +103,6 @@ def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:
     yield "broker.ca_file", settings.broker.ca_file
     yield "mail.ca_file", settings.mail.ca_file
-    for section in ("vaults", "sources", "targets"):
+    for section in ("vaults", "sources", "targets", "channels"):
         for name, found in getattr(settings, section).items():
             yield f"{section}.{name}.ca_file", getattr(found, "ca_file", None)

@@ -7,17 +7,25 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from strongroom.config import Settings
 from strongroom.config.hooks import HookSettings, HooksSettings
 from strongroom.operations.scheduled import Hook, Hooks
 from strongroom.system import private_file
+from strongroom.wiring.channels import ping_of
 
 
 def hooks(settings: Settings) -> dict[str, Hooks]:
     """Return what is called around the runs of each policy, and of each entry of the calendar."""
     found = {f"policy {name}": policy.hooks for name, policy in settings.policies.items()}
     found |= {name: entry.hooks for name, entry in settings.calendar.entries().items()}
-    return {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
+    called = {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
+    for name, policy in settings.policies.items():
+        if policy.ping is not None:
+            own = called.get(f"policy {name}", Hooks())
+            called[f"policy {name}"] = replace(own, ping=ping_of(settings, policy.ping))
+    return called
 
 
 def absent_programs(settings: Settings) -> Iterator[str]:
@@ -32,7 +40,8 @@ def absent_programs(settings: Settings) -> Iterator[str]:
 
 
 def _hooks(found: HooksSettings) -> Hooks:
-    return Hooks(**{when: _hook(hook) for when, hook in found.named().items()})
+    calls = {when: _hook(hook) for when, hook in found.named().items()}
+    return Hooks(before=calls.get("before"), after=calls.get("after"), on_error=calls.get("on_error"))
 
 
 def _hook(found: HookSettings) -> Hook:

@@ -266,7 +266,9 @@ def test_breaking_the_glass_is_an_alarm_until_somebody_looked_into_it(
     assert (
         careful.ok("approvals", "list", "--json").document["approvals"][0]["state"].startswith("break-glass")
     )
-    careful.ok("approvals", "acknowledge", name, "--reason", "it did burn")
+    alert = f"approval.break-glass:{name}"
+    assert careful.run("ack", "approval.break-glass:nothing", "--reason", "no").failed_with(UsageError)
+    careful.ok("ack", alert, "--reason", "it did burn")
     assert not alarms(careful)
 
 

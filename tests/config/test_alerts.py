@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 import beat_schedule
-from strongroom.wiring import alerts as wiring_alerts
+from strongroom.wiring import channels
 from tests.config.loading import Place
 from workers import names
 from workers.rights import MAY_SEND
 
+WEBHOOK = '[channels.c]\nkind = "webhook"\nurl = "https://x.org/h"\nsecret_file = "s"\n'
 MAIL = '[mail]\nhost = "smtp.example.org"\n'
 
 
@@ -51,6 +52,21 @@ def test_lengths_of_time_are_written_as_people_write_them(place: Place) -> None:
         ('[recovery]\nstakeholders = ["a@b.org"]', "mail.host"),
         ('[contacts.escalation]\nmail = "a@b.org"', "mail.host"),
         ('[recovery.messages]\nclosed = "by {nobody}"', "recovery.messages.closed"),
+        ('[channels.c]\nkind = "mail"\nto = ["a@b.org"]', "mail.host"),
+        ('[channels.c]\nkind = "mail"\nto = []\n' + MAIL, "channels.c.to"),
+        ('[channels.c]\nkind = "webhook"\nurl = "https://x.org/h"', "channels.c.secret_file"),
+        ('[channels.c]\nkind = "webhook"\nsecret_file = "s"', "channels.c.url"),
+        ('[channels.c]\nkind = "webhook"\nurl = "http://x.org/CANARY"\nsecret_file = "s"', "channels.c.url"),
+        (WEBHOOK + 'url_file = "u"', "channels.c.url"),
+        (WEBHOOK + 'ca_file = "nowhere.pem"', "channels.c.ca_file"),
+        (WEBHOOK + '[routes.r]\nto = ["d"]', "routes.r.to[0]"),
+        (WEBHOOK + "[routes.r]\nto = []", "routes.r.to"),
+        (WEBHOOK + '[routes.r]\nto = ["c"]\npolicies = ["p"]', "routes.r.policies"),
+        (WEBHOOK + '[routes.r]\nto = ["c"]\nkinds = ["backup.*"]', "routes"),
+        (WEBHOOK + '[alerts]\nping = "c"', "alerts.ping"),
+        ('[channels.c]\nkind = "ping"\nurl = "https://x.org/h"\n[routes.r]\nto = ["c"]', "routes.r.to[0]"),
+        ('[channels.c]\nkind = "ping"', "channels.c.url"),
+        ('[channels.c]\nkind = "apprise"\nurl = "slack://CANARY"', "channels.c.url"),
     ],
 )
 def test_what_would_not_work_is_said_beforehand(text: str, key: str, place: Place) -> None:
@@ -74,7 +90,7 @@ def test_a_password_that_others_can_read_is_a_problem(place: Place) -> None:
 
 @pytest.mark.parametrize(("security", "port"), [("starttls", 587), ("tls", 465), ("none", 25)])
 def test_the_port_goes_by_how_the_connection_is_sealed(security: str, port: int, place: Place) -> None:
-    server = wiring_alerts.mail_server(place.load(f'{MAIL}security = "{security}"'))
+    server = channels.mail_server(place.load(f'{MAIL}security = "{security}"'))
     assert (server.port, server.sender.partition("@")[0]) == (port, "strongroom")
 
 
@@ -87,3 +103,24 @@ def test_beat_asks_for_alerts_if_there_is_somebody_to_tell(place: Place) -> None
     found = entry(MAIL + '[alerts]\nemail = ["a@example.org"]')
     assert (found["task"], found["schedule"], found["options"]["queue"]) == (names.ALERTS, 900.0, "control")
     assert names.ALERTS in MAY_SEND[names.BEAT]
+
+
+def test_a_file_with_an_address_that_others_may_read_is_refused(place: Place) -> None:
+    (place.path / "url").write_text("slack://CANARY/a/b")
+    (place.path / "url").chmod(0o644)
+    problems = place.problems('[channels.c]\nkind = "apprise"\nurl_file = "url"')
+    assert [problem.key for problem in problems] == ["channels.c.url_file"]
+    assert "CANARY" not in str(problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[alerts]\nemail = ["a@b.org"]\n' + MAIL,
+        WEBHOOK + '[routes.r]\nto = ["c"]',
+        '[channels.c]\nkind = "ping"\nurl = "https://x.org/h"\n[alerts]\nping = "c"',
+    ],
+)
+def test_beat_checks_if_anybody_is_to_hear_of_it(text: str, place: Place) -> None:
+    assert "alerts" in beat_schedule.entries(place.load(text))
+    assert "alerts" not in beat_schedule.entries(place.load(""))

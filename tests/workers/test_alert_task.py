@@ -1,7 +1,9 @@
-"""What beat asks for is the look that cron makes, and each of the two keeps count by itself."""
+"""What beat asks for is the check that cron makes, and of all that check one tells."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from strongroom.operations.errors import BackupOverdue
@@ -17,7 +19,7 @@ def alerts(machine: Machine) -> int:
     return perform(machine, names.ALERTS, role=names.CONTROL)[0]
 
 
-def test_the_task_tells_once_and_the_command_by_itself(tmp_path: Path) -> None:
+def test_the_task_tells_once_and_a_command_beside_it_only_if_the_task_is_silent(tmp_path: Path) -> None:
     machine = stock(Machine(tmp_path / "machine"))
     with MailServer() as server:
         machine.path("strongroom.toml").write_text(
@@ -29,7 +31,13 @@ def test_the_task_tells_once_and_the_command_by_itself(tmp_path: Path) -> None:
         assert alerts(machine) == 1
         assert ["backup.overdue:p" in mail.text for mail in server.mails] == [True]
         assert machine.run("backup-alerts").failed_with(BackupOverdue)
-        assert len(server.mails) == 2, "cron does not rely on what workers told"
+        assert len(server.mails) == 1, "the workers tell, as long as they check"
+        with closing(sqlite3.connect(machine.state / "state.db")) as database, database:
+            database.execute("UPDATE leases SET renewed_at = renewed_at - 2500")
+        document = machine.run("backup-alerts", "--json").document
+        assert [(one["told"], one["left_to"]) for one in document["routes"]] == [([], None)]
         machine.ok("backup", "--policy", "p", "--force")
         assert alerts(machine) == 0
-        assert [mail.subject.partition(" on ")[0] for mail in server.mails[2:]] == ["[strongroom] 1 resolved"]
+        assert len(server.mails) == 1, "now it is left to the command"
+        machine.ok("backup-alerts")
+        assert [mail.subject.partition(" on ")[0] for mail in server.mails[1:]] == ["[strongroom] 1 resolved"]

@@ -1,13 +1,15 @@
-"""Alerts, and messages of a recovery: mail needs a server, a password no open line, a message no gap."""
+"""Alerts, and messages of a recovery: a way to people, a route for each alert, no gap, no open password."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
+from strongroom.config.channels import ChannelSettings, MailChannel, PingChannel, WebhookChannel
 from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.secrets import missing
 from strongroom.config.model import Settings
+from strongroom.config.problems import KeyPath
 from strongroom.config.recovery import PLACES
 from strongroom.system.host import is_loopback
 
@@ -16,13 +18,62 @@ _NAMED = re.compile(r"\{([^{}]*)\}")
 
 def check(context: Context) -> Iterator[Finding]:
     """Yield what keeps mail from being sent, or would show a password."""
+    settings = context.settings
     if not context.is_bad("mail"):
-        yield from _mail(context.settings)
-        if context.settings.alerts.email and context.settings.mail.host is None:
-            yield Finding(
-                ("mail", "host"), "missing, and alerts.email names who is notified", "Name the server."
-            )
+        yield from _mail(settings)
+        if settings.mail.host is None and (who := _who_gets_mail(settings)):
+            yield Finding(("mail", "host"), f"missing, and {who} names who is notified", "Name the server.")
+    for name, channel in settings.channels.items():
+        yield from _channel(name, channel)
+    for key, named in _named(settings):
+        yield from context.reference(key, named, "channels")
+        if named in settings.channels and isinstance(settings.channels[named], PingChannel) == (
+            key[0] == "routes"
+        ):
+            yield Finding(key, "not a channel that does this", _PINGS)
+    yield from _gaps(settings)
     yield from _recovery(context)
+
+
+_PINGS = 'Routes need channels that carry a message; alerts.ping and the ping of a policy need kind = "ping".'
+
+
+def _who_gets_mail(settings: Settings) -> str:
+    if settings.alerts.email:
+        return "alerts.email"
+    mails = (name for name, channel in settings.channels.items() if isinstance(channel, MailChannel))
+    return next((f"channels.{name}" for name in mails), "")
+
+
+def _channel(name: str, channel: ChannelSettings) -> Iterator[Finding]:
+    if isinstance(channel, WebhookChannel | PingChannel):
+        if (channel.url is None) == (channel.url_file is None):
+            what = "missing" if channel.url is None else "given twice, with url_file"
+            yield Finding(("channels", name, "url"), what, "Give one of url and url_file.")
+        if channel.ca_file and (why := missing(channel.ca_file)):
+            yield Finding(("channels", name, "ca_file"), why, "Name the file of certificates (PEM).")
+
+
+def _named(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where a channel is named, and which."""
+    for route, found in settings.routes.items():
+        yield from ((("routes", route, "to", place), name) for place, name in enumerate(found.to))
+    for policy, entry in settings.policies.items():
+        if entry.ping is not None:
+            yield ("policies", policy, "ping"), entry.ping
+    if settings.alerts.ping is not None:
+        yield ("alerts", "ping"), settings.alerts.ping
+
+
+def _gaps(settings: Settings) -> Iterator[Finding]:
+    """Yield routes to policies that there are not, and that critical alerts may go nowhere at all."""
+    for name, route in settings.routes.items():
+        for policy in set(route.policies) - set(settings.policies):
+            yield Finding(("routes", name, "policies"), f"there is no policy '{policy}'", "Name one.")
+    takes_all = (not route.policies and not route.kinds for route in settings.routes.values())
+    if settings.routes and not settings.alerts.email and not any(takes_all):
+        what = "no route takes every critical alert, so some would reach nobody"
+        yield Finding(("routes",), what, "Give one route without policies and kinds, or set alerts.email.")
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:

@@ -55,6 +55,9 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("metrics", "key_file"): settings.metrics.key_file,
     }
     named |= {(*key, "url_file"): hook.url_file for key, hook in settings.hooks().items()}
+    for name, channel in settings.channels.items():
+        for field in ("url_file", "secret_file"):
+            named["channels", name, field] = getattr(channel, field, None)
     named |= dict(_of_keys(settings)) | dict(_of_places(settings))
     return {key: path for key, path in named.items() if path}
 

@@ -18,6 +18,7 @@ from strongroom.keys.errors import KeyUnproven, SignatureRefused
 from strongroom.operations.errors import (
     BackupOverdue,
     BreakGlass,
+    ChannelUnavailable,
     IncidentOverdue,
     MassChange,
     MessageRefused,
@@ -134,7 +135,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         BreakGlass,
         "Something was done without the approvals that it needs, by the people of break-glass together.",
         "Look into it: 'strongroom approvals show {subject}'. Then "
-        "'strongroom approvals acknowledge {subject} --reason TEXT'.",
+        "'strongroom ack approval.break-glass:{subject} --reason TEXT'.",
     ),
     "approval.refused": _critical(
         SignatureRefused,
@@ -229,6 +230,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         "The changed configuration file of a host is wrong. The settings before it stay in force, but no "
         "process of that host can start again.",
         "Run 'strongroom config check' on that host and put right what it names. No restart is needed.",
+    ),
+    "channel.failed": _critical(
+        ChannelUnavailable,
+        "A message or ping did not go through this channel. Another one may have been used instead.",
+        "Check the address and the service behind channel '{subject}'. It is over when the channel takes the "
+        "next message, such as this one.",
     ),
     "target.away": Kind(
         severity=Severity.WARNING,

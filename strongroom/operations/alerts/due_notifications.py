@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -11,10 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Kind, Severity
+from strongroom.operations.muted import Muted
 from strongroom.state.alerts import Told
 
 FORGOTTEN: Final = 90 * 86_400.0
 """Seconds for which a resolved alert stays on record."""
+NOTHING_MUTED: Final = Muted()
 
 
 class News(StrEnum):
@@ -34,8 +36,9 @@ class Item(Struct, frozen=True, kw_only=True):
 
 
 class Telling(Struct, frozen=True, kw_only=True):
-    """What to send, what is over, and the rows to write once it was sent."""
+    """What to send, what is over, and the rows to write once it was sent. ``id`` names the news."""
 
+    id: str
     items: tuple[Item, ...]
     over: tuple[Told, ...]
     rows: tuple[Told, ...]
@@ -50,15 +53,6 @@ class Telling(Struct, frozen=True, kw_only=True):
         return sum(item.alert.severity is severity for item in self.items)
 
 
-def audience(addresses: Iterable[str], *, by: str, threshold: float) -> str:
-    """Return what stands on record for those who are told together, by one look and by one threshold.
-
-    Two looks that see different things would otherwise each call over what the other one told.
-    """
-    terms = (by, f"{threshold:g}", *sorted(map(str.lower, addresses)))
-    return hashlib.sha256("\n".join(terms).encode()).hexdigest()
-
-
 def tell(
     alerts: Sequence[Alert],
     told: Sequence[Told],
@@ -68,6 +62,8 @@ def tell(
     host: str = "",
     looked: bool = True,
     everything: bool = False,
+    muted: Muted = NOTHING_MUTED,
+    teller: bool = True,
 ) -> Telling:
     """Decide what is told.
 
@@ -78,9 +74,13 @@ def tell(
         host: whose look this is.
         looked: whether every target was looked at. Otherwise what rests on them is not over.
         everything: repeat all that is wrong, whenever it was told.
+        muted: what people silenced or acknowledged.
+        teller: whether it is this look that tells. Otherwise it tells only what is about this host.
     """
+    alerts = [alert for alert in alerts if _is_mine(alert.key, host, muted, teller=teller)]
+    told = [one for one in told if _is_mine(one.key, host, muted, teller=teller)]
     known = {one.key: one for one in told if one.resolved_at is None}
-    news = [(alert, _news(alert, known.get(alert.key), repeat=repeat, now=now)) for alert in alerts]
+    news = [(alert, _news(alert, known.get(alert.key), muted, repeat=repeat, now=now)) for alert in alerts]
     items = tuple(
         Item(alert=alert, news=why or News.AGAIN, since=_since(alert, known, now))
         for alert, why in news
@@ -90,16 +90,42 @@ def tell(
     ended = [one for one in known.values() if one.key not in wrong and _is_over(one.key, host, looked=looked)]
     over = tuple(one for one in ended if one.sent_at is not None and not _is_glimpsed(one.key))
     rows = (*(_row(item, now) for item in items), *(_resolved(one, now) for one in ended))
-    return Telling(items=items, over=over, rows=rows)
+    return Telling(id=_id(items, over, told), items=items, over=over, rows=rows)
 
 
-def _news(alert: Alert, before: Told | None, *, repeat: float, now: float) -> News | None:
+def _is_mine(key: str, host: str, muted: Muted, *, teller: bool) -> bool:
+    kind = _kind(key)
+    local = kind is not None and kind.local and key.endswith(f" on {host}")
+    return (teller or local) and muted.silence_of(key) is None
+
+
+def _id(items: Sequence[Item], over: Sequence[Told], told: Sequence[Told]) -> str:
+    """Return the same for the same news: whoever died before it was recorded sends it once more."""
+    before = {one.key: f"{one.sent_at} {one.resolved_at}" for one in told}
+    words = [f"{item.alert.key} {item.news} {before.get(item.alert.key)}" for item in items]
+    words += [f"{one.key} over {before[one.key]}" for one in over]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+
+
+def _news(alert: Alert, before: Told | None, muted: Muted, *, repeat: float, now: float) -> News | None:
     if before is None or before.sent_at is None:
         return News.NEW
     if _badness(alert.severity, alert.weight) > _badness(before.severity, before.weight):
         return News.WORSE
+    if _is_acknowledged(alert, before, muted):
+        return None
     # A clock that was put back must not silence anything: a mail of tomorrow is none.
     return News.AGAIN if not 0 <= now - before.sent_at < repeat else None
+
+
+def _is_acknowledged(alert: Alert, before: Told, muted: Muted) -> bool:
+    """Tell whether somebody works on it: as bad as it is now, and since it began this time."""
+    ack = muted.acknowledged.get(alert.key)
+    return (
+        ack is not None
+        and ack.at >= before.first_seen
+        and _badness(alert.severity, alert.weight) <= _badness(ack.severity, ack.weight)
+    )
 
 
 def _badness(severity: str, weight: int) -> tuple[bool, int]:

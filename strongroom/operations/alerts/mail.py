@@ -8,7 +8,11 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, make_msgid
 from pathlib import Path
 from threading import Timer
 from typing import Any, Final
@@ -16,12 +20,49 @@ from typing import Any, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError
+from strongroom.operations.alerts.channel import Message
 from strongroom.operations.errors import MailRefused, MailUnavailable
 from strongroom.system.undo import on_failure
 from strongroom.words import spelled_out
 
 MOST_SAID: Final = 1024 * 1024
 """Bytes that a server may say: all of a mail takes some hundred for each recipient."""
+
+
+class Mail(Struct, frozen=True, kw_only=True):
+    """The channel: who gets the mail, by which server."""
+
+    name: str
+    server: MailServer
+    recipients: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        return ", ".join(self.recipients)
+
+    def send(self, message: Message) -> None:
+        """Mail the message to all. See :class:`~strongroom.operations.alerts.channel.Channel`."""
+        send(letter(message, self.server.sender, self.recipients), self.server, self.recipients)
+
+
+def letter(message: Message, sender: str, recipients: Sequence[str]) -> EmailMessage:
+    """Return a message as a mail."""
+    return plain_mail(message.subject, message.text, sender=sender, recipients=recipients, now=message.at)
+
+
+def plain_mail(
+    about: str, content: str, *, sender: str, recipients: Sequence[str], now: float
+) -> EmailMessage:
+    """Return a mail of plain text, as a program sends it. No name in it forges a header."""
+    made = EmailMessage(policy=SMTP)
+    made["Subject"] = about
+    made["From"] = Address(display_name="Strongroom", addr_spec=sender)
+    made["To"] = tuple(Address(addr_spec=one) for one in recipients)
+    made["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
+    made["Message-ID"] = make_msgid(domain=sender.partition("@")[2])
+    made["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
+    made.set_content(content, cte="quoted-printable")
+    return made
 
 
 class MailServer(Struct, frozen=True, kw_only=True):
@@ -180,7 +221,7 @@ _Answers = dict[str, tuple[int, bytes]]
 
 def _refused_some(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailRefused:
     told = ", ".join(one for one in recipients if one not in refused)
-    return MailRefused(f"{_named(refused, server)}. Told: {told}.", missed=sorted(refused))
+    return MailRefused(f"{_named(refused, server)}. Told: {told}.", missed=sorted(refused), partly=True)
 
 
 def _refused_all(refused: _Answers, server: MailServer, recipients: Sequence[str]) -> MailUnavailable:

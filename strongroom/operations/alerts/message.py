@@ -1,56 +1,75 @@
-"""One mail with all that is new, the worst first: plain text, in which nothing forges a line or a header."""
+"""One message with all that is new, the worst first: plain text, in which nothing forges a line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, make_msgid
 from textwrap import wrap
+from typing import Any
+
+from msgspec.structs import replace
 
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Severity
+from strongroom.operations.alerts.channel import Message
 from strongroom.operations.alerts.due_notifications import Item, News, Telling
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural, spelled_out
 
 WIDTH = 76
 _NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
 
 
-def letter(
-    telling: Telling,
-    *,
-    host: str,
-    sender: str,
-    recipients: Sequence[str],
-    now: float,
-    notes: Sequence[str] = (),
-) -> EmailMessage:
-    """Write the mail.
+def write_message(telling: Telling, *, host: str, now: float, notes: Sequence[str] = ()) -> Message:
+    """Write what is told.
 
     Args:
         host: this host's name.
-        notes: what the reader has to know of how it was looked, such as that the state was away.
+        notes: what the reader has to know besides, such as that the state was away.
     """
-    content = "\n".join(_lines(telling, host, now, notes)) + "\n"
-    return plain_mail(subject(telling, host), content, sender=sender, recipients=recipients, now=now)
+    worst = [severity for severity in Severity if telling.count(severity)]
+    return Message(
+        id=f"alerts_{telling.id}",
+        at=now,
+        subject=subject(telling, host),
+        text="\n".join(_lines(telling, host, now, notes)) + "\n",
+        severity=worst[0] if worst else None,
+        document=_document(telling, host, notes),
+    )
 
 
-def plain_mail(
-    about: str, content: str, *, sender: str, recipients: Sequence[str], now: float
-) -> EmailMessage:
-    """Return a mail of plain text, as a program sends it."""
-    message = EmailMessage(policy=SMTP)
-    message["Subject"] = about
-    message["From"] = Address(display_name="Strongroom", addr_spec=sender)
-    message["To"] = tuple(Address(addr_spec=one) for one in recipients)
-    message["Date"] = format_datetime(datetime.fromtimestamp(now, UTC))
-    message["Message-ID"] = make_msgid(domain=sender.partition("@")[2])
-    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no answering machine answers it
-    message.set_content(content, cte="quoted-printable")
-    return message
+def with_notes(message: Message, notes: Sequence[str]) -> Message:
+    """Put more notes before a message."""
+    lines = "".join(f"{line}\n" for note in notes for line in (*_wrapped(note), ""))
+    document = {**message.document, "notes": [*notes, *message.document["notes"]]}
+    return replace(message, text=lines + message.text, document=document)
+
+
+def _document(telling: Telling, host: str, notes: Sequence[str]) -> dict[str, Any]:
+    return {
+        "host": host,
+        "notes": list(notes),
+        "alerts": [_of_item(item) for item in telling.items],
+        "resolved": [
+            {"key": one.key, "severity": one.severity, "what": one.what, "since": rfc3339(one.first_seen)}
+            for one in telling.over
+        ],
+    }
+
+
+def _of_item(item: Item) -> dict[str, str]:
+    alert = item.alert
+    return {
+        "key": alert.key,
+        "kind": alert.kind,
+        "subject": alert.subject,
+        "severity": alert.severity.value,
+        "news": item.news.value,
+        "since": rfc3339(item.since),
+        "what": alert.what,
+        "means": alert.means,
+        "do": alert.do,
+    }
 
 
 def subject(telling: Telling, host: str) -> str:

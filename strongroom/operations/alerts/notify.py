@@ -1,29 +1,35 @@
 """Telling people what is wrong: once, again when it gets worse or after a time, and once that it is over.
 
-What was told is recorded after the server took the mail. Whoever dies in between tells it twice, never not at
-all. Where the record cannot be read everything is told each time: better than nothing.
+What was told is recorded after a channel took it. Whoever dies in between tells it twice, never not at all.
+Where the record cannot be read everything is told each time: better than nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, audience, tell
-from strongroom.operations.alerts.mail import MailServer, send
-from strongroom.operations.alerts.message import letter
+from strongroom.operations import channel_log
+from strongroom.operations.alerts.alert_kinds import Alert, Severity
+from strongroom.operations.alerts.channel import Message
+from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, tell
+from strongroom.operations.alerts.message import with_notes, write_message
+from strongroom.operations.alerts.routes import Route, audience
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.inventory import Lost, put_on_record
-from strongroom.operations.errors import MailUnavailable
+from strongroom.operations.errors import ChannelUnavailable
 from strongroom.operations.facts.gather import gather, without_record
 from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.facts.watched import Watched
+from strongroom.operations.muted import Muted, read_muted
+from strongroom.operations.ping import Ping, Signal
 from strongroom.state.alerts import Told
+from strongroom.words import plural, spelled_out
 
 NO_RECORD = (
     "The state database could not be read: nobody knows what was sent before, so all of it is sent again "
@@ -41,17 +47,31 @@ class Found(Struct, frozen=True, kw_only=True):
 
 
 class Sending(Struct, frozen=True, kw_only=True):
-    """Who is notified, by which server, how often (seconds). ``everything``: whatever was sent before.
+    """Who is notified by which routes, and what is pinged. ``everything``: whatever was sent before.
 
-    ``by`` names whose look it is; empty: that of this host. Others see another network, and keep count by
-    themselves.
+    ``by`` names whose look it is; empty: that of this host. Of several that look on one state database, one
+    tells; after ``takeover`` seconds without a look of it, another does.
     """
 
-    server: MailServer
-    recipients: tuple[str, ...]
-    repeat: float
+    routes: tuple[Route, ...]
+    ping: Ping | None = None
+    takeover: float = 2400.0
     everything: bool = False
     by: str = ""
+
+
+class Delivery(Struct, frozen=True, kw_only=True):
+    """What became of a route's message: the channel that took it, who was not told, and what went wrong.
+
+    ``teller`` is whose look tells, if it is not this one.
+    """
+
+    route: Route
+    telling: Telling
+    channel: str = ""
+    missed: tuple[str, ...] = ()
+    error: StrongroomError | None = None
+    teller: str = ""
 
 
 def gather_and_judge(
@@ -84,68 +104,149 @@ def put_lost_on_record(watched: Watched, found: Found) -> None:
             put_on_record(store, [Lost(replica, "a check of the target did not find it") for replica in mine])
 
 
-def to_tell(watched: Watched, found: Found, sending: Sending) -> Telling:
+def to_tell(watched: Watched, found: Found, sending: Sending) -> tuple[Delivery, ...]:
     """Return what there is to tell now, by what was told before."""
-    facts = found.facts
-    return tell(
-        found.alerts,
-        _told(watched, sending, found),
-        repeat=sending.repeat,
-        now=facts.now,
-        host=watched.host,
-        looked=not facts.away and facts.state is None,
-        everything=sending.everything,
-    )
+    notifier = _Notifier(watched, found, sending)
+    return tuple(Delivery(route=route, telling=notifier.due(route)) for route in sending.routes)
 
 
-def tell_people(watched: Watched, found: Found, sending: Sending) -> Telling:
-    """Send one mail with all that is new, if anything is; return what was told.
+def tell_people(watched: Watched, found: Found, sending: Sending) -> tuple[Delivery, ...]:
+    """Send on each route one message with all that is new, if anything is; return what became of it.
 
-    Raises:
-        MailUnavailable: nobody was told; the same is told next time.
-        MailRefused: nobody was told, or some were not, who are named.
-        ConfigError: the password's file, or that of the certificates, cannot be used.
+    What was not told is told by the next look, whoever makes it.
     """
-    telling = to_tell(watched, found, sending)
-    if telling.is_empty:
-        _record(watched, telling, sending, found)
-        return telling
-    notes = [NO_RECORD] if found.facts.state is not None else []
-    message = letter(
-        telling,
-        host=watched.host,
-        sender=sending.server.sender,
-        recipients=sending.recipients,
-        now=found.facts.now,
-        notes=notes,
-    )
-    try:
-        send(message, sending.server, sending.recipients)
-    except MailUnavailable as error:
-        if set(error.missed) < set(sending.recipients):  # the others were told, and need not be again
-            _record(watched, telling, sending, found)
-        raise
-    _record(watched, telling, sending, found)
-    return telling
+    notifier = _Notifier(watched, found, sending)
+    deliveries = tuple(map(notifier.tell, sending.routes))
+    if sending.ping is not None:
+        notifier.ping(sending.ping, [who for delivery in deliveries for who in delivery.missed])
+    notifier.record_channels()
+    return deliveries
 
 
-def _audience(watched: Watched, sending: Sending, found: Found) -> str:
-    by, threshold = sending.by or watched.host, found.limits.threshold_age
-    return audience(sending.recipients, by=by, threshold=threshold)
-
-
-def _told(watched: Watched, sending: Sending, found: Found) -> Sequence[Told]:
-    if found.facts.state is not None:
-        return ()
-    try:
-        return watched.store().told(_audience(watched, sending, found))
-    except StrongroomError:  # it went away since: told as if nobody knew
-        return ()
-
-
-def _record(watched: Watched, telling: Telling, sending: Sending, found: Found) -> None:
-    """Record what was told. Where that cannot be, it is told again: that is no reason to have told nobody."""
-    if found.facts.state is None and telling.rows:
+def muted_now(watched: Watched, found: Found) -> Muted:
+    """Return what people silenced or acknowledged; nothing, where the record cannot be read."""
+    if found.facts.state is None:
         with suppress(StrongroomError):
-            heard = _audience(watched, sending, found)
-            watched.store().put_told(heard, telling.rows, forget=found.facts.now - FORGOTTEN)
+            return read_muted(watched.store(), now=found.facts.now)
+    return Muted()
+
+
+class _Notifier:
+    """Tells people what one look found.
+
+    Where the record cannot be read, or goes away meanwhile, all is told: twice is better than never.
+    """
+
+    def __init__(self, watched: Watched, found: Found, sending: Sending) -> None:
+        self._watched, self._found, self._sending = watched, found, sending
+        self._mine = sending.by or watched.host
+        self._on_record = found.facts.state is None
+        self._muted = muted_now(watched, found)
+        self._used: dict[str, StrongroomError | None] = {}
+
+    def tell(self, route: Route) -> Delivery:
+        """Send what is new on a route, and put on record that it was told."""
+        teller = self._teller(route)
+        telling = self.due(route, teller=not teller)
+        delivery = Delivery(route=route, telling=telling, teller=teller)
+        if not telling.is_empty:
+            now = self._found.facts.now
+            message = write_message(telling, host=self._watched.host, now=now, notes=list(self._notes()))
+            delivery = self._deliver(delivery, message)
+        if delivery.missed and not delivery.channel:
+            self._step_down(route)
+        else:
+            self._record(telling, route)
+        return delivery
+
+    def due(self, route: Route, *, teller: bool = True) -> Telling:
+        """Return what is to be told on a route."""
+        facts = self._found.facts
+        return tell(
+            [alert for alert in self._found.alerts if route.takes(alert)],
+            self._told(route),
+            repeat=route.repeat,
+            now=facts.now,
+            host=self._watched.host,
+            looked=not facts.away and self._on_record,
+            everything=self._sending.everything,
+            muted=self._muted,
+            teller=teller,
+        )
+
+    def ping(self, ping: Ping, missed: Sequence[str]) -> None:
+        """Tell the dead man's switch that somebody looked, and whether people have to look, too."""
+        active = [alert for alert in self._found.alerts if self._muted.silence_of(alert.key) is None]
+        bad = [alert for alert in active if ping.warnings or alert.severity is Severity.CRITICAL]
+        words = [f"{alert.severity.upper()} {alert.key}: {alert.what}" for alert in active]
+        words += [f"NOT TOLD: {who}" for who in missed]
+        signal = Signal.FAILURE if bad or missed else Signal.SUCCESS
+        self._used[ping.name] = None
+        try:
+            ping.send(signal, "\n".join(map(spelled_out, words)))
+        except StrongroomError as error:
+            self._used[ping.name] = error
+
+    def record_channels(self) -> None:
+        """Put on record which channels worked, so that the others tell of those that do not."""
+        if self._on_record:
+            with suppress(StrongroomError):
+                channel_log.record(self._watched.store(), self._used, now=self._found.facts.now)
+
+    def _notes(self) -> Iterator[str]:
+        if not self._on_record:
+            yield NO_RECORD
+        silenced = sum(self._muted.silence_of(alert.key) is not None for alert in self._found.alerts)
+        if silenced:
+            yield f"Not told: {plural(silenced, 'alert')} that somebody silenced ('strongroom silence list')."
+
+    def _deliver(self, delivery: Delivery, message: Message) -> Delivery:
+        """Hand the message to the first channel of the route that takes it."""
+        failed: list[StrongroomError] = []
+        for channel in delivery.route.channels:
+            self._used[channel.name] = None
+            try:
+                channel.send(with_notes(message, [error.message for error in failed]))
+            except StrongroomError as error:
+                self._used[channel.name] = error
+                if isinstance(error, ChannelUnavailable) and error.partly:  # the others need no second one
+                    return replace(delivery, channel=channel.name, missed=error.missed, error=error)
+                failed.append(error)
+            else:
+                return replace(delivery, channel=channel.name)
+        missed = tuple(channel.where for channel in delivery.route.channels)
+        return replace(delivery, missed=missed, error=failed[0])
+
+    def _teller(self, route: Route) -> str:
+        """Return whose look tells, if it is not this one."""
+        if self._on_record and not self._sending.everything:
+            with suppress(StrongroomError):
+                seconds = self._sending.takeover
+                teller = self._watched.store().take_lease(self._lease(route), self._mine, seconds=seconds)
+                return "" if teller == self._mine else teller
+        return ""
+
+    def _step_down(self, route: Route) -> None:
+        """Let another look tell: from its host the channels may be reached."""
+        if self._on_record:
+            with suppress(StrongroomError):
+                self._watched.store().release_lease(self._lease(route), self._mine)
+
+    def _lease(self, route: Route) -> str:
+        return f"alerts {self._audience(route)}"
+
+    def _audience(self, route: Route) -> str:
+        return audience(route, threshold=self._found.limits.threshold_age)
+
+    def _told(self, route: Route) -> Sequence[Told]:
+        if self._on_record:
+            with suppress(StrongroomError):
+                return self._watched.store().told(self._audience(route))
+        return ()
+
+    def _record(self, telling: Telling, route: Route) -> None:
+        """Record what was told. If that fails it is told again: that is no reason to have told nobody."""
+        if self._on_record and telling.rows:
+            with suppress(StrongroomError):
+                heard, forget = self._audience(route), self._found.facts.now - FORGOTTEN
+                self._watched.store().put_told(heard, telling.rows, forget=forget)

@@ -19,6 +19,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.strangers,
     trust_rules.approvals,
     trust_rules.incidents,
+    trust_rules.channels,
     upkeep_rules.rotations,
     upkeep_rules.prunes,
     upkeep_rules.waiting,

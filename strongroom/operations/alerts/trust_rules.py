@@ -94,3 +94,12 @@ def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:
             yield Alert(kind="incident.overdue", subject=one.incident, what=late)
         else:
             yield Alert(kind="incident.open", subject=one.incident, what=said)
+
+
+def channels(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the channels that people cannot be told by: the others tell of it."""
+    for one in facts.channels:
+        what = (
+            f"channel '{one.name}' has not worked for {about(facts.now - one.since)}: {one.why.rstrip('.')}"
+        )
+        yield Alert(kind="channel.failed", subject=one.name, what=what)

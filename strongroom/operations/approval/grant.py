@@ -71,8 +71,3 @@ def reject(store: RunStore, case: Case, *, by: str, reason: str) -> None:
     require_open(case, now=time.time())
     record.put_decision(store, record.REJECTED, case.document, by=by, reason=reason)
     store.wake(case.document.request.subject, StepKind.APPROVE)
-
-
-def acknowledge(store: RunStore, case: Case, *, by: str, reason: str) -> None:
-    """Put on record that somebody looked into what was done by break-glass: its alarm ends."""
-    record.put_decision(store, record.ACKNOWLEDGED, case.document, by=by, reason=reason)

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from strongroom.container.errors import Malformed
 from strongroom.operations.approval.request import Document, parse_document
+from strongroom.operations.muted import Muted, read_muted
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
 
@@ -23,9 +24,10 @@ REJECTED: Final = "approval.rejected"
 REFUSED: Final = "approval.refused"
 USED: Final = "approval.used"
 SPENT: Final = "approval.spent"
-ACKNOWLEDGED: Final = "approval.acknowledged"
 ACCEPTED: Final = "approval.accepted"
 
+BROKEN: Final = "approval.break-glass"
+"""The alert that somebody has to acknowledge once they looked into it."""
 LONGEST: Final = 30 * 86_400.0
 """The longest that a request may hold, in seconds."""
 
@@ -72,14 +74,16 @@ class Cases(Struct, frozen=True, kw_only=True):
 def read_cases(store: RunStore, *, since: float | None = None) -> Cases:
     """Return what is on record. Rows that say nothing readable are left out."""
     start = time.time() - LONGEST - 86_400.0 if since is None else since
-    kinds = (REQUESTED, SIGNED, REJECTED, REFUSED, USED, SPENT, ACKNOWLEDGED)
+    kinds = (REQUESTED, SIGNED, REJECTED, REFUSED, USED, SPENT)
     events = store.happened(*kinds, since=start)
     documents: dict[str, tuple[Document, float]] = {}
     for event in events:
         if event.kind == REQUESTED and (document := _document(event)) is not None:
             documents.setdefault(document.id, (document, event.at))
-    about = _by_document(events)
-    cases = tuple(_case(document, at, about.get(name, ())) for name, (document, at) in documents.items())
+    about, muted = _by_document(events), read_muted(store, now=time.time(), since=start)
+    cases = tuple(
+        _case(document, at, about.get(name, ()), muted) for name, (document, at) in documents.items()
+    )
     refused = {
         (_text(event.detail, "document"), _text(event.detail, "what"))
         for event in events
@@ -96,9 +100,10 @@ def _by_document(events: Iterable[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _case(document: Document, at: float, events: Iterable[Event]) -> Case:
+def _case(document: Document, at: float, events: Iterable[Event], muted: Muted) -> Case:
     told = list(events)
     by_kind = {event.kind: event for event in told}
+    looked_into = muted.acknowledged.get(f"{BROKEN}:{document.request.subject}")
     rejected = by_kind.get(REJECTED)
     return Case(
         document=document,
@@ -108,7 +113,7 @@ def _case(document: Document, at: float, events: Iterable[Event]) -> Case:
         used=USED in by_kind,
         broken=USED in by_kind and by_kind[USED].detail.get("break_glass") is True,
         spent=SPENT in by_kind,
-        acknowledged=ACKNOWLEDGED in by_kind,
+        acknowledged=USED in by_kind and looked_into is not None and looked_into.at >= by_kind[USED].at,
     )
 
 
@@ -157,7 +162,7 @@ def put_refused(store: RunStore, document: Document, *, what: str, why: str, sta
 
 
 def put_decision(store: RunStore, kind: str, document: Document, *, by: str, reason: str) -> None:
-    """Put on record that somebody rejected a request, or looked into a break-glass."""
+    """Put on record that somebody rejected a request."""
     _put(store, kind, document, by=by, reason=reason)
 
 

@@ -47,7 +47,7 @@ def require(policies: Iterable[Demands], *, told: int) -> Iterator[Finding]:
     """Hold policies to what frameworks ask of them.
 
     Args:
-        told: how many people are told by mail when something is wrong.
+        told: by how many routes people are notified when something is wrong.
     """
     every = list(policies)
     full = [policy for policy in every if policy.values]
@@ -163,11 +163,13 @@ def _some(full: Iterable[Demands]) -> Iterator[Finding]:
 
 def _monitoring(told: int) -> Finding:
     if told:
-        return good(MONITORING, f"{plural(told, 'address')} told by mail when something is wrong")
+        return good(
+            MONITORING, f"{plural(told, 'route')} by which people are notified when something is wrong"
+        )
     return _unmet(
         MONITORING,
         "nobody is notified when something is wrong",
-        "Set alerts.email, or read docs/how-to/monitor.md.",
+        "Set alerts.email or [routes.NAME]: docs/how-to/notify-people.md.",
     )
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
-from strongroom.operations import recorded_errors
+from strongroom.operations import channel_log, recorded_errors
 from strongroom.operations.approval import record as approval_record
 from strongroom.operations.archive.case_files import Places
 from strongroom.operations.archive.incidents import incidents_on, next_command
@@ -23,6 +23,7 @@ from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.records import (
     Approval,
+    BrokenChannel,
     Check,
     Dated,
     Drilled,
@@ -139,6 +140,12 @@ def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
     """Return the entries of the calendar whose hooks failed in the last day, after a run."""
     failed = store.happened(FAILED, since=now - DAY)
     return tuple(sorted({str(event.detail.get("entry")) for event in failed}))
+
+
+def channels(store: RunStore, *, now: float) -> Iterator[BrokenChannel]:
+    """Yield the channels that people cannot be told by."""
+    for name, event in channel_log.failing(store, now=now).items():
+        yield BrokenChannel(name=name, since=event.at, why=str(event.detail.get("error")))
 
 
 def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:

@@ -256,6 +256,14 @@ class Mended(Struct, frozen=True, kw_only=True):
     sources: tuple[str, ...] = ()
 
 
+class BrokenChannel(Struct, frozen=True, kw_only=True):
+    """A channel that did not take the last that was sent to it, since when, and why."""
+
+    name: str
+    since: float
+    why: str
+
+
 class OpenIncident(Struct, frozen=True, kw_only=True):
     """An incident that is not closed: since when, when it should be, and the command that goes on with it."""
 
@@ -275,6 +283,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
     by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
     ``waiting`` the steps that have not ended, ``incidents`` those that are open.
+    ``channels`` are those that do not work.
     """
 
     now: float
@@ -300,6 +309,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     incidents: tuple[OpenIncident, ...] = ()
+    channels: tuple[BrokenChannel, ...] = ()
     state: str | None = None
 
     @property

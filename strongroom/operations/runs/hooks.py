@@ -7,12 +7,15 @@ run and gets nothing else: no descriptor, no secret of the environment, no name 
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import suppress
 from typing import Final
 
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
-from strongroom.operations import recorded_errors
+from strongroom.operations import channel_log, recorded_errors
+from strongroom.operations.ping import Ping, Signal
 from strongroom.operations.runs.job import Ending, job_of
 from strongroom.operations.scheduled import Hooks
 from strongroom.operations.services import Services
@@ -38,12 +41,14 @@ def first_step(services: Services, spec: Spec, slot: str = "") -> Step:
     """Return the first step of a run: the hook before it, if it has one."""
     job = job_of(spec.kind)
     hooks = services.hooks.get(job.entry_name(spec, slot), Hooks())
-    return job.first if hooks.before is None else Step(StepKind.HOOK)
+    return job.first if hooks.before is None and hooks.ping is None else Step(StepKind.HOOK)
 
 
 def call_before(run: Run, step: Step, services: Services) -> Called:
     """Call what has to succeed before the run begins. Raises HookFailed."""
     name, hooks = _hooks_of(run, services)
+    if hooks.ping is not None:
+        _ping(hooks.ping, Signal.START, _words(run), services)
     if hooks.before is None:  # it was configured when the run was created, and is not now
         return Called()
     call(hooks.before, _facts("before", name, run), f"the hook before '{name}'")
@@ -53,7 +58,10 @@ def call_before(run: Run, step: Step, services: Services) -> Called:
 def call_after(run: Run, ending: Ending, services: Services) -> None:
     """Call what is told how a run ended. That it failed is recorded, and changes nothing for the run."""
     name, hooks = _hooks_of(run, services)
-    when, hook = ("after", hooks.after) if ending.state in GOOD else ("on_error", hooks.on_error)
+    good = ending.state in GOOD
+    if hooks.ping is not None:
+        _ping(hooks.ping, Signal.SUCCESS if good else Signal.FAILURE, _words(run, ending), services)
+    when, hook = ("after", hooks.after) if good else ("on_error", hooks.on_error)
     if hook is None:
         return
     try:
@@ -61,6 +69,24 @@ def call_after(run: Run, ending: Ending, services: Services) -> None:
     except StrongroomError as error:
         log.warning("hook-failed", extra={"run": run.id, "entry": name, "when": when, "why": error.message})
         services.store.event(FAILED, run.id, entry=name, when=when, error=f"{error.code}: {error.message}")
+
+
+def _ping(ping: Ping, signal: Signal, words: str, services: Services) -> None:
+    """Send a ping. That it was not taken keeps no run back: the alert ``channel.failed`` says so."""
+    error: StrongroomError | None = None
+    try:
+        ping.send(signal, words)
+    except StrongroomError as failure:
+        error = failure
+        log.warning("ping-failed", extra={"channel": ping.name, "why": failure.message})
+    with suppress(StrongroomError):
+        channel_log.record(services.store, {ping.name: error}, now=time.time())
+
+
+def _words(run: Run, ending: Ending | None = None) -> str:
+    error = recorded_errors.parse_error(ending.error) if ending else None
+    state = ending.state.value if ending else "started"
+    return f"run {run.id} of policy '{run.spec.policy}': {state}{f' ({error.code})' if error else ''}"
 
 
 def _hooks_of(run: Run, services: Services) -> tuple[str, Hooks]:

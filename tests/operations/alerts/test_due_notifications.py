@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.due_notifications import News, Telling, audience, tell
-from strongroom.operations.alerts.message import letter, subject
+from strongroom.operations.alerts.channel import Message
+from strongroom.operations.alerts.due_notifications import News, Telling, tell
+from strongroom.operations.alerts.mail import letter
+from strongroom.operations.alerts.message import subject, write_message
+from strongroom.operations.muted import Acknowledgement, Muted, Silence
 from strongroom.state.alerts import Told
 
 NOW, DAY = 1_000_000.0, 86_400.0
@@ -89,15 +92,6 @@ def test_all_of_it_is_told_if_that_is_asked_for() -> None:
     assert [item.news for item in telling.items] == [News.AGAIN]
 
 
-def test_an_audience_is_the_same_in_any_order_and_another_with_anybody_else() -> None:
-    def of(*addresses: str, by: str = "host", threshold: float = DAY) -> str:
-        return audience(addresses, by=by, threshold=threshold)
-
-    assert of("B@x.org", "a@x.org") == of("a@x.org", "b@x.org")
-    others = {of("a@x.org"), of("a@x.org", "b@x.org"), of("a@x.org", by="x"), of("a@x.org", threshold=1.0)}
-    assert len(others) == 4
-
-
 def test_what_is_about_one_host_is_over_when_that_host_says_so() -> None:
     full = Alert(kind="space.low", subject="the stage on one", what="full")
 
@@ -107,14 +101,88 @@ def test_what_is_about_one_host_is_over_when_that_host_says_so() -> None:
     assert (over("one"), over("two")) == (1, 0)
 
 
-# -- the letter ----------------------------------------------------------------
+# -- what people said of it ----------------------------------------------------
 
 
-def text_of(telling: Telling, *, host: str = "safe-host") -> str:
-    made = letter(
-        telling, host=host, sender="s@example.org", recipients=["a@example.org"], now=NOW, notes=["A note."]
+def acknowledged(alert: Alert, *, at: float = NOW - DAY, weight: int | None = None) -> Muted:
+    known = Acknowledgement(
+        key=alert.key,
+        at=at,
+        severity=alert.severity.value,
+        weight=alert.weight if weight is None else weight,
+        by="ann@desk",
+        reason="on it",
     )
-    return str(made.get_content())
+    return Muted(acknowledged={alert.key: known})
+
+
+@pytest.mark.parametrize(
+    ("muted", "expected"),
+    [
+        (acknowledged(FAILED), []),
+        (acknowledged(FAILED, weight=1), [News.AGAIN]),  # it is worse than what they said they work on
+        (acknowledged(FAILED, at=NOW - 3 * DAY), [News.AGAIN]),  # that was of another time
+        (acknowledged(SLOW), [News.AGAIN]),
+    ],
+)
+def test_what_somebody_works_on_is_not_repeated_unless_it_became_worse_or_came_back(
+    muted: Muted, expected: list[News]
+) -> None:
+    before = told(FAILED, sent_ago=DAY)
+    assert [
+        item.news for item in tell([FAILED], [before], repeat=DAY, now=NOW, muted=muted).items
+    ] == expected
+
+
+def test_what_somebody_works_on_is_told_when_it_is_worse_and_when_it_is_over() -> None:
+    muted, before = acknowledged(FAILED), told(FAILED, weight=1)
+    [item] = tell([FAILED], [before], repeat=DAY, now=NOW, muted=muted).items
+    assert item.news is News.WORSE
+    assert tell([], [before], repeat=DAY, now=NOW, muted=muted).over == (before,)
+
+
+def silence(pattern: str) -> Muted:
+    one = Silence(id="1", pattern=pattern, since=NOW - 60, until=NOW + 60, by="ann@desk", reason="it moves")
+    return Muted(silences=(one,))
+
+
+def test_a_silence_keeps_news_and_ends_back_until_it_is_over() -> None:
+    muted, before = silence("backup.*:p"), told(SLOW)
+    telling = tell([FAILED, LOST], [before], repeat=DAY, now=NOW, muted=muted)
+    assert [item.alert.key for item in telling.items] == ["backup.lost"]
+    assert telling.over == ()
+    after = tell([FAILED, LOST], [before, *telling.rows], repeat=DAY, now=NOW)
+    assert [item.alert.key for item in after.items] == ["backup.failed:p"]
+    assert after.over == (before,)
+
+
+def test_a_host_that_is_not_the_teller_tells_of_itself_alone() -> None:
+    full = Alert(kind="space.low", subject="the stage on one", what="full")
+    telling = tell([FAILED, full], [told(LOST)], repeat=DAY, now=NOW, host="one", teller=False)
+    assert [item.alert.key for item in telling.items] == ["space.low:the stage on one"]
+    assert telling.over == ()
+    assert tell([full], [], repeat=DAY, now=NOW, host="two", teller=False).is_empty
+
+
+def test_news_that_is_sent_again_has_the_same_id_and_other_news_another() -> None:
+    def name(*before: Told, alerts: tuple[Alert, ...] = (FAILED,)) -> str:
+        return tell(alerts, before, repeat=DAY, now=NOW).id
+
+    assert name() == name()
+    again, later = told(FAILED, sent_ago=DAY), told(FAILED, sent_ago=2 * DAY)
+    over = told(FAILED, resolved_at=NOW - 60)
+    assert len({name(), name(again), name(later), name(over), name(alerts=(SLOW,))}) == 5
+
+
+# -- the message ---------------------------------------------------------------
+
+
+def written(telling: Telling, *, host: str = "safe-host") -> Message:
+    return write_message(telling, host=host, now=NOW, notes=["A note."])
+
+
+def text_of(telling: Telling) -> str:
+    return str(letter(written(telling), "s@example.org", ["a@example.org"]).get_content())
 
 
 def test_a_letter_says_what_happened_what_it_means_and_what_to_do_the_worst_first() -> None:
@@ -146,9 +214,7 @@ def test_no_name_forges_a_header_or_a_line() -> None:
         what="target 'eu\r\n\r\nCRITICAL: all is lost\x1b[2J'",
     )
     telling = tell([hostile], [], repeat=DAY, now=NOW)
-    made = letter(
-        telling, host="h\r\nBcc: y@evil.org", sender="s@example.org", recipients=["a@example.org"], now=NOW
-    )
+    made = letter(written(telling, host="h\r\nBcc: y@evil.org"), "s@example.org", ["a@example.org"])
     raw = made.as_bytes()
     assert b"\nBcc:" not in raw
     assert b"\x1b" not in raw

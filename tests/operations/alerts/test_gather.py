@@ -18,10 +18,12 @@ from strongroom.container.manifest import parse_manifest, sign_manifest
 from strongroom.container.signing import Signer
 from strongroom.model import Depth, ObjectInfo
 from strongroom.operations import settings_changes
+from strongroom.operations.alerts.mail import Mail
 from strongroom.operations.alerts.mail import MailServer as Server
-from strongroom.operations.alerts.notify import Found, Sending, gather_and_judge, tell_people
+from strongroom.operations.alerts.notify import Delivery, Found, Sending, gather_and_judge, tell_people
+from strongroom.operations.alerts.routes import Route
 from strongroom.operations.archive.incidents import STEPS, Suspicion
-from strongroom.operations.errors import MailRefused, MailUnavailable
+from strongroom.operations.errors import MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.facts.record import BEAT, REFUSED
@@ -84,12 +86,16 @@ def keys(world: World, *, later: float = 0.0, **changed: object) -> list[str]:
     return [alert.key for alert in found.alerts]
 
 
-def sending(server: MailServer, **options: object) -> Sending:
+def by_mail(server: MailServer, recipients: tuple[str, ...] = PEOPLE, *, name: str = "mail") -> Route:
     reached = Server(
         host="127.0.0.1", port=server.port, security="none", sender="strongroom@example.org", timeout=10.0
     )
-    values = {"server": reached, "recipients": PEOPLE, "repeat": DAY}
-    return Sending(**{**values, **options})  # type: ignore[arg-type]
+    mail = Mail(name=name, server=reached, recipients=recipients)
+    return Route(name=name, audience=recipients, channels=(mail,), repeat=DAY)
+
+
+def sending(server: MailServer, recipients: tuple[str, ...] = PEOPLE, **options: object) -> Sending:
+    return Sending(**{"routes": (by_mail(server, recipients),), **options})  # type: ignore[arg-type]
 
 
 # -- facts ---------------------------------------------------------------------
@@ -452,10 +458,18 @@ def test_what_the_layers_above_call_things_is_what_is_looked_for() -> None:
 # -- telling -------------------------------------------------------------------
 
 
-def told(world: World, server: MailServer, found: Found, **options: object) -> list[str]:
+def told(
+    world: World, server: MailServer, found: Found, recipients: tuple[str, ...] = PEOPLE, **options: object
+) -> list[str]:
     before = len(server.mails)
-    tell_people(watching(world), found, sending(server, **options))
+    deliveries = tell_people(watching(world), found, sending(server, recipients, **options))
+    assert not [one.error for one in deliveries if one.error]
     return [mail.subject.partition(" on ")[0] for mail in server.mails[before:]]
+
+
+def delivered(world: World, server: MailServer, found: Found) -> Delivery:
+    [delivery] = tell_people(watching(world), found, sending(server))
+    return delivery
 
 
 def test_an_alert_is_mailed_once_again_after_a_time_and_once_that_it_is_over(
@@ -498,8 +512,7 @@ def test_a_look_by_another_threshold_does_not_call_over_what_this_one_told(
 def test_a_mail_that_did_not_go_out_is_sent_by_the_next_look(world: World, server: MailServer) -> None:
     found = gather_and_judge(watching(world), LIMITS)
     server.answer_data = "451 later"
-    with pytest.raises(MailUnavailable):
-        told(world, server, found)
+    assert isinstance(delivered(world, server, found).error, MailUnavailable)
     server.answer_data = "250 taken"
     assert told(world, server, found) == ["[strongroom] 1 critical"]
 
@@ -509,8 +522,9 @@ def test_one_recipient_who_is_refused_does_not_make_the_others_hear_it_each_time
 ) -> None:
     server.refused["two@example.org"] = 550
     found = gather_and_judge(watching(world), LIMITS)
-    with pytest.raises(MailRefused, match="refused two"):
-        told(world, server, found)
+    delivery = delivered(world, server, found)
+    assert (delivery.channel, delivery.missed) == ("mail", ("two@example.org",))
+    assert "refused two" in str(delivery.error)
     assert [mail.recipients for mail in server.mails] == [("one@example.org",)]
     assert told(world, server, found) == []
 

@@ -13,6 +13,7 @@ from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.records import (
     Approval,
+    BrokenChannel,
     Check,
     Dated,
     Drills,
@@ -328,6 +329,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(entries=(Entry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),)),
     ),
     ("hook.failed:health", facts(), facts(hooks=("health",))),
+    (
+        "channel.failed:chat",
+        facts(),
+        facts(channels=(BrokenChannel(name="chat", since=NOON - HOUR, why="ChannelUnavailable: no."),)),
+    ),
     ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
     ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),

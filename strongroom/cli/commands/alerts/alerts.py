@@ -1,4 +1,4 @@
-"""backup-alerts: what is wrong with the backups, printed and told by mail, without beat, broker or worker."""
+"""backup-alerts: what is wrong with the backups, printed and told, without beat, broker or worker."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
-from strongroom.operations.alerts.due_notifications import Telling
 from strongroom.operations.alerts.notify import (
     Found,
-    Sending,
     gather_and_judge,
+    muted_now,
     put_lost_on_record,
     tell_people,
     to_tell,
 )
 from strongroom.operations.facts.watched import Watched
 from strongroom.wiring import alerts as wiring_alerts
+from strongroom.wiring.channels import sending
 
 LEAST, MOST = 60, 366 * 86_400
 """Seconds: below, every backup that is being made is late; above, nothing ever is."""
@@ -35,14 +35,12 @@ def report_alerts(arguments: Namespace, output: Output) -> None:
     limits = wiring_alerts.limits(settings, threshold_age=threshold_age)
     found = gather_and_judge(watched, limits)
     put_lost_on_record(watched, found)
-    sending, trouble = _sending_or_why(arguments, settings)
-    telling = None
-    if trouble is None:
-        telling, trouble = _tell(watched, found, sending, dry_run=arguments.dry_run)
-    mail = render.Mail(sending, telling, trouble, dry_run=arguments.dry_run)
-    output.answer(render.document(found, limits, mail), render.lines(found, limits, mail))
-    if trouble is not None:
-        raise trouble
+    told = _tell(arguments, settings, watched, found)
+    output.answer(
+        render.document(found, limits, told), render.lines(found, limits, told, muted_now(watched, found))
+    )
+    if told.trouble is not None:
+        raise told.trouble
     _raise_worst(found.alerts)
 
 
@@ -61,41 +59,19 @@ def _check(arguments: Namespace) -> int | None:
     return seconds
 
 
-def _sending_or_why(
-    arguments: Namespace, settings: Settings
-) -> tuple[Sending | None, StrongroomError | None]:
-    """Return how people are told. Without a mail server what is wrong is printed all the same."""
+def _tell(arguments: Namespace, settings: Settings, watched: Watched, found: Found) -> render.Told:
+    """Tell people. What goes wrong with that is raised only after the answer was printed."""
     try:
-        return _sending(arguments, settings), None
+        how = sending(settings, email=arguments.email, everything=arguments.all)
     except StrongroomError as error:
-        return None, error
-
-
-def _sending(arguments: Namespace, settings: Settings) -> Sending | None:
-    """Return who is told and how; ``None`` if nobody is named."""
-    recipients = tuple({one.lower(): one for one in arguments.email or settings.alerts.email}.values())
-    if not recipients:
-        return None
-    return Sending(
-        server=wiring_alerts.mail_server(settings),
-        recipients=recipients,
-        repeat=settings.alerts.repeat,
-        everything=arguments.all,
-    )
-
-
-def _tell(
-    watched: Watched, found: Found, sending: Sending | None, *, dry_run: bool
-) -> tuple[Telling | None, StrongroomError | None]:
-    """Tell people. What went wrong with that is raised only after the answer was printed."""
-    if sending is None:
-        return None, None
-    if dry_run:
-        return to_tell(watched, found, sending), None
-    try:
-        return tell_people(watched, found, sending), None
-    except StrongroomError as error:
-        return None, error
+        return render.Told(trouble=error)
+    if how is None:
+        return render.Told()
+    if arguments.dry_run:
+        return render.Told(to_tell(watched, found, how), dry_run=True)
+    deliveries = tell_people(watched, found, how)
+    troubles = (delivery.error for delivery in deliveries)
+    return render.Told(deliveries, trouble=next((one for one in troubles if one is not None), None))
 
 
 def _raise_worst(alerts: tuple[Alert, ...]) -> None:

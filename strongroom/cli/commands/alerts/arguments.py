@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 
+from strongroom.cli.parser import Parser
+from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 
 
@@ -13,7 +15,7 @@ def _backup_alerts_arguments(parser: ArgumentParser) -> None:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="who gets the mail, instead of alerts.email; repeatable",
+        help="who is notified by mail, in place of alerts.email and all routes; repeatable",
     )
     parser.add_argument(
         "--threshold-age",
@@ -21,9 +23,36 @@ def _backup_alerts_arguments(parser: ArgumentParser) -> None:
         help="how late a verified backup may be, such as 48h",
     )
     parser.add_argument(
-        "--all", action="store_true", help="mail all that is wrong, even what was mailed before"
+        "--all", action="store_true", help="send all that is wrong, even what was sent before"
     )
-    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be mailed")
+    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be sent")
+
+
+def _ack_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="ALERT", help="the alert, such as backup.overdue:weekly")
+    add_reason_argument(parser)
+
+
+def _silence_arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(run="mute:list_silences")
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    actions.add_parser("list", help="list the silences that last (the default)")
+    adding = actions.add_parser("add", help="have nobody notified of some alerts until a time")
+    adding.set_defaults(run="mute:add_silence")
+    adding.add_argument(
+        "pattern", metavar="ALERTS", help="an alert, or a pattern such as 'backup.*:weekly' or '*:region-a'"
+    )
+    adding.add_argument(
+        "--until",
+        metavar="TIME",
+        type=ending,
+        required=True,
+        help="when it ends: a length from now such as 4h, 2027-11-26, or 2027-11-26T08:00Z; 30d at most",
+    )
+    add_reason_argument(adding)
+    end = actions.add_parser("end", help="end a silence before its time")
+    end.set_defaults(run="mute:end_one_silence")
+    end.add_argument("id", metavar="ID", help="what 'silence list' shows")
 
 
 COMMANDS = {
@@ -34,5 +63,15 @@ COMMANDS = {
         "come from the record and from the targets themselves. Exit code 0: nothing is wrong. 70: warnings\n"
         "alone. 40: a target could not be read. Otherwise it is that of the worst alert\n"
         "(docs/reference/alerts.md).",
+    ),
+    "ack": Command(
+        _ack_arguments,
+        "mute:acknowledge_alert",
+        "An acknowledged alert is not repeated. People are notified again if it becomes worse, when it is\n"
+        "over, and if it comes back.",
+    ),
+    "silence": Command(
+        _silence_arguments,
+        details="A silenced alert is still listed. Nobody is notified of it, nor that it is over.",
     ),
 }

@@ -9,31 +9,22 @@ from strongroom.cli.terminal.output import in_line, plural, table
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.due_notifications import Telling
-from strongroom.operations.alerts.notify import Found, Sending
-from strongroom.operations.errors import MailUnavailable
+from strongroom.operations.alerts.notify import Delivery, Found
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Limits
-from strongroom.timestamps import rfc3339
+from strongroom.operations.muted import Muted
+from strongroom.timestamps import for_people, rfc3339
 
 
-class Mail(NamedTuple):
-    """Who gets mail (``None``: nobody), what was sent, and what went wrong."""
+class Told(NamedTuple):
+    """What became of each route's message; none, if nobody is told. ``trouble`` is what went wrong."""
 
-    sending: Sending | None
-    telling: Telling | None
-    trouble: StrongroomError | None
-    dry_run: bool
-
-    @property
-    def missed(self) -> tuple[str, ...]:
-        """Those who were not told, and were to be."""
-        if self.trouble is None or self.sending is None:
-            return ()
-        return self.trouble.missed if isinstance(self.trouble, MailUnavailable) else self.sending.recipients
+    deliveries: tuple[Delivery, ...] = ()
+    trouble: StrongroomError | None = None
+    dry_run: bool = False
 
 
-def lines(found: Found, limits: Limits, mail: Mail) -> Iterator[str]:
+def lines(found: Found, limits: Limits, told: Told, muted: Muted) -> Iterator[str]:
     """Yield the answer for people: what is wrong, how fresh each policy is, and who was told."""
     if not found.alerts:
         yield "Nothing is wrong."
@@ -41,9 +32,18 @@ def lines(found: Found, limits: Limits, mail: Mail) -> Iterator[str]:
         yield f"{alert.severity.upper()}  {in_line(alert.key)}"
         yield f"  {in_line(alert.what)}"
         yield f"  What to do: {in_line(alert.do)}"
+        yield from _said_of(alert, muted)
     rows = [_row(one) for one in _fresh(found, limits)]
     yield from ["", *table(("POLICY", "BACKUP", "AGE", "VERIFIED", "STANDS"), rows)] if rows else ()
-    yield _told(mail)
+    yield from _told(told)
+
+
+def _said_of(alert: Alert, muted: Muted) -> Iterator[str]:
+    if silence := muted.silence_of(alert.key):
+        until = for_people(silence.until)
+        yield f"  Silenced until {until} by {in_line(silence.by)}: {in_line(silence.reason)}"
+    if ack := muted.acknowledged.get(alert.key):
+        yield f"  Acknowledged at {for_people(ack.at)} by {in_line(ack.by)}: {in_line(ack.reason)}"
 
 
 def _row(one: Freshness) -> tuple[str, str, str, str, str]:
@@ -63,38 +63,58 @@ def _standing(one: Freshness) -> str:
     return "overdue" if one.overdue else "due" if one.missed_at is not None else "fresh"
 
 
-def _told(mail: Mail) -> str:
-    if mail.sending is None and mail.trouble is not None:
-        return "Nobody got mail: no mail could be prepared. See below."
-    if mail.sending is None:
-        return "Nobody gets mail: give --email, or set alerts.email."
-    if mail.telling is None:
-        return f"NOT told by mail: {', '.join(mail.missed)}"
-    if mail.telling.is_empty:
-        return "Nothing is new, so no mail is sent (--all tells all of it again)."
-    over = f", of which {len(mail.telling.over):,} over" if mail.telling.over else ""
-    told = plural(len(mail.telling.items) + len(mail.telling.over), "alert")
-    what = f"{told}{over}, to {', '.join(mail.sending.recipients)}"
-    return f"{'Would be told' if mail.dry_run else 'Told'} by mail: {what}"
+def _told(told: Told) -> Iterator[str]:
+    if not told.deliveries and told.trouble is not None:
+        yield "Nobody was notified: no message could be prepared. See below."
+    elif not told.deliveries:
+        yield "Nobody is notified: give --email, or set alerts.email or routes."
+    for delivery in told.deliveries:
+        yield _line(delivery, dry_run=told.dry_run)
 
 
-def document(found: Found, limits: Limits, mail: Mail) -> dict[str, object]:
+def _line(delivery: Delivery, *, dry_run: bool) -> str:
+    telling, where = delivery.telling, delivery.route.where
+    if delivery.missed:
+        yet = f" (others of '{delivery.channel}' were)" if delivery.channel else ""
+        return f"NOT notified: {in_line(', '.join(delivery.missed))}{yet}"
+    if delivery.teller and telling.is_empty:
+        return f"Left to the check of '{in_line(delivery.teller)}', which notifies {where}."
+    if telling.is_empty:
+        return f"Nothing is new for {where}, so nothing is sent (--all sends all of it again)."
+    over = f", of which {len(telling.over):,} over" if telling.over else ""
+    what = plural(len(telling.items) + len(telling.over), "alert")
+    by = next((one.where for one in delivery.route.channels if one.name == delivery.channel), where)
+    return f"{'Would be sent' if dry_run else 'Sent'}: {what}{over}, to {by}"
+
+
+def document(found: Found, limits: Limits, told: Told) -> dict[str, object]:
     """Return the answer for machines."""
-    sending, telling = mail.sending, mail.telling
     return {
         "alerts": [_of_alert(alert) for alert in found.alerts],
         "policies": [_of_policy(one) for one in _fresh(found, limits)],
         "targets_away": found.facts.away,
         "state": found.facts.state,
-        "mail": {
-            "to": sending.recipients if sending else (),
-            "sent": bool(telling and not telling.is_empty and not mail.dry_run),
-            "told": [item.alert.key for item in telling.items] if telling else [],
-            "over": [one.key for one in telling.over] if telling else [],
-            "missed": mail.missed,
-            "error": mail.trouble and {"code": mail.trouble.code, "message": mail.trouble.message},
-        },
+        "routes": [_of_delivery(delivery) for delivery in told.deliveries],
+        "error": _of_error(told.trouble),
     }
+
+
+def _of_delivery(delivery: Delivery) -> dict[str, object]:
+    telling = delivery.telling
+    return {
+        "route": delivery.route.name,
+        "to": [channel.where for channel in delivery.route.channels],
+        "sent_by": delivery.channel or None,
+        "told": [item.alert.key for item in telling.items],
+        "over": [one.key for one in telling.over],
+        "missed": delivery.missed,
+        "left_to": delivery.teller or None,
+        "error": _of_error(delivery.error),
+    }
+
+
+def _of_error(error: StrongroomError | None) -> dict[str, str] | None:
+    return error if error is None else {"code": error.code, "message": error.message}
 
 
 def _fresh(found: Found, limits: Limits) -> list[Freshness]:

@@ -16,7 +16,6 @@ from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
 from strongroom.container.errors import Malformed
-from strongroom.errors import UsageError
 from strongroom.keys.errors import SignatureRefused
 from strongroom.keys.sshsig import check_signature, parse_signature
 from strongroom.operations.approval import grant
@@ -113,18 +112,4 @@ def reject_request(arguments: Namespace, output: Output) -> None:
     subject = case.document.request.subject
     output.answer(
         {"rejected": subject, "id": case.document.id}, [f"'{subject}' is rejected: it is not done."]
-    )
-
-
-def acknowledge_break_glass(arguments: Namespace, output: Output) -> None:
-    store = run_store()
-    case = grant.find_case(store, arguments.id)
-    if not case.broken:
-        raise UsageError(
-            f"'{arguments.id}' was not done by break-glass.", hint="See 'strongroom approvals list'."
-        )
-    grant.acknowledge(store, case, by=who(), reason=arguments.reason)
-    subject = case.document.request.subject
-    output.answer(
-        {"acknowledged": subject, "id": case.document.id}, [f"Looked into: '{subject}'. Its alarm ends."]
     )

@@ -55,12 +55,9 @@ def _approvals_arguments(parser: ArgumentParser) -> None:
     )
     reject = actions.add_parser("reject", help="reject a request, however many people approved it")
     reject.set_defaults(run="approvals:reject_request")
-    acknowledge = actions.add_parser("acknowledge", help="say that a break-glass was looked into")
-    acknowledge.set_defaults(run="approvals:acknowledge_break_glass")
-    for action in (show, reject, acknowledge):
+    for action in (show, reject):
         action.add_argument("id", metavar="ID", help="the run or request")
-    for action in (reject, acknowledge):
-        add_reason_argument(action)
+    add_reason_argument(reject)
 
 
 COMMANDS = {

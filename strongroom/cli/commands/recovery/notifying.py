@@ -7,11 +7,10 @@ import time
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.mail import send
-from strongroom.operations.alerts.message import plain_mail
+from strongroom.operations.alerts.mail import plain_mail, send
 from strongroom.operations.recovery.messages import SUBJECTS, Message, due_messages, text_of
 from strongroom.operations.recovery.record import About
-from strongroom.wiring.alerts import mail_server
+from strongroom.wiring.channels import mail_server
 
 
 def notify_others(desk: Desk, settings: Settings | None) -> None:

@@ -1,0 +1,113 @@
+"""ack and silence: say that somebody works on an alert, or that nobody wants to hear of some for a time."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import Any
+
+from strongroom.cli.shared.person import who
+from strongroom.cli.shared.services import run_store
+from strongroom.cli.terminal.output import Output, table
+from strongroom.config import load_settings
+from strongroom.errors import UsageError
+from strongroom.operations import muted
+from strongroom.operations.alerts.alert_kinds import KINDS
+from strongroom.operations.alerts.notify import gather_and_judge
+from strongroom.operations.muted import Silence
+from strongroom.state.store import RunStore
+from strongroom.timestamps import for_people, rfc3339
+from strongroom.wiring import alerts as wiring_alerts
+
+MOST = 255
+"""How long the key of an alert is at most."""
+
+
+def acknowledge_alert(arguments: Namespace, output: Output) -> None:
+    settings, store = load_settings(), run_store()
+    severity, weight = _badness(arguments.key, store)
+    if not severity:
+        watched, limits = wiring_alerts.watched(settings), wiring_alerts.limits(settings)
+        found = gather_and_judge(watched, limits, look=False).alerts
+        severity, weight = next(
+            ((one.severity.value, one.weight) for one in found if one.key == arguments.key), ("", 0)
+        )
+    if not severity:
+        raise UsageError(
+            f"Nobody was notified of an alert '{arguments.key}', and the record shows none.",
+            hint="Nothing was changed. 'strongroom backup-alerts' lists the alerts by their names.",
+        )
+    muted.acknowledge(
+        store, arguments.key, severity=severity, weight=weight, by=who(), reason=arguments.reason
+    )
+    output.answer(
+        {"acknowledged": arguments.key},
+        [f"'{arguments.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."],
+    )
+
+
+def _badness(key: str, store: RunStore) -> tuple[str, int]:
+    """Return how bad an alert was when people were last told of it; nothing, if nobody was."""
+    told = store.told_of(key)
+    worst = max(told, key=lambda one: (one.severity == "critical", one.weight), default=None)
+    return (worst.severity, worst.weight) if worst else ("", 0)
+
+
+def add_silence(arguments: Namespace, output: Output) -> None:
+    pattern, now = arguments.pattern, time.time()
+    kind = pattern.partition(":")[0]
+    if len(pattern) > MOST or (kind not in KINDS and not set(kind) & set("*?[")):
+        raise UsageError(
+            f"There is no alert '{pattern}'.",
+            hint="'strongroom backup-alerts' lists the alerts by their names.",
+        )
+    if not now < arguments.until <= now + muted.LONGEST:
+        raise UsageError(
+            "A silence ends in the future, and within 30 days.", hint="Nothing was silenced. Such as: 4h."
+        )
+    name = muted.put_silence(run_store(), pattern, until=arguments.until, by=who(), reason=arguments.reason)
+    until = for_people(arguments.until)
+    output.answer(
+        {"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
+        [
+            f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over.",
+            f"End it before: strongroom silence end {name}",
+        ],
+    )
+
+
+def list_silences(arguments: Namespace, output: Output) -> None:
+    del arguments
+    found = muted.read_muted(run_store(), now=time.time()).silences
+    documents = [_as_document(one) for one in found]
+    output.answer({"silences": documents}, _lines(found) if found else ["Nothing is silenced."])
+
+
+def _lines(found: tuple[Silence, ...]) -> Iterator[str]:
+    rows = [(one.id, one.pattern, for_people(one.until), one.by, one.reason) for one in found]
+    yield from table(("ID", "ALERTS", "UNTIL", "BY", "REASON"), rows)
+
+
+def _as_document(one: Silence) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "pattern": one.pattern,
+        "since": rfc3339(one.since),
+        "until": rfc3339(one.until),
+        "by": one.by,
+        "reason": one.reason,
+    }
+
+
+def end_one_silence(arguments: Namespace, output: Output) -> None:
+    store = run_store()
+    found = {one.id: one for one in muted.read_muted(store, now=time.time()).silences}
+    if arguments.id not in found:
+        raise UsageError(
+            f"There is no silence '{arguments.id}'.", hint="Nothing was changed. See: strongroom silence list"
+        )
+    muted.end_silence(store, found[arguments.id], by=who())
+    output.answer(
+        {"ended": arguments.id}, [f"Ended: {found[arguments.id].pattern}. The next check tells of it again."]
+    )
