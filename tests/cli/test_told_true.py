@@ -41,7 +41,7 @@ def test_without_a_mail_server_what_is_wrong_is_printed_all_the_same(house: Mach
     done = house.run("backup-alerts", "--email", "ops@example.com", "--threshold-age", "48h")
     assert done.failed_with(ConfigError)
     assert "Nothing is wrong." in done.out
-    assert "Nobody got mail" in done.out
+    assert "Nobody was notified" in done.out
     assert "mail" in done.err
 
 
