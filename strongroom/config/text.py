@@ -195,6 +195,10 @@ _REST = """
 #[state]                        # otherwise SQLite in the state directory
 #url = "postgresql://strongroom@db.example.org/strongroom"
 
+#[contacts.primary]             # whom 'strongroom recover' says to call; also secondary, escalation
+#who = "DevOps team (24/7)"
+#phone = "+49 30 1234567"
+
 #[alerts]                       # 'strongroom backup-alerts' looks without it, too
 #email = ["alerts@example.org"]
 #threshold_age = "24h"          # how long after its time a backup may be missing
