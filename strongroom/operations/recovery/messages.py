@@ -56,7 +56,9 @@ def due_messages(recovery: Recovery, plan: Plan, *, now: float) -> tuple[Message
     closed, scope = bool(recovery.closed_at), recovery.scope
     due = {
         Message.OPENED: scope is not None and bool(scope.lost or scope.leaked) and not closed,
-        Message.RESTORED: recovery.steps[Step.VALIDATE].ended in (About.DONE, About.WAIVED),
+        Message.RESTORED: all(
+            recovery.steps[step].ended is About.DONE for step in (Step.RESTORE, Step.VALIDATE)
+        ),
         Message.LATE: not closed and took_seconds(recovery, now) > plan.objective,
         Message.CLOSED: closed and Message.OPENED in told,
     }

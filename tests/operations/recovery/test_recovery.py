@@ -129,6 +129,8 @@ def test_each_message_is_due_once() -> None:
     assert due_messages(recovery(*told), PLAN, now=late) == (Message.LATE,)
     back = [*through(Step.VALIDATE), told[-1]]
     assert due_messages(recovery(*back), PLAN, now=early) == (Message.RESTORED,)
+    skipped = [*through(Step.VALIDATE), told[-1], entry(2, About.WAIVED, Step.RESTORE)]
+    assert due_messages(recovery(*skipped), PLAN, now=early) == ()  # nobody is told that all is back
     closed = [*back, entry(2, About.CLOSED)]
     assert due_messages(recovery(*closed), PLAN, now=late) == (Message.RESTORED, Message.CLOSED)
 

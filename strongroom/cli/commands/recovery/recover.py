@@ -56,8 +56,7 @@ def _lead(desk: Desk, settings: Settings | None) -> None:
             _head(desk, step)
             desk.say(f"  Not needed: {why}")
             continue
-        _take(desk, step)
-        notify_others(desk, settings)
+        _take(desk, step, settings)
     _close(desk, settings)
 
 
@@ -78,7 +77,7 @@ def _head(desk: Desk, step: Step) -> None:
     desk.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
 
 
-def _take(desk: Desk, step: Step) -> None:
+def _take(desk: Desk, step: Step, settings: Settings | None) -> None:
     """Take one step, until its checks end well, or somebody passes it over and says why."""
     _head(desk, step)
     while True:
@@ -87,8 +86,10 @@ def _take(desk: Desk, step: Step) -> None:
         if shown.error is None:
             desk.note(About.DONE, step)
             desk.say("  Done.")
+            notify_others(desk, settings)
             return
         desk.note(About.STOPPED, step, reason=shown.error.code)
+        notify_others(desk, settings)  # that it is late must not wait for an answer
         reason = desk.after_failure(step, shown, may_skip=step is not Step.ASSESS)
         if reason is not None:
             desk.note(About.WAIVED, step, reason=reason)
@@ -100,7 +101,8 @@ def _take(desk: Desk, step: Step) -> None:
 
 
 def _close(desk: Desk, settings: Settings | None) -> None:
-    desk.note(About.CLOSED)
+    if not desk.recovery.closed_at:  # else it was killed before its report was written
+        desk.note(About.CLOSED)
     notify_others(desk, settings)
     report = report_of(desk.recovery, objective=desk.plan.objective)
     desk.places.put_report(report)
