@@ -7,7 +7,7 @@ people than the secrets are.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -170,15 +170,15 @@ class Recovery(Struct, frozen=True, kw_only=True):
 def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
     """Return what the entries of a recovery come to, in the order of their numbers."""
     ordered = sorted(entries, key=lambda one: (one.number, one.at, one.about))
-    first = ordered[0]
+    first, since = ordered[0], _since_scope(ordered)
     return Recovery(
         id=case,
         opened_at=first.at,
         by=first.by,
         last=ordered[-1].number,
         scope=next((one.scope for one in reversed(ordered) if one.scope is not None), None),
-        parts=next((one.parts for one in reversed(ordered) if one.about is About.PARTS), ()),
-        agreed=next((one for one in reversed(ordered) if one.about is About.AGREED), None),
+        parts=next((one.parts for one in reversed(since) if one.about is About.PARTS), ()),
+        agreed=next((one for one in reversed(since) if one.about is About.AGREED), None),
         steps=_steps(ordered),
         told=tuple(one for one in ordered if one.about is About.TOLD),
         left=tuple(dict.fromkeys(line for one in ordered if one.about is About.LEFT for line in one.lines)),
@@ -188,12 +188,25 @@ def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
     )
 
 
+def _since_scope(ordered: Sequence[RecoveryEntry]) -> Sequence[RecoveryEntry]:
+    """Return the entries since the scope was last put on record: a yes was to that one alone."""
+    last = max((at for at, entry in enumerate(ordered) if entry.about is About.SCOPE), default=0)
+    return ordered[last:]
+
+
 def _steps(ordered: Iterable[RecoveryEntry]) -> dict[Step, StepRecord]:
     found = {step: StepRecord(step=step) for step in STEPS}
     for entry in ordered:
+        if entry.about is About.SCOPE:
+            found |= {step: _opened_again(found[step]) for step in STEPS[1:]}
         if entry.step is not None:
             found[entry.step] = _after(found[entry.step], entry)
     return found
+
+
+def _opened_again(record: StepRecord) -> StepRecord:
+    """Return a step as it is once another scope is on record: what was shown was of the one before."""
+    return replace(record, ended=None, proofs=())
 
 
 def _after(record: StepRecord, entry: RecoveryEntry) -> StepRecord:

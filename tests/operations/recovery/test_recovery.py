@@ -97,6 +97,17 @@ def test_another_host_shows_first_that_it_is_secure_as_long_as_something_is_to_b
     assert next_step(recovery(*through(Step.RESTORE)), host="two") is Step.VALIDATE
 
 
+def test_another_scope_opens_the_later_steps_again_and_the_yes_was_to_the_former() -> None:
+    proof = entry(2, About.PROVED, Step.RESTORE, proofs=(Proof(check="restore", of="b1"),))
+    agreed = entry(2, About.AGREED, Step.RESTORE, lines=("b1",))
+    before = recovery(*through(Step.LOCATE), agreed, proof)
+    assert (before.agreed is not None, before.steps[Step.RESTORE].proved) == (True, {"b1"})
+    elsewhere = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, into={"vault": "vault-c"}))
+    after = recovery(*through(Step.LOCATE), agreed, proof, elsewhere)
+    assert (after.agreed, after.steps[Step.RESTORE].proved) == (None, frozenset())
+    assert next_step(after, host="one") is Step.SECURE
+
+
 def test_steps_without_a_loss_or_a_leak_are_not_needed() -> None:
     whole = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, lost=()))
     kept = entry(2, About.SCOPE, Step.ASSESS, scope=replace(SCOPE, leaked=()))

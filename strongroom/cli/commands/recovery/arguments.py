@@ -17,6 +17,11 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     what.add_argument(
         "--check", metavar="FILE", type=Path, help="check a recovery report, and the page beside it"
     )
+    parser.add_argument(
+        "--assess",
+        action="store_true",
+        help="answer the first questions again: what is lost or leaked, where to restore into",
+    )
     parser.add_argument("--reason", metavar="TEXT", help="what is known so far; it goes on record")
     parser.add_argument(
         "--answer",

@@ -50,6 +50,8 @@ def recover(arguments: Namespace, output: Output) -> None:
 
 def _lead(desk: Desk, settings: Settings | None) -> None:
     _greet(desk)
+    if desk.arguments.assess and desk.recovery.scope is not None:
+        desk.note(About.BEGAN, Step.ASSESS)
     while (step := next_step(desk.recovery, host=desk.host)) is not None:
         if why := why_unneeded(step, desk.recovery):
             desk.note(About.UNNEEDED, step, reason=why)

@@ -104,7 +104,10 @@ def secure(desk: Desk) -> Shown:
     words = ["check-recovery-environment", *_where(desk)]
     ran = desk.run(Step.SECURE, *words)
     desk.say(*(f"  {line}" for line in _checks(ran.document)))
-    return ran.shown("Put that right, then try again.") if ran.code else Shown()
+    if not ran.code:
+        return Shown()
+    desk.say(f"  To restore elsewhere, stop and type: {desk.goes_on} --assess")
+    return ran.shown("Put that right, then try again.")
 
 
 def _where(desk: Desk) -> list[str]:
