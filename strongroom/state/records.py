@@ -82,6 +82,8 @@ class StepKind(StrEnum):
 
 ROTATING = (StepKind.REWRAP, StepKind.ROTATE)
 """The kinds of steps that rotate backups."""
+RESTORING = (StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.RESTORE_COMPARE)
+"""The kinds of steps that restore, or undo that: the recover workers perform them."""
 
 
 class StepState(StrEnum):

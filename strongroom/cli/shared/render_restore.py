@@ -13,7 +13,7 @@ from strongroom.durations import about, at_least, measured
 from strongroom.operations.restore.facts import Compared, RestoreFacts, RunRestored, facts_of
 from strongroom.operations.restore.progress import RESTORES, Progress, progress_of
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, StepRow
+from strongroom.state.records import RESTORING, Run, StepRow
 
 _DID = {
     "created": "created",
@@ -24,6 +24,9 @@ _DID = {
     "moved": "changed since the plan, and left",
     "not_done": "not restored",
 }
+
+
+START = "strongroom up --with-recover"
 
 
 def restore_document(run: Run, rows: list[StepRow]) -> dict[str, Any] | None:
@@ -45,6 +48,9 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
     if known is None:
         return
     facts, progress = known
+    asked = [row for row in rows if row.step.kind in RESTORING]
+    if asked and not run.state.final and not any(row.attempts for row in asked):
+        yield "needs", f"the recover workers, which normally do not run: '{START}'"
     if progress is not None:
         yield from _going(run, progress)
     if facts.restore is not None:

@@ -22,14 +22,13 @@ from strongroom.operations.health.catalog import MONTH
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import ROTATING, Run, RunState, StepKind, StepRow, StepState
+from strongroom.state.records import RESTORING, ROTATING, Run, RunState, StepRow, StepState
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
 RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
 GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds."""
-RESTORING = (StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.RESTORE_COMPARE)
 WITH_KEYS = frozenset({*RESTORING, *ROTATING})
 """The steps that are done where keys are at hand, which is not always."""
 ENDED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)

@@ -386,12 +386,18 @@ def test_a_run_in_the_middle_tells_how_far_it_is_how_fast_and_what_is_left_of_it
     world = make_world(tmp_path, secrets=made_up(40))
     services = world.services(destinations={"there": MemoryStore(name="there")})
     run, due = submit_restore(services, backup=world.back_up().id, options=OVER)
-    seen = []
+    seen, needs = [], []
     while due:
         due = [following for ticket in due[:1] for following in perform(ticket, services)] + due[1:]
+        if services.store.rows(run, StepKind.RESTORE_PLAN) and not seen:
+            needs.append(
+                dict(restore_fields(services.store.load(run), services.store.rows(run))).get("needs")
+            )
         now, rows = services.store.load(run), services.store.rows(run)
         if (progress := progress_of(now, rows, now=now.created_at + 3600)) is not None:
             seen.append((progress, dict(restore_fields(now, rows))))
+    assert needs[0] == "the recover workers, which normally do not run: 'strongroom up --with-recover'"
+    assert set(needs[1:]) == {None}
     assert [progress.done for progress, _ in seen] == [0, *range(0, 41, 5), 40, 40]
     half, shown = seen[5]
     assert (half.total, half.seconds, half.objective_seconds) == (40, 3600, 7200)

@@ -9,6 +9,7 @@ from strongroom.cli.shared import person, render_run
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.options import pairs
+from strongroom.cli.shared.render_restore import START
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import PolicySettings, Settings, load_settings
@@ -36,6 +37,8 @@ def submit_run(arguments: Namespace, output: Output) -> None:
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, load_settings())
+    if arguments.restore is not None or arguments.undo is not None:
+        output.note(f"The recover workers do this, and normally do not run: '{START}'.")
     answer_submission(task.delay(**asked), output, wait=arguments.follow)
 
 
