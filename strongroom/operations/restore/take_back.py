@@ -33,6 +33,7 @@ from strongroom.operations.restore.record import (
     done_in,
     key_file,
     records,
+    spelled,
     traces_of,
 )
 from strongroom.operations.restore.restore import (
@@ -126,6 +127,7 @@ class TakeBack:
     Args:
         open_file: opens undo files, and the files that hold the keys of digests.
         tried: what interrupted attempts at this undo were writing.
+        only: what a plan brings back or removes; all else is left. ``None``: there is no plan.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class TakeBack:
         open_file: Open,
         *,
         tried: frozenset[str] = frozenset(),
+        only: frozenset[str] | None = None,
     ) -> None:
         traces, done = traces_of(what.folders), done_in(what.undone_by)
         self._traces = {name: trace for name, trace in traces.items() if name not in done}
@@ -143,6 +146,7 @@ class TakeBack:
         self._layers = destination.layers() if isinstance(destination, Layered) else ()
         self._open = open_file
         self._tried = tried
+        self._only = only
         self._digests: dict[Path, Digest | None] = {}
         self._created = sorted(name for name, trace in self._traces.items() if trace.created)
         self.already = len(traces) - len(self._traces)
@@ -167,11 +171,11 @@ class TakeBack:
             gone = [name for name in names if name not in {*there, *left, *refused}]
             lacking = without_right(list(there.values()), self._destination, removing=True)
             for name, error in lacking.items():
-                note(PlanEntry(name=name, to=name, action=Action.CANNOT, why=error.message, code=error.code))
+                note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
                 del there[name]
             for action, some in ((Action.REMOVE, there), (Action.LEAVE, left), (Action.SAME, gone)):
                 for name in some:
-                    note(PlanEntry(name=name, to=name, action=action))
+                    note(_entry(name, action))
             done = done.plus(Restored(removed=len(there), left=len(left), unchanged=len(gone)))
         return done
 
@@ -213,6 +217,8 @@ class TakeBack:
     def _may_replace(self, former: Secret, there: Secret | None) -> bool:
         """Say whether what is there is what the restore left."""
         trace = self._traces[former.name]
+        if not self._is_planned(former.name):
+            return False
         if there is None or trace.wrote.removed:
             return trace.wrote.removed and (there is None or not _has_value(there))
         if self._is_as_left(trace, there):
@@ -225,6 +231,9 @@ class TakeBack:
             or self._has_value_of(trace, kept)
             or self._is_half_marked(former, there)
         )
+
+    def _is_planned(self, name: str) -> bool:
+        return self._only is None or spelled(name) in self._only
 
     def _is_half_marked(self, former: Secret, there: Secret) -> bool:
         """Say whether what is there stands for a version without a value, and is not yet marked as one."""
@@ -267,7 +276,8 @@ class TakeBack:
                 account.refuse(name, error)
 
         found = as_far(lambda some: present(self._destination, some), names, note)
-        mine = {name for name, secret in found.items() if self._is_as_left(self._traces[name], secret)}
+        planned = {name: secret for name, secret in found.items() if self._is_planned(name)}
+        mine = {name for name, secret in planned.items() if self._is_as_left(self._traces[name], secret)}
         there = {name: found[name] for name in names if name in mine}
         left = [n for n in names if n in found and n not in mine and _has_value(found[n])]
         return there, left, refused
@@ -304,6 +314,10 @@ def _remove_unchanged(destination: Destination, heads: Mapping[str, int]) -> Ite
     same = [name for name, head in heads.items() if now.get(name) == head]
     destination.delete(same)
     return same
+
+
+def _entry(name: str, action: Action, *, why: str = "", code: str = "") -> PlanEntry:
+    return PlanEntry(name=spelled(name), to=spelled(name), action=action, why=why, code=code)
 
 
 def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:

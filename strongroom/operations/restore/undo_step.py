@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from msgspec import Struct
@@ -30,9 +31,16 @@ from strongroom.operations.restore.journal import (
     interrupted,
     note_undone,
 )
-from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry, name_destination
+from strongroom.operations.restore.plan import (
+    WRITES,
+    Action,
+    PlanEntry,
+    RestorePlan,
+    encode_entry,
+    name_destination,
+)
 from strongroom.operations.restore.record import Recorder, Trace, key_file, records, traces_of
-from strongroom.operations.restore.staged import stage_plan, staged_plan_of
+from strongroom.operations.restore.staged import REST, Spill, entries_of, staged_plan_of
 from strongroom.operations.restore.step import as_result
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import seal_record_key, undo_into
@@ -80,12 +88,14 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
     """Look at what the restore left, and say what would be done with each secret; write nothing."""
     options = options_of(run)
     entries = hashlib.sha256()
-
-    def note(entry: PlanEntry) -> None:
-        entries.update(encode_entry(entry))
-
     what = undoable(services.state_dir / "undo", options.undoes)
     with _undoing(run, what, services, {}) as undoing:
+        spill = Spill(run, services, lambda name: REST, secrets=undoing.total)
+
+        def note(entry: PlanEntry) -> None:
+            entries.update(encode_entry(entry))
+            spill.add(entry)
+
         totals = undoing.plan(note)
     head = RestorePlan(
         id=run.id,
@@ -98,7 +108,7 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
         totals=totals,
         entries=entries.hexdigest(),
     )
-    return stage_plan(run, head, services)
+    return spill.finish(head)
 
 
 def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
@@ -121,7 +131,9 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     account.begin()
     with (
         on_failure(lambda: account.end(STOPPED)),
-        _undoing(run, what, services, opened, account.tried) as undoing,
+        _undoing(
+            run, what, services, opened, tried=account.tried, only=_to_write(run, plan, services)
+        ) as undoing,
     ):
         before = traces_of([folder])
         note_undone(folder.parent / what.run, folder.name)
@@ -132,6 +144,15 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     account.end(PARTIAL if account.counts.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
     return as_result(account, plan.backup, folder)
+
+
+def _to_write(run: Run, plan: StagedPlan, services: Services) -> frozenset[str]:
+    """Return what the plan brings back or removes. Nothing else is touched: nobody approved it."""
+    pieces = (entries_of(run, plan, piece, services) for piece in range(len(plan.pieces)))
+    return frozenset(entry.to for piece in pieces for entry in piece if entry.action in _TOUCHES)
+
+
+_TOUCHES: Final = WRITES | {Action.REMOVE}
 
 
 def _undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account) -> Restored:
@@ -156,7 +177,9 @@ def _undoing(
     what: Undoable,
     services: Services,
     opened: dict[Path, Backup],
+    *,
     tried: frozenset[str] = frozenset(),
+    only: frozenset[str] | None = None,
 ) -> Iterator[TakeBack]:
     """Open what the restore kept, and yield what takes it back."""
     options = options_of(run)
@@ -168,7 +191,8 @@ def _undoing(
         for sealed in [key_file(record) for folder in what.folders for record in records(folder)]:
             if sealed.exists():
                 open_file(sealed)  # what does not open is told before anything is begun
-        yield TakeBack(what, services.destination(options.destination), open_file, tried=tried)
+        there = services.destination(options.destination)
+        yield TakeBack(what, there, open_file, tried=tried, only=only)
 
 
 def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file: Path) -> Backup:

@@ -200,6 +200,26 @@ def test_no_edited_row_of_a_step_undoes_it_without_approval(
     assert len(names(production)) == COUNT
 
 
+def test_an_undo_touches_no_more_than_its_plan_so_a_small_one_does_not_grow_unapproved(
+    office: Office, services: Services, production: MemoryStore
+) -> None:
+    run = begin(office, services)
+    office.sign(services, case_of(services, run).document, "alice", "bob")
+    go_on(run, services)
+    restored = production.read(list(production.list()))
+    some = [one for one in restored if one is not None][5:]
+    production.delete([one.name for one in some])  # so that the plan is below the size of the rule
+    undo, tickets = submit_undo(services, options=UndoOptions(undoes=run, requester="dave@host"))
+    for _ in range(3):  # plan, restore-plan, approve: nobody is asked
+        tickets = [follow for ticket in tickets for follow in perform(ticket, services)]
+    assert not record.read_cases(services.store).about(undo)
+    production.write([Change(secret=one, expected=None) for one in some])
+    ended = drive(undo, tickets, services, processes=1)
+    assert ended.state is RunState.DEGRADED
+    assert len(names(production)) == COUNT - 5, "what nobody planned is left"
+    assert f"{COUNT - 5} secrets" in (ended.error or "")
+
+
 def test_below_the_size_of_the_rule_nobody_is_asked(
     office: Office, services: Services, production: MemoryStore
 ) -> None:
