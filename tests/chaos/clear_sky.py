@@ -15,7 +15,7 @@ from strongroom.operations.evidence.ledger_found import PREFIX as HEADS
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import MARKER
-from tests.chaos.place import POLICY, REGIONS, files_under
+from tests.chaos.place import POLICY, REGIONS, files_of_backups, left_on_stage, odd_indexes
 from tests.chaos.site import Site
 
 if TYPE_CHECKING:
@@ -119,17 +119,20 @@ def _stopped(at: Site) -> Iterator[str]:
 
 
 def _places(at: Site) -> Iterator[str]:
-    """Each target has what its backups name, and nothing else; the stage has nothing."""
+    """Each target has what its backups name, and nothing else but indexes of names; the stage has nothing."""
     good = [run for run in at.store.runs_of(POLICY, RunKind.BACKUP, limit=100) if _is_backup(at, run)]
     for region in REGIONS:
         expected = {MARKER}
         for run in good:
             expected |= _named(at, region, run)
-        files = {name for name in files_under(at.place.region(region)) if not name.startswith(HEADS)}
+        folder = at.place.region(region)
+        files = {name for name in files_of_backups(folder) if not name.startswith(HEADS)}
         if files != expected:
             much, little = sorted(files - expected)[:4], sorted(expected - files)[:4]
             yield f"{region} has {much} too much and lacks {little}"
-    if left := files_under(at.place.stage) - {MARKER}:
+        if odd := odd_indexes(folder):
+            yield f"{region} has odd indexes of names: {sorted(odd)[:4]}"
+    if left := left_on_stage(at.place.stage):
         yield f"left on the stage: {sorted(left)[:5]} ({len(left)} in all)"
 
 

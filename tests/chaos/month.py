@@ -28,14 +28,22 @@ from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Secret
 from strongroom.operations.archive.open import manifest_bytes
-from strongroom.operations.layout import container_name, manifest_name
+from strongroom.operations.layout import INDEXES, container_name, manifest_name
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER
 from strongroom.wiring.calendar import calendar
 from tests.chaos.log import Say, begin
-from tests.chaos.place import REGIONS, Place, files_under, made_up, make_place
+from tests.chaos.place import (
+    REGIONS,
+    Place,
+    files_of_backups,
+    files_under,
+    made_up,
+    make_place,
+    odd_indexes,
+)
 from tests.chaos.series import OWN_MOUNTS
 from tests.chaos.site import Site
 from tests.chaos.storm import Storm
@@ -317,11 +325,13 @@ def _places(month: Month) -> Iterator[str]:
         expected = {MARKER}
         for backup in backups[region]:
             expected |= _named(place, region, backup)
-        there = {name for name in files_under(place.region(region)) if not name.startswith(KEPT)}
+        there = {name for name in files_of_backups(place.region(region)) if not name.startswith(KEPT)}
         if there != expected:
             more, less = sorted(there - expected)[:4], sorted(expected - there)[:4]
             yield f"{region} has {more} that belongs to no backup, and lacks {less}"
-    if left := files_under(place.stage) - {MARKER}:
+        if odd := odd_indexes(place.region(region)):
+            yield f"{region} has odd indexes of names: {sorted(odd)[:4]}"
+    if left := {name for name in files_under(place.stage) - {MARKER} if not name.startswith(INDEXES)}:
         yield f"left on the stage: {sorted(left)[:5]}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from msgspec import Struct
 
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.layout import INDEXES, kept_prefix
 from strongroom.sources.local import LocalStore
-from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.directory import MARKER, DirectoryTarget
 
 POLICY: Final = "weekly-critical"
 REGIONS: Final = ("region-a", "region-b", "region-c")
@@ -142,6 +144,28 @@ def _config(place: Place, *, opens: bool, depth: str | None, limits: str) -> str
 def files_under(folder: Path) -> set[str]:
     """Every file, provisional ones and those of no backup included."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+def files_of_backups(folder: Path) -> set[str]:
+    """The same without the indexes of names, which have a rule of their own."""
+    return {name for name in files_under(folder) if not name.startswith(INDEXES)}
+
+
+def odd_indexes(folder: Path) -> list[str]:
+    """Return what lies among a target's indexes of names and is none, or continues one that is not there."""
+    found = {name: name.split("/") for name in files_under(folder) if name.startswith(INDEXES)}
+    first = {parts[1] for parts in found.values() if parts[1] == parts[2]}
+    return [
+        name
+        for name, parts in found.items()
+        if parts[1] not in first or sha256((folder / name).read_bytes()).hexdigest() != parts[-1]
+    ]
+
+
+def left_on_stage(stage: Path) -> set[str]:
+    """Return what lies on the stage and is not what the next index of names is held against."""
+    kept = kept_prefix(POLICY)
+    return {name for name in files_under(stage) - {MARKER} if not name.startswith(kept) or "/." in name}
 
 
 def made_up(containers: int, seed: int) -> list[Secret]:

@@ -16,7 +16,7 @@ from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER
 from tests.chaos.monkey import Killed
-from tests.chaos.place import REGIONS, Place, files_under
+from tests.chaos.place import REGIONS, Place, files_of_backups, left_on_stage, odd_indexes
 
 
 def broken(
@@ -68,8 +68,7 @@ _CRASH = re.compile(r"SIG(SEGV|ABRT|BUS|FPE|ILL)|\"process-exited\".*\"status\":
 
 
 def _left_on_stage(place: Place) -> Iterator[str]:
-    left = files_under(place.stage) - {MARKER}
-    if left:
+    if left := left_on_stage(place.stage):
         yield f"left on the stage: {sorted(left)[:5]} ({len(left)} in all)"
 
 
@@ -84,7 +83,9 @@ def _on_target(place: Place, region: str, run: Run, secrets: list[Secret]) -> It
         return
     if found != {secret.name: secret.current.value for secret in secrets}:
         yield f"{region} gives back other secrets than were put in"
-    yield from _orphans(region, files_under(place.region(region)), backup.manifest)
+    yield from _orphans(region, files_of_backups(place.region(region)), backup.manifest)
+    if odd := odd_indexes(place.region(region)):
+        yield f"{region} has odd indexes of names: {sorted(odd)[:5]}"
 
 
 def _orphans(region: str, files: set[str], manifest: Manifest) -> Iterator[str]:

@@ -106,8 +106,10 @@ class Machine:
         return self.path(name)
 
     def staged(self) -> list[Path]:
-        """Whatever lies on the stage."""
-        return [path for path in (self.state / "stage").rglob("*") if path.is_file() and path.name[0] != "."]
+        """Whatever lies on the stage, but what the next index of names is held against."""
+        stage = self.state / "stage"
+        found = [path for path in stage.rglob("*") if path.is_file() and path.name[0] != "."]
+        return [path for path in found if path.relative_to(stage).parts[0] != "index"]
 
 
 def command(*words: str | Path) -> list[str]:

@@ -17,7 +17,13 @@ from strongroom.operations.backup import interrupted_commit, replica_verdicts
 from strongroom.operations.backup.capture import Captured, capture, discard
 from strongroom.operations.backup.commit import Committed, commit, take_back
 from strongroom.operations.backup.facts import has_manifest, pieces_of
-from strongroom.operations.backup.name_index import Indexed, IndexUploaded, index, upload_index
+from strongroom.operations.backup.name_index import (
+    Indexed,
+    IndexUploaded,
+    abort_uploads,
+    index,
+    upload_index,
+)
 from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
 from strongroom.operations.backup.plan import Planned, plan
 from strongroom.operations.backup.quorum import (
@@ -27,7 +33,7 @@ from strongroom.operations.backup.quorum import (
     quorum_is_open,
     with_wake,
 )
-from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets
+from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets, targets_of
 from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
 from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import QuorumNotMet
@@ -98,7 +104,9 @@ class BackupJob(Job):
                 _take_back_placed(run, result, services)
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
-        return sweep_targets(run, services)
+        left = sweep_targets(run, services)
+        abort_uploads(run, services, [name for name in targets_of(run, services) if name not in left])
+        return left
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)

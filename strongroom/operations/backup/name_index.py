@@ -34,7 +34,7 @@ from strongroom.container.name_index import (
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed
 from strongroom.errors import StrongroomError
-from strongroom.model import prepare
+from strongroom.model import COMMAND, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.index_rows import read_lines
@@ -356,6 +356,16 @@ def _copy(file: IndexFile, indexed: Indexed, target: Target, run: Run, services:
     # No target has it, so nobody could read what continues it: the next one begins anew.
     services.stage.delete(kept_head(run.spec.policy, run.id))
     raise MissingPiece(f"no target has the index of names of {file.backup}, which later ones continue")
+
+
+def abort_uploads(run: Run, services: Services, targets: Iterable[str]) -> None:
+    """Remove what interrupted puts of indexes left. Best effort: the next backup does so again."""
+    with suppress(StrongroomError):
+        if run.spec.policy != COMMAND:
+            services.stage.abort_incomplete(kept_prefix(run.spec.policy))
+    for name in targets:
+        with suppress(StrongroomError):
+            services.target(name).abort_incomplete(INDEXES)
 
 
 def _has(source: Target, name: str, file: IndexFile) -> bool:

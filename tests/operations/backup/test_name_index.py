@@ -23,7 +23,9 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
 from strongroom.state.records import Run, RunState, StepKind, StepState
+from strongroom.system import files
 from strongroom.targets import Target
+from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from tests.operations.backup.test_crashes import Crash, Fuse, migrated, with_fuse
 from tests.operations.world import POLICY, World, made_up, make_world
@@ -251,3 +253,19 @@ class _Away:
         if name in ("put", "read", "stat", "list", "delete", "abort_incomplete"):
             raise TargetUnavailable("CANARY-AWAY does not answer")
         return getattr(self._target, name)
+
+
+def test_what_an_interrupted_put_of_an_index_left_goes_with_the_next_report(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=made_up(3), pieces=1)
+    folders = {name: tmp_path / name for name in world.targets}
+    targets: dict[str, Target] = {
+        name: DirectoryTarget(folder, name=name, region=name, create=True) for name, folder in folders.items()
+    }
+    world = world.with_targets(targets)
+    back_up(world)
+    [whole] = (folders["eu"] / "index").glob("*/*/*")
+    abandoned = whole.with_name(files.provisional_name(whole.name))
+    abandoned.write_bytes(b"half")
+    back_up(world)
+    assert whole.exists()
+    assert not abandoned.exists()
