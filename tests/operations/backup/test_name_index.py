@@ -258,9 +258,10 @@ class _Away:
 def test_what_an_interrupted_put_of_an_index_left_goes_with_the_next_report(tmp_path: Path) -> None:
     world = make_world(tmp_path, secrets=made_up(3), pieces=1)
     folders = {name: tmp_path / name for name in world.targets}
-    targets: dict[str, Target] = {
-        name: DirectoryTarget(folder, name=name, region=name, create=True) for name, folder in folders.items()
-    }
+    made = {name: DirectoryTarget(folder, name=name, region=name) for name, folder in folders.items()}
+    for target in made.values():
+        target.prepare()
+    targets: dict[str, Target] = {**made}
     world = world.with_targets(targets)
     back_up(world)
     [whole] = (folders["eu"] / "index").glob("*/*/*")
