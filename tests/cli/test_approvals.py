@@ -95,6 +95,37 @@ def test_an_export_is_made_once_two_others_approved_it_and_asks_again_the_next_t
     assert "for the holder of the private key `recovery`" in shown
 
 
+def test_what_was_approved_to_leave_one_backup_is_no_approval_for_another_or_for_other_names(
+    careful: Machine, people: dict[str, Person]
+) -> None:
+    older = careful.ok("catalog", "list", "--json").document["backups"][0]["backup"]
+    careful.ok("backup", "--policy", "full", "--force")
+    words = (
+        "restore",
+        "--from-target",
+        "frankfurt",
+        "--to-file",
+        "x.sr",
+        "--recipient",
+        "recovery",
+        "--force",
+    )
+    part = (*words, "--include", "JWT*", "--backup", older)
+    name = needed(careful.run(*part, *PLAIN))
+    approve(careful, name, people["alice"], people["bob"])
+    for other in (
+        (*words, "--include", "JWT*"),
+        (*words, "--full-restore", "--backup", older),
+        (*part, "--relocate", "JWT=HIDDEN"),
+    ):
+        assert needed(careful.run(*other, *PLAIN)) != name
+    assert not careful.path("x.sr").exists()
+    shown = careful.ok("approvals", "show", name).out
+    assert f"a part, by 1 --include of backup {older}" in shown
+    assert "JWT" not in shown
+    careful.ok(*part, *PLAIN)
+
+
 def test_everything_that_a_rule_names_asks_before_it_is_done(careful: Machine) -> None:
     careful.ok("hold", "add", "--policy", "full", "--reason", "audit")
     commands: dict[str, tuple[str, ...]] = {

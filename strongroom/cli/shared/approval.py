@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.place import Place
-from strongroom.model import ApprovalAction
+from strongroom.model import ApprovalAction, Selection
 from strongroom.system.lazy import resolve
 
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ def require_approved(installation: Place, action: ApprovalAction, what: object, 
     """
     if has_rules(installation):
         resolve(f"{_ASKING}:ask")(action, what, **about)
+
+
+def how_much(selection: Selection) -> str:
+    """Say how much a command chooses, without its patterns: they may be names. The digest has them."""
+    options = {"--include": selection.include, "--exclude": selection.exclude, "--filter-tag": selection.tags}
+    given = [f"{len(values)} {option}" for option, values in options.items() if values]
+    return f"a part, by {', '.join(given)}" if given else "everything"
 
 
 def require_plan_approved(installation: Place, plan: RestorePlan, *, policy: str, kept: bool) -> None:

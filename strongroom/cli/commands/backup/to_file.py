@@ -48,7 +48,7 @@ def _require_approved(
             "for": sorted(one.fingerprint for one in sealed_for),
         },
         lines=(
-            f"secrets of '{source}' into {path.absolute()}",
+            f"{approval.how_much(selection)} of '{source}' into {path.absolute()}",
             *(f"for {one.describe()}" for one in sealed_for),
         ),
     )

@@ -7,10 +7,13 @@ plaintext lies on the disk, memory is bounded, and the file is a backup as any o
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
 
 from strongroom.cli.commands.restore.request import Request
 from strongroom.cli.shared import access_log, approval, recipients
 from strongroom.cli.shared import restore_source as origins
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.seal_file import seal_file
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
@@ -21,6 +24,7 @@ from strongroom.keys import Recipient
 from strongroom.model import ApprovalAction
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.rehearsal.scratch import FOLDER, scratch
+from strongroom.operations.restore.plan import IN_PLACE, manifest_digest
 from strongroom.operations.restore.restore import restore
 from strongroom.sources.local import LocalStore
 from strongroom.system.atomic_file import refuse_existing
@@ -40,21 +44,30 @@ def _sealed_for(arguments: Namespace, output: Output, installation: Place) -> li
         f"into {arguments.to_file}",
         force=arguments.force,
     )
+    return found
+
+
+def _require_approved(
+    origin: RestoreSource, request: Request, file: Path, sealed_for: Sequence[Recipient], installation: Place
+) -> None:
+    """Ask for approvals where the configuration wants them, of what leaves this backup for these keys."""
+    manifest = origin.manifest
+    relocated = "" if request.relocation == IN_PLACE else ", under other names"
     approval.require_approved(
         installation,
         ApprovalAction.EXPORT,
         {
-            "file": str(arguments.to_file.absolute()),
-            "for": sorted(each.fingerprint for each in found),
-            "selection": [arguments.filter_tag, arguments.include, arguments.exclude],
-            "from": [str(arguments.backup_file), arguments.from_target, arguments.backup],
+            "file": str(file),
+            "for": sorted(each.fingerprint for each in sealed_for),
+            "selection": request.selection,
+            "relocation": request.relocation,
+            "from": manifest_digest(manifest) if manifest is not None else origin.name,
         },
         lines=(
-            f"secrets of a backup into {arguments.to_file.absolute()}",
-            *(f"for {each.describe()}" for each in found),
+            f"{approval.how_much(request.selection)} of {origin.name}{relocated}, into {file}",
+            *(f"for {each.describe()}" for each in sealed_for),
         ),
     )
-    return found
 
 
 def seal_chosen(arguments: Namespace, output: Output, installation: Place, request: Request) -> None:
@@ -70,6 +83,7 @@ def seal_chosen(arguments: Namespace, output: Output, installation: Place, reque
         origins.open_restore_source(arguments, output, installation) as origin,
         scratch(installation.state_dir / FOLDER) as folder,
     ):
+        _require_approved(origin, request, arguments.to_file.absolute(), sealed_for, installation)
         origin.unlock()
         store = LocalStore(folder, name=origin.source)
         with counting(output, "opening", origin.total) as advance:
