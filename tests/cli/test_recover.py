@@ -127,6 +127,11 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
         for step in ("isolate", "reseal"):
             person.await_words(f"Step '{step}' of the incident is not done")
             person.answer("Enter tries again", "skip region-a is gone for good")
+        person.answer("Give the secrets in those backups new values now", "")
+        person.await_words("so no secret got a new value")
+        assert values(machine) == VALUES
+        person.answer("Enter tries again", "")
+        person.answer("Give the secrets in those backups new values now", "y")
         code = person.end()
     assert code == RunDegraded.exit_code, person.said
     assert set(values(machine)) == set(VALUES)
@@ -190,7 +195,7 @@ def test_another_host_goes_on_from_what_lies_on_the_targets(
         shutil.copy(machine.path(name), other.path(name))
     for region in REGIONS:
         other.path(region).symlink_to(machine.path(region))
-    words = ("restore=yes", "quarantine=yes", "failed.rotate.reseal=skip old copies are locked")
+    words = ("restore=yes", "quarantine=yes", "rotate=yes", "failed.rotate.reseal=skip old copies are locked")
     answers = [word for answer in words for word in ("--answer", answer)]
     done = recover(other, "--resume", found["id"], *answers, "--json")
     assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
@@ -239,7 +244,7 @@ def test_killed_at_any_moment_it_goes_on_and_does_nothing_twice(machine: Machine
     lose_store(machine)
     lose_region(machine)
     take_key_out(machine)
-    given = ["leaked=laptop", "restore=yes", "quarantine=yes"]
+    given = ["leaked=laptop", "restore=yes", "quarantine=yes", "rotate=yes"]
     given += [f"failed.rotate.{step}=skip the region is gone" for step in ("isolate", "reseal")]
     answers = [word for answer in given for word in ("--answer", answer)]
     with Terminal(machine, "recover", "--identity", "recovery.key", *answers) as person:

@@ -49,6 +49,7 @@ class Desk:
     def goes_on(self) -> str:
         """Return the command that goes on from here."""
         given = [*self.keys(), *self.signers(), *self.from_targets()]
+        given += ["--at", rfc3339(self.arguments.at)] if self.arguments.at is not None else []
         given += ["--on-cluster"] if self.arguments.on_cluster else []
         if self.passphrase:
             given = [word for word in given if word not in ("--passphrase-file", ASKED)]

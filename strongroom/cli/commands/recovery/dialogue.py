@@ -15,7 +15,7 @@ from strongroom.operations.errors import ConfirmationRequired
 from strongroom.words import nearest
 
 NONE = "none"
-NAMES = ("lost", "leaked", "overwrite", "restore", "quarantine")
+NAMES = ("lost", "leaked", "overwrite", "restore", "quarantine", "rotate")
 PREFIXES = ("into.", "failed.")
 """The questions, by their names; after a prefix comes a source, or a step."""
 

@@ -36,8 +36,17 @@ def rotate(desk: Desk) -> Shown:
     if ran.document.get("closed_at"):
         return Shown()
     for step in STEPS:
+        if step == "rotate" and _state(ran, step) == "open" and not _may_change(desk):
+            said = "The answer was no, so no secret got a new value. The incident stays open."
+            return Shown(error=ConfirmationRequired(said, hint=""))
         _take(desk, incident, step, ran)
     return _close(desk, incident)
+
+
+def _may_change(desk: Desk) -> bool:
+    """Ask before values change: services go on with the old ones until somebody hands them the new ones."""
+    question = "Give the secrets in those backups new values now, by the rotators of the configuration?"
+    return desk.dialogue.confirm("rotate", question)
 
 
 def _close(desk: Desk, incident: str) -> Shown:
