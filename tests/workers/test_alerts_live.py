@@ -51,8 +51,8 @@ class Site:
         self.outside.path("strongroom.toml").write_text(text)
 
     def look(self) -> tuple[set[str], set[str], set[str]]:
-        """Check from outside. Return what is new and what is over, by webhook and mail alike; and what the ping
-        says is wrong."""
+        """Check from outside. Return what is new and what is over, by webhook and mail alike; and what the
+        ping says is wrong."""
         self.configure_outside()
         before = [len(some) for some in self.people.received()]
         done = self.outside.run("backup-alerts")
