@@ -38,7 +38,8 @@ class ApprovalNeeded(Refused):
 
 
 class NotApproved(Refused):
-    """People rejected this, or did not approve it in time. Nothing was changed."""
+    """People rejected this, did not approve it in time, or what they approved is over. This command changed
+    nothing."""
 
     default_hint = "See 'strongroom approvals list'. To ask again: repeat the command, or submit a new run."
 

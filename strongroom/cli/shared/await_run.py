@@ -8,6 +8,7 @@ from strongroom.cli.shared.follow_run import showing_progress
 from strongroom.cli.shared.render_run import waiting_of, waits_for_people
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings, load_settings
 from strongroom.operations import recorded_errors
 from strongroom.operations.runs.abandoned import is_abandoned
@@ -18,6 +19,10 @@ from workers.status import read
 
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 3.0
+_GOES_ON = (
+    "nobody looks at run {run} any more, and it goes on. To look again: 'strongroom status {run} --follow'. "
+    "To end it: 'strongroom cancel {run}'."
+)
 
 
 def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
@@ -30,7 +35,7 @@ def follow(output: Output, name: str, *, patience: float = 15.0) -> Run:
     store = run_store()
     run = _begun(store, name, patience)
     waits = Waits(output, store)
-    with showing_progress(output, store) as watch:
+    with leaving(_GOES_ON.format(run=run.id)), showing_progress(output, store) as watch:
         while not run.state.final and (cluster_runs(load_settings()) or not nobody_drives(run, store)):
             if watch is not None:
                 watch(run.id)
