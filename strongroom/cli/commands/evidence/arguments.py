@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from strongroom.cli.parser import Parser
@@ -32,6 +32,14 @@ def _date(text: str) -> date:
     if not 1970 <= day.year < 3000:
         raise ArgumentTypeError("is a day, as 2026-01-31")
     return day
+
+
+def _moment(text: str) -> float:
+    try:
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError):
+        raise ArgumentTypeError("is a day or a time, as 2026-01-31 or 2026-01-31T18:30Z") from None
 
 
 def _compliance_check_arguments(parser: ArgumentParser) -> None:
@@ -73,6 +81,17 @@ def _ledger_arguments(parser: ArgumentParser) -> None:
     commands.add_parser("publish", help="put the head, signed, on every target").set_defaults(
         run="ledger:publish_head"
     )
+    searching = commands.add_parser("search", help="find who did what, when, and from where")
+    searching.set_defaults(run="search:search_ledger")
+    searching.add_argument("--who", metavar="NAME", default="", help="a part of who did it")
+    searching.add_argument(
+        "--what", metavar="TEXT", default="", help="a part of the kind of event, or of anything it says"
+    )
+    searching.add_argument(
+        "--from", metavar="PLACE", dest="origin", default="", help="a part of the host or address"
+    )
+    searching.add_argument("--since", metavar="TIME", type=_moment, help="as 2026-01-31 or 2026-01-31T18:30Z")
+    searching.add_argument("--until", metavar="TIME", type=_moment, help="before that time")
     checking = commands.add_parser("check", help="compute the chain again, and compare")
     checking.set_defaults(run="ledger:check_ledger")
     checking.add_argument("--id", metavar="N", type=int, help="the number of the event that was printed")
@@ -119,7 +138,8 @@ COMMANDS = {
             "Workers put the signed head on every target, each hour in which something happened. 'ledger\n"
             "publish' does so at once. 'ledger check --targets' says whether anything up to there was\n"
             "changed, added, removed or cut off since. The recovery kit prints the head, too. At a drill,\n"
-            "type 'ledger check' with its number and digest."
+            "type 'ledger check' with its number and digest. 'ledger search' finds events; what access logs\n"
+            "told is among them."
         ),
     ),
 }
