@@ -29,11 +29,17 @@ PACKAGES = ("strongroom", "tasks", "workers")
 
 EVENTS: Final[Mapping[str, str]] = {
     "access.attempted": "A command is about to read values out of a backup.",
+    "access.changed": "By a server's log, somebody changed who may read backups, or what is logged.",
     "access.failed": "No key that the command had opened the backup.",
+    "access.key-used": "By a server's log, a key of backups was used, and no run or command on record did.",
+    "access.log-rewritten": "A file of an access log was cut or replaced, or has lines of another format.",
     "access.opened": "A key opened the backup.",
+    "access.refused": "By a server's log, somebody was refused several times in a row.",
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",
+    "access.unlocked": "By a server's log, the lock of a backup was shortened or lifted.",
     "access.unreadable": "The access log of a host has a line that is not valid JSON.",
+    "access.unrecorded": "By a server's log, a backup was read, and no run or command on record did it.",
     "alert.acknowledged": "Somebody works on an alert, or looked into it, and why.",
     "alert.silenced": "Somebody silenced alerts until a time, and why.",
     "alert.unsilenced": "Somebody ended a silence before its time.",

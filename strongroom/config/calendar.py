@@ -143,6 +143,12 @@ class RotationEntry(EntrySettings, frozen=True, kw_only=True):
     schedule: Annotated[Times, Meta(examples=["0 4 2 1 *"])] = "0 8 4 1,4,7,10 *"
 
 
+class AccessEntry(EntrySettings, frozen=True, kw_only=True):
+    """Reading the access logs that `[access_logs]` names. The verify workers do it."""
+
+    schedule: Annotated[Times, Meta(examples=["*/5 * * * *"])] = "*/15 * * * *"
+
+
 class ReviewEntry(EntrySettings, frozen=True, kw_only=True):
     """The yearly security review: a document to sign."""
 
@@ -164,6 +170,7 @@ class CalendarSettings(Section, frozen=True, kw_only=True):
     key_proof: KeyProofEntry = field(default=KeyProofEntry(), name="key-proof")
     rotation: RotationEntry = RotationEntry()
     review: ReviewEntry = ReviewEntry()
+    access: AccessEntry = AccessEntry()
 
     def entries(self) -> dict[str, EntrySettings]:
         """Return the built-in entries by their names."""

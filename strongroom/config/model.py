@@ -12,6 +12,7 @@ from typing import Annotated
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
 
+from strongroom.config.access_logs import AccessLogSettings
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
@@ -367,6 +368,14 @@ class Settings(Section, frozen=True, kw_only=True):
             description="What gives secrets new values (`strongroom rotate-secret`), in the order in which "
             "they are tried.",
             examples=["database"],
+            extra={"default": "none"},
+        ),
+    ] = field(default_factory=dict)
+    access_logs: Annotated[
+        dict[Name, AccessLogSettings],
+        Meta(
+            description="Logs of servers that tell who read backups, or used their keys.",
+            examples=["trail"],
             extra={"default": "none"},
         ),
     ] = field(default_factory=dict)

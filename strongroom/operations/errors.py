@@ -50,6 +50,18 @@ class BreakGlass(Alarm):
     default_hint = "Look into it, then 'strongroom ack approval.break-glass:ID --reason TEXT'."
 
 
+class UnrecordedAccess(Alarm):
+    """By a server's log, somebody came to backups or their keys, and no run or command on record did."""
+
+    default_hint = "Treat it as an incident: 'strongroom incident open'."
+
+
+class AccessLogDoubtful(Alarm):
+    """An access log is silent, or was rewritten: who came to backups since is not known."""
+
+    default_hint = "Look at the log where it lies, and who may write and stop it."
+
+
 class KeyStillNeeded(Refused):
     """A backup that is kept could not be opened without this key."""
 

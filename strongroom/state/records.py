@@ -332,6 +332,19 @@ class SecretRotation(Struct, frozen=True, kw_only=True):
     becomes: str = ""
 
 
+class AccessMark(Struct, frozen=True, kw_only=True):
+    """How far a file of an access log was read. ``head`` is a digest of its beginning, ``tail`` of the bytes
+    before ``offset``; ``size`` is how large the file was when all of it was read, else -1.
+    """
+
+    log: str
+    head: str
+    name: str
+    size: int = -1
+    offset: int = 0
+    tail: str = ""
+
+
 class Replica(Struct, frozen=True, kw_only=True):
     """One backup on one target. ``verified`` is the deepest depth last read back, and
     ``verified_at`` when; ``good`` is false once a read-back failed or it is missing."""

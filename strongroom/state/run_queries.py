@@ -30,6 +30,11 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.of(conn, policy, kind, limit)
 
+    def runs_between(self, since: float, until: float) -> list[Run]:
+        """Return the runs that went on at some time between two (epoch seconds)."""
+        with self._database.reading() as conn:
+            return runs.between(conn, since, until)
+
     def sealed_since(self, policy: str, fingerprint: str) -> float | None:
         """Return when (epoch seconds) the first backup on record began that a policy sealed for a key."""
         with self._database.reading() as conn:

@@ -155,6 +155,13 @@ def of(conn: Connection, policy: str, kind: RunKind, limit: int) -> list[Run]:
     return list(codec.readable(conn.execute(query), codec.run_of))
 
 
+def between(conn: Connection, since: float, until: float) -> list[Run]:
+    """Return the runs that had begun at a time, and had not ended at an earlier one."""
+    going = or_(_runs.finished_at.is_(None), _runs.finished_at >= since)
+    query = select(tables.runs).where(_runs.created_at <= until, going)
+    return list(codec.readable(conn.execute(query), codec.run_of))
+
+
 def sealed_since(conn: Connection, policy: str, fingerprint: str) -> float | None:
     """Return when the first backup of a policy began whose run names a recipient of this fingerprint."""
     query = select(func.min(_runs.created_at)).where(_runs.policy == policy)

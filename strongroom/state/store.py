@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 from strongroom.state import claims, outcomes, recovery, runs
+from strongroom.state.access_marks import AccessMarks
 from strongroom.state.backup_catalog import BackupCatalog
 from strongroom.state.calendar import Calendar
 from strongroom.state.event_log import EventLog
@@ -27,7 +28,7 @@ from strongroom.state.step_conditions import FARTHEST
 __all__ = ["Decide", "DecideAgain", "Exhausted", "Patience", "RunStore"]
 
 
-class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations):
+class RunStore(RunQueries, EventLog, BackupCatalog, Calendar, SecretRotations, AccessMarks):
     """The state of an installation, on SQLite or PostgreSQL.
 
     May be built before a fork; each process opens its own connections on first use, and

@@ -203,6 +203,19 @@ secret_rotations: Final = Table(
     Column("becomes", String(64), nullable=False),
 )
 
+access_marks: Final = Table(
+    "access_marks",
+    metadata,
+    Column("log", String(64), nullable=False),
+    # A digest of the file's beginning: rotation changes its name.
+    Column("head", String(64), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("tail", String(64), nullable=False),
+    PrimaryKeyConstraint("log", "head"),
+)
+
 heartbeats: Final = Table(
     "heartbeats",
     metadata,

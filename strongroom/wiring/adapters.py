@@ -128,6 +128,11 @@ def target(name: str, settings: Settings, *, prepare: bool) -> Target:
             return resilient(_remote(name, target_settings, settings))
 
 
+def log_store(name: str, store: S3TargetSettings | AzureTargetSettings, settings: Settings) -> Target:
+    """Return the bucket or container that the files of an access log are in."""
+    return resilient(_remote(name, store, settings))
+
+
 def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
     made = DirectoryTarget(settings.path, name=name, region=settings.region, provider=settings.provider)
     if settings.create and prepare:

@@ -39,6 +39,7 @@ def watched(settings: Settings) -> Watched:
         drills=tuple(_drills(settings)),
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),
+        access_logs={name: float(one.silent) for name, one in settings.access_logs.items()},
         calendar=calendar(settings),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},

@@ -181,6 +181,19 @@ def _review(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _access(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.access
+    yield _entry(
+        "access",
+        RunKind.CHECK,
+        found,
+        settings,
+        options={"check": "access"},
+        reason="reads the access logs, and tells who read a backup that nobody recorded",
+        needs="" if settings.access_logs else "no access log is configured (access_logs)",
+    )
+
+
 def _drift(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.drift
     full = {
@@ -272,4 +285,5 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _key_proof,
     _drift,
     _review,
+    _access,
 )

@@ -16,6 +16,7 @@ from strongroom.operations.services import Checked, Services
 from strongroom.system.lazy import resolve
 
 CHECKS: Final[Mapping[str, str]] = {
+    "access": "strongroom.wiring.access_logs:check",
     "health": "strongroom.wiring.health_areas:check_now",
     "keys": "strongroom.operations.key_management.scheduled_check:prove",
     "review": "strongroom.wiring.security_review:remind",

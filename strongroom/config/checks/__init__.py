@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.config.checks import (
+    access_logs,
     alerts,
     approvals,
     custody,
@@ -42,5 +43,6 @@ def check(context: Context) -> Iterator[Finding]:
         approvals,
         hooks,
         rotators,
+        access_logs,
     ):
         yield from module.check(context)

@@ -27,6 +27,7 @@ from strongroom.config.targets import (
     AzureTargetSettings,
     DirectoryTargetSettings,
     S3TargetSettings,
+    TargetSettings,
     VaultTargetSettings,
 )
 from strongroom.system.host import is_loopback
@@ -97,12 +98,16 @@ def _of_sources(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
 
 
 def _of_targets(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
-    for name, target in settings.targets.items():
+    stores: dict[KeyPath, TargetSettings] = {("targets", name): one for name, one in settings.targets.items()}
+    stores |= {
+        ("access_logs", name, "store"): log.store for name, log in settings.access_logs.items() if log.store
+    }
+    for key, target in stores.items():
         match target:
             case S3TargetSettings():
-                yield ("targets", name, "credentials_file"), target.credentials_file
+                yield (*key, "credentials_file"), target.credentials_file
             case AzureTargetSettings():
-                yield ("targets", name, "credential_file"), target.credential_file
+                yield (*key, "credential_file"), target.credential_file
             case DirectoryTargetSettings() | VaultTargetSettings():
                 pass
             case _:

@@ -16,6 +16,7 @@ from strongroom.container.errors import MissingPiece, UntrustedSigner, Verificat
 from strongroom.errors import StrongroomError
 from strongroom.keys.errors import KeyUnproven, SignatureRefused
 from strongroom.operations.errors import (
+    AccessLogDoubtful,
     BackupOverdue,
     BreakGlass,
     ChannelUnavailable,
@@ -25,6 +26,7 @@ from strongroom.operations.errors import (
     RunDegraded,
     RunFailed,
     SettingsRefused,
+    UnrecordedAccess,
     WarningsRaised,
 )
 from strongroom.state.errors import LedgerChanged, RecordRefused, StateUnavailable
@@ -66,6 +68,11 @@ def _warning(means: str, do: str, *, looks: bool = False, local: bool = False) -
     error = WarningsRaised
     return Kind(severity=Severity.WARNING, means=means, do=do, error=error, looks=looks, local=local)
 
+
+_INCIDENT = (
+    "Treat it as an incident: 'strongroom {}'. 'strongroom ledger search --what access.' has who, from where "
+    "and what."
+)
 
 KINDS: Final[Mapping[str, Kind]] = {
     "backup.overdue": _critical(
@@ -130,6 +137,48 @@ KINDS: Final[Mapping[str, Kind]] = {
         "prefix. Otherwise treat it as an incident.",
         looks=True,
         glimpsed=True,
+    ),
+    "access.unrecorded": _critical(
+        UnrecordedAccess,
+        "A server's log says that a backup was read, and no run and no command on record did. Somebody may "
+        "have a copy.",
+        _INCIDENT.format("incident open --backup ID"),
+    ),
+    "access.key-used": _critical(
+        UnrecordedAccess,
+        "A server's log says that a key of backups was used, and no run and no command on record did. What "
+        "it opens may be known.",
+        _INCIDENT.format("incident open --key NAME"),
+    ),
+    "access.unlocked": _critical(
+        UnrecordedAccess,
+        "A server's log says that the lock of a backup was shortened or lifted, which Strongroom never does.",
+        _INCIDENT.format("check-backup-permissions"),
+    ),
+    "access.changed": _critical(
+        UnrecordedAccess,
+        "A server's log says that who may read backups, or what is logged, was changed. Strongroom never "
+        "does that.",
+        "Ask who did it, and whether it was meant: 'strongroom check-backup-permissions' shows what holds "
+        "now. 'strongroom ledger search --what access.changed' has each change.",
+    ),
+    "access.refused": _critical(
+        UnrecordedAccess,
+        "A server refused somebody several times in a row who wanted a backup or its key.",
+        "Find out who that is: 'strongroom ledger search --what access.refused'. Take the credential back.",
+    ),
+    "access.log-rewritten": _critical(
+        AccessLogDoubtful,
+        "A file of this access log was cut or replaced, or has lines of another format: somebody may hide "
+        "what they did.",
+        "Look at the log where it lies, and who may write there. What was read of it before stays on record.",
+    ),
+    "access.log-silent": _critical(
+        AccessLogDoubtful,
+        "This access log has had nothing new for too long: somebody may withhold it. A stranger who reads "
+        "backups now is not seen.",
+        "Check whether the server still logs, whether its files arrive, and whether the verify workers run "
+        "('strongroom schedule').",
     ),
     "approval.break-glass": _critical(
         BreakGlass,

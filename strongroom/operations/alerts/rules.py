@@ -18,6 +18,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.mended,
     trust_rules.strangers,
     trust_rules.approvals,
+    trust_rules.intrusions,
     trust_rules.incidents,
     trust_rules.channels,
     upkeep_rules.rotations,

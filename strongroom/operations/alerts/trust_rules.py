@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.facts.records import Facts, Limits, Mended
+from strongroom.operations.facts.records import Facts, Intrusion, Limits, Mended
+from strongroom.timestamps import rfc3339
 from strongroom.words import name_first_few, plural
 
 
@@ -82,6 +83,28 @@ def approvals(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         if one.late:
             what = f"{asked} {about(facts.now - one.asked_at)} ago, waits for approval"
             yield Alert(kind="approval.waiting", subject=one.subject, what=what)
+
+
+def intrusions(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield who came to backups or keys by a server's log and by no record of ours, and which log is silent.
+
+    One alert for each kind and somebody: who reads ten thousand objects is told once.
+    """
+    grouped: dict[tuple[str, str], list[Intrusion]] = {}
+    for one in facts.intrusions:
+        grouped.setdefault((one.kind, one.who or one.log), []).append(one)
+    for (kind, subject), found in grouped.items():
+        last = max(found, key=lambda one: one.at)
+        times = sum(one.times for one in found)
+        said = f"access log '{last.log}'"
+        if kind == "access.log-silent":
+            what = f"{said} has had nothing new for {about(facts.now - last.at)}"
+        elif not last.who:
+            what = f"{said}: file '{last.what}' was cut or replaced, or has lines of another format"
+        else:
+            who = f"{last.who}, from {last.origin or 'nowhere known'}"
+            what = f"{who}: {last.what} ({plural(times, 'time')}, last {rfc3339(last.at)}), by {said}"
+        yield Alert(kind=kind, subject=subject[:200], what=what, weight=times.bit_length())
 
 
 def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:

@@ -13,6 +13,7 @@ from typing import Final
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
 from strongroom.operations import channel_log, recorded_errors
+from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
 from strongroom.operations.approval import record as approval_record
 from strongroom.operations.archive.case_files import Places
 from strongroom.operations.archive.incidents import incidents_on, next_command
@@ -29,6 +30,7 @@ from strongroom.operations.facts.records import (
     Drilled,
     Drills,
     Entry,
+    Intrusion,
     Keys,
     Mended,
     OpenIncident,
@@ -169,6 +171,26 @@ def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:
         )
         if found.late or found.broken or found.refused or waits:
             yield found
+
+
+def intrusions(store: RunStore, watched: Watched, *, now: float) -> Iterator[Intrusion]:
+    """Yield what access logs told in the last week that no record of ours has, and which are silent."""
+    for event in store.happened(*STRANGE, REWRITTEN, since=now - 7 * DAY):
+        said = event.detail
+        yield Intrusion(
+            kind=event.kind,
+            log=str(said.get("log")),
+            who=str(said.get("who", "")),
+            origin=str(said.get("origin", "")),
+            what=str(said.get("what") or said.get("file", "")),
+            times=_count(said.get("times")),
+            at=_seconds(said.get("last")) or event.at,
+        )
+    ages = store.heartbeats()
+    for log, silent in watched.access_logs.items():
+        age = ages.get(beat_of(log))
+        if age is not None and age > silent:
+            yield Intrusion(kind=SILENT, log=log, at=now - age)
 
 
 def unused(store: RunStore) -> Iterator[Unused]:

@@ -238,6 +238,18 @@ class Approval(Struct, frozen=True, kw_only=True):
     refused: int = 0
 
 
+class Intrusion(Struct, frozen=True, kw_only=True):
+    """What an access log told in the last week that no record of ours has. ``kind`` is that of its alert."""
+
+    kind: str
+    log: str
+    who: str = ""
+    origin: str = ""
+    what: str = ""
+    times: int = 1
+    at: float = 0.0
+
+
 class Unused(Struct, frozen=True, kw_only=True):
     """A configuration file that its host's processes did not take on: a ``problem``, or the sections for
     which it ``waits`` for a restart."""
@@ -283,7 +295,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
     by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
     ``waiting`` the steps that have not ended, ``incidents`` those that are open.
-    ``channels`` are those that do not work.
+    ``channels`` are those that do not work, ``intrusions`` what access logs told in the last week.
     """
 
     now: float
@@ -310,6 +322,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     waiting: tuple[Waiting, ...] = ()
     incidents: tuple[OpenIncident, ...] = ()
     channels: tuple[BrokenChannel, ...] = ()
+    intrusions: tuple[Intrusion, ...] = ()
     state: str | None = None
 
     @property

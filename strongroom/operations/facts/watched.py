@@ -61,7 +61,8 @@ class Watched:
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
     people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
-    keys are tried, in the time zone ``key_zone``. ``checks`` names the checks of the calendar,
+    keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
+    without a line it is silent. ``checks`` names the checks of the calendar,
     ``calendar`` has its entries.
     """
 
@@ -73,6 +74,7 @@ class Watched:
     key_health: str | None = None
     key_zone: str = "UTC"
     checks: tuple[str, ...] = ()
+    access_logs: Mapping[str, float] = field(default_factory=dict)
     calendar: tuple[Scheduled, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None

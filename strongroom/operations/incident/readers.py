@@ -2,7 +2,7 @@
 
 Three records know: what commands of this host noted, what the ledger has of them and of the runs that open
 backups, and the access logs of the servers that the targets are on. The last ones alone know of a stranger
-who has a key and copies the files, and no target shows them to its clients: so it is said where to look.
+who has a key and copies the files. Those that are configured are read; for the others it says where to look.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 
 from strongroom.errors import StrongroomError
+from strongroom.operations.access.activities import noted
+from strongroom.operations.access.look import STRANGE
 from strongroom.operations.archive.incidents import Incident, Outcome, Reader
 from strongroom.operations.evidence import access_log
 from strongroom.operations.services import Services
@@ -22,6 +24,8 @@ from strongroom.targets.reader_log import reader_log
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
+LOOK = "access"
+"""The check that reads the access logs."""
 MOST = 500
 """Readers in an entry, the latest first; all are in the ledger."""
 _NAMED = 50
@@ -59,14 +63,19 @@ def find_readers(services: Services, incident: Incident) -> Outcome:
         StateError: what commands of this host noted could not be taken into the record.
     """
     access_log.take(services.state_dir, services.store)
+    unread = list(_look_at_logs(services))
     found: dict[tuple[str, str], list[tuple[float, str]]] = {}
-    for who, did, at, backup in (*_accesses(services, incident), *_runs(services, incident)):
+    for who, did, at, backup in (
+        *_accesses(services, incident),
+        *_runs(services, incident),
+        *_strangers(services, incident),
+    ):
         found.setdefault((who, did), []).append((at, backup))
     readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda one: one.last)
     return Outcome(
         counts={"readers": len(readers), "times": sum(one.times for one in readers)},
         readers=tuple(reversed(readers))[:MOST],
-        left=tuple(_elsewhere(services, incident)),
+        left=(*unread, *_elsewhere(services, incident)),
     )
 
 
@@ -81,6 +90,28 @@ def _reader(who: str, did: str, times: list[tuple[float, str]]) -> Reader:
         last=rfc3339(max(moments)),
         backups=tuple(backups[:_NAMED]),
     )
+
+
+def _look_at_logs(services: Services) -> Iterator[str]:
+    """Read what is new in the configured access logs; yield why one could not be read."""
+    if LOOK not in services.checks:
+        return
+    try:
+        services.checks[LOOK](services)
+    except StrongroomError as error:
+        yield f"An access log could not be read: {error.message}. {error.hint or ''}".strip()
+
+
+def _strangers(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+    """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
+    meant = {one.backup for one in incident.affected}
+    for event in services.store.happened(*STRANGE, since=_since(incident)):
+        said = event.detail
+        who = f"{said.get('who')} from {said.get('origin') or 'nowhere known'}, by log '{said.get('log')}'"
+        named = set(map(str, said.get("backups") or ()))
+        at = noted(event) if not isinstance(said.get("last"), int | float) else float(said["last"])
+        for backup in sorted(named & meant) if named and meant else [""]:
+            yield who, f"{said.get('how')}: {said.get('why')}", at, backup
 
 
 def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
@@ -99,21 +130,15 @@ def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str
             continue
         if event.kind in (access_log.OPENED, access_log.FAILED) and attempted.get((who, backup)):
             attempted[who, backup].pop(0)
-        yield who, _DID[event.kind], _at(event), backup
+        yield who, _DID[event.kind], noted(event), backup
     for (who, backup), events in attempted.items():
-        yield from ((who, "began to open", _at(event), backup) for event in events)
+        yield from ((who, "began to open", noted(event), backup) for event in events)
 
 
 def _who(detail: Any) -> str:
     by, host = str(detail.get("by", "somebody")), str(detail.get("host", "an unknown host"))
     command = str(detail.get("command", ""))
     return f"{by}@{host}" + (f", {command}" if command else "")
-
-
-def _at(event: Event) -> float:
-    """Return when something was noted: it may have come into the record much later."""
-    noted = event.detail.get("noted")
-    return float(noted) if isinstance(noted, int | float) else event.at
 
 
 def _runs(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:

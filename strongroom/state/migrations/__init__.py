@@ -26,7 +26,7 @@ from strongroom.state import tables
 from strongroom.state.errors import SchemaMismatch
 from strongroom.state.sql import begin_writing
 
-HEAD: Final = "0011"
+HEAD: Final = "0012"
 """The newest revision under ``versions/``; a test holds the two together."""
 
 _VERSION: Final = Table(

@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Depth
+from strongroom.operations.access.look import STRANGE
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.records import (
@@ -20,6 +21,7 @@ from strongroom.operations.facts.records import (
     Entry,
     Facts,
     Held,
+    Intrusion,
     Keys,
     Limits,
     Mended,
@@ -87,6 +89,12 @@ def stands(*, read: float) -> Standing:
     item = Item(backup="b", target="eu", piece=0, size=1, made_at=NOON - YEAR, checked_at=NOON - read)
     found = coverage([item], Terms(span=30 * DAY, interval=HOUR), now=NOON)
     return Standing(span=30 * DAY, all=found, targets={"eu": found})
+
+
+def came(kind: str, *, who: str = "thief") -> Intrusion:
+    return Intrusion(
+        kind=kind, log="eu", who=who, origin="203.0.113.9", what="containers/b/x", at=NOON - HOUR
+    )
 
 
 def incident(*, due: float) -> OpenIncident:
@@ -222,6 +230,9 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
     ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
+    *[(f"{kind}:thief", facts(), facts(intrusions=(came(kind),))) for kind in STRANGE],
+    ("access.log-rewritten:eu", facts(), facts(intrusions=(came("access.log-rewritten", who=""),))),
+    ("access.log-silent:eu", facts(), facts(intrusions=(came("access.log-silent", who=""),))),
     ("approval.break-glass:run", asked_for(), asked_for(broken=True)),
     ("approval.refused:run", asked_for(), asked_for(refused=2)),
     ("approval.waiting:run", asked_for(), asked_for(late=True)),
