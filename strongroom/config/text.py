@@ -218,6 +218,10 @@ _REST = """
 #k = 2
 #people = ["alice@example.org", "bob@example.org", "carol@example.org"]
 
+#[channels.watchdog]            # mail, webhook, apprise, ping: docs/how-to/notify-people.md
+#kind = "ping"
+#url_file = "/etc/strongroom/watchdog-url"
+
 #[workers]
 #seal = 2
 #transfer = 8

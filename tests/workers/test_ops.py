@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from strongroom.config import load_settings
+from strongroom.schedule import next_slot
 from workers import names
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +121,23 @@ def test_the_look_for_alerts_is_begun_by_time_alone_and_dumps_no_core() -> None:
         assert line in text
     assert "PartOf=strongroom.target" not in text, "it looks though Strongroom is stopped"
     assert "WantedBy=timers.target" in (SYSTEMD / "strongroom-alerts.timer").read_text()
+
+
+def test_cron_and_kubernetes_make_the_same_check_from_outside() -> None:
+    cron = (ROOT / "ops" / "cron" / "strongroom-alerts").read_text().splitlines()[-1].split()
+    job, claim = yaml.safe_load_all((ROOT / "ops" / "kubernetes" / "strongroom-alerts.yaml").read_text())
+    schedule, pod = job["spec"]["schedule"], job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    [container], [beside] = pod["containers"], pod["initContainers"]
+    assert " ".join(cron[:5]) == schedule
+    assert next_slot(schedule, 0.0, "UTC") == 1800.0
+    assert (Path(cron[6]).name, *cron[7:]) == (*container["command"], "--quiet")
+    assert container["command"] == ["strongroom", "backup-alerts"]
+    volumes = {volume["name"] for volume in pod["volumes"]}
+    used = {mount["name"] for one in (container, beside) for mount in one["volumeMounts"]}
+    assert used == volumes
+    kept = next(volume for volume in pod["volumes"] if volume["name"] == "state")
+    assert kept["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert all(one["securityContext"]["readOnlyRootFilesystem"] for one in (container, beside))
 
 
 @pytest.mark.platform
