@@ -41,7 +41,10 @@ class NotApproved(Refused):
     """People rejected this, did not approve it in time, or what they approved is over. This command changed
     nothing."""
 
-    default_hint = "See 'strongroom approvals list'. To ask again: repeat the command, or submit a new run."
+    default_hint = (
+        "See 'strongroom approvals list'. To ask again: repeat the command, make another plan, or "
+        "'strongroom retry RUN'."
+    )
 
 
 class BreakGlass(Alarm):

@@ -208,6 +208,25 @@ def test_a_restore_is_done_by_the_plan_that_was_approved(careful: Machine, peopl
     assert "JWT_SECRET_KEY" not in careful.ok("list").out
 
 
+def test_an_approved_undo_goes_on_after_a_wrong_key_and_asks_again_once_it_is_over(
+    careful: Machine, people: dict[str, Person]
+) -> None:
+    careful.ok("delete", "JWT_SECRET_KEY", "--force")
+    file = careful.path("strongroom.toml")
+    rules = file.read_text()
+    file.write_text(rules.replace('"restore", ', ""))
+    restore = ("restore-secret", "--secret-name", "JWT_SECRET_KEY", "--from-target", "frankfurt")
+    [back] = careful.ok(*restore, *PLAIN, "--json").document["undo_by"]
+    undo = ("restore", "undo", back.split()[3])
+    approve(careful, needed(careful.run(*undo, *PLAIN)), people["alice"], people["bob"])
+    careful.ok("keygen", "--output", "other.key")
+    assert careful.run(*undo, "--identity", "other.key").code != 0
+    assert "JWT_SECRET_KEY" in careful.ok("list").out
+    careful.ok(*undo, *PLAIN)
+    assert "JWT_SECRET_KEY" not in careful.ok("list").out
+    needed(careful.run(*undo, *PLAIN))
+
+
 def test_below_the_size_of_a_rule_a_restore_asks_nobody(careful: Machine) -> None:
     file = careful.path("strongroom.toml")
     file.write_text(file.read_text().replace("k = 2\npeople", "above = 1\nk = 2\npeople", 1))

@@ -21,16 +21,19 @@ def has_rules(installation: Place) -> bool:
     return given or "approvals" in installation.tables
 
 
-def require_approved(installation: Place, action: ApprovalAction, what: object, **about: Any) -> None:
-    """Return if a command may go on; see
-    :func:`~strongroom.operations.approval.request.command_request` for the arguments.
+def require_approved(installation: Place, action: ApprovalAction, what: object, **about: Any) -> str:
+    """Return if a command may go on, by which name; see
+    :func:`~strongroom.operations.approval.request.command_request` for the arguments. With ``lasting`` it is
+    not used up before :func:`end_approval`: the command goes on where it was interrupted.
 
     Raises:
         ApprovalNeeded, NotApproved: people have to approve it first, or did not.
         ConfigProblems: there may be rules, and the configuration is wrong.
     """
     if has_rules(installation):
-        resolve(f"{_ASKING}:ask")(action, what, **about)
+        subject: str = resolve(f"{_ASKING}:ask")(action, what, **about)
+        return subject
+    return ""
 
 
 def how_much(selection: Selection) -> str:
@@ -51,7 +54,7 @@ def require_plan_approved(installation: Place, plan: RestorePlan, *, policy: str
         resolve(f"{_ASKING}:ask_for_plan")(plan, policy=policy, kept=kept)
 
 
-def end_plan_approval(installation: Place, plan: RestorePlan) -> None:
-    """Let nobody use a plan's approval again: all of it is done."""
-    if has_rules(installation):
-        resolve(f"{_ASKING}:end_for_plan")(plan)
+def end_approval(installation: Place, subject: str) -> None:
+    """Let nobody use again what a plan or command was approved for: all of it is done."""
+    if subject and has_rules(installation):
+        resolve(f"{_ASKING}:end")(subject)

@@ -20,10 +20,12 @@ _PLAN = (
 )
 
 
-def ask(action: ApprovalAction, what: object, **about: Any) -> None:
-    """Ask for what a command will do."""
+def ask(action: ApprovalAction, what: object, *, lasting: bool = False, **about: Any) -> str:
+    """Ask for what a command will do; return by which name. If it is ``lasting``, the same command goes on
+    with it after an interruption, until it is ended."""
     request = command_request(action, what, requester=who(), **about)
-    require_approval(open_services(), request)
+    require_approval(open_services(), request, holder=request.subject if lasting else "", again=lasting)
+    return request.subject
 
 
 def ask_for_plan(plan: RestorePlan, *, policy: str, kept: bool) -> None:
@@ -43,6 +45,6 @@ def ask_for_plan(plan: RestorePlan, *, policy: str, kept: bool) -> None:
     require_approval(services, request, holder=plan.id)
 
 
-def end_for_plan(plan: RestorePlan) -> None:
-    """Let nobody use a plan's approval again."""
-    end_approval(open_services(), plan.id)
+def end(subject: str) -> None:
+    """Let nobody use again what a plan or command was approved for."""
+    end_approval(open_services(), subject)

@@ -10,7 +10,7 @@ import msgspec
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.errors import SignatureRefused
 from strongroom.operations.approval import record
-from strongroom.operations.approval.judge import Standing, count, digest_of, judge, rules_for
+from strongroom.operations.approval.judge import Standing, count, digest_of, judge, rules_about, rules_for
 from strongroom.operations.approval.record import Case, Signature
 from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.operations.errors import NotApproved
@@ -40,7 +40,7 @@ def add_signature(store: RunStore, approvals: ApprovalRules, case: Case, signatu
     now = time.time()
     require_open(case, now=now)
     rules = rules_for(approvals, case.document.request)
-    asking = [*rules, *([approvals.break_glass] if approvals.break_glass else [])]
+    asking = rules_about(signature, rules, approvals)
     try:
         counted = count(case.document, signature, approvals.signers(), asking, now=now)
     except SignatureRefused as error:

@@ -7,12 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
+from strongroom.container import canonical
 from strongroom.keys.allowed_signers import AllowedSigner
 from strongroom.keys.errors import SignatureRefused
 from strongroom.keys.sshsig import check_signature, parse_signature, ssh_fingerprint
 from strongroom.operations.approval.record import Case, Signature
 from strongroom.operations.approval.request import (
     BREAK_GLASS,
+    MAX_TEXT,
     NAMESPACE,
     Document,
     Request,
@@ -69,11 +71,12 @@ def judge(case: Case, rules: Sequence[ApprovalRule], approvals: ApprovalRules, *
     Raises:
         ConfigError: the allowed signers cannot be read.
     """
-    signers, asking = approvals.signers(), [*rules, *_break_glass(approvals)]
+    signers = approvals.signers()
     counted: list[Counted] = []
     refused: list[Refusal] = []
     for signature in case.signatures:
         try:
+            asking = rules_about(signature, rules, approvals)
             counted.append(count(case.document, signature, signers, asking, now=now))
         except SignatureRefused as error:
             refused.append(Refusal(what=digest_of(signature), why=error.message))
@@ -81,11 +84,23 @@ def judge(case: Case, rules: Sequence[ApprovalRule], approvals: ApprovalRules, *
     broken = [one for one in counted if one.break_glass]
     emergency = approvals.break_glass
     return Standing(
-        by=tuple(dict.fromkeys(name for rule in asking for name in named(rule, counted))),
+        by=tuple(
+            dict.fromkeys(
+                name for rule in (*rules, *_break_glass(approvals)) for name in named(rule, counted)
+            )
+        ),
         lacks=tuple(_lacks(rules, approved)),
         break_glass=emergency is not None and len(named(emergency, broken)) >= emergency.k,
         refused=tuple(refused),
     )
+
+
+def rules_about(
+    signature: Signature, rules: Sequence[ApprovalRule], approvals: ApprovalRules
+) -> Sequence[ApprovalRule]:
+    """Return the rules by which a signature may count: who may approve may not break the glass, nor the other
+    way round, unless they are named in both."""
+    return tuple(_break_glass(approvals)) if signature.break_glass else rules
 
 
 def _break_glass(approvals: ApprovalRules) -> Iterator[ApprovalRule]:
@@ -111,6 +126,8 @@ def count(
     names = names_of(found.key, signers, namespace=_namespace(signature), now=now)
     message = document.content
     if signature.break_glass:
+        if not signature.reason.strip() or not canonical.printable(signature.reason, MAX_TEXT):
+            raise SignatureRefused("Breaking the glass needs a reason, which can be printed.")
         message = break_glass_message(document, signature.reason)
     check_signature(found, message, namespace=_namespace(signature))
     requester = document.request.requester
@@ -120,8 +137,9 @@ def count(
             hint="Somebody else has to: 'strongroom approvals show ID' says who may.",
         )
     if not any(set(names) & set(rule.people) for rule in rules):
+        may = "break the glass" if signature.break_glass else "approve this"
         raise SignatureRefused(
-            f"{names[0]} is not among the people who may approve this.",
+            f"{names[0]} is not among the people who may {may}.",
             hint="'strongroom approvals show ID' says who may.",
         )
     return Counted(names=names, break_glass=signature.break_glass)

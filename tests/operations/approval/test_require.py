@@ -378,6 +378,32 @@ def test_an_approval_is_no_break_glass_and_a_break_glass_no_approval_and_its_rea
     assert len(refusals(services)) == 3
 
 
+def test_who_may_approve_may_not_break_the_glass_nor_the_other_way_round_nor_without_a_reason(
+    office: Office,
+) -> None:
+    emergency = ApprovalRule(
+        name="break-glass", actions=frozenset(ApprovalAction), k=1, people=("carol@example.org",)
+    )
+    rule = ApprovalRule(
+        name="two", actions=frozenset({ApprovalAction.RESTORE}), k=1, people=("alice@example.org",)
+    )
+    services = office.services(rules=(rule,), break_glass=emergency)
+    document = office.ask(services, restore_of())
+    alice, carol = office.people["alice"], office.people["carol"]
+    for wrong, why in (
+        (alice.break_glass(document, "the region burns"), "may break the glass"),
+        (carol.approve(document), "may approve this"),
+        (carol.break_glass(document, ""), "needs a reason"),
+    ):
+        case = case_of(services, document.id)
+        with pytest.raises(SignatureRefused, match=why):
+            add_signature(services.store, services.approvals, case, wrong)
+        office.force(services, document, wrong)
+    with pytest.raises(ApprovalNeeded):
+        may(services)
+    assert len({*refusals(services)}) == 3
+
+
 # -- rows and files that are none --------------------------------------------------------------------
 
 

@@ -63,7 +63,7 @@ def _approve_here(arguments: Namespace, output: Output) -> None:
     _show(case.document, arguments, output)
     signature = _signature(case.document, arguments, allowed=_keys(case, rules, arguments))
     standing = add_signature(store, rules, case, signature)
-    did = "broke the glass for" if arguments.break_glass else "approved"
+    did = "signed to break the glass for" if arguments.break_glass else "approved"
     words = [f"You {did} '{case.document.request.subject}'.", *standing_lines(standing)]
     output.answer(as_document(case, standing, now=time.time()), words)
 

@@ -141,7 +141,7 @@ class RestoreJob:
         self.done = self._account.counts
         self._account.end(self._ended)
         if self.head is not None and self.stopped is None and not self.done.not_done:
-            approval.end_plan_approval(self._here, self.head)
+            approval.end_approval(self._here, self.head.id)
         if self.stopped is None or self._account.folder is not None:
             continue_with(self._earlier, self._folder)
 

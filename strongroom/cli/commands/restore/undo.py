@@ -60,18 +60,23 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
     what = undoable(undo, arguments.restored)
     _refuse_unfinished_run(what.run)
+    approved = ""
     if not arguments.dry_run:
-        approval.require_approved(
+        approved = approval.require_approved(
             here,
             ApprovalAction.UNDO,
             {"undoes": what.run},
             destination=what.journal.to,
             lines=(f"undo restore {what.run} into '{what.journal.to}', where nobody changed it since",),
+            lasting=True,
         )
     if what.journal.to != options.LOCAL and not arguments.dry_run:
         prompts.confirm(f"Restore {what.run} into '{what.journal.to}' will be undone", force=arguments.force)
     with ExitStack() as opened:
-        _Undoing(arguments, output, here, what, opened).answer()
+        undoing = _Undoing(arguments, output, here, what, opened)
+        if undoing.is_over:
+            approval.end_approval(here, approved)
+        undoing.answer()
 
 
 def _refuse_unfinished_run(run: str) -> None:
@@ -167,6 +172,11 @@ class _Undoing:
         openers = identities.without_questions(self._openers)
         manifest = next((backup.manifest for backup in self._files.values()), None)
         seal_record_key(path, key, openers, signer, manifest=manifest)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing that the same command would go on with."""
+        return self._stopped is None and not self._done.not_done
 
     @property
     def _ended(self) -> str:
