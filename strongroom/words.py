@@ -10,6 +10,14 @@ def plural(number: int, word: str) -> str:
     return f"{number:,} {word if number == 1 else _many(word)}"
 
 
+def size(number: int) -> str:
+    """Write a number of bytes for people."""
+    if number < 1024:
+        return plural(number, "byte")
+    power = min((number.bit_length() - 1) // 10, 4)
+    return f"{number / 1024**power:,.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
+
+
 def verb(number: int, many: str) -> str:
     """Return a verb as it is said of a number; ``many`` is how it is said of many: ``are``, ``differ``."""
     return many if number != 1 else _OF_ONE.get(many, f"{many}s")

@@ -722,7 +722,7 @@ def document_begun(data: bytes, kind: str) -> None:
     require(not version, "UnsupportedVersion")
     ours = re.match(
         rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
-        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan)/",
+        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report)/",
         data,
     )
     other = ours and not magic.startswith(ours[0])

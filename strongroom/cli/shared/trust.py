@@ -58,7 +58,7 @@ def doubt_about_certificate(certificate: Certificate, known: Signers, made_at: s
     return ""
 
 
-def explain_unknown_signer(error: UntrustedSigner) -> UntrustedSigner:
+def explain_unknown_signer(error: UntrustedSigner, *, what: str = "backup") -> UntrustedSigner:
     """Return the error with the very words that go on from here, if it is the installation that is unknown.
 
     To name the installation does not help where one of its keys is retired or distrusted.
@@ -67,7 +67,7 @@ def explain_unknown_signer(error: UntrustedSigner) -> UntrustedSigner:
     if found is None:
         return error
     return UntrustedSigner(
-        f"This backup is of the installation\n{found[1]}\nwhich is not trusted here.",
+        f"This {what} is of the installation\n{found[1]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
         "'strongroom signers list' says on the machine that made it. If it is the same, repeat with:\n"
         f"--signer {found[1]}",

@@ -18,7 +18,7 @@ from strongroom.errors import StrongroomError
 if TYPE_CHECKING:
     from msgspec import Struct
 
-plural, verb = words.plural, words.verb
+plural, size, verb = words.plural, words.size, words.verb
 
 
 class Output:
@@ -154,14 +154,6 @@ def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
     shown = [(name, in_line(str(value))) for name, value in pairs if value not in (None, "", ())]
     width = max((len(name) for name, _ in shown), default=0)
     return [f"{name:<{width}}  {value}" for name, value in shown]
-
-
-def size(number: int) -> str:
-    """Write a number of bytes for people."""
-    if number < 1024:
-        return plural(number, "byte")
-    power = min((number.bit_length() - 1) // 10, 4)
-    return f"{number / 1024**power:,.1f} {('KiB', 'MiB', 'GiB', 'TiB')[power - 1]}"
 
 
 def columns() -> int:

@@ -16,8 +16,9 @@ from msgspec import Struct
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.drills import page
-from strongroom.operations.drills.report import MOST, DrillReport, parse, sign, with_page
+from strongroom.operations.drills.report import REPORT, DrillReport
 from strongroom.operations.services import Services
+from strongroom.operations.signed_report import PAGE, vouch, vouches
 from strongroom.targets import Target, locks
 
 PREFIX = "drills/"
@@ -42,7 +43,7 @@ def put_report(report: DrillReport, names: Sequence[str], services: Services, *,
         keep: for how long it is locked where a target locks.
     """
     content = page.page_of(report)
-    signed = sign(with_page(report, hashlib.sha256(content).hexdigest()), services.signers("control"))
+    signed = REPORT.sign(vouch(report, {PAGE: content}), services.signers("control"))
     files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
     stored = put_files(names, files, services, keep=keep)
     if stored.on:
@@ -123,10 +124,10 @@ def _read(
     target: Target, run: str, trusted: frozenset[str], found: dict[bytes, Found], aside: dict[str, str]
 ) -> None:
     name = f"{PREFIX}{run}.json"
-    signed = b"".join(target.read(name, length=MOST + 1))
+    signed = b"".join(target.read(name, length=REPORT.most + 1))
     try:
         known = found.get(signed)
-        report = known.report if known else parse(signed, trusted=trusted)
+        report = known.report if known else REPORT.parse(signed, trusted=trusted)
         if report.run != run:
             raise VerificationFailed("it is the report of another drill")
     except StrongroomError as error:  # of what lies there; that a target is away was told before
@@ -143,12 +144,7 @@ def page_on(found: Found, targets: Sequence[Target]) -> bytes:
     """
     for target in targets:
         if target.name in found.on:
-            content = b"".join(target.read(f"{PREFIX}{found.report.run}.html", length=8 * MOST))
-            if is_page(found.report, content):
+            content = b"".join(target.read(f"{PREFIX}{found.report.run}.html", length=8 * REPORT.most))
+            if vouches(found.report, content):
                 return content
     raise MissingPiece(f"no target has the page that the report of drill {found.report.run} vouches for")
-
-
-def is_page(report: DrillReport, content: bytes) -> bool:
-    """Tell whether a page is the one that a report vouches for."""
-    return hashlib.sha256(content).hexdigest() == report.page_sha256

@@ -127,7 +127,7 @@ def _check(report: DrillReport) -> str:
         "of the page. Both are stored next to the backups, under <code>drills/</code> on each target. With "
         "the two files and the installation's fingerprint, which you have from somebody you trust, this "
         "needs no network:</p>\n"
-        f"<pre>strongroom drill show {run}.json --page {run}.html --signer sr1:…</pre>\n"
+        f"<pre>strongroom report check {run}.json --signer sr1:…</pre>\n"
     )
 
 

@@ -10,24 +10,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from strongroom import __version__
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
-from strongroom.container.errors import Malformed
 from strongroom.errors import by_name, meaning_of
 from strongroom.operations import recorded_errors
 from strongroom.operations.drills.facts import Checked, DrillFacts, DrillOptions, options_of, took_seconds
 from strongroom.operations.drills.steps import least_seconds
 from strongroom.operations.runs.job import Ending, read_facts
 from strongroom.operations.services import Services
+from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState
 from strongroom.timestamps import rfc3339
 
-REPORT = Kind("drill-report", "drill report", MANIFEST_ROLES)
-MOST = 1024 * 1024
 PASSED, LATE, LACKING, FAILED, CANCELLED = "passed", "late", "degraded", "failed", "cancelled"
 
 
@@ -240,31 +234,6 @@ def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
 
 
-# -- the document ----------------------------------------------------------------
-
-
-def sign(report: DrillReport, signer: CertifiedSigner) -> bytes:
-    """Return the report's file. The same report and signer give the same bytes."""
-    data = document.write(REPORT, canonical.encode(report), signer)
-    if len(data) > MOST:
-        raise Malformed("The drill report would be larger than the format allows.")
-    return data
-
-
-def parse(data: bytes, *, trusted: frozenset[str] | None) -> DrillReport:
-    """Parse strictly and check the signature.
-
-    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
-    it after its time.
-    """
-    if len(data) > MOST:
-        raise Malformed("The drill report is larger than the format allows.")
-    parsed = document.parse(REPORT, data, trusted=trusted)
-    report = canonical.decode(parsed.body, DrillReport, "The drill report")
-    require_in_time(parsed.certificate, report.ended, trusted)
-    return report
-
-
-def with_page(report: DrillReport, sha256: str) -> DrillReport:
-    """Return a report that vouches for the page beside it."""
-    return replace(report, page_sha256=sha256)
+REPORT = ReportKind(
+    kind=kind_of("drill-report", "drill report"), record=DrillReport, moment="ended", most=1024 * 1024
+)

@@ -7,7 +7,7 @@ with: so whoever holds it can have the record held against it later, and the rep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,16 +15,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom import __version__
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
 from strongroom.model import Depth
 from strongroom.operations.evidence.ledger import Head, chain, head_of
+from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.state.records import CatalogEntry, Link, Replica, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
+from strongroom.words import plural
 
-AUDIT = Kind("audit-report", "audit report", MANIFEST_ROLES)
 CREATED, FINISHED = "run.created", "run.finished"
 _PASSING = ("reconcile", "run.", "step.")
 """Events of how runs came along: they are counted, and the outcome of each run is listed instead."""
@@ -68,11 +66,45 @@ class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     replicas: tuple[HeldOn, ...]
 
 
-class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Rehearsal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A recovery drill of the span: how long the recovery took, and how long it might (milliseconds).
+
+    ``took`` is ``None`` if nothing came back. Its signed report lies on the targets, as ``drills/<run>.json``.
+    """
+
+    run: str
+    drill: str
+    policy: str
+    began: str
+    state: str
+    took: int | None
+    objective: int
+
+
+class Case(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An incident of the span, by its signed entries; ``closed`` is empty while it is open."""
+
+    incident: str
+    opened: str
+    due: str
+    closed: str
+
+
+class KeyAge(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A key that was in use when the report was made: what it is for, since when, and what says so."""
+
+    name: str
+    use: str
+    since: str
+    evidence: str
+
+
+class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The report. ``since`` is in the span and ``until`` is not.
 
     ``broken`` is the first event, of all there are, that is not what was appended; ``first`` and ``last``
     are the span's own. ``outcomes`` counts runs by kind and state, ``counted`` every event by its kind.
+    What is empty from ``drills`` on is left out of the file, as it is of older reports.
     """
 
     strongroom: str
@@ -88,6 +120,21 @@ class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     operations: tuple[Operation, ...]
     happenings: tuple[Happening, ...]
     backups: tuple[Held, ...]
+    drills: tuple[Rehearsal, ...] = ()
+    incidents: tuple[Case, ...] = ()
+    keys: tuple[KeyAge, ...] = ()
+    page_sha256: str = ""
+    csv_sha256: str = ""
+
+
+REPORT = ReportKind(kind=kind_of("audit-report", "audit report"), record=Audit)
+
+
+def said(report: Audit) -> Iterator[str]:
+    """Yield what a report covers, in a line or two."""
+    yield f"From {report.since} until {report.until}: {plural(report.events, 'event')} on record."
+    if report.broken is not None:
+        yield f"When it was made, event {report.broken} was not what was appended, or one before it was gone."
 
 
 class _Walk:
@@ -156,27 +203,6 @@ def audit(store: RunStore, *, since: float, until: float, now: float) -> Audit:
         happenings=tuple(walk.happenings),
         backups=_backups(store, rfc3339(since), rfc3339(until)),
     )
-
-
-def sign(report: Audit, signer: CertifiedSigner) -> bytes:
-    """Return the report's file: JSON that anybody can read, in the frame of every signed document.
-
-    Raises:
-        Malformed: it would be larger than 64 MiB.
-    """
-    return document.write(AUDIT, canonical.encode(report), signer)
-
-
-def parse(data: bytes, *, trusted: frozenset[str]) -> Audit:
-    """Parse strictly and check the signature.
-
-    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
-    it after its time.
-    """
-    parsed = document.parse(AUDIT, data, trusted=trusted)
-    report = canonical.decode(parsed.body, Audit, "The audit report")
-    require_in_time(parsed.certificate, report.made_at, trusted)
-    return report
 
 
 def _outcomes(operations: tuple[Operation, ...]) -> dict[str, dict[str, int]]:

@@ -3,8 +3,7 @@
 A control is no better than the worst finding of the checks that it rests on. What no program can see, such
 as whether a safe is locked, is said beside it and is never called met. This is evidence, not a certificate.
 
-Numbers and titles: AICPA Trust Services Criteria (2017, points of focus 2022); ISO/IEC 27001:2022 Annex A;
-Regulation (EU) 2016/679; PCI DSS 4.0.1. Titles are in words of our own.
+Numbers are those of the texts in ``TEXTS``; demands are in words of our own. Only what concerns backups is here.
 """
 
 from __future__ import annotations
@@ -38,6 +37,25 @@ class Framework(StrEnum):
     ISO27001 = "ISO27001"
     GDPR = "GDPR"
     PCI_DSS = "PCI-DSS"
+    HIPAA = "HIPAA"
+    DORA = "DORA"
+    NIS2 = "NIS2"
+    NIST_CSF = "NIST-CSF"
+
+
+TEXTS: Mapping[Framework, str] = {
+    Framework.SOC2: "AICPA Trust Services Criteria (2017, points of focus 2022).",
+    Framework.ISO27001: "ISO/IEC 27001:2022, Annex A.",
+    Framework.GDPR: "Regulation (EU) 2016/679.",
+    Framework.PCI_DSS: "PCI DSS 4.0.1.",
+    Framework.HIPAA: "HIPAA Security Rule, 45 CFR Part 164, Subpart C. An addressable specification may be "
+    "replaced by an equivalent measure, with a reason on paper. Whether a backup holds health information is "
+    "yours to say.",
+    Framework.DORA: "Regulation (EU) 2022/2554. Technical standards say more of some articles; they are not here.",
+    Framework.NIS2: "Directive (EU) 2022/2555. It binds by the law of each member state, whose numbers differ.",
+    Framework.NIST_CSF: "NIST Cybersecurity Framework 2.0 (CSWP 29). It states outcomes, and no requirements.",
+}
+"""The published text that the numbers are of, and what is to be known of it."""
 
 
 class Verdict(StrEnum):
@@ -158,6 +176,188 @@ FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
         _of("10.2.1", "there are audit logs of what happens", RECORD),
         _of("10.3.4", "a change of the logs is detected", RECORD),
         _of("12.10.1", "the response plan has backup and recovery in it", BACKUPS, DRILLS, beyond="the plan"),
+    ),
+    Framework.HIPAA: (
+        _of(
+            "§ 164.308(a)(1)(ii)(D)",
+            "records of system activity are reviewed regularly (required)",
+            RECORD,
+            beyond="who reviews them, and how often",
+        ),
+        _of(
+            "§ 164.308(a)(6)(ii)",
+            "security incidents are answered, mitigated and documented (required)",
+            RECORD,
+            beyond="the answer, and its harmful effects",
+        ),
+        _of(
+            "§ 164.308(a)(7)(ii)(A)",
+            "retrievable exact copies are made and kept (required)",
+            BACKUPS,
+            REPLICAS,
+            SCHEDULE,
+        ),
+        _of(
+            "§ 164.308(a)(7)(ii)(B)",
+            "lost data can be restored by a procedure (required)",
+            BACKUPS,
+            DRILLS,
+            beyond="the plan",
+        ),
+        _of(
+            "§ 164.308(a)(7)(ii)(C)",
+            "critical processes go on in emergency mode (required)",
+            beyond="the plan for emergency mode",
+        ),
+        _of(
+            "§ 164.308(a)(7)(ii)(D)",
+            "contingency plans are tested and revised periodically (addressable)",
+            DRILLS,
+            beyond="the revision of the plans",
+        ),
+        _of("§ 164.308(a)(8)", "safeguards are evaluated periodically", beyond="the evaluation"),
+        _of(
+            "§ 164.310(d)(2)(i)",
+            "the final disposition of data and media is provided for (required)",
+            ERASURE,
+            beyond="the media, and what had to be disposed of",
+        ),
+        _of(
+            "§ 164.310(d)(2)(iv)",
+            "an exact copy is made before equipment is moved, when needed (addressable)",
+            BACKUPS,
+            REPLICAS,
+            beyond="when equipment is moved",
+        ),
+        _of(
+            "§ 164.312(a)(2)(ii)",
+            "data can be obtained in an emergency (required)",
+            OFFLINE,
+            DRILLS,
+            beyond="the procedure",
+        ),
+        _of("§ 164.312(a)(2)(iv)", "data is encrypted (addressable)", SEALING, KEYS),
+        _of("§ 164.312(b)", "activity is recorded, and can be examined", RECORD),
+        _of(
+            "§ 164.312(c)(1)",
+            "data is protected from improper alteration and destruction",
+            LOCKS,
+            REPLICAS,
+            strict=LOCKS,
+        ),
+        _of("§ 164.312(c)(2)", "it can be shown that data was not altered (addressable)", REPLICAS, RECORD),
+        _of("§ 164.312(e)(2)(ii)", "data is encrypted on its way (addressable)", SEALING),
+        _of(
+            "§ 164.316(b)(2)(i)",
+            "documentation is retained for six years (required)",
+            beyond="how long these reports are kept",
+        ),
+    ),
+    Framework.DORA: (
+        _of(
+            "Art. 9(2)",
+            "availability, authenticity, integrity and confidentiality of data are kept up",
+            SEALING,
+            COPIES,
+            REPLICAS,
+        ),
+        _of("Art. 9(4)(d)", "cryptographic keys are protected", CUSTODY, KEYS, beyond="the risk assessment"),
+        _of("Art. 10(1)", "anomalous activities are detected promptly", MONITORING, SLOTS, beyond=_ACTS),
+        _of(
+            "Art. 11(6)(a)",
+            "response and recovery plans are tested at least yearly",
+            DRILLS,
+            beyond="the plans of all other systems",
+        ),
+        _of(
+            "Art. 12(1)(a)",
+            "backup policies state the scope and the minimum frequency",
+            BACKUPS,
+            SCHEDULE,
+            beyond="whether the scope fits the criticality of the data",
+        ),
+        _of(
+            "Art. 12(1)(b)",
+            "restoration and recovery are documented",
+            beyond="the procedures, as your company adopted them",
+        ),
+        _of(
+            "Art. 12(2)",
+            "backups can be activated safely, and are tested periodically",
+            BACKUPS,
+            REPLICAS,
+            DRILLS,
+        ),
+        _of(
+            "Art. 12(3)",
+            "restores use systems segregated from the source, and safe from unauthorised access",
+            CUSTODY,
+            OFFLINE,
+            beyond="the physical and logical segregation",
+        ),
+        _of(
+            "Art. 12(6)",
+            "each function has objectives for recovery time and point",
+            DRILLS,
+            SLOTS,
+            beyond="whether the objectives fit the function",
+        ),
+        _of("Art. 12(7)", "recovered data is checked for integrity, several times", DRILLS, REPLICAS),
+        _of("Art. 17(2)", "all incidents are recorded", RECORD, beyond="incidents of other systems"),
+        _of("Art. 19(4)", "major incidents are reported to the authority", beyond="the reports"),
+    ),
+    Framework.NIS2: (
+        _of("Art. 21(2)(b)", "incidents are handled", RECORD, MONITORING, beyond=_ACTS),
+        _of(
+            "Art. 21(2)(c)",
+            "business continuity: backups are managed, and recovery from disasters is prepared",
+            BACKUPS,
+            REPLICAS,
+            SCHEDULE,
+            COPIES,
+            OFFLINE,
+            DRILLS,
+            beyond="crisis management",
+        ),
+        _of("Art. 21(2)(f)", "the effect of measures is assessed", DRILLS, KEYS, beyond="the other measures"),
+        _of("Art. 21(2)(h)", "cryptography is used by rules", SEALING, KEYS, CUSTODY, beyond="the rules"),
+        _of(
+            "Art. 21(2)(i)",
+            "access is controlled",
+            CUSTODY,
+            RECORD,
+            beyond="the people, and who may do what on the targets and sources",
+        ),
+        _of("Art. 21(2)(j)", "multi-factor authentication is used where appropriate", beyond="the logins"),
+        _of(
+            "Art. 23(4)",
+            "significant incidents are notified: within 24 hours, 72 hours, and a month",
+            beyond="the notifications",
+        ),
+    ),
+    Framework.NIST_CSF: (
+        _of("PR.AA-05", "access permissions follow least privilege", CUSTODY, beyond="the permissions"),
+        _of("PR.DS-01", "data at rest is protected", SEALING, LOCKS, KEYS),
+        _of("PR.DS-02", "data in transit is protected", SEALING),
+        _of(
+            "PR.DS-11",
+            "backups are created, protected, maintained and tested",
+            BACKUPS,
+            SCHEDULE,
+            COPIES,
+            OFFLINE,
+            LOCKS,
+            REPLICAS,
+            DRILLS,
+        ),
+        _of("PR.PS-04", "log records are made and available", RECORD),
+        _of("PR.IR-03", "resilience holds in normal and in adverse situations", COPIES, OFFLINE, DRILLS),
+        _of("DE.CM-09", "software and its data are watched", MONITORING, SLOTS, REPLICAS, beyond=_ACTS),
+        _of("RS.AN-06", "records of an investigation keep their integrity", RECORD, beyond="other records"),
+        _of("RC.RP-01", "recovery is carried out once an incident calls for it", DRILLS, beyond="the plan"),
+        _of("RC.RP-03", "backups are verified before they are restored from", REPLICAS),
+        _of("RC.RP-05", "what was restored is verified", DRILLS, beyond="the services that use it"),
+        _of("ID.IM-02", "tests and exercises lead to improvements", DRILLS, beyond="the improvements"),
     ),
 }
 

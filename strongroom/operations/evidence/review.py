@@ -6,13 +6,10 @@ whoever signs. No value is in it; an error that is quoted may name a secret.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
 from strongroom.operations.evidence.compliance import (
     BACKUPS,
     DRILLS,
@@ -37,8 +34,8 @@ from strongroom.operations.evidence.controls import (
     SEALING,
 )
 from strongroom.operations.findings import Finding, State, worst_first
+from strongroom.operations.signed_report import ReportKind, kind_of
 
-REVIEW = Kind("security-review", "security review", MANIFEST_ROLES)
 MADE = "review.made"
 
 
@@ -79,12 +76,13 @@ class ReviewedSigner(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     state: str
 
 
-class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The review. Times are RFC 3339; ``since`` is in the span and ``until`` is not.
 
     ``outcomes`` counts runs by kind and state, ``access`` events of access, keys and incidents by kind.
     ``event`` and ``event_sha256`` are the head of the record that all of this was read from.
-    ``page_sha256`` is the digest of the page beside it, which says the same and has the places for names.
+    ``page_sha256`` is the digest of the page beside it, which says the same and has the places for names;
+    ``csv_sha256`` that of the table.
     """
 
     strongroom: str
@@ -102,6 +100,16 @@ class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event: int
     event_sha256: str
     page_sha256: str = ""
+    csv_sha256: str = ""
+
+
+REPORT = ReportKind(kind=kind_of("security-review", "security review"), record=SecurityReview)
+
+
+def said(review: SecurityReview) -> Iterator[str]:
+    """Yield what a review covers, and what each part came to."""
+    yield f"Security review from {review.since[:10]} to {review.until[:10]}:"
+    yield from (f"  {part.title}: {part.verdict}" for part in review.parts)
 
 
 # -- the parts ---------------------------------------------------------------------
@@ -193,23 +201,3 @@ _SHOWN = 3
 def is_unmet(part: Part) -> bool:
     """Tell whether somebody has to act on a part."""
     return part.verdict in (Verdict.UNMET.value, Verdict.UNKNOWN.value)
-
-
-# -- the document ------------------------------------------------------------------
-
-
-def sign(review: SecurityReview, signer: CertifiedSigner) -> bytes:
-    """Return the review's file: JSON that anybody can read, in the frame of every signed document."""
-    return document.write(REVIEW, canonical.encode(review), signer)
-
-
-def parse(data: bytes, *, trusted: frozenset[str]) -> SecurityReview:
-    """Parse strictly and check the signature.
-
-    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
-    it after its time.
-    """
-    parsed = document.parse(REVIEW, data, trusted=trusted)
-    review = canonical.decode(parsed.body, SecurityReview, "The security review")
-    require_in_time(parsed.certificate, review.made_at, trusted)
-    return review

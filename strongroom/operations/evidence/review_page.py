@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from strongroom.operations.evidence.compliance import Verdict
+from strongroom.operations.evidence.csv_table import table_of
 from strongroom.operations.evidence.review import Part, SecurityReview, is_unmet
 from strongroom.operations.findings import State
 from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
@@ -84,10 +85,10 @@ def _names(review: SecurityReview) -> str:
 
 def _check(review: SecurityReview) -> str:
     return (
-        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page. "
+        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
         f"It was read from the record of events up to event {review.event}, SHA-256 "
         f"<code>{escape(review.event_sha256)}</code>.</p>\n"
-        "<pre>strongroom security-review --check FILE.json</pre>\n"
+        "<pre>strongroom report check FILE.json --signer sr1:…</pre>\n"
     )
 
 
@@ -96,3 +97,18 @@ _SIGNING = """
 .ask{list-style:none;position:relative}
 .box{position:absolute;left:-1.4rem;top:.35rem;width:.8rem;height:.8rem;border:1px solid var(--soft)}
 """
+
+# -- the table ---------------------------------------------------------------------
+
+_HEAD = ("part", "verdict", "state", "found", "to do")
+
+
+def csv_of(review: SecurityReview) -> bytes:
+    """Return the table: a row for each thing that was found, and for each question to whoever signs."""
+    return table_of(_HEAD, _rows(review))
+
+
+def _rows(review: SecurityReview) -> Iterator[tuple[str, ...]]:
+    for part in review.parts:
+        yield from ((part.title, part.verdict, one.state, one.what, one.to_do) for one in part.lines)
+        yield from ((part.title, part.verdict, "yours to answer", one, "") for one in part.yours)

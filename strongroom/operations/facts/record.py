@@ -215,7 +215,7 @@ def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]
             policy=policy_name,
             schedule=entry.schedule if entry else "",
             time_zone=entry.time_zone if entry else "UTC",
-            runs=tuple(_drilled(run) for run in not_ahead(runs, now) if not _found_no_such_tag(run)),
+            runs=tuple(drilled(run) for run in not_ahead(runs, now) if not _found_no_such_tag(run)),
         )
 
 
@@ -228,7 +228,8 @@ def _found_no_such_tag(run: Run) -> bool:
     return bool(run.spec.options.get("tags")) and _code(run) == NothingSelected.__name__
 
 
-def _drilled(run: Run) -> Drilled:
+def drilled(run: Run) -> Drilled:
+    """Return a drill as a fact: how long the recovery took, and how long it might."""
     return Drilled(
         run=run.id,
         state=run.state,

@@ -113,5 +113,5 @@ def _check(report: IncidentReport) -> str:
         f"stored next to the backups, under <code>incidents/{name}/</code> on each target. With both in one "
         "folder, and the installation's fingerprint, which you have from somebody you trust, this needs no "
         "network:</p>\n"
-        f"<pre>strongroom incident report --check incident-{name}.json --signer sr1:…</pre>\n"
+        f"<pre>strongroom report check incident-{name}.json --signer sr1:…</pre>\n"
     )

@@ -11,12 +11,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from strongroom import __version__
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
 from strongroom.operations.archive.incidents import INCIDENT, Incident, Reader, Step, steps_of
 from strongroom.operations.drills.archive import Stored, put_files
 from strongroom.operations.incident import page
@@ -28,8 +24,9 @@ from strongroom.operations.incident.report_records import (
 )
 from strongroom.operations.incident.reseal import sealed_anew
 from strongroom.operations.services import Services
+from strongroom.operations.signed_report import PAGE, ReportKind, kind_of, vouch
 
-REPORT = Kind("incident-report", "incident report", MANIFEST_ROLES)
+REPORT = ReportKind(kind=kind_of("incident-report", "incident report"), record=IncidentReport)
 KEPT = timedelta(days=366)
 """For how long a report is locked where a target locks."""
 
@@ -124,31 +121,9 @@ def write_report(services: Services, incident: Incident) -> Written:
     """Sign a report and put it with its page on every target, the page first. Both may be there already."""
     report = report_of(incident)
     content = page.page_of(report)
-    report = replace(report, page_sha256=hashlib.sha256(content).hexdigest())
-    signed = sign(report, services.signers("control"))
+    report = vouch(report, {PAGE: content})
+    signed = REPORT.sign(report, services.signers("control"))
     stem = f"{INCIDENT.prefix}{incident.id}/report-{hashlib.sha256(signed).hexdigest()[:16]}"
     files = {f"{stem}.html": content, f"{stem}.json": signed}
     stored = put_files(list(services.targets), files, services, keep=KEPT)
     return Written(report=report, signed=signed, page=content, stored=stored)
-
-
-def sign(report: IncidentReport, signer: CertifiedSigner) -> bytes:
-    """Return the report's file. The same report and signer give the same bytes."""
-    return document.write(REPORT, canonical.encode(report), signer)
-
-
-def parse(data: bytes, *, trusted: frozenset[str] | None) -> IncidentReport:
-    """Parse strictly and check the signature.
-
-    Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer made
-    it after its time.
-    """
-    parsed = document.parse(REPORT, data, trusted=trusted)
-    report = canonical.decode(parsed.body, IncidentReport, "The incident report")
-    require_in_time(parsed.certificate, report.made_at, trusted)
-    return report
-
-
-def is_page(report: IncidentReport, content: bytes) -> bool:
-    """Tell whether a page is the one that a report vouches for."""
-    return hashlib.sha256(content).hexdigest() == report.page_sha256

@@ -140,7 +140,7 @@ def _check(report: RecoveryReport) -> str:
         f"<p>The signed document <code>{name}.json</code> says the same as this page, and holds the "
         "SHA-256 of the page. With the two files and the installation's fingerprint, which you have from "
         "somebody you trust, this needs no network:</p>\n"
-        f"<pre>strongroom recover --check {name}.json --signer sr1:…</pre>\n"
+        f"<pre>strongroom report check {name}.json --signer sr1:…</pre>\n"
     )
 
 

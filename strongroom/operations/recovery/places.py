@@ -19,7 +19,8 @@ from strongroom.errors import StrongroomError
 from strongroom.operations.archive.case_files import Places, add_on, read_on
 from strongroom.operations.recovery.page import page_of
 from strongroom.operations.recovery.record import About, Recovery, RecoveryEntry, recovery_of
-from strongroom.operations.recovery.report import RecoveryReport, sign, with_page
+from strongroom.operations.recovery.report import REPORT, RecoveryReport
+from strongroom.operations.signed_report import PAGE, vouch
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 
@@ -103,7 +104,7 @@ class RecordPlaces:
     def put_report(self, report: RecoveryReport) -> dict[str, bytes]:
         """Sign a report, put it with its page on all places, and return both by their names."""
         page = page_of(report)
-        signed = sign(with_page(report, hashlib.sha256(page).hexdigest()), self._signer)
+        signed = REPORT.sign(vouch(report, {PAGE: page}), self._signer)
         files = {f"{report.recovery}.html": page, f"{report.recovery}.json": signed}
         for name, target in self._places.targets.items():
             try:

@@ -6,22 +6,15 @@ it and no secret's name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from strongroom import __version__
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
-from strongroom.container.errors import Malformed
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
 from strongroom.operations.recovery.record import Part, Proof, Recovery, SourceSeen, StepRecord
-
-REPORT = Kind("recovery-report", "recovery report", MANIFEST_ROLES)
-MOST = 4 * 1024 * 1024
+from strongroom.operations.signed_report import ReportKind, kind_of
 
 
 class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,24 +105,15 @@ def _step(record: StepRecord) -> StepReport:
     )
 
 
-def sign(report: RecoveryReport, signer: CertifiedSigner) -> bytes:
-    """Return the report's file. The same report and signer give the same bytes."""
-    data = document.write(REPORT, canonical.encode(report), signer)
-    if len(data) > MOST:
-        raise Malformed("The recovery report would be larger than the format allows.")
-    return data
+def said(report: RecoveryReport) -> Iterator[str]:
+    """Yield what came of a recovery, and what is left to do."""
+    yield f"Recovery {report.recovery}, closed {words.moment(report.closed_at)}: {report.outcome}."
+    yield from (f"Left to do: {line}" for line in report.left_to_do)
 
 
-def parse(data: bytes, *, trusted: frozenset[str] | None) -> RecoveryReport:
-    """Parse strictly and check the signature; raises as :func:`strongroom.container.document.parse` does."""
-    if len(data) > MOST:
-        raise Malformed("The recovery report is larger than the format allows.")
-    parsed = document.parse(REPORT, data, trusted=trusted)
-    report = canonical.decode(parsed.body, RecoveryReport, "The recovery report")
-    require_in_time(parsed.certificate, report.closed_at, trusted)
-    return report
-
-
-def with_page(report: RecoveryReport, sha256: str) -> RecoveryReport:
-    """Return a report that vouches for the page beside it."""
-    return replace(report, page_sha256=sha256)
+REPORT = ReportKind(
+    kind=kind_of("recovery-report", "recovery report"),
+    record=RecoveryReport,
+    moment="closed_at",
+    most=4 * 1024 * 1024,
+)

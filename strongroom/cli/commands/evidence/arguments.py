@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from strongroom.cli.parser import Parser
+from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
 from strongroom.operations.evidence.compliance import Framework
 
@@ -14,14 +15,17 @@ from strongroom.operations.evidence.compliance import Framework
 def _backup_audit_report_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--start-date", metavar="DATE", type=_date, help="its first day (UTC), as 2026-01-31")
     parser.add_argument("--end-date", metavar="DATE", type=_date, help="its last day (default: today)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the whole report there, signed")
-    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    _add_output_arguments(parser)
+
+
+def _add_output_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--check",
+        "--output",
         metavar="FILE",
         type=Path,
-        help="instead: check a report's signature, and compare it with the record",
+        help="write it there (.json), signed, with a page (.html) and a table (.csv) beside it",
     )
+    parser.add_argument("--force", action="store_true", help="replace the files if they exist")
 
 
 def _date(text: str) -> date:
@@ -52,14 +56,13 @@ def _compliance_check_arguments(parser: ArgumentParser) -> None:
         default=[],
         help=f"{', '.join(Framework)}; repeatable (default: all)",
     )
+    _add_output_arguments(parser)
     # There are no requirements but those about backups. Command lines that ask for them stay valid.
     parser.add_argument("--backup-requirements", action="store_true", help=SUPPRESS)
 
 
 def _security_review_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="write it there (.json), signed, and a page beside it"
-    )
+    _add_output_arguments(parser)
     parser.add_argument(
         "--reviewer",
         metavar="NAME",
@@ -67,10 +70,19 @@ def _security_review_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="who signs it, name and role; repeatable (default: two empty places)",
     )
-    parser.add_argument("--force", action="store_true", help="replace the files if they exist")
-    parser.add_argument(
-        "--check", metavar="FILE", type=Path, help="instead: check a review's signature and its page"
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
+    checking = commands.add_parser(
+        "check", help="check the signature of a report, and what lies beside it; needs no network"
     )
+    checking.set_defaults(run="report:check_report")
+    checking.add_argument("file", metavar="FILE", type=Path, help="the signed report (.json)")
+    checking.add_argument(
+        "--ledger", action="store_true", help="also compare this installation's ledger with the report"
+    )
+    options.add_signer_argument(checking)
 
 
 def _ledger_arguments(parser: ArgumentParser) -> None:
@@ -114,7 +126,8 @@ COMMANDS = {
         "audit:report_audit",
         "Reports from the chained record of events: runs and their results, backups and their replicas,\n"
         "who opened what, changes of keys and signers, incidents, refusals and shredding. The file is\n"
-        "signed JSON. --check says later whether the file, and the record up to its end, is unchanged.",
+        "signed JSON; the page and the table beside it say the same. Each figure names what it rests on.\n"
+        "'report check FILE' says later whether all of it is unchanged, and with --ledger the record too.",
     ),
     "compliance-check": Command(
         _compliance_check_arguments,
@@ -131,6 +144,14 @@ COMMANDS = {
         "access, whether recovery was rehearsed, and each framework's controls. It is signed by this\n"
         "installation. The page beside it has the questions that no program can answer, and places for\n"
         "names. The calendar asks for it each year.",
+    ),
+    "report": Command(
+        _report_arguments,
+        details=(
+            "It knows every signed report: of an audit, of compliance, of a security review, of a drill, of\n"
+            "an incident, of a recovery. An auditor needs the files, this program, and the installation's\n"
+            "fingerprint from somebody they trust (--signer). Nothing else is asked or opened."
+        ),
     ),
     "ledger": Command(
         _ledger_arguments,

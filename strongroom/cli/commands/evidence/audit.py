@@ -1,4 +1,4 @@
-"""backup-audit-report: what is on record of a span of time, signed; and whether a report still holds."""
+"""backup-audit-report: what is on record of a span of time, signed, with a page and a table."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
+from strongroom.cli.shared.report_files import refuse_files, said_of_files, write_files
+from strongroom.cli.shared.role_keys import RoleKeyStatus, list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, fields, plural
-from strongroom.container.document import MAX_DOCUMENT
-from strongroom.container.errors import FormatError
+from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations.evidence.access_log import take
-from strongroom.operations.evidence.audit import Audit, audit, parse, sign
-from strongroom.operations.evidence.ledger import UNLIKE, check
+from strongroom.operations.evidence.audit import REPORT, Audit, KeyAge, audit
+from strongroom.operations.evidence.audit_page import csv_of, page_of
+from strongroom.operations.evidence.ledger import UNLIKE
+from strongroom.operations.facts.period import add_facts
+from strongroom.operations.services import Services
+from strongroom.operations.signed_report import PAGE, TABLE
 from strongroom.state.errors import LedgerChanged
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.wiring.alerts import facts_on_record
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
@@ -27,25 +32,15 @@ KINDS = ("backup", "verify", "repair", "restore", "drill", "drift", "rotate", "p
 
 
 def report_audit(arguments: Namespace, output: Output) -> None:
-    if arguments.check is None:
-        _report(arguments, output)
-    elif arguments.start_date or arguments.end_date or arguments.output or arguments.force:
-        raise UsageError("--check takes a report as it is, and no other option.")
-    else:
-        _check(arguments.check, output)
-
-
-def _report(arguments: Namespace, output: Output) -> None:
     since, until = _span(arguments)
-    if arguments.output:
-        _refuse_other_format(arguments.output)
-        refuse_existing(arguments.output, replace=arguments.force)
+    refuse_files(arguments.output, replace=arguments.force)
     services = open_services()
     take(services.state_dir, services.store)
-    found = audit(services.store, since=since, until=until, now=time.time())
+    found = _gather(services, since=since, until=until)
     if arguments.output:
-        content = sign(found, services.signers("control"))
-        write_whole(arguments.output, content, replace=arguments.force)
+        files = {PAGE: page_of(found), TABLE: csv_of(found)}
+        signer = services.signers("control")
+        write_files(REPORT, found, files, signer, arguments.output, replace=arguments.force)
     output.answer(to_builtins(found), _lines(found, arguments.output))
     if found.broken is not None:
         raise LedgerChanged(
@@ -55,12 +50,26 @@ def _report(arguments: Namespace, output: Output) -> None:
         )
 
 
-def _refuse_other_format(file: Path) -> None:
-    if file.suffix.lower() not in ("", ".json"):
-        raise UsageError(
-            f"The report is JSON, signed as it stands; it cannot be written as '{file.suffix}'.",
-            hint="Name a file that ends in .json. Nothing was written.",
-        )
+def _gather(services: Services, *, since: float, until: float) -> Audit:
+    now = time.time()
+    found = audit(services.store, since=since, until=until, now=now)
+    facts = facts_on_record(load_settings(), services, now=now)
+    return add_facts(
+        found,
+        services.store,
+        trusted=services.signer_fingerprints,
+        keys=facts.keys,
+        signers=map(_age, list_role_keys(datetime.now(UTC))),
+    )
+
+
+def _age(one: RoleKeyStatus) -> KeyAge:
+    return KeyAge(
+        name=f"signer of {one.role}",
+        use=f"signs: {one.state}",
+        since=one.key.since,
+        evidence=f"certificate of {one.key.fingerprint}",
+    )
 
 
 def _span(arguments: Namespace) -> tuple[float, float]:
@@ -81,7 +90,8 @@ def _lines(found: Audit, file: Path | None) -> Iterator[str]:
     if found.last is not None:
         yield f"The last is event {found.last.id}, SHA-256 {found.last.sha256}."
     if file is not None:
-        yield f"The whole report is in {file}, signed. It may name secrets, where an error did."
+        yield said_of_files(file)
+        yield "It may name secrets, where an error did."
 
 
 def _pairs(found: Audit) -> Iterator[tuple[str, object]]:
@@ -105,21 +115,3 @@ _ABOUT = {
     "refused": ("message-refused", "submission-refused"),
     "shredding": ("shred.",),
 }
-
-
-def _check(file: Path, output: Output) -> None:
-    services = open_services()
-    with file.open("rb") as opened:
-        content = opened.read(MAX_DOCUMENT + 1)
-    try:
-        last = parse(content, trusted=services.signer_fingerprints).last
-    except FormatError as error:
-        raise type(error)(
-            error.message, hint="Do not trust this copy. Ask for the one that was written."
-        ) from None
-    if last is None:
-        output.answer({"signed": True, "last": None}, ["It is signed, and says that nothing happened."])
-        return
-    check(services.store, number=last.id, sha256=last.sha256)
-    words = f"It is signed, and up to its last event, {last.id}, of {last.at}, the record is what it was."
-    output.answer({"signed": True, "last": to_builtins(last)}, [words])

@@ -124,10 +124,6 @@ def _add_output_arguments(parser: ArgumentParser) -> None:
 def _report_arguments(parser: ArgumentParser) -> None:
     _add_output_arguments(parser)
     parser.add_argument("--replace", action="store_true", help="with --output: replace files that are there")
-    parser.add_argument(
-        "--check", metavar="FILE", type=Path, help="check a report, and the page beside it; needs no network"
-    )
-    options.add_signer_argument(parser)
 
 
 COMMANDS = {

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from strongroom.cli.commands.incident import render
-from strongroom.cli.commands.incident.report import refuse_files, write_files
+from strongroom.cli.commands.incident.report import write_files
 from strongroom.cli.commands.incident.steps import Performing, write_names
 from strongroom.cli.shared import approval, identity_options
 from strongroom.cli.shared.person import who
+from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
@@ -26,6 +27,7 @@ from strongroom.operations.incident.exposed import Compromised
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.services import Services
+from strongroom.operations.signed_report import PAGE
 from strongroom.system.atomic_file import refuse_existing
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.timestamps import rfc3339
@@ -33,7 +35,7 @@ from strongroom.wiring.keys import pin
 
 
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
-    refuse_files(arguments.output, replace=False)
+    refuse_files(arguments.output, endings=(PAGE,), replace=False)
     if arguments.secrets is not None:
         refuse_existing(arguments.secrets, replace=False)
     settings, secrets = load_settings(), _secrets(arguments)

@@ -1,4 +1,4 @@
-"""The report of an incident: written, checked, and the last word of one that is closed."""
+"""The report of an incident: written, and the last word of one that is closed."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from pathlib import Path
 from msgspec import to_builtins
 
 from strongroom.cli.commands.incident import render
-from strongroom.cli.shared import approval, trust
+from strongroom.cli.shared import approval
 from strongroom.cli.shared.person import who
+from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
-from strongroom.container.document import MAX_DOCUMENT
-from strongroom.container.errors import Tampered
-from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.archive.incidents import Incident, Outcome, Step
-from strongroom.operations.incident import words
 from strongroom.operations.incident.isolate import subjects
-from strongroom.operations.incident.report import Written, is_page, parse, write_report
+from strongroom.operations.incident.report import Written, write_report
 from strongroom.operations.incident.steps import (
     Recorded,
     close,
@@ -30,14 +27,12 @@ from strongroom.operations.incident.steps import (
     require_settled,
 )
 from strongroom.operations.services import Services
-from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.operations.signed_report import PAGE, beside
+from strongroom.system.atomic_file import write_whole
 
 
 def make_report(arguments: Namespace, output: Output) -> None:
-    if arguments.check is not None:
-        _check(arguments, output)
-        return
-    refuse_files(arguments.output, replace=arguments.replace)
+    refuse_files(arguments.output, endings=(PAGE,), replace=arguments.replace)
     services = open_services()
     incident = find_incident(services, arguments.incident)
     recorded = Recorded(incident=incident, missed={})
@@ -48,7 +43,7 @@ def make_report(arguments: Namespace, output: Output) -> None:
 
 
 def close_incident(arguments: Namespace, output: Output) -> None:
-    refuse_files(arguments.output, replace=False)
+    refuse_files(arguments.output, endings=(PAGE,), replace=False)
     services = open_services()
     incident = find_incident(services, arguments.incident)
     if incident.closed is None:
@@ -88,45 +83,6 @@ def _save(written: Written, path: Path | None, *, replace: bool) -> Iterator[str
     if path is None:
         yield f"The report is on {len(written.stored.on)} targets. --output FILE.json writes it here too."
         return
-    write_whole(page_beside(path), written.page, replace=replace)
+    write_whole(beside(path), written.page, replace=replace)
     write_whole(path, written.signed, replace=replace)
-    yield f"The report is in {path}, signed by this installation; the page is {page_beside(path)}."
-
-
-def page_beside(path: Path) -> Path:
-    """Return where the page of a report is."""
-    return path.with_suffix(".html")
-
-
-def refuse_files(path: Path | None, *, replace: bool) -> None:
-    """Refuse to write a report over another file, before anything is done."""
-    if path is None:
-        return
-    if path.suffix.lower() == ".html":
-        raise UsageError(
-            "The report is signed JSON; the page is written beside it.", hint="Name a .json file."
-        )
-    for one in (path, page_beside(path)):
-        refuse_existing(one, replace=replace)
-
-
-def _check(arguments: Namespace, output: Output) -> None:
-    """Check a report without a network, and its page if it is beside it."""
-    report = parse(_read(arguments.check), trusted=trust.trusted_signers(place.find(), arguments.signer))
-    page = page_beside(arguments.check)
-    beside = page.is_file()
-    if beside and not is_page(report, _read(page)):
-        raise Tampered(
-            f"'{page}' is not the page that the report vouches for.",
-            hint="The report itself is signed and whole: read that. Do not trust this copy of the page.",
-        )
-    lines = [
-        "The report is signed" + (f", and vouches for {page.name}." if beside else ". No page is beside it."),
-        f"incident {report.incident}: {words.title(report).lower()}. {words.verdict(report)}",
-    ]
-    output.answer({**to_builtins(report), "page_checked": beside}, lines)
-
-
-def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(MAX_DOCUMENT + 1)
+    yield f"The report is in {path}, signed by this installation; the page is {beside(path)}."

@@ -14,9 +14,6 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     what.add_argument("--resume", metavar="ID", help="go on with this recovery, also on another host")
     what.add_argument("--new", action="store_true", help="begin another one, even if one is open")
     what.add_argument("--status", action="store_true", help="show the recoveries and how far each step is")
-    what.add_argument(
-        "--check", metavar="FILE", type=Path, help="check a recovery report, and the page beside it"
-    )
     parser.add_argument(
         "--assess",
         action="store_true",
@@ -54,9 +51,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
 
 
 def _recover_work(arguments: Namespace) -> str:
-    if arguments.status:
-        return "status:show_status"
-    return "status:check_report" if arguments.check is not None else "recover:recover"
+    return "status:show_status" if arguments.status else "recover:recover"
 
 
 COMMANDS = {

@@ -57,8 +57,7 @@ def _drill_arguments(parser: ArgumentParser) -> None:
     listing.set_defaults(run="drill:list_drills")
     show = actions.add_parser("show", help="show a report, and check its signature and its page")
     show.set_defaults(run="drill:show_drill")
-    show.add_argument("drill", metavar="RUN", help="the run of the drill, or the file of a report")
-    show.add_argument("--page", metavar="FILE", type=Path, help="check this page with the file of a report")
+    show.add_argument("drill", metavar="RUN", help="the run of the drill")
     show.add_argument("--output", metavar="FILE", type=Path, help="write it to a file: .html or .json")
     show.add_argument("--force", action="store_true", help="replace the file if it exists")
     for reading in (listing, show):
@@ -120,7 +119,7 @@ COMMANDS = {
             "Picks a backup, proves that this host could recover, restores into a place of its own,\n"
             "compares every value with what was backed up, removes the place again and compares with the\n"
             "source. The signed report and its page (HTML) are put on the policy's targets. A drill that\n"
-            "could not be carried out has failed. 'drill show FILE' checks a report without a network."
+            "could not be carried out has failed. 'report check FILE' checks a report without a network."
         ),
     ),
     "test-recovery": Command(

@@ -1,4 +1,4 @@
-"""drill: rehearse a recovery as a run, with a signed report on the targets; list reports and check one."""
+"""drill: rehearse a recovery as a run, with a signed report on the targets; list reports and show one."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, table
 from strongroom.config import Settings, load_settings
-from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
 from strongroom.operations.drills import archive, words
 from strongroom.operations.drills.abandoned import end_abandoned
 from strongroom.operations.drills.archive import Found, Listing
 from strongroom.operations.drills.job import REPORTED, submit_drill
-from strongroom.operations.drills.report import MOST, DrillReport, parse, report_of
+from strongroom.operations.drills.report import DrillReport, report_of
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.job import Ending
 from strongroom.operations.services import Services
@@ -155,37 +155,13 @@ def _targets(settings: Settings, names: Sequence[str] | None) -> list[Target]:
 
 
 def show_drill(arguments: Namespace, output: Output) -> None:
-    file = Path(arguments.drill)
-    if file.is_file():
-        report, signed, page = _from_file(file, arguments)
-    else:
-        if arguments.page is not None:
-            raise UsageError("--page goes with the file of a report.")
-        report, signed, page = _from_targets(arguments, output)
+    report, signed, page = _from_targets(arguments, output)
     if arguments.output is not None:
         _write(arguments, signed, page)
-    output.answer({**to_builtins(report), "page_checked": page is not None}, _shown(report, page))
+    output.answer(to_builtins(report), _shown(report))
 
 
-def _from_file(file: Path, arguments: Namespace) -> tuple[DrillReport, bytes, bytes | None]:
-    """Check a report without a network, and its page if that is there too."""
-    signed = _read(file, MOST)
-    report = parse(signed, trusted=trust.trusted_signers(place.find(), arguments.signer))
-    page = None if arguments.page is None else _read(arguments.page, 8 * MOST)
-    if page is not None and not archive.is_page(report, page):
-        raise Tampered(
-            f"'{arguments.page}' is not the page that the report vouches for.",
-            hint="The report itself is signed and whole: read that. Do not trust this copy of the page.",
-        )
-    return report, signed, page
-
-
-def _read(file: Path, most: int) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(most + 1)
-
-
-def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes | None]:
+def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes]:
     settings = load_settings()
     listing = _listing(settings, arguments.signer, arguments.from_target)
     found = next((one for one in listing.reports if one.report.run == arguments.drill), None)
@@ -197,7 +173,7 @@ def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, by
     return found.report, found.signed, archive.page_on(found, _targets(settings, arguments.from_target))
 
 
-def _write(arguments: Namespace, signed: bytes, page: bytes | None) -> None:
+def _write(arguments: Namespace, signed: bytes, page: bytes) -> None:
     path: Path = arguments.output
     content = {".html": page, ".json": signed}.get(path.suffix.lower())
     if content is None:
@@ -206,6 +182,6 @@ def _write(arguments: Namespace, signed: bytes, page: bytes | None) -> None:
     write_whole(path, content, replace=arguments.force)
 
 
-def _shown(report: DrillReport, page: bytes | None) -> Iterator[str]:
+def _shown(report: DrillReport) -> Iterator[str]:
     yield from _lines(report, {"on": [], "missed": {}})
-    yield "The report is signed" + (", and vouches for its page." if page is not None else ".")
+    yield "The report is signed, and vouches for its page."

@@ -1,0 +1,159 @@
+"""Charts as inline SVG that needs no script: for a screen, a dark screen, and paper.
+
+Each mark has a title with what it rests on. No colour says a thing alone: what is not good has a sign, too.
+"""
+
+from __future__ import annotations
+
+import calendar as months
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from html import escape
+
+from msgspec import Struct
+
+GOOD, WARN, BAD = "good", "warn", "bad"
+_CELL, _LABEL, _HEAD = 12, 52, 14
+_WIDE = _LABEL + 31 * _CELL
+
+
+class Mark(Struct, frozen=True, kw_only=True):
+    """One mark of a chart: how it stands, and the words that are shown for it."""
+
+    state: str
+    words: str
+
+
+def calendar(name: str, days: Mapping[date, Mark]) -> str:
+    """Return a row for each month and a cell for each day, from the first month with a mark to the last."""
+    if not days:
+        return ""
+    rows = list(_months(min(days), max(days)))
+    head = "".join(
+        _text(_LABEL + (day - 0.5) * _CELL, 10, str(day), "middle") for day in (1, 5, 10, 15, 20, 25, 30)
+    )
+    body = "".join(_month(year, month, _HEAD + at * _CELL, days) for at, (year, month) in enumerate(rows))
+    return _svg(name, _WIDE, _HEAD + len(rows) * _CELL + 2, head + body)
+
+
+def _months(first: date, last: date) -> Iterator[tuple[int, int]]:
+    for number in range(first.year * 12 + first.month - 1, last.year * 12 + last.month):
+        yield number // 12, number % 12 + 1
+
+
+def _month(year: int, month: int, top: int, days: Mapping[date, Mark]) -> str:
+    cells = (
+        _day(days.get(date(year, month, day)), _LABEL + (day - 1) * _CELL, top)
+        for day in range(1, months.monthrange(year, month)[1] + 1)
+    )
+    return _text(_LABEL - 5, top + 10, f"{year}-{month:02}", "end") + "".join(cells)
+
+
+def _day(mark: Mark | None, left: int, top: int) -> str:
+    size = _CELL - 2
+    if mark is None:
+        return (
+            f'<rect class="none" x="{left + 0.5}" y="{top + 0.5}" width="{size - 1}" height="{size - 1}"/>\n'
+        )
+    box = f'<rect class="{mark.state}" x="{left}" y="{top}" width="{size}" height="{size}"/>'
+    return f"<g>{_title(mark.words)}{box}{_sign(mark.state, left + size / 2, top + size / 2)}</g>\n"
+
+
+def _sign(state: str, x: float, y: float) -> str:
+    """Return a cross on what is bad and a dot on what is remarkable."""
+    if state == BAD:
+        return f'<path class="sign" d="M{x - 2.5} {y - 2.5}l5 5m0 -5l-5 5"/>'
+    return f'<circle class="dot" cx="{x}" cy="{y}" r="1.8"/>' if state == WARN else ""
+
+
+class Bar(Struct, frozen=True, kw_only=True):
+    """A bar, from ``start`` to ``end``, with a line at ``limit`` if there is one; all from 0 to 1."""
+
+    label: str
+    end: float
+    mark: Mark
+    start: float = 0.0
+    limit: float | None = None
+
+
+_BAR_LABEL, _BAR = 150, 274
+
+
+def bars(name: str, rows: Sequence[Bar]) -> str:
+    """Return a bar for each row, one below the other."""
+    body = "".join(_bar(row, 4 + 18 * at) for at, row in enumerate(rows))
+    return _svg(name, _BAR_LABEL + _BAR + 2, 8 + 18 * len(rows), body) if rows else ""
+
+
+def _bar(row: Bar, top: int) -> str:
+    left, wide = _BAR_LABEL + _BAR * row.start, max(_BAR * (row.end - row.start), 1.5)
+    box = f'<rect class="{row.mark.state}" x="{left:.1f}" y="{top}" width="{wide:.1f}" height="10"/>'
+    line = ""
+    if row.limit is not None:
+        at = _BAR_LABEL + _BAR * row.limit
+        line = f'<path class="limit" d="M{at:.1f} {top - 3}v16"/>'
+    sign = _sign(row.mark.state, left + min(wide, 12) / 2, top + 5) if wide >= 6 else ""
+    label = _text(_BAR_LABEL - 6, top + 9, row.label, "end")
+    return f"<g>{_title(row.mark.words)}{label}{box}{sign}{line}</g>\n"
+
+
+class Point(Struct, frozen=True, kw_only=True):
+    """A value at a time, both from 0 to 1, and the words that are shown for it."""
+
+    at: float
+    value: float
+    words: str
+
+
+def columns(name: str, points: Sequence[Point]) -> str:
+    """Return a column for each point, from the left to the right."""
+    wide, high = 424, 80
+    body = "".join(
+        f'<rect class="plain" x="{point.at * (wide - 4):.1f}" y="{high - max(point.value * high, 1):.1f}" '
+        f'width="3" height="{max(point.value * high, 1):.1f}">{_title(point.words)}</rect>\n'
+        for point in points
+    )
+    return _svg(name, wide, high + 2, f'{body}<path class="axis" d="M0 {high}.5h{wide}"/>') if points else ""
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _title(text: str) -> str:
+    return f"<title>{escape(text)}</title>"
+
+
+def _svg(name: str, wide: float, high: float, content: str) -> str:
+    return (
+        f'<svg class="chart" role="img" aria-label="{escape(name)}" viewBox="0 0 {wide} {high}" '
+        f'xmlns="http://www.w3.org/2000/svg">\n{content}</svg>\n'
+    )
+
+
+LEGEND = (
+    '<p class="note legend"><span class="key good"></span> well <span class="key warn">•</span> with something '
+    'lacking, or still going on <span class="key bad">×</span> failed <span class="key none"></span> nothing</p>\n'
+)
+
+STYLE = """
+:root{--c-good:#2f8f5b;--c-warn:#d9942e;--c-bad:#c2303f;--c-none:#d9dee4;--c-sign:#fff}
+@media (prefers-color-scheme:dark){:root{--c-good:#3fa56d;--c-warn:#d59a3c;--c-bad:#e05565;--c-none:#363d45;
+--c-sign:#14171a}}
+.chart{display:block;width:100%;max-width:40rem;height:auto;margin:.6rem 0}
+.chart text{font-size:9px;fill:var(--soft);font-family:inherit}
+.chart .good,.key.good{fill:var(--c-good);background:var(--c-good)}
+.chart .warn,.key.warn{fill:var(--c-warn);background:var(--c-warn)}
+.chart .bad,.key.bad{fill:var(--c-bad);background:var(--c-bad)}
+.chart .none{fill:none;stroke:var(--c-none)}
+.chart .plain{fill:var(--bar)}
+.chart .sign{stroke:var(--c-sign);stroke-width:1.6;fill:none}
+.chart .dot{fill:var(--c-sign)}
+.chart .limit{stroke:var(--ink);stroke-width:1.5}
+.chart .axis{stroke:var(--line)}
+.key{display:inline-block;width:.9rem;height:.9rem;line-height:.9rem;text-align:center;color:var(--c-sign);
+vertical-align:-.1rem;margin-left:.6rem}
+.key.none{border:1px solid var(--c-none)}
+@media print{:root{--c-good:#bbb;--c-warn:#888;--c-bad:#000;--c-none:#ccc;--c-sign:#fff}
+.chart *,.key{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+"""

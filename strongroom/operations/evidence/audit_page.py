@@ -1,0 +1,432 @@
+"""An audit report as one HTML page that needs nothing else, and as a table: pure functions of the report.
+
+Nothing stands in either without what it rests on: a run, an event of the ledger, or a signed report.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from html import escape
+
+from strongroom.durations import about, measured
+from strongroom.operations.charts import (
+    BAD,
+    GOOD,
+    LEGEND,
+    WARN,
+    Bar,
+    Mark,
+    Point,
+    bars,
+    calendar,
+    columns,
+)
+from strongroom.operations.charts import (
+    STYLE as CHART_STYLE,
+)
+from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
+from strongroom.operations.evidence.csv_table import table_of
+from strongroom.operations.page import END, HEAD, STYLE, row, section, table
+from strongroom.state.records import RunKind, RunState
+from strongroom.words import name_first_few, plural, size
+
+SHOWN = 100
+"""Rows of one table on the page; the table beside it and the signed document have all."""
+_CALENDARS = {"Backups": (RunKind.BACKUP,), "Verifications": (RunKind.VERIFY,)}
+_PASSING = (RunState.ACTIVE, RunState.DEGRADED, RunState.CANCELLED)
+
+
+def page_of(report: Audit) -> bytes:
+    """Return the page."""
+    return "".join(_lines(report)).encode()
+
+
+def _lines(report: Audit) -> Iterator[str]:
+    title = f"Backups, {report.since[:10]} until {report.until[:10]}"
+    yield HEAD.format(title=escape(title), style=STYLE + CHART_STYLE)
+    yield f'<header><p class="kind">Audit report</p><h1>{escape(title)}</h1></header>\n'
+    yield _verdict(report)
+    yield section("In short", table(("What", "Found", "Rests on"), map(row, _figures(report))))
+    for name, kinds in _CALENDARS.items():
+        yield section(f"Calendar of {name.lower()}", _calendar(name, kinds, report))
+    yield section("What did not end well", _unwell(report))
+    yield section("Sizes of backups", _sizes(report.backups))
+    yield section("Recovery drills against their objective", _drills(report.drills))
+    yield section("Ages of keys", _keys(report))
+    yield section("Incidents", _incidents(report))
+    yield section("Other events", _events(report))
+    yield section("How to check this report", _check(report))
+    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(report.made_at)}</footer>\n"
+    yield END
+
+
+def _verdict(report: Audit) -> str:
+    if report.broken is not None:
+        return (
+            '<div class="verdict failed"><strong>✕ The ledger is not what was appended</strong>'
+            f"<p>Event {report.broken} was changed, or one before it is gone. This page says what stands there "
+            "now: do not rest on it.</p></div>\n"
+        )
+    ends = f" They are events {report.first.id} to {report.last.id}." if report.first and report.last else ""
+    return (
+        '<div class="verdict passed"><strong>✓ The ledger is whole</strong>'
+        f"<p>{plural(report.events, 'event')} in this span, each chained to the one before.{ends}</p></div>\n"
+    )
+
+
+# -- in short ----------------------------------------------------------------------
+
+
+def _figures(report: Audit) -> Iterator[tuple[str, str, str]]:
+    """Yield each figure with what it rests on."""
+    for kind in sorted({one.kind for one in report.operations}):
+        runs = [one for one in report.operations if one.kind == kind]
+        ended = [one for one in runs if one.ended]
+        done = sum(one.state == RunState.DONE for one in ended)
+        share = f"{done:,} of {len(ended):,} ended whole" + (f" ({done / len(ended):.1%})" if ended else "")
+        yield f"{kind.capitalize()} runs", share, _runs(runs)
+    unread = [one for one in report.backups if not any(on.good and on.verified for on in one.replicas)]
+    names = name_first_few([one.backup.backup for one in unread])
+    yield "Backups made", f"{len(report.backups):,}", "the catalog: each backup is in the table"
+    yield "Never read back", f"{len(unread):,}", names or "each backup has a replica that was verified"
+
+
+def _runs(runs: Sequence[Operation]) -> str:
+    first, last = runs[0].run, runs[-1].run
+    return f"run {first}" if len(runs) == 1 else f"{len(runs):,} runs, from {first} to {last}"
+
+
+# -- calendars ---------------------------------------------------------------------
+
+
+def _calendar(name: str, kinds: Iterable[str], report: Audit) -> str:
+    by_day: dict[date, list[Operation]] = defaultdict(list)
+    for one in report.operations:
+        if one.kind in kinds:
+            by_day[_time(one.began).date()].append(one)
+    if not by_day:
+        return f"<p>There were no {name.lower()} in this span.</p>\n"
+    marks = {day: _mark(day, runs) for day, runs in by_day.items()}
+    counted = sum(map(len, by_day.values()))
+    said = f"{plural(counted, 'run')} on {plural(len(by_day), 'day')}, by the day on which each began (UTC)."
+    return (
+        calendar(name, marks) + LEGEND + f'<p class="note">{said} Each run is in the table by its id.</p>\n'
+    )
+
+
+def _mark(day: date, runs: Sequence[Operation]) -> Mark:
+    states = {one.state for one in runs}
+    said = ", ".join(f"{sum(one.state == state for one in runs)} {state}" for state in sorted(states))
+    ids = name_first_few([one.run for one in runs])
+    return Mark(state=_worst(states), words=f"{day}: {said} ({ids})")
+
+
+def _worst(states: Iterable[str]) -> str:
+    found = set(states)
+    if RunState.FAILED in found:
+        return BAD
+    return WARN if found & set(_PASSING) else GOOD
+
+
+def _unwell(report: Audit) -> str:
+    unwell = [one for one in report.operations if one.state != RunState.DONE]
+    if not unwell:
+        return "<p>Every run of this span ended whole.</p>\n"
+    rows = (
+        row(
+            (one.run, one.kind, one.policy, _day(one.began), one.state, one.error or ""),
+            bad=one.state == RunState.FAILED,
+        )
+        for one in unwell[:SHOWN]
+    )
+    return table(("Run", "Kind", "Policy", "Began (UTC)", "State", "Error"), rows) + _more(len(unwell), "run")
+
+
+def _more(number: int, noun: str) -> str:
+    more = number - SHOWN
+    return (
+        f'<p class="note">And {plural(more, noun)} more, in the table beside this page.</p>\n'
+        if more > 0
+        else ""
+    )
+
+
+# -- sizes -------------------------------------------------------------------------
+
+
+def _sizes(backups: Sequence[Held]) -> str:
+    by_policy: dict[str, list[Held]] = defaultdict(list)
+    for one in backups:
+        by_policy[one.backup.policy].append(one)
+    if not by_policy:
+        return "<p>No backup was made in this span.</p>\n"
+    return "".join(_size(policy, held) for policy, held in sorted(by_policy.items()))
+
+
+def _size(policy: str, held: Sequence[Held]) -> str:
+    largest = max(one.backup.size for one in held) or 1
+    times = [_time(one.backup.created_at).timestamp() for one in held]
+    first, span = min(times), max(times) - min(times) or 1.0
+    points = [
+        Point(
+            at=(at - first) / span,
+            value=one.backup.size / largest,
+            words=f"{one.backup.backup}: {size(one.backup.size)}, {plural(one.backup.secrets, 'secret')}",
+        )
+        for at, one in zip(times, held, strict=True)
+    ]
+    last = held[-1].backup
+    said = (
+        f"{plural(len(held), 'backup')}, from {held[0].backup.created_at[:10]} to {last.created_at[:10]}. "
+        f"The largest has {size(largest)}, the last ({last.backup}) {size(last.size)}."
+    )
+    return f'<h3>{escape(policy)}</h3>\n{columns(f"Sizes of backups of {policy}", points)}<p class="note">{escape(said)}</p>\n'
+
+
+# -- drills, keys, incidents -------------------------------------------------------
+
+
+def _drills(drills: Sequence[Rehearsal]) -> str:
+    if not drills:
+        return "<p>No recovery was rehearsed in this span.</p>\n"
+    shown = drills[-SHOWN:]
+    most = max(max(one.took or 0, one.objective) for one in shown) or 1
+    rows = [
+        Bar(
+            label=f"{one.began[:10]} {one.drill}",
+            end=(one.took or 0) / most,
+            limit=one.objective / most,
+            mark=Mark(state=_drill_state(one), words=f"run {one.run}: {_drill_said(one)}"),
+        )
+        for one in shown
+    ]
+    listed = (
+        row(
+            (_day(one.began), one.drill, one.policy, _drill_said(one), f"drills/{one.run}.json"),
+            bad=_drill_state(one) == BAD,
+        )
+        for one in shown
+    )
+    note = '<p class="note">The upright line is the objective.</p>\n'
+    head = ("Began (UTC)", "Drill", "Policy", "Recovery", "Signed report")
+    return bars("Recovery times against their objectives", rows) + note + LEGEND + table(head, listed)
+
+
+def _drill_state(one: Rehearsal) -> str:
+    if one.took is None or one.state == RunState.FAILED:
+        return BAD
+    return WARN if one.took > one.objective or one.state != RunState.DONE else GOOD
+
+
+def _drill_said(one: Rehearsal) -> str:
+    objective = f"objective {about(one.objective / 1000)}"
+    if one.took is None:
+        return f"{one.state}: nothing came back; {objective}"
+    met = "met" if one.took <= one.objective else "missed"
+    return f"{one.state}: {measured(one.took / 1000)}; {objective}, {met}"
+
+
+def _keys(report: Audit) -> str:
+    if not report.keys:
+        return "<p>No key is on record.</p>\n"
+    ages = [_days(one.since, report.made_at) for one in report.keys]
+    most = max(*ages, 1)
+    rows = [
+        Bar(
+            label=one.name[:24],
+            end=age / most,
+            mark=Mark(state="plain", words=f"{one.name}: {age} days, {one.evidence}"),
+        )
+        for age, one in zip(ages, report.keys, strict=True)
+    ]
+    listed = (
+        row((one.name, one.use, one.since[:10], f"{age:,}", one.evidence))
+        for age, one in zip(ages, report.keys, strict=True)
+    )
+    head = ("Key", "Use", "Since", "Days", "Rests on")
+    return bars("Ages of keys in days", rows) + table(head, listed)
+
+
+def _incidents(report: Audit) -> str:
+    if not report.incidents:
+        return "<p>No incident was open in this span.</p>\n"
+    rows = [_incident_bar(one, report) for one in report.incidents]
+    listed = (
+        row(
+            (
+                one.incident,
+                _day(one.opened),
+                _day(one.due),
+                _day(one.closed) or "open",
+                f"incidents/{one.incident}/",
+            ),
+            bad=_is_late(one, report),
+        )
+        for one in report.incidents
+    )
+    head = ("Incident", "Opened (UTC)", "Due (UTC)", "Closed (UTC)", "Signed entries")
+    return bars("Incidents from opening to closure", rows) + table(head, listed)
+
+
+def _incident_bar(one: Case, report: Audit) -> Bar:
+    first, last = _time(report.since).timestamp(), min(_time(report.until), _time(report.made_at)).timestamp()
+    span = max(last - first, 1.0)
+    start, end = (
+        _share(_time(at).timestamp() - first, span) for at in (one.opened, one.closed or report.made_at)
+    )
+    state = BAD if _is_late(one, report) else GOOD if one.closed else WARN
+    words = (
+        f"{one.incident}: opened {_day(one.opened)}, {f'closed {_day(one.closed)}' if one.closed else 'open'}"
+    )
+    return Bar(label=one.incident[:24], start=start, end=end, mark=Mark(state=state, words=words))
+
+
+def _share(seconds: float, span: float) -> float:
+    return min(max(seconds / span, 0.0), 1.0)
+
+
+def _is_late(one: Case, report: Audit) -> bool:
+    return (one.closed or report.made_at) > one.due
+
+
+# -- the rest ----------------------------------------------------------------------
+
+
+def _events(report: Audit) -> str:
+    seen: dict[str, list[int]] = defaultdict(list)
+    for one in report.happenings:
+        seen[one.kind].append(one.event)
+    if not seen:
+        return "<p>Nothing else is on record in this span.</p>\n"
+    rows = (row((kind, f"{len(events):,}", _which(events))) for kind, events in sorted(seen.items()))
+    return table(("Event", "How often", "Rests on"), rows)
+
+
+def _which(events: Sequence[int]) -> str:
+    return (
+        f"event {events[0]}"
+        if len(events) == 1
+        else f"{len(events):,} events, from {events[0]} to {events[-1]}"
+    )
+
+
+def _check(report: Audit) -> str:
+    last = ""
+    if report.last is not None:
+        last = (
+            f"<p>It was read from the ledger up to event {report.last.id}, SHA-256 "
+            f"<code>{escape(report.last.sha256)}</code>.</p>\n"
+        )
+    return (
+        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
+        "With the three files and the installation's fingerprint, which you have from somebody you trust, this "
+        "needs no network:</p>\n<pre>strongroom report check FILE.json --signer sr1:…</pre>\n"
+        f"{last}<p>On a host of the installation, <code>--ledger</code> also compares its ledger.</p>\n"
+    )
+
+
+def _day(text: str) -> str:
+    return text.replace("T", " ").removesuffix("Z")[:16]
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _days(since: str, until: str) -> int:
+    return max((_time(until) - _time(since)).days, 0)
+
+
+# -- the table ---------------------------------------------------------------------
+
+_HEAD = ("what", "kind", "name", "policy", "begin", "end", "state", "number", "unit", "said", "evidence")
+
+
+def csv_of(report: Audit) -> bytes:
+    """Return the table: a row for each run, replica, drill, key, incident and event."""
+    return table_of(_HEAD, _rows(report))
+
+
+def _rows(report: Audit) -> Iterator[tuple[object, ...]]:
+    for run in report.operations:
+        yield (
+            "run",
+            run.kind,
+            run.run,
+            run.policy,
+            run.began,
+            run.ended,
+            run.state,
+            "",
+            "",
+            run.error,
+            f"run {run.run}",
+        )
+    for held in report.backups:
+        yield from _backup_rows(held)
+    for drill in report.drills:
+        objective, rests = f"objective {drill.objective} ms", f"drills/{drill.run}.json"
+        yield (
+            "drill",
+            drill.drill,
+            drill.run,
+            drill.policy,
+            drill.began,
+            "",
+            drill.state,
+            drill.took,
+            "ms",
+            objective,
+            rests,
+        )
+    for key in report.keys:
+        age = _days(key.since, report.made_at)
+        yield ("key", key.use, key.name, "", key.since, "", "", age, "days", "", key.evidence)
+    for case in report.incidents:
+        rests = f"incidents/{case.incident}/"
+        yield (
+            "incident",
+            "",
+            case.incident,
+            "",
+            case.opened,
+            case.closed,
+            "",
+            "",
+            "",
+            f"due {case.due}",
+            rests,
+        )
+    for one in report.happenings:
+        yield ("event", one.kind, "", "", one.at, "", "", "", "", _said(one.detail), f"event {one.event}")
+
+
+def _backup_rows(held: Held) -> Iterator[tuple[object, ...]]:
+    made = held.backup
+    rests = f"manifest {made.manifest_sha256}"
+    yield ("backup", "", made.backup, made.policy, made.created_at, "", "", made.size, "bytes", "", rests)
+    for on in held.replicas:
+        state, depth = "good" if on.good else "bad", on.verified.value if on.verified else "never read back"
+        yield (
+            "replica",
+            on.target,
+            made.backup,
+            made.policy,
+            "",
+            on.verified_at,
+            state,
+            "",
+            "",
+            depth,
+            f"backup {made.backup}",
+        )
+
+
+def _said(detail: Mapping[str, object]) -> str:
+    """Say what an event has besides; a signed entry, which is long, stands in the document."""
+    pairs = ((name, str(value)) for name, value in sorted(detail.items()) if value not in (None, "", [], {}))
+    return "; ".join(
+        f"{name}={value if len(value) <= 200 else f'({len(value)} characters)'}" for name, value in pairs
+    )

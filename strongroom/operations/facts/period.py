@@ -1,0 +1,70 @@
+"""What an audit report says besides the ledger: drills against their objective, incidents, ages of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from msgspec.structs import replace
+
+from strongroom.operations.archive.incidents import incidents_on_record
+from strongroom.operations.evidence.audit import Audit, Case, KeyAge, Operation, Rehearsal
+from strongroom.operations.facts.record import drilled
+from strongroom.operations.facts.records import Keys
+from strongroom.state.errors import RunNotFound
+from strongroom.state.records import Run, RunKind
+from strongroom.state.store import RunStore
+from strongroom.timestamps import rfc3339
+
+
+def add_facts(
+    report: Audit, store: RunStore, *, trusted: frozenset[str], keys: Keys, signers: Iterable[KeyAge]
+) -> Audit:
+    """Return an audit report with what was known when it was made."""
+    return replace(
+        report,
+        drills=tuple(_drills(report, store)),
+        incidents=tuple(_incidents(report, store, trusted)),
+        keys=(*_keys(report, keys), *signers),
+    )
+
+
+def _drills(report: Audit, store: RunStore) -> Iterator[Rehearsal]:
+    for one in report.operations:
+        if one.kind == RunKind.DRILL and (run := _run(store, one.run)) is not None:
+            known = drilled(run)
+            yield Rehearsal(
+                run=one.run,
+                drill=known.drill,
+                policy=one.policy,
+                began=one.began,
+                state=one.state,
+                took=round(1000 * known.recovered_in) if known.recovered_in else None,
+                objective=round(1000 * known.objective),
+            )
+
+
+def _run(store: RunStore, name: str) -> Run | None:
+    try:
+        return store.load(name)
+    except RunNotFound:  # its row is gone, and its events are not
+        return None
+
+
+def _incidents(report: Audit, store: RunStore, trusted: frozenset[str]) -> Iterator[Case]:
+    for one in incidents_on_record(store, trusted=trusted).values():
+        closed = one.closed.at if one.closed else ""
+        if one.opened_at < report.until and (not closed or closed >= report.since):
+            yield Case(incident=one.id, opened=one.opened_at, due=one.opening.due_at, closed=closed)
+
+
+def _keys(report: Audit, keys: Keys) -> Iterator[KeyAge]:
+    for key in keys.used:
+        since = rfc3339(key.at)
+        yield KeyAge(name=key.name, use="opens backups", since=since, evidence=_first_sealed(report, since))
+
+
+def _first_sealed(report: Audit, since: str) -> str:
+    """Name the run that was the first to seal to a key, or the rotation to its newest version."""
+    found: Iterable[Operation] = (one for one in report.operations if one.began == since)
+    run = next((one.run for one in found if one.kind in (RunKind.BACKUP, RunKind.ROTATE)), "")
+    return f"run {run}" if run else "the first run that sealed to it, before this span"
