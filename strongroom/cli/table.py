@@ -134,7 +134,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "check the backups against what frameworks demand",
         ),
         "security-review": Entry("evidence", "write the yearly security review, signed, with a page to sign"),
-        "report": Entry("evidence", "check a signed report of any kind, and what lies beside it"),
+        "report": Entry("evidence", "check a signed report of any kind, its page and its table"),
         "ledger": Entry(
             "evidence",
             "show the head of the record of events, or check it by a printed one",

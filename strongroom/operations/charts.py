@@ -12,7 +12,7 @@ from html import escape
 
 from msgspec import Struct
 
-GOOD, WARN, BAD = "good", "warn", "bad"
+GOOD, WARN, BAD, PLAIN = "good", "warn", "bad", "plain"
 _CELL, _LABEL, _HEAD = 12, 52, 14
 _WIDE = _LABEL + 31 * _CELL
 
@@ -132,8 +132,8 @@ def _svg(name: str, wide: float, high: float, content: str) -> str:
 
 
 LEGEND = (
-    '<p class="note legend"><span class="key good"></span> well <span class="key warn">•</span> with something '
-    'lacking, or still going on <span class="key bad">×</span> failed <span class="key none"></span> nothing</p>\n'
+    '<p class="note legend"><span class="key good"></span> well <span class="key warn">•</span> lacking or '
+    'not ended <span class="key bad">×</span> failed <span class="key none"></span> nothing</p>\n'
 )
 
 STYLE = """

@@ -17,6 +17,13 @@ HEAD = """<!DOCTYPE html>
 <body>
 <main>
 """
+HOW_TO_CHECK = (
+    "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
+    "With the three files and the installation's fingerprint, which you have from somebody you trust, this "
+    "needs no network:</p>\n<pre>strongroom report check FILE.json --signer sr1:…</pre>\n"
+    "<p>On a host of the installation, <code>--ledger</code> also compares its ledger.</p>\n"
+)
+"""How to check a report that a command writes with its page and its table."""
 END = "</main>\n</body>\n</html>\n"
 
 

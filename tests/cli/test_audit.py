@@ -36,24 +36,25 @@ def test_the_report_of_the_document_is_written_signed_and_for_its_owner_alone(co
     assert b"CANARY" not in file.read_bytes()
     assert configured.run(*WORDS, "--output", "backup_audit_2024.json").failed_with(WouldOverwrite)
     configured.ok(*WORDS, "--output", "backup_audit_2024.json", "--force")
-    configured.ok("backup-audit-report", "--check", "backup_audit_2024.json")
+    assert "vouches for" in configured.ok("report", "check", "backup_audit_2024.json", "--ledger").out
 
 
 def test_what_was_changed_afterwards_is_told_of_the_report_and_of_the_record(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     configured.ok(*WORDS, "--output", "report.json")
     configured.ok("backup", "--policy", "full", "--force")
-    configured.ok("backup-audit-report", "--check", "report.json")
+    assert "the ledger is what it was" in configured.ok("report", "check", "report.json", "--ledger").out
 
     edit(configured, "UPDATE events SET kind = 'run.swept' WHERE id = 1")
-    assert configured.run("backup-audit-report", "--check", "report.json").failed_with(LedgerChanged)
+    assert configured.run("report", "check", "report.json", "--ledger").failed_with(LedgerChanged)
+    configured.ok("report", "check", "report.json")
     written = configured.run(*WORDS, "--output", "later.json")
     assert written.failed_with(LedgerChanged)
     assert json.loads(configured.path("later.json").read_bytes())["body"]["broken"] == 1
 
     file = configured.path("report.json")
     file.write_bytes(file.read_bytes().replace(b'"done"', b'"dune"'))
-    refused = configured.run("backup-audit-report", "--check", "report.json")
+    refused = configured.run("report", "check", "report.json")
     assert refused.failed_with(Tampered)
     assert "Ask for the one that was written" in " ".join(refused.err.split())
 
@@ -63,6 +64,5 @@ def test_days_that_are_none_or_end_before_they_begin_are_refused(configured: Mac
         ("--start-date", "2024-02-30"),
         ("--end-date", "9999-12-31"),
         ("--start-date", "2025-01-02", "--end-date", "2025-01-01"),
-        ("--check", "x", "--end-date", "2025-01-01"),
     ):
         assert configured.run("backup-audit-report", *words).failed_with(UsageError)

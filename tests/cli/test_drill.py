@@ -40,12 +40,12 @@ def test_a_drill_is_reported_on_the_targets_and_checked_without_any_of_them(able
         ("failover", "passed"),
         ("full", "failed"),
     ]
-    report, page = able.path("report.json"), able.path("page.html")
+    report, page = able.path("report.json"), able.path("report.html")
     for file in (report, page):
         able.ok("drill", "show", done["run"], "--output", file)
     elsewhere = Machine(able.path("auditor"))
-    check = ("drill", "show", report, "--page", page, "--signer", installation(able))
-    assert "vouches for its page" in elsewhere.ok(*check).out
+    check = ("report", "check", report, "--signer", installation(able))
+    assert "vouches for report.html" in elsewhere.ok(*check).out
     assert elsewhere.run(*check[:-2]).failed_with(UntrustedSigner)
     page.write_bytes(page.read_bytes().replace(b"Passed", b"passed"))
     assert elsewhere.run(*check).failed_with(Tampered)
@@ -77,7 +77,6 @@ def test_a_drill_that_was_killed_leaves_nothing_once_the_next_is_made(able: Mach
 
 def test_what_makes_no_sense_of_a_drill_is_refused(able: Machine) -> None:
     assert able.run("drill", "show", "no-such-run").failed_with(MissingPiece)
-    assert able.run("drill", "show", "no-such-run", "--page", "x").failed_with(UsageError)
     assert able.run("drill", "list", "--from-target", "nowhere").failed_with(UsageError)
     for typed in (("--into", "nowhere"), ("--target", "nowhere"), ("--policy", "nowhere")):
         assert able.run("drill", "full", *typed).failed_with(ConfigError)

@@ -118,8 +118,9 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     [shown] = house.ok("incident", "list", "--json").document["incidents"]
     assert (shown["closed_at"] is not None, shown["next"]) == (True, None)
     assert house.run("incident", "isolate", shown["incident"]).failed_with(IncidentClosed)
-    checked = house.ok("incident", "report", "--check", "final.json", "--json").document
-    assert (checked["page_checked"], checked["closing"]) == (True, "found the laptop")
+    document = house.ok("report", "check", "final.json", "--json").document
+    checked = document["report"]
+    assert (document["checked"], checked["closing"]) == (["final.html"], "found the laptop")
     line = next(one for step in checked["steps"] for one in step["left"] if "--remove-replaced" in one)
     house.ok(*line.partition("strongroom ")[2].partition(".")[0].split())
     listed = house.ok("incident", "list", "--json").document
@@ -138,9 +139,9 @@ def test_a_page_that_was_altered_is_refused(house: Machine) -> None:
     house.ok(*WORDS)
     page = house.path("record.html")
     page.write_text(page.read_text().replace("lost laptop", "found laptop"))
-    assert house.run("incident", "report", "--check", "record.json").failed_with(Tampered)
+    assert house.run("report", "check", "record.json").failed_with(Tampered)
     page.unlink()
-    house.ok("incident", "report", "--check", "record.json")
+    house.ok("report", "check", "record.json")
 
 
 def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:

@@ -23,7 +23,7 @@ def refuse_files(file: Path | None, *, replace: bool, endings: Collection[str] =
     if file.suffix.lower() not in ("", ".json"):
         raise UsageError(
             f"A report is JSON, signed as it stands; it cannot be written as '{file.suffix}'.",
-            hint="Name a file that ends in .json; what people read is written beside it. Nothing was written.",
+            hint="Name a file that ends in .json: the page is written beside it. Nothing was written.",
         )
     for one in (file, *(beside(file, ending) for ending in endings)):
         refuse_existing(one, replace=replace)

@@ -69,7 +69,7 @@ class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Rehearsal(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A recovery drill of the span: how long the recovery took, and how long it might (milliseconds).
 
-    ``took`` is ``None`` if nothing came back. Its signed report lies on the targets, as ``drills/<run>.json``.
+    ``took`` is ``None`` if nothing came back. Its signed report is ``drills/<run>.json`` on the targets.
     """
 
     run: str

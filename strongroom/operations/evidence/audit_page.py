@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from html import escape
 
 from strongroom.durations import about, measured
@@ -15,6 +15,7 @@ from strongroom.operations.charts import (
     BAD,
     GOOD,
     LEGEND,
+    PLAIN,
     WARN,
     Bar,
     Mark,
@@ -28,7 +29,7 @@ from strongroom.operations.charts import (
 )
 from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
 from strongroom.operations.evidence.csv_table import table_of
-from strongroom.operations.page import END, HEAD, STYLE, row, section, table
+from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, row, section, table
 from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural, size
 
@@ -66,8 +67,8 @@ def _verdict(report: Audit) -> str:
     if report.broken is not None:
         return (
             '<div class="verdict failed"><strong>✕ The ledger is not what was appended</strong>'
-            f"<p>Event {report.broken} was changed, or one before it is gone. This page says what stands there "
-            "now: do not rest on it.</p></div>\n"
+            f"<p>Event {report.broken} was changed, or one before it is gone. This page says what stands "
+            "there now: do not rest on it.</p></div>\n"
         )
     ends = f" They are events {report.first.id} to {report.last.id}." if report.first and report.last else ""
     return (
@@ -145,12 +146,10 @@ def _unwell(report: Audit) -> str:
 
 
 def _more(number: int, noun: str) -> str:
-    more = number - SHOWN
-    return (
-        f'<p class="note">And {plural(more, noun)} more, in the table beside this page.</p>\n'
-        if more > 0
-        else ""
-    )
+    if number <= SHOWN:
+        return ""
+    more = plural(number - SHOWN, noun)
+    return f'<p class="note">And {more} more, in the table beside this page.</p>\n'
 
 
 # -- sizes -------------------------------------------------------------------------
@@ -182,7 +181,8 @@ def _size(policy: str, held: Sequence[Held]) -> str:
         f"{plural(len(held), 'backup')}, from {held[0].backup.created_at[:10]} to {last.created_at[:10]}. "
         f"The largest has {size(largest)}, the last ({last.backup}) {size(last.size)}."
     )
-    return f'<h3>{escape(policy)}</h3>\n{columns(f"Sizes of backups of {policy}", points)}<p class="note">{escape(said)}</p>\n'
+    chart = columns(f"Sizes of backups of {policy}", points)
+    return f'<h3>{escape(policy)}</h3>\n{chart}<p class="note">{escape(said)}</p>\n'
 
 
 # -- drills, keys, incidents -------------------------------------------------------
@@ -237,7 +237,7 @@ def _keys(report: Audit) -> str:
         Bar(
             label=one.name[:24],
             end=age / most,
-            mark=Mark(state="plain", words=f"{one.name}: {age} days, {one.evidence}"),
+            mark=Mark(state=PLAIN, words=f"{one.name}: {plural(age, 'day')}, {one.evidence}"),
         )
         for age, one in zip(ages, report.keys, strict=True)
     ]
@@ -260,7 +260,7 @@ def _incidents(report: Audit) -> str:
                 _day(one.opened),
                 _day(one.due),
                 _day(one.closed) or "open",
-                f"incidents/{one.incident}/",
+                _entries(one),
             ),
             bad=_is_late(one, report),
         )
@@ -270,21 +270,26 @@ def _incidents(report: Audit) -> str:
     return bars("Incidents from opening to closure", rows) + table(head, listed)
 
 
+def _entries(one: Case) -> str:
+    return f"incidents/{one.incident}/"
+
+
 def _incident_bar(one: Case, report: Audit) -> Bar:
-    first, last = _time(report.since).timestamp(), min(_time(report.until), _time(report.made_at)).timestamp()
-    span = max(last - first, 1.0)
-    start, end = (
-        _share(_time(at).timestamp() - first, span) for at in (one.opened, one.closed or report.made_at)
-    )
+    closed = f"closed {_day(one.closed)}" if one.closed else "open"
     state = BAD if _is_late(one, report) else GOOD if one.closed else WARN
-    words = (
-        f"{one.incident}: opened {_day(one.opened)}, {f'closed {_day(one.closed)}' if one.closed else 'open'}"
+    return Bar(
+        label=one.incident[:24],
+        start=_share(one.opened, report),
+        end=_share(one.closed or report.made_at, report),
+        mark=Mark(state=state, words=f"{one.incident}: opened {_day(one.opened)}, {closed}"),
     )
-    return Bar(label=one.incident[:24], start=start, end=end, mark=Mark(state=state, words=words))
 
 
-def _share(seconds: float, span: float) -> float:
-    return min(max(seconds / span, 0.0), 1.0)
+def _share(at: str, report: Audit) -> float:
+    """Return where in the span, as far as it was over, a time is."""
+    first, end = _time(report.since), min(_time(report.until), _time(report.made_at))
+    share = (_time(at) - first) / max(end - first, timedelta(seconds=1))
+    return min(max(share, 0.0), 1.0)
 
 
 def _is_late(one: Case, report: Audit) -> bool:
@@ -305,11 +310,9 @@ def _events(report: Audit) -> str:
 
 
 def _which(events: Sequence[int]) -> str:
-    return (
-        f"event {events[0]}"
-        if len(events) == 1
-        else f"{len(events):,} events, from {events[0]} to {events[-1]}"
-    )
+    if len(events) == 1:
+        return f"event {events[0]}"
+    return f"{len(events):,} events, from {events[0]} to {events[-1]}"
 
 
 def _check(report: Audit) -> str:
@@ -319,12 +322,7 @@ def _check(report: Audit) -> str:
             f"<p>It was read from the ledger up to event {report.last.id}, SHA-256 "
             f"<code>{escape(report.last.sha256)}</code>.</p>\n"
         )
-    return (
-        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
-        "With the three files and the installation's fingerprint, which you have from somebody you trust, this "
-        "needs no network:</p>\n<pre>strongroom report check FILE.json --signer sr1:…</pre>\n"
-        f"{last}<p>On a host of the installation, <code>--ledger</code> also compares its ledger.</p>\n"
-    )
+    return HOW_TO_CHECK + last
 
 
 def _day(text: str) -> str:
@@ -351,54 +349,19 @@ def csv_of(report: Audit) -> bytes:
 
 def _rows(report: Audit) -> Iterator[tuple[object, ...]]:
     for run in report.operations:
-        yield (
-            "run",
-            run.kind,
-            run.run,
-            run.policy,
-            run.began,
-            run.ended,
-            run.state,
-            "",
-            "",
-            run.error,
-            f"run {run.run}",
-        )
+        said = (run.state, "", "", run.error, f"run {run.run}")
+        yield ("run", run.kind, run.run, run.policy, run.began, run.ended, *said)
     for held in report.backups:
         yield from _backup_rows(held)
     for drill in report.drills:
-        objective, rests = f"objective {drill.objective} ms", f"drills/{drill.run}.json"
-        yield (
-            "drill",
-            drill.drill,
-            drill.run,
-            drill.policy,
-            drill.began,
-            "",
-            drill.state,
-            drill.took,
-            "ms",
-            objective,
-            rests,
-        )
+        took = (drill.state, drill.took, "ms", f"objective {drill.objective} ms", f"drills/{drill.run}.json")
+        yield ("drill", drill.drill, drill.run, drill.policy, drill.began, "", *took)
     for key in report.keys:
         age = _days(key.since, report.made_at)
         yield ("key", key.use, key.name, "", key.since, "", "", age, "days", "", key.evidence)
     for case in report.incidents:
-        rests = f"incidents/{case.incident}/"
-        yield (
-            "incident",
-            "",
-            case.incident,
-            "",
-            case.opened,
-            case.closed,
-            "",
-            "",
-            "",
-            f"due {case.due}",
-            rests,
-        )
+        due = ("", "", "", f"due {case.due}", _entries(case))
+        yield ("incident", "", case.incident, "", case.opened, case.closed, *due)
     for one in report.happenings:
         yield ("event", one.kind, "", "", one.at, "", "", "", "", _said(one.detail), f"event {one.event}")
 
@@ -408,25 +371,16 @@ def _backup_rows(held: Held) -> Iterator[tuple[object, ...]]:
     rests = f"manifest {made.manifest_sha256}"
     yield ("backup", "", made.backup, made.policy, made.created_at, "", "", made.size, "bytes", "", rests)
     for on in held.replicas:
-        state, depth = "good" if on.good else "bad", on.verified.value if on.verified else "never read back"
-        yield (
-            "replica",
-            on.target,
-            made.backup,
-            made.policy,
-            "",
-            on.verified_at,
-            state,
-            "",
-            "",
-            depth,
-            f"backup {made.backup}",
-        )
+        depth = on.verified.value if on.verified else "never read back"
+        said = ("good" if on.good else "bad", "", "", depth, f"backup {made.backup}")
+        yield ("replica", on.target, made.backup, made.policy, "", on.verified_at, *said)
 
 
 def _said(detail: Mapping[str, object]) -> str:
     """Say what an event has besides; a signed entry, which is long, stands in the document."""
     pairs = ((name, str(value)) for name, value in sorted(detail.items()) if value not in (None, "", [], {}))
-    return "; ".join(
-        f"{name}={value if len(value) <= 200 else f'({len(value)} characters)'}" for name, value in pairs
-    )
+    return "; ".join(f"{name}={_short(value)}" for name, value in pairs)
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 200 else f"({len(value):,} characters)"

@@ -3,7 +3,7 @@
 A control is no better than the worst finding of the checks that it rests on. What no program can see, such
 as whether a safe is locked, is said beside it and is never called met. This is evidence, not a certificate.
 
-Numbers are those of the texts in ``TEXTS``; demands are in words of our own. Only what concerns backups is here.
+Numbers are those of the texts in ``TEXTS``; demands are in words of our own, and about backups alone.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ TEXTS: Mapping[Framework, str] = {
     Framework.HIPAA: "HIPAA Security Rule, 45 CFR Part 164, Subpart C. An addressable specification may be "
     "replaced by an equivalent measure, with a reason on paper. Whether a backup holds health information is "
     "yours to say.",
-    Framework.DORA: "Regulation (EU) 2022/2554. Technical standards say more of some articles; they are not here.",
-    Framework.NIS2: "Directive (EU) 2022/2555. It binds by the law of each member state, whose numbers differ.",
-    Framework.NIST_CSF: "NIST Cybersecurity Framework 2.0 (CSWP 29). It states outcomes, and no requirements.",
+    Framework.DORA: "Regulation (EU) 2022/2554. Its technical standards, which say more, are not here.",
+    Framework.NIS2: "Directive (EU) 2022/2555. It binds by each member state's law, with its own numbers.",
+    Framework.NIST_CSF: "NIST Cybersecurity Framework 2.0 (CSWP 29). It names outcomes, not requirements.",
 }
 """The published text that the numbers are of, and what is to be known of it."""
 

@@ -1,7 +1,7 @@
 """What a look at frameworks found, as a signed document, a page and a table.
 
-Each finding is of one look, at the time that the report names. A control that no program can see is said to be
-so, and is never called met.
+Each finding is of one look, at the time that the report names. A control that no program can see is never
+called met.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from strongroom.operations.evidence.compliance import (
 from strongroom.operations.evidence.csv_table import table_of
 from strongroom.operations.evidence.ledger import Head
 from strongroom.operations.findings import Finding, State
-from strongroom.operations.page import END, HEAD, STYLE, definitions, section
+from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, definitions, section
 from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -57,7 +57,7 @@ class Held(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ComplianceReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The report. ``last`` is the newest event of the ledger that was looked at; ``None`` if there is none."""
+    """The report. ``last`` is the newest event of the ledger then; ``None`` if there was none."""
 
     strongroom: str
     made_at: str
@@ -147,8 +147,8 @@ def _verdict(report: ComplianceReport) -> str:
     words = f"{plural(bad, 'control')} of {len(every):,} to act on" if bad else "No control is unmet"
     return (
         f'<div class="verdict {"failed" if bad else "passed"}"><strong>{"✕" if bad else "✓"} {words}</strong>'
-        "<p>This is what can be seen from here: evidence for an auditor, and no certificate. What no program can "
-        "see is named under each control as yours to show.</p></div>\n"
+        "<p>This is what can be seen from here: evidence for an auditor, and no certificate. What no program "
+        "can see is named under each control as yours to show.</p></div>\n"
     )
 
 
@@ -159,9 +159,10 @@ def _framework(held: Held) -> str:
 
 def _shown(one: ReportedControl) -> str:
     beyond = f'<p class="yours">Yours to show: {escape(one.beyond)}.</p>\n' if one.beyond else ""
+    tag = f'<span class="tag {_CLASSES.get(one.verdict, "")}">{escape(one.verdict)}</span>'
+    demands = escape(one.demands[:1].upper() + one.demands[1:])
     return (
-        f'<article class="control"><h3>{escape(one.number)} <span class="tag {_CLASSES.get(one.verdict, "")}">'
-        f"{escape(one.verdict)}</span></h3>\n<p>{escape(one.demands[:1].upper() + one.demands[1:])}.</p>\n"
+        f'<article class="control"><h3>{escape(one.number)} {tag}</h3>\n<p>{demands}.</p>\n'
         f"{_list(one)}{beyond}</article>\n"
     )
 
@@ -188,11 +189,7 @@ def _check(report: ComplianceReport) -> str:
             f"<p>The ledger then ended with event {report.last.id}, SHA-256 "
             f"<code>{escape(report.last.sha256)}</code>.</p>\n"
         )
-    return (
-        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
-        "With the three files and the installation's fingerprint, which you have from somebody you trust, this "
-        f"needs no network:</p>\n<pre>strongroom report check FILE.json --signer sr1:…</pre>\n{last}"
-    )
+    return HOW_TO_CHECK + last
 
 
 _STYLE = """
@@ -211,16 +208,8 @@ white-space:nowrap}
 # -- the table ---------------------------------------------------------------------
 
 _HEAD = (
-    "framework",
-    "control",
-    "demands",
-    "verdict",
-    "check",
-    "state",
-    "about",
-    "found",
-    "to do",
-    "yours to show",
+    *("framework", "control", "demands", "verdict"),
+    *("check", "state", "about", "found", "to do", "yours to show"),
 )
 
 

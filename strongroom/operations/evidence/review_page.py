@@ -9,7 +9,7 @@ from strongroom.operations.evidence.compliance import Verdict
 from strongroom.operations.evidence.csv_table import table_of
 from strongroom.operations.evidence.review import Part, SecurityReview, is_unmet
 from strongroom.operations.findings import State
-from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
+from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, definitions, row, section, table
 from strongroom.words import plural
 
 LINES_TO_SIGN = 2
@@ -84,11 +84,9 @@ def _names(review: SecurityReview) -> str:
 
 
 def _check(review: SecurityReview) -> str:
-    return (
-        "<p>The signed file beside this page says the same, and holds the SHA-256 of the page and of the table. "
-        f"It was read from the record of events up to event {review.event}, SHA-256 "
+    return HOW_TO_CHECK + (
+        f"<p>It was read from the ledger up to event {review.event}, SHA-256 "
         f"<code>{escape(review.event_sha256)}</code>.</p>\n"
-        "<pre>strongroom report check FILE.json --signer sr1:…</pre>\n"
     )
 
 

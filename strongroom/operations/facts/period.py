@@ -11,7 +11,7 @@ from strongroom.operations.evidence.audit import Audit, Case, KeyAge, Operation,
 from strongroom.operations.facts.record import drilled
 from strongroom.operations.facts.records import Keys
 from strongroom.state.errors import RunNotFound
-from strongroom.state.records import Run, RunKind
+from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
 
@@ -38,9 +38,12 @@ def _drills(report: Audit, store: RunStore) -> Iterator[Rehearsal]:
                 policy=one.policy,
                 began=one.began,
                 state=one.state,
-                took=round(1000 * known.recovered_in) if known.recovered_in else None,
+                took=round(1000 * (known.recovered_in or 0)) if one.state in _CAME_BACK else None,
                 objective=round(1000 * known.objective),
             )
+
+
+_CAME_BACK = (RunState.DONE, RunState.DEGRADED)
 
 
 def _run(store: RunStore, name: str) -> Run | None:

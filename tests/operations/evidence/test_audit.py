@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from strongroom.container.errors import Tampered, Truncated, UntrustedSigner
 from strongroom.container.signing import Signers
 from strongroom.operations.evidence import access_log
-from strongroom.operations.evidence.audit import Audit, audit, parse, sign
+from strongroom.operations.evidence.audit import REPORT, Audit, audit
 from strongroom.operations.services import Services
 from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
@@ -56,7 +56,7 @@ def test_a_backup_is_told_with_what_came_of_it_and_where_it_lies(world: World, s
         ("us", True, "compared"),
     }
     assert all(on.verified_at and on.verified_at.endswith("Z") for on in held.replicas)
-    assert b"CANARY" not in sign(found, world.signers["control"])
+    assert b"CANARY" not in REPORT.sign(found, world.signers["control"])
 
 
 def test_what_failed_is_told_with_its_reason(world: World, services: Services) -> None:
@@ -116,20 +116,23 @@ def test_a_row_that_somebody_wrote_is_told_and_stops_no_report(
     edit(world, f"UPDATE events SET detail = '{detail.replace(':', chr(92) + ':')}'")
     found = everything(services)
     assert found.broken == 1
-    assert parse(sign(found, world.signers["control"]), trusted=services.signer_fingerprints) == found
+    assert (
+        REPORT.parse(REPORT.sign(found, world.signers["control"]), trusted=services.signer_fingerprints)
+        == found
+    )
 
 
 def test_a_report_is_believed_as_it_was_signed_alone(world: World, services: Services) -> None:
     world.back_up(services)
     trusted = services.signer_fingerprints
-    content = sign(everything(services), world.signers["control"])
-    assert parse(content, trusted=trusted) == everything(services)
+    content = REPORT.sign(everything(services), world.signers["control"])
+    assert REPORT.parse(content, trusted=trusted) == everything(services)
     with pytest.raises(Tampered):
-        parse(content.replace(b'"done"', b'"dune"'), trusted=trusted)
+        REPORT.parse(content.replace(b'"done"', b'"dune"'), trusted=trusted)
     with pytest.raises(Truncated):
-        parse(content[:-2], trusted=trusted)
+        REPORT.parse(content[:-2], trusted=trusted)
     with pytest.raises(UntrustedSigner):
-        parse(sign(everything(services), certified("control")), trusted=trusted)
+        REPORT.parse(REPORT.sign(everything(services), certified("control")), trusted=trusted)
 
 
 def test_a_report_of_a_signer_that_was_rotated_away_counts_until_its_end_and_no_longer(
@@ -137,12 +140,12 @@ def test_a_report_of_a_signer_that_was_rotated_away_counts_until_its_end_and_no_
 ) -> None:
     world.back_up(services)
     signer = world.signers["control"]
-    before = sign(audit(services.store, since=0, until=NOW, now=NOW - 3600), signer)
-    after = sign(audit(services.store, since=0, until=NOW, now=NOW + 3600), signer)
+    before = REPORT.sign(audit(services.store, since=0, until=NOW, now=NOW - 3600), signer)
+    after = REPORT.sign(audit(services.store, since=0, until=NOW, now=NOW + 3600), signer)
     trusted = Signers({world.installation.fingerprint}, retired={signer.fingerprint: rfc3339(NOW)})
-    assert parse(before, trusted=trusted).events
+    assert REPORT.parse(before, trusted=trusted).events
     with pytest.raises(UntrustedSigner, match="Nothing that it signed after"):
-        parse(after, trusted=trusted)
+        REPORT.parse(after, trusted=trusted)
 
 
 def test_a_report_changes_nothing_where_backups_lie(world: World, services: Services) -> None:

@@ -24,7 +24,7 @@ from strongroom.operations.recovery.record import (
     Step,
     recovery_of,
 )
-from strongroom.operations.recovery.report import parse, report_of, sign
+from strongroom.operations.recovery.report import REPORT, report_of
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
@@ -212,10 +212,10 @@ def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
     assert took_seconds(found, 0.0) == 8 * 60
     report = report_of(found, objective=PLAN.objective)
     signer = certified("recover", installation=INSTALLATION)
-    signed = sign(report, signer)
-    assert parse(signed, trusted=Signers([INSTALLATION.fingerprint])) == report
+    signed = REPORT.sign(report, signer)
+    assert REPORT.parse(signed, trusted=Signers([INSTALLATION.fingerprint])) == report
     with pytest.raises(Tampered):
-        parse(signed.replace(b"laptop", b"lapt0p", 1), trusted=None)
+        REPORT.parse(signed.replace(b"laptop", b"lapt0p", 1), trusted=None)
     page = page_of(report).decode()
     assert page == page_of(report).decode()
     for words in ("vault", "laptop", "region-a", "Decrypt and restore", "no answer"):

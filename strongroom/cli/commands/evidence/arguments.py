@@ -75,7 +75,7 @@ def _security_review_arguments(parser: ArgumentParser) -> None:
 def _report_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
     checking = commands.add_parser(
-        "check", help="check the signature of a report, and what lies beside it; needs no network"
+        "check", help="check the signature of a report, its page and its table; needs no network"
     )
     checking.set_defaults(run="report:check_report")
     checking.add_argument("file", metavar="FILE", type=Path, help="the signed report (.json)")

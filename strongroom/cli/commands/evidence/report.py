@@ -23,7 +23,6 @@ from strongroom.operations.evidence.ledger import Head, check
 from strongroom.operations.incident import report as incident
 from strongroom.operations.incident import words as incident_words
 from strongroom.operations.recovery import report as recovery
-from strongroom.operations.recovery import words as recovery_words
 from strongroom.operations.signed_report import BESIDE, Opened, ReportKind, beside, vouches
 
 
@@ -40,7 +39,7 @@ KNOWN = (
     Known(review.REPORT, review.said),
     Known(drill.REPORT, drill_words.said),
     Known(incident.REPORT, incident_words.said),
-    Known(recovery.REPORT, recovery_words.said),
+    Known(recovery.REPORT, recovery.said),
 )
 
 
@@ -120,11 +119,7 @@ def _compare(report: Any) -> list[str]:
 def _lines(known: Known, opened: Opened[Any], checked: list[str], ledger: list[str]) -> Iterator[str]:
     certificate = opened.certificate
     yield from known.said(opened.report)
-    also = (
-        f", and vouches for {' and '.join(checked)}"
-        if checked
-        else ". Nothing that it vouches for is beside it"
-    )
-    yield f"The report is signed{also}."
+    also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
+    yield f"The report is signed{also}"
     yield f"Signed by installation {certificate.fingerprint}, role {certificate.role}."
     yield from ledger

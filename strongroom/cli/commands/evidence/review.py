@@ -79,7 +79,7 @@ def _lines(made: SecurityReview, file: Path | None) -> Iterator[str]:
     if unmet:
         yield f"{plural(unmet, 'part')} to act on. The page says what, part by part."
     if file is None:
-        yield "Nothing was written. --output FILE.json writes the signed review, the page to sign, and a table."
+        yield "Nothing was written. --output FILE.json writes the signed review, and the page to sign."
         return
     yield said_of_files(file)
     yield "Answer the questions on the page, and have it signed. An error that is quoted may name a secret."
