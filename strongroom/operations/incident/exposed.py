@@ -1,6 +1,7 @@
 """Which secrets have to be changed, and which are changed already: by their keyed digests, unseen.
 
-A secret is known to others as long as the current value at its source is one that an affected backup holds.
+A secret is known to others as long as the current value at its source is one that an affected backup holds,
+or that a named secret had when the incident was opened.
 So nobody has to take anybody's word for it that a secret was changed, by hand or by a rotator.
 """
 
@@ -11,12 +12,12 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from strongroom.container.digests import ValueDigester, value_digester
+from strongroom.container.digests import value_digester
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, Entry, Secret
 from strongroom.operations.archive.first_answer import first_answer
 from strongroom.operations.archive.incidents import Affected, Incident
-from strongroom.operations.archive.live_comparison import Live, batches, read_each
+from strongroom.operations.archive.live_comparison import batches, read_each
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.drift.comparison import check_digest_key
 from strongroom.operations.incident.names import unseal
@@ -25,6 +26,8 @@ from strongroom.operations.services import Services
 from strongroom.targets.single_file import BundleReader
 
 T = TypeVar("T")
+_Held = tuple[tuple[int, bytes], ...]
+"""The keyed digests of a secret's values in all backups, each with its version's number."""
 
 
 class Compromised(Struct, frozen=True, kw_only=True):
@@ -52,7 +55,7 @@ class Unchanged(Struct, frozen=True, kw_only=True):
 
 def compromised_names(services: Services, incident: Incident) -> Compromised:
     """Return what has to be changed. Names can be sensitive: they go to a file of its owner alone."""
-    found: dict[str, list[str]] = {name: [] for name in unseal(services, incident.suspicion)}
+    found: dict[str, list[str]] = {name: [] for name in unseal(services, incident.suspicion).names}
     unlisted: dict[str, str] = {}
     for one in _held(services, incident):
         try:
@@ -110,7 +113,8 @@ def _opened(services: Services, incident: Incident, one: Affected, work: Callabl
 
 
 def find_unchanged(services: Services, incident: Incident) -> Unchanged:
-    """Compare the source with every affected backup; values are seen by nobody."""
+    """Compare the sources with every affected backup, and with what a named secret was when the incident was
+    opened; values are seen by nobody."""
     walk = _Walk(services, incident)
     for one in _held(services, incident):
         try:
@@ -121,57 +125,72 @@ def find_unchanged(services: Services, incident: Incident) -> Unchanged:
 
 
 class _Walk:
-    """One walk over all affected backups; each secret is read from its source once."""
+    """What all affected backups hold, and then one walk over the sources: each secret is read once."""
 
     def __init__(self, services: Services, incident: Incident) -> None:
         self._services = services
-        self._named = (
-            None if incident.suspicion.is_about_backups else set(unseal(services, incident.suspicion))
-        )
-        self._live: dict[tuple[str, str], bytes | None] = {}
-        self._unchanged: dict[str, set[str]] = {}
-        self._unread: set[tuple[str, str]] = set()
+        self._named = unseal(services, incident.suspicion)
+        self._meant = None if incident.suspicion.is_about_backups else frozenset(self._named.names)
+        self._held: dict[str, dict[str, _Held]] = {source: {} for source in self._named.values}
+        self._looked_at = self._unread = 0
         self.unknown: dict[str, str] = {}
 
     def see(self, backup: Backup) -> None:
-        """Compare a backup's secrets with what its source has now.
+        """Take in what a backup has of its secrets' values.
 
         Raises:
-            SourceError: it did not answer.
-            ConfigError: there is no such source, or the digests were made with another key.
+            ConfigError: the digests were made with another key.
         """
         if not backup.manifest.values:
             return
-        name = backup.manifest.source
-        source, digest = self._services.source(name), value_digester(self._services.digest_key, name)
-        check_digest_key(backup, digest)
-        meant = (held for held in backup.digested() if self._named is None or held[0] in self._named)
-        for batch in batches(meant):
-            new = [Entry(secret, 0) for secret, _ in batch if (name, secret) not in self._live]
-            for entry, live in zip(new, read_each(source, new), strict=True):
-                self._live[name, entry.name] = self._digest(name, entry.name, live, digest)
-            for secret, digests in batch:
-                if (now := self._live[name, secret]) is not None and now in digests.values():
-                    self._unchanged.setdefault(name, set()).add(secret)
-
-    def _digest(self, source: str, name: str, live: Live, digest: ValueDigester) -> bytes | None:
-        """Return the keyed digest of the current value; nothing if there is none, or it cannot be read."""
-        if isinstance(live, Secret):
-            value = live.current.value
-            return None if value is None else digest(name, live.current.number, value.reveal())
-        if live is not None:
-            self._unread.add((source, name))
-        return None
+        source = backup.manifest.source
+        check_digest_key(backup, value_digester(self._services.digest_key, source))
+        held = self._held.setdefault(source, {})
+        for name, digests in backup.digested():
+            if self._meant is None or name in self._meant:
+                held[name] = tuple(dict.fromkeys((*held.get(name, ()), *digests.items())))
 
     def result(self) -> Unchanged:
         """Return what is still as it was, and of what nobody can tell."""
-        unknown = dict(self.unknown)
+        found: dict[str, tuple[str, ...]] = {}
+        for source in self._held:
+            try:
+                found[source] = tuple(sorted(self._unchanged(source)))
+            except StrongroomError as error:  # the other sources go on
+                self.unknown[f"source {source}"] = f"{error.code}: {error.message}"
+        return Unchanged(
+            names={source: names for source, names in found.items() if names},
+            looked_at=self._looked_at,
+            unknown={**self.unknown, **dict(self._untold())},
+        )
+
+    def _unchanged(self, source: str) -> Iterator[str]:
+        """Yield the secrets of a source whose current value others may know. Raises as the source does."""
+        place, digest = self._services.source(source), value_digester(self._services.digest_key, source)
+        held = self._held[source]
+        for batch in batches({**held, **self._named.values.get(source, {})}):
+            for name, live in zip(batch, read_each(place, [Entry(one, 0) for one in batch]), strict=True):
+                self._looked_at += 1
+                self._unread += live is not None and not isinstance(live, Secret)
+                value = live.current.value if isinstance(live, Secret) else None
+                if value is None:
+                    continue
+                # Under another number, as a restore writes it, a value is as well known.
+                known = any(digest(name, number, value.reveal()) == was for number, was in held.get(name, ()))
+                if known or self._named.was(source, name, value.reveal()):
+                    yield name
+
+    def _untold(self) -> Iterator[tuple[str, str]]:
+        """Yield of what nobody can tell whether it is changed."""
         if self._unread:
-            unknown[f"{len(self._unread):,} secrets"] = "their source lists them, and does not give them"
-        lacking = (self._named or set()) - {name for _, name in self._live}
-        if lacking:
-            unknown[f"{len(lacking):,} of the named secrets"] = (
-                "no backup holds them, so nothing can be compared"
+            yield f"{self._unread:,} secrets", "their source lists them, and does not give them"
+        for source in self._named.unread:
+            said = (
+                "it did not answer when the incident was opened, so nobody can tell which values the named "
+                "secrets had then: give each another one there, then waive the step"
             )
-        names = {source: tuple(sorted(found)) for source, found in self._unchanged.items()}
-        return Unchanged(names=names, looked_at=len(self._live), unknown=unknown)
+            yield f"source {source} at the beginning", said
+        seen = {name for held in (*self._held.values(), *self._named.values.values()) for name in held}
+        if lacking := set(self._named.names) - seen:
+            said = "no backup and no source has them, so nothing can be compared"
+            yield f"{len(lacking):,} of the named secrets", said

@@ -1,23 +1,31 @@
-"""The names of secrets whose values are known to others: sealed, since an incident lies on the targets."""
+"""The secrets whose values are known to others: sealed, since an incident lies on the targets.
+
+With the names go digests of the values that the sources had when the incident was opened. A secret that was
+written after its last backup leaks like any other, and by that backup alone it would pass for changed.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import Struct
 
 from strongroom.container import cobblestone
 from strongroom.container.derive import KEY_SIZE
+from strongroom.container.digests import value_digester
 from strongroom.container.errors import Malformed
 from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyRecord, unlock
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import Recipient
 from strongroom.keys.key_names import recipient_key
+from strongroom.model import Entry, Secret
 from strongroom.operations.archive.incidents import Suspicion
+from strongroom.operations.archive.live_comparison import read_each
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.services import Services
+from strongroom.sources import Source
 
 _CONTEXT = b"strongroom/v1/incident-names"
 
@@ -27,6 +35,42 @@ class _Sealed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     file_id: str
     key: FileKeyWrap
     content: str
+
+
+class Named(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person named. ``values`` has, by source and name, a digest (hex) of the value at that
+    time, under a ``key`` (hex) of its own; ``unread`` are the sources that did not answer then."""
+
+    names: tuple[str, ...] = ()
+    key: str = ""
+    values: Mapping[str, Mapping[str, str]] = {}
+    unread: tuple[str, ...] = ()
+
+    def was(self, source: str, name: str, value: bytes) -> bool:
+        """Tell whether a secret had this value when the incident was opened."""
+        then = self.values.get(source, {}).get(name)
+        return then is not None and then == _digest(bytes.fromhex(self.key), source, name, value)
+
+
+def _digest(key: bytes, source: str, name: str, value: bytes) -> str:
+    return value_digester(key, source)(name, 0, value).hex()
+
+
+def _named(services: Services, names: Sequence[str]) -> Named:
+    """Return names with what each source has of them now."""
+    key, values, unread = os.urandom(KEY_SIZE), dict[str, dict[str, str]](), list[str]()
+    for source in services.sources:
+        try:
+            values[source] = dict(_values(services.source(source), names, key))
+        except StrongroomError:
+            unread.append(source)
+    return Named(names=tuple(names), key=key.hex(), values=values, unread=tuple(unread))
+
+
+def _values(source: Source, names: Sequence[str], key: bytes) -> Iterator[tuple[str, str]]:
+    for secret in read_each(source, [Entry(name, 0) for name in names]):
+        if isinstance(secret, Secret) and (value := secret.current.value) is not None:
+            yield secret.name, _digest(key, source.name, secret.name, value.reveal())
 
 
 def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = ()) -> str:
@@ -48,7 +92,9 @@ def seal(services: Services, names: Sequence[str], *, without: Sequence[str] = (
         record=wrapping.record,
         file_id=file_id.hex(),
         key=wrapping.wrap_file_key(key, file_id),
-        content=cobblestone.seal(key, msgspec.json.encode(sorted(names)), context=_CONTEXT).hex(),
+        content=cobblestone.seal(
+            key, _ENCODER.encode(_named(services, sorted(names))), context=_CONTEXT
+        ).hex(),
     )
     return msgspec.json.encode(sealed).decode()
 
@@ -58,15 +104,15 @@ def _recipients(services: Services) -> Iterator[Recipient]:
         yield from services.pinned(policy).recipients
 
 
-def unseal(services: Services, suspicion: Suspicion) -> tuple[str, ...]:
-    """Return the names that a person gave.
+def unseal(services: Services, suspicion: Suspicion) -> Named:
+    """Return the secrets that a person named.
 
     Raises:
         NothingOpens: this process has no key.
         WrongKey: none that it has opens them.
     """
     if not suspicion.names:
-        return ()
+        return Named()
     if not (identities := services.identities()):
         raise NothingOpens("the names of the secrets of the incident are sealed, and no key is given")
     try:
@@ -75,4 +121,8 @@ def unseal(services: Services, suspicion: Suspicion) -> tuple[str, ...]:
         raise Malformed("The sealed names of the incident are not what the format asks for.") from None
     sealed.record.check()
     key = unlock(sealed.record, identities).unwrap_file_key(sealed.key, bytes.fromhex(sealed.file_id))
-    return tuple(msgspec.json.decode(cobblestone.open_(key, bytes.fromhex(sealed.content), context=_CONTEXT)))
+    content = cobblestone.open_(key, bytes.fromhex(sealed.content), context=_CONTEXT)
+    return msgspec.json.decode(content, type=Named)
+
+
+_ENCODER = msgspec.json.Encoder(order="deterministic")

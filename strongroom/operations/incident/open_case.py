@@ -234,7 +234,7 @@ def _same(services: Services, suspicion: Suspicion, secrets: Sequence[str]) -> I
 
 def _same_names(services: Services, known: Suspicion, secrets: Sequence[str]) -> bool:
     try:
-        return set(names.unseal(services, known)) == set(secrets)
+        return set(names.unseal(services, known).names) == set(secrets)
     except StrongroomError:  # without a key nobody can tell
         return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from msgspec.structs import replace as replace_struct
 
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys.key_names import recipient_key
-from strongroom.model import Secret, SecretBytes, Selection, Version
+from strongroom.model import Entry, Secret, SecretBytes, Selection, Version
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.incidents import (
     STEPS,
@@ -51,6 +51,8 @@ from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
+from strongroom.sources.errors import SourceUnavailable
+from strongroom.sources.memory import MemoryStore
 from strongroom.state.records import RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
@@ -69,6 +71,13 @@ class Away(MemoryTarget):
 
     def list(self, prefix: str = "") -> Any:
         raise TargetUnavailable(f"target '{self.name}' does not list '{prefix}'")
+
+
+class AwaySource(MemoryStore):
+    """A source that answers nothing."""
+
+    def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
+        raise SourceUnavailable(f"it does not give {len(entries)}")
 
 
 @pytest.fixture
@@ -345,8 +354,8 @@ def test_another_host_goes_on_where_this_one_stopped(at: Rotated, tmp_path: Path
 def change(at: Rotated, *names: str) -> None:
     """Give secrets another value at their source, as a person does."""
     for name in names:
-        value = SecretBytes(b"CANARY-new-" + name.encode())
         now = at.world.source.heads([name])[name]
+        value = SecretBytes(f"CANARY-new-{name}-{now}".encode())
         secret = Secret(name=name, type="api_key", versions=(Version(number=now + 1, value=value),))
         assert at.world.source.write([Change(secret=secret, expected=now)]) == 1
 
@@ -411,6 +420,41 @@ def test_a_named_secret_that_no_backup_holds_is_not_said_to_be_changed(at: Rotat
     services = at.services(at.old, at.new)
     incident = opened(services, secrets=("nowhere/1",))
     assert list(rotate(services, incident, by=BY).outcome.missing) == ["1 of the named secrets"]
+
+
+def test_a_value_that_no_backup_has_yet_is_not_said_to_be_changed(at: Rotated) -> None:
+    at.back_up()
+    change(at, "app/0001")
+    services = at.services(at.old, at.new)
+    incident = opened(services, secrets=("app/0001",))
+    first = rotate(services, incident, by=BY)
+    assert first.unchanged.names == {"vault": ("app/0001",)}
+    change(at, "app/0001")
+    assert rotate(services, incident, by=BY).outcome.missing == {}
+
+
+@pytest.mark.parametrize("suspected", ["key", "secret"])
+def test_a_value_that_is_written_again_as_another_version_is_not_said_to_be_changed(
+    at: Rotated, suspected: str
+) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    about = {"keys": (leaked(at),)} if suspected == "key" else {"secrets": ("app/0001",)}
+    incident = opened(services, **about)
+    [secret] = at.world.source.read([Entry("app/0001", 0)])
+    assert secret is not None
+    again = replace_struct(secret, versions=(replace_struct(secret.current, number=2),))
+    assert at.world.source.write([Change(secret=again, expected=1)]) == 1
+    assert "app/0001" in rotate(services, incident, by=BY).unchanged.names["vault"]
+
+
+def test_what_a_source_that_was_away_had_of_a_named_secret_is_said_to_be_unknown(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    away = replace(services, sources={"vault": AwaySource(name="vault")})
+    incident = opened(away, secrets=("app/0001",))
+    change(at, "app/0001")
+    assert list(rotate(services, incident, by=BY).outcome.missing) == ["source vault at the beginning"]
 
 
 def test_what_no_key_here_opens_is_not_said_to_be_changed(at: Rotated) -> None:
