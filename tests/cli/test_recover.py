@@ -105,6 +105,7 @@ def recorded(machine: Machine, region: str = "region-b") -> list[Path]:
 def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_report(
     machine: Machine,
 ) -> None:
+    machine.ok("validate", "--source", "local", "--from-target", "region-b", "--identity", "laptop.key")
     lose_store(machine)
     lose_region(machine)
     with Terminal(machine, "recover", "--identity", "recovery.key", "--reason", "region-a burns") as person:
@@ -114,6 +115,8 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
         person.answer("Which sources are lost? [local]", "")
         person.answer("Which keys may be in wrong hands?", "laptop")
         person.await_words("'laptop' opens 1 backup, made from ")
+        person.await_words(", validate opened: 1 time, last at ")
+        person.await_words("Target 'region-b': ask who may read ")
         person.answer("Where is 'local' restored into?", "")
         person.await_words("Keys that may be in wrong hands: laptop.")
         person.answer("Write into 'local' now? [y/N]", "y")
@@ -141,6 +144,8 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
     assert [step["ended"] for step in body["steps"]] == ["done"] * 6
     assert (body["lost"], body["leaked"], body["outcome"]) == (["local"], ["laptop"], "degraded")
     assert "region-a is gone for good" in " ".join(body["left_to_do"])
+    [readers] = [one for one in body["steps"][0]["proofs"] if one["check"] == "who read them"]
+    assert [line.partition(", ")[2][:24] for line in readers["said"]] == ["validate opened: 1 time,"]
     checked = machine.ok("report", "check", report, "--json").document
     assert checked["checked"] == [report.with_suffix(".html").name]
     for file in (*recorded(machine), report, report.with_suffix(".html")):

@@ -55,6 +55,11 @@ class Exposed(Struct, frozen=True, kw_only=True):
     unread: dict[str, str]
     gone: tuple[str, ...]
 
+    @property
+    def oldest(self) -> str:
+        """When the oldest backup of them was made (RFC 3339): nobody read any before."""
+        return min((one.created_at for one in self.affected), default=rfc3339(time.time()))
+
 
 class Opened(Struct, frozen=True, kw_only=True):
     """An incident as it was opened. ``missed`` says which targets have not got it, and why."""
@@ -177,8 +182,8 @@ def open_case(
         KeyStillNeeded: a policy still seals for the key; what is made next would be affected too.
     """
     exposed = affected_by(services, suspicion, since=since)
-    if not exposed.affected and not secrets:
-        raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))
+    if not secrets:
+        require_affected(exposed, suspicion)
     _refuse_sealing(services, suspicion, exposed.affected)
     before, now = _same(services, suspicion, secrets), time.time()
     if before is not None and _scope(before.opening) == _scope(exposed):
@@ -190,7 +195,7 @@ def open_case(
         whole, due_at = replace(suspicion, secrets=len(secrets), names=sealed), rfc3339(now + due)
     opening = Opening(
         suspicion=whole,
-        since=since or min((one.created_at for one in exposed.affected), default=rfc3339(now)),
+        since=since or exposed.oldest,
         due_at=due_at,
         affected=exposed.affected,
         unread=exposed.unread,
@@ -250,6 +255,12 @@ _CHECK = (
     "Check the key or the backups with 'strongroom keys'. A key that stands under [index] alone opens names "
     "and no backup: put another one there, and delete 'index/' on every target."
 )
+
+
+def require_affected(exposed: Exposed, suspicion: Suspicion) -> None:
+    """Return if a backup is affected; raise NothingSelected if none is."""
+    if not exposed.affected:
+        raise NothingSelected(_nothing(exposed.gone), hint=_why_nothing(suspicion))
 
 
 def _nothing(gone: Sequence[str]) -> str:

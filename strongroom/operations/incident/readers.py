@@ -12,11 +12,15 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from strongroom.errors import StrongroomError
 from strongroom.operations.access.activities import noted
 from strongroom.operations.access.look import STRANGE
-from strongroom.operations.archive.incidents import Incident, Outcome, Reader
+from strongroom.operations.archive.incidents import Affected, Incident, Outcome, Reader, Suspicion
 from strongroom.operations.evidence import access_log
+from strongroom.operations.incident.open_case import affected_by, require_affected
 from strongroom.operations.services import Services
 from strongroom.state.records import Event, RunKind
 from strongroom.targets import Target
@@ -56,26 +60,59 @@ _LOGS = (
 """Which log knows of a target's readers, by the beginning of its address, if the target does not tell."""
 
 
+class _Asked(Struct, frozen=True, kw_only=True):
+    """Of what readers are looked for: since when (RFC 3339), and how another host is asked the same."""
+
+    affected: tuple[Affected, ...]
+    since: str
+    again: str
+
+
 def find_readers(services: Services, incident: Incident) -> Outcome:
     """Return who opened affected backups, by all that is on record at this host.
 
     Raises:
         StateError: what commands of this host noted could not be taken into the record.
     """
+    return _found(
+        services,
+        _Asked(
+            affected=incident.affected,
+            since=incident.opening.since,
+            again=f"strongroom incident readers {incident.id}",
+        ),
+    )
+
+
+def readers_of(services: Services, suspicion: Suspicion, *, again: str) -> Outcome:
+    """Return who opened what somebody else may be able to read. No incident is opened: nothing is put into
+    quarantine, so that it can be restored first.
+
+    Raises:
+        NothingSelected: nothing is affected.
+        StateError: as :func:`find_readers`.
+    """
+    exposed = affected_by(services, suspicion)
+    require_affected(exposed, suspicion)
+    found = _found(services, _Asked(affected=exposed.affected, since=exposed.oldest, again=again))
+    return replace(found, missing=exposed.unread)
+
+
+def _found(services: Services, asked: _Asked) -> Outcome:
     access_log.take(services.state_dir, services.store)
     unread = list(_look_at_logs(services))
     found: dict[tuple[str, str], list[tuple[float, str]]] = {}
     for who, did, at, backup in (
-        *_accesses(services, incident),
-        *_runs(services, incident),
-        *_strangers(services, incident),
+        *_accesses(services, asked),
+        *_runs(services, asked),
+        *_strangers(services, asked),
     ):
         found.setdefault((who, did), []).append((at, backup))
     readers = sorted((_reader(*key, times) for key, times in found.items()), key=lambda one: one.last)
     return Outcome(
         counts={"readers": len(readers), "times": sum(one.times for one in readers)},
         readers=tuple(reversed(readers))[:MOST],
-        left=(*unread, *_elsewhere(services, incident)),
+        left=(*unread, *_elsewhere(services, asked)),
     )
 
 
@@ -102,10 +139,10 @@ def _look_at_logs(services: Services) -> Iterator[str]:
         yield f"An access log could not be read: {error.message}. {error.hint or ''}".strip()
 
 
-def _strangers(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+def _strangers(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
     """Yield who came to what is affected by the access logs of servers, and by no record of ours."""
-    meant = {one.backup for one in incident.affected}
-    for event in services.store.happened(*STRANGE, since=_since(incident)):
+    meant = {one.backup for one in asked.affected}
+    for event in services.store.happened(*STRANGE, since=_since(asked)):
         said = event.detail
         who = f"{said.get('who')} from {said.get('origin') or 'nowhere known'}, by log '{said.get('log')}'"
         named = set(map(str, said.get("backups") or ()))
@@ -114,13 +151,13 @@ def _strangers(services: Services, incident: Incident) -> Iterator[tuple[str, st
             yield who, f"{said.get('how')}: {said.get('why')}", at, backup
 
 
-def _accesses(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+def _accesses(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
     """Yield who opened what by commands. An attempt of which nothing else is known counts: it was killed."""
     attempted: dict[tuple[str, str], list[Event]] = {}
-    meant = {one.backup for one in incident.affected} | {one.file for one in incident.affected} - {""}
-    for event in services.store.happened(*_ACCESSES, since=_since(incident)):
+    meant = {one.backup for one in asked.affected} | {one.file for one in asked.affected} - {""}
+    for event in services.store.happened(*_ACCESSES, since=_since(asked)):
         said = str(event.detail.get("backup", ""))
-        if not said or not incident.affected:  # of secrets nobody noted in which backup they were read
+        if not said or not asked.affected:  # of secrets nobody noted in which backup they were read
             backup = said
         elif not (backup := next((word for word in said.split() if word in meant), "")):
             continue
@@ -141,14 +178,14 @@ def _who(detail: Any) -> str:
     return f"{by}@{host}" + (f", {command}" if command else "")
 
 
-def _runs(services: Services, incident: Incident) -> Iterator[tuple[str, str, float, str]]:
+def _runs(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, str]]:
     """Yield the runs that opened what is affected, each with the hosts of its workers."""
-    meant = {one.backup for one in incident.affected}
-    policies = dict.fromkeys(one.policy for one in incident.affected)
+    meant = {one.backup for one in asked.affected}
+    policies = dict.fromkeys(one.policy for one in asked.affected)
     for policy in policies:
         for kind in _OPENING:
             for run in services.store.runs_of(policy, kind, limit=MOST):
-                if run.created_at < _since(incident):
+                if run.created_at < _since(asked):
                     break
                 named = run.facts.get("backups") or [run.spec.backup]
                 hosts = {(row.owner or "").partition(":")[0] for row in services.store.rows(run.id)} - {""}
@@ -161,18 +198,17 @@ def _runs(services: Services, incident: Incident) -> Iterator[tuple[str, str, fl
                     )
 
 
-def _since(incident: Incident) -> float:
-    return datetime.fromisoformat(incident.opening.since).timestamp()
+def _since(asked: _Asked) -> float:
+    return datetime.fromisoformat(asked.since).timestamp()
 
 
-def _elsewhere(services: Services, incident: Incident) -> Iterator[str]:
+def _elsewhere(services: Services, asked: _Asked) -> Iterator[str]:
     """Yield where else to look: at each other host, and in the log of each server."""
     yield (
-        "On each other host with a record of its own, repeat 'strongroom incident readers "
-        f"{incident.id}': it adds what was opened there."
+        f"On each other host with a record of its own, repeat '{asked.again}': it adds what was opened there."
     )
     yield from (f"Target '{name}': {_log_of(target)}." for name, target in services.targets.items())
-    unread = [one for one in incident.affected if one.file]
+    unread = [one for one in asked.affected if one.file]
     if unread:
         yield f"Ask who could copy {plural(len(unread), 'file')} that commands wrote: no program noted it."
 

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.archive.incidents import Incident, Reader, Step, Suspicion
+from strongroom.operations.archive.incidents import Incident, Reader, Step, Suspicion, read_incidents
+from strongroom.operations.archive.quarantine import all_quarantined
+from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence import access_log
 from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.incident.readers import find_readers
+from strongroom.operations.incident.readers import find_readers, readers_of
 from strongroom.operations.incident.report import report_of
 from strongroom.operations.incident.steps import record_outcome
+from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.services import Services
 from strongroom.timestamps import rfc3339
-from tests.operations.world import World, made_up, make_world
+from tests.operations.world import POLICY, World, made_up, make_world
 
 BY = "ops@here"
 
@@ -69,6 +72,19 @@ def test_what_was_opened_before_the_time_that_the_incident_goes_back_to_is_left_
     services, backup = world.services(), world.back_up().id
     noted(services, access_log.OPENED, backup)
     assert find_readers(services, opened(services, backup, since=rfc3339(4e9))).readers == ()
+
+
+def test_who_read_what_a_key_opens_is_told_before_an_incident_puts_it_into_quarantine(world: World) -> None:
+    services, backup = world.services(), world.back_up().id
+    noted(services, access_log.OPENED, backup)
+    [key] = {pinned_key(pin) for pin in services.pinned(POLICY).spec.recipients}
+    found = readers_of(services, Suspicion(keys=(key,)), again="strongroom incident readers --key laptop")
+    assert did(found.readers) == {("mallory@laptop, restore", "opened"): 1}
+    assert "'strongroom incident readers --key laptop'" in found.left[0]
+    assert not read_incidents(services).incidents
+    assert not all_quarantined(services)
+    with pytest.raises(NothingSelected):
+        readers_of(services, Suspicion(keys=("hpke:another",)), again="")
 
 
 def test_it_says_where_each_target_and_each_other_host_would_tell_of_more_readers(world: World) -> None:

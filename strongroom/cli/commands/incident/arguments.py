@@ -26,7 +26,16 @@ def _incident_arguments(parser: ArgumentParser) -> None:
         run="incident:list_quarantined"
     )
     _add(commands, "isolate", "steps:isolate_backups", "quarantine and hold what is not yet")
-    _add(commands, "readers", "steps:find_readers", "find who opened what is affected, and since when")
+    reading = _add(
+        commands, "readers", "steps:find_readers", "find who opened what is affected, and since when"
+    )
+    reading.add_argument(
+        "--key",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="ask about what this key opens, and open no incident; repeatable",
+    )
     resealing = _add(commands, "reseal", "steps:reseal_backups", "seal again what the suspected key opens")
     options.add_further_opening_arguments(resealing)
     rotating = _add(commands, "rotate", "steps:rotate_secrets", "change every secret that others may know")

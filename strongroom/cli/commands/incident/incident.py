@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from strongroom.cli.commands.incident import render
 from strongroom.cli.commands.incident.report import write_files
 from strongroom.cli.commands.incident.steps import Performing, write_names
+from strongroom.cli.commands.incident.suspected import key_of
 from strongroom.cli.shared import approval, identity_options
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
@@ -25,13 +24,11 @@ from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, 
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.incident.exposed import Compromised
 from strongroom.operations.incident.open_case import open_case
-from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE
 from strongroom.system.atomic_file import refuse_existing
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.timestamps import rfc3339
-from strongroom.wiring.keys import pin
 
 
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
@@ -95,7 +92,7 @@ def _suspicion(arguments: Namespace, settings: Settings, secrets: Sequence[str])
     if arguments.target and arguments.target not in settings.targets:
         raise UsageError(f"There is no target '{arguments.target}'.", hint="See 'strongroom config show'.")
     return Suspicion(
-        keys=tuple(sorted(_key(word, settings) for word in arguments.key)),
+        keys=tuple(sorted(key_of(word, settings) for word in arguments.key)),
         version=arguments.key_version,
         backups=tuple(sorted(arguments.backup)),
         host=arguments.host or "",
@@ -125,15 +122,6 @@ def _require_all_seen(incident: Incident, names: Compromised | None) -> None:
             hint="Give what opens them (--identity, --passphrase-file), then: "
             f"strongroom incident rotate {incident.id} --secrets FILE",
         )
-
-
-def _key(word: str, found: Any) -> str:
-    if word in found.keys:
-        return pinned_key(pin(word, found, asking()))
-    if ":" not in word:
-        known = ", ".join(found.keys) or "none"
-        raise UsageError(f"There is no key '{word}'.", hint=f"Configured: {known}. Others: 'keys --json'.")
-    return word
 
 
 def list_quarantined(arguments: Namespace, output: Output) -> None:

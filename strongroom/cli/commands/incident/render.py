@@ -10,7 +10,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.terminal.output import plural
 from strongroom.config import Settings, load_settings
-from strongroom.operations.archive.incidents import Incident, StepStanding, next_command, steps_of
+from strongroom.operations.archive.incidents import Incident, Outcome, StepStanding, next_command, steps_of
 from strongroom.operations.errors import StepIncomplete
 from strongroom.operations.incident.words import STEPS, moment
 from strongroom.wiring.calendar import media
@@ -87,9 +87,16 @@ def _step(one: StepStanding) -> Iterator[str]:
     yield f"{STEPS[one.step]}: {one.state}{said}{who}"
     if counts := "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items()):
         yield f"  {counts}"
-    for reader in one.outcome.readers[:_SHOWN]:
-        yield f"  {reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {moment(reader.last)}"
+    yield from (f"  {line}" for line in readers(one.outcome))
     yield from (f"  not done: {what}: {why}" for what, why in one.outcome.missing.items())
+
+
+def readers(outcome: Outcome) -> Iterator[str]:
+    """Yield who opened what, the latest first."""
+    for reader in outcome.readers[:_SHOWN]:
+        yield f"{reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {moment(reader.last)}"
+    if len(outcome.readers) > _SHOWN:
+        yield f"and {len(outcome.readers) - _SHOWN:,} more: --json has all"
 
 
 def require_complete(missing: Mapping[str, str], missed: Mapping[str, str]) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 from msgspec import structs
 
 from strongroom.cli.commands.incident import render
+from strongroom.cli.commands.incident.suspected import find_readers_of_keys
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import drive_here
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.case_files import spread_case
 from strongroom.operations.archive.incidents import INCIDENT, Incident, Outcome, Step, read_incidents
 from strongroom.operations.incident import isolate, readers, reseal, rotate
@@ -114,7 +115,12 @@ def isolate_backups(arguments: Namespace, output: Output) -> None:
 
 
 def find_readers(arguments: Namespace, output: Output) -> None:
-    _one(Step.READERS, open_services(), arguments, output)
+    if arguments.key and arguments.incident:
+        raise UsageError("An incident knows its keys: --key asks without one.")
+    if arguments.key:
+        find_readers_of_keys(arguments, output)
+    else:
+        _one(Step.READERS, open_services(), arguments, output)
 
 
 def reseal_backups(arguments: Namespace, output: Output) -> None:

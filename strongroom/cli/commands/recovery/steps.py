@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -79,7 +79,33 @@ def _show_exposed(desk: Desk, leaked: tuple[str, ...]) -> None:
             said = f"'{key['name']}' opens {many}, made from {key['oldest']} to {key['newest']}"
             desk.prove(Step.ASSESS, "keys", said, of=key["name"])
             desk.say(f"  {said}.")
-    desk.say("  Step 6 finds who opened them, seals them again, and gives their secrets new values.")
+    _show_readers(desk, leaked)
+    desk.say("  Step 6 seals them again, and gives their secrets new values.")
+
+
+def _show_readers(desk: Desk, leaked: tuple[str, ...]) -> None:
+    """Say who opened those backups, as far as this host knows, and who knows of others.
+
+    No incident is opened yet: it would put into quarantine what is to be restored first.
+    """
+    keys = [word for key in leaked for word in ("--key", key)]
+    ran = desk.look("incident", "readers", *keys)
+    found = [
+        f"{one['who']} {one['did']}: {plural(one['times'], 'time')}, last at {one['last']}"
+        for one in ran.document.get("readers", ())
+    ]
+    more = [f"and {len(found) - READERS:,} more"] if len(found) > READERS else []
+    if ran.code and not found:
+        said = ["not known on this host"]
+    else:
+        said = [*found[:READERS], *more] or ["nobody, by the record of this host"]
+    desk.prove(Step.ASSESS, "who read them", *said, code=ran.code)
+    desk.say("  Who opened them:", *(f"    {line}" for line in said))
+    desk.say(*(f"    {in_line(line)}" for line in ran.document.get("left", ())))
+
+
+READERS: Final = 20
+"""Readers that are shown and kept on record, the latest first: 'strongroom incident readers' has all."""
 
 
 def _into(desk: Desk, found: Survey, lost: tuple[str, ...]) -> dict[str, str]:
