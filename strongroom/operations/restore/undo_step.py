@@ -46,10 +46,11 @@ from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, Step
+from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
 from strongroom.system.undo import on_failure
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
+from strongroom.words import plural
 
 
 class FixedRestore(Struct, frozen=True, kw_only=True):
@@ -88,6 +89,7 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
     """Look at what the restore left, and say what would be done with each secret; write nothing."""
     options = options_of(run)
     entries = hashlib.sha256()
+    _require_whole_record(run, services)
     what = undoable(services.state_dir / "undo", options.undoes)
     with _undoing(run, what, services, {}) as undoing:
         spill = Spill(run, services, lambda name: REST, secrets=undoing.total)
@@ -115,6 +117,7 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     """Bring back what was there, and remove what was not; what an attempt that died did is not done again."""
     plan = staged_plan_of(run, services)
     require_plan_approval(run, plan, services)
+    _require_whole_record(run, services)
     folder, signer = services.state_dir / "undo" / run.id, services.signers("recover")
     what, identities = undoable(folder.parent, options_of(run).undoes), services.identities()
     earlier = list(interrupted(folder.parent, to=plan.destination.name, backup=_about(what)))
@@ -144,6 +147,24 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     account.end(PARTIAL if account.counts.not_done else DONE)
     continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
     return as_result(account, plan.backup, folder)
+
+
+def _require_whole_record(run: Run, services: Services) -> None:
+    """Refuse to undo a part: what another host's worker restored is on record there alone."""
+    undone = services.store.load(options_of(run).undoes)
+    if undone.spec.kind is not RunKind.RESTORE:
+        return
+    folder = services.state_dir / "undo" / undone.id
+    done = [
+        row.step for row in services.store.rows(undone.id, StepKind.RESTORE) if row.state is StepState.DONE
+    ]
+    if elsewhere := sum(not any(folder.glob(f"*-{step.piece:05}")) for step in done):
+        raise UsageError(
+            f"{elsewhere:,} of the {plural(len(done), 'piece')} of run {undone.id} are not on record "
+            "on this host.",
+            hint="Nothing was changed. On each host whose workers restored it, type "
+            f"'strongroom restore undo {undone.id}': that undoes what this host restored.",
+        )
 
 
 def _to_write(run: Run, plan: StagedPlan, services: Services) -> frozenset[str]:

@@ -347,6 +347,23 @@ def test_an_undo_run_leaves_what_was_changed_since_and_is_undone_itself(tmp_path
     assert len(list(there.list())) == 30
 
 
+def test_a_restore_of_which_another_host_did_a_part_is_not_undone_by_halves(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    restore = finish(submit_restore(services, backup=world.back_up().id, options=OVER), services)
+    elsewhere = min((services.state_dir / "undo" / restore.id).glob("*-00001"))
+    elsewhere.rename(tmp_path / "the state directory of another host")
+    undo = finish(submit_undo(services, options=UndoOptions(undoes=restore.id)), services)
+    assert undo.state is RunState.FAILED
+    assert "not on record on this host" in str(undo.error)
+    assert len(list(there.list())) == 30
+    (tmp_path / "the state directory of another host").rename(elsewhere)
+    retry(services, undo.id)
+    assert drive(undo.id, (), services, processes=1).state is RunState.DONE
+    assert list(there.list()) == []
+
+
 def test_a_run_that_is_no_restore_or_still_at_work_is_not_undone(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     services = world.services(destinations={"there": MemoryStore(name="there")})

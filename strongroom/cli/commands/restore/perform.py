@@ -494,8 +494,8 @@ WOULD = {
     Action.FINISH: "would be finished: an interrupted restore began to write them",
     Action.CHANGE: "would be changed to what the backup has",
     Action.SAME: "already as in the backup",
-    Action.MOVED: "changed since the plan was made and would be left as they are",
-    Action.LEAVE: "{differ} and would be left as they are (--overwrite-existing would replace them)",
+    Action.MOVED: "changed since the plan was made and would be left",
+    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
 }
 
