@@ -1,7 +1,7 @@
 """One POST to an address that somebody configured, ended when its time is over.
 
 The address is in no error, because a secret may be in it. No redirect is followed: what is sent goes where
-somebody configured it. No proxy of the environment is used.
+somebody configured it, and through TLS if that is another host. No proxy of the environment is used.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 from strongroom.errors import StrongroomError
 from strongroom.system.deadlines import run_all
 from strongroom.system.errors import NotTaken
+from strongroom.system.host import is_loopback
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
@@ -42,6 +43,8 @@ def post(
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NotTaken("has no http or https address", lasting=True)
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise NotTaken("has an address without TLS, which is for this host alone", lasting=True)
     named = {"Content-Type": content_type, "User-Agent": "strongroom", **(headers or {})}
     send = partial(_send, parts, body, named, timeout, ca_file)
     [answer] = run_all(timeout, {"post": send}, late=lambda _name: NotTaken).values()

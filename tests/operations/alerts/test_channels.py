@@ -122,6 +122,13 @@ def test_a_channel_that_is_gone_says_so_and_no_secret(make: Callable[..., Channe
     assert "CANARY" not in f"{caught.value} {caught.value.hint} {caught.value.missed}"
 
 
+def test_nothing_is_sent_to_another_host_without_tls_whatever_a_file_says(receiver: Receiver) -> None:
+    url = f"http://localhost.example.org:{receiver.port}/CANARY-path"
+    with pytest.raises(ChannelRefused, match="without TLS") as caught:
+        webhook(receiver, url=lambda: url).send(MESSAGE)
+    assert "CANARY" not in str(caught.value)
+
+
 # -- apprise -------------------------------------------------------------------
 
 
