@@ -196,23 +196,35 @@ def _answers(port: int) -> bool:
         return False
 
 
-def dev_server() -> OpenBao:
-    """Return a dev server, not yet started: unsealed, in memory, with ``secret/`` as KV v2."""
+def dev_server(*, audit_file: Path | None = None) -> OpenBao:
+    """Return a dev server, not yet started: unsealed, in memory, with ``secret/`` as KV v2.
+
+    Args:
+        audit_file: where it writes down each request and answer.
+    """
     port = free_port()
     process = ServerProcess(
-        lambda _: [
+        lambda folder: [
             _found(),
             "server",
             "-dev",
             "-dev-no-store-token",
             f"-dev-root-token-id={ROOT_TOKEN}",
             f"-dev-listen-address=127.0.0.1:{port}",
+            *([f"-config={_audit(folder, audit_file)}"] if audit_file else []),
         ],
         port=port,
         ready=lambda: _answers(port) and _has_secret(port),
         prefix="sr-bao-",
     )
     return OpenBao(process)
+
+
+def _audit(folder: Path, file: Path) -> Path:
+    """Write the settings of an audit device: the server takes none over its interface."""
+    settings = folder / "audit.hcl"
+    settings.write_text(f'audit "file" "readers" {{\n  options {{\n    file_path = "{file}"\n  }}\n}}\n')
+    return settings
 
 
 def _has_secret(port: int) -> bool:

@@ -23,6 +23,7 @@ BACKUPS: Final = 50
 """Backups that are named of one stranger."""
 STRANGERS: Final = 200
 """Strangers that are told apart in one look; the others are added to the last."""
+_VAULT_WIDE = ("sys/audit", "sys/policy", "sys/policies")
 _CONTAINER = re.compile(r"containers/([A-Za-z0-9_-][A-Za-z0-9._-]*)/")
 
 
@@ -162,14 +163,16 @@ def is_meant(read: Read, watch: Watch) -> bool:
         return read.what.startswith(watch.places)
     if read.did is Did.OPENED:
         return any(_is_key(read.what, key) for key in watch.keys)
-    guards = read.what.startswith(watch.places) or any(_is_key(read.what, key) for key in watch.keys)
-    # A policy, a trail or a bucket as a whole stands above the places in it.
+    guarded = (*watch.places, *(key.replace("//", "/") for key in watch.keys))
+    if read.what.startswith(_VAULT_WIDE) or not read.what or ":trail/" in read.what:
+        return True  # a policy, or a log as a whole: it may be about anything
+    if read.what.startswith("sys/"):
+        return f"{read.what.split('/')[-1]}/" in {f"{one.partition('/')[0]}/" for one in guarded}
+    above = f"{read.what.rstrip('/')}/"
     return (
-        guards
-        or not read.what
-        or read.what.startswith(("sys/", "auth/"))
-        or any(place.startswith(f"{read.what.rstrip('/')}/") for place in watch.places)
-        or ":trail/" in read.what
+        read.what.startswith(watch.places)
+        or any(_is_key(read.what, key) for key in watch.keys)
+        or any(place.startswith(above) for place in watch.places)
     )
 
 

@@ -251,8 +251,7 @@ class _VaultLine(Struct):
 _VAULT = msgspec.json.Decoder(_VaultLine)
 _KEY_USE = re.compile(r"[^/].*/(?:decrypt|rewrap|export/[a-z-]+|backup)/[^/]+(?:/[^/]+)?")
 _VAULT_CHANGES = re.compile(
-    r"sys/(?:polic(?:y|ies/acl)|audit|mounts|auth|remount)(?:/.*)?|.+/keys/[^/]+/(?:config|trim|import.*)|"
-    r"auth/[^/]+/(?:role|users|groups)/.+"
+    r"sys/(?:polic(?:y|ies/acl)|audit|mounts)/.+|.+/keys/[^/]+/(?:config|trim|import.*)"
 )
 _WRITES: Final = {"create", "update", "delete", "patch"}
 

@@ -13,12 +13,12 @@ THIEF = "arn:aws:iam::123456789012:user/thief"
 ROLE = "arn:aws:sts::123456789012:assumed-role/strongroom-worker/i-0123"
 
 
-def s3_line(at: float, *, key: str = CONTAINER, who: str = THIEF, how: str = "REST.GET.OBJECT", status: int = 200,
-            origin: str = "203.0.113.9") -> bytes:  # fmt: skip
+def s3_line(at: float, *, key: str = CONTAINER, who: str = THIEF, bucket: str = "acme-eu", how: str = "REST.GET.OBJECT",
+            status: int = 200, origin: str = "203.0.113.9") -> bytes:  # fmt: skip
     """A line of an S3 server access log, as the AWS documentation shows one."""
     moment = datetime.fromtimestamp(at, UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
     return (
-        f"79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be acme-eu [{moment}] {origin} {who} "
+        f"79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be {bucket} [{moment}] {origin} {who} "
         f'3E57427F3EXAMPLE {how} {key} "GET /acme-eu/{key} HTTP/1.1" {status} - 2662992 3462992 70 10 "-" '
         f'"S3Console/0.4 \\"quoted\\"" - s9lzHYrFp76ZVxRcpX9+5cjAnEH2ROuNkd2BHfIa6UkFVdtjf5mKR3/eTPFvsiP/XV/VLi31234='
         f" SigV4 ECDHE-RSA-AES128-GCM-SHA256 AuthHeader acme-eu.s3.eu-central-1.amazonaws.com TLSV1.2 - -\n"

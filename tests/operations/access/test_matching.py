@@ -90,6 +90,19 @@ def test_a_change_of_permissions_is_told_whoever_made_it() -> None:
     assert told(structs.replace(changed, did=Did.UNLOCKED, what=READ.what)) == ["access.unlocked"]
 
 
+def test_of_vault_its_policies_its_logs_and_our_mounts_are_guarded_and_other_mounts_are_not() -> None:
+    changed = structs.replace(READ, did=Did.CHANGED)
+    for what in (
+        "sys/policies/acl/any",
+        "sys/audit/file",
+        "sys/mounts/transit",
+        "transit/keys/backup/config",
+    ):
+        assert told(structs.replace(changed, what=what)) == ["access.changed"], what
+    for what in ("sys/mounts/another", "transit/keys/other/config"):
+        assert told(structs.replace(changed, what=what)) == [], what
+
+
 def test_refusals_in_a_row_are_told_and_one_is_not() -> None:
     refused = structs.replace(READ, did=Did.REFUSED)
     assert told(*[refused] * 4) == []
