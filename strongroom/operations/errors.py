@@ -129,6 +129,12 @@ class IncidentOverdue(Alarm):
     default_hint = "'strongroom incident status' says what is left."
 
 
+class RecoveryOverdue(Alarm):
+    """A recovery is not over, and its objective has passed."""
+
+    default_hint = "'strongroom recover --status' says what is left."
+
+
 class StepsOpen(Refused):
     """Steps of the incident are neither done nor waived, so it stays open."""
 

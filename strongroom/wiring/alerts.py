@@ -35,6 +35,8 @@ def watched(settings: Settings) -> Watched:
         store=cache(lambda: _store(settings)),
         targets=targets,
         trusted=signers.fingerprints(settings, settings.state_dir / "keys" / "roles"),
+        state_dir=settings.state_dir,
+        recovery_objective=settings.recovery.objective,
         policies=tuple(configured(settings, targets).values()),
         drills=tuple(_drills(settings)),
         key_health=settings.calendar.key_proof.schedule,

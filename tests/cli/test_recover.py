@@ -11,8 +11,8 @@ import pytest
 from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.errors import StrongroomError, UsageError
+from strongroom.operations.archive.recoveries import RECOVERY
 from strongroom.operations.errors import ConfirmationRequired, RunDegraded
-from strongroom.operations.recovery.places import RECOVERY
 from tests.cli.program import PASSPHRASE, Done, Machine
 from tests.cli.terminal import Terminal
 from tests.operations.alerts.mail_server import MailServer
@@ -102,6 +102,12 @@ def recorded(machine: Machine, region: str = "region-b") -> list[Path]:
     return sorted((machine.path(region) / RECOVERY.prefix).rglob("*.json"))
 
 
+def told(machine: Machine) -> list[str]:
+    """Return the alerts about recoveries."""
+    alerts = machine.run("backup-alerts", "--json").document["alerts"]
+    return [one["kind"] for one in alerts if one["kind"].startswith("recovery.")]
+
+
 def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_report(
     machine: Machine,
 ) -> None:
@@ -144,6 +150,7 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
     assert [step["ended"] for step in body["steps"]] == ["done"] * 6
     assert (body["lost"], body["leaked"], body["outcome"]) == (["local"], ["laptop"], "degraded")
     assert "region-a is gone for good" in " ".join(body["left_to_do"])
+    assert any("health-advanced' says" in line and "targets" in line for line in body["left_to_do"])
     [readers] = [one for one in body["steps"][0]["proofs"] if one["check"] == "who read them"]
     assert [line.partition(", ")[2][:24] for line in readers["said"]] == ["validate opened: 1 time,"]
     checked = machine.ok("report", "check", report, "--json").document
@@ -236,7 +243,9 @@ def test_ctrl_c_says_the_command_that_goes_on(machine: Machine) -> None:
     left = " ".join(person.said.partition("interrupted; ")[2].split())
     assert left.startswith("what was done stays. This goes on: strongroom recover --resume ")
     command = left.partition("strongroom ")[2].split()
+    assert told(machine) == ["recovery.open"]
     assert machine.run(*command, "--answer", "restore=yes").code == 0
+    assert told(machine) == []
     assert values(machine) == VALUES
 
 

@@ -23,6 +23,7 @@ from strongroom.operations.errors import (
     IncidentOverdue,
     MassChange,
     MessageRefused,
+    RecoveryOverdue,
     RunDegraded,
     RunFailed,
     SettingsRefused,
@@ -116,6 +117,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         IncidentOverdue,
         "An incident should be closed by now. Others may still open backups, or know secrets in use.",
         "'strongroom incident status {subject}' says what is left. Waive what cannot be done.",
+        looks=True,
+    ),
+    "recovery.overdue": _critical(
+        RecoveryOverdue,
+        "A recovery is not over, and its objective has passed. What was lost may still be missing.",
+        "'strongroom recover --status' says what is left, and which command goes on.",
         looks=True,
     ),
     "record.refused": _critical(
@@ -299,6 +306,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "incident.open": _warning(
         "An incident is open. Nothing of the affected policies is deleted until it is closed.",
         "'strongroom incident status {subject}' says what comes next.",
+        looks=True,
+    ),
+    "recovery.open": _warning(
+        "A recovery is under way, or somebody stopped in the middle of one.",
+        "'strongroom recover --resume {subject}' goes on with it.",
         looks=True,
     ),
     "replica.missing": _warning(

@@ -20,6 +20,7 @@ RULES: Final[tuple[Rule, ...]] = (
     trust_rules.approvals,
     trust_rules.intrusions,
     trust_rules.incidents,
+    trust_rules.recoveries,
     trust_rules.channels,
     upkeep_rules.rotations,
     upkeep_rules.prunes,

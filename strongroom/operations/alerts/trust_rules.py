@@ -119,6 +119,17 @@ def incidents(facts: Facts, _limits: Limits) -> Iterator[Alert]:
             yield Alert(kind="incident.open", subject=one.incident, what=said)
 
 
+def recoveries(facts: Facts, _limits: Limits) -> Iterator[Alert]:
+    """Yield the recoveries that are not over; those past their objective are worse."""
+    for one in facts.recoveries:
+        said = f"recovery {one.recovery} has been open for {about(facts.now - one.opened)}"
+        if facts.now > one.due:
+            late = f"{said} (its objective passed {about(facts.now - one.due)} ago)"
+            yield Alert(kind="recovery.overdue", subject=one.recovery, what=late)
+        else:
+            yield Alert(kind="recovery.open", subject=one.recovery, what=said)
+
+
 def channels(facts: Facts, _limits: Limits) -> Iterator[Alert]:
     """Yield the channels that people cannot be told by: the others tell of it."""
     for one in facts.channels:

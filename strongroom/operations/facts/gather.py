@@ -82,4 +82,5 @@ def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: floa
         rooms=rooms(watched.rooms) if look else (),
         certificates=certificates(watched.certificates) if look else (),
         incidents=tuple(record.incidents(store, watched, look=look)),
+        recoveries=tuple(record.recoveries(watched, look=look)),
     )

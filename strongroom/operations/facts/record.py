@@ -18,6 +18,7 @@ from strongroom.operations.approval import record as approval_record
 from strongroom.operations.archive.case_files import Places
 from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
+from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence.ledger import verify_chain
@@ -34,6 +35,7 @@ from strongroom.operations.facts.records import (
     Keys,
     Mended,
     OpenIncident,
+    OpenRecovery,
     Ran,
     Signs,
     Unused,
@@ -363,6 +365,15 @@ def incidents(store: RunStore | None, watched: Watched, *, look: bool) -> Iterat
                 due=due.timestamp(),
                 following=next_command(incident),
             )
+
+
+def recoveries(watched: Watched, *, look: bool) -> Iterator[OpenRecovery]:
+    """Yield the recoveries that are not over: by the record of this host, and of the targets."""
+    targets = {name: watched.targets[name] for name in watched.in_use} if look else {}
+    for recovery in recoveries_on(watched.state_dir, targets, trusted=watched.trusted).values():
+        if not recovery.closed_at:
+            opened = datetime.fromisoformat(recovery.opened_at).timestamp()
+            yield OpenRecovery(recovery=recovery.id, opened=opened, due=opened + watched.recovery_objective)
 
 
 def _count(said: object) -> int:

@@ -285,6 +285,14 @@ class OpenIncident(Struct, frozen=True, kw_only=True):
     following: str
 
 
+class OpenRecovery(Struct, frozen=True, kw_only=True):
+    """A recovery that is not over: since when, and when it should be."""
+
+    recovery: str
+    opened: float
+    due: float
+
+
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
@@ -294,7 +302,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     the entries whose hooks failed in the last day. ``approvals`` are what people have to approve or look
     into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
     by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
-    ``waiting`` the steps that have not ended, ``incidents`` those that are open.
+    ``waiting`` the steps that have not ended, ``incidents`` those that are open,
+    and ``recoveries`` those that are not over.
     ``channels`` are those that do not work, ``intrusions`` what access logs told in the last week.
     """
 
@@ -321,6 +330,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     counts: tuple[RunCount, ...] = ()
     waiting: tuple[Waiting, ...] = ()
     incidents: tuple[OpenIncident, ...] = ()
+    recoveries: tuple[OpenRecovery, ...] = ()
     channels: tuple[BrokenChannel, ...] = ()
     intrusions: tuple[Intrusion, ...] = ()
     state: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from strongroom.operations.recovery.record import STEPS, Recovery, Step
+from strongroom.operations.archive.recoveries import STEPS, Recovery, Step
 
 
 def next_step(recovery: Recovery, *, host: str) -> Step | None:

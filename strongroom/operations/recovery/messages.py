@@ -8,9 +8,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from strongroom.operations.archive.recoveries import About, Recovery, Step
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds
-from strongroom.operations.recovery.record import About, Recovery, Step
 from strongroom.words import spelled_out
 
 

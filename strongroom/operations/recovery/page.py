@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from strongroom.operations.archive.recoveries import Step
 from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
 from strongroom.operations.recovery import words
-from strongroom.operations.recovery.record import Step
 from strongroom.operations.recovery.report import RecoveryReport, StepReport
 from strongroom.words import plural
 

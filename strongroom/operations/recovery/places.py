@@ -12,36 +12,26 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from strongroom.container.case import CaseKind
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.errors import Malformed, VerificationFailed
+from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.case_files import Places, add_on, read_on
+from strongroom.operations.archive.recoveries import (
+    FOLDER,
+    HERE,
+    RECOVERY,
+    Recovery,
+    RecoveryEntry,
+    in_order,
+    recovery_of,
+)
 from strongroom.operations.recovery.page import page_of
-from strongroom.operations.recovery.record import About, Recovery, RecoveryEntry, recovery_of
 from strongroom.operations.recovery.report import REPORT, RecoveryReport
 from strongroom.operations.signed_report import PAGE, vouch
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 
-FOLDER = "recoveries"
-HERE = "this machine"
 REPORTS = "recovery-reports/"
-
-
-def _check(entry: RecoveryEntry) -> None:
-    if entry.about is About.OPENED and entry.step is not None:
-        raise Malformed("The recovery entry that opens a recovery is of no step.")
-
-
-RECOVERY = CaseKind(
-    name="recovery",
-    words="recovery entry",
-    record=RecoveryEntry,
-    prefix="recoveries/",
-    event="recovery.entered",
-    check=_check,
-)
 
 
 class RecordPlaces:
@@ -77,8 +67,7 @@ class RecordPlaces:
         """Return every recovery that a place knows, the newest last."""
         cases = read_on(self._places, RECOVERY)
         self._leave_out(cases.unread)
-        found = {case: recovery_of(case, entries) for case, entries in cases.entries.items()}
-        return dict(sorted(found.items(), key=lambda one: one[1].opened_at))
+        return in_order(cases.entries)
 
     def read(self, case: str) -> Recovery:
         """Return a recovery as all places know it by now."""

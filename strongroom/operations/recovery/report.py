@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from msgspec import Struct
 
 from strongroom import __version__
+from strongroom.operations.archive.recoveries import Part, Proof, Recovery, SourceSeen, StepRecord
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
-from strongroom.operations.recovery.record import Part, Proof, Recovery, SourceSeen, StepRecord
 from strongroom.operations.signed_report import ReportKind, kind_of
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from strongroom.operations.recovery.record import About, Recovery, Step, StepRecord
+from strongroom.operations.archive.recoveries import About, Recovery, Step, StepRecord
 
 STEPS: Final[Mapping[Step, str]] = {
     Step.ASSESS: "Assess what is lost and what is compromised",

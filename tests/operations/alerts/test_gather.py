@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace as replace_entry
 from sqlalchemy import text
 
 from strongroom.config.live import Change
@@ -23,6 +24,7 @@ from strongroom.operations.alerts.mail import MailServer as Server
 from strongroom.operations.alerts.notify import Delivery, Found, Sending, gather_and_judge, tell_people
 from strongroom.operations.alerts.routes import Route
 from strongroom.operations.archive.incidents import STEPS, Suspicion
+from strongroom.operations.archive.recoveries import About, RecoveryEntry
 from strongroom.operations.errors import MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
@@ -33,6 +35,7 @@ from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.steps import close, waive
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.layout import manifest_name
+from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.scheduled import Scheduled
@@ -76,6 +79,8 @@ def watching(world: World, **changed: object) -> Watched:
         store=lambda: RunStore(world.database),
         targets=world.targets,
         trusted=frozenset({world.installation.fingerprint}),
+        state_dir=world.folder / "state",
+        recovery_objective=4 * 3600.0,
         policies=(ConfiguredPolicy(spec=world.spec, schedule="0 * * * *"),),
     )
     return replace(own, **changed)  # type: ignore[arg-type]
@@ -208,6 +213,23 @@ def test_an_incident_that_another_host_opened_is_told_until_one_of_them_closes_i
     for step in STEPS:
         incident = waive(elsewhere, incident, step, reason="a false alarm", by="ops@there").incident
     close(elsewhere, incident, reason="", by="ops@there")
+    assert keys(world) == []
+
+
+def test_a_recovery_that_another_host_began_is_told_until_it_is_over(world: World, tmp_path: Path) -> None:
+    world.back_up()
+    services = world.services()
+    there = RecordPlaces(
+        tmp_path / "elsewhere",
+        services.targets,
+        trusted=services.signer_fingerprints,
+        signer=services.signers("recover"),
+    )
+    opened = RecoveryEntry(case="r1", number=1, at=rfc3339(time.time()), by="ops@there", about=About.OPENED)
+    there.add(opened)
+    assert keys(world) == ["recovery.open:r1"]
+    assert keys(world, later=2 * 4 * 3600)[0] == "recovery.overdue:r1"
+    there.add(replace_entry(opened, about=About.CLOSED))
     assert keys(world) == []
 
 

@@ -26,6 +26,7 @@ from strongroom.operations.facts.records import (
     Limits,
     Mended,
     OpenIncident,
+    OpenRecovery,
     Place,
     Policy,
     Ran,
@@ -99,6 +100,10 @@ def came(kind: str, *, who: str = "thief") -> Intrusion:
 
 def incident(*, due: float) -> OpenIncident:
     return OpenIncident(incident="i1", opened=NOON - HOUR, due=due, following="strongroom incident rotate i1")
+
+
+def recovery(*, due: float) -> OpenRecovery:
+    return OpenRecovery(recovery="r1", opened=NOON - HOUR, due=due)
 
 
 def runs(*of: Ran) -> Facts:
@@ -222,6 +227,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
+    ("recovery.open:r1", facts(), facts(recoveries=(recovery(due=NOON + HOUR),))),
+    (
+        "recovery.overdue:r1",
+        facts(recoveries=(recovery(due=NOON + HOUR),)),
+        facts(recoveries=(recovery(due=NOON - 1),)),
+    ),
     ("incident.open:i1", facts(), facts(incidents=(incident(due=NOON + DAY),))),
     (
         "incident.overdue:i1",

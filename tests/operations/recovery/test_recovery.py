@@ -9,11 +9,8 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
 from strongroom.container.signing import Signer, Signers
-from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.messages import Message, Plan, due_messages, text_of
-from strongroom.operations.recovery.page import page_of
-from strongroom.operations.recovery.places import HERE, RecordPlaces
-from strongroom.operations.recovery.record import (
+from strongroom.operations.archive.recoveries import (
+    HERE,
     STEPS,
     About,
     Proof,
@@ -24,6 +21,10 @@ from strongroom.operations.recovery.record import (
     Step,
     recovery_of,
 )
+from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
+from strongroom.operations.recovery.messages import Message, Plan, due_messages, text_of
+from strongroom.operations.recovery.page import page_of
+from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.operations.recovery.report import REPORT, report_of
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

@@ -15,8 +15,8 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.recoveries import Part, SourceSeen
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
-from strongroom.operations.recovery.record import Part, SourceSeen
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.deadlines import run_all
 

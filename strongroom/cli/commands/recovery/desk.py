@@ -18,9 +18,9 @@ from strongroom.cli.terminal.failures import block_of
 from strongroom.cli.terminal.output import Output, clean, paint, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import StrongroomError, by_name, meaning_of
+from strongroom.operations.archive.recoveries import About, Proof, Recovery, RecoveryEntry, Step
 from strongroom.operations.recovery.messages import Plan
 from strongroom.operations.recovery.places import RecordPlaces
-from strongroom.operations.recovery.record import About, Proof, Recovery, RecoveryEntry, Step
 from strongroom.timestamps import rfc3339
 
 

@@ -8,8 +8,8 @@ from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.mail import plain_mail, send
+from strongroom.operations.archive.recoveries import About
 from strongroom.operations.recovery.messages import SUBJECTS, Message, due_messages, text_of
-from strongroom.operations.recovery.record import About
 from strongroom.wiring.channels import mail_server
 
 

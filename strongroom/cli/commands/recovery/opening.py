@@ -13,9 +13,9 @@ from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.roles import load_or_create_role
+from strongroom.operations.archive.recoveries import About, Recovery, RecoveryEntry
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.places import RecordPlaces
-from strongroom.operations.recovery.record import About, Recovery, RecoveryEntry
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339, unique
 

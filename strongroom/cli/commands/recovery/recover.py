@@ -20,11 +20,11 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings
+from strongroom.operations.archive.recoveries import FOLDER, STEPS, About, Step
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.places import FOLDER, REPORTS
-from strongroom.operations.recovery.record import STEPS, About, Step
+from strongroom.operations.recovery.places import REPORTS
 from strongroom.operations.recovery.report import RecoveryReport, report_of
 
 PERFORM: Final[Mapping[Step, Callable[[Desk], Shown]]] = {

@@ -10,8 +10,8 @@ from typing import Any
 from strongroom.cli.commands.recovery.child import Ran, Shown
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.terminal.output import plural, verb
+from strongroom.operations.archive.recoveries import About, Part, Step
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
-from strongroom.operations.recovery.record import About, Part, Step
 
 STANDS = ("", "TargetsUnsound", "LeftAside")
 """How a restore may end whose result stands: what is wrong is a target, and that is left to do."""

@@ -8,8 +8,8 @@ from typing import Any
 
 from strongroom.cli.commands.recovery.child import Ran, Shown
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.operations.archive.recoveries import Step
 from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
-from strongroom.operations.recovery.record import Step
 
 INCIDENT = "incident"
 STEPS = ("isolate", "readers", "reseal", "rotate", "report")

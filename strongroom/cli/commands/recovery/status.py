@@ -11,9 +11,9 @@ from msgspec import to_builtins
 from strongroom.cli.commands.recovery.opening import open_places
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
+from strongroom.operations.archive.recoveries import Recovery
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
-from strongroom.operations.recovery.record import Recovery
 
 
 def show_status(arguments: Namespace, output: Output) -> None:

@@ -12,7 +12,7 @@ from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.terminal.output import in_line, plural, table
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
-from strongroom.operations.recovery.record import About, Scope, SourceSeen, Step
+from strongroom.operations.archive.recoveries import About, Scope, SourceSeen, Step
 from strongroom.words import verb
 
 

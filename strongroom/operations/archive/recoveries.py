@@ -1,21 +1,30 @@
 """The record of a recovery: entries that are only ever added, and what they come to.
 
-Every entry is signed and lies on this machine and on each target that takes it (:mod:`.places`), so another
-host can go on, and two at once lose nothing. No value is in it and no secret's name: targets are read by more
-people than the secrets are.
+Every entry is signed and lies on this machine and on each target that takes it, so another host can go on,
+and two at once lose nothing. No value is in it and no secret's name: targets are read by more people than the
+secrets are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.case import CaseEntry
+from strongroom.container.case import CaseEntry, CaseKind
+from strongroom.container.errors import Malformed
 from strongroom.model import prepare
+from strongroom.operations.archive.case_files import Places, read_on
+from strongroom.targets import Target
+from strongroom.targets.directory import DirectoryTarget
+
+FOLDER: Final = "recoveries"
+"""Where a machine keeps its part of the record, in its state directory."""
+HERE: Final = "this machine"
 
 
 class Step(StrEnum):
@@ -126,6 +135,21 @@ class RecoveryEntry(CaseEntry, frozen=True, kw_only=True, forbid_unknown_fields=
 prepare(RecoveryEntry)
 
 
+def _check(entry: RecoveryEntry) -> None:
+    if entry.about is About.OPENED and entry.step is not None:
+        raise Malformed("The recovery entry that opens a recovery is of no step.")
+
+
+RECOVERY = CaseKind(
+    name="recovery",
+    words="recovery entry",
+    record=RecoveryEntry,
+    prefix="recoveries/",
+    event="recovery.entered",
+    check=_check,
+)
+
+
 class StepRecord(Struct, frozen=True, kw_only=True):
     """How far a step is. ``ended`` is :attr:`About.DONE`, ``WAIVED`` or ``UNNEEDED``, or ``None``."""
 
@@ -186,6 +210,21 @@ def recovery_of(case: str, entries: Iterable[RecoveryEntry]) -> Recovery:
         closed_at=next((one.at for one in ordered if one.about is About.CLOSED), ""),
         reason=first.reason,
     )
+
+
+def in_order(cases: Mapping[str, tuple[RecoveryEntry, ...]]) -> dict[str, Recovery]:
+    """Return recoveries, the newest last."""
+    found = {case: recovery_of(case, entries) for case, entries in cases.items()}
+    return dict(sorted(found.items(), key=lambda one: one[1].opened_at))
+
+
+def recoveries_on(
+    state_dir: Path, targets: Mapping[str, Target], *, trusted: frozenset[str]
+) -> dict[str, Recovery]:
+    """Return the recoveries that this machine and some targets know, the newest last; nothing is made."""
+    folder = state_dir / FOLDER
+    here = {HERE: DirectoryTarget(folder, name=HERE, region="")} if folder.is_dir() else {}
+    return in_order(read_on(Places(targets={**here, **targets}, trusted=trusted), RECOVERY).entries)
 
 
 def _since_scope(ordered: Sequence[RecoveryEntry]) -> Sequence[RecoveryEntry]:
