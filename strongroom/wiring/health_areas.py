@@ -33,14 +33,16 @@ from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.catalog import Metrics
 from strongroom.operations.health.keys import history, judge_ages, labels_of
+from strongroom.operations.health.targets import TARGETS, answering
 from strongroom.operations.health.verification import VERIFICATION, covered
 from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import RecordRefused, StateError
 from strongroom.state.records import CatalogEntry, Replica
+from strongroom.wiring import adapters
 from strongroom.wiring.alerts import facts_on_record, limits
-from strongroom.wiring.calendar import calendar
+from strongroom.wiring.calendar import calendar, media
 from strongroom.wiring.database import database_url
 from strongroom.wiring.read_only import looking_services, policies_now
 
@@ -77,6 +79,7 @@ def check_areas(
         besides: areas that only the caller can look at, such as the broker.
     """
     known = _known(settings, now)
+    besides = [*besides, (TARGETS, partial(_targets, settings))]
     if not isinstance(known, Known):
         return [*_configuration(settings), known, *_all([*besides, *_machine(settings, {})], wrong)], None
     findings = [*_configuration(settings), *_all(_foundations(settings, known), wrong)]
@@ -153,6 +156,12 @@ def _machine(settings: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str
         partial(machine.disks, list(_places(settings, sizes)), percent=settings.alerts.free_percent),
     )
     yield machine.FILES, partial(machine.modes, settings.state_dir, secret_files(settings).values())
+
+
+def _targets(settings: Settings) -> Iterator[Finding]:
+    """Ask the targets that are to answer at any time: a medium lies in a safe."""
+    names = settings.targets.keys() - media(settings)
+    yield from answering({name: adapters.target(name, settings, prepare=False) for name in sorted(names)})
 
 
 def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Place]:

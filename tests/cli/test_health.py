@@ -141,6 +141,18 @@ def test_targets_that_vanish_are_named_and_the_quorum_is_judged_without_them(wel
     looked(well, CHECK, "--target", "frankfurt")
 
 
+@pytest.mark.parametrize("record", ["whole", "lost"])
+def test_a_target_that_is_gone_is_wrong_though_the_record_has_all_of_it(well: Machine, record: str) -> None:
+    well.path("regions/toronto").rename(well.path("gone"))
+    if record == "lost":
+        (well.state / "state.db").write_bytes(b"no database")
+    found = well.run(ADVANCED, "--json").document["findings"]
+    [away] = [one for one in found if one["check"] == "targets"]
+    assert (away["state"], away["code"], away["target"]) == ("wrong", "TargetUnavailable", "toronto")
+    assert "toronto" in away["what"]
+    assert not well.path("regions/toronto").exists()
+
+
 def test_a_backup_that_the_catalog_alone_has_is_missed(well: Machine) -> None:
     backup = full_backup(well)
     for region in REGIONS:

@@ -62,8 +62,9 @@ COMMANDS = {
     "health-advanced": Command(
         _health_advanced_arguments,
         "health:check_installation",
-        "Checks configuration, state, ledger, store, cluster, runs, slots, backups, drills, keys, media,\n"
-        "disks, files and clock. It reads no container and writes nothing. Exit code 0: nothing is wrong\n"
-        "and everything could be checked. Otherwise it is that of the worst finding.",
+        "Checks configuration, state, ledger, store, cluster, targets, runs, slots, backups, drills, keys,\n"
+        "media, disks, files and clock. It asks each target whether it answers, reads no container and\n"
+        "writes nothing. Exit code 0: nothing is wrong and everything could be checked. Otherwise it is\n"
+        "that of the worst finding.",
     ),
 }
