@@ -13,7 +13,7 @@ from html import escape
 from msgspec import Struct
 
 GOOD, WARN, BAD, PLAIN = "good", "warn", "bad", "plain"
-_CELL, _LABEL, _HEAD = 12, 52, 14
+_CELL, _LABEL, _HEAD = 12, 56, 14
 _WIDE = _LABEL + 31 * _CELL
 
 
@@ -86,7 +86,9 @@ def bars(name: str, rows: Sequence[Bar]) -> str:
 
 
 def _bar(row: Bar, top: int) -> str:
-    left, wide = _BAR_LABEL + _BAR * row.start, max(_BAR * (row.end - row.start), 1.5)
+    least = 4 if row.mark.state in (GOOD, PLAIN) else 10  # a sign has room in it
+    wide = max(_BAR * (row.end - row.start), least)
+    left = min(_BAR_LABEL + _BAR * row.start, _BAR_LABEL + _BAR - wide)
     box = f'<rect class="{row.mark.state}" x="{left:.1f}" y="{top}" width="{wide:.1f}" height="10"/>'
     line = ""
     if row.limit is not None:
@@ -105,15 +107,21 @@ class Point(Struct, frozen=True, kw_only=True):
     words: str
 
 
-def columns(name: str, points: Sequence[Point]) -> str:
-    """Return a column for each point, from the left to the right."""
+def columns(name: str, points: Sequence[Point], *, ends: tuple[str, str], most: str) -> str:
+    """Return a column for each point, with what the two ends and the top stand for."""
+    if not points:
+        return ""
     wide, high = 424, 80
     body = "".join(
         f'<rect class="plain" x="{point.at * (wide - 4):.1f}" y="{high - max(point.value * high, 1):.1f}" '
         f'width="3" height="{max(point.value * high, 1):.1f}">{_title(point.words)}</rect>\n'
         for point in points
     )
-    return _svg(name, wide, high + 2, f'{body}<path class="axis" d="M0 {high}.5h{wide}"/>') if points else ""
+    first, last = ends
+    words = _text(0, high + 13, first, "start") + _text(wide, high + 13, last, "end")
+    top = _text(0, -4, most, "start") + '<path class="axis" d="M0 .5h424"/>'
+    axis = f'<path class="axis" d="M0 {high}.5h{wide}"/>'
+    return _svg(name, wide, high + 16, f"{body}{axis}{top}{words}", above=14)
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
@@ -124,16 +132,25 @@ def _title(text: str) -> str:
     return f"<title>{escape(text)}</title>"
 
 
-def _svg(name: str, wide: float, high: float, content: str) -> str:
+def _svg(name: str, wide: float, high: float, content: str, *, above: int = 0) -> str:
+    box = f"0 {-above} {wide} {high + above}"
     return (
-        f'<svg class="chart" role="img" aria-label="{escape(name)}" viewBox="0 0 {wide} {high}" '
+        f'<svg class="chart" role="img" aria-label="{escape(name)}" viewBox="{box}" '
         f'xmlns="http://www.w3.org/2000/svg">\n{content}</svg>\n'
     )
 
 
-LEGEND = (
-    '<p class="note legend"><span class="key good"></span> well <span class="key warn">•</span> lacking or '
-    'not ended <span class="key bad">×</span> failed <span class="key none"></span> nothing</p>\n'
+_KEY = (
+    (GOOD, "", "well"),
+    (WARN, "•", "lacking or not ended"),
+    (BAD, "×", "failed"),
+    ("none", "", "nothing"),
+)
+LEGEND = '<p class="note">{}</p>\n'.format(
+    " ".join(
+        f'<span class="legend"><span class="key {state}">{sign}</span> {words}</span>'
+        for state, sign, words in _KEY
+    )
 )
 
 STYLE = """
@@ -141,7 +158,7 @@ STYLE = """
 @media (prefers-color-scheme:dark){:root{--c-good:#3fa56d;--c-warn:#d59a3c;--c-bad:#e05565;--c-none:#363d45;
 --c-sign:#14171a}}
 .chart{display:block;width:100%;max-width:40rem;height:auto;margin:.6rem 0}
-.chart text{font-size:9px;fill:var(--soft);font-family:inherit}
+.chart text{font-size:10.5px;fill:var(--soft);font-family:inherit}
 .chart .good,.key.good{fill:var(--c-good);background:var(--c-good)}
 .chart .warn,.key.warn{fill:var(--c-warn);background:var(--c-warn)}
 .chart .bad,.key.bad{fill:var(--c-bad);background:var(--c-bad)}
@@ -152,8 +169,11 @@ STYLE = """
 .chart .limit{stroke:var(--ink);stroke-width:1.5}
 .chart .axis{stroke:var(--line)}
 .key{display:inline-block;width:.9rem;height:.9rem;line-height:.9rem;text-align:center;color:var(--c-sign);
-vertical-align:-.1rem;margin-left:.6rem}
+vertical-align:-.1rem}
+.legend{white-space:nowrap;margin-right:.9rem}
 .key.none{border:1px solid var(--c-none)}
-@media print{:root{--c-good:#bbb;--c-warn:#888;--c-bad:#000;--c-none:#ccc;--c-sign:#fff}
+@media (max-width:36rem){.wide table{font-size:.82rem}}
+@media print{section{break-inside:auto}.chart,tr{break-inside:avoid}h2,h3{break-after:avoid}
+:root{--c-good:#bbb;--c-warn:#888;--c-bad:#000;--c-none:#ccc;--c-sign:#fff}
 .chart *,.key{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

@@ -99,7 +99,7 @@ def test_the_audit_names_the_run_event_or_report_that_each_figure_rests_on(confi
     page = file.with_suffix(".html").read_text()
     assert f"<title>{body['operations'][0]['began'][:10]}: 1 done ({backup})</title>" in page
     assert f"drills/{drill}.json" in page
-    assert "failed: nothing came back; objective 15 minutes" in page
+    assert "failed: nothing came back; objective 15.0 min" in page
     rows = list(csv.DictReader(io.StringIO(file.with_suffix(".csv").read_text())))
     assert all(row["evidence"] for row in rows)
     assert {row["what"] for row in rows} >= {"run", "backup", "replica", "drill", "key", "event"}

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from html import escape
 
-from strongroom.durations import about, measured
 from strongroom.operations.charts import (
     BAD,
     GOOD,
@@ -45,7 +44,7 @@ def page_of(report: Audit) -> bytes:
 
 
 def _lines(report: Audit) -> Iterator[str]:
-    title = f"Backups, {report.since[:10]} until {report.until[:10]}"
+    title = f"Backups, {report.since[:10]} to {_last_day(report)}"
     yield HEAD.format(title=escape(title), style=STYLE + CHART_STYLE)
     yield f'<header><p class="kind">Audit report</p><h1>{escape(title)}</h1></header>\n'
     yield _verdict(report)
@@ -61,6 +60,11 @@ def _lines(report: Audit) -> Iterator[str]:
     yield section("How to check this report", _check(report))
     yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(report.made_at)}</footer>\n"
     yield END
+
+
+def _last_day(report: Audit) -> str:
+    """Return the last day that is in the span."""
+    return (_time(report.until) - timedelta(seconds=1)).date().isoformat()
 
 
 def _verdict(report: Audit) -> str:
@@ -181,7 +185,8 @@ def _size(policy: str, held: Sequence[Held]) -> str:
         f"{plural(len(held), 'backup')}, from {held[0].backup.created_at[:10]} to {last.created_at[:10]}. "
         f"The largest has {size(largest)}, the last ({last.backup}) {size(last.size)}."
     )
-    chart = columns(f"Sizes of backups of {policy}", points)
+    days = (held[0].backup.created_at[:10], held[-1].backup.created_at[:10])
+    chart = columns(f"Sizes of backups of {policy}", points, ends=days, most=size(largest))
     return f'<h3>{escape(policy)}</h3>\n{chart}<p class="note">{escape(said)}</p>\n'
 
 
@@ -192,12 +197,11 @@ def _drills(drills: Sequence[Rehearsal]) -> str:
     if not drills:
         return "<p>No recovery was rehearsed in this span.</p>\n"
     shown = drills[-SHOWN:]
-    most = max(max(one.took or 0, one.objective) for one in shown) or 1
     rows = [
         Bar(
             label=f"{one.began[:10]} {one.drill}",
-            end=(one.took or 0) / most,
-            limit=one.objective / most,
+            end=min((one.took or 0) / max(one.objective, 1), _MOST) / _MOST,
+            limit=1 / _MOST,
             mark=Mark(state=_drill_state(one), words=f"run {one.run}: {_drill_said(one)}"),
         )
         for one in shown
@@ -209,9 +213,13 @@ def _drills(drills: Sequence[Rehearsal]) -> str:
         )
         for one in shown
     )
-    note = '<p class="note">The upright line is the objective.</p>\n'
+    note = '<p class="note">Each bar is a share of its own objective, the upright line.</p>\n'
     head = ("Began (UTC)", "Drill", "Policy", "Recovery", "Signed report")
     return bars("Recovery times against their objectives", rows) + note + LEGEND + table(head, listed)
+
+
+_MOST = 1.5
+"""Times its objective that a drill is drawn with at most."""
 
 
 def _drill_state(one: Rehearsal) -> str:
@@ -221,11 +229,16 @@ def _drill_state(one: Rehearsal) -> str:
 
 
 def _drill_said(one: Rehearsal) -> str:
-    objective = f"objective {about(one.objective / 1000)}"
+    objective = f"objective {_length(one.objective)}"
     if one.took is None:
         return f"{one.state}: nothing came back; {objective}"
     met = "met" if one.took <= one.objective else "missed"
-    return f"{one.state}: {measured(one.took / 1000)}; {objective}, {met}"
+    return f"{one.state}: {_length(one.took)}; {objective}, {met}"
+
+
+def _length(milliseconds: int) -> str:
+    seconds = milliseconds / 1000
+    return f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.1f} min"
 
 
 def _keys(report: Audit) -> str:

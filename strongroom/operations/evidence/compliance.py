@@ -64,6 +64,7 @@ class Verdict(StrEnum):
     UNMET = "not met"
     UNKNOWN = "could not tell"
     REMARKED = "met, with remarks"
+    SEEN = "met, as far as seen"
     MET = "met"
     YOURS = "yours to show"
 
@@ -367,13 +368,18 @@ def assess(framework: Framework, findings: Sequence[Finding]) -> tuple[Assessed,
     return tuple(_assess(control, findings) for control in FRAMEWORKS[framework])
 
 
+def _modest(verdict: Verdict, beyond: str) -> Verdict:
+    """Return no more than can be said: where something is beyond, nobody can tell here that all is met."""
+    return Verdict.SEEN if beyond and verdict is Verdict.MET else verdict
+
+
 def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
     its = {check: [finding for finding in findings if finding.check == check] for check in control.checks}
     verdicts = [verdict_of(found, strict=check in control.strict) for check, found in its.items()]
     return Assessed(
         number=control.number,
         demands=control.demands,
-        verdict=min(verdicts, key=_ORDER.index, default=Verdict.YOURS),
+        verdict=_modest(min(verdicts, key=_ORDER.index, default=Verdict.YOURS), control.beyond),
         findings=tuple(worst_first(finding for found in its.values() for finding in found)),
         beyond=control.beyond,
     )

@@ -110,7 +110,7 @@ def said(report: ComplianceReport) -> Iterator[str]:
 def counted(held: Held) -> str:
     """Say how many controls stand how, the worst first."""
     found = Counter(one.verdict for one in held.controls)
-    return ", ".join(f"{found[one.value]} {one.value}" for one in Verdict if found[one.value])
+    return "; ".join(f"{found[one.value]} {one.value}" for one in Verdict if found[one.value])
 
 
 # -- the page ----------------------------------------------------------------------
@@ -120,6 +120,7 @@ _CLASSES = {
     Verdict.UNMET.value: "failed",
     Verdict.UNKNOWN.value: "failed",
     Verdict.REMARKED.value: "late",
+    Verdict.SEEN.value: "passed",
     Verdict.MET.value: "passed",
 }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from strongroom.container.head import LedgerHead, sign_head
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence import controls as evidence_controls
 from strongroom.operations.evidence import ledger_heads
-from strongroom.operations.evidence.compliance import FRAMEWORKS, Assessed, Framework, Verdict, assess
+from strongroom.operations.evidence.compliance import FRAMEWORKS, TEXTS, Assessed, Framework, Verdict, assess
+from strongroom.operations.evidence.compliance_report import csv_of, page_of, report_of
 from strongroom.operations.evidence.controls import Demands, require
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, runs
@@ -125,7 +128,8 @@ ALL_GOOD = [good(check, "fine") for check in EVERY]
 def test_everything_good_meets_every_control_but_those_that_nobody_can_see() -> None:
     for framework in Framework:
         for control in assess(framework, ALL_GOOD):
-            assert control.verdict is (Verdict.MET if control.findings else Verdict.YOURS)
+            met = Verdict.SEEN if control.beyond else Verdict.MET
+            assert control.verdict is (met if control.findings else Verdict.YOURS)
             assert control.findings or control.beyond
 
 
@@ -163,7 +167,7 @@ def test_where_no_one_may_hold_a_whole_key_or_remove_a_record_a_remark_is_not_me
 
 def test_keeping_for_long_is_no_deletion() -> None:
     short = [*ALL_GOOD, wrong("retention", RequirementUnmet("kept for 30 days"))]
-    assert of(short, "A.8.10", Framework.ISO27001).verdict is Verdict.MET
+    assert of(short, "A.8.10", Framework.ISO27001).verdict is Verdict.SEEN
 
 
 def test_of_a_lock_that_a_right_ends_nobody_says_that_nobody_can() -> None:
@@ -257,3 +261,51 @@ def test_a_record_that_was_edited_is_none(world: World) -> None:
         connection.execute(text("UPDATE events SET kind = 'key.failed'"))
     engine.dispose()
     assert [state for state, _ in of_record(world)] == [State.WRONG]
+
+
+# -- what each framework says ------------------------------------------------------------
+
+
+def test_every_framework_names_its_text_and_each_control_once() -> None:
+    assert FRAMEWORKS.keys() == TEXTS.keys() == set(Framework)
+    for controls in FRAMEWORKS.values():
+        numbers = [one.number for one in controls]
+        assert len(numbers) == len(set(numbers))
+        assert all(one.checks or one.beyond for one in controls), (
+            "each says what it rests on, or that it is yours"
+        )
+
+
+@pytest.mark.parametrize(
+    ("framework", "number"),
+    [
+        (Framework.HIPAA, "§ 164.308(a)(7)(ii)(A)"),
+        (Framework.DORA, "Art. 12(2)"),
+        (Framework.NIS2, "Art. 21(2)(c)"),
+        (Framework.NIST_CSF, "PR.DS-11"),
+    ],
+)
+def test_each_frameworks_control_of_backups_is_not_met_without_a_good_backup(
+    framework: Framework, number: str
+) -> None:
+    def verdict(backups: Finding) -> Verdict:
+        checks = {check for one in FRAMEWORKS[framework] for check in one.checks} - {"backups"}
+        findings = [backups, *(good(check, "well") for check in checks)]
+        [one] = (one for one in assess(framework, findings) if one.number == number)
+        return one.verdict
+
+    assert verdict(good("backups", "well")) in (Verdict.MET, Verdict.SEEN)
+    assert verdict(wrong("backups", RequirementUnmet("there is none"))) is Verdict.UNMET
+
+
+def test_the_report_holds_each_finding_with_its_check_and_what_is_yours_to_show() -> None:
+    answer = {Framework.DORA: assess(Framework.DORA, [wrong("drills", RequirementUnmet("<none> rehearsed"))])}
+    report = report_of(answer, last=None, now=0)
+    page, table = page_of(report).decode(), csv_of(report).decode()
+    assert "&lt;none&gt; rehearsed" in page
+    assert "Yours to show: the reports." in page
+    assert TEXTS[Framework.DORA] in page
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert {row["control"] for row in rows} == {one.number for one in FRAMEWORKS[Framework.DORA]}
+    [yearly] = (row for row in rows if row["control"] == "Art. 11(6)(a)")
+    assert (yearly["verdict"], yearly["check"], yearly["found"]) == ("not met", "drills", "<none> rehearsed")
