@@ -34,6 +34,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "access.key-used": "By a server's log, a key of backups was used, and no run or command on record did.",
     "access.log-rewritten": "A file of an access log was cut or replaced, or has lines of another format.",
     "access.opened": "A key opened the backup.",
+    "access.read": "A command has read a replica without opening it.",
+    "access.reading": "A command is about to read a replica without opening it.",
     "access.refused": "By a server's log, somebody was refused several times in a row.",
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",

@@ -113,7 +113,7 @@ class Site:
         self.proxy = proxy
         self.machine.set("JWT_SECRET_KEY", "CANARY-JWT")
         self.machine.ok("backup", "--policy", "daily", "--force")
-        self.machine.ok("verify-backup", "eu", "--policy", "daily")
+        self.machine.ok("verify-backup", "eu", "--policy", "daily", "--depth", "digest")
 
     def steal(self) -> tuple[str, bytes]:
         """Copy a container by S3's own interface with another credential, as a thief would."""
@@ -155,6 +155,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_stolen_copy_and_a_key_used_past_us_are_told_and_what_we_do_is_not(site: Site) -> None:
     site.look()
     assert set(site.alerts()) == {"access.changed"}, "the administrator's own work on policy and mount"
+    assert "verify-backup" in site.machine.ok("ledger", "search", "--what", "access.read").out
     name, content = site.steal()
     assert content
     site.use_key()

@@ -41,6 +41,19 @@ def record_attempt(
     )
 
 
+def record_reading(
+    arguments: Namespace, output: Output, installation: Place, *, backup: str, where: str
+) -> None:
+    """Note that a replica is about to be read and not opened, and, with the outcomes, that it was."""
+    detail = {"backup": backup, "where": where}
+    record_access(access_log.READING, arguments, output, installation, **detail)
+    _PENDING.append(
+        lambda _kind, **error: record_access(
+            access_log.READ, arguments, output, installation, **detail, **error
+        )
+    )
+
+
 def record_outcomes(error: BaseException | None) -> None:
     """Note what came of the attempts: opened, or failed if no key at hand opened anything."""
     while _PENDING:

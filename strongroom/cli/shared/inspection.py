@@ -114,6 +114,10 @@ def _inspect_manifest(
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE):
         access_log.record_opening(arguments, means.output, means.place, manifest.backup_id)
+    elif target is not None:
+        access_log.record_reading(
+            arguments, means.output, means.place, backup=manifest.backup_id, where=target.name
+        )
     pins = opening.report_unlisted(objects, signed, known, means.output, newest=not arguments.backup)
     tools = Keys(identities=means.keys, digest_key=require_digest_key(means), trusted=pins)
     seen = nullcontext() if target is None or not means.entering else _recorded(target, manifest, means)

@@ -18,7 +18,8 @@ KEY_PROOF: Final = "keys"
 LONGEST_COMMAND: Final = 6 * 3600.0
 """Seconds for which a command may read that left no word of how it ended: it was killed, or goes on."""
 _OPENS: Final = {RunKind.VERIFY, RunKind.RESTORE, RunKind.UNDO, RunKind.DRILL, RunKind.ROTATE, RunKind.DRIFT}
-_ENDS: Final = (access_log.OPENED, access_log.FAILED)
+_BEGIN: Final = (access_log.ATTEMPTED, access_log.READING)
+_ENDS: Final = (access_log.OPENED, access_log.FAILED, access_log.READ)
 
 
 def activities(store: RunStore, since: float, until: float) -> tuple[Activity, ...]:
@@ -65,9 +66,9 @@ def _scrubbed(run: Run) -> frozenset[str]:
 
 def _commands(store: RunStore, since: float) -> Iterator[Activity]:
     begun: dict[tuple[str, ...], list[Event]] = {}
-    for event in store.happened(access_log.ATTEMPTED, *_ENDS, since=since):
+    for event in store.happened(*_BEGIN, *_ENDS, since=since):
         key = tuple(str(event.detail.get(name)) for name in ("by", "host", "command", "backup"))
-        if event.kind == access_log.ATTEMPTED:
+        if event.kind in _BEGIN:
             begun.setdefault(key, []).append(event)
         elif begun.get(key):
             yield _command(begun[key].pop(0), ended=noted(event))
@@ -77,7 +78,12 @@ def _commands(store: RunStore, since: float) -> Iterator[Activity]:
 
 def _command(event: Event, *, ended: float) -> Activity:
     backups = frozenset(str(event.detail.get("backup", "")).split())
-    return Activity(began=noted(event), ended=ended, backups=backups or frozenset(("",)), opens=True)
+    return Activity(
+        began=noted(event),
+        ended=ended,
+        backups=backups or frozenset(("",)),
+        opens=event.kind == access_log.ATTEMPTED,
+    )
 
 
 def noted(event: Event) -> float:

@@ -101,7 +101,7 @@ def _judged(
             if refused[read.who] >= watch.refusals:
                 yield (
                     REFUSED,
-                    "refused again and again",
+                    "was refused again and again",
                     read,
                     1 if refused[read.who] > watch.refusals else watch.refusals,
                 )

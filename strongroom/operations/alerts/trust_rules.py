@@ -103,7 +103,8 @@ def intrusions(facts: Facts, _limits: Limits) -> Iterator[Alert]:
             what = f"{said}: file '{last.what}' was cut or replaced, or has lines of another format"
         else:
             who = f"{last.who}, from {last.origin or 'nowhere known'}"
-            what = f"{who}: {last.what} ({plural(times, 'time')}, last {rfc3339(last.at)}), by {said}"
+            often = f"{plural(times, 'time')}, last {rfc3339(last.at)}"
+            what = f"{who}: {last.how} of {last.what} ({often}), by {said}"
         yield Alert(kind=kind, subject=subject[:200], what=what, weight=times.bit_length())
 
 

@@ -185,6 +185,7 @@ def intrusions(store: RunStore, watched: Watched, *, now: float) -> Iterator[Int
             who=str(said.get("who", "")),
             origin=str(said.get("origin", "")),
             what=str(said.get("what") or said.get("file", "")),
+            how=str(said.get("how", "")),
             times=_count(said.get("times")),
             at=_seconds(said.get("last")) or event.at,
         )

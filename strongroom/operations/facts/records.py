@@ -246,6 +246,7 @@ class Intrusion(Struct, frozen=True, kw_only=True):
     who: str = ""
     origin: str = ""
     what: str = ""
+    how: str = ""
     times: int = 1
     at: float = 0.0
 

@@ -84,13 +84,16 @@ def test_a_stolen_copy_is_told_with_who_and_what_and_once(site: Site) -> None:
     assert len(site.services.store.events(kind="access.unrecorded")) == 1
 
 
-def test_a_command_that_opens_the_backup_explains_its_reads_and_no_others(site: Site) -> None:
+@pytest.mark.parametrize(
+    ("begun", "ended"),
+    [(access_log.ATTEMPTED, access_log.OPENED), (access_log.READING, access_log.READ)],
+)
+def test_a_command_that_reads_the_backup_explains_its_reads_and_no_others(
+    site: Site, begun: str, ended: str
+) -> None:
     later = (site.run.finished_at or 0.0) + SLACK + 1
     detail = {"by": "ops", "host": "h", "command": "restore", "backup": site.backup}
-    noted = [
-        (kind, {**detail, "noted": later + after})
-        for kind, after in ((access_log.ATTEMPTED, 0), (access_log.OPENED, 5))
-    ]
+    noted = [(kind, {**detail, "noted": later + after}) for kind, after in ((begun, 0), (ended, 5))]
     site.services.store.append(noted)
     site.write(s3_line(later + 1, key=site.container), s3_line(later + 5 + SLACK + 1, key=site.container))
     site.look(now=later + 1000)

@@ -18,7 +18,21 @@ from strongroom.timestamps import rfc3339
 
 MOST = 1000
 """Events that are shown: the newest that fit."""
-_TOLD = ("what", "backup", "backups", "where", "why", "log", "times", "command", "error", "reason")
+_TOLD = (
+    "how",
+    "what",
+    "file",
+    "odd",
+    "backup",
+    "backups",
+    "where",
+    "why",
+    "log",
+    "times",
+    "command",
+    "error",
+    "reason",
+)
 
 
 def search_ledger(arguments: Namespace, output: Output) -> None:

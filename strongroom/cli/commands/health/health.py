@@ -145,9 +145,9 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
     installation = place.find()
 
     def entering(target: Target, manifest: Manifest, depth: Depth) -> AbstractContextManager[None]:
-        if manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED):
-            where, backup = target.name, manifest.backup_id
-            access_log.record_attempt(arguments, output, installation, backup=backup, where=where)
+        opens = manifest.sealed and depth in (Depth.OPENED, Depth.COMPARED)
+        note = access_log.record_attempt if opens else access_log.record_reading
+        note(arguments, output, installation, backup=manifest.backup_id, where=target.name)
         return recorded(target, manifest, depth, installation, output)
 
     return entering
