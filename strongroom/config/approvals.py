@@ -26,8 +26,8 @@ class ApprovalRuleSettings(Section, frozen=True, kw_only=True):
         Meta(
             min_length=1,
             description="`restore`, `undo`, `export`, `recipients` (a new key for a policy's backups), "
-            "`retention` (shorter than it was), `release` (from quarantine, or of a hold), `signers`, "
-            "`shred`, `rotate-secret`.",
+            "`retention` (shorter than it was), `release` (from quarantine, or of a hold, or an earlier "
+            "end of one), `signers`, `shred`, `rotate-secret`.",
             examples=[["restore", "undo"]],
         ),
     ]

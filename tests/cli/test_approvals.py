@@ -135,6 +135,7 @@ def test_everything_that_a_rule_names_asks_before_it_is_done(careful: Machine) -
             *("--recipient", "recovery", "--force", *PLAIN),
         ),
         "lift a hold": ("hold", "release", "--policy", "full", "--reason", "over"),
+        "have a hold end": ("hold", "add", "--policy", "full", "--reason", "x", "--until", "2999-01-01"),
         "rotate a signer": ("signers", "rotate", "seal"),
         "sign again": ("signers", "re-sign", "--force"),
     }
@@ -144,6 +145,11 @@ def test_everything_that_a_rule_names_asks_before_it_is_done(careful: Machine) -
     assert not careful.path("b.sr").exists()
     assert not careful.path("x.sr").exists()
     assert careful.ok("hold", "list", "--json").document["holds"]
+    # What is held for longer than before asks nobody.
+    tagged = ("hold", "add", "--tag", "team=a", "--reason", "audit", "--until")
+    careful.ok(*tagged, "2998-01-01")
+    careful.ok(*tagged, "2999-01-01")
+    assert needed(careful.run(*tagged, "90d")) == needed(careful.run(*tagged, "90d"))
     # What is metadata alone is no export, and what only looks asks nobody.
     careful.ok("backup", "m.json", "--metadata-only")
     careful.ok("restore", "--full-restore", "--dry-run", "--from-target", "frankfurt", *PLAIN)

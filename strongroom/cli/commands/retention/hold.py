@@ -31,10 +31,27 @@ def add_hold(arguments: Namespace, output: Output) -> None:
     services = open_services(settings)
     until = _end(arguments.until) if arguments.until is not None else ""
     backups = _held_now(services, kind, subject, configured=subject in settings.policies)
+    _require_shorter_approved(services, kind, subject, until)
     failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
     end = f"until {until}" if until else "until the hold is lifted"
     now = "" if backups is None else f" That is {plural(len(backups), 'backup')} now."
     _answer(services, failed, f"Held {end}: {kind} '{subject}'.{now}", output, backups=backups)
+
+
+def _require_shorter_approved(services: Services, kind: holds.Kind, subject: str, until: str) -> None:
+    """Have a hold that ends earlier than the one there approved as its release would be: it replaces that."""
+    day = until[:10]  # of '90d', which is another moment when the command is repeated
+    standing = holds.read_holds(services, now=time.time()).standing if until else ()
+    for mark in standing:
+        if (mark.kind, mark.subject) == (kind, subject) and (not mark.until or mark.until > until):
+            was = mark.until or "when it is lifted"
+            approval.require_approved(
+                place.find(),
+                ApprovalAction.RELEASE,
+                {"hold": [kind, subject], "until": day},
+                policy=subject if kind == "policy" else "",
+                lines=(f"have the hold on {kind} '{subject}' end on {day}; so far it ends {was}",),
+            )
 
 
 def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured: bool) -> list[str] | None:
