@@ -70,7 +70,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         approvals=approval_rules(settings),
         hooks=hooks(settings),
         checks=checks(settings),
-        rotators=rotators(settings),
+        rotators=rotators(settings) if settings.rotators else (),
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,
     )

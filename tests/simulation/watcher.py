@@ -15,7 +15,18 @@ from strongroom.operations.alerts.due_notifications import tell
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
 from strongroom.operations.facts.freshness import ENDED_WHOLE, SKEW
-from strongroom.operations.facts.records import Drills, Entry, Facts, Limits, Place, Policy, Ran, Seen
+from strongroom.operations.facts.records import (
+    Drills,
+    Entry,
+    Facts,
+    Limits,
+    Pace,
+    Place,
+    Policy,
+    Ran,
+    Running,
+    Seen,
+)
 from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
 from strongroom.operations.verification.order import Item
 from strongroom.state.alerts import Told
@@ -85,7 +96,7 @@ def gather(year: Year) -> Facts:
         now=year.now,
         policies=tuple(_policy(year, name) for name in year.installation.policies),
         places=tuple(_place(year, name, away) for name in REGIONS),
-        active=tuple(_ran(run) for run in year.store.all_active()),
+        active=tuple(_running(run) for run in year.store.all_active()),
         drills=tuple(_drills(year)),
         entries=tuple(_paused(year)),
         verification=_verification(year),
@@ -117,6 +128,20 @@ def _seen(backup: Backup | None) -> Seen | None:
 
 def _ran(run: Run) -> Ran:
     return Ran(run=run.id, state=run.state, began=run.created_at, ended=run.finished_at)
+
+
+def _running(run: Run) -> Running:
+    pace = Pace(unit="step", done=0, total=0)  # no rule judges how far a run is
+    spec = run.spec
+    return Running(
+        run=run.id,
+        state=run.state,
+        began=run.created_at,
+        ended=run.finished_at,
+        kind=spec.kind,
+        policy=spec.policy,
+        pace=pace,
+    )
 
 
 def _place(year: Year, name: str, away: list[str]) -> Place:

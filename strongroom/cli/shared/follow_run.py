@@ -12,7 +12,7 @@ from strongroom.cli.terminal.progress import bars
 from strongroom.durations import at_least
 from strongroom.operations.restore.progress import progress_of
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import StepKind, StepState, Ticket
+from strongroom.state.records import StepKind, Ticket
 
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
@@ -41,7 +41,6 @@ SHOWN = (
     StepKind.DRILL_TEARDOWN,
     StepKind.DRILL_LIVE,
 )
-ENDED = (StepState.DONE, StepState.MISSED, StepState.POISONED)
 
 
 @contextmanager

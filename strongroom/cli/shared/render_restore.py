@@ -54,7 +54,7 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
     if progress is not None:
         yield from _going(run, progress)
     if facts.restore is not None:
-        yield "so far" if not run.state.final else "did", _done(facts.restore)
+        yield "did" if run.state.final else "so far", _done(facts.restore, ended=run.state.final)
         yield from (("not as it was", loss) for loss in facts.restore.losses[:3])
         more = len(facts.restore.losses) - 3
         yield "", f"and {more:,} more such lines, which --json has" if more > 0 else None
@@ -91,9 +91,9 @@ def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
         yield "objective", f"{about(objective)}; {took}"
 
 
-def _done(done: RunRestored) -> str:
+def _done(done: RunRestored, *, ended: bool) -> str:
     counts = [f"{count:,} {words}" for name, words in _DID.items() if (count := getattr(done, name))]
-    return ", ".join(counts) or "nothing was to be written"
+    return ", ".join(counts) or ("nothing was to be written" if ended else "nothing is written yet")
 
 
 def _compared(compared: Compared) -> str:

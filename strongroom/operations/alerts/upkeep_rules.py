@@ -11,7 +11,7 @@ from strongroom.operations.facts.freshness import judge
 from strongroom.operations.facts.records import Dated, Drills, Facts, Limits, Policy
 from strongroom.operations.verification.description import describe_coverage
 from strongroom.schedule import last_slot
-from strongroom.state.records import RunState
+from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural
 
 WEEK = 7 * 86_400.0
@@ -51,8 +51,10 @@ def prunes(facts: Facts, _limits: Limits) -> Iterator[Alert]:
 
 
 def waiting(facts: Facts, limits: Limits) -> Iterator[Alert]:
-    """Yield the runs that should have ended long ago: nobody does what they wait for."""
-    late = [ran for ran in facts.active if facts.now - ran.began > limits.threshold_age]
+    """Yield the runs that should have ended long ago: nobody does what they wait for. Rotations are judged by
+    themselves."""
+    others = (ran for ran in facts.active if ran.kind is not RunKind.ROTATE)
+    late = [ran for ran in others if facts.now - ran.began > limits.threshold_age]
     if late:
         oldest = max(facts.now - ran.began for ran in late)
         names = name_first_few([ran.run for ran in late])

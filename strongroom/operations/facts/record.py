@@ -20,9 +20,10 @@ from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
-from strongroom.operations.errors import NothingSelected
+from strongroom.operations.errors import ApprovalNeeded, NothingSelected
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
+from strongroom.operations.facts.pace import pace_of
 from strongroom.operations.facts.records import (
     Approval,
     BrokenChannel,
@@ -37,6 +38,7 @@ from strongroom.operations.facts.records import (
     OpenIncident,
     OpenRecovery,
     Ran,
+    Running,
     Signs,
     Unused,
 )
@@ -51,7 +53,7 @@ from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.operations.verification.coverage import Standing, scope_of, standing
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
-from strongroom.state.records import Event, Run, RunKind, RunState
+from strongroom.state.records import Event, Run, RunKind, RunState, StepKind
 from strongroom.state.store import RunStore
 
 REFUSED: Final = "message-refused"
@@ -100,9 +102,26 @@ def prunes(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     return ran(store.runs_of(EVERY_POLICY, RunKind.PRUNE, limit=TURNS), now=now)
 
 
-def active(store: RunStore, *, now: float) -> tuple[Ran, ...]:
-    """Return the runs that have not ended; rotations are judged by themselves."""
-    return ran((run for run in store.active() if run.spec.kind is not RunKind.ROTATE), now=now)
+def active(store: RunStore, *, now: float) -> tuple[Running, ...]:
+    """Return the runs that have not ended."""
+    return tuple(
+        Running(
+            run=run.id,
+            state=run.state,
+            began=run.created_at,
+            ended=run.finished_at,
+            kind=run.spec.kind,
+            policy=run.spec.policy,
+            pace=pace_of(run, store, now=now),
+            waits_for_approval=_waits_for_approval(run, store),
+        )
+        for run in not_ahead(store.active(), now)
+    )
+
+
+def _waits_for_approval(run: Run, store: RunStore) -> bool:
+    asking = (row for row in store.rows(run.id, StepKind.APPROVE) if row.waits_since and not run.closing)
+    return any(recorded_errors.code_of(row.error or "") == ApprovalNeeded.__name__ for row in asking)
 
 
 def checks(store: RunStore, names: Iterable[str], *, now: float) -> Iterator[Check]:

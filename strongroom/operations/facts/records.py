@@ -10,10 +10,12 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
+from strongroom.durations import at_least
 from strongroom.model import Depth
 from strongroom.operations.verification.coverage import Standing
 from strongroom.schedule import next_slot
-from strongroom.state.records import RunCount, RunState, Waiting
+from strongroom.state.records import RunCount, RunKind, RunState, Waiting
+from strongroom.words import plural
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -57,6 +59,39 @@ class Ran(Struct, frozen=True, kw_only=True):
     def took(self) -> float | None:
         """How long it took, in seconds, once it has ended."""
         return None if self.ended is None else max(0.0, self.ended - self.began)
+
+
+class Pace(Struct, frozen=True, kw_only=True):
+    """How far a run is: ``done`` of ``total`` units. ``rate`` is how many a second, ``left`` how many seconds
+    the rest takes at that; ``None`` where nobody knows."""
+
+    unit: str
+    done: int
+    total: int
+    rate: float | None = None
+    left: float | None = None
+
+    @property
+    def words(self) -> str:
+        """How far it is, in words."""
+        return f"{self.done:,} of {plural(self.total, self.unit)}"
+
+    @property
+    def rate_words(self) -> str:
+        return "-" if self.rate is None else f"{self.rate:,.1f} {self.unit}s/s"
+
+    @property
+    def left_words(self) -> str:
+        return "-" if self.left is None else at_least(self.left) if self.left else "almost done"
+
+
+class Running(Ran, frozen=True, kw_only=True):
+    """A run that has not ended: what it does, how far it is, and whether people have to approve it first."""
+
+    kind: RunKind
+    policy: str
+    pace: Pace
+    waits_for_approval: bool = False
 
 
 class Drilled(Ran, frozen=True, kw_only=True):
@@ -297,8 +332,7 @@ class OpenRecovery(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
-    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, but
-    for rotations, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat
+    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat
     was alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks``
     the entries whose hooks failed in the last day. ``approvals`` are what people have to approve or look
     into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
@@ -312,7 +346,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     policies: tuple[Policy, ...] = ()
     places: tuple[Place, ...] = ()
     lost: tuple[str, ...] = ()
-    active: tuple[Ran, ...] = ()
+    active: tuple[Running, ...] = ()
     prunes: tuple[Ran, ...] = ()
     rooms: tuple[Room, ...] = ()
     certificates: tuple[Dated, ...] = ()

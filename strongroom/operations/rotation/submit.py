@@ -20,7 +20,8 @@ from strongroom.state.records import ROTATING, Run, RunKind, Spec, StepState
 
 DAY = 86_400.0
 WAITED = 7 * DAY
-"""How long a scheduled rotation waits for the recover workers before a daily reminder."""
+"""How long a rotation waits for the recover workers before a daily reminder."""
+_REMINDED = {RunKind.ROTATE: "rotation", RunKind.ROTATE_SECRET: "rotation of secrets"}
 
 RECENT = 1000
 """How many of a policy's backups are searched for one from before a slot."""
@@ -68,12 +69,13 @@ def is_rotating(services: Services, policy: str) -> bool:
 
 
 def remind(services: Services, *, now: float | None = None) -> None:
-    """Leave an event, once a day, that a rotation waits: the recover workers are normally stopped."""
+    """Leave an event, once a day, that a rotation waits, of backups or of secrets: the recover workers are
+    normally stopped."""
     moment = time.time() if now is None else now
     for run in services.store.active():
-        name = f"reminder rotation {run.spec.policy}"
+        name = f"reminder {_REMINDED.get(run.spec.kind)} {run.spec.policy}"
         waited = moment - run.created_at
-        if run.spec.kind is not RunKind.ROTATE or waited < WAITED:
+        if run.spec.kind not in _REMINDED or waited < WAITED:
             continue
         if services.store.heartbeats().get(name, DAY) >= DAY:
             services.store.event("rotation.overdue", run=run.id, policy=run.spec.policy)

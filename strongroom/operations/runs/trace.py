@@ -37,11 +37,11 @@ def as_trace(run: Run, rows: Sequence[StepRow], *, version: str) -> dict[str, An
 
 def trace_id(run: str) -> str:
     """Return the id of a run's trace, in hex."""
-    return hashlib.sha256(f"strongroom trace {run}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"strongroom:trace:{run}".encode()).hexdigest()[:32]
 
 
 def _span_id(run: str, step: str = "") -> str:
-    return hashlib.sha256(f"strongroom span {run} {step}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"strongroom:span:{run}:{step}".encode()).hexdigest()[:16]
 
 
 def _owner(row: StepRow) -> str:

@@ -27,17 +27,19 @@ from strongroom.operations.facts.records import (
     Mended,
     OpenIncident,
     OpenRecovery,
+    Pace,
     Place,
     Policy,
     Ran,
     Room,
+    Running,
     Seen,
     Signs,
     Unused,
 )
 from strongroom.operations.verification.coverage import Standing, coverage
 from strongroom.operations.verification.order import Item, Terms
-from strongroom.state.records import RunState
+from strongroom.state.records import RunKind, RunState
 from tests.operations.facts.test_freshness import DAILY, DAY, HOUR, NOON, WEEKLY, seen
 
 LIMITS = Limits()
@@ -51,6 +53,11 @@ def ran(ago: float, state: RunState = DONE, *, took: float | None = 600.0, code:
     return Ran(
         run=f"r{ago:.0f}", state=state, began=began, ended=None if took is None else began + took, code=code
     )
+
+
+def running(ago: float, kind: RunKind = RunKind.BACKUP) -> Running:
+    pace = Pace(unit="step", done=0, total=1)
+    return Running(run="r1", state=ACTIVE, began=NOON - ago, ended=None, kind=kind, policy="p", pace=pace)
 
 
 def held(*secrets: int, size: int = 100) -> tuple[Held, ...]:
@@ -264,8 +271,13 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ),
     (
         "run.waiting",
-        facts(active=(ran(23 * HOUR, ACTIVE, took=None),)),
-        facts(active=(ran(25 * HOUR, ACTIVE, took=None),)),
+        facts(active=(running(23 * HOUR),)),
+        facts(active=(running(25 * HOUR),)),
+    ),
+    (
+        "run.waiting",
+        facts(active=(running(25 * HOUR, RunKind.ROTATE),)),  # rotations have an alert of their own
+        facts(active=(running(25 * HOUR, RunKind.ROTATE_SECRET),)),
     ),
     ("key.unproven:recovery", keys(), keys(bad=("recovery",))),
     (

@@ -17,6 +17,8 @@ from strongroom.operations.emergency.medium import remind_all
 from strongroom.operations.errors import NothingToDo
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.submit import remind
+from strongroom.operations.rotators.job import submit_secrets
+from strongroom.operations.rotators.records import RotateSecretsOptions
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import open_due, run_now
@@ -222,6 +224,19 @@ def test_a_rotation_that_waits_for_its_workers_is_told_once_a_day(world: World) 
         assert open_due(services, YEARLY, now=made + 374 * DAY) == []
         remind(services, now=made + 374 * DAY)
     assert len(services.store.events(kind="rotation.overdue")) == 1
+
+
+def test_a_rotation_of_secrets_that_waits_for_its_workers_is_told_once_a_day(world: World) -> None:
+    services = world.services()
+    run, _ = submit_secrets(
+        services, source="vault", options=RotateSecretsOptions(names=("app/token",), reason="a test")
+    )
+    made = services.store.load(run).created_at
+    remind(services, now=made + 6 * DAY)
+    assert services.store.events(kind="rotation.overdue") == []
+    for _ in range(2):
+        remind(services, now=made + 8 * DAY)
+    assert [event.run for event in services.store.events(kind="rotation.overdue")] == [run]
 
 
 def trusting(world: World) -> frozenset[str]:

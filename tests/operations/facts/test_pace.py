@@ -1,0 +1,30 @@
+"""How far a run is told while it goes on: by its record, the same to everybody who looks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.facts.pace import pace_of
+from strongroom.operations.facts.record import active
+from strongroom.operations.runs.steps import perform
+from strongroom.state.records import RunKind, StepKind
+from tests.operations.world import POLICY, make_world
+
+
+def test_a_backup_tells_how_far_it_is_how_fast_and_how_long_the_rest_takes(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    services = world.services()
+    run, tickets = submit_backup(services, policy=POLICY)
+    began = services.store.load(run).created_at
+    assert pace_of(services.store.load(run), services.store, now=began + 10).left is None  # no plan yet
+    queue = list(tickets)
+    while queue[0].step.kind is not StepKind.UPLOAD:
+        queue += perform(queue.pop(0), services)
+    [running] = active(services.store, now=began + 10)
+    pace = running.pace
+    assert (running.run, running.kind, running.policy) == (run, RunKind.BACKUP, POLICY)
+    targets = len(services.store.load(run).spec.targets)
+    assert (pace.done, pace.total % (1 + 2 * targets)) == (pace.total // (1 + 2 * targets), 0), "captured"
+    assert pace.rate == pace.done / 10
+    assert pace.left == (pace.total - pace.done) / pace.rate
