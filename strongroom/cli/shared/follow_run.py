@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.progress import bars
-from strongroom.durations import at_least
-from strongroom.operations.restore.progress import progress_of
-from strongroom.state.errors import RecordRefused
+from strongroom.cli.terminal.progress import bars, pace_words
+from strongroom.operations.facts.pace import ENDED, pace_of
 from strongroom.state.records import StepKind, Ticket
 
 if TYPE_CHECKING:
@@ -74,20 +72,16 @@ class Display:
             due = tally.of(kind)
             if due:
                 self._draw(kind.value, due, tally.of(kind, states=ENDED))
-        if tally.of(StepKind.RESTORE):
-            self._draw_secrets(run)
+        self._draw_pace(run)
 
-    def _draw_secrets(self, run: str) -> None:
-        """Draw how many secrets are restored: a piece has many."""
-        with suppress(RecordRefused):
-            rows = self._store.rows(run, StepKind.RESTORE)
-            progress = progress_of(self._store.load(run), rows, now=time.time())
-            if progress is not None:
-                pace = f"{progress.rate:,.0f}/s, {at_least(progress.left_seconds)} left"
-                words = f"secrets {pace if progress.left_seconds else ''}"
-                self._draw("secrets", progress.total, progress.done, words)
+    def _draw_pace(self, run: str) -> None:
+        """Draw how far all of it is, as the facts say: how fast it goes, and how long the rest takes."""
+        pace = pace_of(self._store.load(run), self._store, now=time.time())
+        if pace.rate is not None and pace.left is not None:
+            words = pace_words(pace.rate, pace.left)
+            self._draw(f"all {pace.unit}s", pace.total, pace.done, words)
 
-    def _draw(self, name: str, due: int, over: int, words: str = "") -> None:
+    def _draw(self, name: str, due: int, over: int, pace: str = "") -> None:
         if name not in self._bars:
-            self._bars[name] = self._progress.add_task(name, total=due)
-        self._progress.update(self._bars[name], total=due, completed=over, description=words or name)
+            self._bars[name] = self._progress.add_task(name, total=due, pace=pace)
+        self._progress.update(self._bars[name], total=due, completed=over, pace=pace)

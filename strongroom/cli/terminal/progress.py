@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from strongroom.cli.terminal.output import Output
+from strongroom.cli.terminal.output import Output, columns
+from strongroom.durations import at_least
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 Advance = Callable[[int], None]
+Item = TypeVar("Item")
+WIDE = 100
+"""Columns from which on a bar has all of its room."""
 
 
 @contextmanager
@@ -23,7 +30,15 @@ def counting(output: Output, what: str, total: int | None) -> Iterator[Advance]:
         yield lambda number: progress.advance(task, number)
 
 
-def bars() -> Any:
+def counted(items: Iterable[Item], output: Output, what: str, total: int | None = None) -> Iterator[Item]:
+    """Yield items, and show how many have been taken."""
+    with counting(output, what, total) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+def bars() -> Progress:
     """Return rich's progress display, in this program's style, on stderr."""
     from rich.console import Console
     from rich.progress import (
@@ -35,10 +50,38 @@ def bars() -> Any:
     )
 
     _RUNNING.clear()
-    columns = (TextColumn("{task.description:<16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    made = Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    made = Progress(
+        TextColumn("{task.description:<16}"),
+        *([BarColumn()] if columns() >= WIDE else []),  # the numbers say the same in less room
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        _pace_column(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )
     _RUNNING.append(made)
     return made
+
+
+def _pace_column() -> ProgressColumn:
+    """Return a column for how fast it goes and how long the rest takes. Who knows better gives a task its own
+    words as ``pace``."""
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class PaceColumn(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            given = task.fields.get("pace")
+            left = None if task.finished else task.time_remaining
+            return Text(pace_words(task.speed, left) if given is None else given)
+
+    return PaceColumn()
+
+
+def pace_words(rate: float | None, left: float | None) -> str:
+    """Say how many a second are done, and how long the rest takes; nothing where nobody knows."""
+    words = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:,.1f}/s"] if rate else []
+    return ", ".join([*words, *([f"{at_least(left)} left"] if left else [])])
 
 
 @contextmanager

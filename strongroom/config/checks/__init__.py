@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 
 from strongroom.config.checks import (
     access_logs,
@@ -42,7 +43,14 @@ def check(context: Context) -> Iterator[Finding]:
         alerts,
         approvals,
         hooks,
-        rotators,
-        access_logs,
+        *_of_sections(context),
     ):
         yield from module.check(context)
+
+
+def _of_sections(context: Context) -> Iterator[ModuleType]:
+    """Yield the checks of sections that most configurations have not."""
+    if context.settings.rotators:
+        yield rotators
+    if context.settings.access_logs:
+        yield access_logs

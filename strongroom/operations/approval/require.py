@@ -149,8 +149,8 @@ class _Question:
         return ApprovalNeeded(
             f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
             expires=document.ends,
-            hint=f"'strongroom approve {self._request.subject}', typed by each of them until {until}. A run goes on "
-            "by itself then, if a cluster runs; otherwise repeat the command.",
+            hint=f"'strongroom approve {self._request.subject}', typed by each of them until {until}. A run "
+            "goes on by itself then, if a cluster runs; otherwise repeat the command.",
         )
 
     def _what(self) -> str:

@@ -332,14 +332,15 @@ class OpenRecovery(Struct, frozen=True, kw_only=True):
 class Facts(Struct, frozen=True, kw_only=True):
     """All of it. ``state`` says why the state database could not be read; what it has is missing then.
 
-    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended, ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat
-    was alive, if it ever was. ``unused`` are changed configuration files that are not in force, ``hooks``
-    the entries whose hooks failed in the last day. ``approvals`` are what people have to approve or look
-    into. ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it
-    by itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
-    ``waiting`` the steps that have not ended, ``incidents`` those that are open,
-    and ``recoveries`` those that are not over.
-    ``channels`` are those that do not work, ``intrusions`` what access logs told in the last week.
+    ``lost`` are backups on record that lie on no target. ``active`` are the runs that have not ended,
+    ``prunes`` the newest prunes of all policies. ``beat_age`` is how many seconds ago beat was alive, if
+    it ever was. ``unused`` are changed configuration files that are not in force, ``hooks`` the entries
+    whose hooks failed in the last day. ``approvals`` are what people have to approve or look into.
+    ``verification`` is how much was read again within its span, ``unverified`` why nothing reads it by
+    itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
+    ``waiting`` the steps that have not ended, ``incidents`` those that are open, and ``recoveries`` those
+    that are not over. ``channels`` are those that do not work, ``intrusions`` what access logs told in
+    the last week.
     """
 
     now: float
