@@ -44,9 +44,10 @@ from strongroom.operations.restore.staged import REST, Spill, entries_of, staged
 from strongroom.operations.restore.step import as_result
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, Step, StepKind, StepState
+from strongroom.state.records import Run, RunKind, Step, StepKind, StepRow, StepState
 from strongroom.system.undo import on_failure
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
@@ -155,16 +156,21 @@ def _require_whole_record(run: Run, services: Services) -> None:
     if undone.spec.kind is not RunKind.RESTORE:
         return
     folder = services.state_dir / "undo" / undone.id
-    done = [
-        row.step for row in services.store.rows(undone.id, StepKind.RESTORE) if row.state is StepState.DONE
+    wrote = [
+        row.step.piece for row in services.store.rows(undone.id, StepKind.RESTORE) if _wrote(undone, row)
     ]
-    if elsewhere := sum(not any(folder.glob(f"*-{step.piece:05}")) for step in done):
+    if elsewhere := sum(not any(folder.glob(f"*-{piece:05}")) for piece in wrote):
         raise UsageError(
-            f"{elsewhere:,} of the {plural(len(done), 'piece')} of run {undone.id} are not on record "
+            f"{elsewhere:,} of the {plural(len(wrote), 'piece')} of run {undone.id} are not on record "
             "on this host.",
             hint="Nothing was changed. On each host whose workers restored it, type "
             f"'strongroom restore undo {undone.id}': that undoes what this host restored.",
         )
+
+
+def _wrote(run: Run, row: StepRow) -> bool:
+    """Tell whether a piece wrote anything: one that did not leaves no record."""
+    return row.state is StepState.DONE and read_result(run, row.step, row.result, RunRestored).written > 0
 
 
 def _to_write(run: Run, plan: StagedPlan, services: Services) -> frozenset[str]:

@@ -364,6 +364,20 @@ def test_a_restore_of_which_another_host_did_a_part_is_not_undone_by_halves(tmp_
     assert list(there.list()) == []
 
 
+def test_a_piece_that_had_nothing_to_write_keeps_nobody_from_undoing_the_others(tmp_path: Path) -> None:
+    world = make_world(tmp_path)
+    backup = world.back_up().id
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    first = finish(submit_restore(services, backup=backup, options=OVER), services)
+    assert first.state is RunState.DONE
+    there.delete([made_up(30)[0].name])  # of one piece alone something is written
+    second = finish(submit_restore(services, backup=backup, options=OVER), services)
+    undo = finish(submit_undo(services, options=UndoOptions(undoes=second.id)), services)
+    assert undo.state is RunState.DONE, undo.error
+    assert len(list(there.list())) == 29
+
+
 def test_a_run_that_is_no_restore_or_still_at_work_is_not_undone(tmp_path: Path) -> None:
     world = make_world(tmp_path)
     services = world.services(destinations={"there": MemoryStore(name="there")})
