@@ -129,7 +129,9 @@ def test_ended_while_the_program_runs_the_same_command_gives_it_the_same_value_a
 
 def test_a_secret_is_rotated_once_in_an_incident(rotating: Machine) -> None:
     words = ("rotate-secret", "prod/key", "--incident", "case-1", "--force", "--json")
-    assert rotating.ok(*words).document["secrets"][0]["result"] == "done"
+    first = rotating.ok(*words)
+    assert first.document["secrets"][0]["result"] == "done"
+    assert "knows incident case-1" in first.err
     new = value(rotating, "prod/key")
     assert rotating.ok(*words).document["secrets"][0]["result"] == "already"
     assert value(rotating, "prod/key") == new

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.canonical import printable
 from strongroom.container.case import CaseEntry, CaseKind
@@ -224,6 +225,15 @@ class Incident(Struct, frozen=True, kw_only=True, dict=True):
         """The files that were sealed anew already, and that this kept beside the new ones."""
         return tuple(one.file for one in self.affected if one.file.endswith(SUPERSEDED))
 
+    @cached_property
+    def readers(self) -> tuple[Reader, ...]:
+        """Who read what, by the records of all hosts that looked; what a host said last counts."""
+        found: dict[tuple[str, str], Reader] = {}
+        for entry in self.entries:
+            if entry.step is Step.READERS and entry.outcome is not None:
+                found |= {(one.who, one.did): one for one in entry.outcome.readers}
+        return tuple(sorted(found.values(), key=lambda one: one.last, reverse=True))
+
     def last(self, step: Step) -> IncidentEntry | None:
         """Return the last word about a step."""
         return next((entry for entry in reversed(self.entries) if entry.step is step), None)
@@ -247,11 +257,20 @@ def _standing(incident: Incident, step: Step) -> StepStanding:
             said="more was found to be affected since" if stale else entry.said,
             by=entry.by,
             at=entry.at,
-            outcome=entry.outcome or Outcome(),
+            outcome=_outcome(incident, entry),
         )
     if why := _needless(incident.suspicion, step):
         return StepStanding(step=step, state="not needed", said=why)
     return StepStanding(step=step, state="open", said="")
+
+
+def _outcome(incident: Incident, entry: IncidentEntry) -> Outcome:
+    """Return what came of a step, with the readers that other hosts found."""
+    outcome, readers = entry.outcome or Outcome(), incident.readers
+    if entry.step is not Step.READERS or len(readers) <= len(outcome.readers):
+        return outcome
+    counts = {**outcome.counts, "readers": len(readers), "times": sum(one.times for one in readers)}
+    return replace(outcome, counts=counts, readers=readers)
 
 
 def _needless(suspicion: Suspicion, step: Step) -> str:

@@ -41,11 +41,13 @@ class Compromised(Struct, frozen=True, kw_only=True):
 class Unchanged(Struct, frozen=True, kw_only=True):
     """The names, by source, of secrets whose current value others may know, out of so many ``looked_at``.
 
-    ``unknown`` says of what nobody can tell, and why: a backup, a source, or a number of secrets.
+    ``gone`` are not at their source any more. ``unknown`` says of what nobody can tell, and why: a backup, a
+    source, or a number of secrets.
     """
 
     names: Mapping[str, tuple[str, ...]]
     looked_at: int
+    gone: int
     unknown: Mapping[str, str]
 
     @property
@@ -124,6 +126,12 @@ def find_unchanged(services: Services, incident: Incident) -> Unchanged:
     return walk.result()
 
 
+_ALL_GONE = (
+    "it has none of the secrets: it is lost, or another one than the backups are of, as the local store of "
+    "another host is. Repeat the step on the host that has it, or once it is back"
+)
+
+
 class _Walk:
     """What all affected backups hold, and then one walk over the sources: each secret is read once."""
 
@@ -132,7 +140,7 @@ class _Walk:
         self._named = unseal(services, incident.suspicion)
         self._meant = None if incident.suspicion.is_about_backups else frozenset(self._named.names)
         self._held: dict[str, dict[str, _Held]] = {source: {} for source in self._named.values}
-        self._looked_at = self._unread = 0
+        self._looked_at = self._unread = self._gone = 0
         self.unknown: dict[str, str] = {}
 
     def see(self, backup: Backup) -> None:
@@ -161,16 +169,19 @@ class _Walk:
         return Unchanged(
             names={source: names for source, names in found.items() if names},
             looked_at=self._looked_at,
+            gone=self._gone,
             unknown={**self.unknown, **dict(self._untold())},
         )
 
     def _unchanged(self, source: str) -> Iterator[str]:
         """Yield the secrets of a source whose current value others may know. Raises as the source does."""
         place, digest = self._services.source(source), value_digester(self._services.digest_key, source)
-        held = self._held[source]
-        for batch in batches({**held, **self._named.values.get(source, {})}):
+        held, gone = self._held[source], 0
+        names = {**held, **self._named.values.get(source, {})}
+        for batch in batches(names):
             for name, live in zip(batch, read_each(place, [Entry(one, 0) for one in batch]), strict=True):
                 self._looked_at += 1
+                gone += live is None
                 self._unread += live is not None and not isinstance(live, Secret)
                 value = live.current.value if isinstance(live, Secret) else None
                 if value is None:
@@ -179,6 +190,10 @@ class _Walk:
                 known = any(digest(name, number, value.reveal()) == was for number, was in held.get(name, ()))
                 if known or self._named.was(source, name, value.reveal()):
                     yield name
+        self._gone += gone
+        whole = self._meant is None  # a few named ones may all have been deleted, and the source not be empty
+        if names and gone == len(names) and (whole or next(iter(place.list()), None) is None):
+            self.unknown[f"source {source}"] = _ALL_GONE
 
     def _untold(self) -> Iterator[tuple[str, str]]:
         """Yield of what nobody can tell whether it is changed."""

@@ -28,6 +28,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Source
 
 _CONTEXT = b"strongroom/v1/incident-names"
+_NOT_AS_ASKED = "The sealed names of the incident are not what the format asks for."
 
 
 class _Sealed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,12 +118,15 @@ def unseal(services: Services, suspicion: Suspicion) -> Named:
         raise NothingOpens("the names of the secrets of the incident are sealed, and no key is given")
     try:
         sealed = msgspec.json.decode(suspicion.names, type=_Sealed)
-    except msgspec.MsgspecError:
-        raise Malformed("The sealed names of the incident are not what the format asks for.") from None
+        file_id, content = bytes.fromhex(sealed.file_id), bytes.fromhex(sealed.content)
+    except ValueError:
+        raise Malformed(_NOT_AS_ASKED) from None
     sealed.record.check()
-    key = unlock(sealed.record, identities).unwrap_file_key(sealed.key, bytes.fromhex(sealed.file_id))
-    content = cobblestone.open_(key, bytes.fromhex(sealed.content), context=_CONTEXT)
-    return msgspec.json.decode(content, type=Named)
+    key = unlock(sealed.record, identities).unwrap_file_key(sealed.key, file_id)
+    try:
+        return msgspec.json.decode(cobblestone.open_(key, content, context=_CONTEXT), type=Named)
+    except msgspec.MsgspecError:  # no cause: a validation message can quote what it read
+        raise Malformed(_NOT_AS_ASKED) from None
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")

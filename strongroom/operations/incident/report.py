@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from strongroom import __version__
-from strongroom.operations.archive.incidents import INCIDENT, Incident, Reader, Step, steps_of
+from strongroom.operations.archive.incidents import INCIDENT, Incident, steps_of
 from strongroom.operations.drills.archive import Stored, put_files
 from strongroom.operations.incident import page
 from strongroom.operations.incident.report_records import (
@@ -64,7 +64,7 @@ def report_of(incident: Incident) -> IncidentReport:
         unread=dict(incident.opening.unread),
         gone=incident.opening.gone,
         steps=tuple(_steps(incident)),
-        readers=tuple(_readers(incident)),
+        readers=incident.readers,
         words=tuple(
             Word(at=one.at, by=one.by, step=one.step.value, state=one.state, said=one.said)
             for one in incident.entries
@@ -103,15 +103,6 @@ def _steps(incident: Incident) -> Iterator[ReportedStep]:
             missing=dict(one.outcome.missing),
             left=one.outcome.left,
         )
-
-
-def _readers(incident: Incident) -> Iterator[Reader]:
-    """Yield who read what, by the records of all hosts that looked; what a host said last counts."""
-    found: dict[tuple[str, str], Reader] = {}
-    for entry in incident.entries:
-        if entry.step is Step.READERS and entry.outcome is not None:
-            found |= {(one.who, one.did): one for one in entry.outcome.readers}
-    yield from sorted(found.values(), key=lambda one: one.last, reverse=True)
 
 
 # -- the document ----------------------------------------------------------------

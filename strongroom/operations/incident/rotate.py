@@ -18,7 +18,7 @@ from strongroom.operations.rotators.records import Result, Rotated, RotatedSecre
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
-from strongroom.words import plural
+from strongroom.words import plural, verb
 
 
 class Rotation(Struct, frozen=True, kw_only=True):
@@ -45,10 +45,18 @@ def rotate(services: Services, incident: Incident, *, by: str, progress: Watch |
         "secrets looked at": left.looked_at,
         "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
         "not changed yet": left.count,
+        "gone from the source": left.gone,
     }
     missing = {**failed, **dict(_waiting(rotated)), **left.unknown, **dict(_not_changed(left))}
     to_do = tuple(line for one in rotated for line in _to_do(one))
-    return Rotation(outcome=Outcome(counts=counts, missing=missing), unchanged=left, to_do=to_do)
+    outcome = Outcome(counts=counts, missing=missing, left=tuple(_left(left)))
+    return Rotation(outcome=outcome, unchanged=left, to_do=to_do)
+
+
+def _left(unchanged: Unchanged) -> Iterator[str]:
+    if unchanged.gone:
+        gone = f"{plural(unchanged.gone, 'secret')} {verb(unchanged.gone, 'are')} gone from the source"
+        yield f"{gone}: see that nothing takes the former values any more."
 
 
 def _rotated_before(incident: Incident) -> int:

@@ -48,6 +48,8 @@ def find_incident(services: Services, name: str = "") -> Incident:
     """
     known = read_incidents(services, name)
     away = f" These targets do not answer: {', '.join(known.unread)}." if known.unread else ""
+    if known.aside:
+        away += f" {len(known.aside):,} entries on the targets do not count here."
     if name:
         if name not in known.incidents:
             raise NoSuchIncident(f"Neither this host nor a target that answers knows incident {name}.{away}")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret, SecretBytes, Version
-from strongroom.operations.rotators.values import digest_value, identify, value_in, with_value
+from strongroom.operations.rotators.values import count_others, digest_value, identify, value_in, with_value
 from strongroom.operations.services import Services
 from strongroom.sources import Change, Staging
 from strongroom.sources.errors import SecretNotFound
@@ -42,6 +42,10 @@ class Place:
     def value_of(self, secret: Secret) -> SecretBytes:
         """Return the current value, of the field. Raises SourceError."""
         return value_in(secret, secret.current, self.field)
+
+    def others(self, secret: Secret) -> int:
+        """Return how many fields a secret has beside the one that a rotation is about."""
+        return count_others(secret.current)
 
     def write(self, there: Secret, value: SecretBytes) -> Secret:
         """Put a value in the place of the current one, if that is still ``there``, and read it back.

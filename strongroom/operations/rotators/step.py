@@ -31,6 +31,7 @@ from strongroom.sources import RotatesItself
 from strongroom.state.records import RotationState, Run, SecretRotation, Step
 from strongroom.system.errors import Conflict
 from strongroom.system.program import NotStarted, TooSlow, run_program
+from strongroom.words import plural
 
 TOKENS: Final = uuid.UUID("6f1f0f57-7d0c-4c39-9d0f-0b1a5d0d2a53")
 
@@ -273,5 +274,7 @@ class Rotation:
         elif self._rotator.kind is RotatorKind.RANDOM:
             yield f"bring the new value from '{self._place.source}' to whatever checks it, and to its users"
         yield from self._said
+        if self._options.incident and (others := self._place.others(there)):
+            yield f"its {plural(others, 'other field')} kept their values: change those that others may know"
         if there.expires_at is not None:
             yield f"its date of expiry was left as it is: {there.expires_at}"

@@ -54,6 +54,11 @@ def value_in(secret: Secret, version: Version, field: str) -> SecretBytes:
     return SecretBytes(_text(secret, found, _field_of(secret, found, field)).encode())
 
 
+def count_others(version: Version) -> int:
+    """Return how many fields a rotation of one field leaves as they are."""
+    return max(0, len(_object_of(version) or {}) - 1)
+
+
 def with_value(secret: Secret, value: SecretBytes, field: str) -> Version:
     """Return a secret's current version with another value in its place; all else of it stays as it is."""
     version = secret.current

@@ -457,6 +457,26 @@ def test_what_a_source_that_was_away_had_of_a_named_secret_is_said_to_be_unknown
     assert list(rotate(services, incident, by=BY).outcome.missing) == ["source vault at the beginning"]
 
 
+def test_a_source_that_has_none_of_the_secrets_is_not_said_to_have_changed_them(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, keys=(leaked(at),))
+    elsewhere = replace(services, sources={"vault": MemoryStore(name="vault")})
+    assert list(rotate(elsewhere, incident, by=BY).outcome.missing) == ["source vault"]
+
+
+def test_a_secret_that_is_gone_from_its_source_is_left_to_a_person_to_look_at(at: Rotated) -> None:
+    at.back_up()
+    services = at.services(at.old, at.new)
+    incident = opened(services, secrets=("app/0001",))
+    at.world.source.delete(["app/0001"])
+    outcome = rotate(services, incident, by=BY).outcome
+    assert (outcome.missing, outcome.counts["gone from the source"]) == ({}, 1)
+    assert outcome.left == (
+        "1 secret is gone from the source: see that nothing takes the former values any more.",
+    )
+
+
 def test_what_no_key_here_opens_is_not_said_to_be_changed(at: Rotated) -> None:
     backup = at.back_up()
     incident = opened(at.services(at.old, at.new), keys=(leaked(at),))

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.archive.incidents import Incident, Reader, Step, Suspicion, read_incidents
+from strongroom.operations.archive.incidents import (
+    Incident,
+    Reader,
+    Step,
+    Suspicion,
+    read_incidents,
+    steps_of,
+)
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.evidence import access_log
@@ -113,3 +120,6 @@ def test_the_report_adds_up_what_two_hosts_found(world: World, tmp_path: Path) -
         services, incident, Step.READERS, type(outcome)(readers=(elsewhere,)), by="ops@other"
     ).incident
     assert [one.who for one in report_of(there).readers] == ["mallory@laptop, restore", "eve@other"]
+    [standing] = [one for one in steps_of(there) if one.step is Step.READERS]
+    assert standing.outcome.readers == report_of(there).readers
+    assert standing.outcome.counts["readers"] == 2

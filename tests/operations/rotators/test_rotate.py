@@ -165,6 +165,16 @@ def test_in_an_incident_each_secret_is_rotated_once_however_often_it_is_asked_fo
     assert other.secrets[0].result is Result.DONE
 
 
+def test_in_an_incident_the_fields_that_were_left_are_told(tmp_path: Path) -> None:
+    world, store = store_world(tmp_path)
+    store.import_([held("prod/a", '{"user":"CANARY-u","password":"CANARY-p","token":"CANARY-t"}')])
+    services = services_for(world, store, random_rotator(field="password"))
+    rotated = rotate_secrets(services, ["prod/a"], source="local", reason=REASON, incident="case-1")
+    assert (
+        "its 2 other fields kept their values: change those that others may know" in rotated.secrets[0].to_do
+    )
+
+
 def test_a_plan_names_each_secret_with_its_rotator_and_changes_nothing(tmp_path: Path) -> None:
     world, store = store_world(tmp_path)
     store.import_([held("prod/db"), held("test/db"), held("test/web", tags={"rotate": "random"})])

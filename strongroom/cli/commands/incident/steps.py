@@ -18,7 +18,7 @@ from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.case_files import spread_case
-from strongroom.operations.archive.incidents import INCIDENT, Incident, Outcome, Step, read_incidents
+from strongroom.operations.archive.incidents import INCIDENT, Incident, Known, Outcome, Step, read_incidents
 from strongroom.operations.incident import isolate, readers, reseal, rotate
 from strongroom.operations.incident.exposed import Compromised, compromised_names
 from strongroom.operations.incident.steps import (
@@ -172,6 +172,13 @@ def answer(recorded: Recorded, output: Output) -> None:
     render.require_complete({}, recorded.missed)
 
 
+def _none_open(known: Known) -> str:
+    """Say that no incident is open, and not so where that is not known."""
+    if known.unread or known.aside:
+        return "Of the incidents that could be read and count here, none is open. Not all could, or do:"
+    return "No incident is open."
+
+
 def show_status(arguments: Namespace, output: Output) -> None:
     """Show one incident, or all that are open; what a target that was away has missed, it is given now."""
     settings = load_settings()
@@ -183,7 +190,7 @@ def show_status(arguments: Namespace, output: Output) -> None:
         shown = [one for one in known.incidents.values() if one.closed is None]
     for one in shown:
         spread_case(services, INCIDENT, one.id)
-    lines = [line for one in shown for line in render.lines_of(one)] or ["No incident is open."]
+    lines = [line for one in shown for line in render.lines_of(one)] or [_none_open(known)]
     if any(one.closed is None for one in shown):
         lines += render.calls(settings)
     lines += [

@@ -20,7 +20,13 @@ from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Selection
-from strongroom.operations.errors import NotAllRead, NothingSelected, RunDegraded, SecretNotRotated
+from strongroom.operations.errors import (
+    NoSuchIncident,
+    NotAllRead,
+    NothingSelected,
+    RunDegraded,
+    SecretNotRotated,
+)
 from strongroom.operations.incident.exposed import find_unchanged
 from strongroom.operations.incident.steps import find_incident
 from strongroom.operations.rotators.plan import plan_rotation
@@ -66,10 +72,20 @@ def _asked(arguments: Namespace, services: Services, output: Output) -> tuple[st
     selection = selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     if arguments.name or selection != Selection():
         source = _source(arguments.source, services)
+        if arguments.incident:
+            _warn_unknown(arguments.incident, services, output)
         return source, [*arguments.name, *_selected(selection, source, services)]
     if not arguments.incident:
         raise UsageError("There is no secret to rotate.", hint="Name one, give a filter, or --incident ID.")
     return _exposed(arguments, services, output)
+
+
+def _warn_unknown(incident: str, services: Services, output: Output) -> None:
+    """Say that an incident is not known here. A target that has it may be away: nothing waits for that."""
+    try:
+        find_incident(services, incident)
+    except NoSuchIncident as error:
+        output.warn(f"{error.message} The rotation is on record under this word all the same.")
 
 
 def _exposed(arguments: Namespace, services: Services, output: Output) -> tuple[str, list[str]]:
