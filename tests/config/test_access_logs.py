@@ -26,6 +26,7 @@ TRAIL = '[access_logs.t]\nformat = "cloudtrail"\ndirectory = "/x"\n'
         (f'{VAULT}targets = ["CANARY-none"]', "access_logs.v.targets"),
         (f'{VAULT}networks = ["CANARY"]', "access_logs.v.networks"),
         ('[access_logs.a]\nformat = "CANARY"\ndirectory = "/x"', "access_logs.a.format"),
+        (VAULT, "access_logs.v.format"),
         (f"{VAULT}silent = 1", "access_logs.v.silent"),
     ],
 )
@@ -43,5 +44,5 @@ def test_the_calendar_reads_logs_where_there_are_some(place: Place) -> None:
     def needs(text: str) -> str:
         return next(entry.needs for entry in calendar(place.load(text)) if entry.name == "access")
 
-    assert needs(VAULT) == ""
+    assert needs(KEYS + VAULT) == ""
     assert "access_logs" in needs("")

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import ip_network
 
+from strongroom.config.access_logs import AccessLogSettings
 from strongroom.config.checks.context import Context, Finding
+from strongroom.config.keys import KmsKey, TransitKey
+from strongroom.config.model import Settings
+from strongroom.config.targets import AzureTargetSettings, S3TargetSettings, VaultTargetSettings
+
+_KNOWS = {
+    "s3": (S3TargetSettings,),
+    "cloudtrail": (S3TargetSettings, KmsKey),
+    "azure": (AzureTargetSettings,),
+    "vault": (VaultTargetSettings, TransitKey),
+}
+"""The targets and keys that a log of each format can tell of."""
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -16,6 +28,12 @@ def check(context: Context) -> Iterator[Finding]:
             yield Finding(
                 (*at, "directory"), "name either directory or store", "One of them is where it lies."
             )
+        if not _knows_any(log, context.settings):
+            yield Finding(
+                (*at, "format"),
+                "no target and no key here is of a kind that such a log tells of",
+                "Name the target that it is about, or take the log out.",
+            )
         for target in log.targets:
             yield from context.reference((*at, "targets"), target, "targets")
         for network in log.networks:
@@ -23,3 +41,8 @@ def check(context: Context) -> Iterator[Finding]:
                 ip_network(network, strict=False)
             except ValueError:
                 yield Finding((*at, "networks"), "one of them is no network", 'As "10.2.0.0/16".')
+
+
+def _knows_any(log: AccessLogSettings, settings: Settings) -> bool:
+    targets = (one for name, one in settings.targets.items() if not log.targets or name in log.targets)
+    return any(isinstance(one, _KNOWS[log.format]) for one in (*targets, *settings.keys.values()))
