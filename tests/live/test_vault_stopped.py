@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.cli.program import PASSPHRASE, Machine, command
 from tests.live.openbao import OpenBao
-from tests.live.proxy import Call, FaultyProxy, Request, method
+from tests.live.proxy import Call, FaultyProxy, Request, When, method
 
 CONFIG = """
 [vaults.prod]
@@ -23,7 +24,23 @@ vault = "prod"
 """
 
 
-def test_a_restore_that_is_stopped_says_that_what_it_wrote_stays(
+def stopped(machine: Machine, words: Sequence[str | Path], proxy: FaultyProxy, *, when: When) -> str:
+    """Press Ctrl-C in the middle of a request; return what the command said."""
+    process = subprocess.Popen(
+        command(*words),
+        cwd=machine.home,
+        env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    proxy.fail(Call(lambda _: os.killpg(process.pid, signal.SIGINT)), when=when)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    return err
+
+
+def test_a_restore_and_an_undo_that_are_stopped_say_that_what_they_did_stays(
     own_openbao: OpenBao, tmp_path: Path
 ) -> None:
     own_openbao.token_file(tmp_path)
@@ -33,14 +50,6 @@ def test_a_restore_that_is_stopped_says_that_what_it_wrote_stays(
     words = ["restore", "--backup-file", machine.seal(), "--full-restore", "--to", "prod", "--force"]
     with FaultyProxy(own_openbao.process.port) as proxy:
         machine.path("strongroom.toml").write_text(CONFIG.format(address=proxy.url, token=tmp_path / "token"))
-        process = subprocess.Popen(
-            command(*words),
-            cwd=machine.home,
-            env=machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE},
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
         written: list[str] = []
 
         def second(request: Request) -> bool:
@@ -48,13 +57,15 @@ def test_a_restore_that_is_stopped_says_that_what_it_wrote_stays(
             written.extend([request.path] if method("POST", path="/data/")(request) else [])
             return len(written) == 2
 
-        proxy.fail(Call(lambda _: os.killpg(process.pid, signal.SIGINT)), when=second)
-        _, err = process.communicate(timeout=60)
-        assert process.returncode == 130, err
+        err = stopped(machine, words, proxy, when=second)
         assert "what was restored by then stays" in " ".join(err.split())
         assert "nothing half-written" not in err
         assert own_openbao.data(written[0].removeprefix("/v1/"))["metadata"]["version"] == 1
         machine.ok(*words, "--overwrite-existing", STRONGROOM_PASSPHRASE=PASSPHRASE)
-    assert [own_openbao.data(f"secret/data/{name}")["data"]["value"] for name in "abc"] == [
-        f"CANARY-{name}" for name in "abc"
-    ]
+        assert [own_openbao.data(f"secret/data/{name}")["data"]["value"] for name in "abc"] == [
+            f"CANARY-{name}" for name in "abc"
+        ]
+        [*_, run] = machine.ok("restore", "undo", "--list", "--json").document["restores"][:1]
+        undo = ["restore", "undo", run["id"], "--force"]
+        err = stopped(machine, undo, proxy, when=method("DELETE", path="/metadata/"))
+        assert "what was undone by then stays undone" in " ".join(err.split())

@@ -190,6 +190,8 @@ class _Undoing:
         if not self._arguments.dry_run:
             self._put_on_record(outcome)
         self._output.answer(self._document(), self._lines())
+        if isinstance(outcome, KeyboardInterrupt):
+            outcome.add_note("what was undone by then stays undone, as the lines above say.")
         if outcome is not None:
             raise outcome
 
