@@ -172,7 +172,6 @@ STYLE = """
 vertical-align:-.1rem}
 .legend{white-space:nowrap;margin-right:.9rem}
 .key.none{border:1px solid var(--c-none)}
-@media (max-width:36rem){.wide table{font-size:.82rem}}
 @media print{section{break-inside:auto}.chart,tr{break-inside:avoid}h2,h3{break-after:avoid}
 :root{--c-good:#bbb;--c-warn:#888;--c-bad:#000;--c-none:#ccc;--c-sign:#fff}
 .chart *,.key{print-color-adjust:exact;-webkit-print-color-adjust:exact}}

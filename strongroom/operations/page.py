@@ -82,6 +82,7 @@ table{width:100%;border-collapse:collapse;font-size:.95rem;margin-top:.8rem}
 th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line)}
 th,td{padding:.4rem .6rem .4rem 0;vertical-align:top}
 td{border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+td:last-child{overflow-wrap:anywhere;min-width:6.5rem}
 .number{text-align:right;white-space:nowrap}
 .bar{width:22%;vertical-align:middle}
 .bar span,.meter span{display:block;height:.55rem;border-radius:.3rem;background:var(--bar)}
@@ -98,7 +99,8 @@ code{overflow-wrap:anywhere}
 pre{background:var(--panel);border:1px solid var(--line);border-radius:.4rem;padding:.7rem;
 white-space:pre-wrap;overflow-wrap:anywhere}
 footer{margin-top:2.5rem;color:var(--soft);font-size:.85rem;overflow-wrap:anywhere}
-@media (max-width:36rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.35rem}}
+@media (max-width:36rem){dl{grid-template-columns:1fr;gap:0}dd{margin-bottom:.5rem}h1{font-size:1.35rem}
+.wide table{font-size:.82rem}}
 @media print{:root{--ink:#000;--soft:#444;--line:#bbb;--ground:#fff;--panel:#fff;--good:#000;
 --good-ground:#fff;--warn:#000;--warn-ground:#fff;--bad:#000;--bad-ground:#fff;--bar:#888}
 main{max-width:none;padding:0}.verdict{border:2px solid #000}section{break-inside:avoid}

@@ -81,9 +81,9 @@ def vouch(report: R, files: Mapping[str, bytes]) -> R:
     return replace(report, **digests)
 
 
-def vouches(report: Struct, content: bytes, ending: str = PAGE) -> bool:
-    """Tell whether a file is the one that a report vouches for."""
-    return getattr(report, BESIDE[ending], "") == hashlib.sha256(content).hexdigest()
+def vouches(report: Struct, content: bytes) -> bool:
+    """Tell whether a page is the one that a report vouches for."""
+    return hashlib.sha256(content).hexdigest() == getattr(report, BESIDE[PAGE])
 
 
 def beside(report_file: Path, ending: str = PAGE) -> Path:

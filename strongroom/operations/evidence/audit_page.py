@@ -34,7 +34,7 @@ from strongroom.words import name_first_few, plural, size
 
 SHOWN = 100
 """Rows of one table on the page; the table beside it and the signed document have all."""
-_CALENDARS = {"Backups": (RunKind.BACKUP,), "Verifications": (RunKind.VERIFY,)}
+_CALENDARS = {"Backups": (RunKind.BACKUP,), "Verifications": (RunKind.VERIFY, RunKind.SCRUB)}
 _PASSING = (RunState.ACTIVE, RunState.DEGRADED, RunState.CANCELLED)
 
 
@@ -178,16 +178,22 @@ def _size(policy: str, held: Sequence[Held]) -> str:
             value=one.backup.size / largest,
             words=f"{one.backup.backup}: {size(one.backup.size)}, {plural(one.backup.secrets, 'secret')}",
         )
-        for at, one in zip(times, held, strict=True)
+        for at, one in _last_of_each_day(times, held)
     ]
     last = held[-1].backup
+    days = (held[0].backup.created_at[:10], last.created_at[:10])
     said = (
-        f"{plural(len(held), 'backup')}, from {held[0].backup.created_at[:10]} to {last.created_at[:10]}. "
-        f"The largest has {size(largest)}, the last ({last.backup}) {size(last.size)}."
+        f"{plural(len(held), 'backup')}; the last of each day is drawn. The largest has {size(largest)}, "
+        f"the newest ({last.backup}) {size(last.size)}."
     )
-    days = (held[0].backup.created_at[:10], held[-1].backup.created_at[:10])
     chart = columns(f"Sizes of backups of {policy}", points, ends=days, most=size(largest))
     return f'<h3>{escape(policy)}</h3>\n{chart}<p class="note">{escape(said)}</p>\n'
+
+
+def _last_of_each_day(times: Sequence[float], held: Sequence[Held]) -> Iterable[tuple[float, Held]]:
+    """Return a backup for each day that has any: a page stays small, however often somebody backs up."""
+    found = {one.backup.created_at[:10]: (at, one) for at, one in zip(times, held, strict=True)}
+    return found.values()
 
 
 # -- drills, keys, incidents -------------------------------------------------------
@@ -248,7 +254,7 @@ def _keys(report: Audit) -> str:
     most = max(*ages, 1)
     rows = [
         Bar(
-            label=one.name[:24],
+            label=one.name[:22],
             end=age / most,
             mark=Mark(state=PLAIN, words=f"{one.name}: {plural(age, 'day')}, {one.evidence}"),
         )
@@ -291,7 +297,7 @@ def _incident_bar(one: Case, report: Audit) -> Bar:
     closed = f"closed {_day(one.closed)}" if one.closed else "open"
     state = BAD if _is_late(one, report) else GOOD if one.closed else WARN
     return Bar(
-        label=one.incident[:24],
+        label=f"{one.opened[:10]} {one.incident[-8:]}",
         start=_share(one.opened, report),
         end=_share(one.closed or report.made_at, report),
         mark=Mark(state=state, words=f"{one.incident}: opened {_day(one.opened)}, {closed}"),

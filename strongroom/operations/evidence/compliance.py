@@ -189,7 +189,7 @@ FRAMEWORKS: Mapping[Framework, tuple[Control, ...]] = {
             "§ 164.308(a)(6)(ii)",
             "security incidents are answered, mitigated and documented (required)",
             RECORD,
-            beyond="the answer, and its harmful effects",
+            beyond="the response, and how harm was mitigated",
         ),
         _of(
             "§ 164.308(a)(7)(ii)(A)",

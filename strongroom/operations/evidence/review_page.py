@@ -39,10 +39,13 @@ def _lines(review: SecurityReview) -> Iterator[str]:
 
 def _verdict(review: SecurityReview) -> str:
     unmet = [part.title for part in review.parts if is_unmet(part)]
-    words = f"{plural(len(unmet), 'part')} to act on: {', '.join(unmet)}." if unmet else "No part is unmet."
-    kind = "failed" if unmet else "passed"
+    words = f"{plural(len(unmet), 'part')} to act on" if unmet else "No part is unmet"
+    listed = f"<p>{escape(', '.join(unmet))}.</p>" if unmet else ""
     beyond = "What no program can see stands under each part as a question to the person who signs."
-    return f'<div class="verdict {kind}"><strong>{escape(words)}</strong><p>{beyond}</p></div>\n'
+    return (
+        f'<div class="verdict {"failed" if unmet else "passed"}"><strong>{words}</strong>'
+        f"{listed}<p>{beyond}</p></div>\n"
+    )
 
 
 def _part(part: Part) -> str:

@@ -38,7 +38,7 @@ def made_up_year(seed: int = 1, *, error: str = "TargetUnavailable: eu does not 
         if state != "failed":
             backups.append(_held(f"{day:03}-backup", day, draw))
         if day % 7 == 3:
-            operations.append(_run("verify", day, "done"))
+            operations.append(_run("verify" if day < 180 else "verification", day, "done"))
     drills = tuple(_drill(month, draw) for month in range(12))
     operations += [_ended(one) for one in drills]
     return Audit(

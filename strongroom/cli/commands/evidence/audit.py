@@ -24,11 +24,12 @@ from strongroom.operations.facts.period import add_facts
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE, TABLE
 from strongroom.state.errors import LedgerChanged
+from strongroom.state.records import RunKind
+from strongroom.timestamps import rfc3339
 from strongroom.wiring.alerts import facts_on_record
 
 DAY = timedelta(days=1)
 YEAR = timedelta(days=365)
-KINDS = ("backup", "verify", "repair", "restore", "drill", "drift", "rotate", "prune")
 
 
 def report_audit(arguments: Namespace, output: Output) -> None:
@@ -59,15 +60,15 @@ def _gather(services: Services, *, since: float, until: float) -> Audit:
         services.store,
         trusted=services.signer_fingerprints,
         keys=facts.keys,
-        signers=map(_age, list_role_keys(datetime.now(UTC))),
+        signers=[_age(one) for one in list_role_keys(datetime.now(UTC)) if one.key.since],
     )
 
 
 def _age(one: RoleKeyStatus) -> KeyAge:
     return KeyAge(
         name=f"signer of {one.role}",
-        use=f"signs: {one.state}",
-        since=one.key.since,
+        use=one.state,
+        since=rfc3339(datetime.fromisoformat(one.key.since).timestamp()),
         evidence=f"certificate of {one.key.fingerprint}",
     )
 
@@ -95,7 +96,7 @@ def _lines(found: Audit, file: Path | None) -> Iterator[str]:
 
 
 def _pairs(found: Audit) -> Iterator[tuple[str, object]]:
-    for kind in KINDS:
+    for kind in dict.fromkeys((RunKind.BACKUP.value, *sorted(found.outcomes))):
         states = found.outcomes.get(kind, {})
         said = ", ".join(f"{number:,} {state}" for state, number in sorted(states.items()))
         yield f"{kind} runs", said or "none"
