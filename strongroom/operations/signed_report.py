@@ -83,7 +83,7 @@ def vouch(report: R, files: Mapping[str, bytes]) -> R:
 
 def vouches(report: Struct, content: bytes) -> bool:
     """Tell whether a page is the one that a report vouches for."""
-    return hashlib.sha256(content).hexdigest() == getattr(report, BESIDE[PAGE])
+    return bool(hashlib.sha256(content).hexdigest() == getattr(report, BESIDE[PAGE]))
 
 
 def beside(report_file: Path, ending: str = PAGE) -> Path:

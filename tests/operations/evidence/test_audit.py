@@ -59,6 +59,14 @@ def test_a_backup_is_told_with_what_came_of_it_and_where_it_lies(world: World, s
     assert b"CANARY" not in REPORT.sign(found, world.signers["control"])
 
 
+def test_a_report_from_before_there_were_pages_is_still_one_canonical_document(
+    world: World, services: Services
+) -> None:
+    old = REPORT.sign(everything(services), world.signers["control"])
+    assert not any(field in old for field in (b'"drills"', b'"keys"', b'"page_sha256"', b'"csv_sha256"'))
+    assert REPORT.parse(old, trusted=services.signer_fingerprints).drills == ()
+
+
 def test_what_failed_is_told_with_its_reason(world: World, services: Services) -> None:
     full = world.with_targets({name: MemoryTarget(name=name, region=name, capacity=1) for name in "ab"})
     full.back_up(full.services())
