@@ -51,9 +51,15 @@ providers = 1
 
 [access_logs.bucket]
 format = "s3"
-directory = "{folder}/s3"
 ours = ["CANARY-key"]
 settle = 0
+
+[access_logs.bucket.store]
+kind = "s3"
+bucket = "access-logs"
+prefix = "eu"
+region = "eu-central-1"
+endpoint_url = "{logs}"
 
 [access_logs.vault]
 format = "vault"
@@ -102,13 +108,20 @@ class Site:
         bao.call("POST", "transit/keys/backup", {})
         bao.policy("backup", 'path "transit/*" { capabilities = ["create", "update", "read"] }')
         token = bao.token_file(folder, "backup", display_name="strongroom").path
-        stack.client().create_bucket(
-            Bucket=self.bucket, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
-        )
+        for name in (self.bucket, "access-logs"):
+            stack.make_bucket(name)
+        self._log = folder / "s3" / "access.log"
         env = {name.upper(): value for name, value in CREDENTIALS.items()}
         self.machine = Machine(folder / "machine", env=env)
         self.machine.path("strongroom.toml").write_text(
-            CONFIG.format(bao=bao.address, token=token, bucket=self.bucket, s3=proxy.url, folder=folder)
+            CONFIG.format(
+                bao=bao.address,
+                token=token,
+                bucket=self.bucket,
+                s3=proxy.url,
+                folder=folder,
+                logs=stack.endpoint,
+            )
         )
         self.proxy = proxy
         self.machine.set("JWT_SECRET_KEY", "CANARY-JWT")
@@ -128,7 +141,11 @@ class Site:
         self.bao.call("POST", "transit/decrypt/backup", {"ciphertext": sealed})
 
     def look(self) -> None:
-        """Read the logs as the calendar does."""
+        """Have what was logged delivered as S3 does, into an object of its own, and read it as the calendar
+        does."""
+        name = f"eu/{time.strftime('%Y-%m-%d-%H-%M-%S')}-{time.monotonic_ns():X}"
+        self.stack.client().put_object(Bucket="access-logs", Key=name, Body=self._log.read_bytes())
+        self._log.write_bytes(b"")
         self.machine.run("schedule", "run", "access")
 
     def alerts(self) -> dict[str, str]:
