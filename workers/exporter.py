@@ -1,4 +1,4 @@
-"""What metrics are gathered from, for one scrape or for many.
+"""What metrics and the page are gathered from, for one look or for many.
 
 Nothing is counted in the workers. What they do is on record, step by step: read there it is complete for all
 hosts and after any kill, and forked processes are no special case. Prometheus' client would have each of them
@@ -22,6 +22,8 @@ from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.alerts.notify import Found, gather_and_judge
+from strongroom.operations.alerts.rules import judge
+from strongroom.operations.facts.gather import with_look
 from strongroom.operations.facts.watched import Watched
 from strongroom.operations.metrics.measures import Observed, Process
 from strongroom.state import schema_check
@@ -30,6 +32,7 @@ from strongroom.state.store import RunStore
 from strongroom.wiring import alerts
 from strongroom.wiring.database import database_url
 from workers import names, status
+from workers.beat_fallback import SETTLES
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,35 @@ class Exporter:
         with self._lock:
             watched, limits = self._watch(), alerts.limits(self._settings())
         self._looked = gather_and_judge(watched, limits)
+
+    def keep_looking(self, every: Callable[[Settings], float]) -> None:
+        """Have a thread look again and again; for the first time when a cluster that is just starting has had
+        its time."""
+        threading.Thread(target=self._keep_looking, args=(every,), name="look", daemon=True).start()
+
+    def _keep_looking(self, every: Callable[[Settings], float]) -> None:
+        pause = threading.Event()
+        pause.wait(min(SETTLES, every(self.settings())))
+        while True:
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001  # what was seen before stands, with the time of its look
+                log.error("look-failed", extra={"why": type(error).__name__})
+            pause.wait(every(self.settings()))
+
+    def current(self) -> Found:
+        """Return what the record has now with what the newest look saw, and what is wrong by both."""
+        with self._lock:
+            found = self._on_record()
+        if self._looked is None:
+            return found
+        facts = with_look(found.facts, self._looked.facts)
+        return Found(facts=facts, limits=found.limits, alerts=judge(facts, found.limits))
+
+    @property
+    def looked_at(self) -> float | None:
+        """When the targets were looked at last."""
+        return self._looked.facts.now if self._looked else None
 
     def observe(self) -> Observed:
         """Return what is known now, and what the newest look found."""

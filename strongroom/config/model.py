@@ -207,25 +207,16 @@ class FlowerSettings(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class MetricsSettings(Section, frozen=True, kw_only=True):
-    """Metrics for Prometheus (`strongroom up --metrics`, `strongroom metrics --serve`). They are given
-    to a client that has the token."""
+class ServedSettings(Section, frozen=True, kw_only=True):
+    """What is served over HTTP, to this host alone or with TLS."""
 
     host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
-    port: Annotated[Port, Meta(examples=[9464])] = 9464
-    token_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="File that holds the token that a client needs, and nothing else.",
-            examples=["/run/secrets/metrics-token"],
-            extra={"default": "made once, in run/metrics-token under the state directory"},
-        ),
-    ] = None
+    port: Port
     certificate_file: Annotated[
         AbsolutePath | None,
         Meta(
             description="Certificate (PEM, with those between it and its authority) to serve TLS with.",
-            examples=["/etc/strongroom/metrics.pem"],
+            examples=["/etc/strongroom/server.pem"],
             extra={"default": "no TLS: then only this host may ask, unless `plain` says otherwise"},
         ),
     ] = None
@@ -233,7 +224,7 @@ class MetricsSettings(Section, frozen=True, kw_only=True):
         AbsolutePath | None,
         Meta(
             description="Private key (PEM) of that certificate.",
-            examples=["/run/secrets/metrics-key.pem"],
+            examples=["/run/secrets/server-key.pem"],
             extra={"default": "in the certificate's file"},
         ),
     ] = None
@@ -249,11 +240,58 @@ class MetricsSettings(Section, frozen=True, kw_only=True):
         Meta(
             ge=60,
             le=86_400,
-            description="How often the targets are checked. The record is read at each scrape.",
+            description="How often the targets are checked. The record is read each time somebody asks.",
             examples=["5m"],
             extra={"default": '`"15m"`'},
         ),
     ] = 900
+
+
+class MetricsSettings(ServedSettings, frozen=True, kw_only=True):
+    """Metrics for Prometheus (`strongroom up --metrics`, `strongroom metrics --serve`). They are given
+    to a client that has the token."""
+
+    port: Annotated[Port, Meta(examples=[9464])] = 9464
+    token_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds the token that a client needs, and nothing else.",
+            examples=["/run/secrets/metrics-token"],
+            extra={"default": "made once, in run/metrics-token under the state directory"},
+        ),
+    ] = None
+
+
+class PageSettings(ServedSettings, frozen=True, kw_only=True):
+    """The page of the installation, for a browser (`strongroom up --page`). It asks for a login and changes
+    nothing."""
+
+    port: Annotated[Port, Meta(examples=[5556])] = 5556
+    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
+    password_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds the password and nothing else.",
+            examples=["/run/secrets/page-password"],
+            extra={"default": "made once, in run/page-password under the state directory"},
+        ),
+    ] = None
+    url: Annotated[
+        Url | None,
+        Meta(
+            description="Where people reach the page, for Flower's link to it.",
+            examples=["https://backups.example.org"],
+            extra={"default": "`host` and `port`"},
+        ),
+    ] = None
+    flower_url: Annotated[
+        Url | None,
+        Meta(
+            description="Where people reach Flower, for the page's link to it.",
+            examples=["https://flower.example.org"],
+            extra={"default": "`flower.host` and `flower.port`, if it runs in the same `strongroom up`"},
+        ),
+    ] = None
 
 
 class TraceSettings(Section, frozen=True, kw_only=True):
@@ -410,6 +448,7 @@ class Settings(Section, frozen=True, kw_only=True):
     limits: LimitSettings = LimitSettings()
     flower: FlowerSettings = FlowerSettings()
     metrics: MetricsSettings = MetricsSettings()
+    page: PageSettings = PageSettings()
     traces: TraceSettings = TraceSettings()
     sentry: SentrySettings = SentrySettings()
 

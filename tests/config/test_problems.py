@@ -965,6 +965,7 @@ def test_a_file_in_another_encoding_is_refused(place: Place) -> None:
         ('[state]\npassword_file = "secret"\n', "state.password_file"),
         ('[flower]\npassword_file = "secret"\n', "flower.password_file"),
         ('[metrics]\ntoken_file = "secret"\n', "metrics.token_file"),
+        ('[page]\npassword_file = "secret"\n', "page.password_file"),
     ],
 )
 def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: str, mode: int) -> None:
@@ -984,18 +985,20 @@ def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: s
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ('host = "10.0.0.7"', "metrics.host"),
+        ('host = "10.0.0.7"', "host"),
         ('host = "10.0.0.7"\nplain = true', None),
         ('host = "::1"', None),
-        ('certificate_file = "gone.pem"', "metrics.certificate_file"),
-        ('key_file = "key.pem"', "metrics.key_file"),
+        ('certificate_file = "gone.pem"', "certificate_file"),
+        ('key_file = "key.pem"', "key_file"),
     ],
 )
-def test_metrics_are_not_served_where_others_could_read_the_token(
-    place: Place, text: str, key: str | None
+@pytest.mark.parametrize("section", ["metrics", "page"])
+def test_nothing_is_served_where_others_could_read_the_token_or_the_password(
+    place: Place, section: str, text: str, key: str | None
 ) -> None:
     (place.path / "key.pem").touch(mode=0o600)
-    assert [found.key for found in place.problems(f"[metrics]\n{text}\n")] == ([key] if key else [])
+    found = [one.key for one in place.problems(f"[{section}]\n{text}\n")]
+    assert found == ([f"{section}.{key}"] if key else [])
 
 
 def test_a_directory_is_no_secret(place: Place) -> None:

@@ -22,8 +22,9 @@ from strongroom.config.model import MetricsSettings
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.workers.cluster import RunningCluster, free_port, until
-from workers import metrics_server, paths
-from workers.metrics_server import AT_ONCE, _answer, _server
+from workers import http_server, metrics_server, paths
+from workers.http_server import AT_ONCE
+from workers.metrics_server import _answer
 
 TOKEN = "CANARY-token"
 
@@ -56,7 +57,8 @@ def serving(settings: MetricsSettings) -> Iterator[str]:
         start("200 OK", [])  # type: ignore[operator]
         return [b"metrics"]
 
-    with _server(settings, partial(_answer, app=app, token=TOKEN.encode())) as server:
+    answer = partial(_answer, app=app, token=TOKEN.encode())
+    with http_server.server(settings, answer, section="metrics") as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -122,11 +124,12 @@ def test_an_address_in_use_and_a_certificate_without_key_are_refused_in_words(tm
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
-            _server(MetricsSettings(port=port), lambda *_: [])
+            http_server.server(MetricsSettings(port=port), lambda *_: [], section="metrics")
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
+    settings = MetricsSettings(port=free_port(), certificate_file=broken)
     with pytest.raises(ConfigError, match=r"metrics\.certificate_file .*broken\.pem"):
-        _server(MetricsSettings(port=free_port(), certificate_file=broken), lambda *_: [])
+        http_server.server(settings, lambda *_: [], section="metrics")
 
 
 def test_the_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from strongroom.config.keys import (
     QuorumKey,
     TransitKey,
 )
-from strongroom.config.model import MetricsSettings, Settings
+from strongroom.config.model import ServedSettings, Settings
 from strongroom.config.problems import KeyPath
 from strongroom.config.sources import AwsSource, FilesSource, LocalSource, RaftSource, VaultSource
 from strongroom.config.targets import (
@@ -41,8 +41,13 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _broker(context.settings)
     yield from _state(context.settings)
     yield from _sentry(context.settings)
-    if not context.is_bad("metrics") and context.settings.metrics != MetricsSettings():
-        yield from _metrics(context.settings.metrics)
+    served: dict[str, tuple[ServedSettings, str]] = {
+        "metrics": (context.settings.metrics, "token"),
+        "page": (context.settings.page, "password"),
+    }
+    for section, (found, shown) in served.items():
+        if not context.is_bad(section) and found != type(found)():  # type: ignore[call-arg]
+            yield from _served(section, found, shown=shown)
 
 
 def secret_files(settings: Settings) -> dict[KeyPath, Path]:
@@ -54,6 +59,8 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("mail", "password_file"): settings.mail.password_file,
         ("metrics", "token_file"): settings.metrics.token_file,
         ("metrics", "key_file"): settings.metrics.key_file,
+        ("page", "password_file"): settings.page.password_file,
+        ("page", "key_file"): settings.page.key_file,
     }
     named |= {(*key, "url_file"): hook.url_file for key, hook in settings.hooks().items()}
     for name, channel in settings.channels.items():
@@ -207,12 +214,12 @@ def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> It
         yield Finding(key, "not an address of the right kind", right)
 
 
-def _metrics(found: MetricsSettings) -> Iterator[Finding]:
+def _served(section: str, found: ServedSettings, *, shown: str) -> Iterator[Finding]:
     if found.certificate_file is None:
         if found.key_file is not None:
-            yield Finding(("metrics", "key_file"), "has no effect without a certificate", "Give both.")
+            yield Finding((section, "key_file"), "has no effect without a certificate", "Give both.")
         if not found.plain and not is_loopback(found.host):
-            right = "Give metrics.certificate_file, or set metrics.plain on a network of your own."
-            yield Finding(("metrics", "host"), "would show the token to the network", right)
+            right = f"Give {section}.certificate_file, or set {section}.plain on a network of your own."
+            yield Finding((section, "host"), f"would show the {shown} to the network", right)
     elif why := missing(found.certificate_file):
-        yield Finding(("metrics", "certificate_file"), why, "Name the file of the certificate (PEM).")
+        yield Finding((section, "certificate_file"), why, "Name the file of the certificate (PEM).")

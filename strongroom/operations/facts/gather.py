@@ -42,6 +42,22 @@ def without_record(watched: Watched, limits: Limits, *, now: float, why: str, lo
     return structs.replace(_seen(watched, limits, None, now=now, look=look), state=why)
 
 
+def with_look(facts: Facts, look: Facts) -> Facts:
+    """Return what the record has, with what only a look shows. Without a record the look is all there is."""
+    if facts.state is not None:
+        return structs.replace(look, state=facts.state)
+    return structs.replace(
+        facts,
+        places=look.places,
+        lost=look.lost,
+        rooms=look.rooms,
+        certificates=look.certificates,
+        signs=look.signs,
+        verification=look.verification,
+        unverified=look.unverified,
+    )
+
+
 def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, look: bool) -> Facts:
     return structs.replace(
         _seen(watched, limits, store, now=now, look=look),
