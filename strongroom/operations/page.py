@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from html import escape
+from urllib.parse import quote
+
+from strongroom.words import spelled_out
 
 HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -27,6 +30,23 @@ HOW_TO_CHECK = (
 END = "</main>\n</body>\n</html>\n"
 
 
+class Markup(str):
+    """A text that is HTML already."""
+
+    __slots__ = ()
+
+
+def text(said: object) -> Markup:
+    """Return anything as HTML. No character of a stranger's name ends a tag, or changes the order of what
+    stands beside it."""
+    return said if isinstance(said, Markup) else Markup(escape(spelled_out(str(said))))
+
+
+def link(path: str, said: object) -> Markup:
+    """Return a link within this place; the parts of a path are names of any characters."""
+    return Markup(f'<a href="{escape(quote(path, safe="/?=&%"))}">{text(said)}</a>')
+
+
 def section(title: str, content: str) -> str:
     """Return a part of the page under a heading."""
     return f"<section>\n<h2>{escape(title)}</h2>\n{content}</section>\n"
@@ -34,13 +54,13 @@ def section(title: str, content: str) -> str:
 
 def definitions(pairs: Iterable[tuple[str, str]]) -> str:
     """Return what is said about what."""
-    rows = (f"<dt>{escape(about)}</dt><dd>{escape(said)}</dd>\n" for about, said in pairs)
+    rows = (f"<dt>{text(about)}</dt><dd>{text(said)}</dd>\n" for about, said in pairs)
     return f"<dl>\n{''.join(rows)}</dl>\n"
 
 
 def table(head: Iterable[str], rows: Iterable[str]) -> str:
     """Return a table of rows that are HTML already."""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    names = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
     return (
         f'<div class="wide"><table>\n<thead><tr>{names}</tr></thead>\n'
         f"<tbody>\n{''.join(rows)}</tbody></table></div>\n"
@@ -48,10 +68,10 @@ def table(head: Iterable[str], rows: Iterable[str]) -> str:
 
 
 def row(cells: Iterable[object], *, bad: bool = False) -> str:
-    """Return a row of plain texts; what is bad stands out in the first of them."""
-    first, *others = (escape(str(cell)) for cell in cells)
+    """Return a row; what is bad stands out in the first cell, which names the row."""
+    first, *others = map(text, cells)
     rest = "".join(f"<td>{cell}</td>" for cell in others)
-    return f'<tr><td class="{"bad" if bad else ""}">{first}</td>{rest}</tr>\n'
+    return f'<tr><th scope="row" class="{"bad" if bad else ""}">{first}</th>{rest}</tr>\n'
 
 
 STYLE = """
@@ -81,7 +101,8 @@ dd{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}
 table{width:100%;border-collapse:collapse;font-size:.95rem;margin-top:.8rem}
 th{text-align:left;color:var(--soft);font-weight:600;border-bottom:1px solid var(--line)}
 th,td{padding:.4rem .6rem .4rem 0;vertical-align:top}
-td{border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+td,tbody th{border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+tbody th{color:inherit;font-weight:inherit}
 td:last-child{overflow-wrap:anywhere;min-width:6.5rem}
 .number{text-align:right;white-space:nowrap}
 .bar{width:22%;vertical-align:middle}
