@@ -32,10 +32,13 @@ class BackupCatalog(Transactions):
         with self._database.reading() as conn:
             return catalog.digests(conn, backups)
 
-    def backups(self, *, policy: str | None = None, limit: int | None = None) -> list[CatalogEntry]:
-        """Return backups, newest first; of one policy if given. Without a limit, all of them."""
+    def backups(
+        self, *, policy: str | None = None, limit: int | None = None, before: str | None = None
+    ) -> list[CatalogEntry]:
+        """Return backups, newest first; of one policy if given, and those older than one. Without a limit,
+        all of them."""
         with self._database.reading() as conn:
-            return catalog.backups(conn, policy=policy, limit=limit)
+            return catalog.backups(conn, policy=policy, limit=limit, before=before)
 
     def with_bad_replicas(self) -> list[str]:
         """Return the backups that have a replica that is not good, newest first, however old they are."""

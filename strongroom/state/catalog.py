@@ -42,9 +42,13 @@ def drop_replica(conn: Connection, name: str, target: str) -> bool:
     return True
 
 
-def backups(conn: Connection, *, policy: str | None, limit: int | None) -> list[CatalogEntry]:
-    """Return backups, newest first; of one policy if given."""
+def backups(
+    conn: Connection, *, policy: str | None, limit: int | None, before: str | None = None
+) -> list[CatalogEntry]:
+    """Return backups, newest first; of one policy if given, and those after one in that order if given."""
     query = select(tables.catalog).order_by(_catalog.created_at.desc(), _catalog.backup.desc()).limit(limit)
+    if before is not None:
+        query = query.where(sql.before(_catalog.created_at, _catalog.backup, before))
     if policy is not None:
         query = query.where(_catalog.policy == policy)
     return list(codec.readable(conn.execute(query), codec.entry_of))

@@ -20,10 +20,10 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.find(conn, name)
 
-    def runs(self, limit: int = 50) -> list[Run]:
-        """Return the newest runs, newest first."""
+    def runs(self, limit: int = 50, *, before: str | None = None) -> list[Run]:
+        """Return the newest runs, newest first: of all, or of those older than one."""
         with self._database.reading() as conn:
-            return runs.newest(conn, limit)
+            return runs.newest(conn, limit, before)
 
     def runs_of(self, policy: str, kind: RunKind, *, limit: int) -> list[Run]:
         """Return the newest runs of a policy and kind, newest first."""

@@ -142,9 +142,11 @@ def find(conn: Connection, name: str) -> Run:
     return _found(conn.execute(query).first(), name)
 
 
-def newest(conn: Connection, limit: int) -> list[Run]:
-    """Return runs, newest first."""
+def newest(conn: Connection, limit: int, before: str | None = None) -> list[Run]:
+    """Return runs, newest first; those after one in that order if given."""
     query = select(tables.runs).order_by(_runs.created_at.desc(), _runs.id.desc()).limit(limit)
+    if before is not None:
+        query = query.where(sql.before(_runs.created_at, _runs.id, before))
     return list(codec.readable(conn.execute(query), codec.run_of))
 
 

@@ -6,7 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Double, Engine, Index, Table, TextClause
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Index,
+    Table,
+    TextClause,
+    and_,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.schema import CreateIndex
@@ -46,6 +58,13 @@ def _sqlite_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
 @compiles(now, "postgresql")
 def _postgresql_now(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
     return "CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)"
+
+
+def before(at: Column[Any], name: Column[Any], mark: str) -> ColumnElement[bool]:
+    """Return what holds of the rows that come after the row of that name, the newest first."""
+    other = at.table.alias()
+    moment = select(other.c[at.name]).where(other.c[name.name] == mark).scalar_subquery()
+    return and_(at <= moment, or_(at < moment, name < mark))
 
 
 def partial_index(name: str, *columns: Column[Any], where: TextClause) -> Index:
