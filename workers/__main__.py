@@ -46,13 +46,8 @@ def main(role: str) -> int:
 
 
 def _run(role: str) -> None:
-    if role == names.METRICS:
-        from strongroom.config.live import LiveSettings
-        from workers.metrics_server import serve
-
-        live = LiveSettings.load()
-        os.chdir(paths.private_folder(paths.work_folder(live.current.state_dir)))
-        serve(live, on_ready=lambda: status.report_ready(role))
+    if role in (names.METRICS, names.PAGE):
+        _serve(role)
         return
     from workers.app import app
     from workers.pools import POOLS
@@ -65,9 +60,20 @@ def _run(role: str) -> None:
     elif role == names.WATCH:
         os.environ.update(flower.environment(app.settings))
         flower.ask_login_for_metrics()
+        flower.link_to_page(app.settings)
         app.start(["flower"])
     else:
         app.worker_main(POOLS[role].arguments(getattr(app.settings.workers, role)))
+
+
+def _serve(role: str) -> None:
+    from strongroom.config.live import LiveSettings
+    from workers import metrics_server, page_server
+
+    live = LiveSettings.load()
+    os.chdir(paths.private_folder(paths.work_folder(live.current.state_dir)))
+    serve = metrics_server.serve if role == names.METRICS else page_server.serve
+    serve(live, on_ready=lambda: status.report_ready(role))
 
 
 def _connect_signals(role: str) -> None:

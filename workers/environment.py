@@ -39,8 +39,8 @@ SOURCE_PREFIXES: Final = ("VAULT_", "BAO_")
 READERS: Final = frozenset({names.CONTROL, names.SEAL, names.VERIFY, names.RECOVER})
 
 TARGET_PREFIXES: Final = ("AWS_", "AZURE_", "PG")
-WRITERS: Final = frozenset({*names.QUEUES, names.METRICS})
-"""Metrics are made from a look at the targets, too."""
+WRITERS: Final = frozenset({*names.QUEUES, names.METRICS, names.PAGE})
+"""Metrics and the page are made from a look at the targets, too."""
 
 BROKER: Final = "broker"
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from strongroom.config import Settings
 from strongroom.errors import ConfigError
+from workers import http_server, names, status
 from workers.made_secret import given_or_made
 from workers.paths import run_folder
 
@@ -32,6 +34,29 @@ def ask_login_for_metrics() -> None:
     from tornado.web import authenticated
 
     Metrics.get = authenticated(Metrics.get)
+
+
+def link_to_page(settings: Settings) -> None:
+    """Have Flower's menu lead to the page, where there is one."""
+    from flower.views import BaseHandler
+
+    render = BaseHandler.render_string
+
+    def with_link(handler: Any, name: str, **values: Any) -> bytes:
+        made: bytes = render(handler, name, **values)
+        address = page_address(settings)
+        item = f'<li class="nav-item"><a class="nav-link" href="{escape(address)}">Strongroom</a></li>'
+        return made.replace(b"</ul>", item.encode() + b"</ul>", 1) if address else made
+
+    BaseHandler.render_string = with_link
+
+
+def page_address(settings: Settings) -> str:
+    """Return where people reach the page, as far as that is known."""
+    if settings.page.url:
+        return settings.page.url
+    found = status.read(settings.state_dir)
+    return http_server.address(settings.page, "/") if found and names.PAGE in found.processes else ""
 
 
 def password(settings: Settings) -> str:

@@ -13,8 +13,8 @@ from strongroom.state.records import StepKind
 CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER = "control", "seal", "transfer", "verify", "drill", "recover"
 PRUNE: Final = "prune"
 SUBMIT, BEAT, WATCH = "submit", "beat", "watch"
-METRICS: Final = "metrics"
-"""A process that only reads: it sends no message, so it is no role and has no key."""
+METRICS, PAGE = "metrics", "page"
+"""Processes that only read: they send no message, so they are no roles and have no key."""
 
 QUEUES: Final = (CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE)
 ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)

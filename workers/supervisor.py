@@ -51,6 +51,7 @@ class Cluster:
         settings: the configuration.
         flower: run Flower too.
         metrics: serve metrics too.
+        page: serve the page too.
         ephemeral: use the stand-in broker that keeps nothing.
         pools: which pools to run.
         log_folder: where each process's output goes; to ours if left out.
@@ -63,6 +64,7 @@ class Cluster:
         *,
         flower: bool,
         metrics: bool,
+        page: bool,
         ephemeral: bool,
         pools: Sequence[str],
         log_folder: Path | None,
@@ -77,7 +79,7 @@ class Cluster:
         self._open.callback(self._wakeup.close)
         self._broker = None if settings.broker.url else self._embedded(ephemeral=ephemeral)
         self._workers = [self._python(role) for role in pools]
-        others = ((names.WATCH, flower), (names.METRICS, metrics))
+        others = ((names.WATCH, flower), (names.METRICS, metrics), (names.PAGE, page))
         self._scheduling = [self._python(names.BEAT)]
         self._scheduling += [self._python(role) for role, wanted in others if wanted]
         self._unready = {child.name for child in (*self._workers, self._scheduling[0])}
@@ -245,6 +247,7 @@ def run_cluster(
     *,
     flower: bool = False,
     metrics: bool = False,
+    page: bool = False,
     ephemeral: bool = False,
     on_ready: OnReady | None = None,
     pools: Sequence[str] | None = None,
@@ -270,6 +273,7 @@ def run_cluster(
             settings,
             flower=flower,
             metrics=metrics,
+            page=page,
             ephemeral=ephemeral,
             pools=chosen,
             log_folder=log_folder,

@@ -16,7 +16,8 @@ from redis.exceptions import ResponseError
 from tests.chaos.place import Place
 from tests.leaks.search import Blob
 from tests.workers.cluster import RunningCluster, descendants
-from workers import flower, metrics_server, paths
+from tests.workers.visitor import Visitor
+from workers import flower, metrics_server, page_server, paths
 
 FLOWER = ("/api/workers", "/api/tasks", "/api/queues/length", "/tasks", "/broker", "/workers", "/metrics")
 
@@ -26,7 +27,7 @@ class Everywhere:
 
     Args:
         place: its machine, with the targets.
-        cluster: its processes; with ``--flower`` and ``--metrics``.
+        cluster: its processes; with ``--flower``, ``--metrics`` and ``--page``.
     """
 
     def __init__(self, place: Place, cluster: RunningCluster) -> None:
@@ -44,6 +45,7 @@ class Everywhere:
         yield from self._processes()
         yield from self._flower()
         yield from self._metrics()
+        yield from self._page()
 
     def files(self) -> Iterator[Blob]:
         """Every file of state, stage, logs, broker and targets, and how each is called."""
@@ -83,6 +85,13 @@ class Everywhere:
             request = urllib.request.Request(url, headers={"Authorization": f"Basic {token}"})
             with urllib.request.urlopen(request, timeout=30) as answer:
                 yield f"Flower's {page}", answer.read()
+
+    def _page(self) -> Iterator[Blob]:
+        password = (paths.run_folder(self._place.state) / page_server.GENERATED).read_text().strip()
+        visitor = Visitor(self._cluster.page_port)
+        visitor.log_in(password)
+        for path, text in visitor.walk().items():
+            yield f"the page's {path}", text.encode()
 
     def _metrics(self) -> Iterator[Blob]:
         token = (paths.run_folder(self._place.state) / metrics_server.GENERATED).read_text().strip()

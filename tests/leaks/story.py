@@ -83,7 +83,9 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     path = os.pathsep.join(map(str, (saboteur, SABOTEUR.parents[2])))
     collector = undo.enter_context(collecting())
     more = {"PYTHONPATH": path, "STRONGROOM_TRACES__URL": collector.url}
-    cluster = RunningCluster(place.state, "--flower", "--metrics", environment={**place.environment, **more})
+    cluster = RunningCluster(
+        place.state, "--flower", "--metrics", "--page", environment={**place.environment, **more}
+    )
     undo.callback(cluster.close)
     cluster.start()
     store = RunStore(place.database)

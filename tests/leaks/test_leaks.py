@@ -98,6 +98,7 @@ def test_the_search_looks_everywhere(story: Story) -> None:
         "Flower's /api/tasks",
         "what Redis was sent",
         "metrics",
+        "the page's /backups/",
         "traces",
     ):
         assert any(part in name for name in names), part

@@ -64,7 +64,7 @@ class RunningCluster:
     Args:
         state_dir: its state.
         arguments: pools to run (all, if none is named), ``--flower``, ``--metrics``,
-            ``--ephemeral``.
+            ``--page``, ``--ephemeral``.
         environment: more variables.
     """
 
@@ -75,11 +75,13 @@ class RunningCluster:
         self.arguments = list(arguments)
         self.port = free_port()
         self.metrics_port = free_port()
+        self.page_port = free_port()
         self.environment = {
             **os.environ,
             "STRONGROOM_STATE_DIR": str(state_dir),
             "STRONGROOM_FLOWER__PORT": str(self.port),
             "STRONGROOM_METRICS__PORT": str(self.metrics_port),
+            "STRONGROOM_PAGE__PORT": str(self.page_port),
             **(environment or {}),
         }
         self.process: subprocess.Popen[bytes] | None = None

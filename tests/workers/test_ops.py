@@ -42,14 +42,16 @@ def test_the_compose_file_is_valid() -> None:
 def test_every_pool_runs_and_recover_is_normally_stopped(services: dict[str, Any]) -> None:
     roles = {service["command"][0] for service in services.values() if service.get("image") == "strongroom"}
 
-    assert roles == {*names.QUEUES, names.BEAT, names.WATCH, names.METRICS}
+    assert roles == {*names.QUEUES, names.BEAT, names.WATCH, names.METRICS, names.PAGE}
     assert [name for name, service in services.items() if service.get("profiles")] == ["recover"]
 
 
-def test_only_flower_and_metrics_are_reachable_and_from_this_host_alone(services: dict[str, Any]) -> None:
+def test_only_what_people_look_at_is_reachable_and_from_this_host_alone(
+    services: dict[str, Any],
+) -> None:
     ports = {name: service["ports"] for name, service in services.items() if service.get("ports")}
 
-    assert set(ports) == {"flower", "metrics"}
+    assert set(ports) == {"flower", "metrics", "page"}
     assert {port["host_ip"] for each in ports.values() for port in each} == {"127.0.0.1"}
 
 
@@ -66,19 +68,19 @@ def test_the_database_password_reaches_who_uses_the_database(services: dict[str,
         if any(secret["source"] == "postgres_password" for secret in service.get("secrets", []))
     }
 
-    assert having == {"postgres", *names.QUEUES, names.BEAT, names.METRICS}
+    assert having == {"postgres", *names.QUEUES, names.BEAT, names.METRICS, names.PAGE}
 
 
 def test_the_pools_reach_vault_and_targets_and_the_servers_reach_nothing(services: dict[str, Any]) -> None:
     outside = {name for name, service in services.items() if "outside" in service["networks"]}
 
-    assert outside == {*names.QUEUES, names.BEAT, "flower", names.METRICS}
+    assert outside == {*names.QUEUES, names.BEAT, "flower", names.METRICS, names.PAGE}
 
 
 def test_a_configuration_that_is_missing_is_refused_and_not_made_as_a_folder(
     services: dict[str, Any],
 ) -> None:
-    for name in (*names.QUEUES, names.BEAT, "flower", names.METRICS):
+    for name in (*names.QUEUES, names.BEAT, "flower", names.METRICS, names.PAGE):
         (config,) = [one for one in services[name]["volumes"] if one["target"].endswith("strongroom.toml")]
         assert config["bind"].get("create_host_path", False) is False, name
 
@@ -90,7 +92,13 @@ def test_passwords_are_made_once_and_private(tmp_path: Path) -> None:
     made = {file.name: file.read_text() for file in (tmp_path / "secrets").iterdir()}
     subprocess.run(["sh", str(script)], check=True, capture_output=True, timeout=60)
 
-    assert set(made) == {"redis_password", "postgres_password", "flower_password", "metrics_token"}
+    assert set(made) == {
+        "redis_password",
+        "postgres_password",
+        "flower_password",
+        "metrics_token",
+        "page_password",
+    }
     assert all(len(password) == 32 for password in made.values())
     for file in (tmp_path / "secrets").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -108,7 +116,7 @@ def test_the_example_configuration_is_right(tmp_path: Path) -> None:
 def test_every_unit_starts_again_what_exits_and_dumps_no_core() -> None:
     units = [unit for unit in sorted(SYSTEMD.glob("*.service")) if "Type=oneshot" not in unit.read_text()]
 
-    assert len(units) == 4
+    assert len(units) == 5
     for unit in units:
         text = unit.read_text()
         for line in ("Restart=always", "LimitCORE=0", "KillMode=mixed", "NoNewPrivileges=yes"):

@@ -23,6 +23,7 @@ if __name__ == "__main__":
         settings,
         flower="--flower" in sys.argv,
         metrics="--metrics" in sys.argv,
+        page="--page" in sys.argv,
         ephemeral="--ephemeral" in sys.argv,
         pools=chosen or None,
         on_ready=ready,

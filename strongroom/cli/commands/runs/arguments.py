@@ -15,6 +15,9 @@ def _up_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--flower", action="store_true", help="run the task monitor too; it asks for a login")
     parser.add_argument("--metrics", action="store_true", help="serve metrics for Prometheus too")
     parser.add_argument(
+        "--page", action="store_true", help="serve the page for a browser too; it asks for a login"
+    )
+    parser.add_argument(
         "--ephemeral",
         action="store_true",
         help="use an embedded broker that loses its queues at a restart",

@@ -11,7 +11,7 @@ from strongroom.cli.shared.cluster_logs import log_to
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
-from workers import flower, metrics_server
+from workers import flower, metrics_server, page_server
 from workers.pools import POOLS
 from workers.supervisor import Cluster, run_cluster
 
@@ -25,6 +25,7 @@ def start_cluster(arguments: Namespace, output: Output) -> None:
         settings,
         flower=arguments.flower,
         metrics=arguments.metrics,
+        page=arguments.page,
         ephemeral=arguments.ephemeral,
         pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
         on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
@@ -45,6 +46,9 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
     if arguments.metrics:
         where, file = metrics_server.address(settings.metrics), metrics_server.token_file(settings)
         lines.append(f"Metrics: {where}; the token: cat {quote(str(file))}")
+    if arguments.page:
+        where, file = page_server.address(settings), page_server.password_file(settings)
+        lines.append(f"Page: {where}; user '{settings.page.user}', its password: cat {quote(str(file))}")
     output.answer({"ready": True, "processes": processes}, lines)
     output.settle()
 

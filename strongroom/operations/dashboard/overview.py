@@ -1,0 +1,150 @@
+"""The first page: is all well, how each policy lies on each target, and what runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from strongroom.durations import about
+from strongroom.operations.alerts.alert_kinds import Severity
+from strongroom.operations.dashboard import frame
+from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, small, together
+from strongroom.operations.dashboard.pace import Pace
+from strongroom.operations.facts.freshness import Freshness, judge
+from strongroom.operations.facts.records import OnTarget, Policy
+from strongroom.operations.page import Markup, definitions, link, section, text
+from strongroom.operations.verification.description import percent
+from strongroom.state.records import Run
+from strongroom.words import plural
+
+Running = Sequence[tuple[Run, Pace]]
+
+
+def overview(shown: Shown, running: Running) -> bytes:
+    """Return the page."""
+    content = (
+        _verdict(shown)
+        + section("Policies and targets", _matrix(shown))
+        + section("Running now", running_table(running, shown.facts.now))
+        + section("At a glance", definitions(_glance(shown)))
+    )
+    return frame.document("Overview", content, shown, here="/")
+
+
+def _verdict(shown: Shown) -> str:
+    if not shown.alerts:
+        seen = "" if shown.looked_at else " By the record: the targets have not been looked at yet."
+        return frame.verdict("passed", "All is well", f"No alert.{seen}")
+    worst = shown.alerts[0]
+    kind = "failed" if worst.severity is Severity.CRITICAL else "degraded"
+    more = together(text(worst.what), link("/alerts", "What it means, and what to do"))
+    return frame.verdict(kind, frame.alerts_in_words(shown.alerts), more)
+
+
+# -- policies x targets ----------------------------------------------------------------
+
+
+def _matrix(shown: Shown) -> str:
+    policies = shown.facts.policies
+    targets = sorted({one.target for policy in policies for one in policy.on_targets} | _known(shown))
+    head = ("Policy", "Verified backup", "Replicas", *(f"On {name}" for name in targets))
+    rows = (_policy(policy, targets, shown) for policy in policies)
+    return frame.listed(rows, head=head, label="Policies and targets", nothing="No policy is configured.")
+
+
+def _known(shown: Shown) -> set[str]:
+    return {place.name for place in shown.facts.places}
+
+
+def _policy(policy: Policy, targets: Sequence[str], shown: Shown) -> Line:
+    facts = shown.facts
+    found = judge(policy, threshold=shown.limits.threshold_age, now=facts.now, recorded=facts.state is None)
+    lies = {one.target: one for one in policy.on_targets}
+    cells = (_cell(lies.get(name), name, shown) for name in targets)
+    name = link(f"/backups?policy={quoted(policy.name)}", policy.name)
+    return Line((name, _verified(found), _replicas(policy), *cells), bad=found.overdue)
+
+
+def _verified(found: Freshness) -> Markup:
+    late = mark("failed", "overdue") if found.overdue else ""
+    if found.judged is None:
+        return together("none", late)
+    age = small("" if found.age is None else f"{about(found.age)} ago")
+    return together(link(f"/backups/{quoted(found.judged.backup)}", found.judged.backup), late, age)
+
+
+def _replicas(policy: Policy) -> Markup:
+    good = sum(one.good for one in policy.on_targets)
+    return together(
+        f"{good} of {policy.wanted}", mark("failed", "fewer than demanded") if policy.lacks else ""
+    )
+
+
+def _cell(one: OnTarget | None, target: str, shown: Shown) -> Markup:
+    """Return how a policy's newest backup lies on a target, and whether the target answers."""
+    away = any(place.name == target and place.away is not None for place in shown.facts.places)
+    silent = mark("failed", "no answer") if away else ""
+    if one is None:
+        return together(Markup('<span aria-label="no replica">-</span>') if not silent else "", silent)
+    return together(replica(one.good, one.depth, one.read_at, shown.facts.now), silent, locked(one))
+
+
+def replica(good: bool, depth: object, read_at: float | None, now: float) -> Markup:  # noqa: FBT001
+    """Return how a replica is, to what depth it was read back, and how long ago."""
+    if not good:
+        return mark("failed", "damaged or missing")
+    if read_at is None:
+        return together(mark("degraded", "not read back"))
+    return together(mark("passed", "good"), small(f"{depth}, {about(max(0.0, now - read_at))} ago"))
+
+
+def locked(one: OnTarget) -> Markup:
+    """Return until when a replica cannot be removed, where it is locked."""
+    return together(small(together("locked until", moment(one.locked_until))) if one.locked_until else "")
+
+
+# -- what runs -------------------------------------------------------------------------
+
+
+def running_table(running: Running, now: float) -> str:
+    """Return the runs that have not ended, with rate and time left."""
+    head = ("Run", "What", "Since", "How far", "Rate", "Left")
+    rows = [_run(run, pace, now) for run, pace in running]
+    return frame.listed(rows, head=head, label="Runs that have not ended", nothing="Nothing runs.")
+
+
+def _run(run: Run, pace: Pace, now: float) -> Line:
+    what = f"{run.spec.kind.value} of {run.spec.policy}"
+    since = f"{about(max(0.0, now - run.created_at))}"
+    return Line(
+        (link(f"/runs/{quoted(run.id)}", run.id), what, since, far(pace), pace.rate_words, pace.left_words)
+    )
+
+
+def far(pace: Pace) -> Markup:
+    """Return how far something is: as a bar and in words."""
+    if not pace.total:
+        return Markup("begins")
+    bar = f'<progress max="{pace.total}" value="{pace.done}" aria-label="How far"></progress>'
+    return together(Markup(bar), small(pace.words))
+
+
+# -- at a glance -----------------------------------------------------------------------
+
+
+def _glance(shown: Shown) -> Iterator[tuple[str, str]]:
+    facts = shown.facts
+    if facts.verification is not None:
+        share = facts.verification.all.share
+        yield "Verification", link("/coverage", f"{percent(share)} read within the span")
+    newest = [ran for drills in facts.drills for ran in drills.runs]
+    last = max(newest, key=lambda ran: ran.began, default=None)
+    if last is not None:
+        yield (
+            "Newest drill",
+            together(link("/drills", last.drill), frame.state(last.state), moment(last.began)),
+        )
+    yield "Keys in use", link("/keys", plural(len(facts.keys.used), "key"))
+    yield "Incidents open", link("/incidents", str(len(facts.incidents)))
+    yield "Waiting for approval", str(len(facts.approvals))
+    beat = "never seen" if facts.beat_age is None else f"seen {about(facts.beat_age)} ago"
+    yield "Beat", beat

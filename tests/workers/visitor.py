@@ -1,0 +1,66 @@
+"""Somebody who looks at the page, without a browser."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import ssl
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+
+@dataclass
+class Answer:
+    status: int
+    text: str
+    headers: dict[str, str]
+
+    @property
+    def links(self) -> set[str]:
+        return {link.replace("&amp;", "&") for link in re.findall(r'href="(/[^"]*)"', self.text)}
+
+
+@dataclass
+class Visitor:
+    """Somebody with a browser that keeps a cookie."""
+
+    port: int
+    context: ssl.SSLContext | None = None
+    cookie: str = ""
+    cookies: list[str] = field(default_factory=list)
+
+    def ask(self, path: str, method: str = "GET", body: str | None = None, **headers: str) -> Answer:
+        made = (
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30, context=self.context)
+            if self.context
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        )
+        sent = {"Cookie": self.cookie} if self.cookie else {}
+        try:
+            made.request(method, path, body=body, headers=sent | headers)
+            answer = made.getresponse()
+            said = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read().decode(), said)
+        finally:
+            made.close()
+
+    def log_in(self, password: str, user: str = "strongroom", **more: str) -> Answer:
+        form = urlencode({"user": user, "password": password, **more})
+        answer = self.ask("/login", "POST", form, **{"Content-Type": "application/x-www-form-urlencoded"})
+        if "set-cookie" in answer.headers:
+            self.cookies.append(answer.headers["set-cookie"])
+            self.cookie = answer.headers["set-cookie"].partition(";")[0]
+        return answer
+
+    def walk(self) -> dict[str, str]:
+        """Return every page that can be reached by links from the first one."""
+        pages: dict[str, str] = {}
+        left = {"/"}
+        while left:
+            path = left.pop()
+            answer = self.ask(path)
+            assert answer.status == HTTPStatus.OK, (path, answer)
+            pages[path] = answer.text
+            left |= answer.links - pages.keys() - {"/style.css"}
+        return pages

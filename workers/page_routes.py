@@ -1,0 +1,194 @@
+"""Which page shows what: it reads the record, and changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from strongroom.config import Settings
+from strongroom.operations.archive.incidents import Incident, incidents_on_record
+from strongroom.operations.archive.inventory import LOST, REPAIRED
+from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_record
+from strongroom.operations.dashboard import lists, overview, single, standing
+from strongroom.operations.dashboard.frame import Shown
+from strongroom.operations.dashboard.lists import PAGE
+from strongroom.operations.dashboard.pace import pace_of
+from strongroom.operations.dashboard.single import OneBackup
+from strongroom.operations.evidence.access_log import FAILED, OPENED, RESTORED
+from strongroom.operations.health import calendar as health_calendar
+from strongroom.operations.retention.delete import PRUNED
+from strongroom.operations.retention.undelete import UNDELETED
+from strongroom.operations.rotation.outcome import rotated_backups
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused, RunNotFound
+from strongroom.state.records import ROTATING, CatalogEntry, Event, RecipientPin, Run, RunKind
+from strongroom.state.store import RunStore
+from strongroom.timestamps import as_written
+from strongroom.wiring.calendar import calendar
+from strongroom.wiring.read_only import looking_services
+from workers.exporter import Exporter
+
+ROTATIONS: Final = 100
+"""Of a policy, how many are read for the one that sealed a backup last."""
+ABOUT_BACKUPS: Final = (
+    LOST, REPAIRED, QUARANTINED, RELEASED, PRUNED, UNDELETED, OPENED, FAILED, RESTORED,
+)  # fmt: skip
+VIEWS: Final = {
+    "/alerts": standing.alerts,
+    "/coverage": standing.coverage,
+    "/drills": standing.drills,
+    "/keys": standing.keys,
+}
+
+
+class NotThere(Exception):
+    """There is no such page, backup, run or incident."""
+
+
+class Routes:
+    """Makes the page of a path. Safe to use from threads at once."""
+
+    def __init__(self, exporter: Exporter) -> None:
+        self._exporter = exporter
+        self._lock = threading.Lock()
+        self._services: tuple[Settings, Services] | None = None
+        self._lists: dict[str, Callable[[Mapping[str, str], Shown], bytes]] = {
+            "": self._overview,
+            "backups": self._backups,
+            "runs": self._runs,
+            "schedule": self._schedule,
+            "incidents": self._all_incidents,
+        }
+        self._singles: dict[str, Callable[[str, Shown], bytes]] = {
+            "backups": self._backup,
+            "runs": self._run,
+            "incidents": self._incident,
+        }
+
+    def page(self, path: str, query: Mapping[str, str], shown: Shown) -> bytes:
+        """Return a page.
+
+        Raises:
+            NotThere: there is none of that path.
+            StateError: the record cannot be read.
+        """
+        _, room, *names = path.split("/", 2)
+        if (view := VIEWS.get(path)) is not None:
+            return view(shown)
+        if names and (single_page := self._singles.get(room)) is not None:
+            return single_page(names[0], shown)
+        if not names and (list_page := self._lists.get(room)) is not None:
+            return list_page(query, shown)
+        raise NotThere("There is no such page.")
+
+    def services(self) -> Services:
+        """Return services for a look, made once for as long as the settings hold."""
+        settings = self._exporter.settings()
+        with self._lock:
+            if self._services is None or self._services[0] is not settings:
+                self._services = (settings, looking_services(settings))
+            return self._services[1]
+
+    # -- pages -------------------------------------------------------------------------
+
+    def _overview(self, _query: Mapping[str, str], shown: Shown) -> bytes:
+        if shown.facts.state is not None:
+            return overview.overview(shown, ())
+        store = self.services().store
+        return overview.overview(
+            shown, [(run, pace_of(run, store, now=shown.facts.now)) for run in store.active()[:PAGE]]
+        )
+
+    def _backups(self, query: Mapping[str, str], shown: Shown) -> bytes:
+        store, policy = self.services().store, query.get("policy", "")
+        found = store.backups(policy=policy or None, limit=PAGE + 1, before=query.get("before"))
+        replicas = store.replicas_of([entry.backup for entry in found])
+        return lists.backups(found, replicas, shown, policy=policy)
+
+    def _backup(self, name: str, shown: Shown) -> bytes:
+        store = self.services().store
+        entry = store.backup(name)
+        if entry is None:
+            raise NotThere("The catalog has no backup of that name.")
+        made = _made_by(store, entry)
+        sealed = _rotated_by(store, entry) or made
+        found = OneBackup(
+            entry=entry,
+            replicas=store.replicas(name),
+            readers=_readers(sealed) if sealed else (),
+            sealed=sealed,
+            made=made,
+            quarantine=on_record(store).get(name, ""),
+            unlocked=tuple(left_unlocked(store).get(name, {})),
+            events=_events(store, entry),
+        )
+        return single.backup(found, shown)
+
+    def _run(self, name: str, shown: Shown) -> bytes:
+        store = self.services().store
+        try:
+            run = store.load(name)
+        except RunNotFound:
+            raise NotThere("No run on record has that name.") from None
+        return single.run(run, store.rows(run.id), pace_of(run, store, now=shown.facts.now), shown)
+
+    def _runs(self, query: Mapping[str, str], shown: Shown) -> bytes:
+        return lists.runs(self.services().store.runs(PAGE + 1, before=query.get("before")), shown)
+
+    def _all_incidents(self, _query: Mapping[str, str], shown: Shown) -> bytes:
+        return lists.incidents(self._incidents().values(), shown)
+
+    def _incident(self, name: str, shown: Shown) -> bytes:
+        found = self._incidents().get(name)
+        if found is None:
+            raise NotThere("No incident on record has that name.")
+        return single.incident(found, shown)
+
+    def _schedule(self, _query: Mapping[str, str], shown: Shown) -> bytes:
+        entries = calendar(self._exporter.settings())
+        found = health_calendar.overview(self.services(), entries, now=shown.facts.now)
+        return lists.schedule(found, shown)
+
+    def _incidents(self) -> dict[str, Incident]:
+        services = self.services()
+        return incidents_on_record(services.store, trusted=services.signer_fingerprints)
+
+
+# -- of one backup ---------------------------------------------------------------------
+
+
+def _rotated_by(store: RunStore, entry: CatalogEntry) -> Run | None:
+    """Return the newest rotation that wrapped a backup's keys anew, or that encrypted it from another."""
+    for run in store.runs_of(entry.policy, RunKind.ROTATE, limit=ROTATIONS):
+        try:
+            rows = [row for kind in ROTATING for row in store.rows(run.id, kind)]
+            reached = {one.new or one.backup for one in rotated_backups(run, rows).values()}
+            if entry.backup in reached:
+                return run
+        except RecordRefused:  # an odd row must not keep a person from seeing the others
+            continue
+    return None
+
+
+def _made_by(store: RunStore, entry: CatalogEntry) -> Run | None:
+    """Return the run that made a backup: there is none of what a rotation encrypted anew."""
+    try:
+        return store.load(entry.backup)
+    except RunNotFound:
+        return None
+
+
+def _readers(run: Run) -> list[RecipientPin]:
+    absent = run.facts.get("left_out", ())
+    return [pin for pin in run.spec.recipients if pin.name not in absent]
+
+
+def _events(store: RunStore, entry: CatalogEntry) -> list[Event]:
+    """Return what happened to a backup since it was made, in order."""
+    made = as_written(entry.created_at)
+    since = store.happened(*ABOUT_BACKUPS, since=made.timestamp() if made else 0.0)
+    own = store.events(run=entry.backup)
+    mine = {event.id: event for event in since if event.detail.get("backup") == entry.backup}
+    return sorted({**mine, **{event.id: event for event in own}}.values(), key=lambda event: event.id)
