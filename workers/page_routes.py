@@ -11,7 +11,7 @@ from strongroom.operations.archive.incidents import Incident, incidents_on_recor
 from strongroom.operations.archive.inventory import LOST, REPAIRED
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_record
-from strongroom.operations.dashboard import lists, overview, single, standing
+from strongroom.operations.dashboard import lists, overall, overview, single
 from strongroom.operations.dashboard.frame import Shown
 from strongroom.operations.dashboard.lists import PAGE
 from strongroom.operations.dashboard.pace import pace_of
@@ -36,10 +36,10 @@ ABOUT_BACKUPS: Final = (
     LOST, REPAIRED, QUARANTINED, RELEASED, PRUNED, UNDELETED, OPENED, FAILED, RESTORED,
 )  # fmt: skip
 VIEWS: Final = {
-    "/alerts": standing.alerts,
-    "/coverage": standing.coverage,
-    "/drills": standing.drills,
-    "/keys": standing.keys,
+    "/alerts": overall.alerts,
+    "/coverage": overall.coverage,
+    "/drills": overall.drills,
+    "/keys": overall.keys,
 }
 
 

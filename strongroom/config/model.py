@@ -271,7 +271,7 @@ class PageSettings(ServedSettings, frozen=True, kw_only=True):
     password_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="File that holds the password and nothing else.",
+            description="File that holds the page's password and nothing else.",
             examples=["/run/secrets/page-password"],
             extra={"default": "made once, in run/page-password under the state directory"},
         ),

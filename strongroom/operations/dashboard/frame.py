@@ -152,9 +152,9 @@ def _without_record(shown: Shown) -> str:
 
 def _foot(shown: Shown) -> str:
     looked = (
-        f"The targets were looked at {moment(shown.looked_at)}."
+        f"The targets were checked {moment(shown.looked_at)}."
         if shown.looked_at
-        else "The targets have not been looked at yet."
+        else "The targets have not been checked yet."
     )
     as_of = f"By the record as of {moment(shown.facts.now)}. {looked}"
     return f"<footer><p>{as_of} Strongroom {text(shown.version)}; this page changes nothing.</p></footer>\n"

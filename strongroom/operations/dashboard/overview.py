@@ -32,7 +32,7 @@ def overview(shown: Shown, running: Running) -> bytes:
 
 def _verdict(shown: Shown) -> str:
     if not shown.alerts:
-        seen = "" if shown.looked_at else " By the record: the targets have not been looked at yet."
+        seen = "" if shown.looked_at else " By the record: the targets have not been checked yet."
         return frame.verdict("passed", "All is well", f"No alert.{seen}")
     worst = shown.alerts[0]
     kind = "failed" if worst.severity is Severity.CRITICAL else "degraded"

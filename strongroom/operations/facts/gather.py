@@ -55,6 +55,7 @@ def with_look(facts: Facts, look: Facts) -> Facts:
         signs=look.signs,
         verification=look.verification,
         unverified=look.unverified,
+        recoveries=facts.recoveries or look.recoveries,
     )
 
 

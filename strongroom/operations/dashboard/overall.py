@@ -34,7 +34,7 @@ def coverage(shown: Shown) -> bytes:
     facts = shown.facts
     found = facts.verification
     if found is None:
-        why = facts.unverified or "Nothing is known yet: the targets have not been looked at."
+        why = facts.unverified or "Nothing is known yet: the targets have not been checked."
         return frame.document("Verification", f"<p>{text(why)}</p>\n", shown, here="/coverage")
     lines = "".join(
         f"<li>{text(line[:1].upper() + line[1:])}.</li>\n" for line in describe(found, now=facts.now)
