@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 
 import pytest
 
+from strongroom.cli.commands.restore.request import by_plan
+from strongroom.cli.terminal import place
+from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Tampered, Truncated, UntrustedSigner
 from strongroom.errors import UsageError
 from strongroom.operations.errors import ConfirmationRequired, PlanMismatch, RunDegraded
@@ -122,6 +126,21 @@ def test_a_plan_is_refused_for_another_backup_another_place_and_from_a_stranger(
     refused = planned.run(*DO, "--signer", fingerprint, STRONGROOM_STATE_DIR=str(moved), **PASS)
     assert refused.failed_with(PlanMismatch)
     assert f"{moved}/store/secrets.db now" in " ".join(refused.err.split())
+
+
+def test_a_plan_that_is_altered_after_it_was_checked_is_done_as_it_was(machine: Machine) -> None:
+    file = machine.path("plan")
+    many = machine.path("many.jsonl")
+    many.write_text("".join(f'{{"name": "N{n:03}", "value": "CANARY"}}\n' for n in range(200)))
+    machine.ok("import", many)
+    machine.seal()
+    write_plan(machine)
+    given = Namespace(plan=file, to="local", signer=[], backup_file=machine.path("full.sr"))
+    with by_plan(given, Output(), place.find(machine.env)) as request:
+        assert request.plan is not None
+        with file.open("r+b") as shared:  # the same file, which somebody has open
+            shared.write(b"x" * 100)
+        assert [entry.action for entry in request.plan.entries()] == ["same"] * 200
 
 
 def test_options_that_a_plan_decides_are_refused_beside_it(planned: Machine) -> None:

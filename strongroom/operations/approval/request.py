@@ -15,6 +15,7 @@ from strongroom.model import ApprovalAction, prepare
 from strongroom.timestamps import as_written, rfc3339
 from strongroom.words import spelled_out
 
+UNKNOWN: Final = "somebody (the host that asked did not say who)"
 NAMESPACE: Final = "strongroom-approval"
 BREAK_GLASS: Final = "strongroom-break-glass"
 """The namespaces of the two kinds of signatures: neither counts as the other."""

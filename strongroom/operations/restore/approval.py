@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, prepare
-from strongroom.operations.approval.request import Request, shown, shown_lines
+from strongroom.operations.approval.request import UNKNOWN, Request, shown, shown_lines
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.restore.facts import StagedPlan, options_of
 from strongroom.operations.restore.plan import (
@@ -18,8 +18,6 @@ from strongroom.operations.restore.plan import (
 from strongroom.operations.restore.staged import staged_plan_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunKind, Step
-
-UNKNOWN = "somebody (the host that asked did not say who)"
 
 
 class Approved(msgspec.Struct, frozen=True, kw_only=True):

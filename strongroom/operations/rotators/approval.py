@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from strongroom.model import ApprovalAction
-from strongroom.operations.approval.request import Request
+from strongroom.operations.approval.request import UNKNOWN, Request
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.rotators.records import RotateSecretsOptions, RotationApproved, SecretsPlanned
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step
 from strongroom.words import plural
-
-UNKNOWN = "somebody (the host that asked did not say who)"
 
 
 def approve_step(run: Run, step: Step, services: Services) -> RotationApproved:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import shutil
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from tempfile import SpooledTemporaryFile
+from typing import BinaryIO, Final, NamedTuple, cast
 
 from strongroom.cli.shared import identities, options, recipients, trust
 from strongroom.cli.shared.backup_argument import open_file
@@ -181,8 +183,10 @@ def _plan_file(arguments: Namespace, output: Output, installation: Place) -> Ite
     with open_file(path) as reader:
         sealed = reader.read(0, len(bundle.MAGIC)) == bundle.MAGIC
     if not sealed:
-        with path.open("rb") as file:
-            yield file
+        # A copy: who may write to the file must not change its entries after they were checked.
+        with path.open("rb") as file, SpooledTemporaryFile(max_size=_HELD) as held:
+            shutil.copyfileobj(file, held)
+            yield cast("BinaryIO", held)
         return
     openers = identities.identities_of(arguments, output, installation)
     trusted = trust.trusted_signers(installation, arguments.signer)
@@ -198,6 +202,8 @@ def _refuse_beside_plan(arguments: Namespace) -> None:
         )
 
 
+_HELD: Final = 64 << 20
+"""Bytes of a plan that are held in memory; a larger one is copied to the disk, where it has no name."""
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 _NOT_INTO_A_FILE = ("overwrite_existing", "verify_after_restore", "plan_out")
 _DECIDED = (
