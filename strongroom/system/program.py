@@ -1,6 +1,6 @@
 """Running a program of somebody's own: no shell, nothing of this process's environment, no descriptor.
 
-It is ended when its time is over, and with it what it started.
+It is ended when its time is over, and with it what it started, as far as this process may.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -20,7 +20,7 @@ class NotStarted(Exception):
 
 
 class TooSlow(Exception):
-    """The program did not end in time, and was ended."""
+    """The program did not end in time; the message says whether it was ended."""
 
 
 def run_program(
@@ -40,12 +40,23 @@ def run_program(
     try:
         process.wait(timeout)
     except subprocess.TimeoutExpired:
-        raise TooSlow from None
+        raise TooSlow("and was ended" if _end(process) else "and runs on, as another user") from None
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it started, too
-        process.wait()
+        _end(process)
     return process.returncode
+
+
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """End a program and what it started. What runs as another user by now, as by sudo, is left: to wait
+    for what this process may not end might have no end."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        pass
+    process.wait()
+    return True
 
 
 @contextmanager

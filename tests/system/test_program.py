@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
-from strongroom.system.program import NotStarted, run_program
+from strongroom.system.program import NotStarted, TooSlow, run_program
 
 VALUE = "CANARY-value"
 
@@ -41,3 +43,30 @@ def test_what_a_program_cannot_be_given_whole_it_is_not_given_at_all(tmp_path: P
     with pytest.raises(NotStarted, match="too large"):
         run_program(["/usr/bin/touch", str(ran)], told={}, timeout=20, given=b"x" * 10_000_000)
     assert not ran.exists()
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("perl") is None, reason="a program that changes its user takes root"
+)
+def test_a_program_that_became_another_user_is_not_waited_for_without_end() -> None:
+    nobody = 65534
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        sudo, gate = Path(folder) / "sudo", Path(folder) / "gate"
+        shutil.copy(shutil.which("perl") or "", sudo)
+        sudo.chmod(0o4755)
+        os.mkfifo(gate)
+
+        def work() -> None:
+            os.setgid(nobody)
+            os.setuid(nobody)
+            with pytest.raises(TooSlow, match="runs on"):
+                run_program([str(sudo), "-e", f"$< = 0; open(F, '<', '{gate}')"], told={}, timeout=0.5)
+
+        process = get_context("fork").Process(target=work)
+        process.start()
+        try:
+            process.join(30)
+            assert process.exitcode == 0
+        finally:
+            gate.open("wb").close()  # lets the program end

@@ -195,7 +195,8 @@ class _Work:
     def _require_quorum(self, what: str) -> None:
         if lacking := missing_from_quorum(self._spec, tuple(target.name for target in self._targets)):
             why = "; ".join(f"'{name}': {said}" for name, said in self._missed.items())
-            raise QuorumNotMet(f"{what} of {self._old.backup_id} could not be placed: {lacking} ({why})")
+            why = f" ({why})" if why else ""  # one that was away from the beginning is not among these
+            raise QuorumNotMet(f"{what} of {self._old.backup_id} could not be placed: {lacking}{why}")
 
     # -- afterwards ------------------------------------------------------------
 

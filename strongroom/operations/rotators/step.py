@@ -142,10 +142,8 @@ class Rotation:
             status = run_program(program.command, told=told, timeout=program.timeout, given=value.reveal())
         except NotStarted as error:
             raise SecretNotRotated(f"{words} could not be started: {error}") from None
-        except TooSlow:
-            raise SecretNotRotated(
-                f"{words} did not end within {program.timeout:g} s, and was ended"
-            ) from None
+        except TooSlow as error:
+            raise SecretNotRotated(f"{words} did not end within {program.timeout:g} s, {error}") from None
         if status != 0:
             raise SecretNotRotated(f"{words} ended with status {status}")
 

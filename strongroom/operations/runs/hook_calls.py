@@ -45,7 +45,7 @@ def _run(hook: Hook, facts: Mapping[str, str], what: str) -> None:
         status = run_program(hook.command, told=told, timeout=hook.timeout)
     except NotStarted as error:
         raise HookFailed(f"{what} could not be started: {error}") from None
-    except TooSlow:
-        raise HookFailed(f"{what} did not end within {hook.timeout:g} s, and was ended") from None
+    except TooSlow as error:
+        raise HookFailed(f"{what} did not end within {hook.timeout:g} s, {error}") from None
     if status != 0:
         raise HookFailed(f"{what} ended with status {status}")

@@ -164,26 +164,31 @@ def _would(part: Part, document: Mapping[str, Any]) -> Iterator[str]:
     """Say in short what a restore would change."""
     counts = {
         "would be created": document.get("created", 0),
-        "differ, and stay as they are": document.get("left", 0),
-        "are already as in the backup": document.get("unchanged", 0),
+        "{differ} and would be left": document.get("left", 0),
+        "{are} already as in the backup": document.get("unchanged", 0),
         "cannot be restored": document.get("not_done", 0),
     }
     yield f"From backup {part.backup} into '{part.into}':"
-    yield from (f"  {plural(number, 'secret')} {words}" for words, number in counts.items() if number)
+    yield from (f"  {_counted(number, words)}" for words, number in counts.items() if number)
     if seconds := document.get("least_seconds"):
         yield f"  It takes at least {seconds:,.0f} seconds."
+
+
+def _counted(number: int, words: str) -> str:
+    verbs = {many: verb(number, many) for many in ("are", "were", "differ")}
+    return f"{plural(number, 'secret')} {words.format_map(verbs)}"
 
 
 def _came_of(document: Mapping[str, Any]) -> Iterator[str]:
     counts = {
         "created": document.get("created", 0),
         "changed": document.get("changed", 0),
-        "were already as in the backup": document.get("unchanged", 0),
-        "differ, and were left as they are": document.get("left", 0),
-        "were not restored": document.get("not_done", 0),
+        "{were} already as in the backup": document.get("unchanged", 0),
+        "{differ} and {were} left": document.get("left", 0),
+        "{were} not restored": document.get("not_done", 0),
         "compared once more at the end, and equal": document.get("verified") or 0,
     }
-    yield from (f"{plural(number, 'secret')} {words}" for words, number in counts.items() if number)
+    yield from (_counted(number, words) for words, number in counts.items() if number)
     for command in document.get("undo_by") or ():
         yield f"This undoes it: {_PIPED.sub('', command)}"
 

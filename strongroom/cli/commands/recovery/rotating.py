@@ -102,7 +102,7 @@ def _take(desk: Desk, incident: str, step: str, opened: Ran) -> None:
 
 def _incomplete(ran: Ran, step: str, incident: str) -> Shown:
     """Return what is missing of a step, and the command that does it by hand."""
-    by_hand = f"By hand: strongroom incident {step} {incident}"
+    by_hand = f"By hand: 'strongroom incident {step} {incident}'."
     for one in ran.document.get("steps", ()):
         if one["step"] == step and (missing := one["outcome"]["missing"]):
             what, why = next(iter(missing.items()))
