@@ -8,6 +8,7 @@ import pty
 import re
 import select
 import signal
+import struct
 import subprocess
 import termios
 import time
@@ -24,8 +25,12 @@ _MARKS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Terminal:
     """A command line on a terminal of its own, as a person sees it."""
 
-    def __init__(self, machine: Machine, *words: str) -> None:
+    def __init__(
+        self, machine: Machine, *words: str, size: tuple[int, int] = (0, 0), colour: bool = False
+    ) -> None:
         self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        objects = {} if colour else {"NO_COLOR": "1"}
         self.process = subprocess.Popen(
             command(*words),
             stdin=theirs,
@@ -34,10 +39,12 @@ class Terminal:
             start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - one thread
             cwd=machine.home,
-            env=machine.env | {"TERM": "xterm", "COLUMNS": "110", "NO_COLOR": "1"},
+            env=machine.env | {"TERM": "xterm", "COLUMNS": str(size[1] or 110)} | objects,
         )
         os.close(theirs)
         self.said = ""
+        self.drawn = ""
+        """All that was written, with what moves the cursor."""
         self._answered = 0
 
     def answer(self, question: str, answer: str) -> None:
@@ -70,6 +77,7 @@ class Terminal:
             found = os.read(self._ours, 65_536) if ready else b""
         except OSError:  # the other end is closed
             found = b""
+        self.drawn += found.decode(errors="replace")
         self.said += _MARKS.sub("", found.decode(errors="replace")).replace("\r\n", "\n")
         return bool(found)
 

@@ -70,6 +70,9 @@ def _status_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that 'submit' printed")
     parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
     parser.add_argument(
+        "--watch", action="store_true", help="show policies, runs, queues and alerts live; q ends it"
+    )
+    parser.add_argument(
         "--limit", metavar="N", type=limit, default=20, help="how many runs to list (default: 20)"
     )
 
@@ -151,6 +154,9 @@ COMMANDS = {
     "status": Command(
         _status_arguments,
         "runs:show_status",
+        "--watch reads the record each second, and draws on the whole terminal what it says of each policy\n"
+        "and target, of what runs, how fast and how long still, of the queues and of alerts. Into a pipe it\n"
+        "writes a line for each change. q and Ctrl-C end it with exit code 0; the runs go on.",
     ),
     "cancel": Command(
         _cancel_arguments,

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 
 from strongroom.cli.commands.runs import render_policies
+from strongroom.cli.commands.runs.watch import watch_installation
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
@@ -28,6 +29,9 @@ from strongroom.wiring.alerts import limits, watched
 
 
 def show_status(arguments: Namespace, output: Output) -> None:
+    if arguments.watch:
+        watch_installation(arguments, output)
+        return
     if arguments.id is None:
         _list(output, arguments.limit)
         return
