@@ -55,7 +55,13 @@ class Site:
     ) -> list[str]:
         store, now = (services or self.services).store, now or time.time()
         watched = Watched(
-            store=lambda: store, targets={}, trusted=frozenset(), policies=(), access_logs={"eu": silent}
+            store=lambda: store,
+            targets={},
+            trusted=frozenset(),
+            policies=(),
+            access_logs={"eu": silent},
+            state_dir=self.folder,
+            recovery_objective=3600,
         )
         facts = Facts(now=now, intrusions=tuple(record.intrusions(store, watched, now=now)))
         return [f"{one.kind} {one.what}" for one in intrusions(facts, Limits())]
