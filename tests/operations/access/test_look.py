@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
+from strongroom.operations.access.activities import activities
 from strongroom.operations.access.follow import LogFolder
 from strongroom.operations.access.look import AccessLog, beat_of, look
 from strongroom.operations.access.matching import SLACK, Watch
@@ -107,6 +108,18 @@ def test_a_command_that_reads_the_backup_explains_its_reads_and_no_others(
     assert event.detail["first"] == int(later + 5 + SLACK + 1)
 
 
+def test_a_command_that_reads_without_opening_explains_no_use_of_a_key(site: Site) -> None:
+    now = time.time()
+    for kind in (access_log.READING, access_log.READ):
+        site.services.store.append([(kind, {"by": "ops", "host": "h", "backup": site.backup, "noted": now})])
+    (one,) = [
+        one
+        for one in activities(site.services.store, now, now)
+        if site.backup in one.backups and not one.policy
+    ][-1:]
+    assert not one.opens
+
+
 def test_a_process_that_dies_before_the_cursor_moves_tells_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +129,7 @@ def test_a_process_that_dies_before_the_cursor_moves_tells_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(site.services.store), "put_access_marks", die)
+        patched.setattr(type(site.services.store), "append", die)
         with pytest.raises(KeyboardInterrupt):
             site.look()
     assert len(site.look()) == 1
@@ -138,10 +151,15 @@ def test_a_log_that_never_had_a_line_is_awaited_from_the_first_look(site: Site) 
     assert len(site.alerts(silent=-1)) == 1
 
 
-def test_a_log_of_lines_that_are_none_is_doubted_and_counts_as_silent(site: Site) -> None:
+def test_a_log_of_lines_that_are_none_is_doubted_and_counts_as_silent(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     site.look()
+    beats: list[str] = []
+    monkeypatch.setattr(type(site.services.store), "heartbeat", lambda _, name: beats.append(name))
     site.write(b"nonsense\n")
     assert len(site.look()) == 1
+    assert beats == []
     kinds = [one.split()[0] for one in site.alerts(silent=-1)]
     assert kinds == ["access.log-rewritten", "access.log-silent"]
 
