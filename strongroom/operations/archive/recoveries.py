@@ -219,11 +219,11 @@ def in_order(cases: Mapping[str, tuple[RecoveryEntry, ...]]) -> dict[str, Recove
 
 
 def recoveries_on(
-    state_dir: Path, targets: Mapping[str, Target], *, trusted: frozenset[str]
+    state_dir: Path | None, targets: Mapping[str, Target], *, trusted: frozenset[str]
 ) -> dict[str, Recovery]:
     """Return the recoveries that this machine and some targets know, the newest last; nothing is made."""
-    folder = state_dir / FOLDER
-    here = {HERE: DirectoryTarget(folder, name=HERE, region="")} if folder.is_dir() else {}
+    folder = state_dir / FOLDER if state_dir is not None else None
+    here = {HERE: DirectoryTarget(folder, name=HERE, region="")} if folder and folder.is_dir() else {}
     return in_order(read_on(Places(targets={**here, **targets}, trusted=trusted), RECOVERY).entries)
 
 

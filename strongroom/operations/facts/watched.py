@@ -57,8 +57,8 @@ class WatchedDrill(Struct, frozen=True, kw_only=True):
 class Watched:
     """What is watched, and by what.
 
-    ``state_dir`` has this host's part of the record of recoveries, and ``recovery_objective`` says within how
-    many seconds one should be over.
+    ``state_dir`` has this host's part of the record of recoveries, if it keeps one; ``recovery_objective``
+    says within how many seconds one should be over.
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
     of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
@@ -71,8 +71,6 @@ class Watched:
     store: Callable[[], RunStore]
     targets: Mapping[str, Target]
     trusted: frozenset[str]
-    state_dir: Path
-    recovery_objective: float
     policies: tuple[ConfiguredPolicy, ...]
     drills: tuple[WatchedDrill, ...] = ()
     key_health: str | None = None
@@ -82,6 +80,8 @@ class Watched:
     calendar: tuple[Scheduled, ...] = ()
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
+    state_dir: Path | None = None
+    recovery_objective: float = 0.0
     rooms: Mapping[str, Path] = field(default_factory=dict)
     certificates: Mapping[str, Path] = field(default_factory=dict)
 
