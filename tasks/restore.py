@@ -45,6 +45,24 @@ def restore_backup(
     return submit_restore(services, backup=backup, options=options, selection=selection, request_id=request)
 
 
+@define_entry(names.RECOVER_BACKUP)
+def recover_backup(
+    services: Services,
+    request: str,
+    *,
+    backup: str,
+    to: str,
+    overwrite_existing: bool = False,
+    requester: str = "",
+) -> Submitted:
+    """Recover a backup, or the newest of a policy: check the worker's host, restore, compare and validate."""
+    from strongroom.operations.recovery.job import submit_recovery
+    from strongroom.wiring.restores import restore_options
+
+    options = restore_options(app.settings, to=to, overwrite=overwrite_existing, requester=requester)
+    return submit_recovery(services, backup=backup, options=options, request_id=request)
+
+
 @define_entry(names.UNDO_RESTORE)
 def undo_restore(services: Services, request: str, *, run: str, requester: str = "") -> Submitted:
     """Undo a restore run: what it replaced comes back, what it created goes."""

@@ -25,6 +25,7 @@ VERIFY_BACKUP: Final = "strongroom.verify"
 UNDO_RESTORE: Final = "strongroom.undo"
 REPAIR_BACKUP: Final = "strongroom.repair"
 RESTORE_BACKUP: Final = "strongroom.restore"
+RECOVER_BACKUP: Final = "strongroom.recover"
 RECOVERY_DRILL: Final = "strongroom.drill"
 ROTATE_KEYS: Final = "strongroom.rotate"
 ROTATE_SECRETS: Final = "strongroom.rotate-secret"
@@ -42,6 +43,7 @@ ENTRY_TASKS: Final = frozenset(
         VERIFY_BACKUP,
         REPAIR_BACKUP,
         RESTORE_BACKUP,
+        RECOVER_BACKUP,
         UNDO_RESTORE,
         RECOVERY_DRILL,
         ROTATE_KEYS,
@@ -74,6 +76,8 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.APPROVE: RECOVER,  # whoever executes asks, by its own configuration
     StepKind.RESTORE: RECOVER,
     StepKind.RESTORE_COMPARE: RECOVER,
+    StepKind.RECOVERY_CHECK: RECOVER,
+    StepKind.RECOVERY_VALIDATE: RECOVER,
     StepKind.DRILL_PROVE: DRILL,
     StepKind.DRILL_RESTORE: DRILL,
     StepKind.DRILL_COMPARE: DRILL,

@@ -41,6 +41,18 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
             StepKind.REPORT,
         }
     ),
+    RunKind.RECOVERY: frozenset(
+        {
+            StepKind.PLAN,
+            StepKind.RECOVERY_CHECK,
+            StepKind.RESTORE_PLAN,
+            StepKind.APPROVE,
+            StepKind.RESTORE,
+            StepKind.RESTORE_COMPARE,
+            StepKind.RECOVERY_VALIDATE,
+            StepKind.REPORT,
+        }
+    ),
     RunKind.UNDO: frozenset(
         {StepKind.PLAN, StepKind.RESTORE_PLAN, StepKind.APPROVE, StepKind.RESTORE, StepKind.REPORT}
     ),

@@ -14,6 +14,7 @@ JOBS: Final[dict[RunKind, str]] = {
     RunKind.VERIFY: "strongroom.operations.backup.verify_job",
     RunKind.REPAIR: "strongroom.operations.backup.repair_job",
     RunKind.RESTORE: "strongroom.operations.restore.job",
+    RunKind.RECOVERY: "strongroom.operations.recovery.job",
     RunKind.UNDO: "strongroom.operations.restore.undo_job",
     RunKind.DRILL: "strongroom.operations.drills.job",
     RunKind.SCRUB: "strongroom.operations.backup.scrub_job",

@@ -23,6 +23,7 @@ class RunKind(StrEnum):
     VERIFY = "verify"
     REPAIR = "repair"
     RESTORE = "restore"
+    RECOVERY = "recovery"
     UNDO = "undo"
     DRILL = "drill"
     ROTATE = "rotate"
@@ -63,6 +64,8 @@ class StepKind(StrEnum):
     APPROVE = "approve"
     RESTORE = "restore"
     RESTORE_COMPARE = "restore-compare"
+    RECOVERY_CHECK = "recovery-check"
+    RECOVERY_VALIDATE = "recovery-validate"
     DRILL_PROVE = "drill-prove"
     DRILL_RESTORE = "drill-restore"
     DRILL_COMPARE = "drill-compare"
@@ -82,8 +85,16 @@ class StepKind(StrEnum):
 
 ROTATING = (StepKind.REWRAP, StepKind.ROTATE)
 """The kinds of steps that rotate backups."""
-RESTORING = (StepKind.RESTORE_PLAN, StepKind.RESTORE, StepKind.RESTORE_COMPARE)
+RESTORING = (
+    StepKind.RECOVERY_CHECK,
+    StepKind.RESTORE_PLAN,
+    StepKind.RESTORE,
+    StepKind.RESTORE_COMPARE,
+    StepKind.RECOVERY_VALIDATE,
+)
 """The kinds of steps that restore, or undo that: the recover workers perform them."""
+RESTORES = (RunKind.RESTORE, RunKind.RECOVERY, RunKind.UNDO)
+"""The kinds of runs that restore, or undo that."""
 
 
 class StepState(StrEnum):

@@ -334,7 +334,7 @@ def test_a_source_that_does_not_answer_is_restored_where_somebody_says(machine: 
 
 
 @pytest.mark.long
-def test_the_cluster_restores_in_one_run_which_is_followed_on_after_a_kill(machine: Machine) -> None:
+def test_the_cluster_recovers_in_one_run_which_is_followed_on_after_a_kill(machine: Machine) -> None:
     file = machine.path("strongroom.toml")
     opens = f'public_key_file = "recovery.key.pub"\nidentity_file = "{machine.path("recovery.key")}"'
     file.write_text(
@@ -353,7 +353,10 @@ def test_the_cluster_restores_in_one_run_which_is_followed_on_after_a_kill(machi
     [restoring] = [step for step in done.document["steps"] if step["step"] == "restore"]
     assert [proof["check"] for proof in restoring["proofs"]].count("submitted run") == 1
     listed = machine.ok("status", "--json").document["runs"]
-    assert [run["kind"] for run in listed].count("restore") == 1
+    assert [run["kind"] for run in listed].count("recovery") == 1
+    shown = {proof["check"]: proof for step in done.document["steps"] for proof in step["proofs"]}
+    assert "check" in " ".join(shown["host of the recover worker"]["said"])
+    assert shown["validation by the run"]["said"] == ["3 secrets validated, 0 wrong"]
 
 
 @pytest.mark.long

@@ -10,10 +10,12 @@ import msgspec
 
 from strongroom.cli.terminal.output import plural
 from strongroom.durations import about, at_least, measured
-from strongroom.operations.restore.facts import Compared, RestoreFacts, RunRestored, facts_of
-from strongroom.operations.restore.progress import RESTORES, Progress, progress_of
+from strongroom.operations.drills.facts import Proved
+from strongroom.operations.recovery.run_steps import RecoveryFacts, RunValidated, recovery_facts_of
+from strongroom.operations.restore.facts import Compared, RunRestored
+from strongroom.operations.restore.progress import Progress, progress_of
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORING, Run, StepRow
+from strongroom.state.records import RESTORES, RESTORING, Run, StepRow
 
 _DID = {
     "created": "created",
@@ -26,6 +28,9 @@ _DID = {
 }
 
 
+_SHOWN = ("restore", "restore_compare", "recovery_check", "recovery_validate")
+
+
 START = "strongroom up --with-recover"
 
 
@@ -35,7 +40,7 @@ def restore_document(run: Run, rows: list[StepRow]) -> dict[str, Any] | None:
     if known is None:
         return None
     facts, progress = known
-    named = {name: getattr(facts, name) for name in ("restore", "restore_compare")}
+    named = {name: getattr(facts, name) for name in _SHOWN}
     plan = facts.restore_plan
     counts = {"digest": plan.digest, "counts": plan.counts} if plan else None
     document: dict[str, Any] = msgspec.to_builtins({"plan": counts, "progress": progress, **named})
@@ -53,6 +58,7 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
         yield "needs", f"the recover workers, which normally do not run: '{START}'"
     if progress is not None:
         yield from _going(run, progress)
+    yield from _host(facts.recovery_check)
     if facts.restore is not None:
         yield "did" if run.state.final else "so far", _done(facts.restore, ended=run.state.final)
         yield from (("not as it was", loss) for loss in facts.restore.losses[:3])
@@ -63,14 +69,16 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
             yield f"not from {target}", f"{why} (read from another target instead)"
     if facts.restore_compare is not None:
         yield "compared", _compared(facts.restore_compare)
+    if facts.recovery_validate is not None:
+        yield "validated", _validated(facts.recovery_validate)
 
 
-def _known(run: Run, rows: list[StepRow]) -> tuple[RestoreFacts, Progress | None] | None:
+def _known(run: Run, rows: list[StepRow]) -> tuple[RecoveryFacts, Progress | None] | None:
     if run.spec.kind not in RESTORES:
         return None
     try:
         progress = progress_of(run, rows, now=time.time()) if rows else None  # a list of runs has no steps
-        return facts_of(run), progress
+        return recovery_facts_of(run), progress
     except RecordRefused:  # an odd row must not keep a person from seeing the others
         return None
 
@@ -89,6 +97,22 @@ def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
             left = f"{about(objective - progress.seconds)} left" if met == "met" else met
             took = f"{measured(progress.seconds)} so far: {left}"
         yield "objective", f"{about(objective)}; {took}"
+
+
+def _host(check: Proved | None) -> Iterator[tuple[str, object]]:
+    """Yield how the host of the worker stood, and what is wrong or worth a look there."""
+    if check is None:
+        return
+    bad = [one for one in check.checks if one.state != "good"]
+    more = f", {len(bad)} not" if bad else ""
+    yield "host", f"{plural(len(check.checks) - len(bad), 'check')} good{more}"
+    yield from (("", f"{one.state}: {one.check}: {one.what}. {one.to_do}".strip()) for one in bad)
+
+
+def _validated(validated: RunValidated) -> str:
+    found = {"wrong": validated.wrong, "to look at": validated.remarks}
+    told = [f"{count:,} {what}: {check}" for what, by in found.items() for check, count in by.items()]
+    return f"{plural(validated.secrets, 'secret')}, {'; '.join(told) or 'each is well by itself'}"
 
 
 def _done(done: RunRestored, *, ended: bool) -> str:

@@ -17,7 +17,16 @@ from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotation.outcome import rotated_backups
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RecipientPin, Run, RunKind, RunState, StepKind, StepRow, StepState
+from strongroom.state.records import (
+    RESTORES,
+    RecipientPin,
+    Run,
+    RunKind,
+    RunState,
+    StepKind,
+    StepRow,
+    StepState,
+)
 from strongroom.timestamps import for_people, if_any, rfc3339
 
 if TYPE_CHECKING:
@@ -37,6 +46,7 @@ _LEFT = {
     "verification": "no backup was touched; what was not read is due with the next slice",
     "repair": "what was good is untouched; what lacked may still lack",
     "restore": "what was restored by then stays",
+    "recovery": "what was restored by then stays",
     "undo": "what was undone by then stays",
     "drift": "no backup was touched; nobody knows how far the source has drifted",
     "drill": "nothing but the place of the drill was written to",
@@ -194,7 +204,7 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
 
 def _undo(run: Run) -> str | None:
     """Return the command that undoes a restore that wrote something."""
-    done = run.facts.get("restore", {}) if run.spec.kind in (RunKind.RESTORE, RunKind.UNDO) else {}
+    done = run.facts.get("restore", {}) if run.spec.kind in RESTORES else {}
     wrote = any(done.get(what, 0) for what in ("created", "changed", "removed"))
     return f"strongroom submit --undo {run.id}" if wrote and run.state.final else None
 

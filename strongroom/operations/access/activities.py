@@ -10,14 +10,14 @@ from strongroom.operations.backup.scrub import Slice
 from strongroom.operations.evidence import access_log
 from strongroom.operations.runs.job import read_facts
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Event, Run, RunKind
+from strongroom.state.records import RESTORES, Event, Run, RunKind
 from strongroom.state.store import RunStore
 
 KEY_PROOF: Final = "keys"
 """The check of the calendar that opens backups; the others read no container."""
 LONGEST_COMMAND: Final = 6 * 3600.0
 """Seconds for which a command may read that left no word of how it ended: it was killed, or goes on."""
-_OPENS: Final = {RunKind.VERIFY, RunKind.RESTORE, RunKind.UNDO, RunKind.DRILL, RunKind.ROTATE, RunKind.DRIFT}
+_OPENS: Final = {*RESTORES, RunKind.VERIFY, RunKind.DRILL, RunKind.ROTATE, RunKind.DRIFT}
 _BEGIN: Final = (access_log.ATTEMPTED, access_log.READING)
 _ENDS: Final = (access_log.OPENED, access_log.FAILED, access_log.READ)
 

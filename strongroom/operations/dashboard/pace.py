@@ -8,9 +8,9 @@ from msgspec import Struct
 
 from strongroom.durations import at_least
 from strongroom.operations.backup.facts import replica_facts
-from strongroom.operations.restore.progress import RESTORES, progress_of
+from strongroom.operations.restore.progress import progress_of
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, StepKind, StepState
+from strongroom.state.records import RESTORES, Run, RunKind, StepKind, StepState
 from strongroom.state.store import RunStore
 from strongroom.words import plural
 

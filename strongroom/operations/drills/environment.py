@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.drills.facts import LOCAL, Checked, Picked, Proved, options_of
@@ -21,18 +21,32 @@ KEYS, PLACE = "keys", "place"
 
 def prove(run: Run, step: Step, services: Services) -> Proved:
     """Check this host as on the worst day. What earlier drills left is removed on the way."""
+    return proved(_findings(run, picked_of(run), services))
+
+
+def proved(findings: Iterable[Finding]) -> Proved:
+    """Return what a look at this host found, and how long it took."""
     began = time.monotonic()
-    checks = tuple(map(_checked, _findings(run, picked_of(run), services)))
+    checks = tuple(map(_checked, findings))
     return Proved(checks=checks, seconds=time.monotonic() - began)
 
 
-def _findings(run: Run, picked: Picked, services: Services) -> Iterator[Finding]:
+def of_host(run: Run, services: Services, *, made: Mapping[str, str]) -> Iterator[Finding]:
+    """Look at this host: its keys, its cryptography, and what it would leave of a secret.
+
+    Args:
+        made: when backups were made (RFC 3339): this host's clock cannot be before that.
+    """
     yield from _keys(run, services)
     yield from machine.algorithms()
     yield from machine.randomness()
     yield from machine.cores()
     yield from machine.swap()
-    yield from machine.clock({picked.backup: picked.created_at})
+    yield from machine.clock(made)
+
+
+def _findings(run: Run, picked: Picked, services: Services) -> Iterator[Finding]:
+    yield from of_host(run, services, made={picked.backup: picked.created_at})
     if options_of(run).into == LOCAL:
         yield from machine.disk(services.state_dir / FOLDER, picked.size)
     yield from _place(run, services)

@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.facts.records import Pace
-from strongroom.operations.restore.progress import RESTORES, progress_of
+from strongroom.operations.restore.progress import progress_of
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, StepKind, StepState
+from strongroom.state.records import RESTORES, Run, RunKind, StepKind, StepState
 from strongroom.state.store import RunStore
 
 COPIED = (StepKind.CAPTURE, StepKind.UPLOAD, StepKind.VERIFY)

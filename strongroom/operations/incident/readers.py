@@ -42,7 +42,7 @@ _ACCESSES = (
     access_log.SHOWN,
     access_log.UNREADABLE,
 )
-_OPENING = (RunKind.RESTORE, RunKind.DRILL, RunKind.VERIFY, RunKind.ROTATE, RunKind.DRIFT)
+_OPENING = (RunKind.RESTORE, RunKind.RECOVERY, RunKind.DRILL, RunKind.VERIFY, RunKind.ROTATE, RunKind.DRIFT)
 """Runs that open backups, or may."""
 _DID = {
     access_log.OPENED: "opened",

@@ -11,8 +11,6 @@ from strongroom.operations.restore.facts import RunRestored, facts_of, objective
 from strongroom.operations.runs.job import read_result
 from strongroom.state.records import Run, RunKind, StepKind, StepRow, StepState
 
-RESTORES = (RunKind.RESTORE, RunKind.UNDO)
-
 
 class Progress(Struct, frozen=True, kw_only=True):
     """How far a restore is.
@@ -47,7 +45,7 @@ def progress_of(run: Run, rows: Iterable[StepRow], *, now: float) -> Progress | 
     until = max((row.finished_at for row in ended if row.finished_at), default=now)
     rate = done / max(until - began, 0.001) if done else 0.0
     compared = facts.restore_compare
-    options = options_of(run) if run.spec.kind is RunKind.RESTORE else None
+    options = options_of(run) if run.spec.kind is not RunKind.UNDO else None
     return Progress(
         done=done,
         total=total,

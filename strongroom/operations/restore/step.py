@@ -92,11 +92,12 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
         relocation=options.relocation,
     )
     return spill.finish(
-        make_plan(asked, partial(_asked, run, backup), destination, note=spill.add, tried=frozenset())
+        make_plan(asked, partial(asked_of, run, backup), destination, note=spill.add, tried=frozenset())
     )
 
 
-def _asked(run: Run, backup: Replicated) -> Iterator[Secret]:
+def asked_of(run: Run, backup: Replicated) -> Iterator[Secret]:
+    """Yield the secrets of the backup that a run is to restore."""
     return chosen(backup, names=options_of(run).names, selection=run.spec.selection)
 
 
@@ -193,7 +194,7 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
     options = options_of(run)
     backup = open_fixed(run, services)
     destination = services.destination(options.destination)
-    same, differ = count_equal(partial(_asked, run, backup), destination, relocation=options.relocation)
+    same, differ = count_equal(partial(asked_of, run, backup), destination, relocation=options.relocation)
     end_approval(services, run.id)
     return Compared(
         same=same,

@@ -21,7 +21,7 @@ from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import RESTORES, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
 from strongroom.words import plural, verb
 
 UNDO = Step(StepKind.RESTORE)
@@ -80,7 +80,7 @@ def submit_undo(services: Services, *, options: UndoOptions, request_id: str | N
         UsageError: the run is no restore, or is still at work.
     """
     undone = services.store.find(options.undoes)
-    if undone.spec.kind not in (RunKind.RESTORE, RunKind.UNDO):
+    if undone.spec.kind not in RESTORES:
         raise UsageError(
             f"Run {undone.id} is a {undone.spec.kind.value}, which there is no undoing.",
             hint="'strongroom restore undo ID' undoes what a command restored, on the host where it did.",

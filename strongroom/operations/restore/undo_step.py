@@ -47,7 +47,7 @@ from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, Step, StepKind, StepRow, StepState
+from strongroom.state.records import RESTORES, Run, RunKind, Step, StepKind, StepRow, StepState
 from strongroom.system.undo import on_failure
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
@@ -67,7 +67,7 @@ def fix_restore(run: Run, step: Step, services: Services) -> FixedRestore:
     """Hold an undo to a restore that is on record and at its end, into the same destination."""
     options = options_of(run)
     undone = services.store.load(options.undoes)
-    if undone.spec.kind not in (RunKind.RESTORE, RunKind.UNDO):
+    if undone.spec.kind not in RESTORES:
         raise RecordRefused(f"run {undone.id} is no restore")
     if undone.spec.options.get("destination") != options.destination:
         raise RecordRefused(f"run {undone.id} restored into another destination than run {run.id} names")
@@ -153,7 +153,7 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
 def _require_whole_record(run: Run, services: Services) -> None:
     """Refuse to undo a part: what another host's worker restored is on record there alone."""
     undone = services.store.load(options_of(run).undoes)
-    if undone.spec.kind is not RunKind.RESTORE:
+    if undone.spec.kind is RunKind.UNDO:
         return
     folder = services.state_dir / "undo" / undone.id
     wrote = [

@@ -9,7 +9,7 @@ from typing import Any
 
 from strongroom.cli.commands.recovery.child import Ran, Shown
 from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.terminal.output import plural, verb
+from strongroom.cli.terminal.output import in_line, plural, verb
 from strongroom.operations.archive.recoveries import About, Part, Step
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
 
@@ -99,12 +99,13 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
     if not run:
         desk.know_backups(Step.RESTORE)
         more = ["--overwrite-existing"] if _overwrites(desk, part) else []
-        ran = desk.run(Step.RESTORE, "submit", "--restore", part.backup, "--to", part.into, *more)
+        ran = desk.run(Step.RESTORE, "submit", "--recovery", part.backup, "--to", part.into, *more)
         if ran.code:
             return ran.shown("Nothing was written. Remove the cause, then try again.")
         run = str(ran.document["run"])
-        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} restores backup {part.backup}", of=run)
+        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
     ran = desk.run(Step.RESTORE, "status", run, "--follow", of=part.backup, well=STANDS)
+    _prove_by_run(desk, run, ran.document)
     if ran.code in STANDS:
         desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
         return Shown()
@@ -113,10 +114,27 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
     )
 
 
+def _prove_by_run(desk: Desk, run: str, document: Mapping[str, Any]) -> None:
+    """Put on record what the run showed of its worker's host, and of what came back."""
+    found = document.get("restore") or {}
+    if check := found.get("recovery_check"):
+        bad = [one for one in check["checks"] if one["state"] != "good"]
+        said = [f"{plural(len(check['checks']) - len(bad), 'check')} good"]
+        said += [f"{one['state']}: {one['check']}: {in_line(one['what'])}" for one in bad]
+        code = next((one["code"] for one in bad if one["code"]), "")
+        desk.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
+        desk.say(f"  The recover worker's host: {'; '.join(said)}.")
+    if validated := found.get("recovery_validate"):
+        wrong = sum(validated["wrong"].values())
+        said = [f"{plural(validated['secrets'], 'secret')} validated, {wrong:,} wrong"]
+        desk.prove(Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else "")
+        desk.say(f"  {said[0]}.")
+
+
 def _submitted(desk: Desk, part: Part) -> str:
     """Return the run that was submitted for a part by this recovery; empty if none was."""
     proofs = desk.recovery.steps[Step.RESTORE].proofs
-    said = f" restores backup {part.backup}"
+    said = f" recovers backup {part.backup}"
     runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
     return runs[-1] if runs else ""
 

@@ -35,6 +35,12 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
     what.add_argument("--repair", metavar="BACKUP", help="restore a backup's bad replicas")
     what.add_argument("--restore", metavar="BACKUP", help="restore this backup into --to")
+    what.add_argument(
+        "--recovery",
+        metavar="BACKUP",
+        help="check the worker's host, restore this backup, or the newest of this policy, into --to, compare "
+        "and validate",
+    )
     what.add_argument("--undo", metavar="RUN", help="undo a restore run, or an undo")
     what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
     parser.add_argument(

@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 
 
 def submit_run(arguments: Namespace, output: Output) -> None:
-    if arguments.restore is None and (
-        arguments.to
-        or arguments.secret_name
-        or arguments.filter_tag
-        or arguments.overwrite_existing
-        or arguments.relocate
-    ):
-        raise UsageError(
-            "--to, --secret-name, --filter-tag, --overwrite-existing and --relocate go with --restore alone."
-        )
+    _refuse_strays(arguments)
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
     task, asked = _task(arguments, load_settings())
-    if arguments.restore is not None or arguments.undo is not None:
+    if not (arguments.restore is arguments.recovery is arguments.undo is None):
         output.note(f"The recover workers do this, and normally do not run: '{START}'.")
     answer_submission(task.delay(**asked), output, wait=arguments.follow)
+
+
+def _refuse_strays(arguments: Namespace) -> None:
+    if arguments.restore is not None:
+        return
+    if arguments.secret_name or arguments.filter_tag or arguments.relocate:
+        raise UsageError("--secret-name, --filter-tag and --relocate go with --restore alone.")
+    if arguments.recovery is None and (arguments.to or arguments.overwrite_existing):
+        raise UsageError("--to and --overwrite-existing go with --restore and --recovery alone.")
 
 
 def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> None:
@@ -67,7 +67,7 @@ def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]
         from tasks.repair import repair_backup
 
         return repair_backup, {"backup": _known(arguments.repair, settings)}
-    if arguments.restore is not None:
+    if not (arguments.restore is arguments.recovery is None):
         return _restore(arguments, settings)
     if arguments.undo is not None:
         from tasks.restore import undo_restore
@@ -101,6 +101,8 @@ def _restore(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, A
             "Where is it to be restored into? Nothing was submitted.",
             hint=f"Say --to SOURCE. {nearest('', settings.sources)}",
         )
+    if arguments.recovery is not None:
+        return _recovery(arguments, settings)
     parse_relocation(arguments.relocate)  # what is wrong with it is told before anything is submitted
     from tasks.restore import restore_backup
 
@@ -111,6 +113,18 @@ def _restore(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, A
         "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
         "overwrite_existing": arguments.overwrite_existing,
         "relocate": arguments.relocate,
+        "requester": person.who(),
+    }
+
+
+def _recovery(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
+    named = arguments.recovery
+    from tasks.restore import recover_backup
+
+    return recover_backup, {
+        "backup": named if named in settings.policies else _known(named, settings),
+        "to": arguments.to,
+        "overwrite_existing": arguments.overwrite_existing,
         "requester": person.who(),
     }
 

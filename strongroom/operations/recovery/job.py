@@ -1,0 +1,115 @@
+"""A recovery as a job: a restore that first looks at the worker's host, and validates what came back.
+
+plan → recovery check → restore plan → approve → restore × pieces, wave by wave → compare → validate → report.
+It is what a recovery needs no person for: ``strongroom recover --on-cluster`` follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import msgspec
+
+from strongroom.container.errors import MissingPiece
+from strongroom.operations.backup.existing import restorable, spec_about
+from strongroom.operations.drills.facts import Proved
+from strongroom.operations.recovery.run_steps import (
+    RunValidated,
+    check_environment,
+    recovery_facts_of,
+    validate_restored,
+)
+from strongroom.operations.restore.facts import Compared, FixedBackup, RestoreOptions
+from strongroom.operations.restore.job import PASSING, REPORT, RestoreJob
+from strongroom.operations.runs.job import Action, Ending, Result
+from strongroom.operations.runs.submit import Submitted, submit
+from strongroom.operations.services import Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.words import name_first_few, plural
+
+
+class RecoveryJob(RestoreJob):
+    """Recovers a backup into a configured destination. Nothing is read of it on a host that is not fit."""
+
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        **RestoreJob.actions,
+        StepKind.RECOVERY_CHECK: Action(check_environment, Proved, waits_for=PASSING),
+        StepKind.RECOVERY_VALIDATE: Action(validate_restored, RunValidated, waits_for=PASSING),
+    }
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        match result:
+            case FixedBackup():
+                return Verdict(follow=(Step(StepKind.RECOVERY_CHECK),))
+            case Proved():
+                facts = {"recovery_check": msgspec.to_builtins(result)}
+                return Verdict(facts=facts, follow=(REPORT if result.wrong else Step(StepKind.RESTORE_PLAN),))
+            case Compared():
+                facts = {"restore_compare": msgspec.to_builtins(result)}
+                return Verdict(facts=facts, follow=(Step(StepKind.RECOVERY_VALIDATE),))
+            case RunValidated():
+                facts = {"recovery_validate": msgspec.to_builtins(result)}
+                return Verdict(facts=facts, follow=(REPORT,))
+            case _:
+                return super().decide(run, tally, step, result)
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        """Hold a recovery to what a restore is held to, and to what each secret shows by itself."""
+        facts = recovery_facts_of(run)
+        if facts.recovery_check is None:
+            raise RecordRefused(f"run {run.id} does not record whether its worker was fit to recover")
+        if wrong := facts.recovery_check.wrong:
+            said = (
+                f"{wrong.code}: the worker's host is not fit to recover, so nothing was written: {wrong.what}"
+            )
+            return Ending(RunState.FAILED, said)
+        ending = super().outcome(run, services)
+        if facts.recovery_validate is None:
+            raise RecordRefused(f"run {run.id} does not record what its validation found")
+        return _with(ending, facts.recovery_validate, run)
+
+
+JOB = RecoveryJob()
+
+
+def _with(ending: Ending, validated: RunValidated, run: Run) -> Ending:
+    """Add what the validation found wrong. It counts: 'validate' names each to whoever may know names."""
+    if not validated.wrong:
+        return ending
+    found = name_first_few([f"{count:,} {check}" for check, count in validated.wrong.items()])
+    into = run.spec.options.get("destination")
+    said = (
+        f"of {plural(validated.secrets, 'secret')} validated, some are wrong by themselves ({found}); "
+        f"'strongroom validate --source {into}' names them"
+    )
+    return Ending(RunState.DEGRADED, "; ".join(filter(None, (ending.error, said))))
+
+
+def submit_recovery(
+    services: Services, *, backup: str, options: RestoreOptions, request_id: str | None = None
+) -> Submitted:
+    """Create a run that recovers a backup into a configured destination.
+
+    Args:
+        backup: a backup; or a policy, of which the newest is taken that may be restored from.
+
+    Raises:
+        MissingPiece: there is none.
+    """
+    given = msgspec.to_builtins(options)
+    spec = spec_about(services, RunKind.RECOVERY, _located(services, backup), options=given)
+    return submit(services, spec, request_id=request_id)
+
+
+def _located(services: Services, name: str) -> str:
+    if services.store.backup(name) is not None:
+        return name
+    newest = next(restorable(services, name), None)
+    if newest is None:
+        raise MissingPiece(
+            f"the catalog has no backup '{name}', and none of a policy '{name}' to restore from",
+            hint="See 'strongroom catalog list'.",
+        )
+    return newest.backup
