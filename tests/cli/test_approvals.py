@@ -293,7 +293,7 @@ def test_it_is_approved_on_a_host_that_has_nothing_but_the_request_and_a_key(
     signed = other.ok(
         *("approve", "--request", "request", "--output", "sig"), "--key", people["alice"].file, "--force"
     )
-    assert "secrets of 'local' into" in signed.err, "what is signed is shown"
+    assert "everything of 'local' into" in signed.err, "what is signed is shown"
     again = other.run("approve", "--request", "request", "--output", "sig", "--key", people["bob"].file)
     assert again.failed_with(WouldOverwrite)
     careful.path("alice.sig").write_bytes(other.path("sig").read_bytes())

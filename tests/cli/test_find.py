@@ -314,7 +314,7 @@ def test_a_server_as_a_whole_is_not_snapshotted_for_a_comparison(house: Machine)
 
 
 def test_what_is_in_quarantine_is_found_and_said_to_be(house: Machine, nights: list[str]) -> None:
-    words = ("--reason", "a key leaked", "--quarantine-only", "--force", "--output", "incident.md")
+    words = ("--reason", "a key leaked", "--quarantine-only", "--force", "--output", "incident.json")
     house.ok("incident", "open", "--backup", nights[2], *words)
     [one] = found(house.ok("find", "db/password", "--json"))
     told = {backup["backup"]: backup["quarantine"] for v in one["versions"] for backup in v["backups"]}
