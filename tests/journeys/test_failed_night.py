@@ -32,6 +32,8 @@ def test_a_night_that_fails_is_seen_everywhere_and_then_repaired(machine: Machin
         assert "failed: there is no new backup, the last good one is untouched" in told
         assert f"remove the cause, then 'strongroom retry {run['id']}'" in told
         assert f"backup of 'monthly-full': FAILED at {run_step(machine, run['id'])}" in running.errors()
+        assert re.search(r"backup of 'monthly-full': begins, \S+ is due", running.errors())
+        assert "Next: " in running.answer(), "what runs next by itself"
         alerts = machine.run("backup-alerts")
         assert alerts.code not in (0, WarningsRaised.exit_code), alerts
         assert "monthly-full" in alerts.out

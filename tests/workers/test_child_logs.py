@@ -93,3 +93,6 @@ def test_up_says_which_process_exits_again_and_again_and_why(tmp_path: Path) -> 
         told = "the process 'control' exited (status 1, 2 times in a row)"
         until(lambda: told in running.errors(), what="the second exit")
         assert "ImportError: No module named 'packaging'" in running.errors()
+        until(
+            lambda: "the process 'control' runs again (start 3)" in running.errors(), what="the third start"
+        )

@@ -19,10 +19,18 @@ def log_to(folder: Path, output: Output | None) -> None:
     file.setFormatter(JsonLines("up"))
     handlers: list[logging.Handler] = [file]
     if output is not None:
-        said = logging.Handler(logging.WARNING)
-        said.emit = lambda record: output.warn(_in_words(record))  # type: ignore[method-assign]
+        said = logging.Handler(logging.INFO)
+        said.emit = lambda record: _say(record, output)  # type: ignore[method-assign]
         handlers.append(said)
     logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
+
+
+def _say(record: LogRecord, output: Output) -> None:
+    found = record.__dict__
+    if record.levelno >= logging.WARNING:
+        output.warn(_in_words(record))
+    elif record.getMessage() == "process-started" and found["start"] > 1:
+        output.note(f"the process '{found['child']}' runs again (start {found['start']})")
 
 
 def _in_words(record: LogRecord) -> str:

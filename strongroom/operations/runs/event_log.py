@@ -22,6 +22,11 @@ log.addHandler(logging.NullHandler())
 REPORT = StepKind.REPORT.value
 
 
+def begun(run: Run, *, slot: str = "") -> None:
+    """Tell of a run that was put on record: for which entry of the calendar, or since somebody asked."""
+    log.info("run-begun", extra=_run_fields(run, "", "") | {"slot": slot})
+
+
 def attempt_failed(run: Run, step: Step, error: Exception, *, again: bool) -> None:
     """Tell of a failed attempt; ``again``: the step will be tried once more."""
     unexpected = not isinstance(error, StrongroomError)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import NothingToDo
+from strongroom.operations.runs import event_log
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.hooks import first_step
 from strongroom.operations.runs.job import job_of
@@ -22,6 +23,7 @@ def submit(services: Services, spec: Spec, *, request_id: str | None = None) -> 
     """Create a run and return its id and what to send first."""
     run = services.store.create(spec, first=(first_step(services, spec),), request_id=request_id)
     assert run is not None  # only a slot can be taken already
+    event_log.begun(run)
     return run.id, first_tickets(services, run.id)
 
 
@@ -122,7 +124,10 @@ def _begin_now(services: Services, entry: Scheduled, request_id: str | None) -> 
         return []
     first, slot = first_step(services, spec, entry.name), (entry.name, now)
     run = services.store.create(spec, first=(first,), request_id=request_id, slot=slot)
-    return [] if run is None else [(run.id, first_tickets(services, run.id))]
+    if run is None:
+        return []
+    event_log.begun(run)
+    return [(run.id, first_tickets(services, run.id))]
 
 
 def _check_can_run(entry: Scheduled) -> None:
@@ -136,7 +141,10 @@ def _check_can_run(entry: Scheduled) -> None:
 def open_slot(services: Services, spec: Spec, *, slot: str, due: float) -> list[Ticket]:
     """Create the run of a slot that has come, unless somebody was faster; return what to send first."""
     run = services.store.create(spec, first=(first_step(services, spec, slot),), slot=(slot, due))
-    return [] if run is None else services.store.take_ready(run.id, window=services.limits.window)
+    if run is None:
+        return []
+    event_log.begun(run, slot=slot)
+    return services.store.take_ready(run.id, window=services.limits.window)
 
 
 def retry(services: Services, run: str) -> Run:

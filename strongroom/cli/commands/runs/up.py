@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
+from collections import deque
 from collections.abc import Mapping
 from shlex import quote
-from typing import Any
+from typing import Any, Final
 
 from strongroom.cli.shared.cluster_logs import log_to
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
+from strongroom.timestamps import for_people
+from strongroom.wiring.calendar import calendar
 from workers import flower, metrics_server, page_server
 from workers.pools import POOLS
 from workers.supervisor import Cluster, run_cluster
+
+SOON: Final = 3
+"""Entries of the calendar that are named as the next."""
+REMEMBERED: Final = 1000
+"""Things that were said, so that they are not said again."""
 
 
 def start_cluster(arguments: Namespace, output: Output) -> None:
@@ -30,7 +39,7 @@ def start_cluster(arguments: Namespace, output: Output) -> None:
         pools=[pool.role for pool in POOLS.values() if pool.always or arguments.with_recover],
         on_ready=lambda cluster: _ready(cluster, settings, arguments, output),
         log_folder=logs,
-        on_line=lambda line: _tell(line, output),
+        on_line=Telling(output),
     )
     output.note("The cluster has stopped. Nothing is left running.")
 
@@ -49,22 +58,55 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
     if arguments.page:
         where, file = page_server.address(settings), page_server.password_file(settings)
         lines.append(f"Page: {where}; user '{settings.page.user}', its password: cat {quote(str(file))}")
+    lines.append(_next(settings))
     output.answer({"ready": True, "processes": processes}, lines)
     output.settle()
 
 
-def _tell(line: Mapping[str, Any], output: Output) -> None:
-    """Say what became of a run, in one line."""
-    event = line["event"]
-    if event not in ("run-done", "run-degraded", "run-failed", "run-cancelled"):
-        return
-    who = f"{str(line['at'])[:19]}Z {line['kind']} of '{line['policy']}'"
-    see = f"See 'strongroom status {line['run']}'."
-    if event == "run-done":
-        output.note(f"{who}: done in {measured(line['seconds'])} ({line['run']})")
-    elif event == "run-cancelled":
-        output.note(f"{who}: cancelled ({line['run']})")
-    else:
-        how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
-        why = in_line(str(line["why"]).partition("\n")[0]).rstrip(".")
-        output.warn(f"{who}: {how}: {why}. {see}")
+def _next(settings: Settings) -> str:
+    """Say what runs next by itself."""
+    now = time.time()
+    on = (entry for entry in calendar(settings) if not (entry.needs or entry.offline))
+    due = sorted((at, entry.name) for entry in on if (at := entry.next(now)) is not None)
+    shown = "; ".join(f"{in_line(name)} at {for_people(at)}" for at, name in due[:SOON])
+    return f"Next: {shown or 'nothing is scheduled'}. 'strongroom schedule' shows all."
+
+
+class Telling:
+    """Says in one line each what becomes of runs: each begins once, and waits for one thing once."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._said: deque[tuple[str, ...]] = deque(maxlen=REMEMBERED)
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        at = f"{str(line['at'])[:19]}Z"
+        match line["event"]:
+            case "run-begun":
+                why = f"{in_line(str(line['slot']))} is due" if line["slot"] else "somebody asked for it"
+                self._once(("begun", line["run"]), f"{at} {_who(line)}: begins, {why} ({line['run']})")
+            case "step-waits":
+                what = f"run {line['run']} waits at {in_line(str(line['step']))}: {line['error_class']}"
+                key = ("waits", line["run"], str(line["error_class"]))
+                self._once(key, f"{at} {what}. See 'strongroom status {line['run']}'.")
+            case "settings-taken":
+                self._once(("taken", str(line["sha256"])), f"{at} the changed {line['file']} is in force")
+            case "run-done":
+                took = measured(line["seconds"])
+                self._output.note(f"{at} {_who(line)}: done in {took} ({line['run']})")
+            case "run-cancelled":
+                self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
+            case "run-degraded" | "run-failed" as event:
+                how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
+                why = in_line(str(line["why"]).partition("\n")[0]).rstrip(".")
+                see = f"See 'strongroom status {line['run']}'."
+                self._output.warn(f"{at} {_who(line)}: {how}: {why}. {see}")
+
+    def _once(self, key: tuple[str, ...], words: str) -> None:
+        if key not in self._said:
+            self._said.append(key)
+            self._output.note(words)
+
+
+def _who(line: Mapping[str, Any]) -> str:
+    return f"{line['kind']} of '{in_line(str(line['policy']))}'"
