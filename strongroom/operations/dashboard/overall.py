@@ -55,7 +55,7 @@ def _coverage(name: str, one: Coverage, now: float) -> Line:
 def drills(shown: Shown) -> bytes:
     """Return the drills, the newest first, each against its objective."""
     parts = "".join(section(_drill_title(one), _drills(one)) for one in shown.facts.drills)
-    nothing = "<p>No drill is scheduled, and none was done: 'strongroom drill' rehearses the recovery.</p>\n"
+    nothing = "<p>No drill is scheduled, and none was done: 'strongroom drill full' rehearses one.</p>\n"
     return frame.document("Drills", parts or nothing, shown, here="/drills")
 
 

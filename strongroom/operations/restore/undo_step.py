@@ -153,7 +153,7 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
 def _require_whole_record(run: Run, services: Services) -> None:
     """Refuse to undo a part: what another host's worker restored is on record there alone."""
     undone = services.store.load(options_of(run).undoes)
-    if undone.spec.kind is RunKind.UNDO:
+    if undone.spec.kind is RunKind.UNDO:  # one piece, which is there or not
         return
     folder = services.state_dir / "undo" / undone.id
     wrote = [
