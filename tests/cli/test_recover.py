@@ -12,7 +12,7 @@ from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.recoveries import RECOVERY
-from strongroom.operations.errors import ConfirmationRequired, RunDegraded
+from strongroom.operations.errors import ConfirmationRequired, RunDegraded, StepIncomplete
 from tests.cli.program import PASSPHRASE, Done, Machine
 from tests.cli.terminal import Terminal
 from tests.operations.alerts.mail_server import MailServer
@@ -272,6 +272,26 @@ def test_killed_at_any_moment_it_goes_on_and_does_nothing_twice(machine: Machine
     assert len(machine.ok("incident", "list", "--json").document["incidents"]) == 1
     assert [step["ended"] for step in done.document["steps"]] == ["done"] * 6
     assert len(machine.ok("recover", "--status", "--json").document["recoveries"]) == 1
+
+
+@pytest.mark.parametrize("how", ["changed", "closed"])
+def test_it_looks_again_at_what_people_did_by_hand_meanwhile(machine: Machine, how: str) -> None:
+    take_key_out(machine)
+    file = machine.path("strongroom.toml")
+    file.write_text(file.read_text().replace('include = ["*"]', 'include = ["JWT_KEY"]'))
+    yes = [word for name in ("quarantine", "rotate") for word in ("--answer", f"{name}=yes")]
+    assert recover(machine, "--answer", "leaked=laptop", *yes).failed_with(StepIncomplete)
+    if how == "changed":
+        machine.set("DATABASE_PASSWORD", "CANARY-new")
+        machine.set("REDIS_PASSWORD", "CANARY-new")
+    else:
+        [incident] = machine.ok("incident", "status", "--json").document["incidents"]
+        machine.ok("incident", "waive", incident["incident"], "rotate", "--reason", "test data")
+        machine.ok("incident", "report")
+        machine.ok("incident", "close", "--reason", "over")
+    done = recover(machine, "--json")
+    assert done.document["steps"][-1]["ended"] == "done", done
+    assert len(machine.ok("incident", "list", "--json").document["incidents"]) == 1
 
 
 def test_without_a_terminal_it_stops_before_it_writes_and_mails_each_message_once(machine: Machine) -> None:

@@ -13,6 +13,8 @@ from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
 
 INCIDENT = "incident"
 STEPS = ("isolate", "readers", "reseal", "rotate", "report")
+OPENING = ("isolate", "readers", "reseal")
+"""What 'incident open' does at once."""
 SETTLED = ("done", "waived", "not needed")
 
 
@@ -20,21 +22,19 @@ def rotate(desk: Desk) -> Shown:
     """Isolate what the leaked keys open, find who read it, seal it anew, change the secrets, and close."""
     scope = desk.recovery.scope
     assert scope is not None
-    ran = _known(desk)
-    if ran is None:
-        named = ", ".join(scope.leaked)
-        question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
-        tried = bool(desk.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
-        if not tried and not desk.dialogue.confirm("quarantine", question):
-            error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
-            return Shown(error=error)
-        desk.know_backups(Step.ROTATE)
-        ran = _open(desk, scope.leaked)
+    if _is_closed(desk):
+        return Shown()
+    named = ", ".join(scope.leaked)
+    question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
+    tried = bool(desk.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
+    if not tried and not desk.dialogue.confirm("quarantine", question):
+        error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
+        return Shown(error=error)
+    desk.know_backups(Step.ROTATE)
+    ran = _open(desk, scope.leaked)
     incident = str(ran.document.get("incident", ""))
     if not incident:
         return ran.shown("Do what the lines above say, then try again.")
-    if ran.document.get("closed_at"):
-        return Shown()
     for step in STEPS:
         if step == "rotate" and _state(ran, step) == "open" and not _may_change(desk):
             said = "The answer was no, so no secret got a new value. The incident stays open."
@@ -57,12 +57,14 @@ def _close(desk: Desk, incident: str) -> Shown:
     return Shown() if ran.document.get("closed_at") else ran.shown("Put that right, then try again.")
 
 
-def _known(desk: Desk) -> Ran | None:
-    """Return how the incident stands that this recovery opened before: closed, it is not opened again."""
+def _is_closed(desk: Desk) -> bool:
+    """Tell whether the incident that this recovery opened is closed: it is not opened again."""
     proofs = desk.recovery.steps[Step.ROTATE].proofs
     known = next((proof.of for proof in proofs if proof.check == INCIDENT), None)
-    ran = desk.run(Step.ROTATE, "incident", "status", known) if known else None
-    return ran if ran is not None and ran.document.get("incident") else None
+    if known is None:
+        return False
+    status = desk.run(Step.ROTATE, "incident", "status", known)
+    return any(one["closed_at"] for one in status.document.get("incidents", ()))
 
 
 def _open(desk: Desk, leaked: tuple[str, ...]) -> Ran:
@@ -87,9 +89,11 @@ def _take(desk: Desk, incident: str, step: str, opened: Ran) -> None:
     """Do one step of the incident, until it is done or waived.
 
     Args:
-        opened: what opening it came to, which was the first try of some steps.
+        opened: what opening it came to, which was the first try of some steps. How the others stand is of
+            an earlier time, and people may have changed secrets since.
     """
-    ran = opened if _state(opened, step) != "open" else _try(desk, incident, step)
+    tried = step in OPENING or _state(opened, step) in SETTLED
+    ran = opened if tried and _state(opened, step) != "open" else _try(desk, incident, step)
     while _state(ran, step) not in SETTLED:
         reason = desk.after_failure(f"{Step.ROTATE}.{step}", _incomplete(ran, step, incident))
         if reason is None:
