@@ -91,6 +91,9 @@ def test_nothing_is_changed_without_a_reason_or_a_yes_or_by_a_plan(rotating: Mac
     assert value(rotating, "prod/db") == "CANARY-old-prod/db"
     assert rotating.run("rotate-secret", "--show", "nothing").failed_with(RunNotFound)
     assert rotating.run("rotate-secret", "prod/bd", *WHY, "--force").failed_with(SecretNotFound)
+    pattern = rotating.run("rotate-secret", "prod/*", *WHY, "--force")
+    assert pattern.failed_with(SecretNotFound)
+    assert "--include PATTERN" in pattern.err
     nothing = rotating.run("rotate-secret", "test/db", *WHY, "--force", "--json")
     assert nothing.failed_with(RunDegraded)
     assert (nothing.document["run"], nothing.document["no_rotator"]) == ("", ["test/db"])
