@@ -18,10 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from msgspec import structs
+
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.alerts.notify import Found, gather_and_judge
+from strongroom.operations.alerts.notify import EDITED, Found, gather_and_judge
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.gather import with_look
 from strongroom.operations.facts.watched import Watched
@@ -86,6 +88,8 @@ class Exporter:
         if self._looked is None:
             return found
         facts = with_look(found.facts, self._looked.facts)
+        if self._looked.facts.state == EDITED:  # a look reads more than the record alone is asked for
+            facts = structs.replace(facts, state=EDITED)
         return Found(facts=facts, limits=found.limits, alerts=judge(facts, found.limits))
 
     @property

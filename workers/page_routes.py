@@ -14,9 +14,9 @@ from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_r
 from strongroom.operations.dashboard import lists, overall, overview, single
 from strongroom.operations.dashboard.frame import Shown
 from strongroom.operations.dashboard.lists import PAGE
-from strongroom.operations.dashboard.pace import pace_of
 from strongroom.operations.dashboard.single import OneBackup
 from strongroom.operations.evidence.access_log import FAILED, OPENED, RESTORED
+from strongroom.operations.facts.pace import pace_of
 from strongroom.operations.health import calendar as health_calendar
 from strongroom.operations.retention.delete import PRUNED
 from strongroom.operations.retention.undelete import UNDELETED
@@ -36,6 +36,7 @@ ABOUT_BACKUPS: Final = (
     LOST, REPAIRED, QUARANTINED, RELEASED, PRUNED, UNDELETED, OPENED, FAILED, RESTORED,
 )  # fmt: skip
 VIEWS: Final = {
+    "/": overview.overview,
     "/alerts": overall.alerts,
     "/coverage": overall.coverage,
     "/drills": overall.drills,
@@ -55,7 +56,6 @@ class Routes:
         self._lock = threading.Lock()
         self._services: tuple[Settings, Services] | None = None
         self._lists: dict[str, Callable[[Mapping[str, str], Shown], bytes]] = {
-            "": self._overview,
             "backups": self._backups,
             "runs": self._runs,
             "schedule": self._schedule,
@@ -92,14 +92,6 @@ class Routes:
             return self._services[1]
 
     # -- pages -------------------------------------------------------------------------
-
-    def _overview(self, _query: Mapping[str, str], shown: Shown) -> bytes:
-        if shown.facts.state is not None:
-            return overview.overview(shown, ())
-        store = self.services().store
-        return overview.overview(
-            shown, [(run, pace_of(run, store, now=shown.facts.now)) for run in store.active()[:PAGE]]
-        )
 
     def _backups(self, query: Mapping[str, str], shown: Shown) -> bytes:
         store, policy = self.services().store, query.get("policy", "")

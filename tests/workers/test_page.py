@@ -22,7 +22,7 @@ from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
 from strongroom.operations.dashboard.frame import PAGES
 from strongroom.operations.dashboard.lists import PAGE
-from strongroom.state.records import CatalogEntry, Replica, RunState
+from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, Step, StepKind
 from strongroom.state.store import RunStore
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
@@ -370,11 +370,21 @@ def test_without_the_state_database_the_page_says_so_and_shows_what_was_seen(tmp
         answer = someone.ask("/")
         assert answer.status == HTTPStatus.OK
         assert "The state database cannot be read" in answer.text
-        assert "What follows is what was seen at" in answer.text
+        assert 'What follows is what was seen at <time datetime="' in answer.text
         assert ">good</span>" in answer.text
         listed = someone.ask("/backups")
         assert listed.status == HTTPStatus.SERVICE_UNAVAILABLE
         assert "Traceback" not in listed.text
+
+
+def test_what_runs_is_shown_with_how_far_it_is_and_how_long_the_rest_takes(place: Place) -> None:
+    with served(replaced_port(place.settings)) as own:
+        like = next(run for run in own.store.runs() if run.spec.kind is RunKind.BACKUP)
+        own.store.create(like.spec, first=(Step(StepKind.PLAN),))
+        page = own.show("/")
+        assert "backup of" in page
+        assert '<progress max="1" value="0" aria-label="How far"></progress>' in page
+        assert "0 of 1 step<" in page
 
 
 # -- in a browser ----------------------------------------------------------------------

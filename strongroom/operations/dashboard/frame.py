@@ -142,12 +142,10 @@ def _item(path: str, name: str, shown: Shown, here: str) -> str:
 def _without_record(shown: Shown) -> str:
     if shown.facts.state is None:
         return ""
-    seen = (
-        f"What follows is what was seen at {moment(shown.facts.now)}."
-        if shown.looked_at
-        else "Nothing is known yet."
-    )
-    return verdict("failed", "The state database cannot be read", f"{shown.facts.state} {seen}")
+    why = f"{shown.facts.state}."
+    since = together("What follows is what was seen at", moment(shown.facts.now))
+    seen = since if shown.looked_at else "Nothing is known yet."
+    return verdict("failed", "The state database cannot be read", together(why, seen))
 
 
 def _foot(shown: Shown) -> str:
@@ -168,7 +166,7 @@ def quoted(name: str) -> str:
 # -- parts -----------------------------------------------------------------------------
 
 
-def verdict(kind: str, title: str, more: str = "") -> str:
+def verdict(kind: str, title: str, more: object = "") -> str:
     """Return a box that says how something stands. ``kind``: passed, degraded or failed."""
     words = f"<p>{text(more)}</p>" if more else ""
     return f'<div class="verdict {kind}"><strong>{text(title)}</strong>{words}</div>\n'

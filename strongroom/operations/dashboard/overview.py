@@ -8,23 +8,19 @@ from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, small, together
-from strongroom.operations.dashboard.pace import Pace
 from strongroom.operations.facts.freshness import Freshness, judge
-from strongroom.operations.facts.records import OnTarget, Policy
+from strongroom.operations.facts.records import Facts, OnTarget, Pace, Policy, Running
 from strongroom.operations.page import Markup, definitions, link, section, text
 from strongroom.operations.verification.description import percent
-from strongroom.state.records import Run
 from strongroom.words import plural
 
-Running = Sequence[tuple[Run, Pace]]
 
-
-def overview(shown: Shown, running: Running) -> bytes:
+def overview(shown: Shown) -> bytes:
     """Return the page."""
     content = (
         _verdict(shown)
         + section("Policies and targets", _matrix(shown))
-        + section("Running now", running_table(running, shown.facts.now))
+        + section("Running now", _running(shown.facts))
         + section("At a glance", definitions(_glance(shown)))
     )
     return frame.document("Overview", content, shown, here="/")
@@ -105,19 +101,18 @@ def locked(one: OnTarget) -> Markup:
 # -- what runs -------------------------------------------------------------------------
 
 
-def running_table(running: Running, now: float) -> str:
+def _running(facts: Facts) -> str:
     """Return the runs that have not ended, with rate and time left."""
     head = ("Run", "What", "Since", "How far", "Rate", "Left")
-    rows = [_run(run, pace, now) for run, pace in running]
-    return frame.listed(rows, head=head, label="Runs that have not ended", nothing="Nothing runs.")
+    lines = (_run(one, facts.now) for one in facts.active)
+    return frame.listed(lines, head=head, label="Runs that have not ended", nothing="Nothing runs.")
 
 
-def _run(run: Run, pace: Pace, now: float) -> Line:
-    what = f"{run.spec.kind.value} of {run.spec.policy}"
-    since = f"{about(max(0.0, now - run.created_at))}"
-    return Line(
-        (link(f"/runs/{quoted(run.id)}", run.id), what, since, far(pace), pace.rate_words, pace.left_words)
-    )
+def _run(one: Running, now: float) -> Line:
+    waits = small("waits for approval") if one.waits_for_approval else ""
+    what = together(f"{one.kind.value} of {one.policy}", waits)
+    name, since = link(f"/runs/{quoted(one.run)}", one.run), about(max(0.0, now - one.began))
+    return Line((name, what, since, far(one.pace), one.pace.rate_words, one.pace.left_words))
 
 
 def far(pace: Pace) -> Markup:

@@ -12,7 +12,7 @@ from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, together
 from strongroom.operations.dashboard.lists import standing
 from strongroom.operations.dashboard.overview import far, replica
-from strongroom.operations.dashboard.pace import Pace
+from strongroom.operations.facts.records import Pace
 from strongroom.operations.incident import words
 from strongroom.operations.page import Markup, definitions, link, section, text
 from strongroom.state.records import (
