@@ -12,6 +12,7 @@ from strongroom.cli.commands.incident import render
 from strongroom.cli.commands.incident.suspected import find_readers_of_keys
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import drive_here
+from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
@@ -77,7 +78,10 @@ class Performing:
                     driven_by=lambda run, tickets: drive_here(run, tickets, self._services, self._output),
                 )
             case _:
-                rotation = rotate.rotate(self._services, self.incident, by=who())
+                with showing_progress(self._output, self._services.store) as watch:
+                    rotation = rotate.rotate(
+                        self._services, self.incident, by=who(), progress=by_ticket(watch)
+                    )
                 self.unchanged = frozenset(
                     name for names in rotation.unchanged.names.values() for name in names
                 )

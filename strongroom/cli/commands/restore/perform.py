@@ -178,7 +178,14 @@ class RestoreJob:
             self._out.end(file, self.head)
 
     def _make_plan(self, note: Note) -> RestorePlan:
-        return make_plan(self._asked(), self._secrets, self.destination, note=note, first=self._first())
+        asked = self._asked()
+        with counting(self._output, "comparing", self._origin.total) as advance:
+
+            def told(planned: PlanEntry) -> None:
+                note(planned)
+                advance(1)
+
+            return make_plan(asked, self._secrets, self.destination, note=told, first=self._first())
 
     def _first(self) -> Sequence[str]:
         """Return the tags of critical secrets. A configuration that is wrong keeps nobody from a restore."""
@@ -242,18 +249,21 @@ class RestoreJob:
             return
         seen: Counter[Action] = Counter()
 
-        def note(planned: PlanEntry) -> None:
-            seen[planned.action] += 1
-
         try:
-            plan_restore(
-                self._secrets,
-                self.destination,
-                overwrite=False,
-                relocation=self._request.relocation,
-                note=note,
-                rights=False,
-            )
+            with counting(self._output, "comparing", self._origin.total) as advance:
+
+                def note(planned: PlanEntry) -> None:
+                    seen[planned.action] += 1
+                    advance(1)
+
+                plan_restore(
+                    self._secrets,
+                    self.destination,
+                    overwrite=False,
+                    relocation=self._request.relocation,
+                    note=note,
+                    rights=False,
+                )
         except BaseException as stopped:  # noqa: BLE001 - as above
             self.stopped = stopped
         else:
