@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.errors import Degraded, Refused
+from strongroom.errors import Alarm, Degraded, Refused
 
 
 class UnsafeSetup(Refused):
@@ -42,3 +42,9 @@ class SignersUnsettled(Degraded):
     default_hint = (
         "What is signed again stays. Bring the targets back, then repeat 'strongroom signers re-sign'."
     )
+
+
+class CommandCutShort(Alarm):
+    """A command of the recovery ended without saying how far it came. What it had done by then stays."""
+
+    default_hint = "Try again: what is done is found, and not done again."

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from strongroom.cli.errors import CommandCutShort
 from strongroom.cli.terminal.failures import GUIDED
 from strongroom.cli.terminal.output import Output, clean, paint
 from strongroom.cli.terminal.prompts import somebody_there
@@ -51,10 +52,15 @@ class Ran(Struct, frozen=True, kw_only=True):
     def shown(self, hint: str) -> Shown:
         """Return the error that it ended with; ``hint`` goes on from what the error says to do."""
         told = self.document.get("error")
-        message = str(told["message"]) if isinstance(told, dict) else f"It ended with {self.code}."
-        kind = by_name(self.code) or StrongroomError
+        message = str(told["message"]) if isinstance(told, dict) else self._unsaid()
+        kind = by_name(self.code) or CommandCutShort
         said = str(told.get("hint", "")) if isinstance(told, dict) else ""
         return Shown(error=kind(message, hint=" ".join(filter(None, (said, hint)))))
+
+    def _unsaid(self) -> str:
+        """Say how a command ended that could not say it itself: somebody killed it, or it has a fault."""
+        how = f"signal {-self.exit_code} killed it" if self.exit_code < 0 else f"it ended with {self.code}"
+        return f"'strongroom {self.words[0]}' said nothing of how far it came: {how}."
 
 
 def run(words: Sequence[str], output: Output, *, passphrase: str = "") -> Ran:
