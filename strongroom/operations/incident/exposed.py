@@ -140,7 +140,9 @@ class _Walk:
         self._named = unseal(services, incident.suspicion)
         self._meant = None if incident.suspicion.is_about_backups else frozenset(self._named.names)
         self._held: dict[str, dict[str, _Held]] = {source: {} for source in self._named.values}
-        self._looked_at = self._unread = self._gone = 0
+        told = {name for values in self._named.values.values() for name in values}
+        self._untold_then = frozenset(self._named.names) - told
+        self._looked_at = self._unread = self._gone = self._appeared = 0
         self.unknown: dict[str, str] = {}
 
     def see(self, backup: Backup) -> None:
@@ -190,6 +192,8 @@ class _Walk:
                 known = any(digest(name, number, value.reveal()) == was for number, was in held.get(name, ()))
                 if known or self._named.was(source, name, value.reveal()):
                     yield name
+                else:
+                    self._appeared += name in self._untold_then and source not in self._named.unread
         self._gone += gone
         whole = self._meant is None  # a few named ones may all have been deleted, and the source not be empty
         if names and gone == len(names) and (whole or next(iter(place.list()), None) is None):
@@ -205,6 +209,12 @@ class _Walk:
                 "secrets had then: give each another one there, then waive the step"
             )
             yield f"source {source} at the beginning", said
+        if self._appeared:
+            said = (
+                "no source that was asked had them when the incident was opened, so nobody can tell: give "
+                "each another value, then waive the step"
+            )
+            yield f"{self._appeared:,} of the named secrets at the beginning", said
         seen = {name for held in (*self._held.values(), *self._named.values.values()) for name in held}
         if lacking := set(self._named.names) - seen:
             said = "no backup and no source has them, so nothing can be compared"

@@ -457,6 +457,19 @@ def test_what_a_source_that_was_away_had_of_a_named_secret_is_said_to_be_unknown
     assert list(rotate(services, incident, by=BY).outcome.missing) == ["source vault at the beginning"]
 
 
+def test_what_another_host_could_not_see_when_it_opened_the_incident_is_said_to_be_unknown(
+    at: Rotated,
+) -> None:
+    at.back_up()
+    change(at, "app/0001")
+    services = at.services(at.old, at.new)
+    elsewhere = replace(services, sources={"vault": MemoryStore(name="vault")})
+    incident = opened(elsewhere, secrets=("app/0001",))
+    assert list(rotate(services, incident, by=BY).outcome.missing) == [
+        "1 of the named secrets at the beginning"
+    ]
+
+
 def test_a_source_that_has_none_of_the_secrets_is_not_said_to_have_changed_them(at: Rotated) -> None:
     at.back_up()
     services = at.services(at.old, at.new)
