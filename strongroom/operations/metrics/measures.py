@@ -206,6 +206,15 @@ def _active(seen: Observed) -> Iterator[Sample]:
     return _counted(seen, lambda one: one.runs if one.state is RunState.ACTIVE else 0)
 
 
+def _left(seen: Observed) -> Iterator[Sample]:
+    """Yield how long the run takes that takes longest, by kind; nothing where nobody knows."""
+    longest: dict[str, float] = {}
+    for run in seen.facts.active:
+        if run.pace.left is not None:
+            longest[run.kind.value] = max(longest.get(run.kind.value, 0.0), run.pace.left)
+    yield from (((kind,), left) for kind, left in longest.items())
+
+
 def _steps(seen: Observed) -> Iterator[Sample]:
     states = [state.value for state in StepState if not state.settled]
     depths = Counter({(queue, state): 0 for queue in _queues(seen) for state in states})
@@ -443,6 +452,13 @@ MEASURES: Final[tuple[Measure, ...]] = (
     ),
     Measure("strongroom_run_failures", "counter", "Attempts of runs that failed.", RUNS, _failures),
     Measure("strongroom_runs_active", "gauge", "Runs that have not ended.", RUNS, _active),
+    Measure(
+        "strongroom_run_left_seconds",
+        "gauge",
+        "How long the active run of a kind that takes longest still takes, at the rate it had so far.",
+        ("kind",),
+        _left,
+    ),
     Measure(
         "strongroom_queue_steps",
         "gauge",

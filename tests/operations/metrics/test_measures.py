@@ -14,11 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from strongroom.operations.alerts.notify import gather_and_judge
+from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.metrics.exposition import as_text
 from strongroom.operations.metrics.measures import MEASURES, OTHER, Observed, Process
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.steps import perform
 from strongroom.sources.memory import MemoryStore
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.records import Replica, RunKind, Step, StepKind
@@ -128,6 +130,18 @@ def test_attempts_and_failures_are_counted_also_where_there_was_none(world: Worl
     assert shown(seen, "strongroom_run_failures_total")["backup", POLICY] == 1, "a retry takes none back"
     assert shown(seen, "strongroom_run_attempts_total")["backup", POLICY] == 2
     assert shown(seen, "strongroom_runs_active")["backup", POLICY] == 1
+
+
+def test_how_long_a_run_still_takes_is_what_the_facts_say(world: World) -> None:
+    services = world.services()
+    run, queue = submit_backup(services, policy=POLICY)
+    assert shown(observed(world), "strongroom_run_left_seconds") == {}, "nobody knows before there is a plan"
+    while queue[0].step.kind is not StepKind.UPLOAD:
+        queue += perform(queue.pop(0), services)
+    seen = observed(world)
+    [running] = seen.facts.active
+    assert running.run == run
+    assert one(seen, "strongroom_run_left_seconds") == running.pace.left
 
 
 def test_what_waits_is_told_by_queue_with_its_age(world: World) -> None:
