@@ -10,6 +10,7 @@ import msgspec
 from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret
 from strongroom.operations.rotator import Rotator, RotatorKind
+from strongroom.operations.rotators.place import Place
 from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
 from strongroom.operations.rotators.values import identify
 from strongroom.operations.services import Services
@@ -94,11 +95,14 @@ def _plan_one(
     if rotator is None:
         return PlannedRotation(name=name, why=NO_ROTATOR)
     last = _last_rotation(services, name, source=source.name)
+    now = Place(services, source=source.name, name=name, field=rotator.field)
+    # A restore may have brought the former value back: it is as well known as it was.
+    lasts = last is not None and not now.is_value(secret, secret.current, last.was)
     return PlannedRotation(
         name=name,
         rotator=rotator.name,
         does=_does(rotator),
-        already=last is not None and bool(incident) and last.incident == incident,
+        already=last is not None and lasts and bool(incident) and last.incident == incident,
         last=rfc3339(last.began_at) if last else "",
     )
 

@@ -165,6 +165,16 @@ def test_in_an_incident_each_secret_is_rotated_once_however_often_it_is_asked_fo
     assert other.secrets[0].result is Result.DONE
 
 
+def test_in_an_incident_a_value_that_was_brought_back_is_rotated_again(tmp_path: Path) -> None:
+    world, store = store_world(tmp_path)
+    store.import_([held("prod/a")])
+    services = services_for(world, store, random_rotator())
+    for _ in range(2):
+        again = rotate_secrets(services, ["prod/a"], source="local", reason=REASON, incident="case-1")
+        assert again.secrets[0].result is Result.DONE
+        store.set("prod/a", SecretBytes(OLD.encode()))  # as a restore does
+
+
 def test_in_an_incident_the_fields_that_were_left_are_told(tmp_path: Path) -> None:
     world, store = store_world(tmp_path)
     store.import_([held("prod/a", '{"user":"CANARY-u","password":"CANARY-p","token":"CANARY-t"}')])
