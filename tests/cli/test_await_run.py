@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.shared import await_run
+from strongroom.cli.shared import await_run, render_restore
 from strongroom.cli.terminal.output import Output
-from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.restore.facts import RestoreOptions, RunRestored
 from strongroom.operations.restore.job import submit_restore
 from strongroom.sources.memory import MemoryStore
 from tests.operations.world import make_world
@@ -35,3 +35,8 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
     assert "it goes on" in said
     assert f"'strongroom status {run} --follow'" in said
     assert f"'strongroom cancel {run}'" in said
+
+
+def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_to_do() -> None:
+    assert render_restore._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
+    assert render_restore._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
