@@ -70,8 +70,10 @@ def _answer(environ: dict[str, Any], start: Callable[..., Any], *, app: App, tok
     given = str(environ.get("HTTP_AUTHORIZATION", "")).encode(errors="replace")
     if not hmac.compare_digest(given, b"Bearer " + token):
         return _say(start, "401 Unauthorized", b"A token is needed.\n", ("WWW-Authenticate", "Bearer"))
-    if path != "/metrics" or environ.get("REQUEST_METHOD") != "GET":
+    if path != "/metrics":
         return _say(start, "404 Not Found", b"Metrics are at /metrics.\n")
+    if environ.get("REQUEST_METHOD") != "GET":
+        return _say(start, "405 Method Not Allowed", b"Metrics are read alone.\n", ("Allow", "GET, HEAD"))
     try:
         return app(environ, start)
     except Exception as error:  # noqa: BLE001  # a message may quote what a row holds

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 GENERATED: Final = "page-password"
 LONGEST: Final = 4096
 """Bytes of a login form."""
+ELSEWHERE: Final = ("cross-site", "same-site")
+"""What browsers call a form that stands on no page of ours."""
 _HERE: Final = re.compile(r"/[A-Za-z0-9_.~%/-]*(\?[A-Za-z0-9_.~%=&-]*)?")
 """A path of ours, to go on to after the login: no other host, and nothing that a browser reads as one."""
 
@@ -97,10 +99,14 @@ class Site:
 
     def answer(self, environ: dict[str, Any], start: Start) -> Answer:
         """Answer one request."""
+        if environ.get("REQUEST_METHOD") == "POST" and environ.get("HTTP_SEC_FETCH_SITE") in ELSEWHERE:
+            # A page of a stranger would use up the guesses of who looks at it, or log them out.
+            return _plain(start, HTTPStatus.FORBIDDEN, "A form of another place is not taken.")
         if (found := self._open(environ, start)) is not None:
             return found
         if environ.get("REQUEST_METHOD") != "GET":
-            return _plain(start, HTTPStatus.METHOD_NOT_ALLOWED, "This page changes nothing.")
+            code = HTTPStatus.METHOD_NOT_ALLOWED
+            return _plain(start, code, "This page changes nothing.", ("Allow", "GET, HEAD"))
         path = _path(environ)
         if self._login.holds(self._session(environ)):
             return self._show(path, _query(environ), start)
@@ -214,7 +220,8 @@ def _first(encoded: str) -> dict[str, str]:
 
 def _posted(environ: Mapping[str, Any]) -> dict[str, str]:
     length = str(environ.get("CONTENT_LENGTH") or "")
-    if not length.isascii() or not length.isdecimal() or not 0 < int(length[:8]) <= LONGEST:
+    # No number of many digits is read, nor one behind zeros: memory is taken for as much as it says.
+    if not re.fullmatch("[1-9][0-9]{0,3}", length, re.ASCII) or int(length) > LONGEST:
         return {}
     return _first(environ["wsgi.input"].read(int(length)).decode("utf-8", "replace"))
 
@@ -241,8 +248,8 @@ def _form(start: Start, code: HTTPStatus, onward: str, wrong: str = "", *more: t
     return _say(start, code, frame.bare("Strongroom", form), "text/html", *more)
 
 
-def _plain(start: Start, code: HTTPStatus, words: str) -> Answer:
-    return _say(start, code, f"{words}\n".encode(), "text/plain")
+def _plain(start: Start, code: HTTPStatus, words: str, *more: tuple[str, str]) -> Answer:
+    return _say(start, code, f"{words}\n".encode(), "text/plain", *more)
 
 
 def _go(start: Start, path: str, *more: tuple[str, str]) -> Answer:

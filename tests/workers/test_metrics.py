@@ -23,7 +23,7 @@ from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.workers.cluster import RunningCluster, free_port, until
 from workers import http_server, metrics_server, paths
-from workers.http_server import AT_ONCE
+from workers.http_server import AT_ONCE, OF_ONE
 from workers.metrics_server import _answer
 
 TOKEN = "CANARY-token"
@@ -90,24 +90,65 @@ def test_metrics_are_given_to_whoever_has_the_token(plain: str, path: str, token
     assert fetch(plain + path, token=token)[0] == status
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD"])
-def test_nothing_but_a_question_is_answered(plain: str, method: str) -> None:
+@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("PUT", 501), ("DELETE", 501), ("ODD", 501)])
+def test_nothing_but_a_question_is_answered(plain: str, method: str, status: int) -> None:
     request = urllib.request.Request(plain + "/metrics", method=method)
     request.add_header("Authorization", f"Bearer {TOKEN}")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=10)
     with refused.value as error:
-        assert error.code == 404
+        assert error.code == status
+
+
+def where(plain: str) -> tuple[str, int]:
+    return "127.0.0.1", int(plain.rpartition(":")[2])
 
 
 def test_connections_that_rest_keep_nobody_else_waiting(plain: str) -> None:
-    where = ("127.0.0.1", int(plain.rpartition(":")[2]))
-    resting = [socket.create_connection(where) for _ in range(AT_ONCE - 1)]
+    resting = [socket.create_connection(where(plain)) for _ in range(OF_ONE - 1)]
     try:
         assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
     finally:
         for one in resting:
             one.close()
+
+
+def test_an_address_that_holds_many_connections_keeps_no_other_out(plain: str) -> None:
+    stranger = ("127.0.0.2", 0)
+    resting = [socket.create_connection(where(plain), source_address=stranger) for _ in range(AT_ONCE)]
+    try:
+        assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
+    finally:
+        for one in resting:
+            one.close()
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
+    encrypted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "ALTOGETHER", 0.1)
+    certificate, key = make_certificate(tmp_path)
+    settings = MetricsSettings(port=free_port())
+    if encrypted:
+        settings = MetricsSettings(port=free_port(), certificate_file=certificate, key_file=key)
+    for url in serving(settings):
+        with socket.create_connection(where(url)) as slow:
+            slow.settimeout(5)  # well below the time that a client may rest
+            slow.sendall(b"\x16\x03\x01" if encrypted else b"GET /metr")
+            assert slow.recv(1) == b""
+
+
+def test_a_fault_is_told_in_words_and_by_its_class_alone(caplog: pytest.LogCaptureFixture) -> None:
+    said: list[str] = []
+
+    def app(_environ: object, _start: object) -> list[bytes]:
+        raise ValueError("CANARY-VALUE")
+
+    whole = http_server._whole(app)
+    content = whole({"REQUEST_METHOD": "GET"}, lambda status, _headers: said.append(status))
+    assert (said, b"".join(content)) == (["500 Internal Server Error"], b"Internal Server Error.\n")
+    assert "CANARY" not in caplog.text
 
 
 def test_tls_is_served_and_a_renewed_certificate_is_taken_on(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_a_made_up_session_is_none(place: Place, cookie: str) -> None:
     assert Visitor(place.port, cookie=cookie).ask("/").status == HTTPStatus.SEE_OTHER
 
 
-@pytest.mark.parametrize("length", ["-1", "999999999999", "x", "\xb2"])
+@pytest.mark.parametrize("length", ["-1", "999999999999", "\xb2", "0000000199999999999999999999"])
 def test_a_login_form_of_an_odd_length_is_refused(place: Place, length: str) -> None:
     answer = Visitor(place.port).ask("/login", "POST", "user=a", **{"Content-Length": length})
     assert answer.status in (HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
@@ -235,7 +235,31 @@ def test_a_login_form_of_an_odd_length_is_refused(place: Place, length: str) -> 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 def test_nothing_can_be_changed(place: Place, method: str) -> None:
     answer = place.visitor().ask("/backups", method, "")
-    assert answer.status == HTTPStatus.METHOD_NOT_ALLOWED
+    refused = HTTPStatus.METHOD_NOT_ALLOWED if method == "POST" else HTTPStatus.NOT_IMPLEMENTED
+    assert answer.status == refused
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_a_form_of_another_place_neither_logs_in_nor_out(place: Place, site: str) -> None:
+    someone = place.visitor()
+    for path in ("/login", "/logout"):
+        answer = someone.ask(path, "POST", "", **{"Sec-Fetch-Site": site})
+        assert answer.status == HTTPStatus.FORBIDDEN
+        assert "set-cookie" not in answer.headers
+    assert someone.ask("/").status == HTTPStatus.OK
+
+
+def test_a_head_has_the_headers_of_the_page_and_no_content(place: Place) -> None:
+    someone = place.visitor()
+    asked, shown = someone.ask("/keys", "HEAD"), someone.ask("/keys")
+    assert (asked.status, asked.text) == (HTTPStatus.OK, "")
+    assert asked.headers["content-type"] == shown.headers["content-type"]
+    assert int(asked.headers["content-length"]) > 0
+    assert Visitor(place.port).ask("/keys", "HEAD").status == HTTPStatus.SEE_OTHER
+
+
+def test_no_answer_says_what_the_server_is_made_of(place: Place) -> None:
+    assert Visitor(place.port).ask("/login").headers["server"] == "strongroom"
 
 
 def test_the_cookie_is_for_this_place_alone_and_no_page_is_kept_or_runs_a_script(place: Place) -> None:
