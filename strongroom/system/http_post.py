@@ -71,6 +71,8 @@ def _send(
             connection.close()
     except ssl.SSLCertVerificationError as error:
         raise NotTaken(f"could not be told: its certificate does not hold ({error.verify_message})") from None
+    except TimeoutError:  # the socket's own limit, which may come first
+        raise NotTaken(f"no answer within {timeout:g} s") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise NotTaken(f"could not be told: {type(error).__name__}") from None
 
