@@ -114,3 +114,18 @@ def test_the_example_for_prometheus_is_right(tmp_path: Path) -> None:
         (tmp_path / file.name).write_text(file.read_text())
     (tmp_path / "metrics-token").write_text("CANARY-token")
     promtool("check", "config", str(tmp_path / "prometheus.yml"))
+
+
+def test_the_example_for_alertmanager_is_right() -> None:
+    command = ["amtool", "check-config", str(OPS / "prometheus" / "alertmanager.yml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_guide_shows_the_examples_as_they_are() -> None:
+    guide = (OPS.parent / "docs" / "how-to" / "scrape-metrics.md").read_text()
+    shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    assert len(shown) == 3
+    files = ("prometheus.yml", "prometheus.yml", "alertmanager.yml")
+    for block, file in zip(shown, files, strict=True):
+        assert block.items() <= yaml.safe_load((OPS / "prometheus" / file).read_text()).items()
