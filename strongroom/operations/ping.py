@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from msgspec import Struct
 
@@ -61,6 +60,5 @@ class Ping(Struct, frozen=True, kw_only=True):
 
 
 def _address(url: str, signal: Signal) -> str:
-    parts = urlsplit(url.strip())
-    path = f"{parts.path.rstrip('/')}/{signal}" if signal else parts.path
-    return urlunsplit(parts._replace(path=path))
+    path, mark, query = url.strip().partition("?")
+    return f"{path.rstrip('/')}/{signal}{mark}{query}" if signal else url.strip()

@@ -40,10 +40,8 @@ def post(
     Raises:
         NotTaken: it was not answered in time, or not with success. The message begins with a verb.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise NotTaken("has no http or https address", lasting=True)
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
+    parts = _parts(url)
+    if parts.scheme == "http" and not is_loopback(str(parts.hostname)):
         raise NotTaken("has an address without TLS, which is for this host alone", lasting=True)
     named = {"Content-Type": content_type, "User-Agent": "strongroom", **(headers or {})}
     send = partial(_send, parts, body, named, timeout, ca_file)
@@ -56,6 +54,17 @@ def post(
         words = ", a redirect, which is not followed" if answer in REDIRECTS else ""
         lasting = answer < 500 and answer not in LATER
         raise NotTaken(f"was answered with status {answer}{words}", lasting=lasting)
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # is read only now
+    except ValueError:  # it may quote the address
+        raise NotTaken("has an address that is none", lasting=True) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise NotTaken("has no http or https address", lasting=True)
+    return parts
 
 
 def _send(

@@ -203,10 +203,16 @@ def _translated(server: MailServer, recipients: Sequence[str]) -> Iterator[None]
         raise _away(f"{where} broke off, or took longer than {server.timeout:g} s", missed) from None
     except smtplib.SMTPResponseException as error:
         raise _by_code(where, error, missed) from None
-    except (OSError, smtplib.SMTPException) as error:
-        slow = f"no answer within {server.timeout:g} s" if isinstance(error, TimeoutError) else ""
-        why = slow or getattr(error, "strerror", None) or type(error).__name__
-        raise _away(f"{where} cannot be reached: {why}", missed) from None
+    except (OSError, UnicodeError, smtplib.SMTPException) as error:
+        raise _away(f"{where} cannot be reached: {_why(error, server)}", missed) from None
+
+
+def _why(error: Exception, server: MailServer) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {server.timeout:g} s"
+    if isinstance(error, UnicodeError):  # a dot too many, or a part that is too long
+        return "no server has such a name"
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _by_code(where: str, error: smtplib.SMTPResponseException, missed: Sequence[str]) -> MailUnavailable:

@@ -17,6 +17,10 @@ from strongroom.timestamps import rfc3339
 from strongroom.words import plural, spelled_out
 
 WIDTH = 76
+NOTHING = (
+    "Somebody asked for all alerts of this route ('strongroom backup-alerts --all'), and there is none. That "
+    "you read this shows that the route works."
+)
 _NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
 
 
@@ -29,7 +33,7 @@ def write_message(telling: Telling, *, host: str, now: float, notes: Sequence[st
     """
     worst = [severity for severity in Severity if telling.count(severity)]
     return Message(
-        id=f"alerts_{telling.id}",
+        id=f"alerts_{telling.id}" if not telling.is_empty else f"nothing_{now * 1000:.0f}",
         at=now,
         subject=subject(telling, host),
         text="\n".join(_lines(telling, host, now, notes)) + "\n",
@@ -78,12 +82,14 @@ def subject(telling: Telling, host: str) -> str:
     counts = [f"{critical} critical"] if critical else []
     counts += [plural(warning, "warning")] if warning else []
     counts += [f"{len(telling.over)} resolved"] if telling.over else []
-    return f"[strongroom] {', '.join(counts)} on {spelled_out(host)}"
+    return f"[strongroom] {', '.join(counts) or 'nothing to report'} on {spelled_out(host)}"
 
 
 def _lines(telling: Telling, host: str, now: float, notes: Sequence[str]) -> Iterator[str]:
     for note in notes:
         yield from (*_wrapped(note), "")
+    if telling.is_empty:
+        yield from (*_wrapped(NOTHING), "")
     for item in telling.items:
         yield from (*_item(item, now), "")
     if telling.over:

@@ -7,8 +7,9 @@ Where the record cannot be read everything is told each time: better than nothin
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -131,6 +132,17 @@ def muted_now(watched: Watched, found: Found) -> Muted:
     return Muted()
 
 
+def _attempt(name: str, send: Callable[[], None]) -> StrongroomError | None:
+    """Send by a channel; return what went wrong. A fault of ours in one keeps no other from telling."""
+    try:
+        send()
+    except StrongroomError as error:
+        return error
+    except Exception as error:  # noqa: BLE001  # its words may quote an address
+        return ChannelUnavailable(f"Channel '{name}' could not be used: {type(error).__name__}.")
+    return None
+
+
 class _Notifier:
     """Tells people what one look found.
 
@@ -149,7 +161,7 @@ class _Notifier:
         teller = self._teller(route)
         telling = self.due(route, teller=not teller)
         delivery = Delivery(route=route, telling=telling, teller=teller)
-        if not telling.is_empty:
+        if not telling.is_empty or self._sending.everything:
             now = self._found.facts.now
             message = write_message(telling, host=self._watched.host, now=now, notes=list(self._notes()))
             delivery = self._deliver(delivery, message)
@@ -181,11 +193,9 @@ class _Notifier:
         words = [f"{alert.severity.upper()} {alert.key}: {alert.what}" for alert in active]
         words += [f"NOT TOLD: {who}" for who in missed]
         signal = Signal.FAILURE if bad or missed else Signal.SUCCESS
-        self._used[ping.name] = None
-        try:
-            ping.send(signal, "\n".join(map(spelled_out, words)))
-        except StrongroomError as error:
-            self._used[ping.name] = error
+        self._used[ping.name] = _attempt(
+            ping.name, lambda: ping.send(signal, "\n".join(map(spelled_out, words)))
+        )
 
     def record_channels(self) -> None:
         """Put on record which channels worked, so that the others tell of those that do not."""
@@ -204,16 +214,13 @@ class _Notifier:
         """Hand the message to the first channel of the route that takes it."""
         failed: list[StrongroomError] = []
         for channel in delivery.route.channels:
-            self._used[channel.name] = None
-            try:
-                channel.send(with_notes(message, [error.message for error in failed]))
-            except StrongroomError as error:
-                self._used[channel.name] = error
-                if isinstance(error, ChannelUnavailable) and error.partly:  # the others need no second one
-                    return replace(delivery, channel=channel.name, missed=error.missed, error=error)
-                failed.append(error)
-            else:
+            noted = with_notes(message, [error.message for error in failed])
+            error = self._used[channel.name] = _attempt(channel.name, partial(channel.send, noted))
+            if error is None:
                 return replace(delivery, channel=channel.name)
+            if isinstance(error, ChannelUnavailable) and error.partly:  # the others need no second one
+                return replace(delivery, channel=channel.name, missed=error.missed, error=error)
+            failed.append(error)
         missed = tuple(channel.where for channel in delivery.route.channels)
         return replace(delivery, missed=missed, error=failed[0])
 

@@ -192,3 +192,17 @@ def test_a_ping_does_not_go_to_a_certificate_that_has_ended(tmp_path: Path) -> N
         with pytest.raises(ChannelUnavailable, match="expired"):
             ping(receiver, ca_file=ca_file).send(Signal.SUCCESS)
         assert receiver.posts == []
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[CANARY/x", "https://ex\u2100mple-CANARY/", "https://h:99999/CANARY"]
+)
+@pytest.mark.parametrize("signal", Signal)
+def test_an_address_that_is_none_is_refused_and_not_quoted(
+    url: str, signal: Signal, receiver: Receiver
+) -> None:
+    with pytest.raises(ChannelRefused, match="address that is none") as refused:
+        Ping(name="switch", url=lambda: url).send(signal)
+    with pytest.raises(ChannelRefused, match="address that is none"):
+        webhook(receiver, url=lambda: url).send(MESSAGE)
+    assert "CANARY" not in str(refused.value)

@@ -197,3 +197,10 @@ def test_a_file_of_certificates_that_is_none_is_a_wrong_setting(plain: MailServe
     (tmp_path / "ca.pem").write_text("nothing")
     with pytest.raises(ConfigError, match=r"mail\.ca_file"):
         send(mail(), to(plain, security="tls", ca_file=tmp_path / "ca.pem"), PEOPLE)
+
+
+@pytest.mark.parametrize("host", ["smtp..example.org", "a" * 70 + ".org"])
+def test_a_server_of_a_name_that_none_has_is_away_in_words(plain: MailServer, host: str) -> None:
+    with pytest.raises(MailUnavailable, match="no server has such a name") as caught:
+        send(mail(), to(plain, host=host), PEOPLE)
+    assert caught.value.missed == PEOPLE

@@ -244,3 +244,29 @@ def test_a_ping_that_does_not_go_through_is_told_over_the_others(
     look(world, by_mail(mails), ping=ping(hook))
     assert subjects(mails) == ["[strongroom] 1 critical"]
     assert "channel.failed:check" in mails.mails[0].text
+
+
+def test_a_fault_in_one_channel_keeps_no_other_from_telling(world: World, hook: Receiver) -> None:
+    def fault() -> str:
+        raise RuntimeError("CANARY-address")
+
+    broken = Ping(name="switch", url=fault)
+    ways = route(webhook(hook, name="broken", url=fault), webhook(hook)), route(webhook(hook), name="s")
+    first, second = look(world, *ways, ping=broken)
+    assert (first.channel, second.channel) == ("chat", "chat")
+    assert len(hook.posts) == 2
+    assert b"Channel 'broken' could not be used: RuntimeError." in hook.posts[0].body
+    assert not any(b"CANARY" in post.body for post in hook.posts)
+
+
+def test_who_asks_for_everything_gets_a_message_also_if_nothing_is_wrong(
+    world: World, hook: Receiver
+) -> None:
+    way = route(webhook(hook), kinds=("nothing.like-this",))
+    look(world, way)
+    assert hook.posts == []
+    for _ in range(2):
+        [delivery] = look(world, way, everything=True)
+        assert delivery.channel == "chat"
+    assert [post.document["data"]["alerts"] for post in hook.posts] == [[], []]
+    assert len({post.headers["webhook-id"] for post in hook.posts}) == 2

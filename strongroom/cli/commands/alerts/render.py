@@ -79,11 +79,13 @@ def _line(delivery: Delivery, *, dry_run: bool) -> str:
         return f"NOT notified: {in_line(', '.join(delivery.missed))}{yet}"
     if delivery.teller and telling.is_empty:
         return f"Left to the check of '{in_line(delivery.teller)}', which notifies {where}."
+    by = next((one.where for one in delivery.route.channels if one.name == delivery.channel), where)
+    if telling.is_empty and delivery.channel:
+        return f"Sent: that there is nothing to report, to {by}"
     if telling.is_empty:
-        return f"Nothing is new for {where}, so nothing is sent (--all sends all of it again)."
+        return f"Nothing is new for {where}, so nothing is sent (--all sends a message all the same)."
     over = f", of which {len(telling.over):,} over" if telling.over else ""
     what = plural(len(telling.items) + len(telling.over), "alert")
-    by = next((one.where for one in delivery.route.channels if one.name == delivery.channel), where)
     return f"{'Would be sent' if dry_run else 'Sent'}: {what}{over}, to {by}"
 
 
