@@ -61,7 +61,7 @@ def _parts(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # is read only now
     except ValueError:  # it may quote the address
-        raise NotTaken("has an address that is none", lasting=True) from None
+        raise NotTaken("has a malformed address", lasting=True) from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise NotTaken("has no http or https address", lasting=True)
     return parts

@@ -20,6 +20,7 @@ from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.wiring import adapters, signers
 from strongroom.wiring.calendar import calendar
+from strongroom.wiring.channels import BY_MAIL
 from strongroom.wiring.checks import CHECKS
 from strongroom.wiring.database import database_url
 from strongroom.wiring.policies import configured
@@ -42,6 +43,7 @@ def watched(settings: Settings) -> Watched:
         key_health=settings.calendar.key_proof.schedule,
         checks=tuple(CHECKS),
         access_logs={name: float(one.silent) for name, one in settings.access_logs.items()},
+        channels=frozenset({BY_MAIL, *settings.channels}),
         calendar=calendar(settings),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},

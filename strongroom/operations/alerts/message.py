@@ -18,8 +18,8 @@ from strongroom.words import plural, spelled_out
 
 WIDTH = 76
 NOTHING = (
-    "Somebody asked for all alerts of this route ('strongroom backup-alerts --all'), and there is none. That "
-    "you read this shows that the route works."
+    "Somebody asked for all alerts of this route ('strongroom backup-alerts --all'), and no alert is active. "
+    "That you read this shows that the route works."
 )
 _NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
 

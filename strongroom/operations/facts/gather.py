@@ -76,7 +76,7 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         entries=tuple(record.kept_back(store, watched.calendar, now=now)),
         hooks=record.hooks(store, now=now),
         approvals=tuple(record.approvals(store, now=now)),
-        channels=tuple(record.channels(store, now=now)),
+        channels=tuple(record.channels(store, watched, now=now)),
         intrusions=tuple(record.intrusions(store, watched, now=now)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),

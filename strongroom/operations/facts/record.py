@@ -165,10 +165,11 @@ def hooks(store: RunStore, *, now: float) -> tuple[str, ...]:
     return tuple(sorted({str(event.detail.get("entry")) for event in failed}))
 
 
-def channels(store: RunStore, *, now: float) -> Iterator[BrokenChannel]:
-    """Yield the channels that people cannot be told by."""
+def channels(store: RunStore, watched: Watched, *, now: float) -> Iterator[BrokenChannel]:
+    """Yield the channels that people cannot be told by. One that nobody uses any more cannot work again."""
     for name, event in channel_log.failing(store, now=now).items():
-        yield BrokenChannel(name=name, since=event.at, why=str(event.detail.get("error")))
+        if watched.channels is None or name in watched.channels:
+            yield BrokenChannel(name=name, since=event.at, why=str(event.detail.get("error")))
 
 
 def approvals(store: RunStore, *, now: float) -> Iterator[Approval]:

@@ -64,8 +64,9 @@ class Watched:
     directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
     people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
     keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
-    without a line it is silent. ``checks`` names the checks of the calendar,
-    ``calendar`` has its entries.
+    without a line it is silent.
+    ``channels`` are those by which people are told; ``None``: any on record.
+    ``checks`` names the checks of the calendar, ``calendar`` has its entries.
     """
 
     store: Callable[[], RunStore]
@@ -82,6 +83,7 @@ class Watched:
     hold_ledger: Callable[[], object] | None = None
     state_dir: Path | None = None
     recovery_objective: float = 0.0
+    channels: frozenset[str] | None = None
     rooms: Mapping[str, Path] = field(default_factory=dict)
     certificates: Mapping[str, Path] = field(default_factory=dict)
 

@@ -198,11 +198,9 @@ def test_a_ping_does_not_go_to_a_certificate_that_has_ended(tmp_path: Path) -> N
     "url", ["https://[CANARY/x", "https://ex\u2100mple-CANARY/", "https://h:99999/CANARY"]
 )
 @pytest.mark.parametrize("signal", Signal)
-def test_an_address_that_is_none_is_refused_and_not_quoted(
-    url: str, signal: Signal, receiver: Receiver
-) -> None:
-    with pytest.raises(ChannelRefused, match="address that is none") as refused:
+def test_a_malformed_address_is_refused_and_not_quoted(url: str, signal: Signal, receiver: Receiver) -> None:
+    with pytest.raises(ChannelRefused, match="malformed address") as refused:
         Ping(name="switch", url=lambda: url).send(signal)
-    with pytest.raises(ChannelRefused, match="address that is none"):
+    with pytest.raises(ChannelRefused, match="malformed address"):
         webhook(receiver, url=lambda: url).send(MESSAGE)
     assert "CANARY" not in str(refused.value)

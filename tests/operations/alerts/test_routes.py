@@ -270,3 +270,12 @@ def test_who_asks_for_everything_gets_a_message_also_if_nothing_is_wrong(
         assert delivery.channel == "chat"
     assert [post.document["data"]["alerts"] for post in hook.posts] == [[], []]
     assert len({post.headers["webhook-id"] for post in hook.posts}) == 2
+
+
+def test_a_channel_that_nobody_uses_any_more_is_no_alarm(world: World, hook: Receiver) -> None:
+    world.back_up()
+    hook.status = 404
+    look(world, ping=ping(hook))
+    for channels, told in ((frozenset({"check"}), ["channel.failed:check"]), (frozenset({"other"}), [])):
+        found = gather_and_judge(watching(world, channels=channels), LIMITS)
+        assert [alert.key for alert in found.alerts] == told
