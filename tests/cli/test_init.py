@@ -47,6 +47,19 @@ def test_a_configuration_that_is_found_elsewhere_is_not_hidden_by_another(machin
     assert not (machine.state / "strongroom.toml").exists()
 
 
+def test_directories_that_are_named_take_backups_at_once_and_one_that_cannot_be_made_is_told(
+    machine: Machine,
+) -> None:
+    machine.path("file").write_text("in the way")
+    given = [
+        f"--target={region}={machine.path(path)}" for region, path in {"a": "disk", "b": "file/disk"}.items()
+    ]
+    done = machine.ok("init", *given)
+    assert f"{machine.path('disk')} is marked as the directory of target 'a'." in done.out
+    assert machine.path("disk/.strongroom-target").exists()
+    assert "target 'b' takes no backup until that is mended" in done.out
+
+
 def test_a_public_key_is_sealed_to_and_a_wrong_one_is_refused_before_anything_is_written(
     machine: Machine,
 ) -> None:

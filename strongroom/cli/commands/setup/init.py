@@ -13,10 +13,13 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
+from strongroom.errors import TargetError
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
+from strongroom.targets.directory import DirectoryTarget
 from strongroom.timestamps import if_any
+from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
 
 
@@ -25,10 +28,11 @@ def set_up(arguments: Namespace, output: Output) -> None:
     written = found is None or not found.exists()
     file = _write(found, arguments) if found is None or written else found
     settings = load_settings(path=file)
+    marks = list(_mark_directories(settings)) if written and arguments.target else []
     entries = planned(calendar(settings), now=time.time())
     output.answer(
         {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
-        [*_said(file, written=written), "", *_calendar(entries), "", *_next(settings)],
+        [*_said(file, written=written), *marks, "", *_calendar(entries), "", *_next(settings)],
     )
 
 
@@ -48,6 +52,19 @@ def _said(file: Path, *, written: bool) -> Iterator[str]:
         yield f"{file} is written. It says what each setting is for."
     else:
         yield f"{file} is there already, and stays as it is."
+
+
+def _mark_directories(settings: Settings) -> Iterator[str]:
+    """Make and mark the directories that a person named just now; later, a directory without the mark is a
+    disk that is not mounted."""
+    for name in settings.targets:
+        target = adapters.target(name, settings, prepare=False)
+        if isinstance(target, DirectoryTarget):
+            try:
+                target.prepare()
+                yield f"{target.address} is marked as the directory of target '{name}'."
+            except TargetError as error:
+                yield f"{in_line(error.message)}: target '{name}' takes no backup until that is mended."
 
 
 def _calendar(entries: Sequence[EntryStatus]) -> Iterator[str]:
