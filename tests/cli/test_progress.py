@@ -7,8 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.progress import bars, counted, pace_words
+from strongroom.cli.terminal.progress import bars, pace_words
 from tests.cli.program import Machine
 from tests.cli.terminal import Terminal
 
@@ -54,7 +53,3 @@ def test_what_nobody_knows_is_not_said() -> None:
     assert pace_words(None, None) == ""
     assert pace_words(0.25, None) == "0.2/s"
     assert pace_words(1234.5, 90 * 60) == "1,234/s, 90 min left"
-
-
-def test_where_nobody_looks_things_are_only_passed_on() -> None:
-    assert list(counted([1, 2], Output(quiet=True), "counting")) == [1, 2]

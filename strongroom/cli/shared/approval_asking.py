@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.model import COMMAND, ApprovalAction
 from strongroom.operations.approval.judge import rules_for
@@ -13,6 +12,7 @@ from strongroom.operations.approval.require import end_approval, require_approva
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.restore.approval import plan_request
 from strongroom.operations.restore.plan import RestorePlan
+from strongroom.system.person import who
 
 _PLAN = (
     "Nothing was changed. Make a plan that people can approve: repeat the command with --plan-out FILE. "

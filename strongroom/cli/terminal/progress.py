@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.output import Output, columns
 from strongroom.durations import at_least
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 Advance = Callable[[int], None]
-Item = TypeVar("Item")
 WIDE = 100
 """Columns from which on a bar has all of its room."""
 
@@ -28,14 +27,6 @@ def counting(output: Output, what: str, total: int | None) -> Iterator[Advance]:
     with bars() as progress:
         task = progress.add_task(what, total=total)
         yield lambda number: progress.advance(task, number)
-
-
-def counted(items: Iterable[Item], output: Output, what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield items, and show how many have been taken."""
-    with counting(output, what, total) as advance:
-        for item in items:
-            yield item
-            advance(1)
 
 
 def bars() -> Progress:

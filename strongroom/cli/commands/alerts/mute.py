@@ -7,7 +7,6 @@ from argparse import Namespace
 from collections.abc import Iterator
 from typing import Any
 
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
@@ -17,6 +16,7 @@ from strongroom.operations.alerts.alert_kinds import KINDS
 from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.operations.muted import Silence
 from strongroom.state.store import RunStore
+from strongroom.system.person import who
 from strongroom.timestamps import for_people, rfc3339
 from strongroom.wiring import alerts as wiring_alerts
 

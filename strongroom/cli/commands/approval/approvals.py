@@ -11,7 +11,6 @@ import msgspec
 from strongroom.cli.commands.approval.approve import SignedFile, read_small
 from strongroom.cli.commands.approval.render import as_document, document_lines, standing_lines, state_of
 from strongroom.cli.commands.approval.signing import is_armored
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
@@ -25,6 +24,7 @@ from strongroom.operations.approval.request import NAMESPACE, parse_document
 from strongroom.operations.approval_rules import ApprovalRules
 from strongroom.state.store import RunStore
 from strongroom.system.atomic_file import write_whole
+from strongroom.system.person import who
 from strongroom.timestamps import for_people
 from strongroom.wiring.approvals import approval_rules
 

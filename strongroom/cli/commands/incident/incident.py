@@ -10,7 +10,6 @@ from strongroom.cli.commands.incident.report import write_files
 from strongroom.cli.commands.incident.steps import Performing, write_names
 from strongroom.cli.commands.incident.suspected import key_of
 from strongroom.cli.shared import approval, identity_options
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
@@ -27,6 +26,7 @@ from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE
 from strongroom.system.atomic_file import refuse_existing
+from strongroom.system.person import who
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.timestamps import rfc3339
 

@@ -10,7 +10,6 @@ from msgspec import to_builtins
 
 from strongroom.cli.commands.incident import render
 from strongroom.cli.shared import approval
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
@@ -29,6 +28,7 @@ from strongroom.operations.incident.steps import (
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE, beside
 from strongroom.system.atomic_file import write_whole
+from strongroom.system.person import who
 
 
 def make_report(arguments: Namespace, output: Output) -> None:

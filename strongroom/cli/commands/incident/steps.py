@@ -13,7 +13,6 @@ from strongroom.cli.commands.incident.suspected import find_readers_of_keys
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import drive_here
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
@@ -31,6 +30,7 @@ from strongroom.operations.incident.steps import (
 )
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import refuse_existing, write_whole
+from strongroom.system.person import who
 
 
 class Performing:

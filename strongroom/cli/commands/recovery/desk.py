@@ -12,7 +12,6 @@ from typing import Any
 
 from strongroom.cli.commands.recovery.child import ASKED, Ran, Shown, run
 from strongroom.cli.commands.recovery.dialogue import Dialogue
-from strongroom.cli.shared.person import who
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.failures import block_of
 from strongroom.cli.terminal.output import Output, clean, paint, plural
@@ -21,6 +20,7 @@ from strongroom.errors import StrongroomError, by_name, meaning_of
 from strongroom.operations.archive.recoveries import About, Proof, Recovery, RecoveryEntry, Step
 from strongroom.operations.recovery.messages import Plan
 from strongroom.operations.recovery.places import RecordPlaces
+from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import cast
 
 from strongroom.cli.shared import backup_selection, trust
-from strongroom.cli.shared.person import who
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import MissingPiece
@@ -16,6 +15,7 @@ from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.archive.recoveries import About, Recovery, RecoveryEntry
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.places import RecordPlaces
+from strongroom.system.person import who
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339, unique
 

@@ -23,7 +23,7 @@ from strongroom.cli.commands.restore.account_lines import (
     typed_keys,
 )
 from strongroom.cli.commands.restore.request import PlanOut, Request
-from strongroom.cli.shared import access_log, approval, estimate, identities, options, person, sources
+from strongroom.cli.shared import access_log, approval, estimate, identities, options, sources
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
@@ -61,6 +61,7 @@ from strongroom.operations.restore.restore import Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.sources.memory import MemoryStore
+from strongroom.system import person
 from strongroom.timestamps import rfc3339, unique
 
 WORTH_SAYING = 10.0

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import msgspec
 
 from strongroom.cli.shared import approval
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural, table
@@ -22,6 +21,7 @@ from strongroom.model import ApprovalAction
 from strongroom.operations.archive import holds
 from strongroom.operations.errors import HoldNotWritten
 from strongroom.operations.services import Services
+from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 
 

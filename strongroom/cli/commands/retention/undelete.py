@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.operations.errors import HoldNotWritten
 from strongroom.operations.retention.undelete import undelete
+from strongroom.system.person import who
 
 
 def undelete_backup(arguments: Namespace, output: Output) -> None:

@@ -12,7 +12,6 @@ from strongroom.cli.commands.rotators.render import (
 )
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.options import selection_of
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural
@@ -35,6 +34,7 @@ from strongroom.operations.rotators.rotate import rotate_secrets, rotated_by, wi
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
+from strongroom.system.person import who
 from strongroom.words import name_first_few, nearest, verb
 
 _LEFT = (

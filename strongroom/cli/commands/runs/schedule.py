@@ -12,7 +12,6 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
@@ -25,6 +24,7 @@ from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
 from strongroom.schedule import by_the_clock_of
 from strongroom.state.records import Pause, Run
+from strongroom.system.person import who
 from strongroom.timestamps import if_any
 from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
-from strongroom.cli.shared import person, render_run
+from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.options import pairs
@@ -17,6 +17,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
 from strongroom.operations.restore.plan import parse_relocation
+from strongroom.system import person
 from strongroom.words import nearest
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import msgspec
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import approval, trust
-from strongroom.cli.shared.person import who
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
@@ -26,6 +25,7 @@ from strongroom.operations.shredding.plan import Plan, make_plan
 from strongroom.operations.shredding.record import Shredding, events, read
 from strongroom.operations.shredding.scope import Scope
 from strongroom.operations.shredding.shred import advance, begin, note_lost
+from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 from strongroom.wiring.key_destruction import scope
 
