@@ -43,6 +43,11 @@ def for_people(moment: Moment) -> str:
     return _utc(moment).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def readable(text: str) -> str:
+    """Return a moment that a record has, as a table shows it; nothing if there is none."""
+    return text.replace("T", " ").replace("Z", " UTC")
+
+
 def _utc(moment: Moment) -> datetime:
     return (
         moment.astimezone(UTC) if isinstance(moment, datetime) else datetime.fromtimestamp(int(moment), UTC)

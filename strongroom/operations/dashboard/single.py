@@ -26,7 +26,7 @@ from strongroom.state.records import (
     StepRow,
     StepState,
 )
-from strongroom.timestamps import as_written
+from strongroom.timestamps import as_written, readable
 from strongroom.words import plural, size
 
 AFFECTED = 200
@@ -219,8 +219,8 @@ def _incident(of: Incident, now: float) -> Iterator[tuple[str, str]]:
     said = of.suspicion
     yield "State", standing(of, now)
     yield "Reason", of.reason
-    yield "Opened", together(words.moment(of.opened_at), "by", of.by)
-    yield "To be closed by", words.moment(of.opening.due_at)
+    yield "Opened", together(readable(of.opened_at), "by", of.by)
+    yield "To be closed by", readable(of.opening.due_at)
     yield from (("Key", key) for key in said.keys)
     for about, what in (("Host", said.host), ("Target", said.target)):
         if what:
@@ -230,12 +230,12 @@ def _incident(of: Incident, now: float) -> Iterator[tuple[str, str]]:
     if of.closed is None:
         yield "Next", Markup(f"<code>{text(next_command(of))}</code>")
     else:
-        yield "Closed", together(words.moment(of.closed.at), "by", of.closed.by)
+        yield "Closed", together(readable(of.closed.at), "by", of.closed.by)
 
 
 def _incident_steps(of: Incident) -> str:
     rows = [
-        Line((words.STEPS[one.step], one.state, words.moment(one.at) or "-", one.by or "-", one.said or "-"),
+        Line((words.STEPS[one.step], one.state, readable(one.at) or "-", one.by or "-", one.said or "-"),
             bad=not one.settled)
         for one in steps_of(of)
     ]  # fmt: skip

@@ -12,6 +12,7 @@ from strongroom.operations.drills import words
 from strongroom.operations.drills.report import DrillReport, Timed
 from strongroom.operations.drills.words import Fact
 from strongroom.operations.page import END, HEAD, STYLE, definitions, section, table
+from strongroom.timestamps import readable
 from strongroom.words import plural
 
 
@@ -82,7 +83,7 @@ def _steps(report: DrillReport) -> str:
 
 
 def _step(step: Timed, longest: int) -> str:
-    began = words.moment(step.began).removesuffix(" UTC")
+    began = readable(step.began).removesuffix(" UTC")
     took = words.duration(step.milliseconds) if step.began else ""
     tries = f" after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
     mark = " ●" if step.step in words.COUNTED else ""

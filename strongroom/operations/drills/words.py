@@ -19,6 +19,7 @@ from strongroom.operations.drills.report import (
 )
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.recovery_objective import Scope
+from strongroom.timestamps import readable
 from strongroom.words import plural, verb
 
 DRILLS: Final[Mapping[str, str]] = {
@@ -54,7 +55,7 @@ def title(report: DrillReport) -> str:
 
 def said(report: DrillReport) -> Iterator[str]:
     """Yield what came of a drill, in a line or two."""
-    yield f"{title(report)}, {moment(report.ended)}: {OUTCOMES.get(report.outcome, report.outcome).lower()}"
+    yield f"{title(report)}, {readable(report.ended)}: {OUTCOMES.get(report.outcome, report.outcome).lower()}"
     yield verdict(report)
 
 
@@ -110,16 +111,11 @@ def duration(milliseconds: int) -> str:
     return " ".join(f"{number} {unit}" for number, unit in parts if number)
 
 
-def moment(text: str) -> str:
-    """Write a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
-    return text.replace("T", " ").replace("Z", " UTC")
-
-
 def rehearsed(report: DrillReport) -> Iterator[Fact]:
     """Yield what was rehearsed, and from where."""
     if report.backup:
         yield Fact("Backup", report.backup)
-        yield Fact("Made", moment(report.backup_made))
+        yield Fact("Made", readable(report.backup_made))
         yield Fact("Picked", report.picked)
         yield Fact("Of source", report.source)
     for tag, value in report.tags.items():
@@ -130,8 +126,8 @@ def rehearsed(report: DrillReport) -> Iterator[Fact]:
         yield Fact("Cut off", f"{target}, in region {region}: nothing was asked of it")
     for target, number in report.read_from.items():
         yield Fact("Read from", f"{target}: {plural(number, 'secret')}")
-    yield Fact("Began", moment(report.began))
-    yield Fact("Ended", moment(report.ended))
+    yield Fact("Began", readable(report.began))
+    yield Fact("Ended", readable(report.ended))
 
 
 def compared(report: DrillReport) -> Iterator[Fact]:

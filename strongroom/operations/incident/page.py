@@ -8,6 +8,7 @@ from html import escape
 from strongroom.operations.incident import words
 from strongroom.operations.incident.report_records import IncidentReport
 from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
+from strongroom.timestamps import readable
 from strongroom.words import plural
 
 SHOWN = 200
@@ -35,7 +36,7 @@ def _lines(report: IncidentReport) -> Iterator[str]:
         yield section("The backups", _affected(report))
     yield section("Every entry", _words(report))
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(words.moment(report.made_at))}</footer>\n"
+    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(readable(report.made_at))}</footer>\n"
     yield END
 
 
@@ -77,7 +78,7 @@ def _left(report: IncidentReport) -> str:
 
 
 def _readers(report: IncidentReport) -> str:
-    since = f'<p class="note">Looked for since {escape(words.moment(report.since))}.</p>\n'
+    since = f'<p class="note">Looked for since {escape(readable(report.since))}.</p>\n'
     if not report.readers:
         return since + "<p>Nobody, by the records of the hosts that were asked.</p>\n"
     rows = (
@@ -88,7 +89,7 @@ def _readers(report: IncidentReport) -> str:
 
 
 def _day(text: str) -> str:
-    return words.moment(text).removesuffix(" UTC")
+    return readable(text).removesuffix(" UTC")
 
 
 def _affected(report: IncidentReport) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from strongroom.durations import about
 from strongroom.operations.archive.incidents import Reader
 from strongroom.operations.incident.report_records import IncidentReport, ReportedStep
+from strongroom.timestamps import readable
 from strongroom.words import name_first_few, plural
 
 STEPS: Final[Mapping[str, str]] = {
@@ -19,11 +20,6 @@ STEPS: Final[Mapping[str, str]] = {
     "report": "Report",
 }
 WORDS: Final[Mapping[str, str]] = {"open": "Opened", "close": "Closed", **STEPS}
-
-
-def moment(text: str) -> str:
-    """Write a moment as a table shows it; nothing if there is none."""
-    return text.replace("T", " ").replace("Z", " UTC")
 
 
 def happened(report: IncidentReport) -> Iterator[tuple[str, str]]:
@@ -60,13 +56,13 @@ def _backups(report: IncidentReport) -> str:
 
 def verdict(report: IncidentReport) -> str:
     """Return in one or two sentences how an incident stands."""
-    began = f"It was opened at {moment(report.opened_at)} by {report.by}"
+    began = f"It was opened at {readable(report.opened_at)} by {report.by}"
     if report.closed_at:
         took = about(_seconds(report.opened_at, report.closed_at))
         late = " That was later than it should have been." if report.late else ""
         return f"{began}, and closed after {took} by {report.closed_by}.{late}"
     left = ", ".join(STEPS[one.step].lower() for one in report.steps if is_unsettled(one))
-    return f"{began}. It should be closed by {moment(report.due_at)}. Left: {left or 'to close it'}."
+    return f"{began}. It should be closed by {readable(report.due_at)}. Left: {left or 'to close it'}."
 
 
 def said(report: IncidentReport) -> Iterator[str]:

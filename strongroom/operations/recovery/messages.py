@@ -11,6 +11,7 @@ from msgspec import Struct
 from strongroom.operations.archive.recoveries import About, Recovery, Step
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds
+from strongroom.timestamps import readable
 from strongroom.words import spelled_out
 
 
@@ -71,7 +72,7 @@ def text_of(message: Message, recovery: Recovery, plan: Plan, *, host: str, now:
     scope = recovery.scope
     filled = {
         "recovery": recovery.id,
-        "opened": words.moment(recovery.opened_at),
+        "opened": readable(recovery.opened_at),
         "elapsed": words.length(took_seconds(recovery, now)),
         "objective": words.length(plan.objective),
         "step": words.STEPS[step] if step is not None else "all steps are done",

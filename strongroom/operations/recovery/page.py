@@ -12,6 +12,7 @@ from strongroom.operations.archive.recoveries import Step
 from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.report import RecoveryReport, StepReport
+from strongroom.timestamps import readable
 from strongroom.words import plural
 
 
@@ -54,8 +55,8 @@ def _verdict(report: RecoveryReport) -> str:
 def _facts(report: RecoveryReport) -> Iterator[tuple[str, str]]:
     if report.reason:
         yield "Why", report.reason
-    yield "Opened", words.moment(report.opened_at)
-    yield "Closed", words.moment(report.closed_at)
+    yield "Opened", readable(report.opened_at)
+    yield "Closed", readable(report.closed_at)
     yield "Lost", ", ".join(report.lost) or "nothing"
     yield "Leaked", ", ".join(report.leaked) or "no key that is known"
     for target, why in report.away.items():
@@ -73,8 +74,8 @@ def _steps(report: RecoveryReport) -> str:
         row(
             (
                 words.STEPS[Step(one.step)],
-                words.moment(one.began_at),
-                words.moment(one.ended_at),
+                readable(one.began_at),
+                readable(one.ended_at),
                 _how(one),
                 one.by,
             )
@@ -126,7 +127,7 @@ def _proofs(report: RecoveryReport) -> str:
 
 
 def _told(report: RecoveryReport) -> str:
-    rows = (row((one.message, words.moment(one.at), "; ".join(one.lines))) for one in report.told)
+    rows = (row((one.message, readable(one.at), "; ".join(one.lines))) for one in report.told)
     return table(("Message", "At", "To"), rows)
 
 

@@ -15,6 +15,7 @@ from strongroom.operations.archive.recoveries import Part, Proof, Recovery, Sour
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
 from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.timestamps import readable
 
 
 class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +108,7 @@ def _step(record: StepRecord) -> StepReport:
 
 def said(report: RecoveryReport) -> Iterator[str]:
     """Yield what came of a recovery, and what is left to do."""
-    yield f"Recovery {report.recovery}, closed {words.moment(report.closed_at)}: {report.outcome}."
+    yield f"Recovery {report.recovery}, closed {readable(report.closed_at)}: {report.outcome}."
     yield from (f"Left to do: {line}" for line in report.left_to_do)
 
 

@@ -52,11 +52,6 @@ def step_state(record: StepRecord) -> str:
     return ENDED[record.ended]
 
 
-def moment(text: str) -> str:
-    """Write a moment as a table shows it: ``2026-11-26 08:00:00 UTC``."""
-    return text.replace("T", " ").replace("Z", " UTC")
-
-
 def length(seconds: float) -> str:
     """Write a length of time: ``48 s``, ``12 min``, ``3 h 5 min``."""
     if seconds < 120:

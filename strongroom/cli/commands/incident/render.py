@@ -12,7 +12,8 @@ from strongroom.cli.terminal.output import plural
 from strongroom.config import Settings, load_settings
 from strongroom.operations.archive.incidents import Incident, Outcome, StepStanding, next_command, steps_of
 from strongroom.operations.errors import StepIncomplete
-from strongroom.operations.incident.words import STEPS, moment
+from strongroom.operations.incident.words import STEPS
+from strongroom.timestamps import readable
 from strongroom.wiring.calendar import media
 from strongroom.words import name_first_few
 
@@ -76,13 +77,13 @@ def summary(incident: Incident) -> Iterator[str]:
 def _head(incident: Incident) -> str:
     about = f"incident {incident.id}: {plural(len(incident.affected), 'backup')} affected"
     if (closing := incident.closed) is not None:
-        return f"{about}; closed at {moment(closing.at)} by {closing.by}"
-    due = f"to be closed by {moment(incident.opening.due_at)}"
+        return f"{about}; closed at {readable(closing.at)} by {closing.by}"
+    due = f"to be closed by {readable(incident.opening.due_at)}"
     return f"{about}; {due}" + (": OVERDUE" if incident.is_overdue(time.time()) else "")
 
 
 def _step(one: StepStanding) -> Iterator[str]:
-    who = f" ({moment(one.at)}, {one.by})" if one.at else ""
+    who = f" ({readable(one.at)}, {one.by})" if one.at else ""
     said = f": {one.said}" if one.said else ""
     yield f"{STEPS[one.step]}: {one.state}{said}{who}"
     if counts := "; ".join(f"{what}: {count:,}" for what, count in one.outcome.counts.items()):
@@ -94,7 +95,7 @@ def _step(one: StepStanding) -> Iterator[str]:
 def readers(outcome: Outcome) -> Iterator[str]:
     """Yield who opened what, the latest first."""
     for reader in outcome.readers[:_SHOWN]:
-        yield f"{reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {moment(reader.last)}"
+        yield f"{reader.who} {reader.did}: {plural(reader.times, 'time')}, last at {readable(reader.last)}"
     if len(outcome.readers) > _SHOWN:
         yield f"and {len(outcome.readers) - _SHOWN:,} more: --json has all"
 

@@ -13,11 +13,10 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import MissingPiece
 from strongroom.keys.roles import load_or_create_role
 from strongroom.operations.archive.recoveries import About, Recovery, RecoveryEntry
-from strongroom.operations.recovery import words
 from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.system.person import who
 from strongroom.targets import Target
-from strongroom.timestamps import rfc3339, unique
+from strongroom.timestamps import readable, rfc3339, unique
 
 
 def open_places(arguments: Namespace, here: Place) -> RecordPlaces:
@@ -46,7 +45,7 @@ def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recove
     if still_open and not arguments.new:
         found = still_open[-1]
         output.note(
-            f"A recovery is open since {words.moment(found.opened_at)}: going on with it. (Another: --new)"
+            f"A recovery is open since {readable(found.opened_at)}: going on with it. (Another: --new)"
         )
         return found
     now = time.time()

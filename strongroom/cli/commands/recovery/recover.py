@@ -26,6 +26,7 @@ from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
 from strongroom.operations.recovery.places import REPORTS
 from strongroom.operations.recovery.report import RecoveryReport, report_of
+from strongroom.timestamps import readable
 
 PERFORM: Final[Mapping[Step, Callable[[Desk], Shown]]] = {
     Step.ASSESS: steps.assess,
@@ -65,7 +66,7 @@ def _lead(desk: Desk, settings: Settings | None) -> None:
 def _greet(desk: Desk) -> None:
     recovery = desk.recovery
     desk.say(
-        f"Recovery {recovery.id}, opened {words.moment(recovery.opened_at)} by {recovery.by}.",
+        f"Recovery {recovery.id}, opened {readable(recovery.opened_at)} by {recovery.by}.",
         "Take your time: nothing is overwritten without a yes, and Enter always takes the safe answer.",
         f"Ctrl-C stops. This goes on, here or on another host: {desk.goes_on}",
     )

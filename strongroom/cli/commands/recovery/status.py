@@ -14,6 +14,7 @@ from strongroom.cli.terminal.output import Output, table
 from strongroom.operations.archive.recoveries import Recovery
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
+from strongroom.timestamps import readable
 
 
 def show_status(arguments: Namespace, output: Output) -> None:
@@ -24,7 +25,7 @@ def show_status(arguments: Namespace, output: Output) -> None:
 
 def _status(recovery: Recovery) -> Iterator[str]:
     took = words.length(took_seconds(recovery, time.time()))
-    opened = f"opened {words.moment(recovery.opened_at)} by {recovery.by}"
+    opened = f"opened {readable(recovery.opened_at)} by {recovery.by}"
     yield f"{recovery.id}, {opened}: {words.outcome(recovery)} ({took})"
     rows = [
         (words.STEPS[record.step], words.step_state(record), record.by, record.reason)
