@@ -19,27 +19,32 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.cli.program import REGIONS, ROOT, SCRIPT, Machine
-from tests.cli.seven import LATE, provoke, put_right
+from tests.cli.seven import LATE, edit, provoke, put_right
 from tests.operations.alerts.receiver import Receiver
 from tests.process import ServerProcess, free_port
 from tests.workers.cluster import until
-from workers import metrics_server, paths
+from workers import metrics_server, names, paths
 
 OPS = ROOT / "ops" / "prometheus"
 RULES = "strongroom.rules.yml"
-PAGER = {
+PAGER = {  # each with a label that says what it is about
     ("StrongroomBackupFailing", "late"),
     ("StrongroomBackupCorrupt", REGIONS[1]),
     ("StrongroomKeyRotationFailed", "full"),
     ("StrongroomUnauthorizedAccess", "ledger.broken"),
+    ("StrongroomBeatSilent", "critical"),
 }
 PEOPLE = {
     ("StrongroomBackupSizeOdd", "metadata"),
     ("StrongroomBackupSlow", "metadata"),
     ("StrongroomKeyAging", "recovery"),
 }
+DEAD_HOST = {("StrongroomSilent", "critical")}
 SHORT = {"30s": "500ms", "group_wait: 500ms": "group_wait: 0s", "5m": "1s"}
-"""What is shortened in the configurations; the rules stay as they ship."""
+PATIENT = {"for: 2m": "for: 1s", "for: 5m": "for: 1s"}
+"""What the rules about silence wait for. The seven wait for nothing, and are judged as they ship."""
+LONG_SILENT = f"INSERT INTO heartbeats VALUES ('{names.BEAT}', unixepoch('subsec') - 600)"
+HEARD_AGAIN = f"UPDATE heartbeats SET at = unixepoch('subsec') + 200 WHERE name = '{names.BEAT}'"
 
 SERVER = [sys.executable, SCRIPT, "metrics", "--serve"]
 EAGER = """
@@ -69,8 +74,8 @@ class Watch:
             stack.enter_context(self.pager)
             self._configure()
             at_home: dict[str, Any] = {"cwd": self.machine.home, "env": self.machine.env}
-            serving = ServerProcess(lambda _: self._server, port=self._metrics, user=at_home)
-            stack.enter_context(serving)
+            self.host = ServerProcess(lambda _: self._server, port=self._metrics, user=at_home)
+            stack.enter_context(self.host)
             token = paths.run_folder(self.machine.state) / metrics_server.GENERATED
             self.folder.joinpath("metrics-token").write_text(token.read_text())
             self._remember()
@@ -89,12 +94,15 @@ class Watch:
             "http://127.0.0.1:9095/people": self.people.url,
             "http://127.0.0.1:9095/pager": self.pager.url,
         }
-        for name in ("prometheus.yml", "alertmanager.yml"):
-            text = (OPS / name).read_text()
-            for before, after in changed.items():
-                text = text.replace(before, after)
-            self.folder.joinpath(name).write_text(text)
-        shutil.copy(OPS / RULES, self.folder)
+        self._copy("prometheus.yml", changed)
+        self._copy("alertmanager.yml", changed)
+        self._copy(RULES, PATIENT)
+
+    def _copy(self, name: str, changed: dict[str, str]) -> None:
+        text = (OPS / name).read_text()
+        for before, after in changed.items():
+            text = text.replace(before, after)
+        self.folder.joinpath(name).write_text(text)
 
     def _remember(self) -> None:
         """Have Prometheus know two hours in which all was as now: what is odd is odd against those."""
@@ -171,7 +179,9 @@ def watch(configured: Machine, tmp_path: Path, request: pytest.FixtureRequest) -
     ],
     indirect=True,
 )
-def test_alertmanager_tells_of_each_of_the_seven_and_that_it_is_over(watch: Watch) -> None:
+def test_alertmanager_tells_of_each_of_the_seven_of_a_silent_beat_and_of_a_dead_host_and_that_it_is_over(
+    watch: Watch,
+) -> None:
     people, pager = watch.people, watch.pager
 
     def are(status: str, *, other: str) -> bool:
@@ -179,8 +189,16 @@ def test_alertmanager_tells_of_each_of_the_seven_and_that_it_is_over(watch: Watc
         return is_so and not (PAGER & abouts(told(pager), other) or PEOPLE & abouts(told(people), other))
 
     provoke(watch.machine)
-    until(lambda: are("firing", other="resolved"), what="the seven", seconds=150)
+    edit(watch.machine, LONG_SILENT)
+    until(lambda: are("firing", other="resolved"), what="the seven and the silent beat", seconds=150)
     assert not PEOPLE & abouts(told(pager), "firing"), "warnings wake nobody"
     put_right(watch.machine)
+    edit(watch.machine, HEARD_AGAIN)
     until(lambda: are("resolved", other="firing"), what="their end", seconds=150)
+
+    assert not DEAD_HOST & (abouts(told(pager), "firing") | abouts(told(pager), "resolved"))
+    watch.host.kill()
+    until(lambda: abouts(told(pager), "firing") >= DEAD_HOST, what="the dead host")
+    watch.host.start()
+    until(lambda: abouts(told(pager), "resolved") >= DEAD_HOST, what="its end")
     assert not any(b"CANARY" in post.body for post in (*people.posts, *pager.posts))
