@@ -86,7 +86,7 @@ def test_nothing_is_changed_without_a_reason_or_a_yes_or_by_a_plan(rotating: Mac
     asked = rotating.run("rotate-secret", "prod/db", *WHY)
     assert asked.failed_with(ConfirmationRequired)
     assert "prod/db  database" in asked.err
-    planned = rotating.ok("rotate-secret", "--filter-tag", "where=prod", "--plan", "--json")
+    planned = rotating.ok("rotate-secret", "--filter-tag", "where=prod", "--dry-run", "--json")
     assert [one["rotator"] for one in planned.document["secrets"]] == ["database", "keys"]
     assert value(rotating, "prod/db") == "CANARY-old-prod/db"
     assert rotating.run("rotate-secret", "--show", "nothing").failed_with(RunNotFound)

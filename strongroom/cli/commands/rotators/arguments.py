@@ -24,7 +24,6 @@ def _rotate_secret_arguments(parser: ArgumentParser) -> None:
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--dry-run",
-        "--plan",
         action="store_true",
         help="show which rotator each secret has and what it will do, and stop",
     )
