@@ -195,7 +195,8 @@ def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[F
     if newest is None and want.required:
         hint = "Bring a target back that has one. A file can be asked about alone: --backup-file FILE."
         if not recorded:
-            hint += f" If there never was one: 'strongroom backup --policy {want.policy}'."
+            command = f"'strongroom backup --policy {want.policy}'"
+            hint += f" If there never was one, and its source lost nothing: {command}."
         error = MissingPiece(f"no backup of it is in reach: {recorded or 'none is on record'}", hint=hint)
         yield wrong(BACKUP, error).on(policy=want.policy)
     elif newest is None:
