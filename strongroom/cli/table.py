@@ -17,6 +17,11 @@ class Entry(NamedTuple):
 
 
 GROUPS: Final[dict[str, dict[str, Entry]]] = {
+    "In an emergency": {
+        "recover": Entry("recovery", "lead through a recovery: six steps, on record, at any hour"),
+        "incident": Entry("incident", "lead an incident from suspicion to closure, on record"),
+        "rotate-secret": Entry("rotators", "give secrets new values, after a leak or in good time"),
+    },
     "Back up": {
         "backup": Entry("backup", "back secrets up, into a file or by a policy"),
         "emergency-backup": Entry(
@@ -32,7 +37,12 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "seal this installation's keys and configuration to a recipient",
         ),
     },
-    "Look into a backup": {
+    "Look at backups": {
+        "catalog": Entry("inspect", "list the backups, or rebuild the list from a target"),
+        "replicas": Entry(
+            "inspect",
+            "show where each backup is stored and how deep it was verified",
+        ),
         "verify-backup": Entry("inspect", "read a backup back and say how deep it is sound"),
         "backup-info": Entry("inspect", "show what a backup is, without any key"),
         "validate-backup-format": Entry("inspect", "check a file's structure, without any key"),
@@ -42,7 +52,6 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "diff": Entry("find", "show what differs between two backups, or a backup and its source now"),
     },
     "Bring back": {
-        "recover": Entry("recovery", "lead through a recovery: six steps, on record, at any hour"),
         "restore": Entry(
             "restore",
             "restore secrets into the local store, another source, or a file",
@@ -69,24 +78,24 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "delete": Entry("store", "remove secrets from the store"),
     },
     "Keys": {
+        "keygen": Entry(
+            "keys",
+            "make a key pair: the public half seals, the private half opens",
+        ),
         "generate-backup-key": Entry("keys", "make a key file that seals and opens"),
         "keys": Entry(
             "keys",
             "show what each key opens, and what is lost without it",
         ),
-        "incident": Entry(
-            "incident",
-            "lead an incident from suspicion to closure, on record",
-        ),
         "key-health": Entry(
             "keys",
             "try every key that backups need; challenge those kept elsewhere",
         ),
+        "diagnose-backup-encryption": Entry("keys", "try every key with a real wrap and unwrap"),
         "rotate": Entry(
             "rotation",
             "rotate backups to the recipients that their policies name now",
         ),
-        "rotate-secret": Entry("rotators", "give secrets new values, after a leak or in good time"),
         "rotate-backup-key": Entry(
             "rotation",
             "replace a key by a new one in all backups",
@@ -95,11 +104,6 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
             "shredding",
             "destroy the keys of an erasable policy's backups, and prove it",
         ),
-        "keygen": Entry(
-            "keys",
-            "make a key pair: the public half seals, the private half opens",
-        ),
-        "diagnose-backup-encryption": Entry("keys", "try every key with a real wrap and unwrap"),
         "signers": Entry(
             "keys",
             "show, rotate or distrust the keys that sign backups and messages",
@@ -115,45 +119,23 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Cluster and runs": {
         "up": Entry("runs", "run the whole cluster on this machine"),
-        "demo": Entry(
-            "setup",
-            "show everything on 1,000 made-up secrets in under a minute",
-        ),
-        "submit": Entry("runs", "hand a policy's backup to the cluster"),
+        "submit": Entry("runs", "have the cluster back up, verify, repair, restore or rehearse"),
         "schedule": Entry("runs", "show what is due when, run, pause or resume it"),
-        "status": Entry("runs", "show runs, or follow one"),
+        "status": Entry("runs", "show runs, follow one, or watch all that happens"),
         "cancel": Entry("runs", "end a run and remove what it staged"),
         "retry": Entry("runs", "start a failed run again, or continue a killed one"),
         "repair": Entry("runs", "restore bad or missing replicas from a good one"),
     },
-    "Catalog": {
-        "catalog": Entry("inspect", "list the backups, or rebuild the list from a target"),
-        "backup-audit-report": Entry("evidence", "report what the record says of a span of time, signed"),
-        "compliance-check": Entry(
-            "evidence",
-            "check the backups against what frameworks demand",
+    "Keep and remove": {
+        "prune": Entry(
+            "retention", "delete backups that no retention rule keeps, days after they were marked"
         ),
-        "security-review": Entry("evidence", "write the yearly security review, signed, with a page to sign"),
-        "report": Entry("evidence", "check a signed report of any kind, its page and its table"),
-        "ledger": Entry(
-            "evidence",
-            "show the head of the record of events, or check it by a printed one",
-        ),
-        "replicas": Entry(
-            "inspect",
-            "show where each backup is stored and how deep it was verified",
-        ),
+        "undelete": Entry("retention", "keep a backup that is marked to be deleted"),
+        "hold": Entry("retention", "hold backups, so that nothing removes them; list and lift holds"),
     },
     "Approve": {
         "approve": Entry("approval", "approve with your SSH key what somebody else asked for"),
         "approvals": Entry("approval", "list what waits for approval, and what became of it; reject it"),
-    },
-    "Keep and remove": {
-        "prune": Entry(
-            "retention", "delete the backups that no retention rule keeps, days after they were marked"
-        ),
-        "undelete": Entry("retention", "keep a backup that is marked to be deleted"),
-        "hold": Entry("retention", "hold backups, so that nothing removes them; list and lift holds"),
     },
     "Watch": {
         "backup-health-check": Entry("health", "check that backups are there, sound and well sealed"),
@@ -163,8 +145,22 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "silence": Entry("alerts", "have nobody notified of some alerts for a time; list and end silences"),
         "metrics": Entry("metrics", "hand out metrics for Prometheus"),
     },
+    "Evidence": {
+        "backup-audit-report": Entry("evidence", "report what the record says of a span of time, signed"),
+        "compliance-check": Entry(
+            "evidence",
+            "check the backups against what frameworks demand",
+        ),
+        "security-review": Entry("evidence", "write the yearly security review, signed, with a page to sign"),
+        "report": Entry("evidence", "check a signed report of any kind, its page and its table"),
+        "ledger": Entry(
+            "evidence",
+            "search the record of events, show its head, or check it by a printed one",
+        ),
+    },
     "Set up": {
         "init": Entry("setup", "set this machine up: write a configuration, and say what is next"),
+        "demo": Entry("setup", "show everything on 1,000 made-up secrets in under a minute"),
         "config": Entry("setup", "check, begin or explain the configuration"),
         "test-backup-storage": Entry("setup", "prove each target with a real write, read and refusal"),
         "check-backup-permissions": Entry("setup", "say which rights are missing, and which are too many"),

@@ -219,7 +219,7 @@ def add_signer_argument(parser: Arguments) -> None:
         metavar="FINGERPRINT",
         action="append",
         default=[],
-        help="trust backups of this installation too (sr1:…, from the recovery kit); repeatable",
+        help="trust what this installation signed too (sr1:…, from the recovery kit); repeatable",
     )
 
 

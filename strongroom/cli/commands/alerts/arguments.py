@@ -67,8 +67,8 @@ COMMANDS = {
     "ack": Command(
         _ack_arguments,
         "mute:acknowledge_alert",
-        "An acknowledged alert is not repeated. People are notified again if it becomes worse, when it is\n"
-        "over, and if it comes back.",
+        "It holds for up to 90 days. People are notified if the alert becomes worse, when it is over, and\n"
+        "if it comes back. 'backup-alerts' lists the alerts by their names.",
     ),
     "silence": Command(
         _silence_arguments,

@@ -61,7 +61,7 @@ def show_request(arguments: Namespace, output: Output) -> None:
     rules, now = approval_rules(load_settings()), time.time()
     case = grant.find_case(run_store(), arguments.id)
     standing = _standing(case, rules, now=now)
-    words = [*document_lines(case.document), f"  state        {state_of(case, now=now)}"]
+    words = [*document_lines(case.document), f"  state         {state_of(case, now=now)}"]
     words += [*standing_lines(standing), *([f"  {case.rejected}"] if case.rejected else [])]
     words += [f"  the glass was broken because: {one.reason}" for one in case.signatures if one.break_glass]
     if arguments.output:

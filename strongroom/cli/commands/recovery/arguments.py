@@ -34,7 +34,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--on-cluster",
         action="store_true",
-        help="have the cluster's recover workers restore: in pieces, and on without this terminal",
+        help="have the cluster's recover workers restore; they go on without this terminal",
     )
     parser.add_argument(
         "--ask-passphrase",
@@ -58,9 +58,9 @@ COMMANDS = {
     "recover": Command(
         _recover_arguments,
         _recover_work,
-        "Leads through the six steps: assess, secure, locate, restore, validate, rotate. Each step runs the\n"
-        "commands that it names, and counts once their checks end well. Nothing is overwritten, rotated or\n"
-        "quarantined without a yes. Enter always takes the safe answer. After Ctrl-C, or a kill, type\n"
-        "'strongroom recover' again, here or on another host: it goes on where it was.",
+        "The steps are: assess, secure, locate, restore, validate, rotate. Each runs the commands that it\n"
+        "names, and is done once their checks end well. Nothing is overwritten, rotated or quarantined\n"
+        "without a yes. Enter always takes the safe answer. After Ctrl-C or a crash, type 'strongroom\n"
+        "recover' again, here or on another host: it goes on with the step that is open.",
     ),
 }

@@ -38,8 +38,7 @@ def _submit_arguments(parser: ArgumentParser) -> None:
     what.add_argument(
         "--recovery",
         metavar="BACKUP",
-        help="check the worker's host, restore this backup, or the newest of this policy, into --to, compare "
-        "and validate",
+        help="check the worker's host, restore this backup (or a policy's newest) into --to, and validate",
     )
     what.add_argument("--undo", metavar="RUN", help="undo a restore run, or an undo")
     what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
