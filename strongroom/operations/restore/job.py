@@ -9,7 +9,6 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.model import Selection
-from strongroom.operations.approval.require import end_approval
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.errors import ApprovalNeeded
@@ -25,7 +24,8 @@ from strongroom.operations.restore.facts import (
 from strongroom.operations.restore.journal import NAMES, Restored
 from strongroom.operations.restore.step import compare_step, fix_backup, plan_step, restore_step
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.approved_job import ApprovedJob
+from strongroom.operations.runs.job import Action, Ending, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
@@ -39,7 +39,7 @@ PASSING = (SourceUnavailable, TargetFull, TargetReadOnly)
 COMPARE, REPORT = Step(StepKind.RESTORE_COMPARE), Step(StepKind.REPORT)
 
 
-class RestoreJob(Job):
+class RestoreJob(ApprovedJob):
     """Restores a backup into a configured destination, by a plan.
 
     The control workers fix the backup and sign the run. All else is done by the recover workers: they alone
@@ -72,11 +72,6 @@ class RestoreJob(Job):
                 return Verdict(facts=msgspec.to_builtins(facts), follow=_following(plan, tally))
             case _:
                 return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
-
-    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
-        """Let nobody use the run's approval again, though somebody make it active again in the database."""
-        end_approval(services, run.id)
-        return ending
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.errors import UsageError
-from strongroom.operations.approval.require import end_approval
 from strongroom.operations.backup.existing import spec_of_policy
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.restore.approval import Approved, approve_step
@@ -17,7 +16,8 @@ from strongroom.operations.restore.job import PASSING, REPORT
 from strongroom.operations.restore.journal import NAMES
 from strongroom.operations.restore.undo_step import FixedRestore, fix_restore, plan_undo, undo_step
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.approved_job import ApprovedJob
+from strongroom.operations.runs.job import Action, Ending, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -27,7 +27,7 @@ from strongroom.words import plural, verb
 UNDO = Step(StepKind.RESTORE)
 
 
-class UndoJob(Job):
+class UndoJob(ApprovedJob):
     """Brings back what a restore run replaced, and removes what it created, where nobody changed it since."""
 
     first = Step(StepKind.PLAN)
@@ -50,11 +50,6 @@ class UndoJob(Job):
                 return Verdict(follow=(UNDO,))
             case _:
                 return Verdict(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
-
-    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
-        """Let nobody use the run's approval again, though somebody make it active again in the database."""
-        end_approval(services, run.id)
-        return ending
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what somebody changed since the restore, which is left to them."""

@@ -9,7 +9,6 @@ import msgspec
 
 from strongroom.errors import UsageError
 from strongroom.operations import recorded_errors
-from strongroom.operations.approval.require import end_approval
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotators.approval import approve_step
 from strongroom.operations.rotators.plan import plan_rotation, unique_names
@@ -22,7 +21,8 @@ from strongroom.operations.rotators.records import (
 )
 from strongroom.operations.rotators.step import rotate_step
 from strongroom.operations.runs.abandoned import is_abandoned, take_up
-from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
+from strongroom.operations.runs.approved_job import ApprovedJob
+from strongroom.operations.runs.job import Action, Ending, Result, read_facts, to_facts
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
@@ -51,7 +51,7 @@ def plan_step(run: Run, step: Step, services: Services) -> SecretsPlanned:
     )
 
 
-class RotateSecretsJob(Job):
+class RotateSecretsJob(ApprovedJob):
     """Gives secrets new values, one step each. One that fails keeps no other from its turn.
 
     The control workers sign the run. All else is done by the recover workers: they alone read and write
@@ -95,11 +95,6 @@ class RotateSecretsJob(Job):
             return Ending(RunState.DONE)
         to_do = f"'strongroom rotate-secret --show {run.id}' names each, and says what to do"
         return Ending(RunState.DEGRADED, recorded_errors.joined("; ".join(wrong), to_do))
-
-    def conclude(self, run: Run, ending: Ending, services: Services) -> Ending:
-        """Let nobody use the run's approval again, though somebody make it active again in the database."""
-        end_approval(services, run.id)
-        return ending
 
 
 JOB = RotateSecretsJob()
