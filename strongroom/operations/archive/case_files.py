@@ -9,7 +9,6 @@ lacks.
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,12 +20,13 @@ from msgspec import Struct, structs
 
 from strongroom.container.case import MAX_ENTRY, CaseKind, E, open_entry, sign_entry
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.errors import FormatError, Tampered, VerificationFailed
+from strongroom.container.errors import FormatError, Tampered
 from strongroom.container.signing import ever_trusted
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.put_checked import put_checked
 from strongroom.operations.services import Services
 from strongroom.state.store import RunStore
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
 KEPT = timedelta(days=366)
@@ -165,7 +165,8 @@ class _Found(Generic[E]):
         for place, there in self.there.items():
             try:
                 for name in sorted(self.signed.keys() - there):
-                    _put(self._places.targets[place], name, self.signed[name])
+                    until = datetime.now(UTC) + KEPT
+                    put_checked(self._places.targets[place], name, self.signed[name], until=until)
             except StrongroomError as error:
                 missed[place] = f"{error.code}: {error.message}"
         return missed
@@ -226,14 +227,6 @@ def _grouped(entries: Iterable[E]) -> dict[str, tuple[E, ...]]:
 def _order(entry: E) -> tuple[int, float, bytes]:
     """Two hosts may give one number to two entries: then the later one counts as later."""
     return entry.number, datetime.fromisoformat(entry.at).timestamp(), msgspec.json.encode(entry)
-
-
-def _put(target: Target, name: str, signed: bytes) -> None:
-    target.put(name, [signed], size=len(signed), sha256=hashlib.sha256(signed).digest())
-    if b"".join(target.read(name, length=len(signed) + 1)) != signed:
-        raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
-    if locks(target):
-        target.extend_lock(name, datetime.now(UTC) + KEPT)
 
 
 def now() -> str:

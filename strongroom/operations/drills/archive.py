@@ -6,7 +6,6 @@ there has its page.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -15,11 +14,12 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.put_checked import put_checked
 from strongroom.operations.drills import page
 from strongroom.operations.drills.report import REPORT, DrillReport
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE, vouch, vouches
-from strongroom.targets import Target, locks
+from strongroom.targets import Target
 
 PREFIX = "drills/"
 _NAME = re.compile(PREFIX + r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})\.json")
@@ -71,11 +71,7 @@ def put_files(
 
 def _put(target: Target, files: Mapping[str, bytes], *, until: datetime) -> None:
     for name, content in files.items():
-        target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
-        if b"".join(target.read(name, length=len(content) + 1)) != content:
-            raise VerificationFailed(f"target '{target.name}' holds something else under the name '{name}'")
-        if locks(target):
-            target.extend_lock(name, until)
+        put_checked(target, name, content, until=until)
 
 
 class Found(Struct, frozen=True, kw_only=True):
