@@ -9,8 +9,7 @@ from typing import Any, Final
 from strongroom.config import Settings
 from strongroom.errors import ConfigError
 from workers import http_server, names, status
-from workers.made_secret import given_or_made
-from workers.paths import run_folder
+from workers.made_secret import given_or_made, secret_file
 
 GENERATED: Final = "flower-password"
 
@@ -63,12 +62,12 @@ def password(settings: Settings) -> str:
     """Return the configured password, or one made on first use in a file of mode 0600.
 
     Raises:
-        ConfigError: the password file cannot be read, or holds a comma (Flower would read
-            two logins).
+        ConfigError: the password file cannot be read, is empty, or holds a comma (Flower would
+            read two logins).
     """
     given = settings.flower.password_file
     found = given_or_made(given, settings.state_dir, name=GENERATED, setting="flower.password_file")
-    if not found or "," in found:
+    if "," in found:
         file = password_file(settings)
         raise ConfigError(f"flower.password_file {file}: must hold a password without a comma")
     return found
@@ -76,4 +75,4 @@ def password(settings: Settings) -> str:
 
 def password_file(settings: Settings) -> Path:
     """Return the file that holds the password, or will once Flower has started."""
-    return settings.flower.password_file or run_folder(settings.state_dir) / GENERATED
+    return secret_file(settings.flower.password_file, settings.state_dir, name=GENERATED)

@@ -15,13 +15,25 @@ log = logging.getLogger(__name__)
 
 def given_or_made(given: Path | None, state_dir: Path, *, name: str, setting: str) -> str:
     """Return what the given file holds; without one, what is in a file of that name and mode 0600 in the
-    folder of what a cluster runs with. Raises ConfigError if it cannot be read."""
+    folder of what a cluster runs with.
+
+    Raises:
+        ConfigError: it cannot be read, or is empty.
+    """
     path = given or _made(state_dir, name)
     try:
-        return path.read_text().strip()
+        found = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not a text in UTF-8"
         raise ConfigError(f"{setting} {path}: {why}") from None
+    if not found:
+        raise ConfigError(f"{setting} {path}: is empty")
+    return found
+
+
+def secret_file(given: Path | None, state_dir: Path, *, name: str) -> Path:
+    """Return the file that holds the secret, or will once it is made."""
+    return given or run_folder(state_dir) / name
 
 
 def _made(state_dir: Path, name: str) -> Path:

@@ -14,13 +14,11 @@ from prometheus_client import make_wsgi_app
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.config.model import MetricsSettings
-from strongroom.errors import ConfigError
 from strongroom.operations.metrics.exposition import registry_of
 from workers import http_server
 from workers.exporter import Exporter
 from workers.http_server import Answer, App
-from workers.made_secret import given_or_made
-from workers.paths import run_folder
+from workers.made_secret import given_or_made, secret_file
 
 log = logging.getLogger(__name__)
 
@@ -46,15 +44,12 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
 def token(settings: Settings) -> str:
     """Return the configured token, or one made on first use in a file of mode 0600."""
     given = settings.metrics.token_file
-    found = given_or_made(given, settings.state_dir, name=GENERATED, setting="metrics.token_file")
-    if not found:
-        raise ConfigError(f"metrics.token_file {token_file(settings)}: is empty")
-    return found
+    return given_or_made(given, settings.state_dir, name=GENERATED, setting="metrics.token_file")
 
 
 def token_file(settings: Settings) -> Path:
     """Return the file that holds the token, or will once metrics are served."""
-    return settings.metrics.token_file or run_folder(settings.state_dir) / GENERATED
+    return secret_file(settings.metrics.token_file, settings.state_dir, name=GENERATED)
 
 
 def address(settings: MetricsSettings) -> str:

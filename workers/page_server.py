@@ -13,7 +13,6 @@ from urllib.parse import parse_qs, quote
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.errors import ConfigError
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Shown
 from strongroom.operations.page import text
@@ -21,10 +20,9 @@ from strongroom.state.errors import StateError
 from workers import http_server, names, status
 from workers.exporter import Exporter
 from workers.http_server import Answer
-from workers.made_secret import given_or_made
+from workers.made_secret import given_or_made, secret_file
 from workers.page_login import LASTS, PER, Login
 from workers.page_routes import NotThere, Routes
-from workers.paths import run_folder
 
 log = logging.getLogger(__name__)
 
@@ -70,15 +68,12 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
 def password(settings: Settings) -> str:
     """Return the configured password, or one made on first use in a file of mode 0600."""
     given = settings.page.password_file
-    found = given_or_made(given, settings.state_dir, name=GENERATED, setting="page.password_file")
-    if not found:
-        raise ConfigError(f"page.password_file {password_file(settings)}: is empty")
-    return found
+    return given_or_made(given, settings.state_dir, name=GENERATED, setting="page.password_file")
 
 
 def password_file(settings: Settings) -> Path:
     """Return the file that holds the password, or will once the page is served."""
-    return settings.page.password_file or run_folder(settings.state_dir) / GENERATED
+    return secret_file(settings.page.password_file, settings.state_dir, name=GENERATED)
 
 
 def address(settings: Settings) -> str:

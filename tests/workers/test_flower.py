@@ -109,8 +109,8 @@ def test_a_generated_password_is_kept_in_a_private_file(tmp_path: Path) -> None:
     assert flower.password(settings) == first
 
 
-@pytest.mark.parametrize("content", ["", "two,logins"])
-def test_a_password_that_flower_would_misread_is_refused(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(("content", "why"), [("", "is empty"), ("two,logins", "comma")])
+def test_a_password_that_flower_would_misread_is_refused(tmp_path: Path, content: str, why: str) -> None:
     file = tmp_path / "password"
     file.touch(mode=0o600)
     file.write_text(content)
@@ -118,5 +118,5 @@ def test_a_password_that_flower_would_misread_is_refused(tmp_path: Path, content
         {"STRONGROOM_STATE_DIR": str(tmp_path), "STRONGROOM_FLOWER__PASSWORD_FILE": str(file)}
     )
 
-    with pytest.raises(ConfigError, match="comma"):
+    with pytest.raises(ConfigError, match=why):
         flower.password(settings)
