@@ -101,7 +101,6 @@ def test_a_look_at_one_run_or_by_a_machine_is_another_command(configured: Machin
         assert configured.run("status", "--watch", *words).failed_with(UsageError)
 
 
-PARTS = ["POLICIES", "RUNNING", "QUEUES", "ALERTS"]
 HOSTILE = "evil\x1b[2J\nALERTS\u202e"
 
 
@@ -145,13 +144,19 @@ def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> Non
         lines = shown(installation(), alert, width=width)
         assert all(line.isprintable() for line in lines)
         assert [line for line in lines if line and line[0] != " "] == [
+            "ALERTS",
             "POLICIES",
             "RUNNING",
             "QUEUES",
-            "ALERTS",
         ]
     said = glance.changes_of(installation(), [alert], Muted())
     assert all(words.isprintable() for pair in said.items() for words in pair)
+
+
+def test_a_low_terminal_cuts_off_anything_before_the_worst_alert() -> None:
+    alert = Alert(kind="backup.failed", subject="p", what="it failed")
+    lines = fitting(shown(installation(), alert), width=80, height=5)
+    assert any(line.endswith("critical: it failed") for line in lines)
 
 
 def test_what_runs_is_told_with_its_rate_and_what_is_left_and_queues_with_their_oldest() -> None:

@@ -23,11 +23,11 @@ def lines_of(facts: Facts, alerts: Iterable[Alert], muted: Muted, *, limits: Lim
     """Return it in lines that are not wider than the terminal, where that can be."""
     if facts.state is not None:
         return [f"The state database does not answer: {in_line(facts.state)}"]
-    parts = {
+    parts = {  # what is wrong comes first: a low terminal cuts off what comes last
+        "ALERTS": [f"{key}: {what}" for key, what in alerts_of(alerts, muted).items()],
         "POLICIES": _fitted(*_policies(facts, limits), width),
         "RUNNING": _fitted(RUNNING, [_running(run) for run in facts.active], width),
         "QUEUES": _fitted(QUEUES, list(_queues(facts)), width),
-        "ALERTS": [f"{key}: {what}" for key, what in alerts_of(alerts, muted).items()],
     }
     return [line for title, part in parts.items() for line in _part(title, part)][:-1]
 
