@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from strongroom.words import spelled_out
 
-HEAD = """<!DOCTYPE html>
+_HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -27,7 +27,15 @@ HOW_TO_CHECK = (
     "<p>On a host of the installation, <code>--ledger</code> also compares its ledger.</p>\n"
 )
 """How to check a report that a command writes with its page and its table."""
-END = "</main>\n</body>\n</html>\n"
+_END = "</main>\n</body>\n</html>\n"
+
+
+def page(kind: str, title: str, content: Iterable[str], *, foot: str, style: str = "") -> bytes:
+    """Return a whole page about a document of some kind; ``style`` is what it needs besides."""
+    head = _HEAD.format(title=escape(title), style=STYLE + style)
+    header = f'<header><p class="kind">{escape(kind)}</p><h1>{escape(title)}</h1></header>\n'
+    footer = f"<footer>Strongroom {escape(foot)}</footer>\n"
+    return "".join((head, header, *content, footer, _END)).encode()
 
 
 class Markup(str):

@@ -11,19 +11,19 @@ from html import escape
 from strongroom.operations.drills import words
 from strongroom.operations.drills.report import DrillReport, Timed
 from strongroom.operations.drills.words import Fact
-from strongroom.operations.page import END, HEAD, STYLE, definitions, section, table
+from strongroom.operations.page import definitions, page, section, table
 from strongroom.timestamps import readable
 from strongroom.words import plural
 
 
 def page_of(report: DrillReport) -> bytes:
     """Return the page."""
-    return "".join(_lines(report)).encode()
+    title = words.title(report)
+    foot = f"{report.strongroom}, run {report.run}"
+    return page("Recovery drill", title, _sections(report), foot=foot)
 
 
-def _lines(report: DrillReport) -> Iterator[str]:
-    yield HEAD.format(title=escape(words.title(report)), style=STYLE)
-    yield f'<header><p class="kind">Recovery drill</p><h1>{escape(words.title(report))}</h1></header>\n'
+def _sections(report: DrillReport) -> Iterator[str]:
     yield _verdict(report)
     if report.problems:
         yield section("What went wrong, and what to do", _problems(report))
@@ -33,8 +33,6 @@ def _lines(report: DrillReport) -> Iterator[str]:
     if report.checks:
         yield section(f"The host of the drill: {report.host}", _checks(report))
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, run {escape(report.run)}</footer>\n"
-    yield END
 
 
 def _verdict(report: DrillReport) -> str:

@@ -28,7 +28,7 @@ from strongroom.operations.charts import (
 )
 from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
 from strongroom.operations.evidence.csv_table import table_of
-from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, row, section, table
+from strongroom.operations.page import HOW_TO_CHECK, page, row, section, table
 from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural, size
 
@@ -40,13 +40,12 @@ _PASSING = (RunState.ACTIVE, RunState.DEGRADED, RunState.CANCELLED)
 
 def page_of(report: Audit) -> bytes:
     """Return the page."""
-    return "".join(_lines(report)).encode()
-
-
-def _lines(report: Audit) -> Iterator[str]:
     title = f"Backups, {report.since[:10]} to {_last_day(report)}"
-    yield HEAD.format(title=escape(title), style=STYLE + CHART_STYLE)
-    yield f'<header><p class="kind">Audit report</p><h1>{escape(title)}</h1></header>\n'
+    foot = f"{report.strongroom}, {report.made_at}"
+    return page("Audit report", title, _sections(report), foot=foot, style=CHART_STYLE)
+
+
+def _sections(report: Audit) -> Iterator[str]:
     yield _verdict(report)
     yield section("In short", table(("What", "Found", "Rests on"), map(row, _figures(report))))
     for name, kinds in _CALENDARS.items():
@@ -58,8 +57,6 @@ def _lines(report: Audit) -> Iterator[str]:
     yield section("Incidents", _incidents(report))
     yield section("Other events", _events(report))
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(report.made_at)}</footer>\n"
-    yield END
 
 
 def _last_day(report: Audit) -> str:

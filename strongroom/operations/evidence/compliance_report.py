@@ -22,7 +22,7 @@ from strongroom.operations.evidence.compliance import (
 from strongroom.operations.evidence.csv_table import table_of
 from strongroom.operations.evidence.ledger import Head
 from strongroom.operations.findings import Finding, State
-from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, definitions, section
+from strongroom.operations.page import HOW_TO_CHECK, definitions, page, section
 from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -127,19 +127,16 @@ _CLASSES = {
 
 def page_of(report: ComplianceReport) -> bytes:
     """Return the page."""
-    return "".join(_lines(report)).encode()
-
-
-def _lines(report: ComplianceReport) -> Iterator[str]:
     title = f"Backups and frameworks, {report.made_at[:10]}"
-    yield HEAD.format(title=escape(title), style=STYLE + _STYLE)
-    yield f'<header><p class="kind">Compliance report</p><h1>{escape(title)}</h1></header>\n'
+    foot = f"{report.strongroom}, {report.made_at}"
+    return page("Compliance report", title, _sections(report), foot=foot, style=_STYLE)
+
+
+def _sections(report: ComplianceReport) -> Iterator[str]:
     yield _verdict(report)
     yield section("In short", definitions((one.framework, counted(one)) for one in report.frameworks))
     yield from (section(one.framework, _framework(one)) for one in report.frameworks)
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(report.made_at)}</footer>\n"
-    yield END
 
 
 def _verdict(report: ComplianceReport) -> str:

@@ -9,7 +9,7 @@ from strongroom.operations.evidence.compliance import Verdict
 from strongroom.operations.evidence.csv_table import table_of
 from strongroom.operations.evidence.review import Part, SecurityReview, is_unmet
 from strongroom.operations.findings import State
-from strongroom.operations.page import END, HEAD, HOW_TO_CHECK, STYLE, definitions, row, section, table
+from strongroom.operations.page import HOW_TO_CHECK, definitions, page, row, section, table
 from strongroom.words import plural
 
 LINES_TO_SIGN = 2
@@ -19,13 +19,12 @@ _BAD = frozenset({State.WRONG.value, State.UNKNOWN.value, Verdict.UNMET.value, V
 
 def page_of(review: SecurityReview) -> bytes:
     """Return the page."""
-    return "".join(_lines(review)).encode()
-
-
-def _lines(review: SecurityReview) -> Iterator[str]:
     title = f"Security review, {review.since[:10]} to {review.until[:10]}"
-    yield HEAD.format(title=escape(title), style=STYLE + _SIGNING)
-    yield f'<header><p class="kind">Yearly security review</p><h1>{escape(title)}</h1></header>\n'
+    foot = f"{review.strongroom}, {review.made_at}"
+    return page("Yearly security review", title, _sections(review), foot=foot, style=_SIGNING)
+
+
+def _sections(review: SecurityReview) -> Iterator[str]:
     yield _verdict(review)
     yield from (section(f"{part.title}: {part.verdict}", _part(part)) for part in review.parts)
     yield section("Keys that open backups", _keys(review))
@@ -33,8 +32,6 @@ def _lines(review: SecurityReview) -> Iterator[str]:
     yield section("What happened", _happened(review))
     yield section("Signed by", _names(review))
     yield section("How to check this review", _check(review))
-    yield f"<footer>Strongroom {escape(review.strongroom)}, {escape(review.made_at)}</footer>\n"
-    yield END
 
 
 def _verdict(review: SecurityReview) -> str:

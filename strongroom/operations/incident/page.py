@@ -7,7 +7,7 @@ from html import escape
 
 from strongroom.operations.incident import words
 from strongroom.operations.incident.report_records import IncidentReport
-from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
+from strongroom.operations.page import definitions, page, row, section, table
 from strongroom.timestamps import readable
 from strongroom.words import plural
 
@@ -17,13 +17,12 @@ SHOWN = 200
 
 def page_of(report: IncidentReport) -> bytes:
     """Return the page."""
-    return "".join(_lines(report)).encode()
-
-
-def _lines(report: IncidentReport) -> Iterator[str]:
     title = f"Incident {report.incident}"
-    yield HEAD.format(title=escape(title), style=STYLE)
-    yield f'<header><p class="kind">Incident report</p><h1>{escape(title)}</h1></header>\n'
+    foot = f"{report.strongroom}, {readable(report.made_at)}"
+    return page("Incident report", title, _sections(report), foot=foot)
+
+
+def _sections(report: IncidentReport) -> Iterator[str]:
     yield _verdict(report)
     yield section("What happened", definitions(words.happened(report)))
     yield section("What was done", _steps(report))
@@ -36,8 +35,6 @@ def _lines(report: IncidentReport) -> Iterator[str]:
         yield section("The backups", _affected(report))
     yield section("Every entry", _words(report))
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, {escape(readable(report.made_at))}</footer>\n"
-    yield END
 
 
 def _verdict(report: IncidentReport) -> str:

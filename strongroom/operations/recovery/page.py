@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 
 from strongroom.operations.archive.recoveries import Step
-from strongroom.operations.page import END, HEAD, STYLE, definitions, row, section, table
+from strongroom.operations.page import definitions, page, row, section, table
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.report import RecoveryReport, StepReport
 from strongroom.timestamps import readable
@@ -18,13 +18,12 @@ from strongroom.words import plural
 
 def page_of(report: RecoveryReport) -> bytes:
     """Return the page."""
-    return "".join(_lines(report)).encode()
-
-
-def _lines(report: RecoveryReport) -> Iterator[str]:
     title = f"Recovery {report.recovery}"
-    yield HEAD.format(title=escape(title), style=STYLE)
-    yield f'<header><p class="kind">Recovery report</p><h1>{escape(title)}</h1></header>\n'
+    foot = f"{report.strongroom}, recovery {report.recovery}"
+    return page("Recovery report", title, _sections(report), foot=foot)
+
+
+def _sections(report: RecoveryReport) -> Iterator[str]:
     yield _verdict(report)
     if report.left_to_do:
         yield section("What is left to do", _list(report.left_to_do))
@@ -37,8 +36,6 @@ def _lines(report: RecoveryReport) -> Iterator[str]:
     if report.told:
         yield section("Who was notified", _told(report))
     yield section("How to check this report", _check(report))
-    yield f"<footer>Strongroom {escape(report.strongroom)}, recovery {escape(report.recovery)}</footer>\n"
-    yield END
 
 
 def _verdict(report: RecoveryReport) -> str:
