@@ -252,8 +252,9 @@ def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable
 
 
 _CHECK = (
-    "Check the key or the backups with 'strongroom keys'. A key that stands under [index] alone opens names "
-    "and no backup: put another one there, and delete 'index/' on every target."
+    "See 'strongroom keys' for the keys, and 'strongroom catalog list' for the backups. A key that stands "
+    "under [index] alone opens names and no backup: put another one there, and delete 'index/' on every "
+    "target."
 )
 
 
