@@ -80,13 +80,16 @@ def parser_of(name: str) -> Parser:
 def fill(parser: argparse.ArgumentParser, name: str) -> None:
     """Give a parser everything a command takes."""
     command = load(name)
-    summary = COMMANDS[name].summary
-    parser.description = f"{summary[0].upper()}{summary[1:]}." + (
+    parser.description = _sentence(COMMANDS[name].summary) + (
         f"\n\n{command.details}" if command.details else ""
     )
     parser.set_defaults(run=command.run)
     command.arguments(parser)
     _common(parser)
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[:1].upper()}{summary[1:]}."
 
 
 def whole_parser() -> Parser:
@@ -148,10 +151,12 @@ _COMMON = {
 
 
 def _common(parser: argparse.ArgumentParser, *, default: object = False) -> None:
-    """Let a command, and what is nested in it, answer in JSON or be quiet."""
+    """Let a command, and what is nested in it, answer in JSON or be quiet, and say what it does."""
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
-        if isinstance(action.choices, dict):
-            for nested in action.choices.values():
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            summaries = {choice.dest: choice.help for choice in action._get_subactions()}  # noqa: SLF001
+            for word, nested in action.choices.items():
+                nested.description = _sentence(summaries[word] or "")
                 # Left out, it must not undo what was said before the nested word.
                 _common(nested, default=argparse.SUPPRESS)
     group = parser.add_argument_group("output")

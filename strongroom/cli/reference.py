@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Final
+from typing import Final
 
 from strongroom.cli.parser import load, parser_of
 from strongroom.cli.table import COMMANDS, GROUPS
@@ -85,13 +85,7 @@ def _nested(name: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     for action in parser._actions:  # noqa: SLF001 - argparse has no other way to look
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for word, inner in action.choices.items():
-                yield f"#### {name} {word}\n\n{_help_of(action, word)}\n\n" + _table(inner)
-
-
-def _help_of(action: argparse._SubParsersAction[Any], word: str) -> str:
-    found = next((choice for choice in action._get_subactions() if choice.dest == word), None)  # noqa: SLF001
-    words = (found.help if found else "") or ""
-    return f"{words[:1].upper()}{words[1:]}."
+                yield f"#### {name} {word}\n\n{inner.description}\n\n" + _table(inner)
 
 
 def _table(parser: argparse.ArgumentParser) -> str:

@@ -34,6 +34,12 @@ def test_the_procedures_commands_are_there() -> None:
     assert COMMANDS.keys() >= PROCEDURES
 
 
+def test_the_help_of_a_nested_command_begins_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("silence", ["end", "--help"])
+    assert "\n\nEnd a silence before its time.\n\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("command", "option"),
     [

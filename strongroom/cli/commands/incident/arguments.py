@@ -50,7 +50,7 @@ def _incident_arguments(parser: ArgumentParser) -> None:
     _add_output_arguments(closing)
     release = commands.add_parser("release", help="allow a backup to be restored from again")
     release.set_defaults(run="incident:release_backups")
-    release.add_argument("backup", metavar="BACKUP", nargs="+")
+    release.add_argument("backup", metavar="BACKUP", nargs="+", help="its id")
     options.add_reason_argument(release)
 
 
