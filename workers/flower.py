@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from strongroom.config import Settings
+from strongroom.config import FlowerSettings, Settings
 from strongroom.errors import ConfigError
 from workers import http_server, names, status
 from workers.made_secret import given_or_made, secret_file
@@ -15,7 +15,12 @@ GENERATED: Final = "flower-password"
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """Return Flower's options as environment variables: a command line is public."""
+    """Return Flower's options as environment variables: a command line is public.
+
+    Raises:
+        ConfigError: the password or the certificate cannot be used.
+    """
+    http_server.check_certificate(settings.flower, "flower")
     return {
         "FLOWER_ADDRESS": settings.flower.host,
         "FLOWER_PORT": str(settings.flower.port),
@@ -24,7 +29,15 @@ def environment(settings: Settings) -> dict[str, str]:
         "FLOWER_PERSISTENT": "false",
         "FLOWER_TASKS_COLUMNS": "name,uuid,state,received,runtime,worker",
         "FLOWER_UNAUTHENTICATED_API": "false",
+        **_tls(settings.flower),
     }
+
+
+def _tls(found: FlowerSettings) -> dict[str, str]:
+    if found.certificate_file is None:
+        return {}
+    key = found.key_file or found.certificate_file
+    return {"FLOWER_CERTFILE": str(found.certificate_file), "FLOWER_KEYFILE": str(key)}
 
 
 def ask_login_for_metrics() -> None:

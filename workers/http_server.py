@@ -16,7 +16,7 @@ from io import StringIO
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from strongroom.config.model import ServedSettings
+from strongroom.config.model import ListenSettings
 from strongroom.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -35,20 +35,19 @@ Answer = Iterable[bytes]
 App = Callable[[dict[str, Any], Callable[..., Any]], Answer]
 
 
-def address(settings: ServedSettings, path: str = "") -> str:
+def address(settings: ListenSettings, path: str = "") -> str:
     """Return where something is served, as a person types it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http{'s' if settings.certificate_file else ''}://{host}:{settings.port}{path}"
 
 
-def server(settings: ServedSettings, app: App, *, section: str) -> WSGIServer:
+def server(settings: ListenSettings, app: App, *, section: str) -> WSGIServer:
     """Return a server that listens as a section of the configuration says.
 
     Raises:
         ConfigError: the certificate cannot be read, or the address cannot be listened on.
     """
-    if settings.certificate_file:
-        _context(settings, section)  # says now what is wrong with it
+    check_certificate(settings, section)
     try:
         made = _Server((settings.host, settings.port), settings, section)
     except (OSError, UnicodeError) as error:
@@ -59,7 +58,17 @@ def server(settings: ServedSettings, app: App, *, section: str) -> WSGIServer:
     return made
 
 
-def _context(settings: ServedSettings, section: str) -> ssl.SSLContext:
+def check_certificate(settings: ListenSettings, section: str) -> None:
+    """Say at the start what is wrong with the certificate, if there is one.
+
+    Raises:
+        ConfigError: it cannot be read, or its key is another.
+    """
+    if settings.certificate_file:
+        _context(settings, section)
+
+
+def _context(settings: ListenSettings, section: str) -> ssl.SSLContext:
     """Return what TLS is served with. The files are read for each connection: certificates are renewed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -133,7 +142,7 @@ class _Server(WSGIServer):
 
     request_queue_size = AT_ONCE
 
-    def __init__(self, where: tuple[str, int], settings: ServedSettings, section: str) -> None:
+    def __init__(self, where: tuple[str, int], settings: ListenSettings, section: str) -> None:
         self._settings = settings
         self._section = section
         self._lock = threading.Lock()

@@ -191,7 +191,7 @@ def flower_address(settings: Settings) -> str:
         return settings.page.flower_url
     found = status.read(settings.state_dir)
     runs = found is not None and names.WATCH in found.processes
-    return f"http://{settings.flower.host}:{settings.flower.port}/" if runs else ""
+    return http_server.address(settings.flower, "/") if runs else ""
 
 
 # -- requests and answers --------------------------------------------------------------

@@ -191,23 +191,7 @@ class LimitSettings(Section, frozen=True, kw_only=True):
     ] = 2048 * MIB
 
 
-class FlowerSettings(Section, frozen=True, kw_only=True):
-    """The task monitor (`strongroom up --flower`). It always asks for a login."""
-
-    host: Annotated[ListenAddress, Meta(examples=["127.0.0.1"])] = "127.0.0.1"
-    port: Annotated[Port, Meta(examples=[5555])] = 5555
-    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
-    password_file: Annotated[
-        AbsolutePath | None,
-        Meta(
-            description="File that holds the password and nothing else.",
-            examples=["/run/secrets/flower-password"],
-            extra={"default": "made once, in run/flower-password under the state directory"},
-        ),
-    ] = None
-
-
-class ServedSettings(Section, frozen=True, kw_only=True):
+class ListenSettings(Section, frozen=True, kw_only=True):
     """What is served over HTTP, to this host alone or with TLS."""
 
     host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
@@ -235,6 +219,26 @@ class ServedSettings(Section, frozen=True, kw_only=True):
             examples=[True],
         ),
     ] = False
+
+
+class FlowerSettings(ListenSettings, frozen=True, kw_only=True):
+    """The task monitor (`strongroom up --flower`). It always asks for a login."""
+
+    port: Annotated[Port, Meta(examples=[5555])] = 5555
+    user: Annotated[LoginName, Meta(examples=["operator"])] = "strongroom"
+    password_file: Annotated[
+        AbsolutePath | None,
+        Meta(
+            description="File that holds the password and nothing else.",
+            examples=["/run/secrets/flower-password"],
+            extra={"default": "made once, in run/flower-password under the state directory"},
+        ),
+    ] = None
+
+
+class ServedSettings(ListenSettings, frozen=True, kw_only=True):
+    """What reads the record and the targets, and is served over HTTP."""
+
     check_targets: Annotated[
         Duration,
         Meta(

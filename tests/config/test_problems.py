@@ -992,7 +992,7 @@ def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: s
         ('key_file = "key.pem"', "key_file"),
     ],
 )
-@pytest.mark.parametrize("section", ["metrics", "page"])
+@pytest.mark.parametrize("section", ["flower", "metrics", "page"])
 def test_nothing_is_served_where_others_could_read_the_token_or_the_password(
     place: Place, section: str, text: str, key: str | None
 ) -> None:

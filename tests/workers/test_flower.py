@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import stat
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from strongroom.config import load_settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
+from tests.live.certificates import make_certificate
 from tests.workers.cluster import RunningCluster, is_alive, until
 from tests.workers.test_worker_refuses import shell
 from workers import flower, paths
@@ -120,3 +124,36 @@ def test_a_password_that_flower_would_misread_is_refused(tmp_path: Path, content
 
     with pytest.raises(ConfigError, match=why):
         flower.password(settings)
+
+
+def with_certificate(state_dir: Path, certificate: Path, key: Path) -> Settings:
+    return load_settings(
+        {
+            "STRONGROOM_STATE_DIR": str(state_dir),
+            "STRONGROOM_FLOWER__CERTIFICATE_FILE": str(certificate),
+            "STRONGROOM_FLOWER__KEY_FILE": str(key),
+        }
+    )
+
+
+def test_flower_takes_our_certificate_for_tls(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    key.chmod(0o600)
+    asked = (
+        "from flower.command import apply_env_options, extract_settings, settings\n"
+        "apply_env_options(); extract_settings(); print(settings['ssl_options'])"
+    )
+    given = {**os.environ, **flower.environment(with_certificate(tmp_path, certificate, key))}
+    done = subprocess.run(
+        [sys.executable, "-c", asked], env=given, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str({"certfile": str(certificate), "keyfile": str(key)})
+
+
+def test_a_certificate_that_is_none_is_told_before_flower_starts(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    key.chmod(0o600)
+    settings = with_certificate(tmp_path, certificate, key)
+    certificate.write_text("no certificate")
+    with pytest.raises(ConfigError, match=r"flower\.certificate_file"):
+        flower.environment(settings)

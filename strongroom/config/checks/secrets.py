@@ -20,7 +20,7 @@ from strongroom.config.keys import (
     QuorumKey,
     TransitKey,
 )
-from strongroom.config.model import ServedSettings, Settings
+from strongroom.config.model import ListenSettings, Settings
 from strongroom.config.problems import KeyPath
 from strongroom.config.sources import AwsSource, FilesSource, LocalSource, RaftSource, VaultSource
 from strongroom.config.targets import (
@@ -41,7 +41,8 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _broker(context.settings)
     yield from _state(context.settings)
     yield from _sentry(context.settings)
-    served: dict[str, tuple[ServedSettings, str]] = {
+    served: dict[str, tuple[ListenSettings, str]] = {
+        "flower": (context.settings.flower, "password"),
         "metrics": (context.settings.metrics, "token"),
         "page": (context.settings.page, "password"),
     }
@@ -56,6 +57,7 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("broker", "password_file"): settings.broker.password_file,
         ("state", "password_file"): settings.state.password_file,
         ("flower", "password_file"): settings.flower.password_file,
+        ("flower", "key_file"): settings.flower.key_file,
         ("mail", "password_file"): settings.mail.password_file,
         ("metrics", "token_file"): settings.metrics.token_file,
         ("metrics", "key_file"): settings.metrics.key_file,
@@ -214,7 +216,7 @@ def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> It
         yield Finding(key, "not an address of the right kind", right)
 
 
-def _served(section: str, found: ServedSettings, *, shown: str) -> Iterator[Finding]:
+def _served(section: str, found: ListenSettings, *, shown: str) -> Iterator[Finding]:
     if found.certificate_file is None:
         if found.key_file is not None:
             yield Finding((section, "key_file"), "has no effect without a certificate", "Give both.")

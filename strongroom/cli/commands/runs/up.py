@@ -15,7 +15,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
 from strongroom.timestamps import for_people
 from strongroom.wiring.calendar import calendar
-from workers import flower, metrics_server, page_server
+from workers import flower, http_server, metrics_server, page_server
 from workers.pools import POOLS
 from workers.supervisor import Cluster, run_cluster
 
@@ -49,8 +49,7 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
     broker = settings.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
-        where = f"http://{settings.flower.host}:{settings.flower.port}"
-        file = flower.password_file(settings)
+        where, file = http_server.address(settings.flower), flower.password_file(settings)
         lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
     if arguments.metrics:
         where, file = metrics_server.address(settings.metrics), metrics_server.token_file(settings)
