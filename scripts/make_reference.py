@@ -37,6 +37,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "access.read": "A command has read a replica without opening it.",
     "access.reading": "A command is about to read a replica without opening it.",
     "access.refused": "By a server's log, somebody was refused several times in a row.",
+    "access.refused-yet": "So often a server's log has somebody refused in a row until now; 0 ends a row.",
     "access.restored": "A restore ended: how many secrets it wrote, and where.",
     "access.shown": "Somebody had a value of the local store shown.",
     "access.unlocked": "By a server's log, the lock of a backup was shortened or lifted.",

@@ -14,6 +14,7 @@ from strongroom.operations.access.matching import (
     CHANGED,
     KEY_USED,
     REFUSED,
+    STRANGERS,
     UNLOCKED,
     UNRECORDED,
     Stranger,
@@ -24,10 +25,14 @@ from strongroom.operations.access.parsers import FORMATS
 from strongroom.operations.access.reads import Did
 from strongroom.operations.evidence import access_log
 from strongroom.operations.services import Checked, Services
+from strongroom.state.store import RunStore
 from strongroom.words import plural
 
 REWRITTEN: Final = "access.log-rewritten"
 SILENT: Final = "access.log-silent"
+REFUSED_YET: Final = "access.refused-yet"
+ROW: Final = 86_400.0
+"""For how many seconds refusals of somebody are remembered, if neither another nor a success comes."""
 STRANGE: Final = (UNRECORDED, KEY_USED, CHANGED, UNLOCKED, REFUSED)
 DO: Final = (
     "Treat it as an incident: 'strongroom incident open --backup ID', or '--key NAME' for a key. "
@@ -79,14 +84,18 @@ def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]
         store.heartbeat(beat_of(log.name))  # it has been awaited from now on
     follower = Follower(log.name, log.place(), form, store.access_marks(log.name), until=now - log.settle)
     policies = {one.backup: one.policy for one in store.backups()}
+    refused = _refused_yet(store, log.name, now=now)
     for batch in follower.new():
-        found = tuple(_strange(services, log, batch, policies))
+        before = dict(refused)
+        found = tuple(_strange(services, log, batch, policies, refused))
         events: list[tuple[str, dict[str, Any]]] = [
             (one.kind, {**to_builtins(one), "by": one.who, "from": one.origin}) for one in found
         ]
         events += [(REWRITTEN, {"log": log.name, "file": name, "odd": 0}) for name in batch.rewritten]
         if batch.odd:
             events.append((REWRITTEN, {"log": log.name, "file": batch.marks[0].name, "odd": batch.odd}))
+        if counted := _changed(before, refused):
+            events.append((REFUSED_YET, {"log": log.name, "times": counted}))
         store.append(events)
         store.put_access_marks(batch.marks)
         store.forget_access_marks(log.name, batch.gone)
@@ -98,9 +107,27 @@ def _look_at(services: Services, log: AccessLog, *, now: float) -> Iterator[str]
 
 
 def _strange(
-    services: Services, log: AccessLog, batch: Batch, policies: dict[str, str]
+    services: Services, log: AccessLog, batch: Batch, policies: dict[str, str], refused: dict[str, int]
 ) -> Iterator[Stranger]:
     reads = [structs.replace(read, log=log.name) for read in batch.reads]
     matched = [read.at for read in reads if read.did in (Did.READ, Did.OPENED)]
     ours = activities(services.store, min(matched), max(matched)) if matched else ()
-    yield from strangers(reads, log.watch, ours, policies)
+    yield from strangers(reads, log.watch, ours, policies, refused)
+
+
+def _refused_yet(store: RunStore, log: str, *, now: float) -> dict[str, int]:
+    """Return how often each was refused in a row by the looks before: who tries four times between two looks
+    is refused again and again, too."""
+    found: dict[str, int] = {}
+    for event in store.happened(REFUSED_YET, since=now - ROW):
+        times = event.detail.get("times")
+        if event.detail.get("log") == log and isinstance(times, dict):
+            found |= {who: count for who, count in times.items() if isinstance(count, int)}
+    return found
+
+
+def _changed(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """Return what is to be remembered of a batch; 0 ends a row. Of very many, those closest to an alarm."""
+    changed = {who: after.get(who, 0) for who in before | after if before.get(who) != after.get(who)}
+    worst = sorted(changed.items(), key=lambda one: (one[1] == 0, one[1]), reverse=True)
+    return dict(worst[:STRANGERS])

@@ -73,15 +73,20 @@ class Stranger(Struct, frozen=True, kw_only=True):
 
 
 def strangers(
-    reads: Iterable[Read], watch: Watch, activities: Sequence[Activity], policies: dict[str, str]
+    reads: Iterable[Read],
+    watch: Watch,
+    activities: Sequence[Activity],
+    policies: dict[str, str],
+    refused: dict[str, int],
 ) -> tuple[Stranger, ...]:
     """Return who did what nobody recorded.
 
     Args:
         policies: of each backup on record.
+        refused: how often each was refused in a row until now; what these reads add is written into it.
     """
     found: dict[tuple[str, str, str, str], Stranger] = {}
-    for kind, why, read, times in _judged(reads, watch, activities, policies):
+    for kind, why, read, times in _judged(reads, watch, activities, policies, refused):
         key = (kind, read.who, read.origin, why)
         if key not in found and len(found) >= STRANGERS:
             key = next(reversed(found))
@@ -90,9 +95,12 @@ def strangers(
 
 
 def _judged(
-    reads: Iterable[Read], watch: Watch, activities: Sequence[Activity], policies: dict[str, str]
+    reads: Iterable[Read],
+    watch: Watch,
+    activities: Sequence[Activity],
+    policies: dict[str, str],
+    refused: dict[str, int],
 ) -> Iterator[tuple[str, str, Read, int]]:
-    refused: dict[str, int] = {}
     for read in reads:
         if not is_meant(read, watch):
             continue

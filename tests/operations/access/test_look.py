@@ -11,7 +11,7 @@ import pytest
 from strongroom.errors import ConfigError
 from strongroom.operations.access.activities import activities
 from strongroom.operations.access.follow import LogFolder
-from strongroom.operations.access.look import AccessLog, beat_of, look
+from strongroom.operations.access.look import ROW, AccessLog, beat_of, look
 from strongroom.operations.access.matching import SLACK, Watch
 from strongroom.operations.alerts.trust_rules import intrusions
 from strongroom.operations.archive.incidents import Suspicion
@@ -134,6 +134,31 @@ def test_a_process_that_dies_before_the_cursor_moves_tells_again(
             site.look()
     assert len(site.look()) == 1
     assert len(site.alerts()) == 1
+
+
+def test_refusals_in_a_row_are_counted_over_looks_until_a_success(site: Site) -> None:
+    ended = site.run.finished_at or 0.0
+    refused = s3_line(ended, key=site.container, status=403)
+    for _ in range(2):
+        site.write(refused, refused)
+        assert site.look() == ()
+    site.write(s3_line(ended, key=site.container))  # the run explains it
+    assert site.look() == ()
+    site.write(*[refused] * 4)
+    assert site.look() == ()
+    site.write(refused)
+    (bad,) = site.look()
+    assert (THIEF in bad, "again and again" in bad) == (True, True)
+    assert site.alerts()[0].startswith("access.refused")
+    assert site.look() == ()
+
+
+def test_refusals_of_the_day_before_are_no_row_with_those_of_today(site: Site) -> None:
+    refused = s3_line(site.run.finished_at or 0.0, key=site.container, status=403)
+    site.write(*[refused] * 4)
+    assert site.look() == ()
+    site.write(refused)
+    assert site.look(now=time.time() + ROW + 60) == ()
 
 
 def test_a_log_that_is_withheld_is_told_by_its_silence(site: Site) -> None:

@@ -33,7 +33,7 @@ def told(
 def found(
     *reads: Read, watch: Watch = WATCH, ours: tuple[Activity, ...] = (), policy: str = "daily"
 ) -> tuple[Stranger, ...]:
-    return strangers(reads, watch, ours, {BACKUP: policy})
+    return strangers(reads, watch, ours, {BACKUP: policy}, {})
 
 
 def test_a_read_that_nobody_recorded_is_told_with_who_what_and_when() -> None:
