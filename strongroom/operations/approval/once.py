@@ -29,16 +29,13 @@ def take(services: Services, document: Document, holder: str) -> bool:
     if services.store.take_lease(_lease(document), holder, seconds=LONGEST + 86_400.0) != holder:
         return False
     if not known:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_whole(file, holder.encode(), replace=True)
+        _write(file, holder)
     return True
 
 
 def spend(services: Services, document: Document) -> None:
     """Let nobody use it any more, not even who had it: what was approved is over."""
-    file = _file(services, document)
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_whole(file, SPENT.encode(), replace=True)
+    _write(_file(services, document), SPENT)
 
 
 def _file(services: Services, document: Document) -> Path:
@@ -47,6 +44,11 @@ def _file(services: Services, document: Document) -> Path:
 
 def _lease(document: Document) -> str:
     return f"approval {document.id}"
+
+
+def _write(file: Path, user: str) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_whole(file, user.encode(), replace=True)
 
 
 def _read(file: Path) -> str:
