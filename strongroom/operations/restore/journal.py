@@ -117,7 +117,7 @@ class Account:
     Args:
         folder: where it is put on record; nowhere, if left out.
         journal: what is on record from the start; with ``folder``.
-        earlier: what interrupted restores lost, which this one goes on with.
+        earlier: the interrupted restores that this one goes on with: what they lost is told too.
         recorder: puts each secret on record that is written, so that this can be undone.
     """
 
@@ -126,7 +126,7 @@ class Account:
         folder: Path | None = None,
         journal: Journal | None = None,
         *,
-        earlier: Sequence[str] = (),
+        earlier: Iterable[Interrupted] = (),
         recorder: Recorder | None = None,
     ) -> None:
         self.folder = folder
@@ -136,7 +136,7 @@ class Account:
         self._new: list[NotDone] = []
         self._by_code: Counter[str] = Counter()
         self._losses: tuple[str, ...] = ()
-        self._earlier = tuple(earlier)
+        self._earlier = tuple(dict.fromkeys(line for one in earlier for line in one.losses))
         self._lost_on_record: tuple[str, ...] = ()
         self._writing: tuple[str, ...] = ()
         self._recorder = recorder

@@ -112,14 +112,14 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     options = options_of(run)
     destination = services.destination(options.destination)
     backup = open_fixed(run, services)
-    folder = begin_run(services.state_dir / "undo" / run.id, _journal(run, plan)) / _piece(plan, step)
+    folder = begin_run(services.state_dir / "undo" / run.id, journal_of(run, plan)) / _piece(plan, step)
     identities, signer = services.identities(), services.signers("recover")
     seal_key = partial(seal_record_key, identities=identities, signer=signer, manifest=backup.manifest)
     earlier = list(interrupted(folder.parent.parent, to=options.destination, backup=plan.backup, run=run.id))
     account = Account(
         folder,
-        _journal(run, plan),
-        earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
+        journal_of(run, plan),
+        earlier=earlier,
         recorder=Recorder(folder, seal_key),
     )
     account.begin()
@@ -147,12 +147,14 @@ def _piece(plan: StagedPlan, step: Step) -> str:
     return f"{plan.made_at}-{step.piece:05}"
 
 
-def _journal(run: Run, plan: StagedPlan) -> Journal:
+def journal_of(run: Run, plan: StagedPlan, *, undoes: str = "") -> Journal:
+    """Return what a step puts on record from the start; ``undoes`` is the restore that it undoes."""
     return Journal(
         started_at=rfc3339(time.time()),
         backup=plan.backup,
         to=plan.destination.name,
         goes_on=f"strongroom retry {run.id}",
+        undoes=undoes,
     )
 
 

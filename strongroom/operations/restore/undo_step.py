@@ -25,7 +25,6 @@ from strongroom.operations.restore.journal import (
     PARTIAL,
     STOPPED,
     Account,
-    Journal,
     Restored,
     continue_with,
     interrupted,
@@ -41,7 +40,7 @@ from strongroom.operations.restore.plan import (
 )
 from strongroom.operations.restore.record import Recorder, Trace, key_file, records, traces_of
 from strongroom.operations.restore.staged import REST, Spill, entries_of, staged_plan_of
-from strongroom.operations.restore.step import as_result
+from strongroom.operations.restore.step import as_result, journal_of
 from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.runs.job import read_result
@@ -125,8 +124,8 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     opened: dict[Path, Backup] = {}
     account = Account(
         folder,
-        _journal(run, plan, what),
-        earlier=tuple(dict.fromkeys(line for attempt in earlier for line in attempt.losses)),
+        journal_of(run, plan, undoes=what.run),
+        earlier=earlier,
         recorder=Recorder(
             folder,
             lambda path, key: seal_record_key(path, key, identities, signer, manifest=_manifest(opened)),
@@ -234,13 +233,3 @@ def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file
 
 def _about(what: Undoable) -> str:
     return f"undo of {what.run}"
-
-
-def _journal(run: Run, plan: StagedPlan, what: Undoable) -> Journal:
-    return Journal(
-        started_at=rfc3339(time.time()),
-        backup=plan.backup,
-        to=plan.destination.name,
-        goes_on=f"strongroom retry {run.id}",
-        undoes=what.run,
-    )

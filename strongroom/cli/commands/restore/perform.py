@@ -224,10 +224,9 @@ class RestoreJob:
         """Open the account. Where nothing can be put on record, a restore goes on without."""
         backup = self._backup
         self._earlier = list(interrupted(self._here.state_dir / "undo", to=self.to, backup=backup))
-        lost = tuple(dict.fromkeys(line for one in self._earlier for line in one.losses))
         journal = Journal(started_at=rfc3339(time.time()), backup=backup, to=self.to, goes_on=self._goes_on())
         recorder = Recorder(self._folder, self._seal_key)
-        self._account = Account(self._folder, journal, earlier=lost, recorder=recorder)
+        self._account = Account(self._folder, journal, earlier=self._earlier, recorder=recorder)
         self._account.begin()
         if self._account.folder is None:
             self._output.note(f"note: this restore cannot be put on record: {self._folder} cannot be made")

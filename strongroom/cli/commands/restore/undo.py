@@ -159,9 +159,8 @@ class _Undoing:
             goes_on=f"strongroom restore undo {quote(what.run)}",
             undoes=what.run,
         )
-        lost = tuple(dict.fromkeys(line for one in self._earlier for line in one.losses))
         recorder = Recorder(self._folder, self._seal_key)
-        self._account = Account(self._folder, journal, earlier=lost, recorder=recorder)
+        self._account = Account(self._folder, journal, earlier=self._earlier, recorder=recorder)
         self._account.begin()
         if self._account.folder is None:
             self._output.note(f"note: this undo cannot be put on record: {self._folder} cannot be made")
