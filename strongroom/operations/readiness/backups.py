@@ -37,13 +37,15 @@ class Want(Struct, frozen=True, kw_only=True):
     """A policy that something could be recovered from.
 
     ``targets`` are where its backups are to lie. ``required``: one has to be in reach, since it holds
-    values and lies on no medium that is in a safe most of the time.
+    values and lies on no medium that is in a safe most of the time. ``within``: the policies that back up
+    all of the same source, so that what this one would select comes back from theirs.
     """
 
     policy: str
     targets: tuple[str, ...]
     values: bool
     required: bool
+    within: tuple[str, ...] = ()
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -146,7 +148,11 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
         recorded: the newest backup of each policy on record here, if there is a record.
     """
     newest = newest_of(looked)
-    needed = [want for want in wanted if want.required and want.policy not in newest]
+    needed = [
+        want
+        for want in wanted
+        if want.required and want.policy not in newest and not _stand_in(want, newest, recorded)
+    ]
     for name, seen in looked.items():
         if isinstance(seen, Seen):
             yield from _of_target(name, seen, newest, wanted)
@@ -155,7 +161,20 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
         else:
             yield remark(TARGET, f"{seen.message} ({seen.code})", seen.hint).on(target=name)
     for want in wanted:
-        yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""))
+        if other := _stand_in(want, newest, recorded):
+            words = (
+                f"it has no backup yet; all of its source is in backup {newest[other].backup_id} of '{other}'"
+            )
+            yield remark(BACKUP, words).on(policy=want.policy)
+        else:
+            yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""))
+
+
+def _stand_in(want: Want, newest: Mapping[str, Manifest], recorded: Mapping[str, str]) -> str:
+    """Return the policy whose backup in reach holds the source of one that never had a backup."""
+    if want.policy in newest or want.policy in recorded:
+        return ""
+    return next((policy for policy in want.within if policy in newest), "")
 
 
 def _of_target(

@@ -207,6 +207,23 @@ def test_without_any_target_nothing_can_be_recovered(world: World) -> None:
     assert {one.state.value for one in targets(dead(*REGIONS), [offline], {})} == {"remark"}
 
 
+def test_a_policy_that_never_selected_anything_is_no_fault_where_another_holds_its_source(
+    world: World,
+) -> None:
+    critical = Want(policy="critical", targets=REGIONS, values=True, required=True, within=(POLICY,))
+    looked = seen(world)
+    newest = newest_of(looked)[POLICY].backup_id
+    [said] = [
+        one for one in targets(looked, [*WANTED, critical], {POLICY: newest}) if one.policy == "critical"
+    ]
+    assert (said.state.value, newest in said.what) == ("remark", True)
+    on_record = {"critical": "20260101T000000Z-aa", POLICY: newest}
+    [lost] = [one for one in targets(looked, [*WANTED, critical], on_record) if one.policy == "critical"]
+    assert lost.code == "MissingPiece"
+    [nowhere] = [one for one in targets({}, [critical], {}) if one.policy == "critical"]
+    assert nowhere.code == "MissingPiece"
+
+
 def test_a_target_that_lacks_the_newest_is_named(world: World) -> None:
     looked = seen(world)
     older = replace(looked["ap"].newest[POLICY], backup_id="20200101T000000Z-aa")

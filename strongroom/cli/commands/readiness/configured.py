@@ -46,7 +46,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.errors import KeyServiceUnavailable
-from strongroom.model import COMMAND
+from strongroom.model import COMMAND, Selection
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health import machine
@@ -268,10 +268,21 @@ def _answered(outcome: Target | StrongroomError) -> Target:
 
 
 def _wanted(settings: Settings) -> Iterator[Want]:
+    required = {
+        name: policy
+        for name, policy in settings.policies.items()
+        if policy.kind == "full" and not policy.offline
+    }
+    whole = [name for name, policy in required.items() if policy.selection == Selection()]
     for name, policy in settings.policies.items():
-        values = policy.kind == "full"
-        required = values and not policy.offline
-        yield Want(policy=name, targets=policy.targets, values=values, required=required)
+        within = tuple(one for one in whole if required[one].source == policy.source and one != name)
+        yield Want(
+            policy=name,
+            targets=policy.targets,
+            values=policy.kind == "full",
+            required=name in required,
+            within=within,
+        )
 
 
 def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
