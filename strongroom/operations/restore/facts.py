@@ -68,11 +68,6 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     waves: tuple[int, ...]
     signature: str = ""
 
-    @property
-    def writes(self) -> int:
-        """How many secrets will be otherwise than before."""
-        return self.counts.written
-
 
 class RunRestored(Restored, frozen=True, kw_only=True):
     """What a piece of a restore run did, or all of them. ``losses`` could not be restored in full,
