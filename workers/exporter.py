@@ -23,11 +23,12 @@ from msgspec import structs
 from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.operations.alerts.notify import EDITED, Found, gather_and_judge
+from strongroom.operations.alerts.notify import EDITED, Found, gather_and_judge, muted_now
 from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.gather import with_look
 from strongroom.operations.facts.watched import Watched
 from strongroom.operations.metrics.measures import Observed, Process
+from strongroom.operations.muted import Muted
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
@@ -54,6 +55,7 @@ class Exporter:
         self._watched: tuple[int, Watched] | None = None
         self._read: tuple[float, Found] | None = None
         self._looked: Found | None = None
+        self._muted = Muted()
 
     def settings(self) -> Settings:
         """Return the settings in force."""
@@ -92,22 +94,30 @@ class Exporter:
             facts = structs.replace(facts, state=EDITED)
         return Found(facts=facts, limits=found.limits, alerts=judge(facts, found.limits))
 
+    def muted(self) -> Muted:
+        """Return what people silenced or acknowledged, by the record as it is now."""
+        with self._lock:
+            self._on_record()
+            return self._muted
+
     @property
     def looked_at(self) -> float | None:
         """When the targets were looked at last."""
         return self._looked.facts.now if self._looked else None
 
     def observe(self) -> Observed:
-        """Return what is known now, and what the newest look found."""
+        """Return what is known now, and what the newest look found, but for what is silenced: whoever goes by
+        metrics wants to hear no more of that than whoever gets a mail."""
         with self._lock:
             settings, found = self._settings(), self._on_record()
+            muted = self._muted
         looked = self._looked
         return Observed(
             facts=found.facts,
             limits=found.limits,
             version=__version__,
             look=looked.facts if looked else None,
-            alerts=looked.alerts if looked else (),
+            alerts=tuple(one for one in looked.alerts if not muted.silence_of(one.key)) if looked else (),
             processes=tuple(_processes(settings.state_dir)),
             queues=names.QUEUES,
             queue_of=names.QUEUE_OF_STEP,
@@ -122,6 +132,7 @@ class Exporter:
         if self._read is None or now - self._read[0] > FRESH:
             found = gather_and_judge(_quick(self._watch()), alerts.limits(self._settings()), look=False)
             self._read = (now, found)
+            self._muted = muted_now(self._watch(), found)
         return self._read[1]
 
     def _watch(self) -> Watched:

@@ -153,6 +153,7 @@ class Site:
             facts=found.facts,
             limits=found.limits,
             alerts=found.alerts,
+            muted=self.exporter.muted(),
             version=__version__,
             looked_at=self.exporter.looked_at,
             flower=flower_address(settings),

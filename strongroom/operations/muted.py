@@ -5,7 +5,7 @@ time (silenced). These are events of the ledger, so that what kept an alert quie
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from msgspec import Struct, field
 
 from strongroom.state.records import Event
 from strongroom.state.store import RunStore
+from strongroom.timestamps import for_people
 
 ACKNOWLEDGED: Final = "alert.acknowledged"
 SILENCED: Final = "alert.silenced"
@@ -58,6 +59,13 @@ class Muted(Struct, frozen=True, kw_only=True):
     def silence_of(self, key: str) -> Silence | None:
         """Return the silence that lasts longest of those that cover an alert."""
         return max((one for one in self.silences if one.covers(key)), key=lambda one: one.until, default=None)
+
+    def said_of(self, key: str) -> Iterator[str]:
+        """Yield in a sentence each what people said of an alert; any character may stand in it."""
+        if silence := self.silence_of(key):
+            yield f"Silenced until {for_people(silence.until)} by {silence.by}: {silence.reason}"
+        if ack := self.acknowledged.get(key):
+            yield f"Acknowledged at {for_people(ack.at)} by {ack.by}: {ack.reason}"
 
 
 def read_muted(store: RunStore, *, now: float, since: float | None = None) -> Muted:

@@ -7,6 +7,7 @@ import re
 import ssl
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from sqlalchemy import text
 from strongroom.config import Settings, load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import ConfigError
+from strongroom.operations import muted
 from strongroom.operations.dashboard.frame import PAGES
 from strongroom.operations.dashboard.lists import PAGE
 from strongroom.state.records import CatalogEntry, Replica, RunKind, RunState, Step, StepKind
 from strongroom.state.store import RunStore
+from strongroom.timestamps import for_people
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
 from tests.process import installed
@@ -327,6 +330,31 @@ def test_the_overview_shows_how_each_policy_lies_on_each_target(place: Place) ->
     assert page.count(">good</span>") == 2
     assert "On eu" in page
     assert "critical alert" in page  # the broken policy has no backup
+
+
+def test_a_silenced_or_acknowledged_alert_is_shown_as_one_and_the_metric_leaves_out_what_is_silenced(
+    place: Place,
+) -> None:
+    place.exporter.look()
+    counted = place.exporter.observe().alerts
+    first, other = counted[0].key, counted[1].key
+    until = time.time() + 3600
+    name = muted.put_silence(place.store, first, until=until, by="ann", reason=f"moves {HOSTILE}")
+    muted.acknowledge(place.store, other, severity="critical", weight=0, by="ben", reason="at work")
+    try:
+        with served(replace(place.settings, page=replace(place.settings.page, port=free_port()))) as now:
+            page, start = now.show("/alerts"), now.show("/")
+            now.exporter.look()
+            left = now.exporter.observe().alerts
+    finally:
+        (silence,) = muted.read_muted(place.store, now=time.time()).silences
+        muted.end_silence(place.store, silence, by="ann")
+    assert silence.id == name
+    assert f"Silenced until {for_people(until)} by ann: moves" in page
+    assert HOSTILE not in page
+    assert "by ben: at work" in page
+    assert "1 silenced" in start
+    assert {one.key for one in counted} - {one.key for one in left} == {first}
 
 
 def test_a_failed_run_is_told_by_its_class_and_the_command_that_says_more(place: Place) -> None:

@@ -14,6 +14,7 @@ from strongroom.durations import measured
 from strongroom.operations import page
 from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.muted import Muted
 from strongroom.operations.page import Markup, text
 from strongroom.state.records import RunState
 from strongroom.timestamps import for_people, rfc3339
@@ -99,12 +100,14 @@ td>div{min-width:0;overflow-wrap:anywhere}
 
 
 class Shown(Struct, frozen=True, kw_only=True):
-    """What the pages show: facts as they are now, what is wrong by them, and where Flower is, if it is."""
+    """What the pages show: facts as they are now, what is wrong by them, what people said of that, and where
+    Flower is, if it is."""
 
     facts: Facts
     limits: Limits
     alerts: tuple[Alert, ...]
     version: str
+    muted: Muted = Muted()
     looked_at: float | None = None
     flower: str = ""
 
@@ -251,9 +254,10 @@ def _line(line: Line, head: Sequence[str]) -> str:
     return f'<tr role="row"><th scope="row" role="rowheader"{bad}>{first}</th>{cells}</tr>\n'
 
 
-def alerts_in_words(alerts: tuple[Alert, ...]) -> str:
-    """Count alerts by how bad they are."""
+def alerts_in_words(alerts: tuple[Alert, ...], muted: Muted) -> str:
+    """Count alerts by how bad they are, and say how many of them somebody silenced."""
+    silenced = sum(muted.silence_of(alert.key) is not None for alert in alerts)
     critical = sum(alert.severity is Severity.CRITICAL for alert in alerts)
     words = [plural(critical, "critical alert")] if critical else []
     words += [plural(len(alerts) - critical, "warning")] if len(alerts) > critical else []
-    return " and ".join(words)
+    return " and ".join(words) + (f", {silenced:,} silenced" if silenced else "")

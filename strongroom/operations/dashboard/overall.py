@@ -9,6 +9,7 @@ from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, small, together
 from strongroom.operations.facts.records import Dated, Drilled, Drills
+from strongroom.operations.muted import Muted
 from strongroom.operations.page import Markup, definitions, link, section, text
 from strongroom.operations.verification.coverage import Coverage
 from strongroom.operations.verification.description import describe, percent
@@ -17,16 +18,18 @@ from strongroom.operations.verification.description import describe, percent
 def alerts(shown: Shown) -> bytes:
     """Return everything that is wrong, the worst first, with what to do."""
     head = ("Alert", "What happened", "What it means", "What to do")
+    lines = (_alert(alert, shown.muted) for alert in shown.alerts)
     label, nothing = "Alerts, the worst first", "Nothing is wrong, as far as is known."
-    table = frame.listed(map(_alert, shown.alerts), head=head, label=label, nothing=nothing)
+    table = frame.listed(lines, head=head, label=label, nothing=nothing)
     return frame.document("Alerts", table, shown, here="/alerts")
 
 
-def _alert(alert: Alert) -> Line:
+def _alert(alert: Alert, muted: Muted) -> Line:
     kind = "failed" if alert.severity is Severity.CRITICAL else "degraded"
     severity = mark(kind, alert.severity.value)
     name = together(severity, Markup(f"<code>{text(alert.kind)}</code>"), small(alert.subject))
-    return Line((name, alert.what, alert.means, alert.do))
+    what = together(alert.what, *map(small, muted.said_of(alert.key)))
+    return Line((name, what, alert.means, alert.do))
 
 
 def coverage(shown: Shown) -> bytes:

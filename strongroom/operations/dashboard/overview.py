@@ -33,7 +33,7 @@ def _verdict(shown: Shown) -> str:
     worst = shown.alerts[0]
     kind = "failed" if worst.severity is Severity.CRITICAL else "degraded"
     more = together(text(worst.what), link("/alerts", "What it means, and what to do"))
-    return frame.verdict(kind, frame.alerts_in_words(shown.alerts), more)
+    return frame.verdict(kind, frame.alerts_in_words(shown.alerts, shown.muted), more)
 
 
 # -- policies x targets ----------------------------------------------------------------

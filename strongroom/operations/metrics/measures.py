@@ -38,7 +38,7 @@ class Observed(Struct, frozen=True, kw_only=True):
 
     ``facts`` are by the record, as it is now. ``look`` are those of the newest look at the targets, which
     costs more and comes less often; how much was verified is taken from it too. ``alerts`` are what was wrong
-    then. ``queues`` has all that there are, ``queue_of`` the one of each kind of step.
+    then and is not silenced. ``queues`` has all that there are, ``queue_of`` the one of each kind of step.
     """
 
     facts: Facts
@@ -532,7 +532,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure(
         "strongroom_alerts",
         "gauge",
-        "How many alerts of a kind the last check of the targets raised.",
+        "How many alerts of a kind the last check of the targets raised, but for silenced ones.",
         ("kind", "severity"),
         _alerts,
     ),

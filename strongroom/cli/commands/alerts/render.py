@@ -13,7 +13,7 @@ from strongroom.operations.alerts.notify import Delivery, Found
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Limits
 from strongroom.operations.muted import Muted
-from strongroom.timestamps import for_people, rfc3339
+from strongroom.timestamps import rfc3339
 
 
 class Told(NamedTuple):
@@ -32,18 +32,10 @@ def lines(found: Found, limits: Limits, told: Told, muted: Muted) -> Iterator[st
         yield f"{alert.severity.upper()}  {in_line(alert.key)}"
         yield f"  {in_line(alert.what)}"
         yield f"  What to do: {in_line(alert.do)}"
-        yield from _said_of(alert, muted)
+        yield from (f"  {in_line(said)}" for said in muted.said_of(alert.key))
     rows = [_row(one) for one in _fresh(found, limits)]
     yield from ["", *table(("POLICY", "BACKUP", "AGE", "VERIFIED", "STANDS"), rows)] if rows else ()
     yield from _told(told)
-
-
-def _said_of(alert: Alert, muted: Muted) -> Iterator[str]:
-    if silence := muted.silence_of(alert.key):
-        until = for_people(silence.until)
-        yield f"  Silenced until {until} by {in_line(silence.by)}: {in_line(silence.reason)}"
-    if ack := muted.acknowledged.get(alert.key):
-        yield f"  Acknowledged at {for_people(ack.at)} by {in_line(ack.by)}: {in_line(ack.reason)}"
 
 
 def _row(one: Freshness) -> tuple[str, str, str, str, str]:
