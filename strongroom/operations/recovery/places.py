@@ -6,8 +6,8 @@ this process: an entry must not wait for the region that is gone. It gets what i
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -15,7 +15,8 @@ from msgspec.structs import replace
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.case_files import Places, add_on, read_on
+from strongroom.operations.archive.case_files import KEPT, Places, add_on, read_on
+from strongroom.operations.archive.put_checked import put_checked
 from strongroom.operations.archive.recoveries import (
     FOLDER,
     HERE,
@@ -97,7 +98,8 @@ class RecordPlaces:
         files = {f"{report.recovery}.html": page, f"{report.recovery}.json": signed}
         for name, target in self._places.targets.items():
             try:
-                _put(target, files)
+                for file, content in files.items():
+                    put_checked(target, f"{REPORTS}{file}", content, until=datetime.now(UTC) + KEPT)
             except StrongroomError as error:
                 self.missed[name] = f"{error.code}: {error.message}"
         return files
@@ -106,8 +108,3 @@ class RecordPlaces:
         self.missed.update(missed)
         answering = {name: one for name, one in self._places.targets.items() if name not in missed}
         self._places = replace(self._places, targets=answering)
-
-
-def _put(target: Target, files: Mapping[str, bytes]) -> None:
-    for name, content in files.items():
-        target.put(f"{REPORTS}{name}", [content], size=len(content), sha256=hashlib.sha256(content).digest())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -221,6 +222,20 @@ def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
     assert page == page_of(report).decode()
     for words in ("vault", "laptop", "region-a", "Decrypt and restore", "no answer"):
         assert words in page
+
+
+def test_a_report_counts_as_kept_only_where_it_reads_back(tmp_path: Path) -> None:
+    kept, other = (MemoryTarget(name=name, region="") for name in ("kept", "other"))
+    report = report_of(recovery(*through(Step.ROTATE), entry(2, About.CLOSED)), objective=60)
+    forged = b"another report"
+    name = f"recovery-reports/{report.recovery}.json"
+    other.put(name, [forged], size=len(forged), sha256=sha256(forged).digest())
+    here = places(tmp_path, kept=kept, other=other)
+    files = here.put_report(report)
+    assert b"".join(kept.read(name)) == files[f"{report.recovery}.json"]
+    assert {place: why.partition(":")[0] for place, why in here.missed.items()} == {
+        "other": "VerificationFailed"
+    }
 
 
 def test_what_people_typed_changes_nothing_of_a_page() -> None:
