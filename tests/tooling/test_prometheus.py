@@ -18,6 +18,7 @@ from strongroom.operations.metrics.measures import MEASURES
 
 OPS = Path(__file__).resolve().parents[2] / "ops"
 RULES = OPS / "prometheus" / "strongroom.rules.yml"
+GUIDE = OPS.parent / "docs" / "how-to" / "scrape-metrics.md"
 TESTS = OPS / "prometheus" / "strongroom.rules.test.yml"
 BOARDS = sorted((OPS / "grafana").glob("*.json"))
 
@@ -32,6 +33,12 @@ SEVEN = {
 }
 """Those of the backup procedures."""
 SILENCE = "StrongroomSilent"
+OWN_METRIC = {
+    *("backup.overdue", "backup.size", "backup.count", "replica.bad", "replica.lost", "verification.late"),
+    *("rotation.failed", "rotation.incomplete", "key.aging", "drill.failed", "drill.late"),
+    *("state.unreachable", "beat.dead", "beat.silent"),
+}
+"""Kinds of alerts whose cause a rule sees by another metric."""
 NAME = re.compile(r"strongroom[a-z0-9_:]*")
 
 
@@ -85,6 +92,26 @@ def test_each_rule_is_about_metrics_that_there_are() -> None:
                 assert any(known.startswith(kind) for known in KINDS), kind
 
 
+def kinds_of(expression: str, operator: str) -> set[str]:
+    """Return the kinds of alerts that an expression takes, or leaves out."""
+    patterns = re.findall(rf'kind{operator}"([^"]+)"', expression)
+    return {kind for kind in KINDS for pattern in patterns if re.fullmatch(pattern, kind)}
+
+
+def test_what_has_a_rule_of_its_own_is_not_passed_on_besides() -> None:
+    told = {kind for rule in rules() for kind in kinds_of(rule["expr"], "=~")}
+    (passes,) = [rule["expr"] for rule in rules() if rule.get("alert") == "StrongroomAlert"]
+    assert len(told) > 10
+    assert kinds_of(passes, "!~") == told | OWN_METRIC
+
+
+def test_who_reads_how_to_start_prometheus_is_told_to_keep_as_much_as_the_rules_look_at() -> None:
+    longest = max(int(days) for days in re.findall(r"\[(\d+)d\]", RULES.read_text()))
+    for file in (OPS / "prometheus" / "prometheus.yml", GUIDE):
+        (kept,) = re.findall(r"--storage\.tsdb\.retention\.time=(\d+)d", file.read_text())
+        assert int(kept) > longest, file
+
+
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.stem)
 def test_each_panel_is_about_metrics_that_there_are(board: Path) -> None:
     for title, expression in panels(board):
@@ -123,8 +150,9 @@ def test_the_example_for_alertmanager_is_right() -> None:
 
 
 def test_the_guide_shows_the_examples_as_they_are() -> None:
-    guide = (OPS.parent / "docs" / "how-to" / "scrape-metrics.md").read_text()
-    shown = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)]
+    shown = [
+        yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    ]
     assert len(shown) == 3
     files = ("prometheus.yml", "prometheus.yml", "alertmanager.yml")
     for block, file in zip(shown, files, strict=True):
