@@ -7,7 +7,7 @@ import stat
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from strongroom.errors import TargetError, UsageError
+from strongroom.errors import UsageError
 from tests.cli.program import Machine
 
 
@@ -49,7 +49,8 @@ def test_a_file_that_node_exporter_would_not_read_is_refused(configured: Machine
 
 def test_a_folder_that_is_not_there_is_told(configured: Machine) -> None:
     done = configured.run("metrics", "--textfile", str(configured.path("gone") / "strongroom.prom"))
-    assert done.code == TargetError.exit_code
+    assert done.code == UsageError.exit_code
+    assert f"There is no directory '{configured.path('gone')}'" in done.err
     assert "Nothing was written" in done.err
 
 

@@ -28,6 +28,8 @@ def hand_out(arguments: Namespace, output: Output) -> None:
         return
     if file and file.suffix != SUFFIX:
         raise UsageError(f"node_exporter reads only files whose names end in {SUFFIX}.")
+    if file:
+        _refuse_missing_folder(file)
     text = _gathered()
     if file:
         _write(file, text)
@@ -40,6 +42,17 @@ def _gathered() -> bytes:
     exporter = Exporter(LiveSettings.fixed(load_settings()))  # a live one keeps a copy of its file
     exporter.look()
     return as_text(exporter.observe())
+
+
+def _refuse_missing_folder(file: Path) -> None:
+    """Say before anything is gathered that the folder is not there: no target has to do with it."""
+    with translated(file):
+        if not file.parent.is_dir():
+            raise UsageError(
+                f"There is no directory '{file.parent}'.",
+                hint="Nothing was written. Make it, or name the one that node_exporter reads "
+                "(--collector.textfile.directory).",
+            )
 
 
 def _write(file: Path, text: bytes) -> None:
