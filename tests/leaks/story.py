@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -23,8 +24,11 @@ from tests.leaks.places import Everywhere
 from tests.leaks.planted import planted
 from tests.leaks.search import Blob, Found, search
 from tests.leaks.wiretap import Wiretap
+from tests.operations.alerts.mail_server import MailServer
+from tests.operations.alerts.receiver import Receiver
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.collector import Collector, collecting
+from tests.workers.sentry import Sink, sentry
 from workers import paths
 
 SECONDS = 300.0
@@ -40,10 +44,15 @@ class Story:
     store: RunStore
     wiretap: Wiretap
     collector: Collector
+    sentry: Sink
+    mail: MailServer
+    hook: Receiver
     runs: dict[str, Run] = field(default_factory=dict)
     found_meanwhile: list[Found] = field(default_factory=list)
     staged_meanwhile: int = 0
     queued_meanwhile: int = 0
+    told: bytes = b""
+    """What commands said of it."""
 
     @property
     def everywhere(self) -> Everywhere:
@@ -55,6 +64,12 @@ class Story:
         yield from self.everywhere
         yield "what Redis was sent", self.wiretap.heard
         yield "traces", repr(self.collector.taken).encode()
+        yield "commands", self.told
+        yield "Sentry", self.sentry.text.encode()
+        for mail in self.mail.mails:
+            yield "mail", mail.raw + mail.text.encode()
+        for post in self.hook.posts:
+            yield "webhook", repr(post.headers).encode() + post.body
 
 
 @contextmanager
@@ -70,6 +85,7 @@ def told(root: Path) -> Iterator[Story]:
         _ask(story, "verify", f"tasks.verify.verify_backup.delay(backup={backup!r}, depth='compared')")
         armed.write_text("quote")
         _ask(story, "failure", f"tasks.backup.full_backup.delay(policy={POLICY!r})")
+        _tell(story)
         _save(story.everywhere)
         yield story
 
@@ -82,7 +98,13 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     # The repository too: Python looks for the saboteur before it has put that on its path.
     path = os.pathsep.join(map(str, (saboteur, SABOTEUR.parents[2])))
     collector = undo.enter_context(collecting())
-    more = {"PYTHONPATH": path, "STRONGROOM_TRACES__URL": collector.url}
+    sink = undo.enter_context(sentry())
+    mail, hook = undo.enter_context(MailServer()), undo.enter_context(Receiver())
+    more = {
+        "PYTHONPATH": path,
+        "STRONGROOM_TRACES__URL": collector.url,
+        "STRONGROOM_SENTRY__DSN": sink.dsn,
+    }
     cluster = RunningCluster(
         place.state, "--flower", "--metrics", "--page", environment={**place.environment, **more}
     )
@@ -91,7 +113,16 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     store = RunStore(place.database)
     undo.callback(store.close)
     wiretap = undo.enter_context(Wiretap(paths.broker_socket(place.state)))
-    return Story(place=place, cluster=cluster, store=store, wiretap=wiretap, collector=collector)
+    return Story(
+        place=place,
+        cluster=cluster,
+        store=store,
+        wiretap=wiretap,
+        collector=collector,
+        sentry=sink,
+        mail=mail,
+        hook=hook,
+    )
 
 
 def _back_up(story: Story) -> None:
@@ -148,6 +179,40 @@ def _end_of(store: RunStore, run: str) -> Run:
         return found if found.state.final else None
 
     return until(ended, what=f"the end of {run}", seconds=SECONDS)
+
+
+def _tell(story: Story) -> None:
+    """Notify people of what failed, and write every report."""
+    secret = story.place.root / "webhook-secret"
+    secret.touch(mode=0o600)
+    secret.write_text(f"whsec_{base64.b64encode(os.urandom(32)).decode()}")
+    channels = {
+        "STRONGROOM_ALERTS__EMAIL": '["one@example.org"]',
+        "STRONGROOM_MAIL__HOST": "127.0.0.1",
+        "STRONGROOM_MAIL__PORT": str(story.mail.port),
+        "STRONGROOM_MAIL__SECURITY": "none",
+        "STRONGROOM_CHANNELS__HOOK__KIND": "webhook",
+        "STRONGROOM_CHANNELS__HOOK__URL": f"http://127.0.0.1:{story.hook.port}/hook",
+        "STRONGROOM_CHANNELS__HOOK__SECRET_FILE": str(secret),
+        "STRONGROOM_ROUTES__HOOK__TO": '["hook"]',
+    }
+    reports = story.place.root / "reports"
+    reports.mkdir()
+    for words in (
+        ("backup-alerts",),
+        ("backup-audit-report", "--output", reports / "audit.json"),
+        ("compliance-check", "--framework", "SOC2", "--output", reports / "compliance.json"),
+        ("security-review", "--output", reports / "review.json"),
+        ("health-advanced",),
+        ("status", story.runs["failure"].id),
+    ):
+        story.told += subprocess.run(
+            [Path(sys.executable).parent / "strongroom", *words],
+            env={**os.environ, **story.place.environment, **channels},
+            capture_output=True,
+            timeout=120,
+            check=False,  # what is wrong is the point
+        ).stdout
 
 
 def _save(everywhere: Everywhere) -> None:

@@ -17,6 +17,7 @@ from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in
 from tests.leaks.search import MARK, NAMES, Found, search
 from tests.leaks.story import Story, told
+from tests.operations.alerts.receiver import Post
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -100,11 +101,23 @@ def test_the_search_looks_everywhere(story: Story) -> None:
         "metrics",
         "the page's /backups/",
         "traces",
+        "Sentry",
+        "mail",
+        "webhook",
+        "reports/audit.html",
+        "reports/audit.csv",
+        "reports/compliance.html",
+        "reports/review.html",
     ):
         assert any(part in name for name in names), part
     sizes = {name: len(data) for name, data in story.blobs()}
     assert sizes["what Redis was sent"] > 100_000
     assert sizes["state/logs/seal.log"] > 1000
+    told = {one["key"] for one in story.hook.posts[0].document["data"]["alerts"]}
+    assert told
+    assert all(key in story.mail.mails[0].text for key in told)
+    assert story.runs["failure"].id.encode() in story.told
+    assert story.sentry.items("event")
 
 
 # -- leaks planted on purpose turn the search red, wherever they are --------------------
@@ -142,7 +155,23 @@ def a_name_of_a_file(story: Story) -> None:
     (story.place.stage / f"{MARK.decode()}1").touch()
 
 
+def an_error_that_quotes_it(story: Story) -> None:
+    story.sentry.bodies.append(f"ValueError: {VALUE.decode()}")
+
+
+def an_alert_about_it(story: Story) -> None:
+    story.hook.posts.append(Post(path="/hook", headers={}, body=b"critical: " + VALUE))
+
+
+def a_mark_on_a_chart(story: Story) -> None:
+    with (story.place.root / "reports" / "audit.html").open("ab") as page:
+        page.write(b"<title>" + VALUE + b"</title>")
+
+
 PLANTS = (
+    an_error_that_quotes_it,
+    an_alert_about_it,
+    a_mark_on_a_chart,
     an_event,
     a_log_line,
     a_result,
@@ -173,6 +202,9 @@ def found(story: Story) -> list[Found]:
         "state/stage/blob > zstd at 7: raw",
         "regions/region-b/containers/blob > gzip at 0: raw",
         "the name of a file: raw",
+        "Sentry: raw",
+        "webhook: raw",
+        "reports/audit.html: raw",
     ],
 )
 def test_a_leak_planted_on_purpose_is_found(found: list[Found], where: str) -> None:
