@@ -17,6 +17,7 @@ from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Checked, Services
 from strongroom.state.records import Run, RunKind, RunState
+from strongroom.targets.directory import DirectoryTarget
 from strongroom.wiring.checks import CHECKS, checks
 from tests.config.loading import Place
 from tests.operations.world import POLICY, World, make_world
@@ -120,7 +121,9 @@ def test_every_check_there_is_can_be_loaded(place: Place) -> None:
 
 
 def test_the_health_check_says_what_is_wrong_with_this_installation(world: World, place: Place) -> None:
-    settings = place.load(env={"STRONGROOM_STATE_DIR": str(world.folder)})
+    DirectoryTarget(disk := world.folder / "disk", name="disk", region="eu").prepare()
+    text = f'[targets.disk]\nkind = "directory"\npath = "{disk}"\nregion = "eu"\n'
+    settings = place.load(text, env={"STRONGROOM_STATE_DIR": str(world.folder)})
     services = world.services(checks=checks(settings))
     assert [run.state for run in opened(services, HEALTH)] == [RunState.DONE]
 

@@ -67,7 +67,8 @@ def check_backups(arguments: Namespace, output: Output) -> None:
     )
     backups = [one.backup for one in (*chosen, *files)]
     if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
-        findings += covered(INTEGRITY, facts)
+        by_now = facts_on_record(settings, services, now=time.time())  # with what was just read
+        findings += covered(INTEGRITY, by_now)
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
     output.answer(document, render.of_backups(findings, len(backups)))
     render.raise_worst(findings)
