@@ -295,6 +295,8 @@ class Workers:
 
 def world_of(database: str, folder: Path, targets: dict[str, Target], source: MemoryStore) -> World:
     folder.mkdir(exist_ok=True)
+    stage = DirectoryTarget(folder / "stage", name="stage", region="local")
+    stage.prepare()
     spec = Spec(
         kind=RunKind.BACKUP,
         policy=POLICY,
@@ -307,7 +309,7 @@ def world_of(database: str, folder: Path, targets: dict[str, Target], source: Me
     return World(
         database=database,
         folder=folder,
-        stage=DirectoryTarget(folder / "stage", name="stage", region="local"),
+        stage=stage,
         targets=targets,
         source=source,
         identity=KeyFileIdentity(m.KEY_FILE),
