@@ -17,7 +17,7 @@ from strongroom.operations.retention.prune_job import submit_prune
 from strongroom.operations.runs.drive import drive
 from strongroom.state.records import RunState
 from strongroom.targets.manifest_listing import ManifestListing
-from tests.operations.backup.test_crashes import Crash, Fuse, fused
+from tests.operations.backup.test_crashes import Crash, Fuse, with_fuse
 from tests.operations.retention.pruning import Stocked, about, opens, prune, stock
 from tests.operations.world import World
 from tests.seed import drawn
@@ -38,7 +38,7 @@ def crashed(marked: Stocked, folder: Path, *, after: bool, every: int) -> Iterat
         fuse = Fuse(number, after=after)
         run, tickets = submit_prune(found.world.services())
         try:
-            drive(run, tickets, fused(found.world, fuse), processes=1)
+            drive(run, tickets, with_fuse(found.world.services(), fuse), processes=1)
         except Crash:
             yield found, run
         if not fuse.burnt:
