@@ -41,10 +41,11 @@ class Sandman:
         self.piece = -1
 
     def act(self, progress: Progress) -> None:
-        if self.asleep is None and 0.2 < progress.captured < 1:
-            for pid, row in working(self._made.store, self._run, StepKind.CAPTURE).items():
+        if self.asleep is not None or progress.captured == 1:
+            return
+        for pid, row in working(self._made.store, self._run, StepKind.CAPTURE).items():
+            if self.asleep is None:
                 self._put_to_sleep(pid, row.step.piece)
-                break
 
     def _put_to_sleep(self, pid: int, piece: int) -> None:
         still_at_it = freeze(pid, self._made.store, self._run, StepKind.CAPTURE)

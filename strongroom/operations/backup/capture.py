@@ -24,7 +24,7 @@ from strongroom.operations.approval.changes import require_known_recipients
 from strongroom.operations.backup import name_list
 from strongroom.operations.backup.index_rows import IndexRows
 from strongroom.operations.backup.plan import Plan, open_name_key, plan_of
-from strongroom.operations.layout import sealed_receipt, staged_name
+from strongroom.operations.layout import index_rows_chunk, sealed_receipt, staged_name
 from strongroom.operations.listing import Placed
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
@@ -97,11 +97,18 @@ def _require_room(stage: Target, plan: Plan) -> None:
 def discard(run: Run, step: Step, captured: Captured, services: Services) -> None:
     """Delete what a capture staged, unless it is what another attempt recorded."""
     try:
-        recorded = read_result(run, step, services.store.row(run.id, step).result, Captured).staged
+        recorded = _staged_by(
+            read_result(run, step, services.store.row(run.id, step).result, Captured), run, step
+        )
     except RecordRefused:  # nothing is recorded, or something else
-        recorded = ""
-    if recorded != captured.staged:
-        services.stage.delete(captured.staged)
+        recorded = frozenset()
+    for name in sorted(_staged_by(captured, run, step) - recorded):
+        services.stage.delete(name)
+
+
+def _staged_by(captured: Captured, run: Run, step: Step) -> frozenset[str]:
+    rows = (index_rows_chunk(run.id, step.piece, sha256) for sha256 in captured.rows)
+    return frozenset((captured.staged, *rows))
 
 
 class _Reading:

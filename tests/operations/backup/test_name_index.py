@@ -17,12 +17,13 @@ from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_ro
 from strongroom.container.ranges import BytesReader
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.backup import name_index
-from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.backup.capture import capture
+from strongroom.operations.backup.job import JOB, submit_backup
 from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
-from strongroom.state.records import Run, RunState, StepKind, StepState
+from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
 from strongroom.system import files
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
@@ -95,6 +96,28 @@ def test_the_first_index_of_a_policy_has_every_name_and_lies_on_every_target(wor
     assert (first.about.backup_id, first.about.policy, first.head.source) == (run.id, POLICY, "vault")
     assert first.head.previous is None
     assert names_on(world.targets["eu"]) == names_on(world.targets["us"]) == names_on(world.targets["ap"])
+
+
+def test_a_late_attempt_at_a_capture_takes_back_all_that_it_staged_and_nothing_else(world: World) -> None:
+    services = indexing(world)
+    run, tickets = submit_backup(services, policy=POLICY)
+    seen: list[tuple[list[str], list[str], list[str]]] = []
+
+    def repeat(ticket: Ticket) -> None:
+        if ticket.step.kind is not StepKind.CAPTURE:
+            return
+        now = services.store.load(run)
+        before = [info.name for info in services.stage.list()]
+        late = capture(now, ticket.step, services)
+        meanwhile = [info.name for info in services.stage.list()]
+        JOB.take_back(now, ticket.step, late, services)
+        seen.append((before, meanwhile, [info.name for info in services.stage.list()]))
+
+    assert drive(run, tickets, services, processes=1, watch=repeat).state is RunState.DONE
+    assert seen
+    for before, meanwhile, after in seen:
+        assert any("/index/" in name for name in set(meanwhile) - set(before))
+        assert after == before
 
 
 def test_a_later_index_has_what_changed_came_and_went_alone(world: World) -> None:
