@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys import Recipient
 from strongroom.model import ApprovalAction, prepare
 from strongroom.operations.approval.record import put_accepted
 from strongroom.operations.approval.request import command_request
@@ -99,6 +100,34 @@ def require_known_recipients(services: Services, policy: str, pins: Sequence[Rec
             lines=tuple(f"seal backups for {pin.describes} ({pin.fingerprint})" for pin in new),
         )
         _accept(services, file, known | {pin.fingerprint for pin in new}, what="recipients")
+
+
+def require_known_index_recipients(services: Services, policy: str, recipients: Sequence[Recipient]) -> None:
+    """Return if a policy's index of names may be sealed for these: whom backups are sealed for, as
+    :func:`require_known_recipients` knows them on this host, and whom people approved.
+
+    Raises:
+        ApprovalNeeded, NotApproved: a rule asks for new recipients, and not enough people approved this one.
+        ConfigError: what was in force cannot be read.
+    """
+    if not _asks(services, ApprovalAction.RECIPIENTS, policy):
+        return
+    file = _folder(services) / "index-recipients"
+    configured = {one.fingerprint: one.describe() for one in recipients}
+    known = _read(file, set[str])
+    if known is None:
+        known = set(configured)
+        _accept(services, file, known, what="recipients of the index")
+    of_backups = _read(_folder(services) / "recipients", set[str]) or set()
+    if new := sorted(configured.keys() - known - of_backups):
+        _require(
+            services,
+            ApprovalAction.RECIPIENTS,
+            {"index_recipients": new},
+            policy=policy,
+            lines=tuple(f"seal the index of names for {configured[one]} ({one})" for one in new),
+        )
+        _accept(services, file, known.union(new), what="recipients of the index")
 
 
 def _pins(services: Services, policy: str) -> Sequence[RecipientPin]:

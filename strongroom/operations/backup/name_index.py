@@ -36,6 +36,10 @@ from strongroom.container.writer import Sealed
 from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND, prepare
 from strongroom.operations import run_integrity
+from strongroom.operations.approval.changes import (
+    require_known_index_recipients,
+    require_known_recipients,
+)
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.index_rows import read_lines
 from strongroom.operations.backup.upload import place
@@ -109,6 +113,8 @@ prepare(IndexFile, Indexed, IndexUploaded, Kept)
 def index(run: Run, step: Step, services: Services) -> Indexed:
     """Make the index of a backup that was just made, and keep what the next one is held against."""
     pinned = run_integrity.check_policy(run, services)
+    require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
+    require_known_index_recipients(services, run.spec.policy, pinned.index_recipients)
     if not pinned.index_recipients:
         _remove(services.stage, kept_prefix(run.spec.policy))  # from when there was one
         return Indexed()

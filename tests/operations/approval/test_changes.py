@@ -9,6 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.errors import ConfigError
+from strongroom.keys import Recipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import ApprovalAction
 from strongroom.operations.approval import record
@@ -16,6 +17,7 @@ from strongroom.operations.approval.changes import CONFIGURATION, approved_reten
 from strongroom.operations.approval_rules import ApprovalRule
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.layout import INDEXES
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.run_integrity import pin_recipient
@@ -113,6 +115,33 @@ def test_no_rotation_gives_old_backups_a_new_reader_before_it_is_approved(office
 def stored(office: Office) -> set[str]:
     targets = office.world.targets.items()
     return {f"{name}/{info.name}" for name, target in targets for info in target.list("")}
+
+
+def test_no_index_of_names_is_sealed_for_a_new_key_before_it_is_approved(office: Office) -> None:
+    world = office.world
+    new = KeyFileIdentity(b"\7" * 32).recipient()
+
+    def indexing(*index_recipients: Recipient) -> Services:
+        own = (world.identity.recipient(),)
+        pinned = Pinned(spec=world.spec, recipients=own, index_recipients=index_recipients)
+        return world.services(approvals=office.rules(rules=(RULE,)), pinned=lambda policy: pinned)
+
+    def indexes() -> set[str]:
+        return {name for name in stored(office) if f"/{INDEXES}" in name}
+
+    assert back_up(indexing(world.identity.recipient())).state is RunState.DONE
+    before = indexes()
+    assert before
+    services = indexing(new)
+    assert back_up(services).state is RunState.DONE, "the backup itself is sealed for nobody new"
+    assert indexes() == before
+    document = find(office, services)
+    assert document.request.lines[0].startswith("seal the index of names for ")
+    office.sign(services, document, "alice", "bob")
+    for _ in range(2):
+        assert back_up(services).state is RunState.DONE
+    assert indexes() > before
+    assert len(events(services, record.REQUESTED)) == 1
 
 
 def test_without_a_rule_for_it_a_new_recipient_is_taken_at_once(office: Office) -> None:
