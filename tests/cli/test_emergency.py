@@ -18,6 +18,7 @@ from strongroom.targets.errors import TargetUnavailable
 from tests.cli.conftest import stock
 from tests.cli.furnished import Furnish, furnished
 from tests.cli.program import ROOT, SCRIPT, Machine, command
+from tests.slots import monthly
 
 CONFIG = """
 [keys.box]
@@ -62,7 +63,7 @@ region = "safe"
 kind = "full"
 targets = ["safe"]
 recipients = ["rec", "words", "box", "both"]
-schedule = "0 3 1 * *"
+schedule = "{schedule}"
 offline = true
 """
 
@@ -93,7 +94,7 @@ def keep_house(machine: Machine) -> None:
     machine.ok("generate-backup-key", "--output", "box")
     machine.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
     machine.path("words").chmod(0o600)
-    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home, schedule=monthly()))
     machine.path("medium").mkdir()
 
 

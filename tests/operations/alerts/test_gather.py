@@ -48,6 +48,7 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
+from tests.slots import monthly
 from workers import names, refusals
 
 DAY = 86_400.0
@@ -361,7 +362,7 @@ def test_a_record_that_a_signed_head_on_a_target_contradicts_is_told(world: Worl
 
 
 def test_media_in_a_safe_are_judged_by_the_record_and_never_called_away(world: World) -> None:
-    offline = ConfiguredPolicy(spec=world.spec, schedule="0 3 1 * *", offline=True)
+    offline = ConfiguredPolicy(spec=world.spec, schedule=monthly(), offline=True)
     away: dict[str, Target] = {name: Dead(name=name, region=name) for name in REGIONS}
     assert keys(world, policies=(offline,), targets=away, later=40 * DAY) == [f"emergency.overdue:{POLICY}"]
     world.back_up()

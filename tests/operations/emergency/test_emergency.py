@@ -15,6 +15,7 @@ from strongroom.operations.emergency.medium import GRACE, NOTICE, State, furnish
 from strongroom.schedule import next_slot
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from tests.operations.world import POLICY, World, make_world
+from tests.slots import monthly
 
 MONTHLY = "0 3 1 * *"
 
@@ -38,10 +39,10 @@ def test_before_its_first_backup_a_slot_waits_and_then_is_overdue(world: World) 
 
 def test_a_backup_after_the_slot_is_enough_until_the_next_one(world: World) -> None:
     made = world.back_up().created_at
-    services = world.services()
-    assert medium_status(services, policy=POLICY, schedule=MONTHLY, now=made + 1).state is State.DONE
+    services, schedule = world.services(), monthly()
+    assert medium_status(services, policy=POLICY, schedule=schedule, now=made + 1).state is State.DONE
     next_month = made + 32 * 86_400
-    assert medium_status(services, policy=POLICY, schedule=MONTHLY, now=next_month).state is not State.DONE
+    assert medium_status(services, policy=POLICY, schedule=schedule, now=next_month).state is not State.DONE
 
 
 def test_without_a_schedule_nothing_is_ever_due(world: World) -> None:

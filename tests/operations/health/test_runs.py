@@ -32,6 +32,7 @@ from tests.operations.archive.test_locks import Bucket
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
 from tests.operations.world import POLICY, World, made_up, make_world
+from tests.slots import monthly
 
 HOUR = 3600.0
 DAILY = "0 3 * * *"
@@ -224,8 +225,8 @@ def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
 
 def test_a_medium_that_is_overdue_is_an_alarm_and_one_that_is_waited_for_is_not(world: World) -> None:
     world.back_up()
-    services, monthly = world.services(), "0 3 1 * *"
-    offline, due = policies(world, schedule=monthly, offline=True), next_slot(monthly, time.time())
+    services, schedule = world.services(), monthly()
+    offline, due = policies(world, schedule=schedule, offline=True), next_slot(schedule, time.time())
     assert due is not None
     states = [
         said(list(record.emergency(services, offline, now=now)))
