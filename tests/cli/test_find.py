@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from strongroom.container.errors import UntrustedSigner, WrongKey
+from strongroom.cli.shared.sources import way_into
+from strongroom.cli.terminal.place import Place
+from strongroom.container.errors import Tampered, UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
 from strongroom.operations.errors import NotAllRead
 from strongroom.sources.errors import SecretNotFound
@@ -145,6 +149,68 @@ def test_a_name_that_no_backup_holds_is_said_with_how_many_were_read(house: Mach
     assert "None of the 4 backups read holds 'db/passwort'" in " ".join(done.err.split())
 
 
+def test_a_mistyped_name_is_asked_about_wherever_a_backup_is_looked_into(house: Machine) -> None:
+    for words in (
+        ["find", "db/passwort"],
+        ["history", "db/passwort"],
+        ["restore-secret", "--secret-name", "db/passwort"],
+        ["get", "db/passwort", "--from-target", "east"],
+    ):
+        done = house.run(*words)
+        assert done.failed_with(SecretNotFound), done
+        assert "Did you mean 'db/password'?" in done.err
+
+
+def test_where_nothing_could_be_read_no_name_is_called_unknown(house: Machine) -> None:
+    for manifest in house.path("regions").glob("*/manifests/*"):
+        damage(manifest)
+    for words in (["find", "db/password"], ["history", "db/password"]):
+        done = house.run(*words)
+        assert done.failed_with(Tampered), done
+
+
+def test_where_some_could_not_be_read_they_may_hold_the_name(house: Machine, nights: list[str]) -> None:
+    for manifest in house.path("regions").glob(f"*/manifests/*{nights[0]}*"):
+        damage(manifest)
+    for command in ("find", "history"):
+        done = house.run(command, "nobody/has/it")
+        assert done.failed_with(NotAllRead), done
+        assert "1 backup could not be read, and may" in " ".join(done.err.split())
+
+
+def damage(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("", "--to kv "),
+        ("[sources.writes]\nkind = 'vault'\nvault = 'writer'\ndestination = true\n", "--to writes "),
+        ("[sources.writes]\nkind = 'vault'\nvault = 'else'\ndestination = true\n", "--to kv "),
+    ],
+)
+def test_a_secret_goes_back_to_where_it_was(tmp_path: Path, more: str, words: str) -> None:
+    vaults = {name: {"address": "https://a"} for name in ("reader", "writer")} | {"else": {"address": "b"}}
+    tables = tomllib.loads("[sources.kv]\nkind = 'vault'\nvault = 'reader'\n" + more) | {"vaults": vaults}
+    assert f"--to {way_into('kv', Place(tmp_path, tables))} " == words
+    assert way_into("other", Place(tmp_path, tables)) == ""
+    assert way_into("local", Place(tmp_path, tables)) == "local"
+
+
+def test_a_secret_of_a_source_that_is_not_here_is_put_nowhere_else(house: Machine) -> None:
+    house.path("app.env").write_text("TOKEN=CANARY-TOKEN\nOTHER=CANARY-OTHER\n")
+    file = house.path("strongroom.toml")
+    section = f'[sources.app]\nkind = "files"\npath = "{house.path("app.env")}"\n'
+    file.write_text(file.read_text().replace('kind = "full"', 'kind = "full"\nsource = "app"') + section)
+    _backup(house)
+    said = house.ok("find", "TOKEN").out
+    assert "nothing here writes into 'app'" in said
+    assert said.rstrip().endswith("--to SOURCE")
+
+
 def test_without_a_key_it_is_said_which_one_is_needed(house: Machine) -> None:
     house.path("recovery.key").unlink()
     done = house.run("find", "db/password", "--policy", "nightly")
@@ -259,6 +325,19 @@ def test_backups_of_two_keys_of_digests_are_compared_by_their_values(
     assert (document["changed"], document["same"]) == ([], 2)
     [source] = house.ok("history", "db/password", "--json").document["sources"]
     assert [one["since"]["backup"] for one in source["periods"]] == nights[:2]
+
+
+def test_a_history_goes_on_where_a_value_cannot_be_compared(house: Machine, nights: list[str]) -> None:
+    [key] = house.state.rglob("digest.key")
+    key.unlink()
+    last = _backup(house)
+    for container in house.path("regions").glob(f"*/containers/{last}/*"):
+        damage(container)
+    done = house.run("history", "db/password", "--json")
+    assert done.failed_with(NotAllRead), done
+    [source] = done.document["sources"]
+    assert [one["since"]["backup"] for one in source["periods"]] == [nights[0], nights[1], last]
+    assert "could not be compared" in source["periods"][-1]["what"][0]
 
 
 def test_where_one_side_has_no_values_names_and_versions_are_compared(

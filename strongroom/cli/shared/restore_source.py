@@ -18,6 +18,7 @@ from strongroom.cli.shared import (
     trust,
 )
 from strongroom.cli.shared.backup_argument import kind_of
+from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.kinds import FileKind
@@ -101,8 +102,8 @@ class RestoreSource:
         if found is None:
             raise SecretNotFound(
                 f"{self.name} holds no secret '{name}'{self._looked()}.",
-                hint="Names are case-sensitive, and complete. See them with 'strongroom list "
-                "--from-target TARGET' or '--backup-file FILE'.",
+                hint=f"{near_name(name, self._backup)}Names are case-sensitive, and complete. See them with "
+                "'strongroom list --from-target TARGET' or '--backup-file FILE'.",
             )
         return found
 

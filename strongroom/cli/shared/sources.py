@@ -68,6 +68,30 @@ def destination_of(spec: str, place: Place) -> Destination:
     return adapters.destination(spec, load_settings())
 
 
+def way_into(source: str, place: Place) -> str:
+    """Return the name under which secrets are written into a source: its own, unless another one is marked as
+    the destination on the same server. Empty if nothing here writes there."""
+    configured = place.section("sources")
+    table = configured.get(source, {"kind": LOCAL} if source == LOCAL else {"kind": "files"})
+    if table.get("kind") in _READ_ONLY:
+        return ""
+    same = (
+        name for name, other in configured.items() if other.get("destination") and _same(other, table, place)
+    )
+    return source if table.get("destination") else next(same, source)
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any], place: Place) -> bool:
+    """Tell whether two sources are the same server, account or file."""
+    return _where(one, place) == _where(other, place)
+
+
+def _where(table: Mapping[str, Any], place: Place) -> tuple[object, ...]:
+    vault = place.section("vaults").get(str(table.get("vault")), {})
+    of_vault = (vault.get("address"), vault.get("namespace"))
+    return (*of_vault, *(table.get(key) for key in ("kind", "region", "endpoint_url", "path")))
+
+
 def local_store(place: Place) -> LocalStore:
     """Return the local store of this installation."""
     from strongroom.sources.local import LocalStore

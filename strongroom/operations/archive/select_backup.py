@@ -56,7 +56,7 @@ class Passed(Struct, frozen=True, kw_only=True):
     policy: str = ""
     created_at: str = ""
     broken: StrongroomError | None = None
-    """What is wrong with its containers everywhere, if that is why."""
+    """What is wrong everywhere with its manifest, or its containers, if that is why."""
 
 
 class Replica(NamedTuple):
@@ -303,7 +303,7 @@ class Chooser:
     def _refused(self, read: _Read) -> None:
         error = read.refusal
         why = f"{error.code}: {error.message}" if error else "it is gone"
-        self.passed.append(Passed(backup=read.backup, why=why))
+        self.passed.append(Passed(backup=read.backup, why=why, broken=error))
 
     def _replicas(self, signed: SignedManifest) -> tuple[Replica, ...]:
         """Return the places that have this manifest, those that lack nothing of it first."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.find.facts import Facts, Opened, changes
 from strongroom.operations.find.same_value import overwritten
@@ -25,7 +26,11 @@ class Period(Struct, frozen=True, kw_only=True):
     what: tuple[str, ...]
 
 
-def periods(backups: Iterable[tuple[Opened, Facts | None]]) -> Iterator[Period]:
+Unread = Callable[[str, StrongroomError], None]
+"""Is told of a backup whose values cannot be compared with those of another one, and why."""
+
+
+def periods(backups: Iterable[tuple[Opened, Facts | None]], *, unread: Unread) -> Iterator[Period]:
     """Yield the periods of a secret in backups of one source, given oldest first with what they have.
 
     A backup that was limited to less than the source tells nothing by not having it.
@@ -35,7 +40,7 @@ def periods(backups: Iterable[tuple[Opened, Facts | None]]) -> Iterator[Period]:
     for backup, facts in backups:
         if facts is None and (open_period is None or limits_of(backup.manifest)):
             continue
-        what = _changed(before, backup, open_period, facts)
+        what = _changed(before, backup, open_period, facts, unread)
         if open_period is not None and not what:
             open_period = _longer(open_period, backup, facts)
         else:
@@ -56,7 +61,7 @@ def _longer(period: Period, backup: Opened, facts: Facts | None) -> Period:
 
 
 def _changed(
-    before: Opened | None, backup: Opened, period: Period | None, facts: Facts | None
+    before: Opened | None, backup: Opened, period: Period | None, facts: Facts | None, unread: Unread
 ) -> tuple[str, ...]:
     """Say what is otherwise in a backup; nothing if it has what the ones before it have."""
     if period is None or before is None:
@@ -65,6 +70,14 @@ def _changed(
     if was is None or facts is None:
         return () if was is facts else (("gone",) if facts is None else ("back again",))
     both = was.digest and facts.digest and was.version == facts.version
-    if both and not overwritten(before, backup, was, facts):
-        was = replace(was, digest=facts.digest)
+    if both:
+        try:
+            if not overwritten(before, backup, was, facts):
+                was = replace(was, digest=facts.digest)
+        except StrongroomError as error:
+            unread(backup.manifest.backup_id, error)
+            return (*changes(replace(was, digest=facts.digest), facts), _NOT_COMPARED)
     return changes(was, facts)
+
+
+_NOT_COMPARED = "its value could not be compared with the one before"

@@ -9,7 +9,7 @@ from shlex import quote
 from typing import Any
 
 from strongroom.cli.commands.find.reading import Reader, reading
-from strongroom.cli.shared import options, shred_guard
+from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
@@ -19,7 +19,6 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import Findings, Found, Holding, Wanted
-from strongroom.sources.errors import SecretNotFound
 from strongroom.state.records import Replica
 from strongroom.timestamps import for_people, if_any
 
@@ -61,12 +60,12 @@ def _given(arguments: Namespace) -> str:
     return "".join(f" {option} {quote(str(word))}" for option, word in pairs)
 
 
-def _nothing(wanted: Wanted, reader: Reader) -> SecretNotFound:
+def _nothing(wanted: Wanted, reader: Reader) -> StrongroomError:
     tags = "".join(f", tagged {key}={value}" for key, value in wanted.tags.items())
-    lost = f"; {plural(reader.not_read, 'backup')} could not be read" if reader.not_read else ""
-    return SecretNotFound(
-        f"None of the {plural(len(reader.read), 'backup')} read holds '{wanted.pattern}'{tags}{lost}.",
-        hint="Names are case-sensitive, and complete: for a part of one write '*part*', in quotes.",
+    near = reader.near(wanted.name) if wanted.name else ""
+    return reader.missing(
+        f"None of the {plural(len(reader.read), 'backup')} read holds '{wanted.pattern}'{tags}",
+        f"{near}Names are case-sensitive, and complete: for a part of one write '*part*', in quotes.",
     )
 
 
@@ -133,8 +132,21 @@ def _next(found: Found, made: Mapping[str, Choice], reader: Reader, given: str) 
         for backup in holding.backups if holding.has_value else ():
             if reader.places[backup] and not made[backup].quarantine:
                 words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {backup}"
-                return in_line(f"To bring version {holding.version} back: {words}{given}")
+                where, into = _into(found.source, reader.installation)
+                return in_line(f"To bring version {holding.version} back{where}: {words}{into}{given}")
     return "No backup that was read, is whole and in no quarantine holds a value of it."
+
+
+def _into(source: str, installation: Place) -> tuple[str, str]:
+    """Return where a secret goes back to: where it was. What the person has to fill in is said."""
+    if (name := sources.way_into(source, installation)) == options.LOCAL:
+        return "", ""
+    if name:
+        return "", f" --to {quote(name)}"
+    return (
+        f", name in place of SOURCE what to write into (nothing here writes into '{source}')",
+        " --to SOURCE",
+    )
 
 
 # -- for machines --------------------------------------------------------------------

@@ -15,7 +15,6 @@ from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts, facts_of
 from strongroom.operations.find.history import Period, periods
 from strongroom.operations.find.search import Wanted
-from strongroom.sources.errors import SecretNotFound
 
 
 def show_history(arguments: Namespace, output: Output) -> None:
@@ -37,11 +36,16 @@ def show_history(arguments: Namespace, output: Output) -> None:
         for choice in reversed(reader.read):
             pair = reader.replicated(choice), held.get(choice.manifest.backup_id)
             by_source.setdefault(choice.manifest.source, []).append(pair)
-        histories = {source: told for source, found in by_source.items() if (told := list(periods(found)))}
+        histories = {
+            source: told
+            for source, found in by_source.items()
+            if (told := list(periods(found, unread=reader.not_compared)))
+        }
         if not histories:
-            raise SecretNotFound(
-                f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{arguments.name}'.",
-                hint="Names are case-sensitive, and complete. Look for a part: strongroom find '*part*'",
+            raise reader.missing(
+                f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{arguments.name}'",
+                f"{reader.near(arguments.name)}Names are case-sensitive, and complete. "
+                "Look for a part: strongroom find '*part*'",
             )
     made = {choice.manifest.backup_id: choice.manifest.created_at for choice in reader.read}
     output.answer(_document(arguments.name, histories, reader, made), _lines(histories, reader, made))

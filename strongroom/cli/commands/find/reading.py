@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from strongroom.cli.shared import access_log, backup_selection, opening, trust
 from strongroom.cli.shared.identities import identities_of
+from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -29,6 +30,7 @@ from strongroom.operations.errors import NotAllRead
 from strongroom.operations.find.name_index import NameIndexes, Period
 from strongroom.operations.find.search import Wanted
 from strongroom.operations.find.together import AT_ONCE, outcomes
+from strongroom.sources.errors import SecretNotFound
 from strongroom.words import plural
 
 T = TypeVar("T")
@@ -182,12 +184,29 @@ class Reader:
             self._output.note(f"not believed: {name}: {why}")
         for name, error in self.chooser.away.items():
             self._output.note(f"not looked at: '{name}': {error.message}")
-        if not self.read and self._failures:
-            raise self._failures[0]
+        unread = [*self._failures, *(one.broken for one in self.chooser.passed if one.broken)]
+        if not self.read and unread:
+            raise unread[0]
         if not self.read and not any(map(len, self.chooser.listings.values())):
             raise nothing_there()
         if self.not_read:
             self._output.end_with(NotAllRead(f"{plural(self.not_read, 'backup')} could not be read."))
+
+    def missing(self, said: str, hint: str) -> StrongroomError:
+        """Return what to say where none of the backups read has what is asked for: another one may."""
+        if self.not_read:
+            lost = plural(self.not_read, "backup")
+            return NotAllRead(f"{said}; {lost} could not be read, and may.")
+        return SecretNotFound(f"{said}.", hint=hint)
+
+    def near(self, name: str) -> str:
+        """Ask whether the nearest name in the newest backup was meant."""
+        return near_name(name, self.replicated(self.read[0]) if self.read else None)
+
+    def not_compared(self, backup: str, error: StrongroomError) -> None:
+        """Say that the values of a backup could not be compared with others."""
+        self._output.note(f"not compared: {backup}: {error.code}: {error.message}")
+        self._output.end_with(NotAllRead(f"The values of backup {backup} could not be compared."))
 
     @property
     def not_read(self) -> int:

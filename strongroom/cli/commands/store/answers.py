@@ -13,6 +13,7 @@ from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, SecretBytes
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
+from strongroom.words import did_you_mean
 
 
 def answer_names(entries: Iterable[Entry], arguments: Namespace, output: Output, *, nothing: str) -> None:
@@ -47,13 +48,14 @@ def answer_secret(secret: Secret, arguments: Namespace, output: Output) -> None:
 
 def named(name: str, secrets: Sequence[Secret], where: str) -> Secret:
     """Return the secret of that name. Raises SecretNotFound."""
-    return next((secret for secret in secrets if secret.name == name), None) or missing(name, where)
+    found = next((secret for secret in secrets if secret.name == name), None)
+    return found or missing(name, where, did_you_mean(name, (secret.name for secret in secrets)))
 
 
-def missing(name: str, where: str) -> Secret:
-    """Raise SecretNotFound."""
+def missing(name: str, where: str, near: str) -> Secret:
+    """Raise SecretNotFound; ``near`` asks whether another name was meant."""
     raise SecretNotFound(
-        f"There is no secret '{name}' in {where}.", hint="Names are case-sensitive, and complete."
+        f"There is no secret '{name}' in {where}.", hint=f"{near}Names are case-sensitive, and complete."
     )
 
 

@@ -14,6 +14,7 @@ from strongroom.cli.commands.store.answers import (
 )
 from strongroom.cli.shared import legacy, opening
 from strongroom.cli.shared.backup_argument import kind_of, open_file
+from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
@@ -49,8 +50,9 @@ def _secret(arguments: Namespace, output: Output) -> Secret:
     if unsealed is not None:
         return named(arguments.name, unsealed, str(arguments.backup_file))
     with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
-        secret = backup.find(arguments.name)
-    return secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
+        return backup.find(arguments.name) or missing(
+            arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
+        )
 
 
 def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:

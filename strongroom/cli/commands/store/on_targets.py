@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
 from strongroom.cli.commands.store.in_file import NOTHING
 from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
+from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.model import Entry
@@ -23,8 +24,9 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 def get_secret(arguments: Namespace, output: Output) -> None:
     asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
     with _backup(asked, arguments, output) as backup:
-        secret = backup.find(arguments.name)
-    secret = secret or missing(arguments.name, f"backup {backup.manifest.backup_id}")
+        secret = backup.find(arguments.name) or missing(
+            arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
+        )
     if arguments.show_value:
         require_value(secret)
     answer_secret(secret, arguments, output)
