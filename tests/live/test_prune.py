@@ -151,6 +151,30 @@ def test_what_object_lock_keeps_stays_whole_and_is_told_and_goes_with_its_versio
     assert opens(world, place.target, new)
 
 
+def test_what_covers_a_locked_successor_keeps_the_last_good_copy_whose_lock_has_ended(
+    ministack: MiniStack, tmp_path: Path
+) -> None:
+    """A lock keeps versions from being deleted. It keeps nobody from writing a newer one over them."""
+    bucket, place = in_bucket(ministack, tmp_path, locking=True)
+    world, old, new = two_backups(tmp_path, place, in_directory(tmp_path))
+    prune(world.services())
+    for name, version in place.lying():
+        if is_of(old, name):
+            end_lock(bucket, name, version)
+    lying = place.lying().items()
+    name, size = next((name, size) for (name, _), size in lying if f"containers/{new}" in name)
+    bucket.cover(name, bytes(size))
+    services = world.services()
+    run = prune(services)
+    assert f"{new}, which replaces it, cannot be read on eu (Tampered)" in (run.error or "")
+    assert opens(world, place.target, old)
+
+    newer = world.back_up().id
+    assert results(world.services(), prune(world.services()))["eu"].backups == (old,)
+    assert not [name for name, _ in place.lying() if is_of(old, name)]
+    assert opens(world, place.target, newer)
+
+
 def end_lock(bucket: Bucket, name: str, version: str) -> None:
     """End a lock as whoever may bypass governance can."""
     bucket.client.put_object_retention(

@@ -107,9 +107,12 @@ KINDS: Final[Mapping[str, Kind]] = {
         most=2, subjects=(*POLICIES, "repair", "verification", "full-drill"), lasts=(HOUR, 20 * DAY)
     ),
     "damage": Kind(most=5, subjects=REGIONS, size=lambda draw: draw.random()),
+    "rot after verification": Kind(most=4, subjects=POLICIES, size=lambda draw: draw.random()),
 }
-"""Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which. A ``restore``
-needs the oldest backup of a policy, and ``secrets gone`` takes a part of its secrets from the source."""
+"""Every kind of fault. ``damage`` meets one container on one target, and ``size`` says which. ``rot after
+verification`` meets a container of each backup of a policy that is newer than one, on every target, and
+``size`` says which one that is. A ``restore`` needs the oldest backup of a policy, and ``secrets gone`` takes
+a part of its secrets from the source."""
 
 
 def draw_faults(seed: int, start: float, days: int = 365) -> tuple[Fault, ...]:

@@ -226,6 +226,15 @@ def damage(installation: Installation, fault: Fault) -> None:
             pieces[piece] = False
 
 
+def rot(installation: Installation, fault: Fault) -> None:
+    """Damage a container of each newer backup of a policy everywhere, so that an older is the last good."""
+    sound = [one for one in installation.of(fault.subject) if one.can_be_restored()]
+    for backup in sound[: int(fault.size * len(sound))]:
+        for copy in backup.copies.values():
+            if copy.pieces:
+                copy.pieces[max(copy.pieces)] = False
+
+
 def _is_elsewhere(backup: Backup, piece: int, target: str) -> bool:
     others = (copy for name, copy in backup.copies.items() if name != target)
     return any(copy.manifest and copy.pieces.get(piece) for copy in others)

@@ -1,7 +1,8 @@
 """Deleting: the real plan, marks, grace and checks over simulated targets; and what must never be deleted.
 
-Real are ``plan_prune``, ``mark``, ``delete`` and each of its checks but those that read objects.
-Simulated are what is listed, held and needed, how a mark is written, and the deleting itself.
+Real are ``plan_prune``, ``mark``, ``delete`` and each of its checks, that of what replaces a backup included.
+Simulated are what is listed, held and needed, what reading an object finds, how a mark is written, and the
+deleting itself.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
+from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
 from strongroom.operations.archive import deletions, holds, successor
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.year import Year
 
 GRACE: Final = 7 * DAY
+LAST_COPY: Final = "the last good copy is never deleted"
 
 
 class Marks:
@@ -58,6 +61,9 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (holds, "spread_holds", lambda services: None),
             (delete, "read_deletions", lambda services, backup: places(year)),
             (successor, "read_deletions", lambda services, backup: places(year)),
+            (successor, "ManifestListing", lambda target: _Manifests(target, year)),
+            (successor, "lacking_on", lambda target, manifest: _lacking(year, target.name, manifest)),
+            (successor, "_read", lambda _, target, manifest, ref: _read(year, target.name, manifest, ref)),
             (delete, "marks_on", lambda target, trusted, backup: Marks(year.installation.marks[target.name])),
             (delete, "needed_backups", lambda services, now: year.needed()),
             (delete, "time_of", lambda target: year.now),
@@ -125,6 +131,41 @@ def _write(year: Year, target: str, mark: DeletionMark) -> str | None:
     return None
 
 
+class _Manifests:
+    """What a target shows, as ``ManifestListing`` reads it."""
+
+    def __init__(self, target: Any, year: Year) -> None:
+        self._target, self._year = target, year
+
+    def read(self, backup: str, *, trusted: object) -> Any:
+        """Return the manifest of a backup."""
+        del trusted
+        self._year.need_target(self._target.name)
+        copy = self._year.installation.copy_on(backup, self._target.name)
+        if copy is None or not copy.manifest:
+            raise MissingPiece(f"there is no manifest of {backup}")
+        pieces = range(self._year.installation.backups[backup].pieces)
+        containers = [SimpleNamespace(piece=piece) for piece in pieces]
+        return SimpleNamespace(manifest=SimpleNamespace(backup_id=backup, containers=containers))
+
+
+def _lacking(year: Year, target: str, manifest: Any) -> bool:
+    return not year.shows(year.installation.backups[manifest.backup_id], target)
+
+
+def _read(year: Year, target: str, manifest: Any, ref: Any) -> None:
+    """Read a container, and enter what was found."""
+    backup = year.installation.backups[manifest.backup_id]
+    copy = backup.copies[target]
+    if copy.pieces[ref.piece]:
+        copy.check(ref.piece, year.now)
+        return
+    copy.good = False
+    year.installation.recorded(backup)
+    year.counts["rotten successors found"] += 1
+    raise Tampered(f"container {ref.piece} is not the one that the manifest names")
+
+
 class Deletion(delete._Deletion):
     """The real checks, in their order, over the simulated targets."""
 
@@ -135,11 +176,6 @@ class Deletion(delete._Deletion):
 
     def _held(self, one: Doomed) -> str:
         return self._year.held().get(one.backup, "")
-
-    def _not_whole(self, successor: str, name: str) -> str:
-        backup = self._year.installation.backups.get(successor)
-        there = backup is not None and name in backup.copies and self._year.shows(backup, name)
-        return "" if there else f"{successor} is not whole on {name}"
 
     def _locked(self, one: Doomed) -> Left | None:
         copy = self._year.installation.copy_on(one.backup, self._target.name)
@@ -174,7 +210,9 @@ def check(year: Year, backup: Backup, target: str) -> None:
     if not any(one.is_verified and one.secrets >= 0.9 * backup.secrets for one in newer):
         raise year.broken(rule, f"no newer verified backup covers {what}")
     if not any(one.can_be_restored() for one in newer):
-        raise year.broken(rule, f"nothing newer than {what} can be restored")
+        raise year.broken(LAST_COPY, f"nothing newer than {what} can be restored")
+    if not any(target in one.copies and one.copies[target].is_whole(one.pieces) for one in newer):
+        raise year.broken(LAST_COPY, f"nothing newer than {what} is sound there")
 
 
 # -- the steps -----------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A bug planted in any of five places is found within 50 seeds, and told with the few faults that it needs.
+"""A bug planted in any of six places is found within 50 seeds, and told with the few faults that it needs.
 
 Here each is looked for from the first seed on that finds it, in two months with as many faults as in a year.
 """
@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from strongroom.container.marks import DeletionMark
-from strongroom.operations.archive import deletions
+from strongroom.operations.archive import deletions, successor
 from strongroom.operations.facts import freshness
 from strongroom.operations.facts.records import Policy
 from strongroom.operations.retention import rules
@@ -58,6 +58,11 @@ def read_the_newest_first(
     return ordered[: order._count_due(sorted(items, key=lambda item: item.read_at(now)), terms, now)]
 
 
+def trust_what_was_read_once(self: successor.Successors, target: Any, manifest: Any) -> str:
+    """What replaces a backup is not read again before that one is deleted."""
+    return ""
+
+
 def read_schedules_as_utc(policy: Policy, now: float) -> float | None:
     """An alarm reads a policy's schedule as if its time zone were UTC."""
     return slots.last_slot(policy.schedule, now) if policy.schedule else None
@@ -79,6 +84,7 @@ class Bug(NamedTuple):
 PLANTED = {
     "slots": Bug(submit, "due_slots", forget_what_was_slept_through, 6),
     "retention": Bug(rules, "_covers", cover_without_counting, 13),
+    "last good copy": Bug(successor.Successors, "_damage", trust_what_was_read_once, 6),
     "deletion": Bug(deletions, "is_over", end_the_grace_at_midnight, 1),
     "verification": Bug(order, "_slice", read_the_newest_first, 1),
     "alarms": Bug(freshness, "_last", read_schedules_as_utc, 2),

@@ -19,6 +19,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -38,7 +39,7 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.simulation import slots
 from tests.simulation.faults import BEATS, DAY, HOUR, MINUTE, REGIONS, Fault, chance
-from tests.simulation.installation import Backup, Copy, Installation, damage
+from tests.simulation.installation import Backup, Copy, Installation, damage, rot
 from tests.simulation.jobs import SPECS, simulated_jobs
 from tests.simulation.prune import simulated_prune
 from tests.simulation.thin_store import ThinStore
@@ -46,11 +47,12 @@ from workers import names
 
 BEAT_TICKS = 30.0
 RECONCILES = 5.0
-LONG = ("pause", "host clock", "legal hold", "restore", "secrets gone", "damage")
+LONG = ("pause", "host clock", "legal hold", "restore", "secrets gone", "damage", "rot after verification")
 """Faults that keep no run from ending."""
 HARMLESS = (
     *("host clock", "database clock", "legal hold", "restore", "secrets gone"),
-    *("damage", "messages twice", "target full", "source away", "prune workers away"),
+    *("damage", "rot after verification"),
+    *("messages twice", "target full", "source away", "prune workers away"),
 )
 """Faults that keep nothing from being read."""
 LIMITS = Limits(patience=3 * HOUR)
@@ -152,6 +154,8 @@ class Year:
             )
         if fault.kind == "damage":
             damage(self.installation, fault)
+        if fault.kind == "rot after verification":
+            rot(self.installation, fault)
         self.at(fault.until, lambda: self._end(key))
         self._beats_changed()
 
@@ -355,7 +359,7 @@ class Year:
             state_dir=Path("/nowhere"),
             store=self.store,
             stage=MemoryTarget(name="stage", region="local"),
-            targets=dict.fromkeys(REGIONS),  # type: ignore[arg-type]
+            targets={name: SimpleNamespace(name=name) for name in REGIONS},  # type: ignore[misc]
             sources={},
             pinned=lambda name: Pinned(spec=self.installation.policies[name].spec),
             signers=_nobody,

@@ -22,29 +22,43 @@ from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 
 
-def why_not_whole(services: Services, successor: str, name: str) -> str:
-    """Say why a backup on a target replaces nothing; empty if it is there, believed and whole.
+class Successors:
+    """Tells of backups whether they are there and whole, for one step that deletes what they replace.
 
-    What nobody read there within the span is read now: a size says nothing of the bytes.
+    The record says what was sound when it was read, and a size says nothing of the bytes. So each is read
+    from each target right before something goes for it, once a step, however much goes for it.
     """
-    try:
-        target = services.target(name)
-        manifest = ManifestListing(target).read(successor, trusted=services.signer_fingerprints).manifest
-        if lacking_on(target, manifest):
-            return f"{successor}, which replaces it, is not whole on {name}"
-        for ref in _unread(services, manifest, name):
-            _read(services, target, manifest, ref)
-    except StrongroomError as error:
-        return f"{successor}, which replaces it, cannot be read on {name} ({error.code})"
-    return ""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._found: dict[tuple[str, str], str] = {}
+
+    def why_not_whole(self, successor: str, name: str) -> str:
+        """Say why a backup on a target replaces nothing; empty if it is there, believed and whole."""
+        services = self._services
+        try:
+            target = services.target(name)
+            manifest = ManifestListing(target).read(successor, trusted=services.signer_fingerprints).manifest
+            if lacking_on(target, manifest):
+                return f"{successor}, which replaces it, is not whole on {name}"
+            if (successor, name) not in self._found:
+                self._found[successor, name] = self._damage(target, manifest)
+        except StrongroomError as error:
+            return _cannot_be_read(successor, name, error)
+        return self._found[successor, name]
+
+    def _damage(self, target: Target, manifest: Manifest) -> str:
+        """Read all containers to their end. Raises what says nothing of the bytes: that is asked again."""
+        try:
+            for ref in manifest.containers:
+                _read(self._services, target, manifest, ref)
+        except DAMAGE as error:
+            return _cannot_be_read(manifest.backup_id, target.name, error)
+        return ""
 
 
-def _unread(services: Services, manifest: Manifest, target: str) -> list[ContainerEntry]:
-    """Return the containers that nobody read on a target within the span."""
-    now = time.time()
-    checks = [one for one in services.store.checks([manifest.backup_id]) if one.target == target]
-    known = {one.piece for one in checks if now - services.span < one.checked_at <= now}
-    return [ref for ref in manifest.containers if ref.piece not in known]
+def _cannot_be_read(successor: str, name: str, error: StrongroomError) -> str:
+    return f"{successor}, which replaces it, cannot be read on {name} ({error.code})"
 
 
 def _read(services: Services, target: Target, manifest: Manifest, ref: ContainerEntry) -> None:

@@ -39,7 +39,7 @@ from strongroom.operations.archive.remove_backup import (
     objects_of,
     remove_backup,
 )
-from strongroom.operations.archive.successor import why_not_whole, why_set_aside
+from strongroom.operations.archive.successor import Successors, why_set_aside
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.retention.orphans import judging_targets
@@ -158,6 +158,7 @@ class _Deletion:
         self._services = services
         self._run = run
         self._trusted = services.signer_fingerprints
+        self._successors = Successors(services)
         self.gone: list[str] = []
         self.objects = self.freed = 0
         self.left: dict[str, Left] = {}
@@ -230,7 +231,7 @@ class _Deletion:
         return why_set_aside(self._services, one.successor, quarantined=self._quarantined)
 
     def _not_whole(self, successor: str, name: str) -> str:
-        return why_not_whole(self._services, successor, name)
+        return self._successors.why_not_whole(successor, name)
 
     def _made(self, one: Doomed) -> str:
         """Say what makes of the leftovers of a run a backup after all. The targets have to answer."""

@@ -21,7 +21,7 @@ from strongroom.operations.archive.old_versions import OldVersions, hidden_of, l
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.remove_backup import keys_by_containers, remove_backup
-from strongroom.operations.archive.successor import why_not_whole, why_set_aside
+from strongroom.operations.archive.successor import Successors, why_set_aside
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.layout import manifest_name, successor_of
@@ -103,7 +103,7 @@ def _remove_from_target(
         if not copies(target, manifest_name(successor)):
             # Another medium under the name of the one that was here: nothing is known of that one.
             return "its successor is not there: this may be another medium"
-        if why := why_not_whole(services, successor, name):
+        if why := Successors(services).why_not_whole(successor, name):
             return why
         manifest = _read_manifest(services, target, backup)
         if manifest is not None and (why := held.why(Subject.of(manifest))):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -254,24 +255,63 @@ def test_where_what_replaces_it_is_not_whole_a_backup_stays(stocked: Stocked) ->
     assert about(world.targets["us"], old) == []
 
 
-def test_what_replaces_it_is_read_where_nobody_read_it_within_the_span_and_damage_keeps_a_backup(
+def test_what_replaces_it_is_read_right_before_and_rot_since_its_last_check_keeps_a_backup(
     stocked: Stocked,
 ) -> None:
     world, old, new = stocked
     services = world.services()
     prune(services)
-    age = services.span + 60
-    checks = [one for one in services.store.checks([new]) if one.target in ("eu", "us")]
-    services.store.put_checks([structs.replace(one, checked_at=one.checked_at - age) for one in checks])
-    for name in ("eu", "ap"):  # that on 'ap' was read a moment ago
+    began = time.time()
+    for name in ("eu", "ap"):  # each was read a moment ago, and was sound
         rot(world.targets[name], new)
     ended = prune(services)
     assert f"{new}, which replaces it, cannot be read on eu (Tampered)" in (ended.error or "")
     assert opens(world, world.targets["eu"], old)
-    assert about(world.targets["us"], old) == about(world.targets["ap"], old) == []
-    assert [one.target for one in services.store.replicas(new) if not one.good] == ["eu"]
+    assert opens(world, world.targets["ap"], old)
+    assert about(world.targets["us"], old) == []
+    assert [one.target for one in services.store.replicas(new) if not one.good] == ["ap", "eu"]
     read = [one for one in services.store.checks([new]) if one.target == "us" and one.piece >= 0]
-    assert min(one.checked_at for one in read) > time.time() - services.span
+    assert min(one.checked_at for one in read) >= began
+
+
+def test_where_the_one_good_copy_is_the_old_one_a_backup_stays_until_the_newer_is_repaired(
+    stocked: Stocked,
+) -> None:
+    world, old, new = stocked
+    prune(world.services())
+    for target in world.targets.values():
+        rot(target, new)
+    prune(world.services())
+    assert all(opens(world, target, old) for target in world.targets.values())
+    newer = world.back_up().id
+    ended = done(prune(world.services()))
+    assert results(world.services(), ended)["eu"].backups == (old,)
+    assert all(opens(world, target, newer) for target in world.targets.values())
+
+
+def test_what_replaces_many_is_read_once_in_a_run(template: Stocked, tmp_path: Path) -> None:
+    eu = Reading(name="eu", region="eu")
+    world, *olds = template.copied(tmp_path, eu)
+    newest = world.back_up().id
+    prune(world.services())
+    eu.read_whole.clear()
+    services = world.services()
+    assert set(results(services, done(prune(services)))["eu"].backups) == set(olds)
+    assert set(Counter(name for name in eu.read_whole if newest in name).values()) == {1}
+
+
+class Reading(MemoryTarget):
+    """Notes the containers that are read to their end."""
+
+    def __init__(self, *, name: str, region: str) -> None:
+        super().__init__(name=name, region=region)
+        self.read_whole: list[str] = []
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        info = self.stat(name)
+        if name.startswith("containers/") and info and length is not None and offset + length > info.size:
+            self.read_whole.append(name)
+        return super().read(name, offset=offset, length=length)
 
 
 def rot(target: Target, backup: str) -> None:
