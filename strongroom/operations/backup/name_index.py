@@ -1,8 +1,9 @@
 """index: write what a backup's index of names says, as far as it differs from the index before it.
 
 The cluster cannot open an index: it is sealed to people. So what the newest one says stays on the stage,
-sealed under the work key, and the next is held against that. Where that is lost, is of other recipients or
-has grown long, an index begins anew with all names. Nothing rests on an index: a wrong one costs time.
+sealed under the work key, and the next is held against that. Where that is lost, is of other recipients, has
+grown long or lies on no target yet, as of a backup that is under way at the same time, an index begins anew
+with all names. Nothing rests on an index: a wrong one costs time.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ from strongroom.operations.layout import INDEXES, index_name, kept_head, kept_pr
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, Step, StepKind
+from strongroom.state.errors import RecordRefused, RunNotFound
+from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
@@ -163,7 +164,7 @@ class _Making:
         return self._kept((self._file(rows, None),), rows, base=count, added=0)
 
     def _changed(self, before: Kept, rows: Sequence[KeptBlock]) -> tuple[KeptBlock, ...] | None:
-        """Return what differs; nothing if what was kept is damaged."""
+        """Return what differs; nothing if what was kept is damaged, or another backup just forgot it."""
         with suppress(FormatError, RecordRefused):
             return self._put(blocks(differences(self._lines(before.blocks), self._lines(rows))))
         return None
@@ -263,14 +264,12 @@ class _Making:
         return b"strongroom/v1/index-kept/" + self._run.spec.policy.encode()
 
     def _before(self) -> Kept | None:
-        """Return what is kept of the newest index, if this one can continue it."""
+        """Return what is kept of the newest index that this one can continue."""
         prefix = kept_prefix(self._run.spec.policy)
         heads = [info.name for info in self._services.stage.list(prefix) if info.name.endswith("/head")]
-        for name in sorted(heads, reverse=True):
-            kept = None if name.startswith(self._prefix) else self._read(name)
-            if kept is not None:
-                return kept if self._fits(kept) else None
-        return None
+        others = (name for name in sorted(heads, reverse=True) if not name.startswith(self._prefix))
+        found = (kept for name in others if (kept := self._read(name)) is not None)
+        return next(filter(self._fits, found), None)
 
     def _read(self, name: str) -> Kept | None:
         with suppress(FormatError, msgspec.MsgspecError):
@@ -281,7 +280,15 @@ class _Making:
 
     def _fits(self, kept: Kept) -> bool:
         same = (kept.recipients, kept.source) == (self._recipients(), self._run.spec.source)
-        return same and len(kept.files) < LONGEST and kept.files[-1].backup < self._run.id
+        newest = kept.files[-1].backup
+        earlier = newest < self._run.id and self._is_on_a_target(newest)
+        return same and len(kept.files) < LONGEST and earlier
+
+    def _is_on_a_target(self, backup: str) -> bool:
+        """Tell whether some target has the index of a backup: nobody could read what continues it otherwise.
+        One that is under way may yet lose it, and it is not waited for: its targets may be away."""
+        rows = self._services.store.rows(backup, StepKind.INDEX_UPLOAD)
+        return any(row.state is StepState.DONE for row in rows)
 
     def _keep(self, kept: Kept) -> None:
         plain = msgspec.json.encode(kept)
@@ -290,10 +297,20 @@ class _Making:
         self._services.stage.put(name, [sealed], size=len(sealed), sha256=hashlib.sha256(sealed).digest())
 
     def _forget_others(self) -> None:
+        """Remove what is kept of other indexes, but for those that their own runs are still to upload."""
         prefix = kept_prefix(self._run.spec.policy)
-        for name in [info.name for info in self._services.stage.list(prefix)]:
-            if not name.startswith(self._prefix):
+        names = [info.name for info in self._services.stage.list(prefix)]
+        runs = {name: name.removeprefix(prefix).partition("/")[0] for name in names}
+        ended = {run for run in set(runs.values()) - {self._run.id} if self._has_ended(run)}
+        for name in names:
+            if runs[name] in ended:
                 self._services.stage.delete(name)
+
+    def _has_ended(self, run: str) -> bool:
+        try:
+            return self._services.store.load(run).state.final
+        except RunNotFound:
+            return True
 
 
 class _FileReader:

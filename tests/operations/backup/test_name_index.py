@@ -209,6 +209,30 @@ def test_an_index_begins_anew_after_one_that_no_target_has_any_more(world: World
     assert [one.head.previous for one in indexes(world)][-1] is None
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_backups_under_way_at_once_end_with_an_index_each(world: World, *, earlier: bool) -> None:
+    if earlier:
+        back_up(world)
+        change(world, count=1)
+    services = indexing(world)
+    run, tickets = submit_backup(services, policy=POLICY)
+    others: list[Run] = []
+
+    def meanwhile(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.INDEX:  # it is made, and lies on no target yet
+            others.extend([back_up(world), back_up(world)])
+
+    drive(run, tickets, services, processes=1, watch=meanwhile)
+    runs = [run, *(one.id for one in others)]
+    steps = [row for each in runs for row in services.store.rows(each, StepKind.INDEX_UPLOAD)]
+    assert {row.state for row in steps} == {StepState.DONE}
+    for target in world.targets:
+        told = [index.about.backup_id for index in indexes(world, target)]
+        assert set(told) >= set(runs)
+    last = back_up(world)
+    assert {name.split("/")[2] for name in (info.name for info in world.stage.list(INDEXES))} == {last.id}
+
+
 def test_a_policy_without_recipients_of_an_index_writes_none(world: World) -> None:
     world.back_up()
     assert [names_on(target) for target in world.targets.values()] == [[], [], []]
