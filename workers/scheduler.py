@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 SETTLES: Final = timedelta(minutes=2)
+AHEAD: Final = timedelta(minutes=5)
+"""How far in the future an entry may have run last: so much the first look for alerts is put off at most."""
 
 LEASE_SECONDS: Final = 8.0
 RENEW_SECONDS: Final = 2.0
@@ -49,13 +51,20 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         """
         super().setup_schedule()
         for entry in self.schedule.values():
-            if isinstance(entry.schedule, Every):
-                settles = SETTLES - entry.schedule.run_every if entry.task == names.ALERTS else None
-                entry.last_run_at = LONG_AGO if settles is None else self.app.now() + settles
+            self._begin(entry)
+
+    def _begin(self, entry: Any) -> None:
+        if not isinstance(entry.schedule, Every):
+            entry.last_run_at = self.app.now()
+        elif entry.task == names.ALERTS:
+            entry.last_run_at = self.app.now() + SETTLES - entry.schedule.run_every
+        else:
+            entry.last_run_at = LONG_AGO
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send what is due, if it is this beat that sends; return in how many seconds to ask again."""
         self._reread()
+        self._heed_the_clock()
         if not self._lease.held():
             return RENEW_SECONDS
         return min(float(super().tick(*args, **kwargs)), RENEW_SECONDS)
@@ -64,6 +73,18 @@ class MemoryScheduler(Scheduler):  # type: ignore[misc]
         """Let another beat take over at once."""
         super().close()
         self._lease.release()
+
+    def _heed_the_clock(self) -> None:
+        """Begin afresh with what ran last in the future: the clock was ahead then, and has been put right.
+
+        Otherwise nothing would be due until that time has come.
+        """
+        latest = self.app.now() + AHEAD
+        if ahead := [entry for entry in self.schedule.values() if entry.last_run_at > latest]:
+            log.warning("beat-was-ahead", extra={"entries": len(ahead)})
+            for entry in ahead:
+                self._begin(entry)
+            self._heap = None
 
     def _reread(self) -> None:
         """Take on the entries of settings that changed, and ask at once for what is due by them."""

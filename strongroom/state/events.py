@@ -94,7 +94,10 @@ def beat(conn: Connection, name: str) -> None:
 def take_turn(conn: Connection, name: str, every: float) -> bool:
     """Note that ``name`` is alive now if it was not for so long; tell whether that was so."""
     beats, now = tables.heartbeats.c, sql.now()
-    rests = or_(beats.at < now - every, beats.at > now + FUTURE)
+    ahead = beats.at > now + FUTURE
+    # Left ahead by a clock that was wrong, the dead would never be missed: they are silent from now on.
+    conn.execute(update(tables.heartbeats).where(beats.name != name, ahead).values(at=now))
+    rests = or_(beats.at < now - every, ahead)
     returning_update = (
         update(tables.heartbeats).where(beats.name == name, rests).values(at=now).returning(beats.name)
     )

@@ -199,3 +199,13 @@ def test_a_heartbeat_at_no_time_or_in_the_future_makes_nothing_look_alive(store:
     with store._database.writing() as conn:
         conn.execute(update(tables.heartbeats).values(at=at))
     assert store.heartbeats() == {}
+
+
+def test_who_was_alive_by_a_clock_that_was_ahead_is_missed_from_the_next_turn_on(store: RunStore) -> None:
+    store.heartbeat("beat")
+    let_pass(store, -2 * 86_400)
+    assert store.heartbeats() == {}
+    store.take_turn("reconcile", every=15.0)
+    assert store.heartbeats()["beat"] < 15
+    let_pass(store, 120)
+    assert store.heartbeats()["beat"] > 100

@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from shutil import which
 
 import pytest
 from redis import Redis
 
 from strongroom.state.store import RunStore
+from tests.chaos.wall_clock import MovedClock
 from tests.process import free_port
 from tests.redis_server import RedisServer
 from tests.workers.cluster import until
@@ -32,6 +34,12 @@ class Beats:
             "STRONGROOM_BROKER__URL": redis.broker_url,
         }
         self.processes: list[subprocess.Popen[bytes]] = []
+
+    def moved(self) -> MovedClock:
+        """Return the clock of the beats that are started from now on."""
+        clock = MovedClock(self.folder)
+        self.env["LD_PRELOAD"] = str(clock.library)
+        return clock
 
     def start(self) -> subprocess.Popen[bytes]:
         with (self.folder / f"{len(self.processes)}.log").open("wb") as log:
@@ -99,3 +107,14 @@ def test_a_beat_that_hung_does_not_send_beside_the_one_that_took_over(beats: Bea
 
     os.kill(first.pid, signal.SIGCONT)
     beats.says(first, "beat-stands-by")
+
+
+@pytest.mark.skipif(which("gcc") is None, reason="no gcc on the path, which makes a clock that can be moved")
+def test_a_clock_that_was_days_ahead_for_a_moment_stops_nothing_of_what_beat_sends(beats: Beats) -> None:
+    clock = beats.moved()
+    beat = beats.start()
+    until(lambda: beats.sent(beat), what="what it sends")
+    for days in (2, -2):
+        clock.advance(days * 86_400)
+        before = beats.sent(beat)
+        until(lambda before=before: beats.sent(beat) > before + 2, what=f"more of it\n{beats.log(beat)}")
