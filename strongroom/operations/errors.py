@@ -178,6 +178,15 @@ class NotCovered(Missing):
     default_hint = "See what there is: 'strongroom catalog list --from-target TARGET'."
 
 
+class NewestUnseen(Missing):
+    """A newer backup is known than any place shows that was asked: it was deleted, or a target put back."""
+
+    default_hint = (
+        "Suspect a rollback, or an emptied target: check who could write there. To take the older one "
+        "nonetheless, name it: --backup ID."
+    )
+
+
 class QuorumNotMet(TargetError):
     """Fewer targets or regions hold the backup than the policy demands."""
 
@@ -222,6 +231,15 @@ class LeftAside(Degraded):
         "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
         "brings it from another target. If nobody here wrote it, somebody else writes there: keep it as "
         "evidence, then remove it. See docs/how-to/symptoms.md."
+    )
+
+
+class LessThanKnown(Degraded):
+    """What was done stands, but the backup holds less than is known, or was made after a mass change."""
+
+    default_hint = (
+        "The lines above say what is missing, and which backup has it. The same command takes that from the "
+        "earlier ones with --fill-from-earlier, or all of it from another one with --backup ID."
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Literal
 
 import msgspec
@@ -160,8 +161,19 @@ def _write(services: Services, mark: HoldMark) -> dict[str, str]:
 def read_holds(services: Services, *, now: float) -> Holds:
     """Return the holds that stand, by the marks on all targets that answer and by the record here."""
     places, unread = _read(services)
-    marks = merge_marks(HOLD, (place.all() for place in places.values()))
-    newest = _merged(marks.newest, recorded_holds(services.store))
+    return standing_holds(places.values(), recorded_holds(services.store), now=now, unread=unread)
+
+
+def standing_holds(
+    places: Iterable[MarksThere[HoldMark]],
+    recorded: Mapping[str, HoldMark],
+    *,
+    now: float,
+    unread: Mapping[str, str] = MappingProxyType({}),
+) -> Holds:
+    """Return the holds that stand by the marks on some places, and by a record if there is one."""
+    marks = merge_marks(HOLD, (place.all() for place in places))
+    newest = _merged(marks.newest, recorded)
     standing = tuple(mark for mark in newest if mark.state == "held" and not _is_over(mark, now))
     return Holds(standing=standing, unread=unread, aside=marks.aside)
 

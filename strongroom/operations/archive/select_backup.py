@@ -6,6 +6,7 @@ backup that is not taken is either of no use for what is asked, or somebody's at
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -20,7 +21,8 @@ from strongroom.container.errors import FormatError, MissingPiece, UntrustedSign
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.coverage import Asked, lacks, limits_of
+from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
+from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import nothing_there, readable_container, require_size
@@ -59,6 +61,46 @@ class Passed(Struct, frozen=True, kw_only=True):
     """What is wrong everywhere with its manifest, or its containers, if that is why."""
 
 
+class Known(Struct, frozen=True, kw_only=True):
+    """A backup that is on record here, or that another place shows, and the places that were to have it."""
+
+    backup: str
+    policy: str
+    source: str
+    created_at: str
+    values: bool
+    secrets: int
+    places: frozenset[str]
+
+
+class Lost(Struct, frozen=True, kw_only=True):
+    """A backup that is known and that no place shows which was asked.
+
+    ``denied`` are the places that answered and were to show it, ``away`` those that did not answer, and
+    ``elsewhere`` those that were not asked.
+    """
+
+    known: Known
+    denied: tuple[str, ...]
+    away: tuple[str, ...]
+    elsewhere: tuple[str, ...]
+
+    @property
+    def words(self) -> str:
+        """What is lost and where, for people."""
+        one = self.known
+        what = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}"
+        return f"{what}, is newer and not to be seen: {'; '.join(self._places())}"
+
+    def _places(self) -> Iterator[str]:
+        for names, said in (
+            (self.denied, "does not show it and was to have it"),
+            (self.away, "was to have it and did not answer"),
+            (self.elsewhere, "was to have it and was not asked"),
+        ):
+            yield from (f"'{name}' {said}" for name in names)
+
+
 class Replica(NamedTuple):
     """A place that shows a backup's manifest as it was signed."""
 
@@ -95,6 +137,9 @@ class Chooser:
         strangers: take a backup of an unknown signer where there is none of a known one; who calls says so.
         quarantined: what is in quarantine by a record here, and why. Marks on the places count besides.
         gone: backups that are not to be brought back, and are never chosen.
+        known: what the record here has as good, newest first: a place that was rolled back looks as sound as
+            any.
+        now: the time of this host, in seconds since the epoch.
 
     ``passed``: what was not taken. ``troubles``: what is wrong with a place. ``damaged``: the same by
     place and backup, as far as that replica is not as it should be.
@@ -108,8 +153,12 @@ class Chooser:
         strangers: bool = False,
         quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
+        known: Sequence[Known] = (),
+        now: float | None = None,
     ) -> None:
         self._trusted = trusted
+        self._known = known
+        self.now = time.time() if now is None else now
         self._strangers = strangers
         self._quarantined = dict(quarantined or {})
         self._gone = gone
@@ -173,22 +222,31 @@ class Chooser:
         if asked.backup:
             yield self._named(asked)
             return
-        other: Choice | None = None
+        ahead: list[Choice] = []
+        yield from self._preferred_first(asked, ahead)
+        for choice in ahead:
+            self.passed = [one for one in self.passed if one.backup != choice.manifest.backup_id]
+            yield choice
+
+    def _preferred_first(self, asked: Asked, ahead: list[Choice]) -> Iterator[Choice]:
+        """Yield those of the preferred source, then the others; those dated ahead of this host are kept."""
+        others: list[Choice] = []
         looked = 0
-        for read in self._manifests(asked):
-            choice = self._judged(read, asked)
+        reads = iter(self._manifests(asked))
+        for read in reads:
+            choice = self._judged(read, asked, ahead)
             if choice is None:
                 looked += 1
             elif not asked.source or choice.manifest.source == asked.source:
                 yield choice
-                continue
-            elif other is None:
-                other = choice
-                looked = 0
-            if other is not None and looked >= OTHERS:
+            elif len(others) < OTHERS:
+                looked = looked if others else 0
+                others.append(choice)
+            if others and looked >= OTHERS:
                 break
-        if other is not None:
-            yield other
+        yield from others
+        if looked >= OTHERS:
+            yield from filter(None, (self._judged(read, asked, ahead) for read in reads))
 
     def listed(self, asked: Asked) -> Iterator[tuple[SignedManifest, bool]]:
         """Yield each backup's manifest, newest first, and whether its signer is believed; note the others."""
@@ -198,6 +256,60 @@ class Chooser:
                 yield signed, read.signed is not None
             else:
                 self._refused(read)
+
+    def earlier(self, than: Manifest) -> Iterator[Choice]:
+        """Yield the sound backups with values of the same source that were made before one, newest first."""
+        asked = Asked(partial=True)
+        for read in self._manifests(asked, before=than.backup_id):
+            signed = read.signed
+            if signed is None or signed.manifest.source != than.source or lacks(signed.manifest, asked):
+                continue
+            if not self.why_quarantined(read.backup):
+                yield Choice(signed=signed, replicas=self._replicas(signed))
+
+    def lost(self, asked: Asked, than: Manifest | None) -> Lost | None:
+        """Return the newest known backup that may cover what is asked for and that no place here shows.
+
+        Args:
+            than: the backup that is taken instead: what is older is of no matter.
+        """
+        newer = (one for one in self._known if than is None or one.backup > than.backup_id)
+        return next((self._as_lost(one) for one in newer if self._misses(one, asked)), None)
+
+    def _as_lost(self, known: Known) -> Lost:
+        return Lost(
+            known=known,
+            denied=tuple(sorted(known.places & self._listings.keys())),
+            away=tuple(sorted(known.places & self.away.keys())),
+            elsewhere=tuple(sorted(known.places - self._listings.keys() - self.away.keys())),
+        )
+
+    def _misses(self, known: Known, asked: Asked) -> bool:
+        """Tell whether a backup would be looked at here if the places were as they are known."""
+        if not known.places & (self._listings.keys() | self.away.keys()):
+            return False  # a copy or a medium that it was never to lie on
+        if (asked.policy and known.policy != asked.policy) or (asked.values and not known.values):
+            return False
+        if asked.until is not None or known.backup in self._gone or self.why_quarantined(known.backup):
+            return False
+        read = self._read(known.backup)
+        if read.signed is not None or isinstance(read.refusal, UntrustedSigner):
+            return False
+        return not self._is_part(known) and not self._deleted(known.backup)
+
+    def _deleted(self, backup: str) -> bool:
+        """Tell whether a backup is missing on purpose, by the marks on the places."""
+        try:
+            marks = [
+                marks_on(one.objects, trusted=self._trusted, backup=backup) for one in self._listings.values()
+            ]
+            return may_be_gone(counting(marks, backup), now=self.now)
+        except StrongroomError:
+            return False
+
+    def _is_part(self, known: Known) -> bool:
+        """Tell whether what is seen of a policy says that its backups do not cover what is asked for."""
+        return any(one.policy == known.policy and one.why.startswith(PART) for one in self.passed)
 
     def showing(self, backup: str) -> list[str]:
         """Return the places that show a backup, whatever it is worth there."""
@@ -256,10 +368,11 @@ class Chooser:
 
     # -- all of them -------------------------------------------------------------
 
-    def _manifests(self, asked: Asked) -> Iterator[_Read]:
+    def _manifests(self, asked: Asked, *, before: str = "") -> Iterator[_Read]:
         """Read manifests newest first: the newest alone, then more and more of them at once."""
         names: set[str] = set().union(*(listing.backups for listing in self._listings.values()))
-        ordered = iter(sorted(names - self._gone, reverse=True))
+        older = (name for name in names - self._gone if not before or name < before)
+        ordered = iter(sorted(older, reverse=True))
         size = 1
         with ThreadPoolExecutor(AT_ONCE) as threads:
             while window := list(islice(ordered, size)):
@@ -280,8 +393,11 @@ class Chooser:
                     stranger = stranger or _strangers(listing, backup)
         return _Read(backup, None, stranger, most_telling(failures) if failures else None)
 
-    def _judged(self, read: _Read, asked: Asked) -> Choice | None:
-        """Return what is to be taken, or note why it is not."""
+    def _judged(self, read: _Read, asked: Asked, ahead: list[Choice]) -> Choice | None:
+        """Return what is to be taken, or note why it is not.
+
+        One that is dated ahead of this host is no newer for that: a clock was wrong. It comes last.
+        """
         signed = read.signed or (read.stranger if self._strangers and not self._trusted else None)
         if signed is None:
             self._refused(read)
@@ -297,7 +413,11 @@ class Chooser:
         elif missing := self._missing(manifest, replicas):
             self.pass_over(manifest, missing, _broken(manifest, replicas))
         else:
-            return Choice(signed=signed, replicas=replicas, quarantine=why)
+            choice = Choice(signed=signed, replicas=replicas, quarantine=why)
+            if not is_ahead(manifest, self.now):
+                return choice
+            ahead.append(choice)
+            self.pass_over(manifest, AHEAD_OF_HERE)
         return None
 
     def _refused(self, read: _Read) -> None:
@@ -472,6 +592,7 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     return asked.until is None or made_at(manifest) <= asked.until
 
 
+AHEAD_OF_HERE = "it is dated ahead of this host's clock"
 AHEAD = 300.0
 """Seconds by which a backup may be of the future: clocks differ."""
 

@@ -8,10 +8,10 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.backup import replica_verdicts
-from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.backup.facts import replica_facts
 from strongroom.operations.backup.plan import plan_of
 from strongroom.operations.backup.quorum import missing_from_quorum

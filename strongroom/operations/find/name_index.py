@@ -9,34 +9,20 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, islice
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
-from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, digest_of, quoted_name
-from strongroom.container.ranges import BytesReader
+from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, quoted_name
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
+from strongroom.operations.archive.index_files import Chain, File, Told, is_of, list_indexes
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import MOST_NAMES, Wanted, too_many
 from strongroom.operations.layout import INDEXES
 from strongroom.targets.repaired import Objects
-
-MOST_TRIED = 4
-"""Files of one backup that are opened: who fills a target with junk makes nobody read all of it."""
-SMALL = 1024 * 1024
-"""Bytes up to which a file is read in one piece, with others at once."""
-ALL_SMALL = 64 * 1024 * 1024
-"""Bytes of them that are held at once; the others are read in ranges."""
-AT_ONCE = 8
-_NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})")
-
-Told = Callable[[str, StrongroomError], None]
 
 
 class Period(NamedTuple):
@@ -44,12 +30,6 @@ class Period(NamedTuple):
 
     facts: Facts
     backups: tuple[str, ...]
-
-
-class _File(NamedTuple):
-    name: str
-    size: int
-    objects: Objects
 
 
 class NameIndexes:
@@ -63,15 +43,7 @@ class NameIndexes:
         self._identities = identities
         self._told = told
         self._said: set[tuple[str, str]] = set()
-        self._chains: dict[str, dict[str, list[_File]]] = {}
-        for place, objects in places.items():
-            try:
-                for info in objects.list(INDEXES):
-                    if match := _NAME.fullmatch(info.name):
-                        files = self._chains.setdefault(match[1], {}).setdefault(match[2], [])
-                        files.append(_File(info.name, info.size, objects))
-            except StrongroomError as error:
-                told(f"{place}/{INDEXES}", error)
+        self._chains: dict[str, dict[str, list[File]]] = list_indexes(places, told=told)
 
     @property
     def backups(self) -> frozenset[str]:
@@ -86,7 +58,7 @@ class NameIndexes:
         covered: frozenset[str] = frozenset()
         for name in sorted(self._chains, reverse=True):
             files = self._chains[name]
-            chain = _Chain(files, self._identities, trusted)
+            chain = Chain(files, self._identities, trusted)
             for backup in sorted(files.keys() & manifests.keys() - covered, reverse=True):
                 if backup in covered:
                     continue
@@ -106,83 +78,6 @@ class NameIndexes:
             self._told(name, error)
 
 
-class _Chain:
-    """Indexes that continue one another, and what else lies among them. Each file is opened once."""
-
-    def __init__(
-        self, files: Mapping[str, Sequence[_File]], identities: Sequence[Opener], trusted: frozenset[str]
-    ) -> None:
-        self._files = files
-        self._identities = identities
-        self._trusted = trusted
-        self._small = _read_small(files)
-        self._known: dict[tuple[str, str], NameIndex | StrongroomError] = {}
-
-    def up_to(self, backup: str) -> list[NameIndex]:
-        """Return the index of a backup and those that it continues, the first of them first.
-
-        Raises:
-            StrongroomError: why one of them does not count.
-        """
-        line = [self._opened(backup)]
-        while (previous := line[-1].head.previous) is not None:
-            if previous.backup_id >= line[-1].about.backup_id:
-                raise Tampered(f"The index of {line[-1].about.backup_id} continues a later one.")
-            line.append(self._opened(previous.backup_id, previous.sha256))
-        return line[::-1]
-
-    def _opened(self, backup: str, sha256: str = "") -> NameIndex:
-        """Return the index of a backup; ``sha256`` is that of the file, where it is known."""
-        key = backup, sha256
-        if key not in self._known:
-            self._known[key] = self._first_sound(backup, sha256)
-        if isinstance(known := self._known[key], StrongroomError):
-            raise known
-        return known
-
-    def _first_sound(self, backup: str, sha256: str) -> NameIndex | StrongroomError:
-        files = [one for one in self._files.get(backup, ()) if one.name.endswith(sha256)]
-        failure: StrongroomError = MissingPiece(f"The index of {backup} is not there.")
-        for file in files[:MOST_TRIED]:
-            content = self._small.get(file.name)
-            reader = _Ranged(file) if content is None else BytesReader(content)
-            try:
-                index = NameIndex.open(reader, self._identities, trusted=self._trusted)
-                if index.about.backup_id == backup:
-                    return index
-                failure = Tampered(f"The index of {backup} is another one's.")
-            except StrongroomError as error:
-                failure = error
-        return failure
-
-
-def _read_small(files: Mapping[str, Sequence[_File]]) -> dict[str, bytes]:
-    """Read the small files of a chain at once: each is a request, and they are needed one by one."""
-    small = {file.name: file for each in files.values() for file in each if file.size <= SMALL}
-    fitting = sum(total <= ALL_SMALL for total in accumulate(file.size for file in small.values()))
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        read = threads.map(_content, islice(small.values(), fitting))
-        return {name: content for name, content in read if content}
-
-
-class _Ranged:
-    """Ranged reads of a file whose size the listing told."""
-
-    def __init__(self, file: _File) -> None:
-        self._file = file
-        self.size = file.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        return b"".join(self._file.objects.read(self._file.name, offset=offset, length=length))
-
-
-def _content(file: _File) -> tuple[str, bytes]:
-    try:
-        return file.name, b"".join(file.objects.read(file.name, length=SMALL))
-    except StrongroomError:
-        return file.name, b""  # read in ranges, which says what is wrong
-
-
 class _Line:
     """Indexes that continue one another, searched from the first on."""
 
@@ -191,7 +86,7 @@ class _Line:
     ) -> None:
         self._line = line
         self._backups = [
-            index.about.backup_id if _is_of(index, manifests.get(index.about.backup_id)) else ""
+            index.about.backup_id if is_of(index, manifests.get(index.about.backup_id)) else ""
             for index in line
         ]
         self.covered = frozenset(self._backups) - {"", *done}
@@ -227,15 +122,6 @@ class _Line:
 def _name(line: bytes) -> bytes:
     """Return the name of a line as it stands there. This is asked of each line of a hundred indexes."""
     return quoted_name(line)[2:-1] if b"\\" in line else line.split(b'"', 2)[1]
-
-
-def _is_of(index: NameIndex, manifest: Manifest | None) -> bool:
-    """Tell whether an index is of this very backup: of the containers that its manifest names."""
-    if manifest is None:
-        return False
-    said = (index.about.policy, index.head.source, index.head.containers)
-    held = digest_of(entry.sha256 for entry in manifest.containers)
-    return said == (manifest.policy, manifest.source, held)
 
 
 def facts_of_row(row: IndexRow) -> Facts:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from strongroom.container.errors import MissingPiece
+from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.file_backups import in_a_file
 from strongroom.operations.archive.quarantine import all_quarantined
-from strongroom.operations.backup.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
 from strongroom.operations.facts.records import Limits

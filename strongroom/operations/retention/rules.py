@@ -16,8 +16,8 @@ from msgspec import Struct
 
 from strongroom.model import Depth, Selection
 from strongroom.operations.archive.coverage import covers
+from strongroom.operations.archive.expected_secrets import FLOOR
 from strongroom.operations.archive.select_backup import AHEAD
-from strongroom.operations.backup.expected_secrets import FLOOR
 from strongroom.operations.keep_rules import KeepRules
 from strongroom.operations.layout import base_of
 from strongroom.timestamps import rfc3339

@@ -18,10 +18,10 @@ from strongroom.container.metadata import read_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
+from strongroom.operations.archive.expected_secrets import FLOOR
 from strongroom.operations.archive.live_comparison import selected
 from strongroom.operations.archive.open import Backup, ObjectReader, Objects, readable_container
 from strongroom.operations.archive.select_backup import Choice, Passed, describe_skipped
-from strongroom.operations.backup.expected_secrets import FLOOR
 from strongroom.operations.validation.live import Compared, against
 from strongroom.operations.validation.value_checks import Finding
 from strongroom.sources import Source

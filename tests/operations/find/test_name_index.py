@@ -18,8 +18,8 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, Version
+from strongroom.operations.archive import index_files
 from strongroom.operations.archive.open import Backup, read_manifest
-from strongroom.operations.find import name_index
 from strongroom.operations.find.name_index import NameIndexes
 from strongroom.operations.find.search import Findings, Found, Wanted
 from strongroom.operations.layout import INDEXES, index_name
@@ -225,7 +225,7 @@ def test_files_that_are_not_held_whole_are_read_in_ranges_and_tell_the_same(
     world: World, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     expected = Looked(world, Wanted()).found
-    monkeypatch.setattr(name_index, limit, 3_000)
+    monkeypatch.setattr(index_files, limit, 3_000)
     looked = Looked(world, Wanted())
     assert looked.found == expected
     assert looked.covered == manifests(world).keys()

@@ -1,0 +1,477 @@
+"""What a backup lacks of what is known: which secrets earlier ones had, which has them, and why it matters.
+
+A backup that is made after the damage is as sound as any other, and brings back less. So whoever takes one
+holds it against those before it: by the indexes of names where they open, else by the names in the backups,
+else by the counts in their manifests. All of it lies on the targets, so it is known on a bare machine too.
+Memory is bounded by a block of each index, and by what is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from enum import StrEnum
+from heapq import merge
+from itertools import groupby, islice
+from operator import itemgetter
+
+from msgspec import Struct
+
+from strongroom.container.manifest import Manifest
+from strongroom.container.marks import HOLD, HoldMark
+from strongroom.container.name_index import (
+    GONE,
+    IndexRow,
+    NameIndex,
+    decode_row,
+    encode_row,
+    quoted_name,
+)
+from strongroom.errors import StrongroomError
+from strongroom.keys import Opener
+from strongroom.model import Entry, Selection, VersionState, prepare
+from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
+from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.holds import standing_holds
+from strongroom.operations.archive.index_files import Chain, is_of, list_indexes
+from strongroom.operations.archive.live_comparison import Numbers
+from strongroom.operations.archive.marks import MarksThere
+from strongroom.operations.archive.open import Listed
+from strongroom.operations.archive.select_backup import AHEAD_OF_HERE, Choice, Chooser, made_at
+from strongroom.operations.errors import LessThanKnown
+from strongroom.sources.select import matches
+from strongroom.words import plural, verb
+
+NAMED = 5
+"""Missing secrets that are named in text; all are in the plan and in JSON."""
+LEAST = 3
+"""Earlier backups that are looked at however old they are: a policy of once a month has no younger one."""
+MOST = 200
+"""Earlier backups that are looked at, by their manifests."""
+OPENED = 2
+"""Earlier backups that are read themselves where no index tells what they held."""
+_SOUND = re.compile(r"of the [\d,]+ secrets? of backup (\S+)$")
+"""How the reason of a hold ends that a mass change placed: with the last backup that was sound."""
+
+
+class Why(StrEnum):
+    """Why a backup is not to be taken for all there is."""
+
+    SHRUNK = "shrunk"
+    MASS_CHANGE = "mass-change"
+    DAMAGED = "damaged"
+    LOST = "lost"
+    AHEAD = "ahead"
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """Something that speaks against a backup. ``sound`` is the backup to take instead, if one is known."""
+
+    why: Why
+    said: str
+    sound: str = ""
+
+
+class Missing(Struct, frozen=True, kw_only=True):
+    """A secret that a backup lacks: the newest backup that has it, and the date and version it has there."""
+
+    name: str
+    backup: str
+    policy: str
+    created_at: str
+    version: int
+    written_at: str | None
+
+
+class Holding(Struct, frozen=True, kw_only=True):
+    """An earlier backup, and of how many of the missing secrets it has the newest value."""
+
+    backup: str
+    policy: str
+    created_at: str
+    secrets: int
+
+
+class Shortfall(Struct, frozen=True, kw_only=True):
+    """What a backup lacks.
+
+    Args:
+        holds: how many secrets it has.
+        missing: how many it lacks of what was asked for; at least so many, unless ``by_name``.
+        groups: the earlier backups that have them, that with the most first.
+        names: the first few of them.
+        findings: what makes it more than secrets which somebody deleted since.
+        compared: how many earlier backups it was held against.
+    """
+
+    backup: str
+    policy: str
+    created_at: str
+    holds: int
+    missing: int = 0
+    groups: tuple[Holding, ...] = ()
+    names: tuple[Missing, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    compared: int = 0
+    by_name: bool = True
+
+    @property
+    def sound(self) -> str:
+        """The backup to take instead, if one is known."""
+        return next((one.sound for one in self.findings if one.sound), "")
+
+    def lines(self) -> Iterator[str]:
+        """Say it, the worst first; nothing if nothing is missing and nothing speaks against it."""
+        yield from (one.said for one in self.findings)
+        if self.missing:
+            yield from self._missing()
+
+    def _missing(self) -> Iterator[str]:
+        count = plural(self.missing, "secret")
+        if not self.by_name:
+            yield f"it holds {plural(self.holds, 'secret')}, and an earlier one {count} more"
+            return
+        more = self.missing - len(self.names)
+        named = ", ".join(f"'{one.name}'" for one in self.names) + (f" and {more:,} more" if more else "")
+        since = "" if self.findings else ": deleted since, by all that is known"
+        yield f"{count} that earlier ones have {verb(self.missing, 'are')} not in it{since}: {named}"
+        for group in self.groups[:NAMED]:
+            whose = f"backup {group.backup} of policy '{group.policy}', made {group.created_at}"
+            yield f"  {group.secrets:,} of them {verb(group.secrets, 'are')} in {whose}"
+
+    def error(self) -> LessThanKnown | None:
+        """Return how whoever takes this backup for everything ends; nothing for secrets that were deleted."""
+        if not self.findings:
+            return None
+        lacking = (
+            f", and lacks {plural(self.missing, 'secret')} that earlier ones have" if self.missing else ""
+        )
+        return LessThanKnown(
+            f"Backup {self.backup} is not all that is known: {self.findings[0].said}{lacking}."
+        )
+
+
+prepare(Missing, Holding, Finding, Shortfall)
+
+Open = Callable[[Choice], Replicated]
+_Row = tuple[bytes, str, IndexRow]
+"""The quoted name of a secret, the newest backup that has it, and what it says of it."""
+
+
+class Earlier:
+    """The backups before one, and what they had that it lacks.
+
+    Args:
+        choice: the backup that was chosen.
+        asked: what of it: everything, a category, or names by its selection.
+        chooser: has the places.
+        identities: open the indexes of names.
+        trusted: whose indexes and envelopes count.
+        opened: opens a backup, which goes on record; without it counts alone are compared.
+        held: what this installation's record says of holds, by folder.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        asked: Asked,
+        chooser: Chooser,
+        *,
+        identities: Sequence[Opener],
+        trusted: frozenset[str],
+        opened: Open | None,
+        held: Mapping[str, HoldMark] | None = None,
+    ) -> None:
+        self.choice = choice
+        self._asked = asked
+        self._chooser = chooser
+        self._identities = identities
+        self._trusted = trusted
+        self._open = opened
+        self._held = held or {}
+        self.choices = {one.manifest.backup_id: one for one in islice(self._before(), MOST)}
+        self._read: _Names | None = None
+
+    def _before(self) -> Iterator[Choice]:
+        since = made_at(self.choice.manifest) - REMEMBERED
+        for looked, one in enumerate(self._chooser.earlier(self.choice.manifest)):
+            if looked >= LEAST and made_at(one.manifest) < since:
+                return
+            yield one
+
+    def shortfall(self) -> Shortfall:
+        """Return what the backup lacks."""
+        manifest = self.choice.manifest
+        try:
+            counted = self._counted()
+        except StrongroomError:  # what does not open names nothing
+            counted = None
+        shrunk = self._shrunk()
+        found = [*self._mass_changes(), *shrunk, *self._newer()]
+        fewer = max(0, self._most() - manifest.counts.secrets) if counted is None else 0
+        return Shortfall(
+            backup=manifest.backup_id,
+            policy=manifest.policy,
+            created_at=manifest.created_at,
+            holds=manifest.counts.secrets,
+            missing=fewer if counted is None else counted[0].total(),
+            groups=() if counted is None else tuple(self._groups(counted[0])),
+            names=() if counted is None else counted[1],
+            findings=tuple(found),
+            compared=len(self.choices),
+            by_name=counted is not None,
+        )
+
+    def missing(self) -> Iterator[Missing]:
+        """Yield every secret that the backup lacks, by name: they are looked for anew each time.
+
+        Raises:
+            StrongroomError: nothing opens here that tells.
+        """
+        for row, backup in self._names.lacking():
+            manifest = self.choices[backup].manifest
+            yield Missing(
+                name=row.name,
+                backup=backup,
+                policy=manifest.policy,
+                created_at=manifest.created_at,
+                version=row.version,
+                written_at=row.written_at,
+            )
+
+    def open(self, backup: str) -> Replicated:
+        """Open one of the earlier backups."""
+        assert self._open is not None  # whoever opens none names none
+        return self._open(self.choices[backup])
+
+    @property
+    def _names(self) -> _Names:
+        if self._read is None:
+            self._read = _Names(self, self._chooser, self._identities, self._trusted, self._asked.selection)
+        return self._read
+
+    def held_names(self, choice: Choice) -> Iterator[Listed]:
+        """Yield what a backup itself says of its secrets."""
+        assert self._open is not None
+        return self._open(choice).rows()
+
+    def _counted(self) -> tuple[Counter[str], tuple[Missing, ...]] | None:
+        if self._open is None or not self.choices:
+            return None if self.choices else (Counter(), ())
+        counts: Counter[str] = Counter()
+        first: list[Missing] = []
+        for one in self.missing():
+            counts[one.backup] += 1
+            if len(first) < NAMED:
+                first.append(one)
+        return counts, tuple(first)
+
+    def _groups(self, counts: Counter[str]) -> Iterator[Holding]:
+        for backup, secrets in counts.most_common():
+            manifest = self.choices[backup].manifest
+            yield Holding(
+                backup=backup, policy=manifest.policy, created_at=manifest.created_at, secrets=secrets
+            )
+
+    # -- what speaks against it ----------------------------------------------------------
+
+    def _alike(self) -> Iterator[Manifest]:
+        """Yield the manifests before it that were made of the same, newest first."""
+        own = self.choice.manifest
+        if own.policy.startswith("("):
+            return  # what a command made has none before it
+        for one in self.choices.values():
+            if one.manifest.policy == own.policy and one.manifest.selection == own.selection:
+                yield one.manifest
+
+    def _most(self) -> int:
+        return max((one.counts.secrets for one in self._alike()), default=0)
+
+    def _shrunk(self) -> Iterator[Finding]:
+        """Say if it holds much less than those before it, as its own run was told (invariant 7)."""
+        holds, most = self.choice.manifest.counts.secrets, self._most()
+        if holds >= FLOOR * most:
+            return
+        full = next(one for one in self._alike() if one.counts.secrets >= FLOOR * most)
+        said = (
+            f"it holds {plural(holds, 'secret')} where {most:,} were expected; backup {full.backup_id}, made "
+            f"{full.created_at}, is the last that holds {full.counts.secrets:,}"
+        )
+        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id)
+
+    def _mass_changes(self) -> Iterator[Finding]:
+        """Say if it was made after a mass change that drift found, and that nobody has accepted."""
+        own = self.choice.manifest
+        for mark in self._holds():
+            found = _SOUND.search(mark.reason)
+            if found is None or mark.kind != "policy" or own.backup_id <= found[1]:
+                continue
+            sound = self.choices.get(found[1])
+            if mark.subject != own.policy and (sound is None or limits_of(own)):
+                continue  # of another source, by all that is seen
+            made = f", made {sound.manifest.created_at}," if sound is not None else ""
+            what = mark.reason.removeprefix("mass change: ")
+            said = (
+                f"it was made after a mass change, found at {mark.at} in policy '{mark.subject}' ({what}); "
+                f"backup {found[1]}{made} is the last that was found sound"
+            )
+            yield Finding(why=Why.MASS_CHANGE, said=said, sound=found[1] if sound is not None else "")
+
+    def _holds(self) -> Iterable[HoldMark]:
+        places: list[MarksThere[HoldMark]] = []
+        for listing in self._chooser.listings.values():
+            with suppress(StrongroomError):  # one that went away says nothing
+                places.append(MarksThere(listing.objects, HOLD, trusted=self._trusted))
+        return standing_holds(places, self._held, now=self._chooser.now).standing
+
+    def _newer(self) -> Iterator[Finding]:
+        """Say which newer backup would have been taken: it is damaged everywhere, dated ahead, or gone."""
+        own = self.choice.manifest
+        for one in self._chooser.passed:
+            if one.backup <= own.backup_id or not one.policy:
+                continue
+            made = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}, is newer"
+            if one.broken is not None:
+                yield Finding(why=Why.DAMAGED, said=f"{made} and damaged wherever it lies: {one.why}")
+            elif one.why == AHEAD_OF_HERE:
+                yield Finding(why=Why.AHEAD, said=f"{made} by its date, which is ahead of this host's clock")
+        if not self._asked.backup and (lost := self._chooser.lost(self._asked, own)) is not None:
+            yield Finding(why=Why.LOST, said=lost.words)
+
+
+# -- names ---------------------------------------------------------------------------------
+
+
+class _Names:
+    """The names in a backup and in those before it, merged in the order of the indexes."""
+
+    def __init__(
+        self,
+        earlier: Earlier,
+        chooser: Chooser,
+        identities: Sequence[Opener],
+        trusted: frozenset[str],
+        selection: Selection,
+    ) -> None:
+        self._earlier = earlier
+        self._selection = selection
+        self._own = earlier.choice.manifest.backup_id
+        chosen = {self._own: earlier.choice, **earlier.choices}
+        self._manifests = {backup: choice.manifest for backup, choice in chosen.items()}
+        self._lines = list(_lines(chooser, self._manifests, identities, trusted))
+        told = frozenset(backup for line in self._lines for backup in line.backups)
+        read = self._worth_reading(told)
+        needless = self._own in told and not read
+        self._has: Numbers | None = None if needless else self._names_of(earlier.choice)
+        self._others: list[_Row] = sorted(self._unindexed(read), key=itemgetter(0))
+
+    def lacking(self) -> Iterator[tuple[IndexRow, str]]:
+        """Yield what the backup lacks, and the newest backup that has it."""
+        streams = [*(line.rows() for line in self._lines), iter(self._others)]
+        for _, group in groupby(merge(*streams, key=itemgetter(0)), key=itemgetter(0)):
+            _, backup, row = max(group, key=itemgetter(1))
+            if backup != self._own and self._is_meant(row) and not self._is_held(row.name):
+                yield row, backup
+
+    def _is_meant(self, row: IndexRow) -> bool:
+        """Tell whether a secret is asked for, and had a value: else nothing of it could be brought back."""
+        item = Entry(row.name, 0, tags=row.tags)
+        return row.state is VersionState.LIVE and matches(self._selection, item)
+
+    def _is_held(self, name: str) -> bool:
+        return self._has is not None and self._has.get(name) is not None
+
+    def _names_of(self, choice: Choice) -> Numbers:
+        found = Numbers()
+        for listed in self._earlier.held_names(choice):
+            if listed.versions[-1].state is VersionState.LIVE:
+                found.set(listed.name, 1)
+        return found
+
+    def _unindexed(self, read: Sequence[Choice]) -> Iterator[_Row]:
+        """Yield what backups themselves have of what is not held, by the newest of them."""
+        seen = Numbers()
+        for choice in read:
+            for listed in self._earlier.held_names(choice):
+                if self._is_held(listed.name) or seen.get(listed.name) is not None:
+                    continue
+                row = _row_of(listed)
+                if self._is_meant(row):
+                    seen.set(listed.name, 1)
+                    yield quoted_name(encode_row(row)), choice.manifest.backup_id, row
+
+    def _worth_reading(self, told: Collection[str]) -> Sequence[Choice]:
+        """Return of the earlier backups that no index tells of the newest, and the one with the most."""
+        before = [one for backup, one in self._earlier.choices.items() if backup not in told]
+        most = max(before, key=lambda one: one.manifest.counts.secrets, default=None)
+        return [one for number, one in enumerate(before) if number < OPENED - 1 or one is most]
+
+
+class _Line:
+    """Indexes that continue one another, and of which backups that are looked at they are."""
+
+    def __init__(self, line: Sequence[NameIndex], manifests: Mapping[str, Manifest]) -> None:
+        self._line = line
+        self._of = [
+            index.about.backup_id if is_of(index, manifests.get(index.about.backup_id)) else ""
+            for index in line
+        ]
+        self.backups = frozenset(self._of) - {""}
+
+    def rows(self) -> Iterator[_Row]:
+        """Yield each secret with the newest of the backups that has it with a value."""
+        streams = [_in_order(number, index) for number, index in enumerate(self._line)]
+        for name, group in groupby(merge(*streams), key=itemgetter(0)):
+            if (held := self._newest([(number, line) for _, number, line in group])) is not None:
+                yield name, *held
+
+    def _newest(self, lines: Sequence[tuple[int, bytes]]) -> tuple[str, IndexRow] | None:
+        end = len(self._of)
+        for number, line in reversed(lines):
+            if b"," in line and (row := decode_row(line)).version != GONE and row.state is VersionState.LIVE:
+                for backup in reversed(self._of[number:end]):
+                    if backup:
+                        return backup, row
+            end = number
+        return None
+
+
+def _in_order(number: int, index: NameIndex) -> Iterator[tuple[bytes, int, bytes]]:
+    for block in range(len(index.head.blocks)):
+        for line in index.block(block).split(b"\n")[:-1]:
+            yield quoted_name(line), number, line
+
+
+def _lines(
+    chooser: Chooser, manifests: Mapping[str, Manifest], identities: Sequence[Opener], trusted: frozenset[str]
+) -> Iterator[_Line]:
+    """Yield lines of indexes that tell of as many of these backups as there are indexes that count."""
+    places = {name: listing.objects for name, listing in chooser.listings.items()}
+    covered: frozenset[str] = frozenset()
+    for _, files in sorted(list_indexes(places, told=_ignored).items(), reverse=True):
+        chain = Chain(files, identities, trusted)
+        for backup in sorted(files.keys() & manifests.keys(), reverse=True):
+            if backup in covered:
+                continue
+            with suppress(StrongroomError):  # an index that does not count costs time, and tells nothing
+                line = _Line(chain.up_to(backup), manifests)
+                covered |= line.backups
+                yield line
+
+
+def _ignored(name: str, error: StrongroomError) -> None:
+    """A place without its indexes is asked for its backups."""
+
+
+def _row_of(listed: Listed) -> IndexRow:
+    current = listed.versions[-1]
+    return IndexRow(
+        name=listed.name,
+        version=current.number,
+        state=current.state,
+        written_at=current.created_at or listed.updated_at,
+        tags=dict(listed.tags),
+    )
