@@ -75,6 +75,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "key.proven": "A key opened a backup, or answered its challenge.",
     "key.retired": "An operator retired a key.",
     "ledger.unreadable": "An event in the database cannot be decoded.",
+    "message-failed": "A worker could not act on a message that this installation sent itself: a fault.",
     "message-refused": "A worker refused a message from the broker.",
     "reconcile.exhausted": "A step started five times without an outcome and was given up.",
     "reconcile.expired": "Steps became due again because their leases ran out.",

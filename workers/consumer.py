@@ -14,9 +14,9 @@ from typing import Any
 
 from celery.worker.consumer import Consumer
 
-from strongroom.operations.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused, OwnMessageFailed
 from workers.messages import check_task
-from workers.refusals import QUIET_SECONDS, Refusals, admit, reason_of
+from workers.refusals import QUIET_SECONDS, Refusal, Refusals, admit, reason_of
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +41,10 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
 
         def checked(message: Any) -> None:
             refuse = partial(self._refuse, message)
-            if admit(lambda: check_task(message, queue=queue), refuse):
-                admit(lambda: handle(message), refuse, passing=self.connection_errors)
+            if order := admit(lambda: check_task(message, queue=queue), refuse):
+                # From here on it is our own: what fails now is our fault, and no stranger's.
+                why = partial(_failed, order.task)
+                admit(lambda: handle(message), refuse, passing=self.connection_errors, why=why)
 
         return checked
 
@@ -58,11 +60,15 @@ class StrictConsumer(Consumer):  # type: ignore[misc]
         """Refuse a task that this version does not have."""
         self._refuse(message, MessageRefused("a task that this version does not have"))
 
-    def on_invalid_task(self, _body: Any, message: Any, _exc: Exception) -> None:
-        """Refuse what Celery finds malformed."""
-        self._refuse(message, MessageRefused("a malformed task"))
+    def on_invalid_task(self, _body: Any, message: Any, exc: Exception) -> None:
+        """Give up what Celery finds malformed although one of ours signed it."""
+        self._refuse(message, _failed(message.headers["task"], exc))
 
-    def _refuse(self, message: Any, error: MessageRefused) -> None:
+    def _refuse(self, message: Any, error: Refusal) -> None:
         if not message.acknowledged:
             message.ack_log_error(_log, self.connection_errors)
         self.refusals.refuse(error, where=self.app.role, size=len(message.body or b""))
+
+
+def _failed(task: str, error: Exception) -> OwnMessageFailed:
+    return OwnMessageFailed(f"this installation's own message for task '{task}' ({type(error).__name__})")

@@ -6,9 +6,10 @@ role from ``STRONGROOM_ROLE``: where the two disagree, a worker would take messa
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from celery.apps.beat import Beat
 from celery.apps.worker import Worker
@@ -17,9 +18,19 @@ from celery.utils.text import str_to_list
 from strongroom.errors import ConfigError
 from workers.names import BEAT, QUEUES
 
+OUT_OF_MEMORY_EXIT: Final = 71
+"""Exit status (``EX_OSERR``) of a process that had no memory left to go on."""
+
 
 class RoleWorker(Worker):  # type: ignore[misc]
     """A worker of its role's queue, and of no other."""
+
+    def stop(self, *args: Any, **kwargs: Any) -> None:
+        """End. For want of memory that is at once: to wait for tasks would need more of it. What was taken
+        is handed out again."""
+        if isinstance(sys.exc_info()[1], MemoryError):
+            os._exit(OUT_OF_MEMORY_EXIT)
+        super().stop(*args, **kwargs)
 
     def setup_queues(self, include: Any, exclude: Any = None) -> None:
         """Take from the role's own queue."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 from celery.app.amqp import AMQP
-from kombu.serialization import register
+from kombu.serialization import loads, register
 from kombu.utils.json import dumps as _kombu_dumps
 from kombu.utils.objects import cached_property
 
@@ -91,13 +91,23 @@ def check_task(message: Any, *, queue: str) -> Order:
         queue: the only queue whose tasks this worker performs. Where the message was
             found says nothing: whoever writes to the broker chooses that.
     """
-    payload = _payload(message)
+    payload, headers = _payload(message), message.headers
+    embedded = _embedded(payload, headers)
+    return _checked(Order(headers["task"], headers["id"], payload.sender), embedded, queue)
+
+
+def check_own(body: bytes, headers: Mapping[str, Any]) -> None:
+    """Raise :class:`MessageRefused` unless a process of this installation signed this body, these headers
+    and all."""
+    _embedded(loads(body, CONTENT_TYPE, "utf-8", accept={CONTENT_TYPE}), headers)  # type: ignore[no-untyped-call]
+
+
+def _embedded(payload: Any, headers: Any) -> Mapping[str, Any]:
     if not isinstance(payload, SignedList) or len(payload) != 3 or not isinstance(payload[2], dict):
         raise MessageRefused("a message that is not a signed task")
-    headers = message.headers
     if not isinstance(headers, dict) or payload[2].get(BOUND) != header_digest(headers):
         raise MessageRefused(f"a message of role '{payload.sender}' whose headers were altered")
-    return _checked(Order(headers["task"], headers["id"], payload.sender), payload[2], queue)
+    return payload[2]
 
 
 def _checked(order: Order, embedded: Mapping[str, Any], queue: str) -> Order:

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from strongroom.errors import name_of
-from strongroom.operations.errors import MessageRefused
+from strongroom.operations.errors import MessageRefused, OwnMessageFailed
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Record = Callable[..., None]
-EVENT: Final = "message-refused"
+Refusal = MessageRefused | OwnMessageFailed
 QUIET_SECONDS: Final = 1.0
 """Between two events for one reason. A flood of messages must not fill the database
 too: what came in between is in the next event's count."""
@@ -29,35 +29,40 @@ MOST_REASONS: Final = 100
 OTHER: Final = "a message refused for one of many reasons"
 
 
-def admit(
-    read: Callable[[], T],
-    refuse: Callable[[MessageRefused], None],
-    *,
-    passing: tuple[type[Exception], ...] = (),
-) -> T | None:
-    """Return what ``read`` makes of input; whatever it raises, refuse the input and return ``None``.
-
-    Any exception counts. A list of those that input was seen to raise (RecursionError, ValueError for
-    a number of thousands of digits, UnicodeError, ...) would be one too short for the next attack.
-
-    Args:
-        passing: what says nothing about the input, such as that the broker went away.
-    """
-    try:
-        return read()
-    except passing:
-        raise
-    except Exception as error:  # noqa: BLE001 - see above
-        refuse(reason_of(error))
-        return None
-
-
 def reason_of(error: BaseException) -> MessageRefused:
     """Return why input is refused: kombu wraps what a serializer raises."""
     for cause in (error, error.__cause__, error.__context__):
         if isinstance(cause, MessageRefused):
             return cause
     return MessageRefused(f"an unreadable message ({type(error).__name__})")
+
+
+def admit(
+    read: Callable[[], T],
+    refuse: Callable[[Any], None],
+    *,
+    passing: tuple[type[Exception], ...] = (),
+    why: Callable[[Exception], Refusal] = reason_of,
+) -> T | None:
+    """Return what ``read`` makes of input; whatever it raises, refuse the input and return ``None``.
+
+    Any exception counts, but for want of memory, which says nothing about the input. A list of those that
+    input was seen to raise (RecursionError, ValueError for a number of thousands of digits, UnicodeError,
+    ...) would be one too short for the next attack.
+
+    Args:
+        passing: what says nothing about the input, such as that the broker went away.
+        why: makes of an exception what is told.
+    """
+    try:
+        return read()
+    except MemoryError:
+        raise
+    except passing:
+        raise
+    except Exception as error:  # noqa: BLE001 - see above
+        refuse(why(error))
+        return None
 
 
 class Refusals:
@@ -72,15 +77,15 @@ class Refusals:
         self._record = record
         self._pool = pool
         self._lock = threading.Lock()
-        self._unsaid: Counter[str] = Counter()
-        self._said_at: dict[str, float] = {}
+        self._unsaid: Counter[tuple[str, str]] = Counter()
+        self._said_at: dict[tuple[str, str], float] = {}
         self.count = 0
 
-    def refuse(self, error: MessageRefused, *, where: str, size: int = 0) -> None:
+    def refuse(self, error: Refusal, *, where: str, size: int = 0) -> None:
         """Note one refused message found on ``where``; never raises."""
-        log.error("message-refused", extra={"reason": error.message, "where": where, "size": size})
+        log.error(error.event, extra={"reason": error.message, "where": where, "size": size})
         with self._lock:
-            reason = self._told_apart(error.message)
+            reason = self._told_apart(error)
             self.count += 1
             self._unsaid[reason] += 1
             if not self._is_due(reason):
@@ -95,19 +100,22 @@ class Refusals:
         for reason, count in unsaid.items():
             self._tell(reason, count)
 
-    def _told_apart(self, reason: str) -> str:
-        return reason if reason in self._said_at or len(self._said_at) < MOST_REASONS else OTHER
+    def _told_apart(self, error: Refusal) -> tuple[str, str]:
+        reason = (error.event, error.message)
+        known = reason in self._said_at or len(self._said_at) < MOST_REASONS
+        return reason if known else (error.event, OTHER)
 
-    def _is_due(self, reason: str) -> bool:
+    def _is_due(self, reason: tuple[str, str]) -> bool:
         now = time.monotonic()
         if now - self._said_at.get(reason, -QUIET_SECONDS) < QUIET_SECONDS:
             return False
         self._said_at[reason] = now
         return True
 
-    def _tell(self, reason: str, count: int, **detail: Any) -> None:
+    def _tell(self, reason: tuple[str, str], count: int, **detail: Any) -> None:
+        event, words = reason
         try:
-            self._record(EVENT, reason=reason, count=count, pool=self._pool, **detail)
+            self._record(event, reason=words, count=count, pool=self._pool, **detail)
         except Exception as error:  # noqa: BLE001 - a refusal that cannot be recorded ends no process either
             with self._lock:
                 self._unsaid[reason] += count

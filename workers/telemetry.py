@@ -35,7 +35,7 @@ LIFTED: Final = ("run", "policy", "kind", "step", "target", "error_class")
 """Fields of a log line that become tags: names out of the configuration, and our own identifiers."""
 _PLAIN: Final = re.compile(r"[\w.:@()/ -]{1,200}")
 
-MONITORED: Final = ("ledger head", "shred pending", "alerts")
+MONITORED: Final = ("ledger-head", "shred-pending", "alerts")
 """Beat's entries that do their work in the task. The others only ask, and what they ask for is a run: a
 policy's monitor is checked in when its run has ended."""
 MARGIN_MINUTES: Final = 30

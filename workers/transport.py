@@ -9,6 +9,7 @@ returns: no typed values, no compression, nothing deep, nothing huge.
 from __future__ import annotations
 
 import base64
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,10 @@ from redis.exceptions import ResponseError
 
 from strongroom.model import prepare
 from strongroom.operations.errors import MessageRefused
+from workers.messages import check_own
 from workers.refusals import admit
+
+log = logging.getLogger(__name__)
 
 Refuse = Callable[[MessageRefused], None]
 
@@ -34,7 +38,10 @@ MISTYPED_PAUSE: Final = 0.5
 
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Plain = str | Whole | float | bool | None
-Header = Plain | list[Plain] | dict[str, Plain | list[Plain]]
+Leaf = Plain | list[Plain]
+Header = Leaf | dict[str, Leaf | dict[str, Leaf | dict[str, Leaf]]]
+"""As deep as what the libraries in use put there: Sentry keeps all headers once more in one called
+``headers``, and in that the configuration of a monitor, whose schedule is a table."""
 
 
 class DeliveryInfo(msgspec.Struct, frozen=True):
@@ -67,20 +74,47 @@ class Wire(msgspec.Struct, frozen=True, rename="kebab"):
     content_encoding: str | None = None
 
 
+class OddWire(Wire, frozen=True, rename="kebab"):
+    """A message whose headers have any shape at all: they count if they are what a sender signed."""
+
+    headers: dict[str, Any]
+
+
 prepare(Wire)
 _WIRE: Final = msgspec.json.Decoder(Wire)
+_ODD_WIRE: Final = msgspec.json.Decoder(OddWire)
 _UNACKED: Final = msgspec.json.Decoder(tuple[Wire, str, str])
+_ODD_UNACKED: Final = msgspec.json.Decoder(tuple[OddWire, str, str])
 
 
 def read_entry(entry: bytes) -> dict[str, Any]:
     """Return a queue's entry, or a broadcast, as kombu takes it. Raises anything if it is not one."""
-    return _as_kombu(_WIRE.decode(_bounded(entry)))
+    entry = _bounded(entry)
+    try:
+        return _as_kombu(_WIRE.decode(entry))
+    except msgspec.ValidationError:
+        return _as_kombu(_if_own(_ODD_WIRE.decode(entry)))
 
 
 def read_unacked(entry: bytes) -> tuple[dict[str, Any], str, str]:
     """Return a message that waits to be acknowledged, its exchange and its key; as :func:`read_entry`."""
-    wire, exchange, key = _UNACKED.decode(_bounded(entry))
+    entry = _bounded(entry)
+    try:
+        wire, exchange, key = _UNACKED.decode(entry)
+    except msgspec.ValidationError:
+        odd, exchange, key = _ODD_UNACKED.decode(entry)
+        wire = _if_own(odd)
     return _as_kombu(wire), exchange, key
+
+
+def _if_own(odd: OddWire) -> OddWire:
+    """Return a message whose headers are deeper than any known, if a process of ours signed them so.
+
+    What a library puts there must not silence us: a refused look for alerts is one that tells nobody.
+    """
+    check_own(base64.b64decode(odd.body, validate=True), odd.headers)
+    log.warning("message-of-odd-shape", extra={"task": str(odd.headers.get("task"))[:64]})
+    return odd
 
 
 def _bounded(entry: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from strongroom.errors import (
     Alarm,
@@ -338,7 +339,18 @@ class WarningsRaised(Degraded):
 class MessageRefused(Untrusted):
     """A message was unsigned, altered, foreign, or from a role that may not send it."""
 
+    event: ClassVar[str] = "message-refused"
     default_hint = "Look for the sender: this is either an old worker or an attack."
+
+
+class OwnMessageFailed(InstallationError):
+    """A message that this installation sent itself could not be acted on. What it asked for may be late."""
+
+    event: ClassVar[str] = "message-failed"
+    default_hint = (
+        "This is a fault of Strongroom, and nobody broke in. Report it with the lines "
+        "'message-failed' of the log. What belongs to a run is sent again by itself."
+    )
 
 
 class ChannelUnavailable(InstallationError):

@@ -64,7 +64,7 @@ def test_each_entry_of_the_calendar_that_is_not_switched_off_is_readable(
         "reconcile",
         "policy daily-metadata",
         "policy weekly-critical",
-        "ledger head",
+        "ledger-head",
         *built_in,
     }
     cron = beat_schedule.Cron("30 3 * * 0", "Europe/Berlin")
@@ -120,7 +120,7 @@ def test_the_periodic_checks_are_due_when_beat_starts_and_policies_are_not(setti
 
     due = {name for name, entry in scheduler.schedule.items() if entry.is_due().is_due}
 
-    assert due == {"tick", "reconcile", "ledger head"}
+    assert due == {"tick", "reconcile", "ledger-head"}
 
 
 def test_the_look_for_alerts_waits_until_what_was_due_is_begun(settings: Settings) -> None:

@@ -46,7 +46,7 @@ def test_beat_asks_only_where_a_policy_is_erasable(tmp_path: Path) -> None:
     for more, asked in (("", False), ("erasable = true\n", True)):
         file.write_text(text + more)
         entries = beat_schedule.entries(load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}, file))
-        assert ("shred pending" in entries) is asked
-    entry = entries["shred pending"]
+        assert ("shred-pending" in entries) is asked
+    entry = entries["shred-pending"]
     assert entry["task"] in MAY_SEND[names.BEAT]
     assert entry["options"]["queue"] == names.QUEUE_OF[entry["task"]] == names.VERIFY

@@ -12,10 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from strongroom.keys.keyring import Keyring
+from strongroom.operations.errors import OwnMessageFailed
 from tests.workers.way_in import (
     BROADCAST,
     DOORS,
     QUEUE,
+    UNACKED,
     WayIn,
     as_entry,
     genuine,
@@ -65,6 +67,57 @@ def test_a_genuine_message_is_taken(way_in: WayIn) -> None:
 
     assert way_in.taken[before:] == [names.RECONCILE]
     assert way_in.unacknowledged == 0
+
+
+MONITOR = {
+    "sentry-monitor-slug": "alerts",
+    "sentry-monitor-config": {"schedule": {"type": "interval", "value": 15, "unit": "minute"}},
+}
+"""What Sentry's SDK puts into the headers of a message that beat sends, and once more into one of them."""
+
+
+def deep(levels: int) -> Any:
+    return {"a": deep(levels - 1)} if levels else [1, None, "x"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{**MONITOR, "headers": MONITOR}, {"headers": deep(20)}, {"x": [[1], [2]]}],
+    ids=["the headers of a monitor", "deeper than any known", "lists of lists"],
+)
+@pytest.mark.parametrize("door", [QUEUE, UNACKED])
+def test_what_one_of_ours_signed_is_taken_whatever_headers_a_library_gave_it(
+    way_in: WayIn, door: str, more: dict[str, Any]
+) -> None:
+    before, refused = len(way_in.taken), way_in.refusals.count
+    message = genuine(way_in.keyring, more=more)
+
+    way_in.put(door, as_entry(message if door == QUEUE else [message, "", names.CONTROL]))
+
+    assert way_in.refusals.count == refused
+    assert way_in.taken[before:] == ([names.RECONCILE] if door == QUEUE else [])
+
+
+@pytest.mark.parametrize("door", [QUEUE, UNACKED])
+def test_the_same_headers_that_nobody_of_ours_signed_are_refused(way_in: WayIn, door: str) -> None:
+    before, refused = len(way_in.taken), way_in.refusals.count
+    message = genuine(way_in.keyring)
+    message["headers"]["headers"] = deep(20)
+
+    way_in.put(door, as_entry(message if door == QUEUE else [message, "", names.CONTROL]))
+
+    assert (way_in.refusals.count, len(way_in.taken)) == (refused + 1, before)
+
+
+def test_what_fails_after_its_signature_was_found_good_is_our_own_fault(way_in: WayIn) -> None:
+    way_in.fails = RuntimeError("can't start new thread")
+    try:
+        way_in.put(QUEUE, as_entry(genuine(way_in.keyring)))
+    finally:
+        way_in.fails = None
+
+    words = "this installation's own message for task 'strongroom.reconcile' (RuntimeError)"
+    assert way_in.told[-1] == (OwnMessageFailed.event, words)
 
 
 def test_a_signed_command_to_look_is_obeyed(way_in: WayIn) -> None:
@@ -140,3 +193,15 @@ def test_any_arguments_of_a_command_that_may_be_given(
     body = sealed(way_in.keyring, json.dumps({"method": "ping"} | rest), role=role)
 
     way_in.put(BROADCAST, as_entry(wrapped(body, {"clock": clock})))
+
+
+def test_want_of_memory_is_no_refusal(way_in: WayIn) -> None:
+    """The last one: its message would be handed out again."""
+    refused, way_in.fails = way_in.refusals.count, MemoryError()
+    try:
+        with pytest.raises(MemoryError):
+            way_in.put(QUEUE, as_entry(genuine(way_in.keyring)))
+    finally:
+        way_in.fails = None
+
+    assert way_in.refusals.count == refused

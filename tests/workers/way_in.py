@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import json
 from collections import defaultdict
-from types import SimpleNamespace
+from collections.abc import Mapping
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 from kombu import Connection, Consumer, Exchange, Queue
@@ -38,7 +39,10 @@ class WayIn:
         self.keyring = keyring
         self.taken: list[str] = []
         self.obeyed: list[str] = []
-        self.refusals = Refusals(lambda *_, **__: None, pool=names.CONTROL)
+        self.told: list[tuple[str, str]] = []
+        self.fails: Exception | None = None
+        """What a worker does with a message that passed."""
+        self.refusals = Refusals(self._note, pool=names.CONTROL)
         StrictTransport.refuse = staticmethod(lambda error: self.refusals.refuse(error, where=names.CONTROL))
         self._connection = Connection("memory://")
         self._channel = self._connection.channel()
@@ -99,16 +103,28 @@ class WayIn:
         return consumer
 
     def _take(self, message: Any, _body: Any, *_: Any) -> None:
+        if self.fails is not None:
+            raise self.fails
         self.taken.append(message.headers["task"])
         message.ack()
+
+    def _note(self, event: str, *, reason: str, **_: Any) -> None:
+        self.told.append((event, reason))
 
     def _obey(self, _state: Any, **_: Any) -> None:
         self.obeyed.append("command")
 
 
-def genuine(keyring: Keyring, *, role: str = names.BEAT, task: str = names.RECONCILE) -> dict[str, Any]:
-    """Return a message that a worker takes, as it lies in Redis."""
+def genuine(
+    keyring: Keyring,
+    *,
+    role: str = names.BEAT,
+    task: str = names.RECONCILE,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return a message that a worker takes, as it lies in Redis. ``more``: other headers."""
     headers = {"lang": "py", "task": task, "id": "request-1", "argsrepr": "", "timelimit": [None, None]}
+    headers |= more
     text = sealed(keyring, dumps([[], {}, {"bound": header_digest(headers)}]), role=role)
     return wrapped(text, headers)
 

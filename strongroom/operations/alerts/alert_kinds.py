@@ -23,6 +23,7 @@ from strongroom.operations.errors import (
     IncidentOverdue,
     MassChange,
     MessageRefused,
+    OwnMessageFailed,
     RecoveryOverdue,
     RunDegraded,
     RunFailed,
@@ -136,6 +137,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Messages came that are unsigned, altered, foreign, or of a role that may not send them. "
         "No worker acted on them.",
         "Look for the sender: an old worker, or somebody who reaches the broker.",
+    ),
+    "message.failed": _critical(
+        OwnMessageFailed,
+        "Workers could not act on messages that this installation sent itself. That is a fault of "
+        "Strongroom, and nobody broke in. What belongs to a run is sent again; other work may be late.",
+        "Report it with the lines 'message-failed' of the log. If a version was just installed, go back to "
+        "the one before.",
     ),
     "manifest.refused": _critical(
         UntrustedSigner,

@@ -55,6 +55,10 @@ def strangers(facts: Facts, _limits: Limits) -> Iterator[Alert]:
         what = f"{pool} workers refused {plural(count, 'message')} in the last 24 hours"
         # Doubled, not counted: whoever floods the broker must not flood the mailbox.
         yield Alert(kind="message.refused", subject=pool, what=what, weight=count.bit_length())
+    for pool, count in sorted(signs.failed.items()):
+        what = f"{pool} workers could not act on {plural(count, 'message')} of this installation's own"
+        what += " in the last 24 hours"
+        yield Alert(kind="message.failed", subject=pool, what=what, weight=count.bit_length())
     if signs.records:
         what = f"workers refused rows of {plural(len(signs.records), 'run')} in the last 24 hours: "
         yield Alert(

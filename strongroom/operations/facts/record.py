@@ -20,7 +20,7 @@ from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
-from strongroom.operations.errors import ApprovalNeeded, NothingSelected
+from strongroom.operations.errors import ApprovalNeeded, MessageRefused, NothingSelected, OwnMessageFailed
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.pace import pace_of
@@ -56,8 +56,7 @@ from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import Event, Run, RunKind, RunState, StepKind
 from strongroom.state.store import RunStore
 
-REFUSED: Final = "message-refused"
-"""The event of ``workers.refusals``, which is above; a test holds the two together."""
+REFUSED, FAILED_OWN = MessageRefused.event, OwnMessageFailed.event
 STEP_FAILED: Final = "step.failed"
 ENTRY_REFUSED: Final = "schedule.refused"
 BEAT: Final = "beat"
@@ -339,15 +338,16 @@ def mended(store: RunStore, policy: str) -> tuple[str, ...]:
 
 def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
     """Return the marks of somebody who should not be there."""
-    messages: Counter[str] = Counter()
+    messages: dict[str, Counter[str]] = {REFUSED: Counter(), FAILED_OWN: Counter()}
     records: dict[str, None] = {}
-    for event in store.happened(REFUSED, STEP_FAILED, since=now - DAY):
-        if event.kind == REFUSED:
-            messages[str(event.detail.get("pool"))] += _count(event.detail.get("count"))
+    for event in store.happened(*messages, STEP_FAILED, since=now - DAY):
+        if event.kind in messages:
+            messages[event.kind][str(event.detail.get("pool"))] += _count(event.detail.get("count"))
         elif event.run and recorded_errors.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
     return Signs(
-        messages=dict(messages),
+        messages=dict(messages[REFUSED]),
+        failed=dict(messages[FAILED_OWN]),
         records=tuple(records),
         shreds=len(record.read(store, watched.trusted).refused),
         broken_at=verify_chain(store).broken,

@@ -224,12 +224,14 @@ class Keys(Struct, frozen=True, kw_only=True):
 class Signs(Struct, frozen=True, kw_only=True):
     """What the record has of somebody who should not: of the last day, but for the ledger and shredding.
 
-    ``messages`` counts refused messages by pool. ``records`` names runs in which a worker refused a row.
+    ``messages`` counts refused messages by pool, ``failed`` those that were our own and could not be acted
+    on, which is a fault and no stranger. ``records`` names runs in which a worker refused a row.
     ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
     the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
     """
 
     messages: Mapping[str, int] = {}
+    failed: Mapping[str, int] = {}
     records: tuple[str, ...] = ()
     shreds: int = 0
     broken_at: int | None = None

@@ -28,7 +28,7 @@ from strongroom.operations.archive.recoveries import About, RecoveryEntry
 from strongroom.operations.errors import MailUnavailable
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
-from strongroom.operations.facts.record import BEAT, REFUSED
+from strongroom.operations.facts.record import BEAT, FAILED_OWN, REFUSED
 from strongroom.operations.facts.records import Limits
 from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
 from strongroom.operations.incident.open_case import open_case
@@ -49,7 +49,7 @@ from strongroom.timestamps import rfc3339
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
 from tests.slots import monthly
-from workers import names, refusals
+from workers import names
 
 DAY = 86_400.0
 PEOPLE = ("one@example.org", "two@example.org")
@@ -383,6 +383,7 @@ def test_marks_of_strangers_in_the_record_are_told(world: World) -> None:
     world.back_up()
     store = RunStore(world.database)
     store.event(REFUSED, reason="unsigned", count=4, pool="seal")
+    store.event(FAILED_OWN, reason="a message of ours", count=1, pool="control")
     store.event(REFUSED, reason="unsigned", count="many", pool=["x"])  # as if somebody edited it
     store.event("shred.intent", intent={}, signer="", signature="")
     run = store.runs()[0].id
@@ -395,6 +396,7 @@ def test_marks_of_strangers_in_the_record_are_told(world: World) -> None:
         "record.refused",
         "message.refused:['x']",
         "message.refused:seal",
+        "message.failed:control",
         "shred.refused",
     ]
     later = keys(world, later=2 * DAY)
@@ -475,7 +477,7 @@ def test_a_source_that_gives_half_as_much_is_told(world: World) -> None:
 
 
 def test_what_the_layers_above_call_things_is_what_is_looked_for() -> None:
-    assert (REFUSED, BEAT) == (refusals.EVENT, names.BEAT)
+    assert names.BEAT == BEAT
 
 
 # -- telling -------------------------------------------------------------------

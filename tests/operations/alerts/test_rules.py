@@ -247,6 +247,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(incidents=(incident(due=NOON - 1),)),
     ),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
+    ("message.failed:seal", facts(), facts(signs=Signs(failed={"seal": 3}))),
     ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
     *[(f"{kind}:thief", facts(), facts(intrusions=(came(kind),))) for kind in STRANGE],
     ("access.log-rewritten:eu", facts(), facts(intrusions=(came("access.log-rewritten", who=""),))),
