@@ -21,7 +21,7 @@ CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-long test-live live services lint format bench chaos chaos-kills month simulate docs lock clean
+.PHONY: help venv dev demo test test-long test-dates test-live live services lint format bench chaos chaos-kills month simulate docs lock clean
 
 ##@ Start here
 
@@ -45,6 +45,11 @@ test: services live lint ## install what the tests drive, lint, and run the test
 test-long: services live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph
 	@sh scripts/install-test-services ceph
 	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 -m long $(TESTS)
+	@$(MAKE) --no-print-directory test-dates
+
+test-dates: $(DEV_READY) ## of the others those without servers, at the ends of months and years and when clocks change
+	@sh scripts/install-test-services faketime
+	@$(WITH_PATH) python -m tests.dates -- $(CORES) $(TESTS)
 
 test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
 	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)

@@ -24,6 +24,10 @@ from tests.warm_server import NUMBER, ROOT
 
 AT_THE_START = ("PYTHON", "LC_", "LANG", "OPENSSL_", "LD_")
 """Variables that begin so are read as a process starts, so that a forked one would not see them."""
+MOVED_CLOCK = (
+    ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC", "TZ") if "FAKETIME" in os.environ else ()
+)
+"""What moves the time of day of a process that is started (see :mod:`tests.dates`): each program keeps it."""
 
 
 def run(
@@ -125,7 +129,7 @@ def _read_at_start(env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _server_env() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    return {name: os.environ[name] for name in ("PATH", "LANG", *MOVED_CLOCK) if name in os.environ}
 
 
 class _Server:

@@ -17,7 +17,7 @@ from strongroom.operations.evidence.review import (
     parts,
 )
 from strongroom.operations.findings import Finding
-from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.key_management.usage import KeyUse, survey
 from strongroom.operations.services import Checked, Services
 from strongroom.timestamps import rfc3339

@@ -68,7 +68,11 @@ class Machine:
 
     def __post_init__(self) -> None:
         self.home.mkdir(exist_ok=True)
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "LANG", "TMPDIR", *warm.MOVED_CLOCK)
+            if name in os.environ
+        }
         self.env = kept | {"HOME": str(self.home), "STRONGROOM_STATE_DIR": str(self.state)} | self.env
 
     def clear(self) -> None:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 def with_identities(services: Services, arguments: Namespace, output: Output) -> Services:
     """Return the services of this process, which open with what was given as well."""
-    typed = tuple(typed_identities(arguments, output))
-    return dataclasses.replace(services, identities=lambda: (*services.identities(), *typed))
+    return opening_with(services, tuple(typed_identities(arguments, output)))
+
+
+def opening_with(services: Services, given: tuple[Opener, ...]) -> Services:
+    """Return the services of this process, which open with these keys as well."""
+    return dataclasses.replace(services, identities=lambda: (*services.identities(), *given))
 
 
 def typed_identities(arguments: Namespace, output: Output) -> Iterator[Opener]:

@@ -238,8 +238,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "key.unproven": _critical(
         KeyUnproven,
-        "This key failed its trial, or was not proven for too long; backups may depend on it.",
-        "If it lies elsewhere, have its holder answer a challenge first; then 'strongroom key-health check'.",
+        "This key did not open when it was tried, or nobody has proven for a quarter that it still opens. "
+        "Backups depend on it.",
+        "Where the key is: 'strongroom key-health check --identity FILE'. If its holder has it elsewhere: "
+        "'strongroom key-health challenge {subject} --output FILE', which the holder answers.",
+    ),
+    "key.unread": _critical(
+        KeyUnproven,
+        "Backups could not be read at the newest trial of keys: which keys they need, nobody knows.",
+        "Bring their target back, then 'strongroom key-health check'. If one's file is gone for good, say "
+        "so: 'strongroom keys --gone BACKUP'.",
     ),
     "key.unchecked": _critical(
         KeyUnproven,
@@ -381,6 +389,11 @@ KINDS: Final[Mapping[str, Kind]] = {
     "emergency.coming": _warning(
         "The emergency backup is due within three days, and its medium lies in the safe.",
         "Fetch the medium; when it is due, mount it and run 'strongroom emergency-backup {subject}'.",
+    ),
+    "key.proof-due": _warning(
+        "Within two weeks somebody has to prove that this key still opens what depends on it.",
+        "Where the key is: 'strongroom key-health check --identity FILE'. If its holder has it elsewhere: "
+        "'strongroom key-health challenge {subject} --output FILE', which the holder answers.",
     ),
     "key.aging": _warning(
         "This key is due to be rotated, or will be soon.",

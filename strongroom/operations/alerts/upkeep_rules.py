@@ -8,10 +8,12 @@ from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.errors import MassChange
 from strongroom.operations.facts.freshness import judge
-from strongroom.operations.facts.records import Dated, Drills, Facts, Limits, Policy
+from strongroom.operations.facts.records import Dated, Drills, Facts, Keys, Limits, Policy
+from strongroom.operations.key_management.proofs import WARNING
 from strongroom.operations.verification.description import describe_coverage
 from strongroom.schedule import last_slot
 from strongroom.state.records import RunKind, RunState
+from strongroom.timestamps import rfc3339
 from strongroom.words import name_first_few, plural
 
 WEEK = 7 * 86_400.0
@@ -125,9 +127,7 @@ _JUDGED = (RunState.DONE, RunState.DEGRADED, RunState.FAILED)
 def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield keys that failed, that nobody tried or answered for, or that grow old."""
     found = facts.keys
-    for name in found.bad:
-        what = f"'{name}' failed the newest trial of keys, was not proven for too long, or was not looked at"
-        yield Alert(kind="key.unproven", subject=name, what=what)
+    yield from _proofs(facts)
     for asked in found.asked:
         if facts.now - asked.at > WEEK:
             what = f"the holder of '{asked.name}' was asked {about(facts.now - asked.at)} ago"
@@ -136,6 +136,25 @@ def keys(facts: Facts, limits: Limits) -> Iterator[Alert]:
     for used in found.used:
         if facts.now - used.at > limits.key_age - limits.notice:
             yield _aging(used, facts.now, limits.key_age)
+
+
+def _proofs(facts: Facts) -> Iterator[Alert]:
+    found = facts.keys
+    for proof in found.proofs:
+        if proof.wrong:
+            yield Alert(kind="key.unproven", subject=proof.name, what=proof.words)
+        elif facts.now > proof.by - WARNING:
+            yield Alert(kind="key.proof-due", subject=proof.name, what=proof.words)
+    if found.unread:
+        yield Alert(kind="key.unread", what=not_looked_at(found), weight=len(found.unread))
+
+
+def not_looked_at(keys: Keys) -> str:
+    """Say which backups the newest trial of keys could not read."""
+    when, many = rfc3339(keys.checked_at or 0.0), len(keys.unread)
+    return (
+        f"the trial of keys of {when} could not read {plural(many, 'backup')}: {name_first_few(keys.unread)}"
+    )
 
 
 def _unchecked(facts: Facts, limits: Limits) -> Iterator[Alert]:

@@ -9,6 +9,7 @@ from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, small, together
 from strongroom.operations.facts.records import Dated, Drilled, Drills
+from strongroom.operations.key_management.proofs import Proof
 from strongroom.operations.muted import Muted
 from strongroom.operations.page import Markup, definitions, link, section, text
 from strongroom.operations.verification.coverage import Coverage
@@ -103,12 +104,21 @@ def keys(shown: Shown) -> bytes:
     return frame.document("Keys", content, shown, here="/keys")
 
 
+_MARKS = {
+    Proof.PROVEN: "passed",
+    Proof.NOT_YET: "plain",
+    Proof.DUE_AGAIN: "degraded",
+    Proof.OVERDUE: "failed",
+    Proof.FAILED: "failed",
+}
+
+
 def _checks(shown: Shown) -> Iterator[tuple[str, str]]:
     found = shown.facts.keys
     yield "Tried last", moment(found.checked_at) if found.checked_at else "never"
     yield "Schedule", f"{found.schedule} ({found.time_zone})" if found.schedule else "not scheduled"
-    for name in found.bad:
-        yield "Failed", mark("failed", name)
+    for proof in found.proofs:
+        yield "Proof", mark(_MARKS[proof.proof], proof.words)
     for asked in found.asked:
         yield "Not answered", together(asked.name, "asked", moment(asked.at))
 

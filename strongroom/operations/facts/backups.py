@@ -25,7 +25,7 @@ from strongroom.operations.facts.targets import (
     when,
 )
 from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
-from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore

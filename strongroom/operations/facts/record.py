@@ -43,8 +43,9 @@ from strongroom.operations.facts.records import (
     Unused,
 )
 from strongroom.operations.facts.watched import Watched
-from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED, DAY, PROVEN
-from strongroom.operations.key_management.scheduled_check import CHECKED
+from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLENGED
+from strongroom.operations.key_management.proofs import DAY, PROVEN, KeyProof, ProofsOnRecord, read_proofs
+from strongroom.operations.key_management.scheduled_check import keys_looked_at, newest_trial
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.job import read_facts
@@ -277,20 +278,35 @@ def _seconds(said: object) -> float:
 
 def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
     """Return how the keys stand."""
-    checks = [event for event in store.happened(CHECKED, since=now - YEAR) if event.at <= now + SKEW]
-    newest = checks[-1] if checks else None
+    trial, proofs = newest_trial(store, until=now + SKEW), read_proofs(store, until=now + SKEW)
+    used = tuple(_used(store, watched, proofs))
     return Keys(
         schedule=watched.key_health,
         time_zone=watched.key_zone,
-        used=tuple(_used(store, watched)),
-        checked_at=newest.at if newest else None,
-        bad=tuple(_texts(newest.detail.get("bad"))) if newest else (),
+        used=used,
+        checked_at=trial.at if trial else None,
+        proofs=tuple(_proofs(used, trial, proofs, now)),
+        unread=tuple(_texts(trial.detail.get("unread"))) if trial else (),
         asked=tuple(_asked(store, now)),
     )
 
 
-def _used(store: RunStore, watched: Watched) -> Iterator[Dated]:
-    """Yield since when each key of the newest backups is sealed for.
+def _proofs(
+    used: Iterable[Dated], trial: Event | None, proofs: ProofsOnRecord, now: float
+) -> Iterator[KeyProof]:
+    """Yield how the proof of each key stands that is in use, or that older backups still depend on."""
+    since = {one.key: (one.name, one.at) for one in used}
+    for one in keys_looked_at(trial):
+        if one.key in since:
+            since[one.key] = (since[one.key][0], min(one.since, since[one.key][1]))
+        elif one.key not in proofs.retired:
+            since[one.key] = (one.name, one.since)
+    for key, (name, first) in since.items():
+        yield proofs.of(key, name, since=first, now=now)
+
+
+def _used(store: RunStore, watched: Watched, proofs: ProofsOnRecord) -> Iterator[Dated]:
+    """Yield since when each key of the newest backups is sealed for, but for those that were retired since.
 
     A rotation that renewed took the newest version of each key that has any, and counts as its beginning.
     """
@@ -300,7 +316,8 @@ def _used(store: RunStore, watched: Watched) -> Iterator[Dated]:
         renewed = _renewed_at(store, policy.name)
         for pin in newest.spec.recipients if newest else ():
             first = store.sealed_since(policy.name, pin.fingerprint)
-            if first is not None:
+            retired = newest is not None and proofs.retired.get(pinned_key(pin), 0.0) > newest.created_at
+            if first is not None and not retired:
                 began = max(first, renewed) if pin.type in VERSIONED else first
                 key = (pin.name, pinned_key(pin))
                 since[key] = min(began, since.get(key, began))

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from strongroom.durations import at_least
 from strongroom.model import Depth
+from strongroom.operations.key_management.proofs import KeyProof
 from strongroom.operations.verification.coverage import Standing
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunCount, RunKind, RunState, Waiting
@@ -209,15 +210,17 @@ class Drills(Struct, frozen=True, kw_only=True):
 class Keys(Struct, frozen=True, kw_only=True):
     """How the keys stand. ``used`` says since when each is sealed to, without a rotation to a newer one.
 
-    ``checked_at`` is when they were all tried last, ``bad`` what was wrong then, ``asked`` the challenges
-    that nobody has answered, with when they were made.
+    ``proofs`` says of each that is used, or was tried and not retired, how its proof stands. ``checked_at``
+    is when they were all tried last, ``unread`` names the backups that no target gave then, ``asked`` has the
+    challenges that nobody has answered, with when they were made.
     """
 
     schedule: str | None = None
     time_zone: str = "UTC"
     used: tuple[Dated, ...] = ()
     checked_at: float | None = None
-    bad: tuple[str, ...] = ()
+    proofs: tuple[KeyProof, ...] = ()
+    unread: tuple[str, ...] = ()
     asked: tuple[Dated, ...] = ()
 
 

@@ -18,7 +18,7 @@ from strongroom.operations.facts.freshness import SKEW, is_idle
 from strongroom.operations.facts.records import Facts
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import CatalogEntry, Replica, RunCount, RunKind, RunState

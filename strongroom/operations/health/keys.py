@@ -19,13 +19,13 @@ from strongroom.operations.facts.records import Dated, Limits
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.health.replica import ENCRYPTION
-from strongroom.operations.key_management.health import DAY, FAILED, QUARTER, WARNING, events, proofs
+from strongroom.operations.key_management.health import events
+from strongroom.operations.key_management.proofs import DAY, KeyProof, Proof, ProofsOnRecord, read_proofs
 from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
 from strongroom.operations.services import Services
-from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
-RETIRED, LEAKED = "key.retired", "incident.opened"
+LEAKED = "incident.opened"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +42,12 @@ class History:
     """What is on record of keys, each as ``keys.key_names.stanza_key`` names it.
 
     ``used`` is since when it has been sealed to, as far as the record goes, or since when it was
-    renewed; ``proven`` when it last opened, ``failed`` when and why it last did not.
+    renewed; ``proofs`` when it last opened, when and why it last did not, and when it was retired.
     """
 
     used: Mapping[str, float]
-    retired: frozenset[str]
     leaked: tuple[Leak, ...]
-    proven: Mapping[str, float]
-    failed: Mapping[str, tuple[float, str]]
+    proofs: ProofsOnRecord
 
 
 def history(services: Services, used: Iterable[Dated] = ()) -> History:
@@ -60,13 +58,8 @@ def history(services: Services, used: Iterable[Dated] = ()) -> History:
     """
     return History(
         used={one.key: one.at for one in sorted(used, key=attrgetter("at"), reverse=True)},
-        retired=frozenset(str(event.detail["key"]) for event in events(services, RETIRED)),
         leaked=tuple(dict.fromkeys(_leaks(services))),
-        proven=proofs(services),
-        failed={
-            str(event.detail["key"]): (event.at, str(event.detail["why"]))
-            for event in events(services, FAILED)
-        },
+        proofs=read_proofs(services.store),
     )
 
 
@@ -154,7 +147,7 @@ def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Fi
         if any(opens_with(record, leak.key, leak.version) for record in opened.records):
             who = labels[leak.key]
             yield _leaked(f"it opens for {who}, which incident {leak.incident} is about", manifest)
-    for key in sorted(known.retired & labels.keys()):
+    for key in sorted(known.proofs.retired.keys() & labels.keys()):
         yield _rotate(manifest, f"it opens for {labels[key]}, which was retired")
 
 
@@ -213,25 +206,20 @@ def judge_ages(
     """
     moment = time.time() if now is None else now
     for key, label in sorted(labels.items(), key=lambda item: item[1]):
-        findings = [
-            *_proof(check, key, label, known, moment),
-            *_age(check, label, known.used.get(key), limits, moment),
-        ]
-        yield from findings or [good(check, f"{label}: proven {rfc3339(known.proven[key])}")]
+        used = known.used.get(key)
+        if used is None and key in known.proofs.retired:
+            yield good(check, f"{label}: retired, so nobody has to prove it")
+            continue
+        proof = known.proofs.of(key, label, since=moment if used is None else used, now=moment)
+        findings = [*_proof(check, proof), *_age(check, label, used, limits, moment)]
+        yield from findings or [good(check, proof.words)]
 
 
-def _proof(check: str, key: str, label: str, known: History, now: float) -> Iterator[Finding]:
-    last, used = known.proven.get(key), known.used.get(key, now)
-    failed_at, why = known.failed.get(key, (0.0, ""))
-    if failed_at > (last or 0.0):
-        yield wrong(check, KeyUnproven(f"{label}: did not open when it was tried: {why}"))
-    elif now - (last or used) > QUARTER:
-        since = f"was last proven {rfc3339(last)}" if last else f"was never proven since {rfc3339(used)}"
-        yield wrong(check, KeyUnproven(f"{label}: {since}; a quarter is the longest"))
-    elif last is None:
-        yield remark(check, f"{label}: was not tried yet", _TRY)
-    elif now - last > QUARTER - WARNING:
-        yield remark(check, f"{label}: is to be tried again soon, last proven {rfc3339(last)}", _TRY)
+def _proof(check: str, proof: KeyProof) -> Iterator[Finding]:
+    if proof.wrong:
+        yield wrong(check, KeyUnproven(f"{proof.words}: {proof.why}" if proof.why else proof.words))
+    elif proof.proof is not Proof.PROVEN:
+        yield remark(check, proof.words, _TRY)
 
 
 _TRY = "'strongroom key-health check' tries it, or have its holder answer a challenge."

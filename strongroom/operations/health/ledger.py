@@ -11,7 +11,7 @@ from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
 from strongroom.operations.evidence.ledger_found import STRANGERS
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
-from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.targets.errors import TargetUnavailable

@@ -10,7 +10,7 @@ from typing import TypeVar
 from strongroom.durations import measured
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
+from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS, not_looked_at
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
@@ -179,15 +179,15 @@ def _drill(services: Services, policy: str, ran: Drilled, now: float) -> Finding
 
 
 def keys(facts: Facts) -> Iterator[Finding]:
-    """Say what the last trial of all keys found."""
+    """Say when all keys were tried last, and what that trial could not look at. Each key says of itself how
+    it stands."""
     found = facts.keys
-    if found.checked_at is None:  # each key says so of itself
+    if found.checked_at is None:
         return
-    if found.bad:
-        words = f"of the trial of {rfc3339(found.checked_at)}, not proven: {', '.join(found.bad)}"
-        yield wrong(KEYS, KeyUnproven(words))
+    if found.unread:
+        yield wrong(KEYS, KeyUnproven(not_looked_at(found)))
     else:
-        yield good(KEYS, f"the trial of {rfc3339(found.checked_at)} found no key that fails")
+        yield good(KEYS, f"all available keys were last tried {rfc3339(found.checked_at)}")
 
 
 def emergency(

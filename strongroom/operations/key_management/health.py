@@ -14,7 +14,7 @@ import os
 import time
 from base64 import b32encode
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -27,18 +27,14 @@ from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys import Opener
 from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.model import prepare
+from strongroom.operations.key_management.proofs import DAY, FAILED, PROVEN
 from strongroom.operations.key_management.usage import Opens
 from strongroom.operations.services import Services
 from strongroom.state.records import Event
 
-DAY = 86_400.0
-QUARTER = 92 * DAY
-WARNING = 14 * DAY
-"""How long a proof holds, and how long before its end people are warned."""
-
 CHALLENGE_HOLDS = 30 * DAY
 FORMAT = "strongroom-challenge-1"
-PROVEN, FAILED, CHALLENGED = "key.proven", "key.failed", "key.challenged"
+CHALLENGED = "key.challenged"
 _CONTEXT = b"strongroom/v1/challenge/"
 _ANSWER = b"strongroom/v1/challenge-answer/"
 _PAGE = 1000
@@ -132,39 +128,12 @@ def record_proofs(services: Services, tried: Iterable[Tried]) -> None:
             services.store.event(FAILED, key=one.key, why=one.why, backup=one.backup)
 
 
-def proofs(services: Services) -> dict[str, float]:
-    """Return when each key was last proven (epoch seconds)."""
-    return {str(event.detail["key"]): event.at for event in events(services, PROVEN)}
-
-
 def events(services: Services, kind: str) -> Iterator[Event]:
     """Yield every event of a kind, in order."""
     after = 0
     while page := services.store.events(kind=kind, after=after, limit=_PAGE):
         yield from page
         after = page[-1].id
-
-
-class Due(Struct, frozen=True, kw_only=True):
-    """A key whose proof is missing, too old or about to be. ``last`` is when it was proven."""
-
-    key: str
-    label: str
-    last: float | None
-    overdue: bool
-
-
-def due(
-    tried: Iterable[Tried], proven: Mapping[str, float], *, now: float, every: float = QUARTER
-) -> list[Due]:
-    """Return the keys that need a proof, or soon will. One that never had one is overdue."""
-    labels = {one.key: one.label for one in tried}
-    found = [(key, label, proven.get(key)) for key, label in sorted(labels.items())]
-    return [
-        Due(key=key, label=label, last=last, overdue=last is None or now - last > every)
-        for key, label, last in found
-        if last is None or now - last > every - WARNING
-    ]
 
 
 # -- challenges ----------------------------------------------------------------

@@ -1,42 +1,46 @@
-"""The trial of all keys, which the calendar asks for: quarterly, and daily while one is not proven."""
+"""The trial of all keys, which the calendar asks for: quarterly, and daily while one fails or is overdue."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 from msgspec import Struct
 
 from strongroom.config import Settings
-from strongroom.operations.key_management.health import (
-    Due,
-    Outcome,
-    Tried,
-    due,
-    proofs,
-    record_proofs,
-    try_keys,
-)
-from strongroom.operations.key_management.usage import look_all
+from strongroom.operations.key_management.health import Outcome, Tried, record_proofs, try_keys
+from strongroom.operations.key_management.proofs import KeyProof, Proof, read_proofs
+from strongroom.operations.key_management.usage import Opens, keys_of, look_all
 from strongroom.operations.services import Checked, Services
+from strongroom.state.records import Event
+from strongroom.state.store import RunStore
 
 CHECKED = "key.checked"
 
 
+class KnownKey(Struct, frozen=True, kw_only=True):
+    """A key that kept backups depend on, and when (epoch seconds) the first of them was made."""
+
+    key: str
+    name: str
+    since: float
+
+
 class Health(Struct, frozen=True, kw_only=True):
-    """What a trial found: each key that was tried, those that need a proof, and the backups that
-    no target gave, with why."""
+    """What a trial found: each key that was tried, those that need a proof sooner or later, and the backups
+    that no target gave, with why."""
 
     tried: tuple[Tried, ...]
-    late: tuple[Due, ...]
+    due: tuple[KeyProof, ...]
     unread: dict[str, str]
 
     @property
     def bad(self) -> list[str]:
         """The keys that failed or are overdue, and the backups that could not be looked at."""
         failed = [one.label or one.key for one in self.tried if one.outcome is Outcome.FAILED]
-        overdue = [one.label or one.key for one in self.late if one.overdue]
-        return list(dict.fromkeys((*failed, *overdue, *self.unread)))
+        wrong = [one.name for one in self.due if one.wrong]
+        return list(dict.fromkeys((*failed, *wrong, *self.unread)))
 
 
 def check(services: Services, *, progress: Callable[[int], object] | None = None) -> Health:
@@ -44,10 +48,44 @@ def check(services: Services, *, progress: Callable[[int], object] | None = None
     looked = look_all(services, services.store.backups(), progress=progress)
     tried = try_keys(looked.found, services.identities())
     record_proofs(services, tried)
-    late = due(tried, proofs(services), now=time.time())
-    health = Health(tried=tuple(tried), late=tuple(late), unread=looked.unread)
-    services.store.event(CHECKED, bad=health.bad)
+    known = list(_known(looked.found, tried, services.store))
+    proofs, now = read_proofs(services.store), time.time()
+    judged = (
+        proofs.of(one.key, one.name, since=one.since, now=now)
+        for one in known
+        if one.key not in proofs.retired
+    )
+    due = tuple(one for one in judged if one.proof is not Proof.PROVEN)
+    health = Health(tried=tuple(tried), due=due, unread=looked.unread)
+    services.store.event(CHECKED, bad=health.bad, unread=[*looked.unread], keys=known)
     return health
+
+
+def _known(found: Iterable[Opens], tried: Iterable[Tried], store: RunStore) -> Iterator[KnownKey]:
+    """Yield the keys that were tried, each with since when backups depend on it. That of the trial before
+    counts, for the oldest backup may have been deleted since."""
+    since = {one.key: one.since for one in keys_looked_at(newest_trial(store))}
+    for opening in found:
+        made = datetime.fromisoformat(opening.created_at).timestamp()
+        for key in {key for record in opening.records for key in keys_of(record)}:
+            since[key] = min(made, since.get(key, made))
+    for key, name in sorted({one.key: one.label or one.key for one in tried}.items()):
+        yield KnownKey(key=key, name=name, since=since[key])
+
+
+def newest_trial(store: RunStore, *, until: float = float("inf")) -> Event | None:
+    """Return the event of the newest trial up to a moment, if there was one."""
+    trials = [event for event in store.happened(CHECKED, since=0.0) if event.at <= until]
+    return trials[-1] if trials else None
+
+
+def keys_looked_at(trial: Event | None) -> Iterator[KnownKey]:
+    """Yield the keys that a trial looked at. What somebody edited is left out, and hides no other."""
+    listed = trial.detail.get("keys") if trial else None
+    for row in listed if isinstance(listed, list) else ():
+        match row:
+            case {"key": str(key), "name": str(name), "since": float(since)}:
+                yield KnownKey(key=key, name=name, since=since)
 
 
 def prove(services: Services, _settings: Settings) -> Checked:

@@ -525,9 +525,9 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure(
         "strongroom_keys_unproven",
         "gauge",
-        "Keys that failed their newest trial, or were not proven for too long.",
+        "Keys that failed their newest trial, or were not proven in time.",
         (),
-        _alone(lambda seen: float(len(seen.facts.keys.bad))),
+        _alone(lambda seen: float(sum(one.wrong for one in seen.facts.keys.proofs))),
     ),
     Measure(
         "strongroom_alerts",

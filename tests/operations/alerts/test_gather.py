@@ -33,7 +33,10 @@ from strongroom.operations.facts.records import Limits
 from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.steps import close, waive
+from strongroom.operations.key_management import proofs
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
+from strongroom.operations.key_management.scheduled_check import check as check_keys
+from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.recovery.places import RecordPlaces
 from strongroom.operations.runs.hooks import FAILED
@@ -412,12 +415,36 @@ def test_a_run_that_nobody_performs_is_told(world: World) -> None:
     assert "run.waiting" in keys(world, later=2 * DAY)
 
 
+def test_a_key_that_nobody_tried_yet_is_told_two_weeks_before_it_has_to_be(world: World) -> None:
+    world.back_up()
+    services, name = world.services(identities=tuple), world.spec.recipients[0].name
+    assert check_keys(services).bad == []
+
+    def told(after: float) -> list[str]:
+        return [key for key in keys(world, later=after) if key.startswith("key.")]
+
+    assert [told(0.0), told(proofs.QUARTER - proofs.WARNING - DAY)] == [[], []]
+    assert told(proofs.QUARTER - proofs.WARNING + DAY) == [f"key.proof-due:{name}"]
+    assert told(proofs.QUARTER + DAY) == [f"key.unproven:{name}"]
+    services.store.event(proofs.RETIRED, key=pinned_key(world.spec.recipients[0]), name=name)
+    assert told(proofs.QUARTER + DAY) == []
+
+
 def test_keys_that_fail_or_that_nobody_answers_for_are_told(world: World) -> None:
     world.back_up()
-    services = world.services()
-    services.store.event("key.checked", bad=["recovery"])
+    services, key = world.services(), pinned_key(world.spec.recipients[0])
+    name = world.spec.recipients[0].name
+    services.store.event(proofs.FAILED, key=key, why="WrongKey: CANARY-NAME", backup="b1")
+    [told] = gather_and_judge(watching(world), LIMITS).alerts
+    assert (told.key, told.what) == (
+        f"key.unproven:{name}",
+        f"{name}: did not open when it was tried (WrongKey)",
+    )
+    services.store.event(proofs.PROVEN, key=key, how="opened", backup="b1")
     question = make_challenge(services, world.identity.recipient(), name="board", created_at="")
-    assert keys(world) == ["key.unproven:recovery"]
+    assert keys(world) == []
+    services.store.event("key.checked", bad=["b1"], unread=["b1"], keys=[])
+    assert keys(world) == ["key.unread"]
     assert "custodian.silent:board" in keys(world, later=8 * DAY)
     _, code = answer_challenge(question, [world.identity])
     confirm(services, name="board", code=code)

@@ -37,6 +37,7 @@ from strongroom.operations.facts.records import (
     Signs,
     Unused,
 )
+from strongroom.operations.key_management.proofs import QUARTER, WARNING, ProofsOnRecord
 from strongroom.operations.verification.coverage import Standing, coverage
 from strongroom.operations.verification.order import Item, Terms
 from strongroom.state.records import RunKind, RunState
@@ -147,6 +148,15 @@ def drifted(*of: Ran) -> Facts:
 
 def keys(**fields: Any) -> Facts:
     return facts(keys=Keys(**fields))
+
+
+def proof(*, since: float = NOON, last: float | None = None, failed: float | None = None) -> Facts:
+    proofs = ProofsOnRecord(
+        proven={} if last is None else {"k": last},
+        failed={} if failed is None else {"k": (failed, "WrongKey: it does not open")},
+        retired={},
+    )
+    return keys(proofs=(proofs.of("k", "recovery", since=since, now=NOON),))
 
 
 def shallow(age: float) -> Seen:
@@ -280,7 +290,14 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(active=(running(25 * HOUR, RunKind.ROTATE),)),  # rotations have an alert of their own
         facts(active=(running(25 * HOUR, RunKind.ROTATE_SECRET),)),
     ),
-    ("key.unproven:recovery", keys(), keys(bad=("recovery",))),
+    ("key.unproven:recovery", proof(last=NOON - QUARTER + DAY), proof(last=NOON - QUARTER - DAY)),
+    ("key.unproven:recovery", proof(last=NOON - DAY), proof(last=NOON - DAY, failed=NOON - HOUR)),
+    (
+        "key.proof-due:recovery",
+        proof(since=NOON - QUARTER + WARNING + DAY),
+        proof(since=NOON - QUARTER + WARNING - DAY),
+    ),
+    ("key.unread", keys(checked_at=NOON), keys(checked_at=NOON, unread=("b1",))),
     (
         "key.unchecked",
         keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - HOUR),)),  # in use since its time alone

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -26,7 +26,7 @@ from strongroom.operations.findings import Finding, State, worst_error
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages
 from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
-from strongroom.operations.key_management.health import FAILED, PROVEN, QUARTER
+from strongroom.operations.key_management.proofs import FAILED, PROVEN, QUARTER, ProofsOnRecord
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.services import Pinned, Services
@@ -375,9 +375,14 @@ def test_a_document_is_read_back_no_deeper_than_it_opens(world: World) -> None:
     assert {depth for _, depth in entered.said} == {"opened"}
 
 
-def known(**about: object) -> History:
-    nothing = History(used={}, retired=frozenset(), leaked=(), proven={}, failed={})
-    return replace(nothing, **about)  # type: ignore[arg-type]
+def known(
+    used: Mapping[str, float] | None = None,
+    proven: Mapping[str, float] | None = None,
+    failed: Mapping[str, tuple[float, str]] | None = None,
+    retired: Mapping[str, float] | None = None,
+) -> History:
+    proofs = ProofsOnRecord(proven=proven or {}, failed=failed or {}, retired=retired or {})
+    return History(used=used or {}, leaked=(), proofs=proofs)
 
 
 def test_keys_are_proven_each_quarter_and_rotated_each_year() -> None:
@@ -389,6 +394,8 @@ def test_keys_are_proven_each_quarter_and_rotated_each_year() -> None:
     for state, history in cases.items():
         [one] = judge_ages(ENCRYPTION, {"k": "key"}, history, Limits(), now=now)
         assert one.state is state
+    [retired] = judge_ages(ENCRYPTION, {"k": "key"}, known(retired={"k": now - 50}), Limits(), now=now)
+    assert (retired.state, retired.what) == (State.GOOD, "key: retired, so nobody has to prove it")
     for history, code in (
         (known(used={"k": now - QUARTER - 1}), "KeyUnproven"),
         (known(used={"k": now - QUARTER}, proven={"k": now - QUARTER - 1}), "KeyUnproven"),

@@ -20,7 +20,7 @@ from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import calendar, catalog
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
-from strongroom.operations.key_management.health import DAY
+from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.scheduled import Scheduled
@@ -246,11 +246,11 @@ def test_beat_that_stopped_is_an_alarm(world: World) -> None:
     assert said(list(record.beat(facts(services)))) == [(State.WRONG, "BackupOverdue")]
 
 
-def test_the_trial_of_keys_that_found_something_is_an_alarm(world: World) -> None:
+def test_a_trial_of_keys_that_could_not_read_a_backup_is_an_alarm(world: World) -> None:
     services = world.services()
-    services.store.event("key.checked", bad=["recovery"])
+    services.store.event("key.checked", bad=["b1"], unread=["b1"], keys=[])
     assert said(list(record.keys(facts(services)))) == [(State.WRONG, "KeyUnproven")]
-    services.store.event("key.checked", bad=[])
+    services.store.event("key.checked", bad=[], unread=[], keys=[])
     assert said(list(record.keys(facts(services)))) == [(State.GOOD, "")]
 
 

@@ -19,19 +19,25 @@ from strongroom.keys.key_names import recipient_key
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.key_management.health import (
     CHALLENGE_HOLDS,
-    DAY,
-    QUARTER,
-    WARNING,
     Outcome,
     answer_challenge,
     confirm,
-    due,
     make_challenge,
-    proofs,
     record_proofs,
     try_keys,
 )
+from strongroom.operations.key_management.proofs import (
+    DAY,
+    FAILED,
+    QUARTER,
+    RETIRED,
+    WARNING,
+    Proof,
+    read_proofs,
+)
+from strongroom.operations.key_management.scheduled_check import check
 from strongroom.operations.key_management.usage import Opens, look_all
+from strongroom.timestamps import rfc3339
 from tests.operations.rotation.rotating import Rotated
 from tests.operations.rotation.test_rotate import rotate
 
@@ -90,19 +96,45 @@ def test_a_record_that_names_a_key_but_holds_another_is_a_failure(at: Rotated) -
     assert tried.why.startswith("Tampered")
 
 
-def test_a_proof_holds_a_quarter_and_warns_before_it_ends(at: Rotated) -> None:
+def test_a_key_has_a_quarter_to_be_proven_and_warns_before_it_ends(at: Rotated) -> None:
     at.back_up()
     services = at.services(at.old)
-    tried = try_keys(found(at), [at.old])
-    now = time.time()
-    assert [one.overdue for one in due(tried, proofs(services), now=now)] == [True]
-    record_proofs(services, tried)
-    proven = proofs(services)
-    assert due(tried, proven, now=now + DAY) == []
-    [soon] = due(tried, proven, now=now + QUARTER - WARNING + DAY)
-    assert not soon.overdue
-    [late] = due(tried, proven, now=now + QUARTER + DAY)
-    assert late.overdue
+    [tried] = try_keys(found(at), [at.old])
+    made = time.time()
+
+    def judged(after: float) -> Proof:
+        return read_proofs(services.store).of(tried.key, "old", since=made, now=made + after).proof
+
+    days = (0.0, QUARTER - DAY, QUARTER + DAY)
+    assert [judged(after) for after in days] == [Proof.NOT_YET, Proof.NOT_YET, Proof.OVERDUE]
+    record_proofs(services, [tried])
+    days = (DAY, QUARTER - WARNING + DAY, QUARTER + DAY)
+    assert [judged(after) for after in days] == [Proof.PROVEN, Proof.DUE_AGAIN, Proof.OVERDUE]
+    services.store.event(FAILED, key=tried.key, why="WrongKey: test", backup=tried.backup)
+    assert judged(DAY) is Proof.FAILED
+
+
+def test_a_key_that_lies_elsewhere_is_asked_for_by_a_date_that_stays(at: Rotated) -> None:
+    at.back_up()
+    services = at.services()
+    first = check(services)
+    [offline] = first.due
+    assert (offline.proof, first.bad) == (Proof.NOT_YET, [])
+    assert f"not yet proven; it has to be by {rfc3339(offline.by)[:10]}" in offline.words
+    [oldest] = services.store.backups()
+    at.back_up()
+    for replica in services.store.replicas(oldest.backup):
+        services.store.drop_replica(oldest.backup, replica.target)
+    assert oldest.backup not in {one.backup for one in services.store.backups()}
+    assert [one.by for one in check(services).due] == [offline.by], "from the first backup, though it is gone"
+
+
+def test_a_retired_key_is_asked_for_nothing(at: Rotated) -> None:
+    at.back_up()
+    services = at.services()
+    [offline] = check(services).due
+    services.store.event(RETIRED, key=offline.key, name="old")
+    assert check(services).due == ()
 
 
 # -- challenges ----------------------------------------------------------------
@@ -113,8 +145,9 @@ def test_a_key_that_lies_elsewhere_is_proven_by_its_answer(at: Rotated) -> None:
     file = make_challenge(services, offline.recipient(), name="board", created_at="2026-11-25T00:00:00Z")
     challenge, code = answer_challenge(file, [at.old, offline])
     assert challenge.name == "board"
-    assert confirm(services, name="board", code=f"{code[:5]} {code[5:].lower()}") in proofs(services)
-    assert recipient_key(offline.recipient()) in proofs(services)
+    key = confirm(services, name="board", code=f"{code[:5]} {code[5:].lower()}")
+    assert key == recipient_key(offline.recipient())
+    assert key in read_proofs(services.store).proven
 
 
 def test_a_wrong_answer_and_an_old_one_prove_nothing(at: Rotated) -> None:
@@ -130,7 +163,7 @@ def test_a_wrong_answer_and_an_old_one_prove_nothing(at: Rotated) -> None:
     _, code = answer_challenge(third, [offline])
     with pytest.raises(UsageError, match="too old"):
         confirm(services, name="board", code=code, now=time.time() + CHALLENGE_HOLDS + DAY)
-    assert proofs(services) == {}
+    assert read_proofs(services.store).proven == {}
 
 
 def test_nobody_else_can_answer(at: Rotated) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from msgspec import to_builtins
@@ -14,10 +14,11 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
 from strongroom.keys.errors import KeyUnproven
-from strongroom.operations.key_management.health import Due, Tried, answer_challenge, confirm, make_challenge
+from strongroom.operations.key_management.health import Tried, answer_challenge, confirm, make_challenge
+from strongroom.operations.key_management.proofs import KeyProof, Proof
 from strongroom.operations.key_management.scheduled_check import Health, check
 from strongroom.system.atomic_file import refuse_existing, write_whole
-from strongroom.timestamps import for_people, if_any
+from strongroom.timestamps import if_any, rfc3339
 
 _UNREAD = (
     "No key failed, but these backups could not be read (the reasons are above). Bring them back, or record "
@@ -32,20 +33,26 @@ _PROVE_TYPED = (
     "For other keys give the private half (--identity), or have their custodians answer a challenge."
 )
 
+_PROVE = (
+    "Where its private half is, 'strongroom key-health check --identity FILE' proves a key. Elsewhere its "
+    "holder answers 'strongroom key-health challenge KEY --output FILE'."
+)
+
 
 def check_keys(arguments: Namespace, output: Output) -> None:
-    services = identity_options.with_identities(open_services(), arguments, output)
+    given = tuple(identity_options.typed_identities(arguments, output))
+    services = identity_options.opening_with(open_services(), given)
     with counting(output, "backups", len(services.store.backups())) as advance:
         health = check(services, progress=advance)
     document = {
         "tried": [_document(one) for one in health.tried],
-        "due": [
-            {"key": d.key, "label": d.label, "last": if_any(d.last), "overdue": d.overdue}
-            for d in health.late
-        ],
+        "due": [_due(one) for one in health.due],
         "unread": health.unread,
     }
-    output.answer(document, _lines(health.tried, health.late, health.unread))
+    output.answer(document, _lines(health))
+    tried, opened = bool(health.tried), {one.by for one in health.tried}
+    if tried and (useless := [one.describe() for one in given if one.describe() not in opened]):
+        raise KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
     if health.bad:
         raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
 
@@ -53,9 +60,7 @@ def check_keys(arguments: Namespace, output: Output) -> None:
 def _hint(health: Health) -> str | None:
     if set(health.bad) <= set(health.unread):
         return _UNREAD
-    if any(one.overdue and one.key == _TYPED for one in health.late):
-        return _PROVE_TYPED
-    return None
+    return _PROVE_TYPED if any(one.wrong and one.key == _TYPED for one in health.due) else None
 
 
 def _document(one: Tried) -> dict[str, object]:
@@ -63,8 +68,13 @@ def _document(one: Tried) -> dict[str, object]:
     return made
 
 
-def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) -> Iterator[str]:
-    if not tried and not unread:
+def _due(one: KeyProof) -> dict[str, object]:
+    about = {"state": one.proof.value, "last": if_any(one.last), "by": rfc3339(one.by)}
+    return {"key": one.key, "label": one.name, **about, "overdue": one.proof is Proof.OVERDUE}
+
+
+def _lines(health: Health) -> Iterator[str]:
+    if not health.tried and not health.unread:
         yield "No sealed backup is kept, so no key is needed yet."
     rows = [
         (
@@ -75,13 +85,15 @@ def _lines(tried: Sequence[Tried], late: Sequence[Due], unread: dict[str, str]) 
             f"{one.seconds:.3f} s",
             one.by or one.why,
         )
-        for one in tried
+        for one in health.tried
     ]
     yield from table(("KEY", "POLICY", "BACKUPS", "OUTCOME", "TOOK", "BY"), rows) if rows else ()
-    for one in late:
-        last = f"last proven {for_people(one.last)}" if one.last else "never proven"
-        yield f"{one.label or one.key}: {'overdue' if one.overdue else 'due soon'}, {last}"
-    yield from (f"{backup}: not looked at: {why}" for backup, why in unread.items())
+    yield from (one.words for one in health.due)
+    if any(one.key == _TYPED and not one.wrong for one in health.due):
+        yield _PROVE_TYPED
+    elif any(not one.wrong for one in health.due):
+        yield _PROVE
+    yield from (f"{backup}: not looked at: {why}" for backup, why in health.unread.items())
 
 
 def challenge_key(arguments: Namespace, output: Output) -> None:

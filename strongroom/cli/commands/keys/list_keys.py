@@ -20,6 +20,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.file_backups import lost_at, say_gone
 from strongroom.operations.errors import KeyStillNeeded
+from strongroom.operations.key_management.proofs import RETIRED
 from strongroom.operations.key_management.usage import KeyUse, Survey, pinned_key, survey
 from strongroom.operations.services import Services
 from strongroom.wiring.keys import pin
@@ -96,7 +97,7 @@ def _retire(
     key = configured[name]
     _require_unneeded(name, key, looked)
     use = looked.of(key.key)
-    services.store.event("key.retired", key=key.key, name=name)
+    services.store.event(RETIRED, key=key.key, name=name)
     spare = len({*use.backups, *use.together}) if use else 0
     copies = len(use.by_copy) if use else 0
     words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
