@@ -27,7 +27,7 @@ from redis.retry import Retry
 
 from strongroom.config import BrokerSettings, Settings
 from strongroom.errors import ConfigError
-from workers.errors import BrokerUnavailable
+from workers.errors import BrokerRefused, BrokerUnavailable
 from workers.paths import broker_data, broker_file, broker_socket, private_folder
 
 ANSWER_SECONDS: Final = 1.0
@@ -81,10 +81,7 @@ def check(url: str, *, tls: dict[str, Any] | None = None, seconds: float = ANSWE
         ) as client:
             client.ping()
     except AuthenticationError:
-        hint = "Check 'broker.url' and 'broker.password_file'."
-        raise BrokerUnavailable(
-            f"the broker at {without_credentials(url)} refuses the login", hint=hint
-        ) from None
+        raise BrokerRefused(f"the broker at {without_credentials(url)} refuses the login") from None
     except (RedisError, OSError):
         raise BrokerUnavailable(f"the broker at {without_credentials(url)} does not answer") from None
 

@@ -10,3 +10,9 @@ class BrokerUnavailable(InstallationError):
 
     transient = True
     default_hint = "Start it with 'strongroom up', or run without a broker: 'strongroom backup'."
+
+
+class BrokerRefused(BrokerUnavailable):
+    """The broker refused the login. Nothing was submitted, and waiting changes nothing."""
+
+    default_hint = "Check 'broker.url' and 'broker.password_file'."

@@ -41,6 +41,12 @@ class RoleWorker(Worker):  # type: ignore[misc]
             _refuse(f"a worker of role '{role}' serves the queue '{role}' alone", wanted)
         super().setup_queues([role], exclude)
 
+    def start(self) -> None:
+        """Work until told to stop. Where it cannot go on, end with a status that says so."""
+        super().start()
+        if self.exitcode:
+            raise SystemExit(self.exitcode)
+
 
 class RoleBeat(Beat):  # type: ignore[misc]
     """A beat that signs as one."""

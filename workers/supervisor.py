@@ -15,7 +15,8 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -23,11 +24,10 @@ from strongroom.config import Settings
 from strongroom.config.live import LAST_GOOD
 from strongroom.errors import UsageError
 from strongroom.keys.roles import load_or_create_role
-from strongroom.state.errors import StateFull
 from strongroom.system import files
 from workers import broker, environment, memory_broker, names, paths, status
 from workers.child_logs import ChildLog, LogFile, OnLine
-from workers.errors import BrokerUnavailable
+from workers.errors import BrokerRefused, BrokerUnavailable
 from workers.pools import POOLS
 from workers.process import Child
 from workers.wakeup import Wakeup
@@ -35,6 +35,8 @@ from workers.wakeup import Wakeup
 log = logging.getLogger(__name__)
 
 BROKER_SECONDS: Final = 20.0
+LOOK_AGAIN: Final = 5.0
+"""Seconds between two looks whether what a cluster needs for its start is there now."""
 
 Steps = Sequence[tuple[signal.Signals, float]]
 SOON: Final[Steps] = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
@@ -141,7 +143,7 @@ class Cluster:
             if not self._await(self._broker):
                 self._start_empty(self._broker)
         else:
-            broker.check(broker.broker_url(self.settings), tls=broker.tls_options(self.settings.broker))
+            self._await_configured(broker.broker_url(self.settings))
         for child in (*self._workers, *self._scheduling):
             if not self._wakeup.stops:
                 self._begin(child)
@@ -168,6 +170,19 @@ class Cluster:
                 return False
             self._wakeup.wait(0.05)
         return True
+
+    def _await_configured(self, url: str) -> None:
+        """Wait for the broker that the settings name: it may start later than this machine, or fail over."""
+        while not self._wakeup.stops:
+            try:
+                broker.check(url, tls=broker.tls_options(self.settings.broker))
+            except BrokerRefused:
+                raise
+            except BrokerUnavailable as error:
+                _say_once(f"{error.message}; the cluster starts as soon as it does")
+                self._wakeup.wait(LOOK_AGAIN)
+            else:
+                return
 
     def _answers(self) -> bool:
         with suppress(BrokerUnavailable):
@@ -259,37 +274,56 @@ def run_cluster(
     Call from the main thread. ``on_ready`` is called in it once every process is ready, and
     must not take long; give work of its own a thread, and let that call ``stop``.
 
+    Waits for a configured broker that does not answer, and for room under the state directory: nobody may be
+    there to start it again when the night's backup is due.
+
     Raises:
         UsageError: a cluster runs on this state directory already.
         ConfigError: there is no server program for the embedded broker.
-        BrokerUnavailable: the broker does not start, or the configured one does not answer.
-        StateFull: there is no room for what a cluster keeps beside the state database.
+        BrokerUnavailable: the embedded broker does not start, or the configured one refuses the login.
     """
     chosen = [pool.role for pool in POOLS.values() if pool.always] if pools is None else pools
-    with _room_on(settings.state_dir), _alone(settings.state_dir):
-        for role in names.ROLES:
-            load_or_create_role(paths.role_keys(settings.state_dir), role)
-        cluster = Cluster(
-            settings,
-            flower=flower,
-            metrics=metrics,
-            page=page,
-            ephemeral=ephemeral,
-            pools=chosen,
-            log_folder=log_folder,
-            on_line=on_line,
-        )
-        cluster.run(on_ready)
+    make = partial(
+        Cluster,
+        settings,
+        flower=flower,
+        metrics=metrics,
+        page=page,
+        ephemeral=ephemeral,
+        pools=chosen,
+        log_folder=log_folder,
+        on_line=on_line,
+    )
+    while not _has_run(settings.state_dir, make, on_ready):
+        _say_once(f"the disk under {settings.state_dir} is full; the cluster starts as soon as there is room")
+        if _is_stopped_within(LOOK_AGAIN):
+            return
 
 
-@contextmanager
-def _room_on(state_dir: Path) -> Iterator[None]:
+def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | None) -> bool:
+    """Run a cluster to its end; tell whether there was room for what it keeps beside the state database."""
     try:
-        yield
+        with _alone(state_dir):
+            for role in names.ROLES:
+                load_or_create_role(paths.role_keys(state_dir), role)
+            make().run(on_ready)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StateFull(f"the cluster cannot start: the disk under {state_dir} is full") from None
+        return False
+    return True
+
+
+def _is_stopped_within(seconds: float) -> bool:
+    wakeup = Wakeup()
+    with closing(wakeup), wakeup.listening():
+        wakeup.wait(seconds)
+        return wakeup.stops > 0
+
+
+@cache
+def _say_once(words: str) -> None:
+    log.warning(words)
 
 
 @contextmanager

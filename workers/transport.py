@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import msgspec
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport.redis import Channel, QoS, Transport
-from redis.exceptions import ResponseError
+from redis.exceptions import MasterDownError, ReadOnlyError, ResponseError
 
 from strongroom.model import prepare
 from strongroom.operations.errors import MessageRefused
@@ -33,6 +33,10 @@ Refuse = Callable[[MessageRefused], None]
 ENTRY_LIMIT: Final = 2 * 1024 * 1024
 """Bytes of the largest entry looked at: the largest envelope in base64, and its headers."""
 
+FAILOVER: Final = (ReadOnlyError, MasterDownError)
+"""What a Redis answers that became a replica: as good as away, until it or another is the primary again."""
+UNBLOCKED: Final = "UNBLOCKED"
+"""What it says to those who wait for a message while it becomes one."""
 MISTYPED: Final = "a key of the broker that is of another type"
 MISTYPED_PAUSE: Final = 0.5
 
@@ -136,6 +140,8 @@ def _mistyped(instead: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Refuse such a key, and do ``instead`` what this process has to note in any case."""
     try:
         yield
+    except FAILOVER:
+        raise
     except ResponseError:
         StrictTransport.refuse(MessageRefused(MISTYPED))
         instead()
@@ -210,7 +216,10 @@ class StrictChannel(Channel):  # type: ignore[misc, unused-ignore]
         except self.connection_errors:
             self.client.connection.disconnect()  # the next look connects anew
             raise
-        except ResponseError:
+        except ResponseError as error:
+            if str(error).startswith(UNBLOCKED):
+                self.client.connection.disconnect()
+                raise ReadOnlyError(str(error)) from None
             StrictTransport.refuse(MessageRefused(MISTYPED))
             time.sleep(MISTYPED_PAUSE)  # it would answer so at once, again and again
             return None
@@ -242,6 +251,7 @@ class StrictTransport(Transport):  # type: ignore[misc, unused-ignore]
     """Delivers what has a message's shape."""
 
     Channel = StrictChannel
+    connection_errors = (*Transport.connection_errors, *FAILOVER)
     refuse: ClassVar[Refuse] = staticmethod(lambda _error: None)
 
     def _deliver(self, entry: bytes, queue: Any) -> None:

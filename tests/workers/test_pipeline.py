@@ -153,6 +153,20 @@ def test_a_request_that_is_delivered_twice_makes_one_run(installation: Installat
     assert len(installation.backups()) == 1
 
 
+def test_a_broker_that_becomes_a_replica_for_a_while_is_waited_for(installation: Installation) -> None:
+    """As in a failover: it answers, and takes no writes."""
+    installation.start()
+    with installation.redis() as redis:
+        redis.replicaof("127.0.0.1", "1")
+        for pool in ("seal", "transfer", "verify"):  # those of control may be busy with sending
+            log = installation.cluster.state_dir / "logs" / f"{pool}.log"
+            until(lambda log=log: "consumer: Connection to broker lost" in log.read_text(), what=pool)
+        redis.replicaof("NO", "ONE")
+    assert installation.finished(installation.ask()).state is RunState.DONE
+    assert "process-exited" not in installation.cluster.log
+    assert "refused" not in installation.cluster.log
+
+
 def _exists(store: RunStore, request: str) -> bool:
     try:
         return bool(store.find(request))

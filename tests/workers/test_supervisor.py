@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from tests.workers.cluster import RunningCluster, descendants, is_alive, until
+from tests.redis_server import RedisServer
+from tests.workers.cluster import RunningCluster, descendants, free_port, is_alive, until
 from workers import paths, status
 from workers.process import backoff
 
@@ -72,13 +73,38 @@ def renewed(cluster: RunningCluster, name: str, first: int) -> int:
     return until(other, what=f"a new {name}")
 
 
-def test_a_cluster_on_a_full_disk_is_refused_by_the_name_of_that(cluster: RunningCluster) -> None:
+def test_a_cluster_on_a_full_disk_starts_as_soon_as_there_is_room(cluster: RunningCluster) -> None:
     folder = paths.private_folder(paths.run_folder(cluster.state_dir))
-    (folder / "cluster.new").symlink_to("/dev/full")
+    full = folder / "cluster.new"
+    full.symlink_to("/dev/full")
+    cluster.arguments = ["control"]
     cluster.start(wait=False)
+    until(lambda: "is full; the cluster starts as soon as there is room" in cluster.log, what="the words")
+    full.unlink()
     assert cluster.process is not None
-    cluster.process.wait(60)
-    assert "StateFull: the cluster cannot start: the disk under" in cluster.log
+    assert cluster.process.stdout is not None
+    assert cluster.process.stdout.readline() == b"ready\n"
+    assert cluster.stop() == 0
+
+
+def test_a_cluster_that_waits_for_room_can_be_stopped(cluster: RunningCluster) -> None:
+    (paths.private_folder(paths.run_folder(cluster.state_dir)) / "cluster.new").symlink_to("/dev/full")
+    cluster.start(wait=False)
+    until(lambda: "is full" in cluster.log, what="the words")
+    assert cluster.stop() == 0
+
+
+def test_a_broker_that_starts_later_than_the_cluster_is_waited_for(cluster: RunningCluster) -> None:
+    port = free_port()
+    cluster.environment["STRONGROOM_BROKER__URL"] = f"redis://127.0.0.1:{port}/0"
+    cluster.arguments = ["control"]
+    cluster.start(wait=False)
+    until(lambda: "does not answer; the cluster starts as soon as it does" in cluster.log, what="the words")
+    with RedisServer(port=port):
+        assert cluster.process is not None
+        assert cluster.process.stdout is not None
+        assert cluster.process.stdout.readline() == b"ready\n"
+        assert cluster.stop() == 0
 
 
 def test_a_disk_that_fills_up_ends_no_running_cluster(small: RunningCluster) -> None:

@@ -22,6 +22,7 @@ def log_to(folder: Path, output: Output | None) -> None:
         said = logging.Handler(logging.INFO)
         said.emit = lambda record: _say(record, output)  # type: ignore[method-assign]
         handlers.append(said)
+    logging.raiseExceptions = False  # a disk that is full is told, and not by the traceback of each line
     logging.basicConfig(handlers=handlers, level=logging.INFO, force=True)
 
 
