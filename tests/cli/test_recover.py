@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.commands.recovery.child import Ran
 from strongroom.cli.terminal.failures import INTERRUPTED
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.errors import StrongroomError, UsageError
@@ -248,13 +247,6 @@ def test_ctrl_c_says_the_command_that_goes_on(machine: Machine) -> None:
     assert machine.run(*command, "--answer", "restore=yes").code == 0
     assert told(machine) == []
     assert values(machine) == VALUES
-
-
-def test_a_command_that_was_killed_is_told_as_that() -> None:
-    error = Ran(words=("status", "r1", "--follow"), exit_code=-9, document={}).shown("Type it again.").error
-    assert error is not None
-    assert (error.code, error.hint) == ("CommandCutShort", "Type it again.")
-    assert error.message == "'strongroom status' said nothing of how far it came: signal 9 killed it."
 
 
 @pytest.mark.long

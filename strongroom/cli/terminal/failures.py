@@ -27,15 +27,10 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
-GUIDED: Final = "STRONGROOM_GUIDED"
-"""Set where a command runs for another one that tells its errors, by its document, when they matter."""
-
-
 def report(error: StrongroomError, output: Output) -> int:
     """Say what is wrong, in one block on stderr, and return the exit code."""
-    if not (output.json and os.environ.get(GUIDED)):
-        head = [f"{paint('strongroom:', '31;1')} {error.code}", ""]
-        print("\n".join([*head, *block_of(error)]), file=sys.stderr)
+    head = [f"{paint('strongroom:', '31;1')} {error.code}", ""]
+    print("\n".join([*head, *block_of(error)]), file=sys.stderr)
     _settle(output, as_document(error))
     return error.exit_code
 

@@ -35,6 +35,21 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
     if arguments.secrets is not None:
         refuse_existing(arguments.secrets, replace=False)
+    performing = begin(arguments, output)
+    services = performing.services
+    names = write_names(services, performing.incident, arguments.secrets)
+    written = write_files(services, performing.incident, arguments.output)
+    unlisted = names.unlisted if names is not None else {}
+    lines = [*performing.lines(), *render.calls(load_settings()), *written]
+    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
+    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
+    output.answer(document, lines)
+    require_all_seen(performing.incident, names)
+    performing.require_complete()
+
+
+def begin(arguments: Namespace, output: Output) -> Performing:
+    """Put an incident on record, or find the one that is, and do what can be done at once."""
     settings, secrets = load_settings(), _secrets(arguments)
     suspicion = _suspicion(arguments, settings, secrets)
     services = identity_options.with_identities(open_services(settings), arguments, output)
@@ -50,15 +65,7 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     )
     performing = Performing(services, opened.incident, output, missed=opened.missed)
     _first_steps(performing, arguments)
-    names = write_names(services, performing.incident, arguments.secrets)
-    written = write_files(services, performing.incident, arguments.output)
-    unlisted = names.unlisted if names is not None else {}
-    lines = [*performing.lines(), *render.calls(settings), *written]
-    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
-    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
-    output.answer(document, lines)
-    _require_all_seen(performing.incident, names)
-    performing.require_complete()
+    return performing
 
 
 def _first_steps(performing: Performing, arguments: Namespace) -> None:
@@ -107,7 +114,7 @@ def _warning(suspicion: Suspicion, arguments: Namespace) -> str:
     return f"This quarantines backups{resealing}"
 
 
-def _require_all_seen(incident: Incident, names: Compromised | None) -> None:
+def require_all_seen(incident: Incident, names: Compromised | None) -> None:
     """Return if everything that is affected was looked at; the incident is on record in any case."""
     if unread := incident.opening.unread:
         raise MissingPiece(

@@ -46,7 +46,7 @@ class Performing:
     ) -> None:
         self.incident = incident
         self.unchanged: frozenset[str] | None = None
-        self._services, self._output = services, output
+        self.services, self._output = services, output
         self._missed = dict(missed or {})
         self._done: list[Step] = []
         self._failed: list[StrongroomError] = []
@@ -61,26 +61,26 @@ class Performing:
 
     def perform(self, step: Step) -> None:
         """Do a step and put on record what came of it."""
-        recorded = record_outcome(self._services, self.incident, step, self._outcome(step), by=who())
+        recorded = record_outcome(self.services, self.incident, step, self._outcome(step), by=who())
         self.incident, self._missed = recorded.incident, dict(recorded.missed)
         self._done.append(step)
 
     def _outcome(self, step: Step) -> Outcome:
         match step:
             case Step.ISOLATE:
-                return isolate.isolate(self._services, self.incident, by=who())
+                return isolate.isolate(self.services, self.incident, by=who())
             case Step.READERS:
-                return readers.find_readers(self._services, self.incident)
+                return readers.find_readers(self.services, self.incident)
             case Step.RESEAL:
                 return reseal.reseal(
-                    self._services,
+                    self.services,
                     self.incident,
-                    driven_by=lambda run, tickets: drive_here(run, tickets, self._services, self._output),
+                    driven_by=lambda run, tickets: drive_here(run, tickets, self.services, self._output),
                 )
             case _:
-                with showing_progress(self._output, self._services.store) as watch:
+                with showing_progress(self._output, self.services.store) as watch:
                     rotation = rotate.rotate(
-                        self._services, self.incident, by=who(), progress=by_ticket(watch)
+                        self.services, self.incident, by=who(), progress=by_ticket(watch)
                     )
                 self.unchanged = frozenset(
                     name for names in rotation.unchanged.names.values() for name in names

@@ -44,7 +44,7 @@ def show_keys(arguments: Namespace, output: Output) -> None:
     for word in arguments.gone:
         for backup in lost_at(services, Path(word).absolute()) or [word]:
             say_gone(services, backup)
-    configured, broken = _configured(settings)
+    configured, broken = configured_keys(settings)
     entries = services.store.backups(policy=arguments.policy)
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
@@ -59,7 +59,7 @@ def show_keys(arguments: Namespace, output: Output) -> None:
         output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
 
 
-def _configured(settings: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
+def configured_keys(settings: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
     """Return the configured keys by name; those that cannot be told, with why."""
     keys: dict[str, Configured] = {}
     broken: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -16,7 +17,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.recoveries import Part, SourceSeen
-from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped, is_ahead
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.deadlines import run_all
 
@@ -35,8 +36,11 @@ class Survey(Struct, frozen=True, kw_only=True):
     passed: tuple[str, ...]
 
 
-def survey(arguments: Namespace, installation: Place) -> Survey:
+def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str] = frozenset()) -> Survey:
     """Look at all sources and targets.
+
+    Args:
+        damaged: backups that were found damaged everywhere.
 
     Raises:
         UsageError: no target is configured, and none is named.
@@ -47,19 +51,21 @@ def survey(arguments: Namespace, installation: Place) -> Survey:
     chooser = backup_selection.make_chooser(arguments, installation, known)
     with backup_selection.explaining_signers():
         chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
-        parts = {name: _parts(chooser, name, arguments) for name in _names(chooser, installation, arguments)}
+        names = _names(chooser, installation, arguments)
+        parts = {name: tuple(_parts(chooser, name, arguments.at, damaged)) for name in names}
+    passed = {(one.backup, one.why): one for one in chooser.passed}
     return Survey(
         sources=tuple(_seen(parts, installation)),
         parts=parts,
         away={name: f"{error.code}: {error.message}" for name, error in chooser.away.items()},
-        passed=tuple(describe_skipped(chooser.passed)),
+        passed=tuple(describe_skipped(passed.values())),
     )
 
 
 def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[str]:
     """Return the sources that full policies back up; where none is configured, those of the backups."""
     policies = installation.section("policies").values()
-    configured = [str(one.get("source")) for one in policies if one.get("kind") == "full"]
+    configured = [str(one.get("source") or LOCAL) for one in policies if one.get("kind") == "full"]
     if configured:
         return list(dict.fromkeys(configured))
     listed = chooser.listed(Asked(values=True, until=arguments.at))
@@ -68,25 +74,49 @@ def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[
     )
 
 
-def _parts(chooser: Chooser, source: str, arguments: Namespace) -> tuple[Part, ...]:
-    """Return the newest backup of everything in a source, and the newer ones of a part of it."""
-    whole = _newest(chooser, source, Asked(source=source, until=arguments.at))
+def _parts(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> Iterator[Part]:
+    """Yield the newest backup of everything in a source, and the newer ones of a part of it."""
+    for choice in choices_of(chooser, source, until, damaged):
+        yield _part(choice, source)
+
+
+def choices_of(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> list[Choice]:
+    """Return the backups that bring a source back, the older first."""
+    whole = _newest(chooser, source, Asked(source=source, until=until), damaged)
     found = [] if whole is None else [whole]
     since = whole.manifest.created_at if whole is not None else ""
     policies = dict.fromkeys(
         signed.manifest.policy
-        for signed, ours in chooser.listed(Asked(partial=True, until=arguments.at))
+        for signed, ours in chooser.listed(Asked(partial=True, until=until))
         if ours and _is_newer_part(signed.manifest, source, since)
     )
     for policy in policies:
-        asked = Asked(source=source, policy=policy, partial=True, until=arguments.at)
-        if (part := _newest(chooser, source, asked)) is not None and part.manifest.created_at > since:
+        asked = Asked(source=source, policy=policy, partial=True, until=until)
+        part = _newest(chooser, source, asked, damaged)
+        if part is not None and part.manifest.created_at > since:
             found.append(part)
-    return tuple(_part(one, source) for one in sorted(found, key=lambda one: one.manifest.created_at))
+    return sorted(found, key=lambda one: one.manifest.created_at)
 
 
-def _newest(chooser: Chooser, source: str, asked: Asked) -> Choice | None:
-    return next((one for one in chooser.choices(asked) if one.manifest.source == source), None)
+def _newest(chooser: Chooser, source: str, asked: Asked, damaged: frozenset[str]) -> Choice | None:
+    """Return the newest backup that can be read.
+
+    One that is dated ahead of this host's clock was made while a clock was wrong: it passes for the newest,
+    and may be the oldest. It is taken where there is no other.
+    """
+    ahead: Choice | None = None
+    for choice in chooser.choices(asked):
+        manifest = choice.manifest
+        if manifest.source != source:
+            continue
+        if manifest.backup_id in damaged:
+            chooser.pass_over(manifest, "it is damaged on every target")
+        elif not is_ahead(manifest, time.time()):
+            return choice
+        else:
+            chooser.pass_over(manifest, "it is dated ahead of this host's clock: a clock was wrong")
+            ahead = ahead or choice
+    return ahead
 
 
 def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:
@@ -161,12 +191,25 @@ def destinations(installation: Place) -> list[str]:
 def usual_destination(source: SourceSeen, installation: Place) -> str:
     """Return where a source is restored into if nobody says otherwise.
 
-    Itself; but if it does not answer, a source that is marked as a destination, or the local store.
+    A login to the same place that is marked as a destination: the one that backs up may mostly only read.
+    Else the source itself; but if it does not answer, or takes no writes, another destination that is marked,
+    or the local store.
     """
-    known = destinations(installation)
+    known, tables = destinations(installation), installation.section("sources")
+    own = tables.get(source.name, {})
+    marked = [name for name, table in tables.items() if table.get("destination") and name in known]
+    here = _where(own, installation)
+    same = [name for name in marked if _where(tables[name], installation) == here]
+    if source.name in marked or same:
+        return source.name if source.name in marked else same[0]
     if source.there is not None and source.name in known:
         return source.name
-    marked = [name for name, table in installation.section("sources").items() if table.get("destination")]
-    kind = installation.section("sources").get(source.name, {}).get("kind")
-    same = [name for name in marked if installation.section("sources")[name].get("kind") == kind]
-    return next(iter((*same, *marked)), source.name if source.name in known else LOCAL)
+    alike = [name for name in marked if tables[name].get("kind") == own.get("kind")]
+    return next(iter((*alike, *marked)), source.name if source.name in known else LOCAL)
+
+
+def _where(table: Mapping[str, Any], installation: Place) -> tuple[object, ...]:
+    """Return what tells one place from another, whoever logs in."""
+    login = installation.section("vaults").get(str(table.get("vault")), {})
+    server = tuple(login.get(key) for key in ("address", "namespace"))
+    return (*server, *(table.get(key) for key in ("kind", "region", "endpoint_url", "path")))

@@ -1,22 +1,22 @@
-"""What every step works with: the record, the questions, the commands, and whom to call."""
+"""What every step works with: the record, the questions, the work that needs keys, and whom to call."""
 
 from __future__ import annotations
 
 import socket
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.commands.recovery.child import ASKED, Ran, Shown, run
+from strongroom.cli.commands.recovery.apart import A, Ended, Shown, Work, run, run_with
 from strongroom.cli.commands.recovery.dialogue import Dialogue
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.failures import block_of
-from strongroom.cli.terminal.output import Output, clean, paint, plural
+from strongroom.cli.terminal.output import Output, clean, paint
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import StrongroomError, by_name, meaning_of
+from strongroom.errors import StrongroomError, meaning_of
 from strongroom.operations.archive.recoveries import About, Proof, Recovery, RecoveryEntry, Step
 from strongroom.operations.recovery.messages import Plan
 from strongroom.operations.recovery.places import RecordPlaces
@@ -41,6 +41,7 @@ class Desk:
         self.arguments, self.output, self.here = arguments, output, here
         self.places, self.plan, self.dialogue = places, plan, dialogue
         self.recovery = recovery
+        self._failed: dict[str, tuple[str, str]] = {}
         self.passphrase = prompts.hidden("Passphrase: ") if arguments.ask_passphrase else ""
         self.host = socket.gethostname()
         dialogue.goes_on = self.goes_on
@@ -51,9 +52,7 @@ class Desk:
         given = [*self.keys(), *self.signers(), *self.from_targets()]
         given += ["--at", rfc3339(self.arguments.at)] if self.arguments.at is not None else []
         given += ["--on-cluster"] if self.arguments.on_cluster else []
-        if self.passphrase:
-            given = [word for word in given if word not in ("--passphrase-file", ASKED)]
-            given.append("--ask-passphrase")
+        given += ["--ask-passphrase"] if self.passphrase else []
         return " ".join(["strongroom recover --resume", self.recovery.id, *map(quote, given)])
 
     @property
@@ -84,32 +83,40 @@ class Desk:
         if new := tuple(line for line in lines if line not in self.recovery.left):
             self.note(About.LEFT, lines=new)
 
-    # -- commands ----------------------------------------------------------------------
+    # -- work that needs keys, or whatever else must not outlive a step ------------------
 
-    def run(self, step: Step, *words: str, of: str = "", well: Sequence[str] = ("",)) -> Ran:
-        """Run a command, and put on record how it ended.
+    def do(
+        self,
+        step: Step,
+        words: Sequence[str],
+        work: Work[A],
+        answers: type[A],
+        *,
+        of: str = "",
+        well: Sequence[str] = ("",),
+        said: Callable[[A], Sequence[str]] = lambda _: (),
+    ) -> Ended[A]:
+        """Do some work apart, and put on record how it ended.
 
         Args:
+            words: what to type for it.
             well: the errors that count as good, such as of a result that is less than was asked for.
+            said: what of the answer goes on record; never a secret's name.
         """
-        ran = self.look(*words)
-        error = None if ran.code in well else ran.code
-        self.prove(step, _name(words), *summary(ran), of=of, code=error or "")
-        return ran
+        done = self.look(words, work, answers)
+        counted = [] if done.answer is None else list(said(done.answer))
+        means = [] if done.error is None else [meaning_of(type(done.error))]
+        code = "" if done.code in well else done.code
+        self.prove(step, _name(words), *counted, *means, of=of, code=code)
+        return done
 
-    def look(self, *words: str) -> Ran:
-        """Run a command that proves nothing."""
-        return run(words, self.output, passphrase=self.passphrase)
+    def look(self, words: Sequence[str], work: Work[A], answers: type[A]) -> Ended[A]:
+        """Do some work apart that proves nothing."""
+        return run(words, work, answers, self.output, passphrase=self.passphrase)
 
-    def know_backups(self, step: Step) -> None:
-        """Enter the backups of every target that answers, where this machine's catalog knows none.
-
-        Which backups a key opens is found in the catalog, and that may have been lost, or be another host's.
-        """
-        if self.look("catalog", "list").document.get("backups") or not self.is_configured:
-            return
-        for target in self.places.targets:
-            self.run(step, "catalog", "rebuild", "--from", target, *self.signers(), of=target)
+    def look_with(self, work: Work[A], answers: type[A]) -> Ended[A]:
+        """Do some work apart with the options of this recovery: no command alone does it."""
+        return run_with(self.arguments, work, answers, self.output, passphrase=self.passphrase)
 
     def keys(self) -> Iterator[str]:
         """Yield what opens, as options that can be typed anywhere."""
@@ -117,15 +124,15 @@ class Desk:
         for option in ("identity", "quorum", "share"):
             for path in getattr(given, option):
                 yield from (f"--{option}", str(path.absolute()))
-        if self.passphrase:
-            yield from ("--passphrase-file", ASKED)
-        elif given.passphrase_file is not None:
+        if given.passphrase_file is not None and not self.passphrase:
             yield from ("--passphrase-file", str(given.passphrase_file.absolute()))
 
     def from_targets(self) -> Iterator[str]:
-        """Yield the targets that were named, as options."""
+        """Yield the targets that were named, as options that can be typed anywhere."""
+        configured = self.here.section("targets")
         for word in self.arguments.from_target or ():
-            yield from ("--from-target", str(Path(word).absolute()) if Path(word).is_dir() else word)
+            is_folder = word not in configured and Path(word).is_dir()
+            yield from ("--from-target", str(Path(word).absolute()) if is_folder else word)
 
     def signers(self) -> Iterator[str]:
         """Yield who is believed besides, as options."""
@@ -154,18 +161,30 @@ class Desk:
 
     # -- what is not done ----------------------------------------------------------------
 
-    def after_failure(self, name: str, shown: Shown, *, may_skip: bool = True) -> str | None:
-        """Return the reason to pass over what failed, or ``None`` to try again; raise the error to stop."""
+    def after_failure(
+        self, name: str, shown: Shown, *, may_skip: bool = True, goes_on: bool = False
+    ) -> str | None:
+        """Return the reason to pass over what failed, or ``None`` to try again; raise the error to stop.
+
+        Enter tries again, once: what fails in the same way again will do so for ever. Then Enter leads out.
+
+        Args:
+            goes_on: whether what follows can do without, so that Enter leads on; else it stops.
+        """
         error = shown.error
         assert error is not None
-        name = f"failed.{name}"
-        if not prompts.somebody_there() and not self.dialogue.has(name):
+        if not prompts.somebody_there() and not self.dialogue.has(f"failed.{name}"):
             self.call("primary", "escalation")
             raise self._stopped(error)
         self.output.say("\n".join(["", f"  Not done yet: {error.code}", "", *block_of(error), ""]))
         self.call("primary", "escalation")
+        same = (error.code, error.message)
+        again, self._failed[name] = self._failed.get(name) == same, same
+        default = "again" if not again else f"skip {_TWICE}" if may_skip and goes_on else "stop"
         while True:
-            word, _, reason = self.dialogue.text(name, _NOT_DONE[may_skip], "again").partition(" ")
+            word, _, reason = self.dialogue.text(
+                f"failed.{name}", _question(default, may_skip=may_skip), default
+            ).partition(" ")
             if word == "again":
                 return None
             if word == "stop":
@@ -189,35 +208,15 @@ _NOT_DONE = {
     True: "  Enter tries again. Or type stop, or skip and your reason, which goes on record: ",
     False: "  Enter tries again. Or type stop: ",
 }
-_COUNTED = {
-    "created": "created",
-    "changed": "changed",
-    "unchanged": "already as in the backup",
-    "left": "left as they are",
-    "not_done": "not restored",
-    "moved": "moved since the plan",
-    "compared": "compared",
-    "wrong": "wrong",
-    "remarks": "remarks",
-}
 
 
-def summary(ran: Ran) -> tuple[str, ...]:
-    """Return what a command's document counts, and what its error means; never a secret's name."""
-    document = ran.document
-    counts = [
-        f"{document[name]:,} {words}"
-        for name, words in _COUNTED.items()
-        if isinstance(document.get(name), int) and document[name]
-    ]
-    if isinstance(counted := document.get("counts"), dict):
-        counts += [
-            plural(number, word) if word == "remark" else f"{number:,} {word}"
-            for word, number in counted.items()
-            if number
-        ]
-    told = [", ".join(counts)] if counts else []
-    if ran.code:
-        kind = by_name(ran.code)
-        told.append(meaning_of(kind) if kind else ran.code)
-    return tuple(told)
+_TWICE = "it failed twice in the same way"
+
+
+def _question(default: str, *, may_skip: bool) -> str:
+    if default == "again":
+        more = "type stop, or skip and your reason, which goes on record" if may_skip else "type stop"
+        return f"  Enter tries again. Or {more}: "
+    way = "stops here: what was done stays" if default == "stop" else "goes on without it: it is left to do"
+    more = "again, stop, or skip and your reason" if may_skip else "again or stop"
+    return f"  It failed in the same way again. Enter {way}. Or type {more}: "

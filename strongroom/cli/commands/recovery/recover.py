@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.recovery import restoring, rotating, steps
-from strongroom.cli.commands.recovery.child import Shown
+from strongroom.cli.commands.recovery import restoring, rotating, secure, steps, validating
+from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.dialogue import Dialogue, answers_of
 from strongroom.cli.commands.recovery.notifying import notify_others
@@ -30,10 +30,10 @@ from strongroom.timestamps import readable
 
 PERFORM: Final[Mapping[Step, Callable[[Desk], Shown]]] = {
     Step.ASSESS: steps.assess,
-    Step.SECURE: steps.secure,
+    Step.SECURE: secure.secure,
     Step.LOCATE: steps.locate,
     Step.RESTORE: restoring.restore,
-    Step.VALIDATE: restoring.validate,
+    Step.VALIDATE: validating.validate,
     Step.ROTATE: rotating.rotate,
 }
 
@@ -93,7 +93,8 @@ def _take(desk: Desk, step: Step, settings: Settings | None) -> None:
             return
         desk.note(About.STOPPED, step, reason=shown.error.code)
         notify_others(desk, settings)  # that it is late must not wait for an answer
-        reason = desk.after_failure(step, shown, may_skip=step is not Step.ASSESS)
+        can_wait = step in (Step.SECURE, Step.VALIDATE)
+        reason = desk.after_failure(step, shown, may_skip=step is not Step.ASSESS, goes_on=can_wait)
         if reason is not None:
             desk.note(About.WAIVED, step, reason=reason)
             desk.left(f"{words.STEPS[step]}: skipped ({reason}).")

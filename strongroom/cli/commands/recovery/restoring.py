@@ -1,67 +1,133 @@
-"""Steps four and five: restore, after a look at what that would change, and validate what came back."""
+"""Step four: restore, after a look at what that would change."""
 
 from __future__ import annotations
 
 import re
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Final, NamedTuple
 
-from strongroom.cli.commands.recovery.child import Ran, Shown
+from strongroom.cli.commands.recovery import steps
+from strongroom.cli.commands.recovery.apart import PIPED, Ended, Shown
+from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.terminal.output import in_line, plural, verb
+from strongroom.cli.commands.recovery.secure import note_damage
+from strongroom.cli.commands.restore.perform import Came, RestoreJob
+from strongroom.cli.commands.restore.restore import restore_for
+from strongroom.cli.commands.runs.runs import require_end
+from strongroom.cli.commands.runs.submit import task_of
+from strongroom.cli.shared.await_run import follow
+from strongroom.cli.terminal.output import Output, in_line, plural, verb
+from strongroom.config import load_settings
+from strongroom.container.errors import DAMAGE
+from strongroom.errors import StrongroomError, by_name
 from strongroom.operations.archive.recoveries import About, Part, Step
-from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired
+from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
+from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
+from strongroom.operations.restore.journal import NotDone
+from strongroom.operations.restore.plan import Action
 
-STANDS = ("", "TargetsUnsound", "LeftAside")
+STANDS: Final = ("", "TargetsUnsound", "LeftAside")
 """How a restore may end whose result stands: what is wrong is a target, and that is left to do."""
-_UNSOUND = {
+_UNSOUND: Final = {
     "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
     "LeftAside": "Newer manifests on a target did not count: check who put them there "
     "('strongroom catalog list').",
 }
+NAMED: Final = 8
+"""Secrets that a line names of each thing that happens; the plan's file has all of them."""
+LEFT_OUT: Final = "left out"
+"""The check that says, in digits, how many secrets a restore left as they are."""
 
 
 def restore(desk: Desk) -> Shown:
     """Restore every part that was not restored yet, once somebody agreed to what that changes."""
-    proved = desk.recovery.steps[Step.RESTORE].proved
-    parts = [part for part in desk.recovery.parts if part.backup not in proved]
     agreed = desk.recovery.agreed
     if agreed is not None and set(agreed.lines) == {part.backup for part in desk.recovery.parts}:
         desk.say(f"  {agreed.by} agreed at {agreed.at}: going on.")
-    elif (shown := _agree(desk, parts)).error is not None:
+    elif (shown := _agree(desk)).error is not None:
         return shown
-    for part in parts:
+    for part in _to_restore(desk):
         shown = (_on_cluster if desk.arguments.on_cluster else _restore)(desk, part)
         if shown.error is not None:
             return shown
     return Shown()
 
 
-def _agree(desk: Desk, parts: Sequence[Part]) -> Shown:
+def _to_restore(desk: Desk) -> list[Part]:
+    proved = desk.recovery.steps[Step.RESTORE].proved
+    return [part for part in desk.recovery.parts if part.backup not in proved]
+
+
+# -- what would be done, and whether it may ------------------------------------------------
+
+
+class _Planned(NamedTuple):
+    """What restoring a part would come to."""
+
+    part: Part
+    came: Came
+
+
+def _agree(desk: Desk) -> Shown:
     """Show what a restore would change, and ask for a yes."""
-    differ = 0
-    for part in parts:
-        ran = _plan(desk, part, overwrite=False)
-        desk.say(*(f"  {line}" for line in _would(part, ran.document)))
-        if ran.code not in STANDS:
-            return ran.shown("Nothing was written. Remove the cause, then try again.")
-        differ += int(ran.document.get("left", 0))
-    overwrite = bool(differ) and desk.dialogue.confirm(
-        "overwrite",
-        f"{plural(differ, 'secret')} there have another value than the backup. Replace them? "
-        "What they hold now is kept.",
-    )
-    into = ", ".join(dict.fromkeys(f"'{part.into}'" for part in parts))
+    planned = _plans(desk)
+    if isinstance(planned, Shown):
+        return planned
+    overwrite = _may_overwrite(desk, planned)
+    into = ", ".join(dict.fromkeys(f"'{one.part.into}'" for one in planned))
     if not desk.dialogue.confirm("restore", f"Write into {into} now?"):
-        error = ConfirmationRequired("The answer was no, so nothing was written.", hint="")
-        return Shown(error=error)
-    backups = tuple(part.backup for part in desk.recovery.parts)
+        return Shown(error=ConfirmationRequired("The answer was no, so nothing was written.", hint=""))
+    parts = [one.part for one in planned]
     # Each plan is made anew when its turn comes, unless it is what was shown and still fits.
     for part in parts if overwrite else [part for part in parts if not _is_first(desk, part)]:
         _plan_file(desk, part).unlink(missing_ok=True)
+    backups = tuple(part.backup for part in desk.recovery.parts)
+    differ = sum(one.came.counts.left for one in planned)
     desk.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=_differing(differ))
     return Shown()
+
+
+def _plans(desk: Desk) -> list[_Planned] | Shown:
+    """Plan every part. Where a backup is found damaged on every target, an older one takes its place."""
+    planned: list[_Planned] = []
+    for part in _to_restore(desk):
+        done = _plan(desk, part, overwrite=False)
+        if isinstance(done.error, DAMAGE):
+            desk.say(f"  Backup {part.backup} is damaged on every target that has it: {done.error.message}")
+            note_damage(desk, part.backup, done.code)
+            shown = steps.locate(desk)
+            return shown if shown.error is not None else _plans(desk)
+        if done.answer is None or not (done.code in STANDS or _some_only(done.answer)):
+            return done.shown("Nothing was written. Remove the cause, then try again.")
+        desk.say(*(f"  {line}" for line in _would(part, done.answer)))
+        planned.append(_Planned(part, done.answer))
+    return planned
+
+
+def _some_only(came: Came) -> bool:
+    """Tell whether some secrets cannot be restored, and others can: those must not wait for them."""
+    return 0 < came.counts.not_done < came.counts.total
+
+
+def _may_overwrite(desk: Desk, planned: Sequence[_Planned]) -> bool:
+    """Ask whether to replace what differs; name it."""
+    differ = sum(one.came.counts.left for one in planned)
+    if not differ:
+        return False
+    names = list(dict.fromkeys(name for one in planned for name in one.came.names[Action.LEAVE]))
+    desk.say("", f"  Another value than in the backup: {_named(names, differ)}.")
+    if differ > NAMED:
+        files = [str(_plan_file(desk, one.part)) for one in planned if one.came.counts.left]
+        desk.say(f"  All of them are in {', '.join(files)}, with the action 'leave'.")
+    it = "it" if differ == 1 else "them"
+    return desk.dialogue.confirm(
+        "overwrite",
+        f"{plural(differ, 'secret')} there {verb(differ, 'have')} another value than the backup. "
+        f"Replace {it}? What {'it holds' if differ == 1 else 'they hold'} now is kept.",
+    )
 
 
 def _differing(differ: int) -> str:
@@ -71,85 +137,26 @@ def _differing(differ: int) -> str:
 _NOTHING = "nothing differs"
 
 
-def _restore(desk: Desk, part: Part) -> Shown:
-    """Restore one part by its plan.
-
-    The plan is kept while people have to approve it, and after a kill; any other end makes a new one.
-    """
-    file = _plan_file(desk, part)
-    if not file.exists():
-        planned = _plan(desk, part, overwrite=_overwrites(desk, part))
-        if planned.code not in STANDS:
-            return planned.shown("Nothing was written. Remove the cause, then try again.")
-    words = ["--plan", str(file), "--verify-after-restore", "--force"]
-    ran = desk.run(Step.RESTORE, "restore", *words, *_with(desk, part), of=part.backup, well=STANDS)
-    desk.say(*(f"  {line}" for line in _came_of(ran.document)))
-    if ran.code != ApprovalNeeded.__name__:
-        file.unlink(missing_ok=True)
-    if ran.code not in STANDS:
-        return ran.shown(_goes_on(ran))
-    if ran.code:
-        desk.left(_UNSOUND[ran.code])
-    return Shown()
-
-
-def _on_cluster(desk: Desk, part: Part) -> Shown:
-    """Have the cluster restore one part, in one run: what was submitted before is followed on."""
-    run = _submitted(desk, part)
-    if not run:
-        desk.know_backups(Step.RESTORE)
-        more = ["--overwrite-existing"] if _overwrites(desk, part) else []
-        ran = desk.run(Step.RESTORE, "submit", "--recovery", part.backup, "--to", part.into, *more)
-        if ran.code:
-            return ran.shown("Nothing was written. Remove the cause, then try again.")
-        run = str(ran.document["run"])
-        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
-    ran = desk.run(Step.RESTORE, "status", run, "--follow", of=part.backup, well=STANDS)
-    _prove_by_run(desk, run, ran.document)
-    if ran.code in STANDS:
-        desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
-        return Shown()
-    return ran.shown(
-        f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
-    )
-
-
-def _prove_by_run(desk: Desk, run: str, document: Mapping[str, Any]) -> None:
-    """Put on record what the run showed of its worker's host, and of what came back."""
-    found = document.get("restore") or {}
-    if check := found.get("recovery_check"):
-        bad = [one for one in check["checks"] if one["state"] != "good"]
-        said = [f"{plural(len(check['checks']) - len(bad), 'check')} good"]
-        said += [f"{one['state']}: {one['check']}: {in_line(one['what'])}" for one in bad]
-        code = next((one["code"] for one in bad if one["code"]), "")
-        desk.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
-        desk.say(f"  The recover worker's host: {'; '.join(said)}.")
-    if validated := found.get("recovery_validate"):
-        wrong = sum(validated["wrong"].values())
-        said = [f"{plural(validated['secrets'], 'secret')} validated, {wrong:,} wrong"]
-        desk.prove(Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else "")
-        desk.say(f"  {said[0]}.")
-
-
-def _submitted(desk: Desk, part: Part) -> str:
-    """Return the run that was submitted for a part by this recovery; empty if none was."""
-    proofs = desk.recovery.steps[Step.RESTORE].proofs
-    said = f" recovers backup {part.backup}"
-    runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
-    return runs[-1] if runs else ""
-
-
-_SUBMITTED = "submitted run"
-
-
-def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ran:
+def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ended[Came]:
     """Make the plan of a part, in a file that only its owner can read: it holds names."""
     file = _plan_file(desk, part)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     more = ["--overwrite-existing"] if overwrite else []
-    partial = ["--partial"] if part.limits else []
-    words = ["restore", "--full-restore", "--backup", part.backup, *partial, "--to", part.into, *more]
-    return desk.look(*words, "--plan-out", str(file), "--force", *_with(desk, part))
+    partial_ = ["--partial"] if part.limits else []
+    words = ["restore", "--full-restore", "--backup", part.backup, *partial_, "--to", part.into, *more]
+    return desk.look([*words, "--plan-out", str(file), "--force", *_with(desk, part)], _came, Came)
+
+
+def _came(arguments: Namespace, output: Output) -> Came:
+    return restore_for(arguments, output, partial(_settled, output=output))
+
+
+def _settled(job: RestoreJob, *, output: Output) -> Came:
+    outcome = job.settle()
+    if outcome is not None and not isinstance(outcome, StrongroomError):
+        raise outcome
+    output.end_with(outcome)
+    return job.came()
 
 
 def _plan_file(desk: Desk, part: Part) -> Path:
@@ -178,93 +185,235 @@ def _with(desk: Desk, part: Part) -> Iterator[str]:
     yield from (*desk.keys(), *desk.signers())
 
 
-def _would(part: Part, document: Mapping[str, Any]) -> Iterator[str]:
-    """Say in short what a restore would change."""
-    counts = {
-        "would be created": document.get("created", 0),
-        "{differ} and would be left": document.get("left", 0),
-        "{are} already as in the backup": document.get("unchanged", 0),
-        "cannot be restored": document.get("not_done", 0),
-    }
-    yield f"From backup {part.backup} into '{part.into}':"
-    yield from (f"  {_counted(number, words)}" for words, number in counts.items() if number)
-    if seconds := document.get("least_seconds"):
-        yield f"  It takes at least {seconds:,.0f} seconds."
+# -- doing it -------------------------------------------------------------------------------
 
 
-def _counted(number: int, words: str) -> str:
-    verbs = {many: verb(number, many) for many in ("are", "were", "differ")}
-    return f"{plural(number, 'secret')} {words.format_map(verbs)}"
+def _restore(desk: Desk, part: Part) -> Shown:
+    """Restore one part by its plan.
 
-
-def _came_of(document: Mapping[str, Any]) -> Iterator[str]:
-    counts = {
-        "created": document.get("created", 0),
-        "changed": document.get("changed", 0),
-        "{were} already as in the backup": document.get("unchanged", 0),
-        "{differ} and {were} left": document.get("left", 0),
-        "{were} not restored": document.get("not_done", 0),
-        "compared once more at the end, and equal": document.get("verified") or 0,
-    }
-    yield from (_counted(number, words) for words, number in counts.items() if number)
-    for command in document.get("undo_by") or ():
-        yield f"This undoes it: {_PIPED.sub('', command)}"
-
-
-_PIPED = re.compile(r" --passphrase-file /dev/fd/[0-9]+")
-"""The passphrase that was asked for once: nobody else can read it there."""
-
-
-def _goes_on(ran: Ran) -> str:
-    command = _PIPED.sub("", ran.document.get("goes_on") or "")
-    return f"What was restored stays. Remove the cause, then try again, or type: {command}" if command else ""
-
-
-# -- 5 --------------------------------------------------------------------------------------
-
-
-def validate(desk: Desk) -> Shown:
-    """Validate each destination; then look at the whole installation: what is wrong there is left to do."""
-    for words in _checks(desk):
-        ran = desk.run(Step.VALIDATE, *words)
-        findings = [
-            one for one in ran.document.get("findings", ()) if isinstance(one, dict) and one.get("wrong")
-        ]
-        desk.say(
-            *(
-                f"  wrong: {one.get('secret') or one.get('source')}: {one.get('text')}"
-                for one in findings[:20]
-            )
-        )
-        if ran.code:
-            return ran.shown("Put that right, or restore that secret once more. Then try again.")
-    if desk.is_configured:
-        _health(desk)
+    The plan is kept while people have to approve it, and after a kill; any other end makes a new one.
+    """
+    file = _plan_file(desk, part)
+    if not file.exists():
+        planned = _plan(desk, part, overwrite=_overwrites(desk, part))
+        if planned.answer is None or not (planned.code in STANDS or _some_only(planned.answer)):
+            return planned.shown("Nothing was written. Remove the cause, then try again.")
+    words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]
+    done = desk.look(words, _came, Came)
+    if done.code != ApprovalNeeded.__name__:
+        file.unlink(missing_ok=True)
+    came = done.answer
+    if came is None:
+        desk.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
+        return done.shown("")
+    desk.say(*(f"  {line}" for line in _told(came)))
+    stands = done.code in STANDS or _is_as_agreed(came)
+    desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
+    if not stands:
+        return done.shown(_goes_on(came))
+    _note_left(desk, part, done.code, came)
     return Shown()
 
 
-def _checks(desk: Desk) -> Iterator[list[str]]:
-    """Yield the commands: production as a whole if all is where it was, and each destination with its newest
-    backup."""
-    parts = desk.recovery.parts
-    for into, part in {part.into: part for part in parts}.items():
-        partial = ["--partial"] if part.limits else []
-        yield ["validate", "--source", into, "--backup", part.backup, *partial, *_with(desk, part)]
-    if desk.is_configured and all(part.into == part.source for part in parts):
-        yield ["validate", "--production", *desk.keys(), *desk.signers()]
+def _is_as_agreed(came: Came) -> bool:
+    """Tell whether all is restored but what cannot be, or was not to be replaced: waiting helps neither."""
+    counts = came.counts
+    if came.stopped or counts.moved or came.verified_otherwise or not counts.not_done + counts.left:
+        return False
+    return counts.not_done < counts.total and not any(map(_may_pass, came.not_done))
 
 
-def _health(desk: Desk) -> None:
-    """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
-    ran = desk.look("health-advanced")
-    findings = [one for one in ran.document.get("findings", ()) if isinstance(one, dict)]
-    wrong = [one for one in findings if one.get("state") == "wrong"]
-    checks = ", ".join(dict.fromkeys(str(one["check"]) for one in wrong))
-    said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
-    desk.prove(Step.VALIDATE, "health-advanced", said)
-    desk.say(f"  {said}")
-    if wrong:
-        are = verb(len(wrong), "are")
-        desk.left(
-            f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}."
+def _may_pass(one: NotDone) -> bool:
+    """Tell whether trying again may help: a server was away, or what came back was not what was written."""
+    kind = by_name(one.code)
+    return kind is None or kind.transient or issubclass(kind, DAMAGE)
+
+
+def _note_left(desk: Desk, part: Part, code: str, came: Came) -> None:
+    """Put on record what is left to do after a restore that stands; no name, which the terminal has."""
+    counts = came.counts
+    if code in _UNSOUND:
+        desk.left(_UNSOUND[code])
+    if counts.not_done:
+        said = f"{plural(counts.not_done, 'secret')} {verb(counts.not_done, 'were')} not restored"
+        again = f" Once the cause is removed: {_typed(came.goes_on)}" if came.goes_on else ""
+        desk.left(f"{said} into '{part.into}' from backup {part.backup}.{again}")
+    if counts.left:
+        said = f"{plural(counts.left, 'secret')} in '{part.into}' {verb(counts.left, 'differ')}"
+        desk.left(f"{said} from backup {part.backup} and {verb(counts.left, 'were')} left, as was said.")
+    if counts.not_done + counts.left:
+        desk.prove(Step.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}")
+
+
+def left_out(desk: Desk) -> int:
+    """Return how many secrets this recovery left as they are."""
+    proofs = desk.recovery.steps[Step.RESTORE].proofs
+    return sum(int(proof.said[0]) for proof in proofs if proof.check == LEFT_OUT and proof.said)
+
+
+# -- on the cluster ---------------------------------------------------------------------------
+
+
+def _on_cluster(desk: Desk, part: Part) -> Shown:
+    """Have the cluster restore one part, in one run: what was submitted before is followed on."""
+    run = _submitted(desk, part)
+    if not run:
+        know_backups(desk, Step.RESTORE)
+        more = ["--overwrite-existing"] if _overwrites(desk, part) else []
+        words = ["submit", "--recovery", part.backup, "--to", part.into, *more]
+        submitted = desk.do(Step.RESTORE, words, _submit, str)
+        if submitted.answer is None:
+            return submitted.shown("Nothing was written. Remove the cause, then try again.")
+        run = submitted.answer
+        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
+    ran = desk.look(["status", run, "--follow"], _follow, RecoveryFacts)
+    facts = ran.answer or RecoveryFacts()
+    stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
+    desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code="" if stands else ran.code)
+    _prove_by_run(desk, run, facts)
+    if not stands:
+        return ran.shown(
+            f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
         )
+    desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
+    if ran.code and facts.restore is not None:
+        kept = facts.restore.not_done + facts.restore.left
+        desk.left(
+            f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom status {run}'."
+        )
+        desk.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
+    return Shown()
+
+
+def _submit(arguments: Namespace, output: Output) -> str:
+    """Hand it to the cluster; return the run."""
+    task, asked = task_of(arguments, load_settings())
+    run: str = task.delay(**asked).run
+    return run
+
+
+def _follow(arguments: Namespace, output: Output) -> RecoveryFacts:
+    run = follow(output, arguments.id)
+    try:
+        require_end(run)
+    except StrongroomError as error:
+        output.end_with(error)
+    return recovery_facts_of(run)
+
+
+def _is_as_agreed_by(facts: RecoveryFacts, code: str) -> bool:
+    """Tell whether a run restored all but what cannot be, or was not to be replaced."""
+    done, compared = facts.restore, facts.restore_compare
+    if code != RunDegraded.__name__ or done is None or compared is None or compared.differ or done.moved:
+        return False
+    validated = facts.recovery_validate
+    refused = (by_name(kind) for kind in done.not_done_by)
+    return bool(done.not_done + done.left) and not (
+        any(kind is None or kind.transient or issubclass(kind, DAMAGE) for kind in refused)
+        or (validated is not None and validated.wrong)
+    )
+
+
+def _summed(facts: RecoveryFacts) -> Iterator[str]:
+    if facts.restore is not None:
+        yield _numbers(facts.restore.created, facts.restore.changed, facts.restore.unchanged)
+
+
+def _prove_by_run(desk: Desk, run: str, facts: RecoveryFacts) -> None:
+    """Put on record what the run showed of its worker's host, and of what came back."""
+    if check := facts.recovery_check:
+        bad = [one for one in check.checks if one.state != "good"]
+        said = [f"{plural(len(check.checks) - len(bad), 'check')} good"]
+        said += [f"{one.state}: {one.check}: {in_line(one.what)}" for one in bad]
+        code = next((one.code for one in bad if one.code), "")
+        desk.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
+        desk.say(f"  The recover worker's host: {'; '.join(said)}.")
+    if validated := facts.recovery_validate:
+        wrong = sum(validated.wrong.values())
+        said = [f"{plural(validated.secrets, 'secret')} validated, {wrong:,} wrong"]
+        desk.prove(Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else "")
+        desk.say(f"  {said[0]}.")
+
+
+def _submitted(desk: Desk, part: Part) -> str:
+    """Return the run that was submitted for a part by this recovery; empty if none was."""
+    proofs = desk.recovery.steps[Step.RESTORE].proofs
+    said = f" recovers backup {part.backup}"
+    runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
+    return runs[-1] if runs else ""
+
+
+_SUBMITTED = "submitted run"
+
+
+# -- telling ----------------------------------------------------------------------------------
+
+
+def _would(part: Part, came: Came) -> Iterator[str]:
+    """Say in short what a restore would change."""
+    counts, names = came.counts, came.names
+    yield f"From backup {part.backup}, made {part.made_at}, into '{part.into}':"
+    yield from _line(counts.created, "would be created", _of(names, Action.CREATE, Action.FINISH))
+    yield from _line(counts.left, "{differ} and would be left", _of(names, Action.LEAVE))
+    yield from _line(counts.unchanged, "{are} already as in the backup", ())
+    yield from _refused(came, "cannot be restored, and {are} left out")
+    if came.least_seconds:
+        yield f"  It takes at least {came.least_seconds:,.0f} seconds."
+
+
+def _told(came: Came) -> Iterator[str]:
+    counts = came.counts
+    yield from _line(counts.created, "created", ())
+    yield from _line(counts.changed, "changed", ())
+    yield from _line(counts.unchanged, "{were} already as in the backup", ())
+    yield from _line(counts.left, "{differ} and {were} left", _of(came.names, Action.LEAVE))
+    yield from _refused(came, "{were} not restored")
+    yield from _line(came.verified or 0, "compared once more at the end, and equal", ())
+    yield from (f"This undoes it: {_typed(command)}" for command in came.undo_by)
+
+
+def _refused(came: Came, words: str) -> Iterator[str]:
+    """Name what cannot be restored, by the reasons."""
+    count = came.counts.not_done
+    yield from _line(count, words, ())
+    yield from (f"    {in_line(one.name)}: {in_line(one.why)}" for one in came.not_done[:NAMED])
+    if count > NAMED:
+        yield f"    and {count - NAMED:,} more"
+
+
+def _of(names: Mapping[Action, Sequence[str]], *actions: Action) -> list[str]:
+    return [name for action in actions for name in names.get(action, ())]
+
+
+def _line(number: int, words: str, names: Sequence[str]) -> Iterator[str]:
+    if number:
+        verbs = {many: verb(number, many) for many in ("are", "were", "differ")}
+        named = f": {_named(names, number)}" if names else ""
+        yield f"  {plural(number, 'secret')} {words.format_map(verbs)}{named}"
+
+
+def _named(names: Sequence[str], count: int) -> str:
+    """Return the first few names, and how many more there are."""
+    more = f" and {count - NAMED:,} more" if count > NAMED else ""
+    return f"{', '.join(in_line(name) for name in names[:NAMED])}{more}"
+
+
+def _counts(came: Came) -> Iterator[str]:
+    counts = came.counts
+    yield _numbers(counts.created, counts.changed, counts.unchanged)
+    if counts.not_done + counts.left:
+        yield f"{counts.not_done:,} not restored, {counts.left:,} left as they are"
+
+
+def _numbers(created: int, changed: int, unchanged: int) -> str:
+    return f"{created:,} created, {changed:,} changed, {unchanged:,} already as in the backup"
+
+
+def _typed(command: str) -> str:
+    """Return a command as it can be typed: the passphrase that was asked for once is nowhere to be read."""
+    return re.sub(PIPED, "", command)
+
+
+def _goes_on(came: Came) -> str:
+    command = _typed(came.goes_on)
+    return f"What was restored stays. Remove the cause, then try again, or type: {command}" if command else ""

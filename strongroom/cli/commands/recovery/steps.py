@@ -1,18 +1,30 @@
-"""The first three steps: what is lost, whether this machine may recover, and which backups bring it back."""
+"""Steps one and three: what is lost and what is compromised, and which backups bring it back."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from argparse import Namespace
+from functools import partial
+from typing import Final
 
 from msgspec.structs import replace
 
+from strongroom.cli.commands.incident.suspected import key_of
+from strongroom.cli.commands.keys.list_keys import configured_keys
+from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.assess import Survey, destinations, survey, usual_destination
-from strongroom.cli.commands.recovery.child import Shown
+from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.terminal.output import in_line, plural, table
+from strongroom.cli.commands.recovery.secure import damaged
+from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.incidents import Outcome, Suspicion
 from strongroom.operations.archive.recoveries import About, Scope, SourceSeen, Step
+from strongroom.operations.incident.readers import readers_of
+from strongroom.operations.key_management.usage import KeyUse
+from strongroom.operations.key_management.usage import survey as survey_keys
 from strongroom.words import verb
 
 
@@ -71,16 +83,25 @@ def _leaked(desk: Desk) -> tuple[str, ...]:
 
 def _show_exposed(desk: Desk, leaked: tuple[str, ...]) -> None:
     """Say which backups the leaked keys open, as far as this machine knows its backups."""
-    desk.know_backups(Step.ASSESS)
-    ran = desk.look("keys")
-    for key in ran.document.get("keys", ()):
-        if key["name"] in leaked:
-            many = plural(len(key["backups"]), "backup")
-            said = f"'{key['name']}' opens {many}, made from {key['oldest']} to {key['newest']}"
-            desk.prove(Step.ASSESS, "keys", said, of=key["name"])
+    know_backups(desk, Step.ASSESS)
+    looked = desk.look(("keys",), _uses, dict[str, KeyUse])
+    for name, use in (looked.answer or {}).items():
+        if name in leaked:
+            many = plural(len(use.backups), "backup")
+            said = f"'{name}' opens {many}, made from {use.oldest} to {use.newest}"
+            desk.prove(Step.ASSESS, "keys", said, of=name)
             desk.say(f"  {said}.")
     _show_readers(desk, leaked)
     desk.say("  Step 6 seals them again, and gives their secrets new values.")
+
+
+def _uses(arguments: Namespace, output: Output) -> dict[str, KeyUse]:
+    """Return what each configured key opens of the backups on record here."""
+    settings = load_settings()
+    services = open_services(settings)
+    looked = survey_keys(services, services.store.backups())
+    named, _ = configured_keys(settings)
+    return {name: use for name, one in named.items() if (use := looked.of(one.key)) is not None}
 
 
 def _show_readers(desk: Desk, leaked: tuple[str, ...]) -> None:
@@ -89,19 +110,24 @@ def _show_readers(desk: Desk, leaked: tuple[str, ...]) -> None:
     No incident is opened yet: it would put into quarantine what is to be restored first.
     """
     keys = [word for key in leaked for word in ("--key", key)]
-    ran = desk.look("incident", "readers", *keys)
-    found = [
-        f"{one['who']} {one['did']}: {plural(one['times'], 'time')}, last at {one['last']}"
-        for one in ran.document.get("readers", ())
-    ]
-    more = [f"and {len(found) - READERS:,} more"] if len(found) > READERS else []
-    if ran.code and not found:
+    again = " ".join(("strongroom incident readers", *keys))
+    looked = desk.look(("incident", "readers", *keys), partial(_readers, again=again), Outcome)
+    found = looked.answer or Outcome()
+    lines = [f"{one.who} {one.did}: {plural(one.times, 'time')}, last at {one.last}" for one in found.readers]
+    more = [f"and {len(lines) - READERS:,} more"] if len(lines) > READERS else []
+    if looked.answer is None or (found.missing and not lines):
         said = ["not known on this host"]
     else:
-        said = [*found[:READERS], *more] or ["nobody, by the record of this host"]
-    desk.prove(Step.ASSESS, "who read them", *said, code=ran.code)
+        said = [*lines[:READERS], *more] or ["nobody, by the record of this host"]
+    desk.prove(Step.ASSESS, "who read them", *said, code=looked.code)
     desk.say("  Who opened them:", *(f"    {line}" for line in said))
-    desk.say(*(f"    {in_line(line)}" for line in ran.document.get("left", ())))
+    desk.say(*(f"    {in_line(line)}" for line in found.left))
+
+
+def _readers(arguments: Namespace, output: Output, *, again: str) -> Outcome:
+    settings = load_settings()
+    keys = tuple(sorted(key_of(word, settings) for word in arguments.key))
+    return readers_of(open_services(settings), Suspicion(keys=keys), again=again)
 
 
 READERS: Final = 20
@@ -119,50 +145,13 @@ def _into(desk: Desk, found: Survey, lost: tuple[str, ...]) -> dict[str, str]:
     return into
 
 
-# -- 2 ------------------------------------------------------------------------------------
-
-
-def secure(desk: Desk) -> Shown:
-    """Show that this machine could recover, and is a place where secrets may be."""
-    desk.say(
-        "  Check with your own eyes: you know who uses this machine, and nobody looks over your shoulder."
-    )
-    words = ["check-recovery-environment", *_where(desk)]
-    ran = desk.run(Step.SECURE, *words)
-    desk.say(*(f"  {line}" for line in _checks(ran.document)))
-    if not ran.code:
-        return Shown()
-    desk.say(f"  To restore elsewhere, stop and type: {desk.goes_on} --assess")
-    return ran.shown("Put that right, then try again.")
-
-
-def _where(desk: Desk) -> list[str]:
-    """Return what is asked about: without a configuration, the target that was named."""
-    named = list(desk.from_targets())
-    opening = [*desk.keys(), *desk.signers()]
-    if named and not desk.is_configured:
-        return ["--backup-file", named[1], *opening]
-    scope = desk.recovery.scope
-    into = dict.fromkeys(scope.into.values()) if scope else {}
-    to = ["--to", next(iter(into))] if len(into) == 1 else []
-    return [*to, *opening]
-
-
-def _checks(document: Any) -> list[str]:
-    """Return what is wrong or worth a look, and how much is good."""
-    checks = [one for one in document.get("checks", ()) if isinstance(one, dict)]
-    shown = [one for one in checks if one.get("state") != "good"]
-    lines = [f"{one['state']}: {one['check']}: {in_line(str(one['what']))}" for one in shown]
-    return [*lines, f"{plural(len(checks) - len(shown), 'check')} good."]
-
-
 # -- 3 ------------------------------------------------------------------------------------
 
 
 def locate(desk: Desk) -> Shown:
     """Choose the backups: for each lost source the newest that is trusted, whole and in no quarantine."""
     try:
-        found = survey(desk.arguments, desk.here)
+        found = survey(desk.arguments, desk.here, damaged=frozenset(damaged(desk)))
     except StrongroomError as error:
         desk.prove(Step.LOCATE, "choice of backups", code=error.code)
         return Shown(error=error)
@@ -178,16 +167,17 @@ def locate(desk: Desk) -> Shown:
         on = ", ".join(part.on)
         desk.say(
             f"  '{part.source}': backup {part.backup} of policy '{part.policy}'",
-            f"    made {part.made_at}{limits}: {plural(part.secrets, 'secret')}, whole on {on}",
+            f"    made {part.made_at}{limits}: {plural(part.secrets, 'secret')}, all there on {on}",
         )
-        said = f"trusted and whole on {plural(len(part.on), 'target')}: {on}"
+        said = f"trusted, and all there on {plural(len(part.on), 'target')}: {on}"
         desk.prove(Step.LOCATE, "choice of backups", said, of=part.backup)
     without = [name for name in scope.lost if name not in {part.source for part in parts}]
     desk.note(About.PARTS, Step.LOCATE, parts=tuple(parts))
-    if without:
-        return Shown(
-            error=MissingPiece(f"No backup with values brings back '{without[0]}'.", hint=_NO_BACKUP)
-        )
+    lacking = [f"No backup with values brings back '{name}'." for name in without]
+    if not parts:
+        return Shown(error=MissingPiece(" ".join(lacking), hint=_NO_BACKUP))
+    desk.say(*(f"  {line} It is left out." for line in lacking))
+    desk.left(*(f"{line} {_NO_BACKUP}" for line in lacking))
     return Shown()
 
 

@@ -82,6 +82,10 @@ class PlanLines:
         if self._every or (len(held) < NAMED and planned.action is not Action.SAME):
             held.append(planned)
 
+    def of(self, action: Action) -> list[PlanEntry]:
+        """Return what is held of one thing that would happen."""
+        return self._held[action]
+
     def all(self) -> list[PlanEntry]:
         return [planned for held in self._held.values() for planned in held]
 

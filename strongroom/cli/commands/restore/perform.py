@@ -11,8 +11,10 @@ from shlex import quote
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from strongroom.cli.commands.restore.account_lines import (
+    NAMED,
     PlanLines,
     counted,
     how_ended,
@@ -41,6 +43,7 @@ from strongroom.operations.restore.journal import (
     Account,
     Interrupted,
     Journal,
+    NotDone,
     Restored,
     continue_with,
     interrupted,
@@ -48,6 +51,7 @@ from strongroom.operations.restore.journal import (
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     FIRST,
+    WRITES,
     Action,
     Note,
     PlanEntry,
@@ -66,6 +70,21 @@ from strongroom.timestamps import rfc3339, unique
 
 WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
+
+
+class Came(Struct, frozen=True, kw_only=True):
+    """What came of a restore, or would, for whoever leads through one. Names: the first hundred of each."""
+
+    counts: Restored
+    names: Mapping[Action, Sequence[str]]
+    not_done: Sequence[NotDone]
+    verified: int | None
+    undo_by: Sequence[str]
+    goes_on: str
+    least_seconds: float | None
+    losses: Sequence[str]
+    stopped: bool = False
+    verified_otherwise: int = 0
 
 
 class RestoreJob:
@@ -343,14 +362,19 @@ class RestoreJob:
 
     def answer(self) -> None:
         """Tell what came of it, put that on record, and raise what it comes to."""
-        outcome = self._outcome()
-        if not self.dry:
-            self._put_on_record(outcome)
+        outcome = self.settle()
         self._output.answer(self._document(), self._lines())
         if isinstance(outcome, KeyboardInterrupt):
             outcome.add_note("what was restored by then stays, as the lines above say.")
         if outcome is not None:
             raise outcome
+
+    def settle(self) -> BaseException | None:
+        """Put on record what came of it, and return what it comes to; nothing if all is well."""
+        outcome = self._outcome()
+        if not self.dry:
+            self._put_on_record(outcome)
+        return outcome
 
     def _outcome(self) -> BaseException | None:
         """Return what stopped it, or else the worst that happened to a secret."""
@@ -391,6 +415,28 @@ class RestoreJob:
             not_done=self.done.not_done,
             plan=self.head.digest if self.head is not None else None,
             ended=self._ended if outcome is None else name_of(outcome),
+        )
+
+    def came(self) -> Came:
+        """Return what came of it, in short."""
+        account, planned = self._account, self._planned
+        cannot = (NotDone(name=one.to, code=one.code, why=one.why) for one in planned.of(Action.CANNOT))
+        return Came(
+            counts=self.done,
+            names={action: [one.to for one in planned.of(action)] for action in WRITES}
+            | {
+                Action.LEAVE: [one.to for one in planned.of(Action.LEAVE)]
+                if self.dry
+                else account.left[:NAMED]
+            },
+            not_done=list(cannot) if self.dry else account.not_done[:NAMED],
+            verified=self._verified[Action.SAME] if self._verified is not None else None,
+            undo_by=self.way_back(),
+            goes_on=self._goes_on() if self._unfinished else "",
+            least_seconds=self._estimate(self.done).least,
+            losses=list(account.losses[:NAMED]),
+            stopped=self.stopped is not None,
+            verified_otherwise=self._differing_since(),
         )
 
     def _document(self) -> dict[str, Any]:

@@ -6,7 +6,9 @@ Needs no configuration and no broker, so that it works on the day when nothing e
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 from strongroom.cli.commands.restore.perform import RestoreJob
 from strongroom.cli.commands.restore.request import Request, by_options, by_plan
@@ -19,6 +21,8 @@ from strongroom.errors import UsageError
 from strongroom.system.errors import WouldOverwrite
 from strongroom.system.lazy import resolve
 
+T = TypeVar("T")
+
 
 def restore_secrets(arguments: Namespace, output: Output) -> None:
     installation = place.find()
@@ -30,14 +34,32 @@ def restore_secrets(arguments: Namespace, output: Output) -> None:
             )
             return
         _confirm(arguments, request)
-        with origins.open_restore_source(arguments, output, installation) as origin:
-            job = RestoreJob(arguments, output, installation, origin, request)
-            job.do()
-            if job.stopped is None and not job.done.total:
-                raise request.nothing()
-            if arguments.verify_after_restore and not job.dry:
-                job.verify()
-            job.answer()
+        _perform(arguments, output, installation, request, tell=RestoreJob.answer)
+
+
+def restore_for(arguments: Namespace, output: Output, tell: Callable[[RestoreJob], T]) -> T:
+    """Restore, or plan to, for whoever tells what came of it in another way."""
+    installation = place.find()
+    with _requested(arguments, output, installation) as request:
+        return _perform(arguments, output, installation, request, tell=tell)
+
+
+def _perform(
+    arguments: Namespace,
+    output: Output,
+    installation: Place,
+    request: Request,
+    *,
+    tell: Callable[[RestoreJob], T],
+) -> T:
+    with origins.open_restore_source(arguments, output, installation) as origin:
+        job = RestoreJob(arguments, output, installation, origin, request)
+        job.do()
+        if job.stopped is None and not job.done.total:
+            raise request.nothing()
+        if arguments.verify_after_restore and not job.dry:
+            job.verify()
+        return tell(job)
 
 
 def _requested(arguments: Namespace, output: Output, installation: Place) -> AbstractContextManager[Request]:

@@ -41,10 +41,15 @@ def show_status(arguments: Namespace, output: Output) -> None:
     to_do = _to_do(run, store)
     document = render_run.as_document(run, rows, abandoned=bool(to_do))
     output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
-    if to_do and arguments.follow:
-        raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
     if arguments.follow:
-        require_whole(run)
+        require_end(run)
+
+
+def require_end(run: Run) -> None:
+    """Return if a run that was followed did all that it was to do."""
+    if to_do := _to_do(run, run_store()):
+        raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
+    require_whole(run)
 
 
 def _list(output: Output, limit: int) -> None:

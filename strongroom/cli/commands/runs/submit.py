@@ -28,7 +28,7 @@ def submit_run(arguments: Namespace, output: Output) -> None:
     _refuse_strays(arguments)
     if arguments.depth is not None and arguments.verify is None:
         raise UsageError("--depth goes with --verify alone: a policy says itself how deep it verifies.")
-    task, asked = _task(arguments, load_settings())
+    task, asked = task_of(arguments, load_settings())
     if not (arguments.restore is arguments.recovery is arguments.undo is None):
         output.note(f"The recover workers do this, and normally do not run: '{START}'.")
     answer_submission(task.delay(**asked), output, wait=arguments.follow)
@@ -58,7 +58,8 @@ def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> N
     require_whole(run)
 
 
-def _task(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
+def task_of(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, Any]]:
+    """Return the task that does what is asked for, and what it is given."""
     if arguments.verify is not None:
         depth = arguments.depth or Depth.DIGEST
         from tasks.verify import verify_backup

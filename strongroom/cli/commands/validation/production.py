@@ -35,18 +35,16 @@ from strongroom.wiring import adapters
 
 
 def validate_production(arguments: Namespace, output: Output) -> None:
-    answer(output, *_all_sources(arguments, output, place.find()))
+    answer(output, *look_at_production(arguments, output))
 
 
-def _all_sources(
-    arguments: Namespace, output: Output, installation: Place
-) -> tuple[Sequence[Validated], Sequence[Held]]:
+def look_at_production(arguments: Namespace, output: Output) -> tuple[Sequence[Validated], Sequence[Held]]:
     """Look at each source once, and at the backup of each policy that a restore would take.
 
     Raises:
         ConfigError: no policy is configured, so nobody knows what production is.
     """
-    settings = load_settings()
+    settings, installation = load_settings(), place.find()
     if not settings.policies:
         raise ConfigError(
             "No policy is configured, so nobody knows which sources production has.",

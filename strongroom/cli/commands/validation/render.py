@@ -31,7 +31,7 @@ def answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) ->
         SecretNotFound: secrets are missing, and nothing else is wrong.
         VerificationFailed: something is wrong.
     """
-    findings = _findings(looked, held)
+    findings = all_findings(looked, held)
     wrong = [finding for finding in findings if finding.wrong]
     document = {
         "sources": [_document(one) for one in looked],
@@ -45,7 +45,7 @@ def answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) ->
         raise _error(wrong)
 
 
-def _findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
+def all_findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
     """Return each finding once, with its source, the wrong ones first."""
     found: dict[tuple[str, str, str, str], Finding] = {}
     pairs = [(one.source, finding) for one in looked for finding in one.findings]

@@ -14,7 +14,6 @@ from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
-from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.model import Entry, Selection
 from strongroom.operations.archive.live_comparison import selected
@@ -27,8 +26,7 @@ from strongroom.sources.errors import EmptySource
 
 
 def validate_source(arguments: Namespace, output: Output) -> None:
-    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    answer(output, [_one_source(arguments, selection, output, place.find())], [])
+    answer(output, [look_at_source(arguments, output)], [])
 
 
 def _names_backup(arguments: Namespace) -> bool:
@@ -38,7 +36,10 @@ def _names_backup(arguments: Namespace) -> bool:
 # -- one source --------------------------------------------------------------------
 
 
-def _one_source(arguments: Namespace, selection: Selection, output: Output, installation: Place) -> Validated:
+def look_at_source(arguments: Namespace, output: Output) -> Validated:
+    """Look at the secrets of one source, and hold them against the backup that was named."""
+    installation = place.find()
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     sources.refuse_whole_server(arguments.source, installation)
     source = sources.source_of(arguments.source, installation)
     names = list(dict.fromkeys(arguments.secrets))

@@ -1,0 +1,216 @@
+"""The work of a step: a function whose typed answer comes back from a process of its own.
+
+The process is forked, so nothing has to start, and no key outlives the work that needs it. What the work asks
+goes to the terminal as always. What it does can be typed too: the words of that command are shown, and its
+options are what the work gets.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from shlex import join
+from tempfile import TemporaryFile
+from typing import IO, Any, Final, Generic, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from strongroom.cli import parser
+from strongroom.cli.errors import CommandCutShort
+from strongroom.cli.shared import access_log
+from strongroom.cli.terminal import failures
+from strongroom.cli.terminal.output import Output, clean, paint
+from strongroom.cli.terminal.prompts import somebody_there
+from strongroom.cli.terminal.stopping import Terminated
+from strongroom.errors import StrongroomError, by_name
+
+A = TypeVar("A")
+Work = Callable[[Namespace, Output], A]
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """What came of a step: the error that it is not done for, or ``None``."""
+
+    error: StrongroomError | None = None
+
+
+class Ended(Struct, Generic[A], frozen=True, kw_only=True):
+    """Work that has ended: what it found, and the error that it ended with. One may come with the other."""
+
+    answer: A | None = None
+    error: StrongroomError | None = None
+
+    @property
+    def code(self) -> str:
+        return self.error.code if self.error is not None else ""
+
+    def shown(self, hint: str) -> Shown:
+        """Return the error that it ended with; ``hint`` goes on from what the error says to do."""
+        error = self.error
+        assert error is not None
+        return Shown(error=type(error)(error.message, hint=" ".join(filter(None, (error.hint, hint)))))
+
+
+class Told(Struct, frozen=True, kw_only=True):
+    """An error on its way from one process to another."""
+
+    code: str
+    message: str
+    hint: str
+
+
+class Message(Struct, frozen=True, kw_only=True):
+    """What a process hands back: an answer in JSON (``null``: none), and the error that it ended with."""
+
+    answer: Raw
+    error: Told | None
+
+
+def run(
+    words: Sequence[str], work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
+) -> Ended[A]:
+    """Do some work to its end; say what could be typed for it. Ctrl-C is for it too, and is raised here once
+    it has ended.
+
+    Args:
+        words: the command, whose options the work gets.
+        answers: what the work returns.
+        passphrase: goes through a pipe to work that takes one: no file and no other process has it.
+    """
+    output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
+    return run_with(parser.parse(words[0], list(words[1:])), work, answers, output, passphrase=passphrase)
+
+
+def run_with(
+    arguments: Namespace, work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
+) -> Ended[A]:
+    """Do some work to its end that no command alone does, with these options."""
+    sys.stdout.flush()
+    with _handed_over() as file:
+        if not (process := os.fork()):
+            _in_child(arguments, work, output, file, passphrase)
+        status = _wait(process)
+        file.seek(0)
+        name = f"strongroom {arguments.command_name}"
+        return _ended(name, file.read(), answers, os.waitstatus_to_exitcode(status))
+
+
+@contextmanager
+def _handed_over() -> Iterator[IO[bytes]]:
+    """Yield what the answer is written to: it has no name, and lies in memory where the system has that."""
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("answer"), "w+b") as held:
+            yield held
+    else:
+        with TemporaryFile() as file:
+            yield file
+
+
+def _wait(process: int) -> int:
+    """Wait for the end of a process; one that is asked to end has time to take back what it began."""
+    try:
+        return os.waitpid(process, 0)[1]
+    except KeyboardInterrupt as stopped:
+        if isinstance(stopped, Terminated) or not somebody_there():
+            os.kill(process, signal.SIGTERM)  # Ctrl-C on a terminal came to it too; this did not
+        with suppress(ChildProcessError):
+            os.waitpid(process, 0)
+        raise
+
+
+def _ended(name: str, content: bytes, answers: type[A], code: int) -> Ended[A]:
+    try:
+        message = msgspec.json.decode(content, type=Message)
+        answer = (
+            None if bytes(message.answer) == b"null" else msgspec.json.decode(message.answer, type=answers)
+        )
+    except msgspec.DecodeError:
+        return Ended(error=_cut_short(name, code))
+    return Ended(answer=answer, error=_error(message.error))
+
+
+def _cut_short(name: str, code: int) -> StrongroomError:
+    """Say how work ended that could not say it itself: somebody killed it, or it has a fault."""
+    how = f"signal {-code} killed it" if code < 0 else f"it ended with exit code {code}"
+    return CommandCutShort(f"'{name}' said nothing of how far it came: {how}.")
+
+
+def _error(told: Told | None) -> StrongroomError | None:
+    if told is None:
+        return None
+    return (by_name(told.code) or CommandCutShort)(told.message, hint=told.hint)
+
+
+# -- in the process that does it ----------------------------------------------------------
+
+
+def _in_child(
+    arguments: Namespace, work: Work[Any], output: Output, file: IO[bytes], passphrase: str
+) -> NoReturn:
+    code = failures.UNEXPECTED
+    try:
+        ours = _Unheard(quiet=output.quiet)
+        file.write(msgspec.json.encode(_done(arguments, work, ours, passphrase)))
+        file.flush()
+        code = 0
+    except KeyboardInterrupt:
+        code = failures.INTERRUPTED
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a person gets words and no traceback
+        failures.debug(error)
+        code = failures.unexpected(error, output)
+    finally:
+        with suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)  # no exception, exit handler or buffer of the parent's may run here
+
+
+class _Unheard(Output):
+    """Says all in passing, and prints no answer: that is handed back."""
+
+    def answer(self, document: Mapping[str, Any] | Struct, lines: Iterable[str]) -> None:
+        pass
+
+
+def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str) -> Message:
+    """Do the work; an error of ours is handed back, and told where it matters."""
+    answer, error = None, None
+    try:
+        with _passphrase_file(passphrase) as file:
+            if file is not None and hasattr(arguments, "passphrase_file"):
+                arguments.passphrase_file = file
+            answer = work(arguments, output)
+        error = output.ending
+    except StrongroomError as failed:
+        error = failed
+    except OSError as failed:
+        error = failures.from_os(failed)
+    access_log.record_outcomes(error)
+    told = None
+    if error is not None:
+        told = Told(code=error.code, message=error.message, hint=error.hint)
+    return Message(answer=Raw(msgspec.json.encode(answer)), error=told)
+
+
+@contextmanager
+def _passphrase_file(secret: str) -> Iterator[Path | None]:
+    """Yield a pipe that holds a secret, as a file to read once."""
+    if not secret:
+        yield None
+        return
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, secret.encode())
+        os.close(writing)
+        yield Path(f"/dev/fd/{reading}")
+    finally:
+        os.close(reading)
+
+
+PIPED: Final = r" --passphrase-file /dev/fd/[0-9]+"
+"""The passphrase that was asked for once, in a command to type: nobody else can read it there."""

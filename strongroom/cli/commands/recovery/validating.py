@@ -1,0 +1,140 @@
+"""Step five: validate what came back, and look at the whole installation."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec.structs import replace
+
+from strongroom.cli.commands.recovery.apart import Shown
+from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.restoring import left_out
+from strongroom.cli.commands.validation.production import look_at_production
+from strongroom.cli.commands.validation.render import all_findings
+from strongroom.cli.commands.validation.validate import look_at_source
+from strongroom.cli.shared.health_areas import check_areas
+from strongroom.cli.terminal.output import Output, in_line, plural, verb
+from strongroom.config import load_settings
+from strongroom.container.errors import VerificationFailed
+from strongroom.operations.archive.recoveries import Part, Step
+from strongroom.operations.findings import Finding as Looked
+from strongroom.operations.findings import State
+from strongroom.operations.validation.live import Validated
+from strongroom.operations.validation.value_checks import Finding
+
+SHOWN: Final = 20
+OTHERWISE: Final = frozenset({"missing", "differs", "unreadable"})
+"""What tells that a secret is not as it is in the backup. Whatever else stands out was so before the loss."""
+
+
+def validate(desk: Desk) -> Shown:
+    """Hold each destination against its backups; then look at all else: what is wrong there is left to do."""
+    for part in desk.recovery.parts:
+        shown = _of_part(desk, part)
+        if shown.error is not None:
+            return shown
+    if desk.is_configured:
+        _production(desk)
+        _health(desk)
+    return Shown()
+
+
+def _of_part(desk: Desk, part: Part) -> Shown:
+    partial_ = ["--partial"] if part.limits else []
+    words = ["validate", "--source", part.into, "--backup", part.backup, *partial_, *_with(desk, part)]
+    done = desk.look(words, look_at_source, Validated)
+    if done.answer is None:
+        desk.prove(Step.VALIDATE, "validate", of=part.backup, code=done.code)
+        return done.shown("Put that right, then try again.")
+    later = [one for one in desk.recovery.parts if one.into == part.into and one.made_at > part.made_at]
+    wrong, remarks = _judged(done.answer, superseded=bool(later))
+    left = len(wrong) <= left_out(desk)
+    desk.say(*_lines("left out" if left else "wrong", wrong), *_lines("remark", remarks))
+    same = done.answer.compared.same if done.answer.compared is not None else 0
+    said = [f"{same:,} as in the backup, {len(wrong):,} not", plural(len(remarks), "remark")]
+    code = "" if left else VerificationFailed.__name__
+    desk.prove(Step.VALIDATE, "validate", *said, of=part.backup, code=code)
+    return Shown() if left else Shown(error=_not_as_in(part, wrong))
+
+
+def _judged(validated: Validated, *, superseded: bool) -> tuple[list[Finding], list[Finding]]:
+    """Return what is not as in the backup, and what stands out and was so before the loss.
+
+    Args:
+        superseded: whether a newer part was restored over it, so that values may differ.
+    """
+    otherwise = [one for one in validated.findings if one.check in OTHERWISE and one.wrong]
+    wrong = [one for one in otherwise if not (superseded and one.check == "differs")]
+    named = {one.secret for one in otherwise}
+    others = [one for one in validated.findings if one.wrong and one.secret not in named]
+    unique = {one.secret: one for one in wrong}
+    remarks = [replace(one, text=f"{one.text} (as in the backup)", wrong=False) for one in others]
+    return list(unique.values()), remarks
+
+
+def _not_as_in(part: Part, wrong: Sequence[Finding]) -> VerificationFailed:
+    said = f"{plural(len(wrong), 'secret')} in '{part.into}' {verb(len(wrong), 'are')} not as in the backup"
+    return VerificationFailed(
+        f"{said}, such as {in_line(wrong[0].secret)}: {wrong[0].text}.",
+        hint="Somebody may have changed it since. Restore it once more, or leave it so, then try again.",
+    )
+
+
+def _with(desk: Desk, part: Part) -> Iterator[str]:
+    named = list(desk.from_targets())
+    yield from named or [word for name in part.on for word in ("--from-target", name)]
+    yield from (*desk.keys(), *desk.signers())
+
+
+def _lines(state: str, findings: Sequence[Finding]) -> Iterator[str]:
+    yield from (f"  {state}: {in_line(one.secret or one.source)}: {one.text}" for one in findings[:SHOWN])
+    if len(findings) > SHOWN:
+        yield f"  and {len(findings) - SHOWN:,} more of these"
+
+
+# -- all else -----------------------------------------------------------------------------
+
+
+def _production(desk: Desk) -> None:
+    """Look at every source that a policy names, where all is back where it was. What is wrong there was not
+    restored by this recovery."""
+    if not all(part.into == part.source for part in desk.recovery.parts):
+        return
+    words = ["validate", "--production", *desk.keys(), *desk.signers()]
+    done = desk.look(words, _findings, tuple[Finding, ...])
+    wrong = [one for one in done.answer or () if one.wrong]
+    said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
+    desk.prove(Step.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
+    desk.say(*_lines("wrong", wrong))
+    if wrong or done.code:
+        desk.left("'strongroom validate --production' says what else is wrong with the secrets in use.")
+
+
+def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
+    return tuple(all_findings(*look_at_production(arguments, output)))
+
+
+def _health(desk: Desk) -> None:
+    """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
+    done = desk.look(["health-advanced"], _areas, tuple[Looked, ...])
+    wrong = [one for one in done.answer or () if one.state is State.WRONG]
+    checks = ", ".join(dict.fromkeys(one.check for one in wrong))
+    if done.answer is None:
+        said = f"it could not be looked at ({done.code})"
+    else:
+        said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
+    desk.prove(Step.VALIDATE, "health-advanced", said)
+    desk.say(f"  {said}")
+    if wrong:
+        are = verb(len(wrong), "are")
+        desk.left(
+            f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}."
+        )
+
+
+def _areas(arguments: Namespace, output: Output) -> tuple[Looked, ...]:
+    findings, _ = check_areas(load_settings(), days=arguments.days, now=time.time())
+    return tuple(findings)
