@@ -299,6 +299,37 @@ def test_so_it_is_for_a_target_without_strongroom_after_a_rotation(stocked: Mach
     assert brought_back(other, typed(other, other.home, lines), ways=1)
 
 
+CONTACTS = """
+[contacts.primary]
+who = "DevOps team"
+phone = "+49 30 1234567"
+"""
+
+
+def test_the_kit_says_whom_to_call_and_lists_only_keys_that_still_open(stocked: Machine) -> None:
+    file = stocked.path("strongroom.toml")
+    for name in ("former", "current"):
+        stocked.ok("keygen", "--output", name)
+    rotated = ROTATED.format(home=stocked.home, key="former")
+    file.write_text(rotated)
+    stocked.ok("backup", "--policy", "daily", "--force")
+    stocked.ok("recovery-kit", "--output", "before.html")
+    before = stocked.path("before.html").read_text()
+    assert "first call" in before
+    assert "where the key &#x27;rec&#x27; lies" in before
+    table = '[keys.current]\nkind = "hpke"\npublic_key_file = "current.pub"\n'
+    recipients = rotated.replace('["rec"]', '["current"]')
+    file.write_text(f"{recipients}{table}{CONTACTS}")
+    stocked.ok("rotate", "daily", "--re-encrypt", "--remove-replaced")
+    stocked.ok("keys", "--retire", "rec")
+    stocked.ok("recovery-kit", "--output", "after.html")
+    after = stocked.path("after.html").read_text()
+    assert "first call" not in after
+    assert "DevOps team, +49 30 1234567" in after
+    assert "where the key &#x27;current&#x27; lies" in after
+    assert "where the key &#x27;rec&#x27; lies" not in after
+
+
 @pytest.mark.parametrize("name", ["nothing"])
 def test_what_is_no_policy_is_refused(house: Machine, name: str) -> None:
     assert house.run("emergency-backup", name).failed_with(ConfigError)

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from strongroom.cli.commands.emergency.kit_commands import holds, of_file, typed
 from strongroom.cli.commands.emergency.kit_configuration import snippet
+from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.keys import Pkcs11Key, QuorumKey
@@ -19,6 +22,8 @@ from strongroom.keys.quorum import record
 from strongroom.keys.quorum.record import Quorum
 from strongroom.operations.emergency.kit import Kit, Section
 from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.operations.health.keys import history
+from strongroom.operations.key_management.usage import survey
 from strongroom.operations.rotation.single_file import file_manifest, written_files
 from strongroom.operations.services import Services
 
@@ -42,7 +47,9 @@ def kit(
         beside: whether the newest backup of each medium that answers is about to get its runbook.
     """
     files = _files(services)
+    settings = _with_keys_that_open(settings, services)
     sections = (
+        *_contacts(settings),
         _who(settings, services, files),
         Section(
             title="Where backups lie",
@@ -85,7 +92,31 @@ def _blanks(settings: Settings) -> Iterator[str]:
     yield from (f"where the key '{name}' lies, and who keeps it" for name in settings.keys)
     if any(_hsm_keys(settings)):
         yield "who keeps the HSM's PIN"
-    yield from ("first call", "second call")
+    if not settings.contacts.lines:
+        yield from ("first call", "second call")
+
+
+def _contacts(settings: Settings) -> Iterator[Section]:
+    """Yield whom to call, as the configuration names them; else there are lines to fill in by hand."""
+    if lines := settings.contacts.lines:
+        yield Section(title="Whom to call", head=("", "call"), rows=tuple(lines.items()))
+
+
+def _with_keys_that_open(settings: Settings, services: Services) -> Settings:
+    """Return the settings without the keys that open nothing any more.
+
+    A retired key was found needless then, and is used by no policy since. Where a backup cannot be looked at,
+    as on a medium in its safe, any other key may open it.
+    """
+    named, _ = configured_keys(settings)
+    looked, retired = survey(services, services.store.backups()), history(services).retired
+    opening = {use.key for use in looked.keys if use.backups or use.together}
+    needless = {
+        name
+        for name, one in named.items()
+        if not one.policies and one.key not in opening and (one.key in retired or not looked.unread)
+    }
+    return replace(settings, keys={name: key for name, key in settings.keys.items() if name not in needless})
 
 
 def _distrusted(signs: Sequence[RoleKeyStatus]) -> Iterator[Section]:

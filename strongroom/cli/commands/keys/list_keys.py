@@ -6,34 +6,25 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from strongroom.cli.commands.keys.signers import signer_document, signer_lines
+from strongroom.cli.shared.configured_keys import Configured, configured_keys
 from strongroom.cli.shared.role_keys import list_role_keys
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output, plural, table, verb
 from strongroom.cli.terminal.progress import counting
-from strongroom.config import Settings, load_settings
-from strongroom.errors import StrongroomError, UsageError
+from strongroom.config import load_settings
+from strongroom.errors import UsageError
 from strongroom.operations.archive.file_backups import lost_at, say_gone
 from strongroom.operations.errors import KeyStillNeeded
 from strongroom.operations.key_management.proofs import RETIRED
-from strongroom.operations.key_management.usage import KeyUse, Survey, pinned_key, survey
+from strongroom.operations.key_management.usage import KeyUse, Survey, survey
 from strongroom.operations.services import Services
-from strongroom.wiring.keys import pin
 
 SHOWN = 10
-
-
-class Configured(NamedTuple):
-    """A key of the configuration: what stanzas call it, in words who opens, and for which policies."""
-
-    key: str
-    describes: str
-    policies: tuple[str, ...]
 
 
 def show_keys(arguments: Namespace, output: Output) -> None:
@@ -57,32 +48,6 @@ def show_keys(arguments: Namespace, output: Output) -> None:
             "signers": [signer_document(one) for one in signs],
         }
         output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
-
-
-def configured_keys(settings: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
-    """Return the configured keys by name; those that cannot be told, with why."""
-    keys: dict[str, Configured] = {}
-    broken: dict[str, str] = {}
-    for name in settings.keys:
-        try:
-            recipient = pin(name, settings, asking())
-        except StrongroomError as error:
-            broken[name] = f"{error.code}: {error.message}"
-            continue
-        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, settings))
-    return keys, broken
-
-
-def _policies(name: str, settings: Settings) -> tuple[str, ...]:
-    """Name the policies that seal for a key, alone or as a leg of a composition."""
-    composed = {
-        other for other, key in settings.keys.items() if any(name in leg for leg in getattr(key, "legs", ()))
-    }
-    return tuple(
-        policy
-        for policy, one in settings.policies.items()
-        if not ({name} | composed).isdisjoint(one.recipients)
-    )
 
 
 # -- retiring ------------------------------------------------------------------

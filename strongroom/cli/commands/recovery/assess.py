@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -17,7 +16,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.recoveries import Part, SourceSeen
-from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped, is_ahead
+from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.deadlines import run_all
 
@@ -99,24 +98,13 @@ def choices_of(chooser: Chooser, source: str, until: float | None, damaged: froz
 
 
 def _newest(chooser: Chooser, source: str, asked: Asked, damaged: frozenset[str]) -> Choice | None:
-    """Return the newest backup that can be read.
-
-    One that is dated ahead of this host's clock was made while a clock was wrong: it passes for the newest,
-    and may be the oldest. It is taken where there is no other.
-    """
-    ahead: Choice | None = None
     for choice in chooser.choices(asked):
-        manifest = choice.manifest
-        if manifest.source != source:
+        if choice.manifest.source != source:
             continue
-        if manifest.backup_id in damaged:
-            chooser.pass_over(manifest, "it is damaged on every target")
-        elif not is_ahead(manifest, time.time()):
+        if choice.manifest.backup_id not in damaged:
             return choice
-        else:
-            chooser.pass_over(manifest, "it is dated ahead of this host's clock: a clock was wrong")
-            ahead = ahead or choice
-    return ahead
+        chooser.pass_over(choice.manifest, "it is damaged on every target")
+    return None
 
 
 def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:
