@@ -274,6 +274,11 @@ class Right(Protocol):
     @property
     def excess(self) -> Sequence[str]: ...
 
+    @property
+    def beside(self) -> bool:
+        """Whether it is for what lies beside the secrets: their values come back without it."""
+        ...
+
 
 class Destination(Source, Protocol):
     """A source that can also be restored into."""

@@ -28,11 +28,13 @@ class Need(Struct, frozen=True, kw_only=True):
     Args:
         capabilities: each of them has to be there; of others, those that change something are too many.
         secret: which secret it is needed for; empty for all.
+        beside: whether it is for what lies beside the secrets: policies, mounts, ways to log in.
     """
 
     path: str
     capabilities: frozenset[str]
     secret: str = ""
+    beside: bool = False
 
 
 class Right(Struct, frozen=True):
@@ -42,6 +44,7 @@ class Right(Struct, frozen=True):
     missing: tuple[str, ...] = ()
     excess: tuple[str, ...] = ()
     secret: str = ""
+    beside: bool = False
 
     @property
     def fits(self) -> bool:
@@ -72,4 +75,5 @@ def _compared(need: Need, capabilities: Mapping[str, Any]) -> Right:
         missing=tuple(sorted(need.capabilities - has)),
         excess=tuple(sorted((has & CHANGING) - need.capabilities)),
         secret=need.secret,
+        beside=need.beside,
     )

@@ -24,7 +24,7 @@ def _now() -> float:
     return _real_time() + _ahead
 
 
-def _put_to(moment: float) -> None:
+def put_to(moment: float) -> None:
     global _ahead  # noqa: PLW0603 - the clock of this process
     _ahead = moment - _real_time()
 
@@ -51,7 +51,7 @@ def _connect(*words: Any, **options: Any) -> sqlite3.Connection:
     return connection
 
 
-def _set_clock() -> None:
+def set_clock() -> None:
     """Before anything of the product is imported."""
     time.time = _now
     dt.datetime = _Date  # type: ignore[misc]
@@ -85,7 +85,7 @@ def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str,
     runs = []
     done = 0
     for moment in _due_times([entry.schedule for entry in due], start, nights):
-        _put_to(moment + 10)
+        put_to(moment + 10)
         night = int((moment - start) // 86_400) + 1
         for words in (words for day in changes[done:night] for words in day):
             assert command(words) == 0, words
@@ -98,7 +98,7 @@ def main(start: float, nights: int, changes: list[list[list[str]]]) -> dict[str,
 
 
 if __name__ == "__main__":
-    _set_clock()
-    _put_to(float(sys.argv[1]))
+    set_clock()
+    put_to(float(sys.argv[1]))
     answer = main(float(sys.argv[1]), int(sys.argv[2]), json.load(sys.stdin))
     sys.stdout.write(json.dumps(answer))

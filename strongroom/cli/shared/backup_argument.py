@@ -113,15 +113,15 @@ def target_of(word: str, place: Place) -> Target:
 
     A directory that is configured goes by its configured name. Only other kinds need the
     whole configuration to be sound. On a new machine a copy of a target is often named as one of the targets
-    that there are by default (region-a): where nothing lies there, the copy is meant.
+    that there are by default (region-a): where such a copy lies here, it is meant.
 
     Raises:
         TargetError: it is neither.
     """
     folders = _target_folders(place)
     for name, path in folders.items():
-        only_default = name not in place.section("targets") and Path(word).is_dir()
-        if path is None or (only_default and not path.is_dir()):
+        only_default = name not in place.section("targets") and _is_target(Path(word))
+        if path is None or only_default:
             continue
         if word == name or Path(word).absolute() == path:
             return directory_target(path, name=name)

@@ -76,7 +76,7 @@ def _chosen(chooser: Chooser, policies: frozenset[str], recorded: Mapping[str, s
     chosen: dict[str, Choice] = {}
     for choice in islice(chooser.choices(Asked(values=False, partial=True)), LOOKED):
         chosen.setdefault(choice.manifest.policy, choice)
-        if chosen.keys() >= policies:
+        if policies and chosen.keys() >= policies:
             break
     for policy in policies - chosen.keys():
         with suppress(StrongroomError):  # it is said as not in reach

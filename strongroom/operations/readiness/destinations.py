@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.readiness.machine import disk
-from strongroom.sources import Source, TellsWriteRights
+from strongroom.sources import Right, Source, TellsWriteRights
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
@@ -32,15 +32,22 @@ def destination(source: Source) -> Iterator[Finding]:
         yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
         return
     rights = list(source.write_rights())
-    lacking = [f"{', '.join(right.missing)} {right.path}" for right in rights if right.missing]
-    if not lacking:
-        found = f"each of {plural(len(rights), 'path')} that a restore writes to may be written"
-        yield good(DESTINATION, f"it answers, and {found}")
+    needed = [right for right in rights if not right.beside]
+    if lacking := [right for right in needed if right.missing]:
+        said = f"it answers, and a restore lacks rights there: {_paths(lacking)}"
+        hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
+        yield wrong(DESTINATION, RightMissing(said, hint=hint))
         return
+    found = f"each of {plural(len(needed), 'path')} that secrets are written to may be written"
+    yield good(DESTINATION, f"it answers, and {found}")
+    if lacking := [right for right in rights if right.missing]:
+        said = f"what lies beside the secrets may not be written there: {_paths(lacking)}"
+        yield remark(DESTINATION, said, "A restore leaves it out, and names it. ops/ has a policy that fits.")
+
+
+def _paths(lacking: Sequence[Right]) -> str:
     more = f"; and {len(lacking) - NAMED} more" if len(lacking) > NAMED else ""
-    said = f"it answers, and a restore lacks rights there: {'; '.join(lacking[:NAMED])}{more}"
-    hint = "Give this machine, for the recovery, a credential that may create and update secrets (ops/)."
-    yield wrong(DESTINATION, RightMissing(said, hint=hint))
+    return "; ".join(f"{', '.join(one.missing)} {one.path}" for one in lacking[:NAMED]) + more
 
 
 def _local(store: LocalStore) -> Iterator[Finding]:

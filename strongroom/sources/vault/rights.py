@@ -41,7 +41,7 @@ def _of_mount(mount: Mount, also: frozenset[str], *, config: frozenset[str]) -> 
     if mount.version == 1:
         yield Need(path=f"{name}*", capabilities=READ | LIST | also)
         return
-    yield Need(path=f"{name}config", capabilities=READ | config)
+    yield Need(path=f"{name}config", capabilities=READ | config, beside=True)
     yield Need(path=f"{name}metadata/*", capabilities=READ | LIST | also)
     yield Need(path=f"{name}data/*", capabilities=READ | also)
     for change in ("delete", "undelete", "destroy"):
@@ -49,19 +49,19 @@ def _of_mount(mount: Mount, also: frozenset[str], *, config: frozenset[str]) -> 
 
 
 def _of_system(survey: Survey, namespace: str, also: frozenset[str]) -> Iterator[Need]:
-    yield Need(path=f"{namespace}sys/policies/acl/", capabilities=LIST)
-    yield Need(path=f"{namespace}sys/policies/acl/*", capabilities=READ | also)
-    yield Need(path=f"{namespace}sys/auth", capabilities=READ)
+    yield Need(path=f"{namespace}sys/policies/acl/", capabilities=LIST, beside=True)
+    yield Need(path=f"{namespace}sys/policies/acl/*", capabilities=READ | also, beside=True)
+    yield Need(path=f"{namespace}sys/auth", capabilities=READ, beside=True)
     if also:
-        yield Need(path=f"{namespace}sys/mounts/*", capabilities=also)
-        yield Need(path=f"{namespace}sys/auth/*", capabilities=also | SUDO)
-        yield Need(path=f"{namespace}sys/namespaces/*", capabilities=READ | also)
+        yield Need(path=f"{namespace}sys/mounts/*", capabilities=also, beside=True)
+        yield Need(path=f"{namespace}sys/auth/*", capabilities=also | SUDO, beside=True)
+        yield Need(path=f"{namespace}sys/namespaces/*", capabilities=READ | also, beside=True)
     for path, info in _methods(survey, namespace).items():
         if info.type in CONFIGURED:
-            yield Need(path=f"{namespace}auth/{path}config", capabilities=READ | also)
+            yield Need(path=f"{namespace}auth/{path}config", capabilities=READ | also, beside=True)
         for kind in ROLES.get(info.type, ()):
-            yield Need(path=f"{namespace}auth/{path}{kind}/", capabilities=LIST)
-            yield Need(path=f"{namespace}auth/{path}{kind}/*", capabilities=READ | also)
+            yield Need(path=f"{namespace}auth/{path}{kind}/", capabilities=LIST, beside=True)
+            yield Need(path=f"{namespace}auth/{path}{kind}/*", capabilities=READ | also, beside=True)
 
 
 def _methods(survey: Survey, namespace: str) -> Mapping[str, MountInfo]:

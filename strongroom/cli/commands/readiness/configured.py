@@ -12,6 +12,7 @@ from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
 from strongroom.cli.commands.readiness.single_file import run_guarded
 from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
 from strongroom.cli.shared.choose_named import choose_named
+from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
@@ -184,7 +185,9 @@ def _recovery(
     asked = run_all(PATIENCE, dict(_works(settings, installation, into)), late=_late)
     answers: dict[str, Target | StrongroomError] = _of("target", asked)
     chooser, looked = _looked(answers, settings, installation, trusted, known)
-    newest = {key: one for key, one in backups.newest_of(looked).items() if key in settings.policies}
+    newest = backups.newest_of(looked)
+    if settings.policies:  # a new machine names none yet: then whatever lies there is looked at
+        newest = {key: one for key, one in newest.items() if key in settings.policies}
     yield from unread or backups.signers(len(trusted), looked)
     wanted = list(_wanted(settings))
     yield from backups.targets(looked, wanted, known)
@@ -230,7 +233,8 @@ def _works(
     installation: Place,
     into: Mapping[str, bool],
 ) -> Iterator[tuple[str, Callable[[], object]]]:
-    for name in dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets):
+    used = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
+    for name in used or settings.targets:
         yield f"target {name}", partial(_on_target, name, settings)
     for name in settings.keys:
         if not keys.is_asked(settings, name):
@@ -286,7 +290,7 @@ def _wanted(settings: Settings) -> Iterator[Want]:
 
 
 def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
-    match settings.sources[name]:
+    match settings.sources.get(name, LocalSource(kind="local")):
         case FilesSource() | RaftSource() as read_only:
             return [destinations.read_only(read_only.kind)]
         case LocalSource() | VaultSource() | AwsSource():
@@ -306,7 +310,7 @@ def _into(to: str | None, settings: Settings) -> dict[str, bool]:
     whose values are backed up.
     """
     if to is not None:
-        return dict.fromkeys(choose_named([to], settings.sources), True)
+        return dict.fromkeys(choose_named([to], {LOCAL, *settings.sources}), True)
     marked = {name for name, one in settings.sources.items() if getattr(one, "destination", False)}
     full = {policy.source for policy in settings.policies.values() if policy.kind == "full"}
     known = [*(policy.source for policy in settings.policies.values()), *sorted(marked)]
