@@ -22,7 +22,7 @@ from strongroom.keys.quorum import record
 from strongroom.keys.quorum.record import Quorum
 from strongroom.operations.emergency.kit import Kit, Section
 from strongroom.operations.evidence.ledger import verify_chain
-from strongroom.operations.health.keys import history
+from strongroom.operations.key_management.proofs import read_proofs
 from strongroom.operations.key_management.usage import survey
 from strongroom.operations.rotation.single_file import file_manifest, written_files
 from strongroom.operations.services import Services
@@ -109,7 +109,7 @@ def _with_keys_that_open(settings: Settings, services: Services) -> Settings:
     as on a medium in its safe, any other key may open it.
     """
     named, _ = configured_keys(settings)
-    looked, retired = survey(services, services.store.backups()), history(services).retired
+    looked, retired = survey(services, services.store.backups()), read_proofs(services.store).retired
     opening = {use.key for use in looked.keys if use.backups or use.together}
     needless = {
         name
