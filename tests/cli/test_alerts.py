@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from strongroom.config.problems import ConfigProblems
+from strongroom.container.errors import Stale
 from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.errors import BackupOverdue, MailRefused, WarningsRaised
 from strongroom.state.errors import StateUnavailable
@@ -97,6 +98,32 @@ def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, serve
     assert f"to {ADDRESS}" in done.out
     assert alerts(house, "--email", ADDRESS)[2] == ["backup.overdue:full"], "nothing was put on record"
     assert alerts(house, "--email", ADDRESS, "--all")[2] == ["backup.overdue:full"]
+
+
+def test_a_dry_run_changes_nothing_on_record_though_it_finds_a_loss(house: Machine) -> None:
+    for manifest in house.path("regions").glob("*/manifests/*"):
+        manifest.unlink()
+    before = record(house)
+    done = house.run("backup-alerts", "--dry-run", "--json")
+    assert "backup.lost" in {alert["kind"] for alert in done.document["alerts"]}
+    assert record(house) == before
+
+
+def test_a_target_that_was_rolled_back_is_stale_each_time_it_is_asked(house: Machine) -> None:
+    first = house.path("regions") / REGIONS[0] / "manifests"
+    known = set(first.iterdir())
+    house.ok("backup", "--policy", "metadata", "--force")
+    for region in REGIONS:
+        for manifest in (house.path("regions") / region / "manifests").iterdir():
+            if manifest.name not in {one.name for one in known}:
+                manifest.unlink()
+    for _ in "found", "known":
+        assert house.run("verify-backup", REGIONS[0]).failed_with(Stale)
+
+
+def record(machine: Machine) -> list[str]:
+    with closing(sqlite3.connect(machine.state / "state.db")) as database:
+        return list(database.iterdump())
 
 
 def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:

@@ -222,27 +222,29 @@ def _report_stale(
 
 
 @contextmanager
-def reporting_damage(chooser: Chooser, output: Output, installation: Place) -> Iterator[None]:
+def reporting_damage(
+    chooser: Chooser, output: Output, installation: Place, *, dry: bool = False
+) -> Iterator[None]:
     """Have the command say at its end, and by its exit code, which target is damaged or away.
 
     What came of the command stands. If it fails, its own error is told, and these are notes before it.
-    The record is told too, where there is one, so that what is damaged is repaired.
+    The record is told too, where there is one, so that what is damaged is repaired; not by a ``dry`` run.
     """
     try:
         yield
     except StrongroomError:
-        _put_on_record(chooser, installation)
+        _put_on_record(chooser, installation, dry=dry)
         for name, why in chooser.wrong().items():
             output.note(f"note: target '{name}': {why}")
         raise
-    _put_on_record(chooser, installation)
+    _put_on_record(chooser, installation, dry=dry)
     if wrong := chooser.wrong():
         told = "; ".join(f"'{name}': {why}" for name, why in wrong.items())
         output.end_with(TargetsUnsound(f"Not every target is as it should be: {told}."))
 
 
-def _put_on_record(chooser: Chooser, installation: Place) -> None:
-    if not chooser.damaged:
+def _put_on_record(chooser: Chooser, installation: Place, *, dry: bool) -> None:
+    if dry or not chooser.damaged:
         return
     with suppress(StrongroomError):  # a recovery needs no record
         store = shred_guard.find_run_store(installation)

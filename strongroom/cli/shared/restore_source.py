@@ -221,7 +221,8 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
     openers = identities.identities_of(arguments, output, installation)
     means = _TargetOptions(chooser, asked, arguments, output, installation, openers)
     older = _OlderBackups(choices, means) if asked.name else None
-    with backup_selection.reporting_damage(chooser, output, installation), opening.explaining_keys():
+    dry = getattr(arguments, "dry_run", False)
+    with backup_selection.reporting_damage(chooser, output, installation, dry=dry), opening.explaining_keys():
         yield RestoreSource(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
 
 

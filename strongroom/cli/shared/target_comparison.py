@@ -16,7 +16,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.inventory import look_over, put_on_record
+from strongroom.operations.archive.inventory import look_over, put_on_record, still_lost
 from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
 from strongroom.targets import Target
 
@@ -61,8 +61,9 @@ def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[st
         if store is not None:
             _, gone = backup_selection.read_record(means.place)
             lost = look_over(store, target, trusted=known, gone=gone, deep=False)
+            known_before = still_lost(store, target, gone=gone)
             _put_on_record(store, lost, means.output, entering=means.entering)
-            return lost
+            return [*lost, *known_before]
     return []
 
 

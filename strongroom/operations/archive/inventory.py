@@ -129,6 +129,26 @@ def why_lost(store: RunStore, backup: str, target: str) -> str:
     return str(found[-1].detail["why"]) if found and found[-1].kind == LOST else ""
 
 
+def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list[Lost]:
+    """Return the replicas that were found to be lost, are on record as that, and that a target still lacks.
+
+    Raises:
+        TargetError: it does not answer.
+    """
+    whys: dict[str, str] = {}
+    for event in store.happened(LOST, REPAIRED, since=0.0):
+        if event.detail["target"] == target.name:
+            whys[str(event.detail["backup"])] = str(event.detail["why"]) if event.kind == LOST else ""
+    listing = ManifestListing(target) if any(whys.values()) else ()
+    return [
+        Lost(replica, whys[backup])
+        for backup, replicas in store.replicas_of([one for one, why in whys.items() if why]).items()
+        for replica in replicas
+        if replica.target == target.name and not replica.good
+        if backup not in gone and backup not in listing
+    ]
+
+
 def _good_on(store: RunStore, name: str, gone: frozenset[str]) -> Iterator[tuple[CatalogEntry, Replica]]:
     made = {run.id for run in store.active()}
     entries = iter(store.backups())

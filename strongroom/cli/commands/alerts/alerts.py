@@ -34,7 +34,8 @@ def report_alerts(arguments: Namespace, output: Output) -> None:
     watched = wiring_alerts.watched(settings)
     limits = wiring_alerts.limits(settings, threshold_age=threshold_age)
     found = gather_and_judge(watched, limits)
-    put_lost_on_record(watched, found)
+    if not arguments.dry_run:
+        put_lost_on_record(watched, found)
     told = _tell(arguments, settings, watched, found)
     output.answer(
         render.document(found, limits, told), render.lines(found, limits, told, muted_now(watched, found))
