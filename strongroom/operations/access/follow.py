@@ -2,6 +2,8 @@
 
 A file is known by its first line, not by its name: so a rotated or compressed file goes on where it was
 left. What was read is known by the last bytes before that: a file that was cut or written anew is told.
+Files with one first line are looked at together: one that goes on is read, whatever lies beside it, and only
+one that is a part of another is left out. So no copy hides what comes after it was made.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import hashlib
 import os
 import stat
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Final, Protocol
@@ -97,6 +99,13 @@ class Batch(Struct, frozen=True, kw_only=True):
     gone: tuple[str, ...] = ()
 
 
+class _File(Struct, frozen=True, kw_only=True):
+    """A file of the log, and whether it is packed."""
+
+    info: ObjectInfo
+    packed: bool
+
+
 class Follower:
     """One look at a log.
 
@@ -120,8 +129,8 @@ class Follower:
 
     def new(self) -> Iterator[Batch]:
         """Yield what is new, file by file."""
-        listed = self._place.list()
-        for number, info in enumerate(listed):
+        alike: dict[str, list[_File]] = {}
+        for number, info in enumerate(self._place.list()):
             if number >= MOST_FILES:
                 raise ConfigError(
                     f"the access log '{self._log}' has more than {MOST_FILES:,} files",
@@ -131,10 +140,27 @@ class Follower:
                 self._seen[mark.head] = info.name
             elif info.size:
                 try:
-                    yield from self._file(info)
+                    head, file = self._begun(info)
                 except OddLine:
                     yield self._damaged(info)
+                    continue
+                if head:
+                    alike.setdefault(head, []).append(file)
+        follow = self._follow_whole if self._form.whole else self._follow_lines
+        for head, files in alike.items():
+            yield from follow(head, files)
         yield self._missing()
+
+    def _begun(self, info: ObjectInfo) -> tuple[str, _File]:
+        """Return by what a file is known; by nothing as long as its first line is being written."""
+        start = b"".join(self._place.read(info.name, length=TAIL))
+        packed = start.startswith(_GZIP)
+        first = next(_unpacked([start]), b"")[:TAIL] if packed else start
+        line, newline, _ = first.partition(b"\n")
+        file = _File(info=info, packed=packed)
+        if not (newline or self._form.whole or packed or len(first) >= TAIL):
+            return "", file
+        return hashlib.sha256(first if self._form.whole else line[:TAIL]).hexdigest(), file
 
     def _damaged(self, info: ObjectInfo) -> Batch:
         head = hashlib.sha256(info.name.encode()).hexdigest()
@@ -149,27 +175,78 @@ class Follower:
         replaced = tuple(sorted({mark.name for mark in gone if mark.name in new}))
         return Batch(rewritten=replaced, gone=tuple(mark.head for mark in gone))
 
-    def _file(self, info: ObjectInfo) -> Iterator[Batch]:
-        start = b"".join(self._place.read(info.name, length=TAIL))
-        packed = start.startswith(_GZIP)
-        first = next(_unpacked([start]), b"")[:TAIL] if packed else start
-        line, newline, _ = first.partition(b"\n")
-        if not (newline or self._form.whole or len(first) >= TAIL):
-            return  # its first line is being written
-        head = hashlib.sha256(first if self._form.whole else line[:TAIL]).hexdigest()
-        if head in self._seen:
-            return  # a copy
-        self._seen[head] = info.name
-        mark = self._known.get(head)
-        if mark is not None and mark.size == info.size and (packed or self._form.whole):
-            return
-        if self._form.whole:
-            yield self._whole(info, head)
-            return
-        kept = mark is None or self._holds(info, mark, packed=packed)
-        offset = mark.offset if mark is not None and kept else 0
-        rewritten = () if kept else (info.name,)
-        yield from self._lines(info, head, offset, packed=packed, rewritten=rewritten)
+    # -- files of whole documents
+
+    def _follow_whole(self, head: str, files: list[_File]) -> Iterator[Batch]:
+        """Read the files of one beginning: the first by that, the others by their names as well."""
+        known = self._known.get(head)
+        files.sort(key=lambda one: known is not None and one.info.name != known.name)
+        for number, file in enumerate(files):
+            key = _apart(head, file) if number else head
+            mark = self._known.get(key)
+            self._seen[key] = file.info.name
+            if mark is None or mark.size != file.info.size:
+                yield self._whole(file.info, key)
+
+    # -- files of lines
+
+    def _follow_lines(self, head: str, files: list[_File]) -> Iterator[Batch]:
+        """Read what is new in the files of one beginning, the longest first."""
+        self._seen[head] = files[0].info.name
+        mark = before = self._known.get(head)
+        lead, strays = None, list[_File]()
+        for file in sorted(files, key=lambda one: (one.packed, -one.info.size)):
+            own = _apart(head, file)
+            try:
+                if own in self._known:
+                    self._seen[own] = file.info.name
+                    yield from self._go_on(file, own, self._known[own])
+                elif mark is None or self._holds(file, mark):
+                    again = lead is not None and mark is not None
+                    mark = yield from self._lines(file, head, mark, quiet=again)
+                    lead = file
+                else:
+                    strays.append(file)
+            except OddLine:
+                yield self._damaged(file.info)
+        if before is not None:
+            strays.sort(key=lambda one: one.info.name != before.name)
+        yield from self._follow_strays(head, strays, lead)
+
+    def _follow_strays(self, head: str, strays: list[_File], lead: _File | None) -> Iterator[Batch]:
+        """Read the files that do not hold what was read; without ``lead`` none of that beginning does."""
+        for file in strays:
+            try:
+                if lead is None:
+                    yield from self._lines(file, head, None, rewritten=(file.info.name,))
+                    lead = file
+                elif not self._is_part(file, lead):
+                    own = _apart(head, file)
+                    self._seen[own] = file.info.name
+                    yield from self._lines(file, own, None, rewritten=(file.info.name,))
+            except OddLine:
+                yield self._damaged(file.info)
+
+    def _go_on(self, file: _File, head: str, mark: AccessMark) -> Iterator[Batch]:
+        if self._holds(file, mark):
+            yield from self._lines(file, head, mark)
+        else:
+            yield from self._lines(file, head, None, rewritten=(file.info.name,))
+
+    def _holds(self, file: _File, mark: AccessMark) -> bool:
+        """Tell whether what was read of a file stands there still."""
+        info = file.info
+        if file.packed and (mark.name, mark.size) == (info.name, info.size):
+            return True
+        recent = self._recent(info.name, mark.offset, packed=file.packed)
+        return hashlib.sha256(recent).hexdigest() == mark.tail
+
+    def _is_part(self, file: _File, whole: _File) -> bool:
+        """Tell whether a file is the beginning of another: a copy from earlier, or what is left of a cut."""
+        length, end = 0, b""
+        for chunk in self._from(file.info.name, 0, packed=file.packed):
+            length, end = length + len(chunk), (end + chunk)[-TAIL:]
+        return self._recent(whole.info.name, length, packed=whole.packed) == end
 
     def _whole(self, info: ObjectInfo, head: str) -> Batch:
         mark = AccessMark(log=self._log, head=head, name=info.name, size=info.size, offset=info.size, tail="")
@@ -189,11 +266,6 @@ class Follower:
                 raise OddLine("too long")
         return bytes(content)
 
-    def _holds(self, info: ObjectInfo, mark: AccessMark, *, packed: bool) -> bool:
-        """Tell whether what was read of a file stands there still."""
-        recent = self._recent(info.name, mark.offset, packed=packed)
-        return hashlib.sha256(recent).hexdigest() == mark.tail
-
     def _from(self, name: str, offset: int, *, packed: bool, length: int | None = None) -> Iterator[bytes]:
         if not packed:
             yield from self._place.read(name, offset=offset, length=length)
@@ -205,14 +277,25 @@ class Follower:
                 yield chunk[skipped:]
 
     def _lines(
-        self, info: ObjectInfo, head: str, offset: int, *, packed: bool, rewritten: tuple[str, ...]
-    ) -> Iterator[Batch]:
+        self,
+        file: _File,
+        head: str,
+        mark: AccessMark | None,
+        *,
+        rewritten: tuple[str, ...] = (),
+        quiet: bool = False,
+    ) -> Generator[Batch, None, AccessMark]:
+        """Yield what is new in a file, and return how far it was read; if ``quiet`` only what is new."""
+        info, packed = file.info, file.packed
+        if mark is not None and self._is_done(file, mark):
+            return mark
+        offset = mark.offset if mark is not None else 0
         recent = self._recent(info.name, offset, packed=packed)
         reads: list[Read] = []
         lines = odd = 0
-        rest = False
+        rest = endless = False
         chunks = self._from(info.name, offset, packed=packed)
-        for line, length, tail in _split(chunks, self._form.longest):
+        for line, length, tail in _split(chunks, self._form.longest, ended=packed):
             try:
                 found = () if line == b"\n" else self._parse(line)
             except OddLine:
@@ -221,14 +304,27 @@ class Follower:
                 rest = True
                 break
             reads += found
+            endless = not length
             offset, lines, recent = offset + length, lines + 1, (recent + tail)[-TAIL:]
             if len(reads) >= BATCH:
-                mark = self._mark(info, head, offset, recent, size=-1)
-                yield Batch(reads=tuple(reads), marks=(mark,), lines=lines, odd=odd, rewritten=rewritten)
+                yield Batch(
+                    reads=tuple(reads),
+                    marks=(self._mark(info, head, offset, recent, size=-1),),
+                    lines=lines,
+                    odd=odd,
+                    rewritten=rewritten,
+                )
                 reads, lines, odd, rewritten = [], 0, 0, ()
-        size = -1 if rest or (not packed and offset != info.size) else info.size
+        size = -1 if rest or (not packed and not endless and offset != info.size) else info.size
         mark = self._mark(info, head, offset, recent, size=size)
-        yield Batch(reads=tuple(reads), marks=(mark,), lines=lines, odd=odd, rewritten=rewritten)
+        if lines or rewritten or not quiet:
+            yield Batch(reads=tuple(reads), marks=(mark,), lines=lines, odd=odd, rewritten=rewritten)
+        return mark
+
+    def _is_done(self, file: _File, mark: AccessMark) -> bool:
+        """Tell whether a file is as it was, so that its end need not be read again."""
+        same = (mark.name, mark.size) == (file.info.name, file.info.size)
+        return same and (file.packed or mark.offset != mark.size)
 
     def _recent(self, name: str, offset: int, *, packed: bool) -> bytes:
         length = min(TAIL, offset)
@@ -255,8 +351,17 @@ class Follower:
         return self._until < read.at <= self._until + FUTURE
 
 
-def _split(chunks: Iterable[bytes], longest: int) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield complete lines, each with its length and its last bytes. One that is too long comes empty."""
+def _apart(head: str, file: _File) -> str:
+    """Return by what a file is known that begins as another does, and goes on in another way."""
+    return hashlib.sha256(f"{head} {file.info.name}".encode()).hexdigest()
+
+
+def _split(chunks: Iterable[bytes], longest: int, *, ended: bool) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield complete lines, each with its length and its last bytes. One that is too long comes empty.
+
+    If the file has ``ended``, what is left is a line. Else one that is too long already comes with no length:
+    nothing more of it is awaited.
+    """
     pending, dropped = bytearray(), 0
     for chunk in chunks:
         pending += chunk
@@ -270,6 +375,11 @@ def _split(chunks: Iterable[bytes], longest: int) -> Iterator[tuple[bytes, int, 
         if len(pending) > longest + TAIL:
             dropped += len(pending) - TAIL
             del pending[:-TAIL]
+    too_long = bool(dropped) or len(pending) > longest
+    if ended and pending:
+        yield (b"" if too_long else bytes(pending)), dropped + len(pending), bytes(pending[-TAIL:])
+    elif too_long:
+        yield b"", 0, b""
 
 
 def _unpacked(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -100,6 +100,78 @@ def test_a_file_that_another_took_the_place_of_is_told(log: Log) -> None:
     assert log.marks == {}
 
 
+@pytest.mark.parametrize("name", ["audit.bak", "audit.log.bak", "old/audit.log"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_copy_beside_it_hides_nothing_that_is_logged_later(log: Log, name: str, packed: bool) -> None:
+    file, copy = log.folder / "audit.log", log.folder / name
+    file.write_bytes(used("a"))
+    log.look()
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_bytes(gzip.compress(used("a")) if packed else used("a"))
+    assert log.keys() == []
+    for seen in range(2, 5):
+        file.write_bytes(used(*"abcde"[:seen]))
+        assert log.keys() == ["abcde"[seen - 1]]
+        assert log.keys() == []
+    copy.unlink()
+    file.write_bytes(used(*"abcde"))
+    assert log.keys() == ["e"]
+
+
+def test_a_longer_file_that_begins_alike_hides_nothing(log: Log) -> None:
+    """Whoever may add files there knows the first line."""
+    file = log.folder / "audit.log"
+    file.write_bytes(used("a", "b"))
+    log.look()
+    (log.folder / "a-first.log").write_bytes(used("a") + used(*"zzzzzzzz"))
+    assert log.keys() == list("azzzzzzzz")
+    file.write_bytes(used("a", "b", "c"))
+    assert log.keys() == ["c"]
+    (log.folder / "a-first.log").write_bytes(used("a") + used(*"zzzzzzzzy"))
+    assert log.keys() == ["y"]
+    assert log.keys() == []
+
+
+def test_a_log_that_was_cut_beside_its_copy_is_read_on(log: Log) -> None:
+    file = log.folder / "audit.log"
+    file.write_bytes(used("a", "b", "c"))
+    log.look()
+    (log.folder / "audit.log.1").write_bytes(file.read_bytes())
+    file.write_bytes(used("a", "b"))
+    log.look()
+    file.write_bytes(used("a", "b") + used("x", at=NOW + 10))
+    batches = log.look()
+    assert "x" in [read.what[-1] for batch in batches for read in batch.reads]
+    assert rewritten(batches) == ["audit.log"]
+    assert log.keys() == []
+    (log.folder / "audit.log.1").unlink()
+    file.write_bytes(used("a", "b") + used("x", "y", at=NOW + 10))
+    assert log.keys() == ["y"]
+
+
+def test_a_packed_file_without_a_last_newline_is_read_to_its_end(log: Log) -> None:
+    (log.folder / "audit.log.gz").write_bytes(gzip.compress(used("a", "b")[:-1]))
+    assert log.keys() == ["a", "b"]
+    assert log.keys() == []
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_line_without_an_end_is_told_once(log: Log, packed: bool) -> None:
+    zeros = bytes(4 * FORMATS["vault"].longest)
+    (log.folder / "bomb").write_bytes(gzip.compress(zeros) if packed else zeros)
+    assert [batch.odd for batch in log.look() if batch.odd] == [1]
+    assert [batch.odd for batch in log.look() if batch.odd] == []
+
+
+def test_a_document_that_begins_as_another_does_hides_none(tmp_path: Path) -> None:
+    log = Log(tmp_path, "cloudtrail")
+    records = [trail_record(NOW, key=f"k{number}") for number in range(40)]
+    (tmp_path / "b.json").write_bytes(trail(*records))
+    (tmp_path / "a.json").write_bytes(trail(*records[:20]))
+    assert len(log.keys()) == 60
+    assert log.keys() == []
+
+
 def test_a_young_line_is_left_and_one_of_the_far_future_holds_nothing_up(log: Log) -> None:
     (log.folder / "audit.log").write_bytes(used("old") + used("forged", at=NOW + 10 * FUTURE) + used("young"))
     assert log.keys(until=NOW - 0.5) == []
