@@ -21,7 +21,7 @@ from strongroom.container.canonical import printable, unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.errors import FormatError, Malformed, Tampered, WrongKey
 from strongroom.container.stanza import Identity, Recipient, Stanza
-from strongroom.errors import KeyServiceError, StrongroomError, UsageError
+from strongroom.errors import ConfigError, KeyServiceError, StrongroomError, UsageError
 from strongroom.model import prepare
 
 ID_SIZE = 16
@@ -113,8 +113,8 @@ class WrappingKey:
         """Make a new key and wrap it for each recipient; the only slow step of sealing.
 
         Args:
-            may_lack: go on without a recipient whose key service does not answer, if another is left: a
-                region that is lost must not stop what is sealed for several. ``absent`` then has
+            may_lack: go on without a recipient whose key is gone, switched off or out of reach, if another
+                is left: a key that is lost must not stop what is sealed for several. ``absent`` then has
                 its label, and whoever seals has to say so.
         """
         key, key_id = _random(KEY_SIZE), _random(ID_SIZE).hex()
@@ -193,15 +193,15 @@ def wrap_context(key_id: str) -> bytes:
 def _wrapped(
     key: bytes, recipients: Sequence[Recipient], context: bytes, *, may_lack: bool
 ) -> tuple[tuple[Stanza, ...], tuple[str, ...]]:
-    """Wrap a key for each recipient; return the stanzas, and the labels of those that are away."""
+    """Wrap a key for each recipient; return the stanzas, and the labels of those that it could not be."""
     if not 1 <= len(recipients) <= MAX_STANZAS:
         raise UsageError(f"A sealed backup needs 1 to {MAX_STANZAS} recipients.")
     stanzas, absent, problem = [], [], None
     for recipient in recipients:
         try:
             stanzas.append(recipient.wrap(key, context=context))
-        except KeyServiceError as error:
-            if not (may_lack and error.transient):
+        except (KeyServiceError, ConfigError) as error:
+            if not may_lack:
                 raise
             absent.append(recipient.label)
             problem = error

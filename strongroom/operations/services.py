@@ -139,7 +139,7 @@ class Services:
 
         One a process and run: 200 containers cost one wrap a
         recipient. Only the newest is kept, so a finished run's key does not linger. It may lack a
-        recipient whose key service is away: the run says so.
+        recipient whose key is lost or away: the run says so.
         """
         if run not in self.wrapping_keys:
             self.wrapping_keys.clear()

@@ -166,6 +166,19 @@ class RemovesUnchanged(Protocol):
 
 
 @runtime_checkable
+class Keeping(Protocol):
+    """A destination that never removes some of what others may rest on, whoever made it."""
+
+    def stays(self, secrets: Sequence[Secret], *, without: Collection[str]) -> Mapping[str, str]:
+        """Return, by name, why some of ``secrets`` would not be removed. Changes nothing.
+
+        Args:
+            without: names of secrets that are taken to be gone by then.
+        """
+        ...
+
+
+@runtime_checkable
 class Staging(Protocol):
     """A destination that keeps a new version beside the current one until it is made current.
 

@@ -10,6 +10,7 @@ from shlex import quote
 import pytest
 
 from strongroom.errors import UsageError
+from strongroom.operations.errors import ConfirmationRequired
 from tests.cli.program import SCRIPT, Machine
 
 
@@ -94,6 +95,11 @@ def test_where_nothing_can_be_put_on_record_it_says_so(
     other.state.mkdir()
     (other.state / "undo").write_text("in the way of a folder")
     words = ("restore", "--backup-file", machine.path("w.sr"), "--full-restore", "--identity")
-    done = other.ok(*words, machine.path("my key"), "--signer", signer)
-    assert "this restore cannot be put on record" in done.err
+    words = (*words, machine.path("my key"), "--signer", signer)
+    refused = other.run(*words)
+    assert refused.failed_with(ConfirmationRequired)
+    assert "could not be undone: it cannot be put on record" in " ".join(refused.err.split())
+    assert other.ok("list", "--json").document["secrets"] == []
+    done = other.ok(*words, "--force")
+    assert "this restore cannot be undone" in done.err
     assert "This undoes it" not in done.out

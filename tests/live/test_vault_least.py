@@ -210,6 +210,6 @@ def test_each_capability_is_missed(
 
 
 def test_every_policy_that_is_shipped_is_held_to_this() -> None:
-    elsewhere = {"backup-read", "restore", "restore-system", "restore-undo"}
+    elsewhere = {"backup-read", "restore", "restore-system", "restore-undo", "restore-undo-system"}
     there = {path.stem for path in POLICIES.glob("*.hcl")}
     assert there == WORK.keys() | elsewhere

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from strongroom.errors import SourceError
-from strongroom.model import Media, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Entry, Media, Secret, SecretBytes, Version, VersionState
 from strongroom.sources import Change
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
@@ -173,6 +173,28 @@ def undone(source: VaultSource) -> None:
         assert source.delete([f"{namespace}secret/app/1", f"{namespace}kv1/app/1"]) == 2
 
 
+def undone_system(source: VaultSource) -> None:
+    """Remove what others rest on: what a restore made, and a mount in which nothing is left."""
+    fresh = f"made-{next(_numbers)}"
+    for namespace in ("", "team/"):
+        names = [f"{namespace}{path.rpartition('/')[0]}/{fresh}" for path in LIKE_THESE]
+        entries = [Entry(f"{namespace}{path}", 0) for path in LIKE_THESE]
+        found = [secret for secret in source.read(entries) if secret]
+        made = [_renamed(secret, name) for secret, name in zip(found, names, strict=True)]
+        source.write(Change(secret=secret, expected=None) for secret in made)
+        assert source.delete(names) == len(names)
+        source.delete([f"{namespace}kv1/app/{number}" for number in range(3)])
+        assert source.delete([f"{namespace}sys/mounts/kv1"]) == 1
+
+
+LIKE_THESE = (
+    "sys/policies/acl/default",
+    "auth/approle/role/app",
+    "auth/token/roles/short",
+    "auth/cert/certs/host",
+)
+
+
 def brought_back(source: VaultSource) -> None:
     """Write all that secrets rest on, new and over old."""
     entries = [entry for entry in source.list() if "sys/" in entry.name or "auth/" in entry.name]
@@ -216,6 +238,7 @@ CASES: dict[str, tuple[tuple[str, ...], Callable[[VaultSource], None]]] = {
     "restore": (("backup-read",), restored),
     "restore-undo": (("backup-read", "restore"), undone),
     "restore-system": (("backup-read",), brought_back),
+    "restore-undo-system": (("backup-read", "restore-undo", "restore-system"), undone_system),
 }
 
 

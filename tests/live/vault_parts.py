@@ -20,7 +20,7 @@ from tests.live.proxy import FaultyProxy
 
 POLICIES = Path(__file__).resolve().parents[2] / "ops" / "vault"
 READ = ("backup-read",)
-RESTORE = ("backup-read", "restore", "restore-undo", "restore-system")
+RESTORE = ("backup-read", "restore", "restore-undo", "restore-system", "restore-undo-system")
 """Names of the shipped policies, and of the files that they are in."""
 
 

@@ -26,7 +26,7 @@ from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import restore
 from strongroom.operations.restore.take_back import TakeBack, undoable
-from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.restore.undo import UndoSealer, seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
@@ -88,13 +88,16 @@ class Restoring:
         self.number += 1
         folder = self.root / f"{self.number:03}-{os.getpid()}"
         journal = Journal(started_at=rfc3339(time.time()), backup=about, to="there", goes_on="")
-        seal_key = partial(seal_record_key, identities=[self.identity], signer=certified("recover"))
+        seal_key = partial(seal_record_key, self._sealer())
         account = Account(folder, journal, recorder=Recorder(folder, seal_key))
         account.begin()
         return account, earlier
 
     def _keep(self, account: Account, destination: Destination):  # type: ignore[no-untyped-def]
-        return undo_into(self._folder(account), destination, [self.identity], certified("recover"))
+        return undo_into(self._folder(account), destination, self._sealer())
+
+    def _sealer(self) -> UndoSealer:
+        return UndoSealer([self.identity], certified("recover"))
 
     def _end(self, account: Account, earlier: list) -> Account:  # type: ignore[type-arg]
         folder = self._folder(account)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import key_separation, passphrases
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.cli.terminal.place import Place
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.key_redundancy import UnlockPath, single_points_of_failure
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
@@ -89,6 +90,15 @@ def _default_recipients(output: Output, place: Place) -> list[Recipient]:
     return configured or [_passphrase_recipient(passphrases.ask_new(output), output, checked=True)]
 
 
+def configured_without_questions(output: Output, place: Place) -> Iterator[Recipient]:
+    """Yield the configured keys as far as they can be had here without asking anybody anything."""
+    for name, table in place.section("keys").items():
+        if table.get("kind") == "passphrase" and "file" not in table:
+            continue  # the one that was given is at hand already
+        with suppress(StrongroomError, OSError):
+            yield _configured_recipient(name, table, output, place, ask=False)
+
+
 def recipient_of(word: str, output: Output, place: Place) -> Recipient:
     """Return the recipient that a person means by a word.
 
@@ -123,14 +133,16 @@ def _recipient_of_file(path: Path) -> Recipient:
     return _key_file(path, label=in_line(path.stem))
 
 
-def _configured_recipient(name: str, table: Mapping[str, Any], output: Output, place: Place) -> Recipient:
+def _configured_recipient(
+    name: str, table: Mapping[str, Any], output: Output, place: Place, *, ask: bool = True
+) -> Recipient:
     kind, path = table.get("kind"), place.path(table.get("file"))
     if kind == "hpke":
         return _configured_public_key(name, table, place)
     if kind == "keyfile" and path is not None:
         return _key_file(path, label=name)
     if kind != "passphrase":
-        return _recipient_by_settings(name)
+        return _recipient_by_settings(name, ask=ask)
     passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
     checked = passphrase is None
     iterations = int(table.get("iterations", 600_000))
@@ -139,12 +151,12 @@ def _configured_recipient(name: str, table: Mapping[str, Any], output: Output, p
     )
 
 
-def _recipient_by_settings(name: str) -> Recipient:
+def _recipient_by_settings(name: str, *, ask: bool) -> Recipient:
     from strongroom.cli.shared.settings import asking
     from strongroom.config import load_settings
     from strongroom.wiring import keys
 
-    return keys.recipient(name, load_settings(), asking())
+    return keys.recipient(name, load_settings(), asking() if ask else None)
 
 
 def _configured_public_key(name: str, table: Mapping[str, Any], place: Place) -> Recipient:

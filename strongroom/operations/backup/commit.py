@@ -93,7 +93,7 @@ def commit(run: Run, step: Step, services: Services) -> Committed:
 
 
 def _omitted_recipients(run: Run, manifest: Manifest) -> tuple[str, ...]:
-    """Return the keys that the run names and the manifest does not: their key services were away."""
+    """Return the keys that the run names and the manifest does not: their keys were lost or away."""
     sealed_for = {recipient.name for recipient in manifest.recipients}
     return tuple(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
 

@@ -1,6 +1,6 @@
 """Who a backup is not sealed for, by its containers' own envelopes: these are signed, a row is not.
 
-A key service that does not answer when something is sealed is left out, and the backup is degraded. Whoever
+A key that is lost or out of reach when something is sealed is left out, and the backup is degraded. Whoever
 writes to the state database could edit what a row says of that: to keep a reader off the manifest, or
 to promise one that cannot open.
 """

@@ -102,7 +102,7 @@ def _explain_missing(run: Run, bad: Sequence[str], services: Services) -> str:
 
 
 def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -> str | None:
-    """Describe whom a backup is not sealed for, since a key service did not answer.
+    """Describe whom a backup is not sealed for, since a key is lost or its service did not answer.
 
     The signed manifest says it: a row can be edited.
     """
@@ -121,7 +121,11 @@ def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -
     who = ", ".join(pin.name for pin in run.spec.recipients if pin.name not in sealed_for)
     if not who:
         return None
-    return f"whole, but not sealed to {who}, which did not answer; 'strongroom rotate' adds that"
+    return (
+        f"whole, but not sealed to {who}: that key could not be used, so it does not open this backup. "
+        f"'strongroom rotate {run.spec.policy}' adds it once it can be. If it is lost, take it out of the "
+        "policy's recipients and put another key in"
+    )
 
 
 def _describe_unlocked(unlocked: Mapping[str, str]) -> str:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from strongroom.model import Secret, prepare
 from strongroom.operations.restore.record import Recorder, Wrote, key_file, records, spelled
 from strongroom.system import files
 from strongroom.system.errors import Conflict
+from strongroom.words import plural, verb
 
 MOST = 10_000
 """Names that are held in memory of each kind; the file has all of them."""
@@ -143,6 +144,7 @@ class Account:
         self._began = time.monotonic()
         self._writing_since = 0.0
         self._writing_seconds = 0.0
+        self._stays: dict[str, list[str]] = {}
         self.tried = frozenset[str]()
         self.counts = Restored()
         self.left: list[str] = []
@@ -202,6 +204,10 @@ class Account:
             if self.worst is None or _weight(error) > _weight(self.worst):
                 self.worst = error
 
+    def stay(self, name: str, why: str) -> None:
+        """Note what an undo leaves by design."""
+        self._stays.setdefault(why, []).append(name)
+
     def written(self, counts: Restored) -> None:
         """Note secrets that were written, read back and found equal."""
         self.counts = self.counts.plus(counts).plus(Restored(compared=counts.created + counts.changed))
@@ -226,6 +232,19 @@ class Account:
     def losses(self) -> tuple[str, ...]:
         """Losses of this restore, after those of the interrupted ones that it goes on with."""
         return tuple(dict.fromkeys((*self._earlier, *self._losses)))
+
+    @property
+    def stays(self) -> Mapping[str, Sequence[str]]:
+        """What an undo left by design, by the reason."""
+        return self._stays
+
+    @property
+    def stayed(self) -> tuple[str, ...]:
+        """The same in words, a line for each reason."""
+        return tuple(
+            f"{plural(len(names), 'thing')} that the restore made {verb(len(names), 'stay')}: {why}"
+            for why, names in self._stays.items()
+        )
 
     @property
     def by_code(self) -> dict[str, int]:

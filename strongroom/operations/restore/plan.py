@@ -28,7 +28,8 @@ from strongroom.sources import Addressed, Destination
 class Action(StrEnum):
     """What a restore, or the undoing of one, would do with a secret.
 
-    No plan is made with ``moved``: it is what has become of an entry that is looked at again.
+    No plan is made with ``moved``: it is what has become of an entry that is looked at again. An undo leaves
+    with ``stay`` what the destination never removes.
     """
 
     CREATE = "create"
@@ -38,6 +39,7 @@ class Action(StrEnum):
     SAME = "same"
     MOVED = "moved"
     REMOVE = "remove"
+    STAY = "stay"
     CANNOT = "cannot"
 
 

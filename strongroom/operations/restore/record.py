@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.digests import keyed_hash
-from strongroom.errors import StrongroomError
+from strongroom.errors import InstallationError, StrongroomError
 from strongroom.model import Secret, prepare
 
 KEY_NAME: Final = "digest-key"
@@ -68,6 +68,15 @@ class Recorder:
         self._path: Path | None = None
         self._digest: Digest | None = None
         self._new: list[Wrote] = []
+        self.problem: StrongroomError | None = None
+
+    def begin(self) -> StrongroomError | None:
+        """Make the record and seal its key before anything is written; return why it could not be sealed.
+
+        Without the key nobody can tell later what the restore left from what others wrote since.
+        """
+        self._begin()
+        return self.problem
 
     def intend(self, intended: Iterable[Wrote]) -> None:
         """Put on record what is about to be done."""
@@ -100,9 +109,13 @@ class Recorder:
             number = len(list(self.folder.glob("written-*.jsonl"))) + 1
             self._path = self.folder / f"written-{number:04}.jsonl"
             key = os.urandom(32)
-            with suppress(StrongroomError, OSError):  # who cannot be undone is told so when it is asked for
+            try:
                 self._seal_key(key_file(self._path), key)
                 self._digest = digest_under(key)
+            except StrongroomError as error:
+                self.problem = error
+            except OSError as error:
+                self.problem = InstallationError(f"{self.folder} cannot be written to: {error.strerror}")
             with suppress(OSError):
                 _append(self._path, b"")
         return self._path

@@ -324,7 +324,8 @@ class _Batch:
         begun = {s.name for s in able if s.name in self._found and self._is_begun(s) and self._may_write(s)}
         same = {s.name for s in able if s.name in self._found and s.name not in begun and self._same(s)}
         asked = [s for s in able if guard is not None and s.name not in begun | same]
-        guarded = {s.name for s in asked if guard and not guard(s, self._found.get(s.name))}
+        guarded = {s.name for s in asked if guard and not self._passes(guard, s, noting)}
+        able = [secret for secret in able if secret.name not in self._refused]
         self.moved = [s.name for s in able if s.name not in begun | same and self._has_moved(s)]
         stay = guarded.union(self.moved)
         self._guarded = guarded
@@ -337,12 +338,21 @@ class _Batch:
         self.back = [s for s in able if s.name in same or s.name in written]
         self.changes = [self._change(secret) for secret in able if secret.name in written]
 
+    def _passes(self, guard: Guard, secret: Secret, refuse: Refuse | None) -> bool:
+        """Ask a guard, which may refuse to say."""
+        try:
+            return guard(secret, self._found.get(secret.name))
+        except StrongroomError as error:
+            if refuse is None or not concerns_one(error):
+                raise
+            refuse(secret.name, error)
+            return True
+
     def _refuse_planned(self, refuse: Refuse | None) -> None:
         """Refuse what the plan said could not be restored."""
         for name, entry in (self._entries or {}).items():
             if entry.action is Action.CANNOT:
-                kind = RightMissing if entry.code == RightMissing.__name__ else SourceError
-                error = kind(entry.why, hint=_PLANNED)
+                error = refusal_of(entry)
                 if refuse is None:
                     raise error
                 refuse(name, error)
@@ -492,6 +502,12 @@ class _Batch:
 
     def _equal(self, expected: Secret, existing: Secret) -> bool:
         return _equal(self._kept(expected), self._kept(existing))
+
+
+def refusal_of(entry: PlanEntry) -> StrongroomError:
+    """Return the error of what a plan said could not be done."""
+    kind = RightMissing if entry.code == RightMissing.__name__ else SourceError
+    return kind(entry.why, hint=_PLANNED)
 
 
 def _differs(change: Change, existing: Secret | None) -> StrongroomError:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
+from strongroom.container.manifest import Manifest
+from strongroom.errors import StrongroomError
+from strongroom.keys import Recipient
 from strongroom.model import Secret
 from strongroom.operations.approval.require import end_approval
 from strongroom.operations.archive import quarantine
@@ -52,7 +56,7 @@ from strongroom.operations.restore.plan import (
 from strongroom.operations.restore.record import Recorder, Trace, traces_of
 from strongroom.operations.restore.restore import chosen, count_equal, restore
 from strongroom.operations.restore.staged import Spill, entries_of, staged_plan_of, wave_of_names
-from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.restore.undo import UndoSealer, seal_record_key, undo_into
 from strongroom.operations.run_integrity import check_target
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record
@@ -113,24 +117,25 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     destination = services.destination(options.destination)
     backup = open_fixed(run, services)
     folder = begin_run(services.state_dir / "undo" / run.id, journal_of(run, plan)) / _piece(plan, step)
-    identities, signer = services.identities(), services.signers("recover")
-    seal_key = partial(seal_record_key, identities=identities, signer=signer, manifest=backup.manifest)
+    sealer = sealer_of(run, services, backup.manifest)
+    recorder = Recorder(folder, partial(seal_record_key, sealer))
     earlier = list(interrupted(folder.parent.parent, to=options.destination, backup=plan.backup, run=run.id))
     account = Account(
         folder,
         journal_of(run, plan),
         earlier=earlier,
-        recorder=Recorder(folder, seal_key),
+        recorder=recorder,
     )
     account.begin()
     before = traces_of([folder])
     with on_failure(lambda: account.end(STOPPED)):
+        _require_undoable(recorder)
         restore(
             lambda: backup.some([entry.name for entry in entries]),
             destination,
             plan=entries,
             relocation=options.relocation,
-            undo=undo_into(folder, destination, identities, signer, manifest=backup.manifest),
+            undo=undo_into(folder, destination, sealer),
             account=account,
             tried=account.tried.union(*(attempt.tried for attempt in earlier)),
         )
@@ -142,19 +147,39 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     return replace(done, aside=aside, away=backup.failed)
 
 
+def sealer_of(run: Run, services: Services, manifest: Manifest | None) -> UndoSealer:
+    """Return what seals the way back of a run, for whoever could open a backup."""
+
+    def others() -> Sequence[Recipient]:
+        with suppress(StrongroomError):  # of a policy that is no more, or that this host cannot make out
+            return services.pinned(run.spec.policy).recipients
+        return ()
+
+    return UndoSealer(services.identities(), services.signers("recover"), manifest=manifest, others=others)
+
+
+def _require_undoable(recorder: Recorder) -> None:
+    """Begin nothing that nobody could undo: the command line asks a person, and here there is none."""
+    if (why := recorder.begin()) is not None:
+        raise type(why)(
+            f"This restore could not be undone: {why.message}",
+            hint="Nothing was written. Give this host a key that seals and opens, then 'strongroom retry "
+            "RUN'. 'strongroom restore --force' restores all the same.",
+        )
+
+
 def _piece(plan: StagedPlan, step: Step) -> str:
     """Name the folder of a piece: by its plan, so that those of a run that was planned anew come later."""
     return f"{plan.made_at}-{step.piece:05}"
 
 
-def journal_of(run: Run, plan: StagedPlan, *, undoes: str = "") -> Journal:
-    """Return what a step puts on record from the start; ``undoes`` is the restore that it undoes."""
+def journal_of(run: Run, plan: StagedPlan) -> Journal:
+    """Return what a step puts on record from the start."""
     return Journal(
         started_at=rfc3339(time.time()),
         backup=plan.backup,
         to=plan.destination.name,
         goes_on=f"strongroom retry {run.id}",
-        undoes=undoes,
     )
 
 
@@ -182,7 +207,7 @@ def as_result(account: Account, backup: str, folder: Path) -> RunRestored:
     return RunRestored(
         **{field: getattr(account.counts, field) for field in Restored.__struct_fields__},
         backup=backup,
-        losses=tuple(account.losses)[:LOSSES],
+        losses=(*account.stayed, *account.losses)[:LOSSES],
         not_done_by=account.by_code,
         record=str(folder),
     )

@@ -6,15 +6,15 @@ put on record like a restore, so it goes on after an interruption, and can itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.errors import StrongroomError, UsageError
-from strongroom.model import Secret
+from strongroom.errors import SourceError, StrongroomError, UsageError
+from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.restore.journal import (
     Account,
     Journal,
@@ -23,7 +23,7 @@ from strongroom.operations.restore.journal import (
     journals,
     parts_of,
 )
-from strongroom.operations.restore.plan import Action, Note, PlanEntry
+from strongroom.operations.restore.plan import WRITES, Action, Note, PlanEntry
 from strongroom.operations.restore.record import (
     KEY_NAME,
     Digest,
@@ -43,10 +43,12 @@ from strongroom.operations.restore.restore import (
     as_far,
     plan_restore,
     present,
+    refusal_of,
     restore,
     without_right,
 )
-from strongroom.sources import Destination, Layered, Lossy, RemovesUnchanged, Resuming
+from strongroom.sources import Destination, Keeping, Layered, Lossy, RemovesUnchanged, Resuming
+from strongroom.sources.select import matches
 from strongroom.system.errors import Conflict
 
 
@@ -90,7 +92,8 @@ def undoable(undo: Path, run: str) -> Undoable:
         raise UsageError(
             f"Restore '{run}' is still at work.", hint="Wait for its end, or end it; then repeat."
         )
-    if not any(records(part) for folder in chain for part in parts_of(folder)):
+    recorded = any(records(part) for folder in chain for part in parts_of(folder))
+    if there[run][1].counts.written and not recorded:
         raise UsageError(
             f"Restore '{run}' did not put on record what it wrote.",
             hint="Nothing was changed. docs/how-to/undo-a-restore.md says how its undo files are restored.",
@@ -121,13 +124,35 @@ def _chain(run: str, there: Mapping[str, tuple[Path, Journal]]) -> list[Path]:
     return [*(folder for name in before for folder in _chain(name, there)), there[run][0]]
 
 
+class Decided(Struct, frozen=True, kw_only=True):
+    """What a plan has decided: what is written or removed, and what cannot be or stays, with the reason."""
+
+    touches: frozenset[str]
+    aside: Mapping[str, PlanEntry]
+
+
+def decided(entries: Iterable[PlanEntry]) -> Decided:
+    """Return what the entries of a plan come to."""
+    touches, aside = set(), {}
+    for entry in entries:
+        if entry.action in _TOUCHES:
+            touches.add(entry.to)
+        elif entry.action in (Action.CANNOT, Action.STAY):
+            aside[entry.to] = entry
+    return Decided(touches=frozenset(touches), aside=aside)
+
+
+_TOUCHES: Final = WRITES | {Action.REMOVE}
+
+
 class TakeBack:
     """One undo of one restore.
 
     Args:
         open_file: opens undo files, and the files that hold the keys of digests.
         tried: what interrupted attempts at this undo were writing.
-        only: what a plan brings back or removes; all else is left. ``None``: there is no plan.
+        plan: what is brought back or removed; all else is left. ``None``: there is no plan.
+        selection: which secrets are meant. The tags of one that the restore replaced are those from before.
     """
 
     def __init__(
@@ -137,19 +162,23 @@ class TakeBack:
         open_file: Open,
         *,
         tried: frozenset[str] = frozenset(),
-        only: frozenset[str] | None = None,
+        plan: Decided | None = None,
+        selection: Selection = Selection(),
     ) -> None:
         traces, done = traces_of(what.folders), done_in(what.undone_by)
-        self._traces = {name: trace for name, trace in traces.items() if name not in done}
+        named = replace(selection, tags={})
+        meant = {name: trace for name, trace in traces.items() if matches(named, Entry(name, 0))}
+        self._traces = {name: trace for name, trace in meant.items() if name not in done}
+        self._selection = selection
         self._destination = destination
         self._kept = destination.kept if isinstance(destination, Lossy) else _whole
         self._layers = destination.layers() if isinstance(destination, Layered) else ()
         self._open = open_file
         self._tried = tried
-        self._only = only
+        self._plan = plan
         self._digests: dict[Path, Digest | None] = {}
         self._created = sorted(name for name, trace in self._traces.items() if trace.created)
-        self.already = len(traces) - len(self._traces)
+        self.already = len(meant) - len(self._traces)
 
     @property
     def total(self) -> int:
@@ -166,21 +195,43 @@ class TakeBack:
             guard=self._may_replace,
             tried=self._tried,
         )
+        resting: dict[str, Secret] = {}
+        removing: set[str] = set()
         for names in _slices(self._created):
-            there, left, refused = self._removable(names, None)
+            there, left, refused = self._removable(names)
             gone = [name for name in names if name not in {*there, *left, *refused}]
-            lacking = without_right(list(there.values()), self._destination, removing=True)
-            for name, error in lacking.items():
-                note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
-                del there[name]
-            for action, some in ((Action.REMOVE, there), (Action.LEAVE, left), (Action.SAME, gone)):
+            resting |= {name: there.pop(name) for name in list(there) if there[name].type in self._layers}
+            for action, some in ((Action.LEAVE, left), (Action.SAME, gone)):
                 for name in some:
                     note(_entry(name, action))
-            done = done.plus(Restored(removed=len(there), left=len(left), unchanged=len(gone)))
-        return done
+            for name, error in refused.items():
+                note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
+            counts = Restored(left=len(left), unchanged=len(gone), not_done=len(refused))
+            done = done.plus(counts).plus(self._plan_removal(there, removing, note))
+        for name, why in self._stays(resting, without=removing).items():
+            note(_entry(name, Action.STAY, why=why))
+            del resting[name]
+        return done.plus(self._plan_removal(resting, removing, note))
+
+    def _plan_removal(self, there: dict[str, Secret], removing: set[str], note: Note) -> Restored:
+        """Say of what would be removed whether that may be, too."""
+        lacking = without_right(list(there.values()), self._destination, removing=True)
+        for name, error in lacking.items():
+            note(_entry(name, Action.CANNOT, why=error.message, code=error.code))
+        for name in (name for name in there if name not in lacking):
+            removing.add(name)
+            note(_entry(name, Action.REMOVE))
+        return Restored(removed=len(there) - len(lacking), not_done=len(lacking))
+
+    def _stays(self, there: Mapping[str, Secret], *, without: Collection[str] = ()) -> dict[str, str]:
+        """Return what the destination never removes, with the reason."""
+        if not there or not isinstance(self._destination, Keeping):
+            return {}
+        return dict(self._destination.stays(list(there.values()), without=without))
 
     def perform(self, account: Account, undo: Undo, *, progress: Progress | None = None) -> None:
-        """Bring back what was there, then remove what was not."""
+        """Bring back what was there, then remove what was not. What cannot be undone stops nothing else."""
+        self._set_aside(account)
         restore(
             self._former,
             self._destination,
@@ -192,7 +243,7 @@ class TakeBack:
             guard=self._may_replace,
         )
         below: dict[str, list[str]] = {kind: [] for kind in reversed(self._layers)}
-        for names in _slices(self._created):
+        for names in _slices([name for name in self._created if not self._is_aside(name)]):
             self._remove(names, account, undo, below)
             account.lost(self._destination.losses())
             if progress is not None:
@@ -211,7 +262,9 @@ class TakeBack:
         for file in sorted(replaced):
             for secret in self._open(file).secrets():
                 trace = self._traces.get(secret.name)
-                if trace is not None and trace.folder / trace.wrote.kept == file:
+                if trace is None or trace.folder / trace.wrote.kept != file or self._is_aside(secret.name):
+                    continue
+                if matches(self._selection, secret):
                     yield secret if trace.wrote.removed else replace(secret, versions=secret.versions[-1:])
 
     def _may_replace(self, former: Secret, there: Secret | None) -> bool:
@@ -224,6 +277,7 @@ class TakeBack:
         if self._is_as_left(trace, there):
             return True
         if not (trace.in_flight or former.name in self._tried):
+            self._require_known(trace)
             return False
         kept = self._kept(there)
         return (
@@ -232,8 +286,28 @@ class TakeBack:
             or self._is_half_marked(former, there)
         )
 
+    def _require_known(self, trace: Trace) -> None:
+        """Refuse to blame others for what nobody can tell: the key of the record's digests is not there."""
+        if self._digest(trace.record) is None:
+            raise SourceError(
+                f"what the restore left of '{trace.wrote.name}' is not on record, so nobody can tell whether "
+                "it was changed since"
+            )
+
     def _is_planned(self, name: str) -> bool:
-        return self._only is None or spelled(name) in self._only
+        return self._plan is None or spelled(name) in self._plan.touches
+
+    def _is_aside(self, name: str) -> bool:
+        return self._plan is not None and spelled(name) in self._plan.aside
+
+    def _set_aside(self, account: Account) -> None:
+        for name, entry in (self._plan.aside if self._plan else {}).items():
+            if name not in self._traces:
+                continue  # done by an attempt before, which was interrupted
+            if entry.action is Action.STAY:
+                account.stay(name, entry.why)
+            else:
+                account.refuse(name, refusal_of(entry))
 
     def _is_half_marked(self, former: Secret, there: Secret) -> bool:
         """Say whether what is there stands for a version without a value, and is not yet marked as one."""
@@ -265,44 +339,77 @@ class TakeBack:
     # -- what was not there --------------------------------------------------------
 
     def _removable(
-        self, names: Sequence[str], account: Account | None
-    ) -> tuple[dict[str, Secret], list[str], set[str]]:
-        """Return which are as the restore left them, which are not, and which cannot be read."""
-        refused: set[str] = set()
-
-        def note(name: str, error: StrongroomError) -> None:
-            refused.add(name)
-            if account is not None:
-                account.refuse(name, error)
-
-        found = as_far(lambda some: present(self._destination, some), names, note)
-        planned = {name: secret for name, secret in found.items() if self._is_planned(name)}
-        mine = {name for name, secret in planned.items() if self._is_as_left(self._traces[name], secret)}
-        there = {name: found[name] for name in names if name in mine}
-        left = [n for n in names if n in found and n not in mine and _has_value(found[n])]
+        self, names: Sequence[str]
+    ) -> tuple[dict[str, Secret], list[str], dict[str, StrongroomError]]:
+        """Return which are as the restore left them, which are not, and of which nobody can tell."""
+        refused: dict[str, StrongroomError] = {}
+        found = as_far(lambda some: present(self._destination, some), names, refused.__setitem__)
+        there: dict[str, Secret] = {}
+        left: list[str] = []
+        for name in (name for name in names if name in found and matches(self._selection, found[name])):
+            if self._is_planned(name) and self._is_as_left(self._traces[name], found[name]):
+                there[name] = found[name]
+            elif _has_value(found[name]):
+                try:
+                    self._require_known(self._traces[name])
+                    left.append(name)
+                except SourceError as error:
+                    refused[name] = error
         return there, left, refused
 
     def _remove(
         self, names: Sequence[str], account: Account, undo: Undo, below: Mapping[str, list[str]]
     ) -> None:
         """Remove what is still as the restore left it; what others rest on is put into ``below`` instead."""
-        there, left, refused = self._removable(names, account)
+        there, left, refused = self._removable(names)
+        for name, error in refused.items():
+            account.refuse(name, error)
         gone = len(names) - len(there) - len(left) - len(refused)
         for name in [name for name, secret in there.items() if secret.type in below]:
             below[there.pop(name).type].append(name)
+        for name, why in self._stays(there).items():
+            account.stay(name, why)
+            del there[name]
         account.plan(Restored(unchanged=gone, left=len(left)), left=left)
-        if not there:
-            return
-        heads = {name: secret.current.number for name, secret in there.items()}
-        kept = undo(list(there))
-        account.writing(list(there), (_removal(name, heads[name], kept) for name in there))
-        removed = set(_remove_unchanged(self._destination, heads))
-        again = present(self._destination, removed)
-        stayed = sorted(name for name, secret in again.items() if _has_value(secret))
-        for name in sorted(there.keys() - removed):
-            account.refuse(name, Conflict(f"somebody wrote to secret '{name}' while it was being removed"))
-        account.plan(Restored(left=len(stayed)), left=stayed)
-        account.removed(sorted(removed.difference(stayed)))
+        if there:
+            self._remove_all({name: secret.current.number for name, secret in there.items()}, account, undo)
+
+    def _remove_all(self, heads: Mapping[str, int], account: Account, undo: Undo) -> None:
+        kept = undo(list(heads))
+        account.writing(list(heads), (_removal(name, head, kept) for name, head in heads.items()))
+        denied: dict[str, StrongroomError] = {}
+        refused: dict[str, StrongroomError] = {}
+
+        def remove(some: Sequence[str]) -> dict[str, bool]:
+            tried = _remove_unchanged(self._destination, {name: heads[name] for name in some})
+            return dict.fromkeys(tried, True)
+
+        as_far(remove, list(heads), denied.__setitem__)
+        again = as_far(lambda some: present(self._destination, some), list(heads), refused.__setitem__)
+        still = {name: secret for name, secret in again.items() if _has_value(secret)}
+        for name in sorted(still):
+            refused[name] = denied.get(name) or _not_removed(name, still[name], heads[name])
+        for name, error in refused.items():
+            account.refuse(name, error)
+        account.removed(sorted(heads.keys() - refused.keys()))
+
+
+def _not_removed(name: str, there: Secret, head: int) -> StrongroomError:
+    if there.current.number != head:
+        return Conflict(f"somebody wrote to secret '{name}' while it was being removed")
+    return SourceError(f"'{name}' is still there after it was removed")
+
+
+def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account) -> Restored:
+    """Count what an attempt did that was killed: what it brought to its end is not looked at again, and what
+    it was cut off at is found in place."""
+    told = {*account.left, *(one.name for one in account.not_done)}
+    in_place = {name for name, trace in before.items() if trace.in_flight and now[name] == trace} - told
+    did = [trace for name, trace in before.items() if name in in_place or not trace.in_flight]
+    removed = sum(trace.wrote.removed for trace in did)
+    created = sum(trace.created for trace in did)
+    changed = len(did) - removed - created
+    return Restored(created=created, changed=changed, removed=removed, unchanged=-len(in_place))
 
 
 def _remove_unchanged(destination: Destination, heads: Mapping[str, int]) -> Iterable[str]:

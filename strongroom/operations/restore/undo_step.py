@@ -4,50 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import prepare
 from strongroom.operations.archive.open import Backup, open_backup
 from strongroom.operations.identities import openers
 from strongroom.operations.restore.approval import require_plan_approval
 from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions
-from strongroom.operations.restore.journal import (
-    DONE,
-    PARTIAL,
-    STOPPED,
-    Account,
-    Restored,
-    continue_with,
-    interrupted,
-    note_undone,
-)
-from strongroom.operations.restore.plan import (
-    WRITES,
-    Action,
-    PlanEntry,
-    RestorePlan,
-    encode_entry,
-    name_destination,
-)
-from strongroom.operations.restore.record import Recorder, Trace, key_file, records, traces_of
+from strongroom.operations.restore.plan import PlanEntry, RestorePlan, encode_entry, name_destination
 from strongroom.operations.restore.staged import REST, Spill, entries_of, staged_plan_of
-from strongroom.operations.restore.step import as_result, journal_of
-from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
-from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.restore.step import as_result, sealer_of
+from strongroom.operations.restore.take_back import Undoable, decided, undoable
+from strongroom.operations.restore.undoing import Undoing, about
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RESTORES, Run, RunKind, Step, StepKind, StepRow, StepState
-from strongroom.system.undo import on_failure
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -91,8 +70,8 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
     entries = hashlib.sha256()
     _require_whole_record(run, services)
     what = undoable(services.state_dir / "undo", options.undoes)
-    with _undoing(run, what, services, {}) as undoing:
-        spill = Spill(run, services, lambda name: REST, secrets=undoing.total)
+    with _undoing(run, what, services) as undoing:
+        spill = Spill(run, services, lambda name: REST, secrets=undoing.take_back().total)
 
         def note(entry: PlanEntry) -> None:
             entries.update(encode_entry(entry))
@@ -103,7 +82,7 @@ def plan_undo(run: Run, step: Step, services: Services) -> StagedPlan:
         id=run.id,
         made_at=rfc3339(time.time()),
         by=options.requester,
-        backup=_about(what),
+        backup=about(what),
         manifest="",
         destination=name_destination(services.destination(options.destination), options.destination),
         overwrite=True,
@@ -118,35 +97,13 @@ def undo_step(run: Run, step: Step, services: Services) -> RunRestored:
     plan = staged_plan_of(run, services)
     require_plan_approval(run, plan, services)
     _require_whole_record(run, services)
-    folder, signer = services.state_dir / "undo" / run.id, services.signers("recover")
-    what, identities = undoable(folder.parent, options_of(run).undoes), services.identities()
-    earlier = list(interrupted(folder.parent, to=plan.destination.name, backup=_about(what)))
-    opened: dict[Path, Backup] = {}
-    account = Account(
-        folder,
-        journal_of(run, plan, undoes=what.run),
-        earlier=earlier,
-        recorder=Recorder(
-            folder,
-            lambda path, key: seal_record_key(path, key, identities, signer, manifest=_manifest(opened)),
-        ),
-    )
-    account.begin()
-    with (
-        on_failure(lambda: account.end(STOPPED)),
-        _undoing(
-            run, what, services, opened, tried=account.tried, only=_to_write(run, plan, services)
-        ) as undoing,
-    ):
-        before = traces_of([folder])
-        note_undone(folder.parent / what.run, folder.name)
-        destination = services.destination(plan.destination.name)
-        keep = undo_into(folder, destination, identities, signer, manifest=_manifest(opened))
-        undoing.perform(account, keep)
-        account.counts = account.counts.plus(_undone_before(before, traces_of([folder]), account))
-    account.end(PARTIAL if account.counts.not_done else DONE)
-    continue_with([attempt for attempt in earlier if attempt.folder != folder], folder)
-    return as_result(account, plan.backup, folder)
+    folder = services.state_dir / "undo" / run.id
+    pieces = (entries_of(run, plan, piece, services) for piece in range(len(plan.pieces)))
+    # Nothing that is not in the plan is touched: nobody approved it.
+    only = decided(entry for piece in pieces for entry in piece)
+    with _undoing(run, undoable(folder.parent, options_of(run).undoes), services) as undoing:
+        undoing.perform(only)
+    return as_result(undoing.account, plan.backup, folder)
 
 
 def _require_whole_record(run: Run, services: Services) -> None:
@@ -172,53 +129,22 @@ def _wrote(run: Run, row: StepRow) -> bool:
     return row.state is StepState.DONE and read_result(run, row.step, row.result, RunRestored).written > 0
 
 
-def _to_write(run: Run, plan: StagedPlan, services: Services) -> frozenset[str]:
-    """Return what the plan brings back or removes. Nothing else is touched: nobody approved it."""
-    pieces = (entries_of(run, plan, piece, services) for piece in range(len(plan.pieces)))
-    return frozenset(entry.to for piece in pieces for entry in piece if entry.action in _TOUCHES)
-
-
-_TOUCHES: Final = WRITES | {Action.REMOVE}
-
-
-def _undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account: Account) -> Restored:
-    """Count what an attempt did that was killed: what it brought to its end is not looked at again, and what
-    it was cut off at is found in place."""
-    told = {*account.left, *(one.name for one in account.not_done)}
-    in_place = {name for name, trace in before.items() if trace.in_flight and now[name] == trace} - told
-    did = [trace for name, trace in before.items() if name in in_place or not trace.in_flight]
-    removed = sum(trace.wrote.removed for trace in did)
-    created = sum(trace.created for trace in did)
-    changed = len(did) - removed - created
-    return Restored(created=created, changed=changed, removed=removed, unchanged=-len(in_place))
-
-
-def _manifest(opened: Mapping[Path, Backup]) -> Manifest | None:
-    return next((backup.manifest for backup in opened.values()), None)
-
-
 @contextmanager
-def _undoing(
-    run: Run,
-    what: Undoable,
-    services: Services,
-    opened: dict[Path, Backup],
-    *,
-    tried: frozenset[str] = frozenset(),
-    only: frozenset[str] | None = None,
-) -> Iterator[TakeBack]:
-    """Open what the restore kept, and yield what takes it back."""
+def _undoing(run: Run, what: Undoable, services: Services) -> Iterator[Undoing]:
+    """Open what the restore kept, and yield what undoes it."""
     options = options_of(run)
     openers(run.spec, services)
-    earlier = interrupted(services.state_dir / "undo", to=options.destination, backup=_about(what))
-    tried = tried.union(*(attempt.tried for attempt in earlier))
+    opened: dict[Path, Backup] = {}
     with ExitStack() as files:
-        open_file = partial(_open, services, files, opened)
-        for sealed in [key_file(record) for folder in what.folders for record in records(folder)]:
-            if sealed.exists():
-                open_file(sealed)  # what does not open is told before anything is begun
-        there = services.destination(options.destination)
-        yield TakeBack(what, there, open_file, tried=tried, only=only)
+        yield Undoing(
+            what,
+            services.destination(options.destination),
+            services.state_dir / "undo" / run.id,
+            open_file=partial(_open, services, files, opened),
+            sealer=lambda: sealer_of(run, services, next((b.manifest for b in opened.values()), None)),
+            to=options.destination,
+            goes_on=f"strongroom retry {run.id}",
+        )
 
 
 def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file: Path) -> Backup:
@@ -229,7 +155,3 @@ def _open(services: Services, files: ExitStack, opened: dict[Path, Backup], file
             bundle, identities=services.identities(), trusted=services.signer_fingerprints
         )
     return opened[file]
-
-
-def _about(what: Undoable) -> str:
-    return f"undo of {what.run}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -10,11 +12,20 @@ from strongroom.errors import SourceError
 from strongroom.model import Secret
 from strongroom.sources import Change
 from strongroom.sources.vault.explain import GO_ON
+from strongroom.sources.vault.listing import walk
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, kv_mount
 from strongroom.sources.vault.survey import Survey
-from strongroom.sources.vault.system import MOUNT, MOUNTS, System, kind_of
+from strongroom.sources.vault.system import (
+    AUTH,
+    AUTH_CONFIG,
+    MOUNT,
+    MOUNTS,
+    NAMESPACE,
+    System,
+    kind_of,
+)
 from strongroom.sources.vault.system_writing import SystemWriter
 from strongroom.sources.vault.writing import KeyWriter
 from strongroom.vault import paths
@@ -90,7 +101,9 @@ class Scope:
         """Remove what is there; say whether it was removed."""
         mount = place.mount
         if mount is None and kind_of(place.path) == MOUNT and self._holds_nothing(place):
-            return self._unmount(place, losses)
+            # The server removes it without check-and-set: the look comes just before.
+            self._vault.delete(place.path, namespace=place.namespace)
+            return True
         if mount is None:
             return SystemWriter(self._vault, losses).delete(place.name, place.namespace, place.path)
         if mount.version == 2:
@@ -99,21 +112,40 @@ class Scope:
             self._vault.delete(mount.path, place.path, namespace=mount.namespace)
         return True
 
-    def _holds_nothing(self, place: Place) -> bool:
-        """Say whether a mount is one of KV in which there is no key: of others nobody could say."""
+    def stays(self, secret: Secret, *, without: Collection[str]) -> str:
+        """Say why something that others may rest on is never removed; nothing, if it may be."""
+        if secret.type != MOUNT:
+            return _STAYS.get(secret.type, "")
+        place = self.find(secret.name)
+        mount = self._mount_at(place) if place is not None else None
+        if mount is None:
+            return _STAYS[MOUNT]
+        keys = walk(self._vault, mount, in_flight=self._vault.connection.in_flight, detailed=False)
+        try:
+            return _IN_USE if any(mount.name + key.path not in without for key in keys) else ""
+        except (Denied, SourceError):
+            return _UNLISTED
+
+    def _mount_at(self, place: Place) -> Mount | None:
+        """Return the KV mount whose settings lie there, or ``None`` if it is of another engine."""
         inner = place.path.removeprefix(MOUNTS) + "/"
         info = self.survey.tables.get(place.namespace, {}).get(inner)
-        mount = kv_mount(place.namespace, inner, info) if info else None
+        return kv_mount(place.namespace, inner, info) if info else None
+
+    def _holds_nothing(self, place: Place) -> bool:
+        """Say whether a mount is one of KV in which there is no key: of others nobody could say."""
+        mount = self._mount_at(place)
         if mount is None:
             return False
         kind = ("metadata",) if mount.version == 2 else ()
         return not self._vault.list(mount.path, *kind, namespace=mount.namespace).found
 
-    def _unmount(self, place: Place, losses: Losses) -> bool:
-        """Remove an empty mount. The server does that without check-and-set: the look comes just before."""
-        try:
-            self._vault.delete(place.path, namespace=place.namespace)
-        except Denied:
-            losses.add(f"{place.name!r} is left, which is empty: the token has no right to remove it")
-            return False
-        return True
+
+_STAYS: Final = {
+    NAMESPACE: "a namespace is never removed: all that is in it would go too",
+    AUTH: "an auth method is never removed: its users and their tokens would go too",
+    AUTH_CONFIG: "settings of an auth method go with the method, which is never removed",
+    MOUNT: "an engine that is not KV is never removed: no backup has what it holds",
+}
+_IN_USE = "the mount holds secrets that are not removed"
+_UNLISTED = "what the mount holds cannot be listed"

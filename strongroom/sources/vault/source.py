@@ -155,6 +155,13 @@ class VaultSource:
 
         return sum(self._in_flight(one, wanted))
 
+    def stays(self, secrets: Sequence[Secret], *, without: Collection[str]) -> dict[str, str]:
+        """Return, by name, why what others rest on is never removed."""
+        with explained(self.name, "look around", whole=True):
+            scope = self._scope(secret.name for secret in secrets)
+            found = {secret.name: scope.stays(secret, without=without) for secret in secrets}
+        return {name: why for name, why in found.items() if why}
+
     def losses(self) -> tuple[str, ...]:
         """Return what writes could not reproduce."""
         return self._losses.lines

@@ -10,7 +10,14 @@ import pytest
 
 from strongroom.cli.shared.render_run import as_document
 from strongroom.container.stanza import Stanza
-from strongroom.keys.errors import KeyServiceUnavailable
+from strongroom.errors import ConfigError, StrongroomError
+from strongroom.keys.errors import (
+    KeyDenied,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyServiceUnavailable,
+)
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.job import submit_backup
@@ -23,17 +30,18 @@ from tests.operations.world import POLICY, World, make_world, names_on
 
 
 class KeyService(KeyFileRecipient):
-    """One that does not answer while it is away."""
+    """One that is away, or lost for good."""
 
-    __slots__ = ("away",)
+    __slots__ = ("away", "why")
 
     def __init__(self, label: str, *, away: bool = False) -> None:
         super().__init__(os.urandom(32), label=label)
         self.away = away
+        self.why: type[StrongroomError] = KeyServiceUnavailable
 
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         if self.away:
-            raise KeyServiceUnavailable(f"{self.label} does not answer")
+            raise self.why(f"{self.label} cannot be used")
         return super().wrap(key, context=context)
 
 
@@ -104,3 +112,30 @@ def test_a_run_s_row_that_promises_somebody_else_is_not_believed(tmp_path: Path)
     run = place.back_up("runs", "spec", "1", promise)
     assert (run.state, "'recipients'" in str(run.error)) == (RunState.FAILED, True)
     assert all(names_on(target) == [] for target in place.world.targets.values())
+
+
+LOST = (KeyNotFound, KeyDisabled, KeyDenied, KeyPendingDeletion, KeyServiceUnavailable, ConfigError)
+
+
+@pytest.mark.parametrize("why", LOST)
+def test_a_key_that_is_lost_stops_no_backup_for_the_others(
+    tmp_path: Path, why: type[StrongroomError]
+) -> None:
+    place = Place(tmp_path, away=True)
+    place.recipients[1].why = why
+    run = place.back_up()
+    assert (run.state, place.sealed_for(run), run.facts["left_out"]) == (
+        RunState.DEGRADED,
+        ["main"],
+        ["other"],
+    )
+    assert "not sealed to other" in str(run.error)
+    assert "take it out of the policy's recipients" in str(run.error)
+
+
+def test_where_every_key_is_lost_there_is_no_backup_and_the_reason_is_said(tmp_path: Path) -> None:
+    place = Place(tmp_path, away=True)
+    for recipient in place.recipients:
+        recipient.away, recipient.why = True, KeyDisabled
+    run = place.back_up()
+    assert (run.state, "KeyDisabled" in str(run.error)) == (RunState.FAILED, True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from shlex import quote
 
 from strongroom.cli.terminal.output import in_line, plural, verb
+from strongroom.errors import StrongroomError
 from strongroom.operations.restore.journal import DONE, PARTIAL, STOPPED, Account, NotDone, Restored
 from strongroom.operations.restore.plan import Action, PlanEntry, Side
 
@@ -55,6 +56,14 @@ def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
         yield from _reasons(account, every=every)
     if account.names_file is not None:
         yield f"  all of their names are in {account.names_file}"
+
+
+def summed(worst: StrongroomError, account: Account, words: str) -> StrongroomError:
+    """Return an error of the worst one's class that tells of all."""
+    count = account.counts.not_done
+    codes = ", ".join(f"{number:,} {code}" for code, number in account.by_code.items())
+    said = f"{plural(count, 'secret')} {verb(count, 'were')} not {words} ({codes}), and all others were."
+    return type(worst)(f"{said} The worst: {worst.message}", hint=_WORST)
 
 
 def they(count: int) -> str:
@@ -116,7 +125,7 @@ _NEWER = {
 
 
 def _compared(planned: PlanEntry) -> str:
-    if planned.action is Action.CANNOT:
+    if planned.action in (Action.CANNOT, Action.STAY):
         return f": {in_line(planned.why)}"
     if planned.newer is None:
         return _other_name(planned)
@@ -148,6 +157,12 @@ def _reasons(account: Account, *, every: bool) -> Iterator[str]:
         yield f"    {count:,} for {code}{_such_as(these)}"
         if count > 1:
             yield from _named([one.name for one in these], count, every=every, indent=6)
+
+
+_WORST = (
+    "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "
+    "them out with --exclude."
+)
 
 
 def _such_as(these: Sequence[NotDone]) -> str:

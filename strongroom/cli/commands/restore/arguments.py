@@ -81,6 +81,7 @@ def _undo_arguments(parser: ArgumentParser) -> None:
     parser.set_defaults(run="undo:undo_restore")
     parser.add_argument("restored", metavar="RESTORE", nargs="?", help="its id, or that of its run")
     parser.add_argument("--list", action="store_true", help="list the restores on record")
+    options.add_selection_arguments(parser)
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing; say what would happen to each secret"
     )

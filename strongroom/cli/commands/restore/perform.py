@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -21,24 +22,25 @@ from strongroom.cli.commands.restore.account_lines import (
     names_left,
     names_moved,
     not_done,
+    summed,
     they,
     typed_keys,
 )
 from strongroom.cli.commands.restore.request import PlanOut, Request
-from strongroom.cli.shared import access_log, approval, estimate, identities, options, sources
+from strongroom.cli.shared import access_log, approval, estimate, options, sources
 from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.undo_seal import undo_sealer
+from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
-from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
-from strongroom.keys import Opener
-from strongroom.keys.roles import load_or_create_role
+from strongroom.errors import InstallationError, SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import Secret
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
+    DONE,
     STOPPED,
     Account,
     Interrupted,
@@ -66,6 +68,7 @@ from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.sources import Destination
 from strongroom.sources.memory import MemoryStore
 from strongroom.system import person
+from strongroom.system.undo import on_failure
 from strongroom.timestamps import rfc3339, unique
 
 WORTH_SAYING = 10.0
@@ -118,6 +121,7 @@ class RestoreJob:
         self._undo: Undo | None = None
         self._folder = installation.state_dir / "undo" / unique(time.time())
         self._account = Account()
+        self.can_be_undone = True
         self._earlier: list[Interrupted] = []
         self._planned = PlanLines(WOULD, every=self._names)
         self._verified: Counter[Action] | None = None
@@ -151,7 +155,7 @@ class RestoreJob:
                     relocation=self._request.relocation,
                     plan=plan.entries() if plan is not None else None,
                     first=self._first(),
-                    undo=self._keep,
+                    undo=self._undo,
                     progress=advance,
                     account=self._account,
                     tried=frozenset().union(*(one.tried for one in self._earlier)),
@@ -244,11 +248,28 @@ class RestoreJob:
         backup = self._backup
         self._earlier = list(interrupted(self._here.state_dir / "undo", to=self.to, backup=backup))
         journal = Journal(started_at=rfc3339(time.time()), backup=backup, to=self.to, goes_on=self._goes_on())
-        recorder = Recorder(self._folder, self._seal_key)
+        sealer = undo_sealer(self._origin.openers, self._origin.manifest, self._output, self._here)
+        self._undo = undo_into(self._folder, self.destination, sealer)
+        recorder = Recorder(self._folder, partial(seal_record_key, sealer))
         self._account = Account(self._folder, journal, earlier=self._earlier, recorder=recorder)
         self._account.begin()
+        self._require_undoable(recorder)
+        for name, error in sealer.absent.items():
+            self._output.note(f"note: what undoes this is not sealed to {in_line(name)}: {error.message}")
+
+    def _require_undoable(self, recorder: Recorder) -> None:
+        """Have a person agree before what nobody could undo is begun."""
+        why = recorder.begin() if self._account.folder is not None else None
         if self._account.folder is None:
-            self._output.note(f"note: this restore cannot be put on record: {self._folder} cannot be made")
+            why = InstallationError(f"it cannot be put on record: {self._folder} cannot be made")
+        if why is not None:
+            self.can_be_undone = False
+            said = f"This restore could not be undone: {why.message.rstrip('.')}"
+            with on_failure(lambda: self._account.end(DONE)):
+                if self._request.overwrite:
+                    raise type(why)(f"{said}. So it overwrites nothing.", hint=why.hint)
+                prompts.confirm(said, force=self._arguments.force)
+            self._output.warn(f"this restore cannot be undone: {why.message}")
 
     @property
     def _backup(self) -> str:
@@ -288,29 +309,12 @@ class RestoreJob:
         else:
             self._verified = seen
 
-    def _keep(self, names: Sequence[str]) -> str:
-        """Seal what is about to be overwritten; the first time, find out for whom and as whom."""
-        if self._undo is None:
-            openers, signer = self._sealers()
-            self._undo = undo_into(
-                self._folder, self.destination, openers, signer, manifest=self._origin.manifest
-            )
-        return self._undo(names)
-
-    def _seal_key(self, path: Path, key: bytes) -> None:
-        openers, signer = self._sealers()
-        seal_record_key(path, key, openers, signer, manifest=self._origin.manifest)
-
-    def _sealers(self) -> tuple[list[Opener], CertifiedSigner]:
-        signer = load_or_create_role(self._here.role_keys, "recover")
-        return identities.without_questions(self._origin.openers), signer
-
     # -- commands to type ----------------------------------------------------------
 
     def way_back(self) -> list[str]:
         """Return the command that undoes all of it; without a record, one for each file that keeps
         what was overwritten."""
-        if self._account.folder is not None and self.done.written and not self.dry:
+        if self._account.folder is not None and self.can_be_undone and self.done.written and not self.dry:
             return [" ".join(["strongroom restore undo", self._folder.name, *self._given(to=False)])]
         options = " ".join(["--full-restore --overwrite-existing", *self._given()])
         return [
@@ -384,7 +388,7 @@ class RestoreJob:
         if self.dry:
             return _cannot(self._planned.codes)
         if worst is not None:
-            return worst if done.total == 1 else _summed(worst, done.not_done, self._account.by_code)
+            return worst if done.total == 1 else summed(worst, self._account, "restored")
         if differing := self._differing_since():
             said = f"{plural(differing, 'secret')} in '{self.to}' {verb(differing, 'differ')}"
             return VerificationFailed(f"{said} from the backup again.", hint=_AGAIN)
@@ -591,13 +595,6 @@ def _cannot(codes: Counter[str]) -> StrongroomError | None:
     return SourceError(said, hint=_REFUSED)
 
 
-def _summed(worst: StrongroomError, count: int, by_code: dict[str, int]) -> StrongroomError:
-    """Return an error of the worst one's class that tells of all."""
-    codes = ", ".join(f"{number:,} {code}" for code, number in by_code.items())
-    said = f"{plural(count, 'secret')} {verb(count, 'were')} not restored ({codes}), and all others were."
-    return type(worst)(f"{said} The worst: {worst.message}", hint=_WORST)
-
-
 def _left(count: int, to: str) -> RunDegraded:
     said = f"{plural(count, 'secret')} in '{to}' {verb(count, 'differ')} from the backup"
     return RunDegraded(f"{said} and {verb(count, 'were')} left as {they(count)}.", hint=_LEFT)
@@ -644,10 +641,6 @@ _GRANT = (
 _REFUSED = (
     "Nothing was changed. The lines above say why: remove the cause, such as a missing mount, or leave those "
     "secrets out with --exclude, or restore them elsewhere with --to and --relocate."
-)
-_WORST = (
-    "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "
-    "them out with --exclude."
 )
 _LEFT = (
     "They were not changed. Decide which side is right (--dry-run says which is newer). "

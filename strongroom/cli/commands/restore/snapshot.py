@@ -25,22 +25,21 @@ from strongroom.cli.shared import (
     opening,
     trust,
 )
+from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, size
 from strongroom.cli.terminal.place import Place
 from strongroom.config import load_settings
 from strongroom.container.errors import NotABackup, WrongKey
-from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
-from strongroom.keys.roles import load_or_create_role
 from strongroom.model import ApprovalAction
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.restore.restore import SNAPSHOT, Undo
-from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.undo import UndoSealer, undo_into
 from strongroom.operations.restore.vault_snapshot import (
     Outcome,
     assembled,
@@ -76,7 +75,9 @@ def replace_server(arguments: Namespace, output: Output) -> None:
                     way_back = (
                         None
                         if arguments.no_way_back
-                        else _WayBack(installation, openers, backups[0].manifest)
+                        else _WayBack(
+                            installation, undo_sealer(openers, backups[0].manifest, output, installation)
+                        )
                     )
                     _put_back(whole, vault, arguments, output, way_back)
         except WrongKey as error:
@@ -182,11 +183,10 @@ def _put_back(
 class _WayBack:
     """What the server holds now, sealed to the recipients of the backup that replaces it."""
 
-    def __init__(self, installation: Place, openers: list[Opener], manifest: Manifest) -> None:
+    def __init__(self, installation: Place, sealer: UndoSealer) -> None:
         self.folder = installation.state_dir / "undo" / unique(time.time())
         self._here = installation
-        self._openers = openers
-        self._manifest = manifest
+        self._sealer = sealer
 
     def keep(self, vault: Vault) -> None:
         """Take a snapshot of the server and seal it into files."""
@@ -205,9 +205,7 @@ class _WayBack:
         return " ".join([*words, *_given(arguments)])
 
     def _undo_of(self, source: Source) -> Undo:
-        signer = load_or_create_role(self._here.role_keys, "recover")
-        openers = identities.without_questions(self._openers)
-        return undo_into(self.folder, source, openers, signer, manifest=self._manifest)
+        return undo_into(self.folder, source, self._sealer)
 
 
 def _given(arguments: Namespace) -> Iterator[str]:

@@ -16,38 +16,31 @@ from strongroom.cli.commands.restore.account_lines import (
     how_ended,
     names_left,
     not_done,
+    summed,
     they,
     typed_keys,
 )
 from strongroom.cli.shared import access_log, approval, identities, opening, options, sources
 from strongroom.cli.shared.services import existing_run_store
+from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError, name_of
-from strongroom.keys.roles import load_or_create_role
-from strongroom.model import ApprovalAction
+from strongroom.model import ApprovalAction, Selection
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
-from strongroom.operations.restore.journal import (
-    Account,
-    Journal,
-    Restored,
-    continue_with,
-    interrupted,
-    journals,
-    note_undone,
-    parts_of,
-)
-from strongroom.operations.restore.plan import Action
-from strongroom.operations.restore.record import Recorder, records
-from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
-from strongroom.operations.restore.undo import seal_record_key, undo_into
+from strongroom.operations.restore.journal import Account, Journal, Restored, journals, parts_of
+from strongroom.operations.restore.plan import Action, PlanEntry
+from strongroom.operations.restore.record import records
+from strongroom.operations.restore.take_back import Undoable, decided, undoable
+from strongroom.operations.restore.undo import UndoSealer
+from strongroom.operations.restore.undoing import Undoing, about
 from strongroom.system.errors import Conflict
-from strongroom.timestamps import rfc3339, unique
+from strongroom.timestamps import unique
 
 
 def undo_restore(arguments: Namespace, output: Output) -> None:
@@ -60,23 +53,29 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
         raise UsageError("Which restore?", hint="See them with 'strongroom restore undo --list'.")
     what = undoable(undo, arguments.restored)
     _refuse_unfinished_run(what.run)
-    approved = ""
-    if not arguments.dry_run:
-        approved = approval.require_approved(
-            here,
-            ApprovalAction.UNDO,
-            {"undoes": what.run},
-            destination=what.journal.to,
-            lines=(f"undo restore {what.run} into '{what.journal.to}', where nobody changed it since",),
-            lasting=True,
-        )
-    if what.journal.to != options.LOCAL and not arguments.dry_run:
-        prompts.confirm(f"Restore {what.run} into '{what.journal.to}' will be undone", force=arguments.force)
+    selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
+    approved = "" if arguments.dry_run else _require_approved(here, what, selection)
     with ExitStack() as opened:
-        undoing = _Undoing(arguments, output, here, what, opened)
+        undoing = _Undo(arguments, output, here, what, opened=opened, selection=selection)
+        undoing.do()
         if undoing.is_over:
             approval.end_approval(here, approved)
         undoing.answer()
+
+
+def _require_approved(here: Place, what: Undoable, selection: Selection) -> str:
+    part: dict[str, Any] = {} if selection == Selection() else {"selection": selection}
+    return approval.require_approved(
+        here,
+        ApprovalAction.UNDO,
+        {"undoes": what.run, **part},
+        destination=what.journal.to,
+        lines=(
+            f"undo restore {what.run} into '{what.journal.to}', where nobody changed it since",
+            *([approval.how_much(selection)] if part else []),
+        ),
+        lasting=True,
+    )
 
 
 def _refuse_unfinished_run(run: str) -> None:
@@ -92,11 +91,18 @@ def _refuse_unfinished_run(run: str) -> None:
         )
 
 
-class _Undoing:
-    """One undo, and what is told of it."""
+class _Undo:
+    """One undo of the command line, and what is told of it."""
 
     def __init__(
-        self, arguments: Namespace, output: Output, here: Place, what: Undoable, opened: ExitStack
+        self,
+        arguments: Namespace,
+        output: Output,
+        here: Place,
+        what: Undoable,
+        *,
+        opened: ExitStack,
+        selection: Selection,
     ) -> None:
         self._arguments, self._output, self._here, self._what = arguments, output, here, what
         self._opened = opened
@@ -104,19 +110,20 @@ class _Undoing:
         self._openers = identities.identities_of(arguments, output, here)
         self._every = output.json or arguments.all_names
         self._planned = PlanLines(_WOULD, every=self._every)
-        self._account = Account()
         self._folder = here.state_dir / "undo" / unique(time.time())
         self._done = Restored()
         self._stopped: BaseException | None = None
-        self._losses: tuple[str, ...] = ()
-        self._earlier = list(interrupted(self._folder.parent, to=what.journal.to, backup=_about(what.run)))
-        self._destination = sources.destination_of(what.journal.to, here)
-        tried = frozenset().union(*(one.tried for one in self._earlier))
-        self._undoing = TakeBack(what, self._destination, self._open, tried=tried)
-        if arguments.dry_run:
-            self._done = self._undoing.plan(self._planned.add)
-        else:
-            self._perform()
+        self._undoing = Undoing(
+            what,
+            sources.destination_of(what.journal.to, here),
+            self._folder,
+            open_file=self._open,
+            sealer=self._sealer,
+            to=what.journal.to,
+            goes_on=" ".join([f"strongroom restore undo {quote(what.run)}", *self._typed()]),
+            selection=selection,
+        )
+        self._totals = self._undoing.take_back()
 
     def _open(self, file: Path) -> Backup:
         """Open an undo file: one that a trusted installation signed, as any other backup."""
@@ -129,48 +136,51 @@ class _Undoing:
             self._files[file] = backup
         return self._files[file]
 
+    def _sealer(self) -> UndoSealer:
+        manifest = next((backup.manifest for backup in self._files.values()), None)
+        return undo_sealer(self._openers, manifest, self._output, self._here)
+
     # -- performing ----------------------------------------------------------------
 
-    def _perform(self) -> None:
-        for folder in self._what.folders:  # a wrong key is told before anything is begun
-            for sealed in sorted(folder.glob("written-*.key")):
-                self._open(sealed)
-        self._begin()
+    def do(self) -> None:
+        """Undo, or find out what that would do. What stops it is kept for :meth:`answer`."""
+        entries: list[PlanEntry] = []
+
+        def note(entry: PlanEntry) -> None:
+            self._planned.add(entry)
+            if entry.action is not Action.SAME:
+                entries.append(entry)
+
+        planned = self._undoing.plan(note)
+        if self._arguments.dry_run:
+            self._done = planned
+            return
+        self._confirm(planned)
         try:
-            with counting(self._output, "undoing", self._undoing.total) as advance:
-                signer = load_or_create_role(self._here.role_keys, "recover")
-                openers = identities.without_questions(self._openers)
-                manifest = next((backup.manifest for backup in self._files.values()), None)
-                keep = undo_into(self._folder, self._destination, openers, signer, manifest=manifest)
-                self._undoing.perform(self._account, keep, progress=advance)
+            with counting(self._output, "undoing", self._totals.total) as advance:
+                self._undoing.perform(decided(entries), progress=advance)
         except BaseException as stopped:  # noqa: BLE001 - whatever it is, what was done by then is told
             self._stopped = stopped
-        self._done = self._account.counts
-        self._account.end(self._ended)
-        if self._account.folder is not None:
-            continue_with(self._earlier, self._folder)
-
-    def _begin(self) -> None:
-        what = self._what
-        journal = Journal(
-            started_at=rfc3339(time.time()),
-            backup=_about(what.run),
-            to=what.journal.to,
-            goes_on=f"strongroom restore undo {quote(what.run)}",
-            undoes=what.run,
-        )
-        recorder = Recorder(self._folder, self._seal_key)
-        self._account = Account(self._folder, journal, earlier=self._earlier, recorder=recorder)
-        self._account.begin()
         if self._account.folder is None:
-            self._output.note(f"note: this undo cannot be put on record: {self._folder} cannot be made")
-        note_undone(self._folder.parent / what.run, self._folder.name)
+            self._output.note(f"note: this undo is not on record: {self._folder} cannot be written")
+        self._done = self._account.counts
 
-    def _seal_key(self, path: Path, key: bytes) -> None:
-        signer = load_or_create_role(self._here.role_keys, "recover")
-        openers = identities.without_questions(self._openers)
-        manifest = next((backup.manifest for backup in self._files.values()), None)
-        seal_record_key(path, key, openers, signer, manifest=manifest)
+    def _confirm(self, planned: Restored) -> None:
+        """Say what will be done, and what cannot be, before anything is written elsewhere."""
+        if self._what.journal.to == options.LOCAL or not (planned.written or planned.not_done):
+            return
+        counts = (
+            (planned.changed + planned.created, "brought back as before"),
+            (planned.removed, "removed"),
+            (planned.not_done, "left, since that cannot be done"),
+        )
+        said = ", ".join(f"{number:,} {words}" for number, words in counts if number)
+        into = f"Restore {self._what.run} into '{self._what.journal.to}' will be undone"
+        prompts.confirm(f"{into}: {said}", force=self._arguments.force)
+
+    @property
+    def _account(self) -> Account:
+        return self._undoing.account
 
     @property
     def is_over(self) -> bool:
@@ -180,6 +190,13 @@ class _Undoing:
     @property
     def _ended(self) -> str:
         return how_ended(self._done, self._stopped)
+
+    def _typed(self) -> Iterator[str]:
+        """Yield the typed options for what is meant, and for what opens."""
+        for option in ("filter_tag", "include", "exclude", "signer"):
+            given = getattr(self._arguments, option)
+            yield from (f"--{option.replace('_', '-')} {quote(each)}" for each in given)
+        yield from typed_keys(self._arguments)
 
     # -- telling -------------------------------------------------------------------
 
@@ -199,12 +216,12 @@ class _Undoing:
         if self._stopped is not None:
             return self._stopped
         if worst is not None and not isinstance(worst, Conflict):
-            return worst
+            return summed(worst, self._account, "undone")
         if kept := done.left + (0 if self._arguments.dry_run else done.not_done):
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
             would = "would be" if self._arguments.dry_run else verb(kept, "were")
             return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
-        if cannot := self._planned.counts[Action.CANNOT]:
+        if self._arguments.dry_run and (cannot := self._planned.counts[Action.CANNOT]):
             return RunDegraded(f"{plural(cannot, 'secret')} could not be brought back.", hint=_CANNOT)
         return None
 
@@ -214,7 +231,7 @@ class _Undoing:
             self._arguments,
             self._output,
             self._here,
-            backup=_about(self._what.run),
+            backup=about(self._what),
             to=self._what.journal.to,
             created=self._done.created,
             changed=self._done.changed,
@@ -237,9 +254,10 @@ class _Undoing:
             "unchanged": done.unchanged,
             "left": done.left,
             "not_done": done.not_done,
-            "already": self._undoing.already,
+            "already": self._totals.already,
             "left_names": account.left,
             "not_done_names": account.not_done,
+            "stays": account.stays,
             "all_names": str(account.names_file) if account.names_file else None,
             "secrets": self._planned.all(),
             "undo_by": self._way_back(),
@@ -255,10 +273,12 @@ class _Undoing:
         what = self._what
         begun = "Nothing was written. " if self._arguments.dry_run else ""
         if self._stopped is not None:
-            begun = "This undo was stopped before its end. The same command goes on. "
+            begun = "This undo was stopped before its end. "
         yield f"{begun}Restore {what.run} of {what.journal.started_at}, into '{what.journal.to}':"
-        if self._undoing.already:
-            yield f"  {plural(self._undoing.already, 'secret')} undone before"
+        if self._totals.already:
+            yield f"  {plural(self._totals.already, 'secret')} undone before"
+        elif not self._totals.total:
+            yield "  it wrote nothing that is meant, so there is nothing to undo"
         yield from self._planned.lines() if self._arguments.dry_run else self._done_lines()
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self._way_back():
@@ -276,7 +296,13 @@ class _Undoing:
         if done.left:
             yield f"  {plural(done.left, 'secret')} changed since, and left as {they(done.left)}:"
             yield from names_left(self._account, every=self._every)
+        for why, names in self._account.stays.items():
+            yield f"  {plural(len(names), 'secret')} {verb(len(names), 'stay')} by design: {in_line(why)}"
+            yield from (f"    {in_line(name)}" for name in names)
         yield from not_done(self._account, "undone", every=self._every)
+        if not self.is_over:
+            yield "  This goes on, once the cause is removed:"
+            yield f"    {' '.join([f'strongroom restore undo {quote(self._what.run)}', *self._typed()])}"
 
 
 def _list(undo: Path, output: Output) -> None:
@@ -310,10 +336,6 @@ def _told(row: dict[str, Any]) -> str:
     return f"{row['id']}  {about}: {counts or 'nothing written'} ({how}{undone}{only})"
 
 
-def _about(run: str) -> str:
-    return f"undo of {run}"
-
-
 _WOULD = {
     Action.CHANGE: "would be brought back as before",
     Action.CREATE: "would be made again",
@@ -321,10 +343,14 @@ _WOULD = {
     Action.REMOVE: "would be removed, which the restore had created",
     Action.SAME: "already as before",
     Action.LEAVE: "changed since the restore, and would be left",
+    Action.STAY: "would stay by design",
     Action.CANNOT: "could not be brought back",
 }
 _LEFT = (
     "The lines above name each. Look at who wrote there. 'strongroom restore-secret --backup-file FILE' with "
     "a file of the restore's undo folder brings one of them back all the same."
 )
-_CANNOT = "The lines above name each, with its reason. Remove the cause, then repeat."
+_CANNOT = (
+    "The lines above name each, with its reason. Remove the cause (ops/vault/restore-undo*.hcl has the "
+    "rights for a Vault). All others are undone without them: --exclude leaves them out."
+)
