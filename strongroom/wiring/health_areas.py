@@ -28,7 +28,7 @@ from strongroom.operations.findings import (
     wrong,
 )
 from strongroom.operations.health import calendar as calendar_health
-from strongroom.operations.health import catalog, machine
+from strongroom.operations.health import catalog, ledger, machine
 from strongroom.operations.health import runs as record
 from strongroom.operations.health.backups import newest_of, retained_backups
 from strongroom.operations.health.catalog import Metrics
@@ -183,7 +183,7 @@ def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Pl
 def _foundations(settings: Settings, known: Known) -> Iterator[tuple[str, Look]]:
     database, store = Database(database_url(settings)), known.services.store
     yield machine.STATE, partial(machine.database, database, store)
-    yield machine.LEDGER, partial(machine.chain, store)
+    yield ledger.LEDGER, partial(ledger.unchanged, known.services, settings.online)
     yield machine.CLOCK, partial(machine.clock, database)
 
 

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import BackupOverdue, KeysOutOfPolicy, QuorumNotMet, RunDegraded, RunFailed
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
+from strongroom.state.events import digest
 from strongroom.state.records import Replica, RunKind, Spec, Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.system.errors import KeyFileExposed
@@ -255,6 +257,23 @@ def test_a_ledger_that_was_edited_is_told(well: Machine) -> None:
     done = looked(well, ADVANCED, worst=LedgerChanged)
     assert loud(done) == {("ledger", "LedgerChanged")}
     assert done.document["counts"]["wrong"] == 1
+
+
+def test_a_ledger_that_was_edited_and_whose_chain_was_made_anew_is_told_as_everywhere(well: Machine) -> None:
+    well.ok("ledger", "publish")
+    with closing(sqlite3.connect(well.state / "state.db")) as connection, connection:
+        connection.execute("UPDATE events SET detail = '{}' WHERE id = 2")
+        before = ""
+        rows = connection.execute("SELECT id, at, kind, run, detail FROM events ORDER BY id").fetchall()
+        for number, at, kind, run, detail in rows:
+            before = digest(before, at=at, kind=kind, run=run, detail=detail)
+            connection.execute("UPDATE events SET chain = ? WHERE id = ?", (before, number))
+    assert well.run("ledger", "check").code == 0, "nothing in it tells"
+    done = looked(well, ADVANCED, worst=LedgerChanged)
+    assert loud(done) == {("ledger", "LedgerChanged")}
+    assert well.run("ledger", "check", "--targets").failed_with(LedgerChanged)
+    kinds = {alert["kind"] for alert in well.run("backup-alerts", "--json").document["alerts"]}
+    assert "ledger.broken" in kinds
 
 
 def test_another_master_key_than_the_stores_is_told(well: Machine) -> None:

@@ -17,7 +17,7 @@ from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
 
-RECORD = "record"
+LEDGER, RECORD = "ledger", "record"
 YOUNG = 2 * DAY
 """For how long an event may be under no signed head. Workers put one an hour if something happened."""
 _OTHER = (
@@ -25,11 +25,22 @@ _OTHER = (
 )
 
 
+def unchanged(services: Services, targets: Sequence[str]) -> Iterator[Finding]:
+    """Hold the record against itself and against every signed head on the targets that answer.
+
+    Raises LedgerChanged or LedgerCut.
+    """
+    events, told = _held(services, targets)
+    on = [one.target for one in told if one.agree]
+    led = f", and the signed heads on {', '.join(on)} lead up to it" if on else ""
+    yield good(LEDGER, f"{plural(events, 'event')}: each is what was appended{led}")
+    yield from _odd(LEDGER, told)
+
+
 def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:
     """Hold the record against itself and against every signed head, and the heads to being new."""
     try:
-        events = check(services.store).events
-        told = compare_with_heads(services, targets)
+        events, told = _held(services, targets)
     except (LedgerChanged, LedgerCut) as error:
         yield wrong(RECORD, error)
         return
@@ -40,16 +51,26 @@ def record(services: Services, targets: Sequence[str], *, now: float) -> Iterato
                 f"nobody knows whether the record leads on from the heads there: {one.missed}"
             )
             yield unknown(RECORD, away).on(target=one.target)
+    yield from _odd(RECORD, told)
+    seen = [one for one in told if not one.missed and not one.doubt]
+    if seen or not told:
+        yield _newest(services, seen, now)
+
+
+def _held(services: Services, targets: Sequence[str]) -> tuple[int, tuple[OnTarget, ...]]:
+    return check(services.store).events, compare_with_heads(services, targets)
+
+
+def _odd(area: str, told: Sequence[OnTarget]) -> Iterator[Finding]:
+    """Yield what lies on targets beside the heads of this record."""
+    for one in told:
         if one.doubt:
-            yield unknown(RECORD, UntrustedSigner(one.doubt, hint=STRANGERS)).on(target=one.target)
+            yield unknown(area, UntrustedSigner(one.doubt, hint=STRANGERS)).on(target=one.target)
         for head in one.others:
             words = (
                 f"another record ends there with event {head.event}, of {head.at}: this lacks what that had"
             )
-            yield remark(RECORD, words, _OTHER).on(target=one.target)
-    seen = [one for one in told if not one.missed and not one.doubt]
-    if seen or not told:
-        yield _newest(services, seen, now)
+            yield remark(area, words, _OTHER).on(target=one.target)
 
 
 def _newest(services: Services, told: Sequence[OnTarget], now: float) -> Finding:

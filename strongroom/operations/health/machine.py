@@ -1,4 +1,4 @@
-"""What an installation stands on: its database, ledger, local store, disks, files and clock."""
+"""What an installation stands on: its database, local store, disks, files and clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.errors import SourceError
-from strongroom.operations.evidence import ledger
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.sources.local import LocalStore
 from strongroom.state.codec import ODD
@@ -22,7 +21,7 @@ from strongroom.state.store import RunStore
 from strongroom.system.errors import KeyFileExposed, TargetFull, TargetReadOnly
 from strongroom.words import plural
 
-STATE, LEDGER, STORE, DISK, FILES, CLOCK = "state", "ledger", "store", "disk", "files", "clock"
+STATE, STORE, DISK, FILES, CLOCK = "state", "store", "disk", "files", "clock"
 LEAST = 64 * 1024 * 1024
 """Bytes without which nothing goes on, whatever is written."""
 SKEW, FAR_OFF = 2.0, 60.0
@@ -36,12 +35,6 @@ def database(found: Database, store: RunStore) -> Iterator[Finding]:
     yield good(STATE, f"{where}; schema {HEAD}")
     for words in store.unreadable():
         yield wrong(STATE, StateError(words, hint=ODD))
-
-
-def chain(store: RunStore) -> Iterator[Finding]:
-    """Make the ledger's chain anew. Raises LedgerChanged."""
-    found = ledger.check(store)
-    yield good(LEDGER, f"{plural(found.events, 'event')}: each is what was appended")
 
 
 def local_store(store: LocalStore) -> Iterator[Finding]:
