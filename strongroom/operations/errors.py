@@ -182,10 +182,7 @@ class NotCovered(Missing):
 class NewestUnseen(Missing):
     """A newer backup is known than any place shows that was asked: it was deleted, or a target put back."""
 
-    default_hint = (
-        "Suspect a rollback, or an emptied target: check who could write there. To take the older one "
-        "nonetheless, name it: --backup ID."
-    )
+    default_hint = "Suspect a rollback, or an emptied target: check who could write there."
 
 
 class QuorumNotMet(TargetError):

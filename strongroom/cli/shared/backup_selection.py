@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import islice
 from shlex import quote
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from strongroom.cli.errors import TargetsUnsound
 from strongroom.cli.shared import backup_argument, opening, rollback_check, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import UntrustedSigner
-from strongroom.container.manifest import SignedManifest
+from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
@@ -24,17 +25,28 @@ from strongroom.operations.archive.select_backup import (
     Choice,
     Chooser,
     Holder,
+    Known,
     describe_skipped,
     is_ahead,
 )
 from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
+from strongroom.system.deadlines import run_all
+from strongroom.targets.errors import TargetUnavailable
 
 if TYPE_CHECKING:
+    from strongroom.container.marks import HoldMark
     from strongroom.container.signing import Signers
     from strongroom.operations.archive.quarantine_marks import Recorded
+    from strongroom.operations.archive.shortfall import Shortfall
     from strongroom.state.store import RunStore
     from strongroom.targets import Target
+
+
+PATIENCE = 10.0
+"""Seconds that a target is waited for which nobody asked for a backup: it only tells what is newer."""
+LOOKED = 50
+"""Newest backups of it that are looked at."""
 
 
 def requested(
@@ -64,30 +76,100 @@ def make_chooser(
     arguments: Namespace, installation: Place, known: frozenset[str], *, strangers: bool = False
 ) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
-    quarantined, gone = read_record(installation)
+    record = read_record(installation)
     holders = list(
         _named_holders(arguments.from_target, installation)
         if arguments.from_target
         else configured_holders(installation)
     )
-    return Chooser(holders, trusted=known, strangers=strangers, quarantined=quarantined, gone=gone)
+    others = record.known or _shown_elsewhere({one.name for one in holders}, arguments, installation, known)
+    return record.chooser(holders, trusted=known, strangers=strangers, known=others)
 
 
-def read_record(installation: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
-    """Return what the record here has in quarantine, and what was shredded; a recovery needs no record."""
+class Record(NamedTuple):
+    """What the record here says of backups: in quarantine, shredded, known, damaged everywhere, and held."""
+
+    quarantined: Mapping[str, Recorded] = {}
+    gone: frozenset[str] = frozenset()
+    known: Sequence[Known] = ()
+    doubted: frozenset[str] = frozenset()
+    held: Mapping[str, HoldMark] = {}
+
+    def chooser(
+        self,
+        holders: Sequence[Holder],
+        *,
+        trusted: frozenset[str],
+        strangers: bool = False,
+        known: Sequence[Known] | None = None,
+    ) -> Chooser:
+        """Return what chooses on some places, with all that is known here."""
+        return Chooser(
+            holders,
+            trusted=trusted,
+            strangers=strangers,
+            quarantined=self.quarantined,
+            gone=self.gone,
+            known=self.known if known is None else known,
+            doubted=self.doubted,
+        )
+
+
+def read_record(installation: Place) -> Record:
+    """Return what the record here says of backups; a recovery needs no record."""
     with suppress(StrongroomError):
         if (store := shred_guard.find_run_store(installation)) is not None:
             return _read_record(store, installation)
-    return {}, frozenset()
+    return Record()
 
 
-def _read_record(store: RunStore, installation: Place) -> tuple[Mapping[str, Recorded], frozenset[str]]:
-    from strongroom.operations.archive import quarantine
+def _read_record(store: RunStore, installation: Place) -> Record:
+    from strongroom.operations.archive import holds, inventory, quarantine
     from strongroom.operations.shredding.record import shredded_backups
 
-    return quarantine.quarantined_on_record(store), frozenset(
-        shredded_backups(store, trust.trusted_signers(installation))
+    known, doubted = inventory.known_backups(store)
+    return Record(
+        quarantined=quarantine.quarantined_on_record(store),
+        gone=frozenset(shredded_backups(store, trust.trusted_signers(installation))),
+        known=known,
+        doubted=doubted,
+        held=holds.recorded_holds(store),
     )
+
+
+def _shown_elsewhere(
+    asked: Collection[str], arguments: Namespace, installation: Place, trusted: frozenset[str]
+) -> list[Known]:
+    """Return what the configured targets show that are not asked, if they answer soon: one that is asked may
+    have been put back, and without a record nothing else tells."""
+    if not arguments.from_target or not asked & installation.section("targets").keys():
+        return []
+    others = [one for one in configured_holders(installation) if one.name not in asked]
+    shown = run_all(PATIENCE, {one.name: partial(_newest_shown, one, trusted) for one in others}, late=_late)
+    found = [one for each in shown.values() if not isinstance(each, StrongroomError) for one in each]
+    return sorted(found, key=lambda one: one.backup, reverse=True)
+
+
+def _late(name: str) -> type[StrongroomError]:
+    return TargetUnavailable
+
+
+def _newest_shown(holder: Holder, trusted: frozenset[str]) -> list[Known]:
+    chooser = Chooser([holder], trusted=trusted)
+    listed = islice(chooser.listed(Asked(values=False, partial=True)), LOOKED)
+    manifests = [signed.manifest for signed, believed in listed if believed]
+    return [
+        Known(
+            backup=one.backup_id,
+            policy=one.policy,
+            source=one.source,
+            created_at=one.created_at,
+            values=one.values,
+            secrets=one.counts.secrets,
+            places=frozenset(target.name for target in one.targets),
+        )
+        for one in manifests
+    ]
 
 
 def _named_holders(words: Sequence[str], installation: Place) -> Iterator[Holder]:
@@ -170,6 +252,9 @@ def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output
         )
     for line in describe_skipped(chooser.passed):
         output.note(f"  newer, skipped: {line}")
+    if lost := unseen(chooser, asked, manifest):
+        output.warn(f"{lost.message} {lost.hint}")
+        output.end_with(lost)
     output.end_with(_ignored_manifests(chooser, manifest.backup_id))
     for name, error in chooser.away.items():
         output.note(f"  not read: '{name}': {error.message}")
@@ -179,6 +264,33 @@ def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output
         output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
     for name, why in chooser.marks_aside.items():
         output.note(f"  not believed: {name}: {why}")
+
+
+def unseen(chooser: Chooser, asked: Asked, instead: Manifest | None) -> StrongroomError | None:
+    """Return what to say of a newer backup that is known and not to be seen, unless one was named."""
+    if asked.backup or asked.until is not None:
+        return None
+    lost = chooser.lost(asked, instead)
+    return None if lost is None else lost.error(instead)
+
+
+def report_shortfall(
+    found: Shortfall, output: Output, *, filled: bool = False, fillable: bool = False
+) -> None:
+    """Say what a backup lacks of those before it, before anything is done with it, and end by that."""
+    error = found.error(filled=filled)
+    say = output.note if error is None else output.warn
+    for line in found.lines():
+        say(line if line.startswith(" ") else f"this backup: {line}")
+    if filled:
+        output.note("  what is missing is taken from those earlier backups.")
+    elif found.missing and found.by_name and fillable:
+        output.note(
+            "  to restore it too, each with its newest value: the same command with --fill-from-earlier"
+        )
+    if error is not None and found.sound:
+        output.note(f"  to take all as it was then: the same command with --backup {found.sound}")
+    output.end_with(error)
 
 
 def report_newer_parts(chooser: Chooser, output: Output) -> None:
@@ -238,7 +350,10 @@ def reporting_damage(
             output.note(f"note: target '{name}': {why}")
         raise
     _put_on_record(chooser, installation, dry=dry)
-    if wrong := chooser.wrong():
+    if (wrong := chooser.wrong()) and output.ending is not None:
+        for name, why in wrong.items():
+            output.note(f"note: target '{name}': {why}")
+    if wrong:
         told = "; ".join(f"'{name}': {why}" for name, why in wrong.items())
         output.end_with(TargetsUnsound(f"Not every target is as it should be: {told}."))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -17,33 +18,56 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.errors import NotCovered
 
+MOST = 21
+"""Backups that are opened to find one secret: names are sealed, so looking takes the key."""
+
 
 @contextmanager
 def backup_on_targets(
     arguments: Namespace, asked: Asked, output: Output, installation: Place
 ) -> Iterator[Replicated]:
     """Open the backup on targets that a command is to look into."""
+    with backups_on_targets(arguments, asked, output, installation) as backups:
+        yield next(backups)
+
+
+@contextmanager
+def backups_on_targets(
+    arguments: Namespace, asked: Asked, output: Output, installation: Place
+) -> Iterator[Iterator[Replicated]]:
+    """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known, strangers=True)
-    choice = _choice(chooser, asked, output)
-    if doubt := trust.doubt_about(choice.signed, known):
-        output.note(f"note: {doubt}")
-    access_log.record_opening(
-        arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
-    )
-    pins = backup_selection.report_unlisted(choice, known, output, installation)
+    identities = identities_of(arguments, output, installation)
+
+    def opened() -> Iterator[Replicated]:
+        for choice in islice(_choices(chooser, asked), MOST):
+            backup_selection.report_choice(choice, chooser, asked, output)
+            if doubt := trust.doubt_about(choice.signed, known):
+                output.note(f"note: {doubt}")
+            access_log.record_opening(
+                arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
+            )
+            pins = backup_selection.report_unlisted(choice, known, output, installation)
+            yield Replicated(choice, identities, trusted=pins, told=chooser.note)
+            if asked.name:
+                chooser.pass_over(choice.manifest, f"it does not hold '{asked.name}'")
+
     with backup_selection.reporting_damage(chooser, output, installation):
-        yield Replicated(
-            choice, identities_of(arguments, output, installation), trusted=pins, told=chooser.note
-        )
+        yield opened()
 
 
-def _choice(chooser: Chooser, asked: Asked, output: Output) -> Choice:
+def _choices(chooser: Chooser, asked: Asked) -> Iterator[Choice]:
     """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
-    try:
-        return backup_selection.choose_backup(chooser, asked, output)
-    except NotCovered:
-        if asked.partial or asked.backup:
-            raise
-    chooser.passed.clear()
-    return backup_selection.choose_backup(chooser, replace(asked, partial=True), output)
+    with backup_selection.explaining_signers():
+        found = chooser.choices(asked)
+        try:
+            first = next(found, None) or chooser.choose(asked)
+        except NotCovered:
+            if asked.partial or asked.backup:
+                raise
+            chooser.passed.clear()
+            found = chooser.choices(replace(asked, partial=True))
+            first = next(found, None) or chooser.choose(replace(asked, partial=True))
+    yield first
+    yield from found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property, partial
 from typing import NamedTuple
 
 from strongroom.cli.shared import (
@@ -23,18 +24,21 @@ from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser
-from strongroom.operations.errors import NotCovered
+from strongroom.operations.archive.shortfall import Earlier
+from strongroom.operations.errors import NewestUnseen, NotCovered
 from strongroom.operations.restore.restore import chosen
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 
+WRITERS = ("restore", "restore-secret")
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
@@ -48,13 +52,17 @@ class RestoreSource:
         openers: list[Opener],
         backup: Backup | Replicated | None,
         secrets: list[Secret],
+        *,
         older: _OlderBackups | None = None,
+        earlier: Callable[[], Earlier] | None = None,
     ) -> None:
         self.name = name
         self.openers = openers
         self._backup = backup
         self._secrets = secrets
         self._older = older
+        self._making = earlier
+        self._filled: Filled | None = None
 
     @property
     def manifest(self) -> Manifest | None:
@@ -80,7 +88,24 @@ class RestoreSource:
         if self._backup is not None:
             self._backup.unlock()
 
+    @cached_property
+    def earlier(self) -> Earlier | None:
+        """The backups before it, where it is one of several."""
+        return self._making() if self._making is not None else None
+
+    def fill(self, names: Names | None = None) -> Filled | None:
+        """Take what it lacks from earlier backups; what from which, if that is known already."""
+        if self.earlier is not None and isinstance(self._backup, Replicated):
+            self._filled = Filled(self._backup, self.earlier, names)
+        return self._filled
+
+    def backup_of(self, name: str) -> str:
+        """Return the earlier backup that a secret is taken from, if it is."""
+        return self._filled.backup_of(name) if self._filled is not None else ""
+
     def select(self, selection: Selection) -> Iterator[Secret]:
+        if self._filled is not None:
+            return (secret for secret in self._filled.secrets() if matches(selection, secret))
         if self._backup is not None:
             return chosen(self._backup, selection=selection)
         return (secret for secret in self._secrets if matches(selection, secret))
@@ -140,6 +165,18 @@ class _TargetOptions(NamedTuple):
         known = trust.trusted_signers(self.here, self.arguments.signer)
         pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
+
+    def earlier(self, choice: Choice, installation: Place) -> Earlier:
+        """Return the backups before one, of the same source."""
+        return Earlier(
+            choice,
+            self.asked,
+            self.found,
+            identities=self.openers,
+            trusted=trust.trusted_signers(self.here, self.arguments.signer),
+            opened=self.open,
+            held=backup_selection.read_record(installation).held,
+        )
 
 
 class _OlderBackups:
@@ -215,6 +252,8 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
     with backup_selection.explaining_signers():
         choices = chooser.choices(asked)
         choice = next(choices, None) or chooser.choose(asked)
+    if (lost := backup_selection.unseen(chooser, asked, choice.manifest)) and refuses_older(arguments, lost):
+        raise lost
     backup_selection.report_choice(choice, chooser, asked, output)
     if getattr(arguments, "full_restore", False):
         backup_selection.report_newer_parts(chooser, output)
@@ -223,7 +262,19 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
     older = _OlderBackups(choices, means) if asked.name else None
     dry = getattr(arguments, "dry_run", False)
     with backup_selection.reporting_damage(chooser, output, installation, dry=dry), opening.explaining_keys():
-        yield RestoreSource(f"backup {choice.manifest.backup_id}", openers, means.open(choice), [], older)
+        yield RestoreSource(
+            f"backup {choice.manifest.backup_id}",
+            openers,
+            means.open(choice),
+            [],
+            older=older,
+            earlier=partial(means.earlier, choice, installation),
+        )
+
+
+def refuses_older(arguments: Namespace, lost: StrongroomError) -> bool:
+    """Tell whether a command writes values: an older one is then taken only if somebody names it."""
+    return isinstance(lost, NewestUnseen) and arguments.command_name in WRITERS
 
 
 def _requested(arguments: Namespace) -> Asked:

@@ -17,7 +17,7 @@ from strongroom.container.errors import MissingPiece, NotABackup, Stale
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.inventory import look_over, put_on_record, still_lost
-from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
+from strongroom.operations.archive.select_backup import Holder, describe_skipped
 from strongroom.targets import Target
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[st
     with suppress(StrongroomError):
         store = shred_guard.find_run_store(means.place)
         if store is not None:
-            _, gone = backup_selection.read_record(means.place)
+            gone = backup_selection.read_record(means.place).gone
             lost = look_over(store, target, trusted=known, gone=gone, deep=False)
             known_before = still_lost(store, target, gone=gone)
             _put_on_record(store, lost, means.output, entering=means.entering)
@@ -79,14 +79,16 @@ def _put_on_record(store: RunStore, lost: Sequence[Lost], output: Output, *, ent
 def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str]) -> str:
     """Say which newer backup another configured target shows that this one was to hold too."""
     asked = Asked(values=False)
-    _, gone = backup_selection.read_record(means.place)
+    record = backup_selection.read_record(means.place)
     holders = [one for one in backup_selection.configured_holders(means.place) if one.name != target.name]
-    others = Chooser(holders, trusted=known, gone=gone)
-    here = Chooser([Holder(target.name, lambda: target)], trusted=known, gone=gone)
+    others = record.chooser(holders, trusted=known)
+    here = record.chooser([Holder(target.name, lambda: target)], trusted=known)
     newest = next((signed for signed, believed in here.listed(asked) if believed), None)
     if newest is not None:
         for line in describe_skipped(here.passed):
             means.output.note(f"no backup: {line}")
+    if (lost := here.lost(asked, newest.manifest if newest else None)) is not None:
+        return f"A newer backup is known: {lost.words}."  # the record may know for long that it is gone
     for signed, believed in others.listed(asked):
         manifest = signed.manifest
         if not believed or target.name not in {one.name for one in manifest.targets}:

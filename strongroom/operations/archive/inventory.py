@@ -17,7 +17,7 @@ from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.container.signing import ever_trusted
 from strongroom.operations.archive.deletions import forget_deleted
-from strongroom.operations.archive.select_backup import lacking_on
+from strongroom.operations.archive.select_backup import Known, lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
@@ -27,6 +27,35 @@ from strongroom.targets.repaired import MOST_BYTES, whole_copy
 from strongroom.words import plural, verb
 
 _PAGE = 1_000
+
+
+REMEMBERED = 200
+"""Backups on record that are missed where no place shows them: older ones nobody takes for the newest."""
+
+
+def known_backups(store: RunStore) -> tuple[list[Known], frozenset[str]]:
+    """Return the newest backups on record, and which of them the record has as damaged everywhere.
+
+    The places of each are those that were to have it: what is noticed to be gone stays missed.
+    """
+    active = {run.id for run in store.active()}
+    entries = [one for one in islice(store.backups(), REMEMBERED) if one.backup not in active]
+    replicas = store.replicas_of([entry.backup for entry in entries])
+    known = [_known(entry, replicas.get(entry.backup, ())) for entry in entries]
+    bad = {backup for backup, each in replicas.items() if each and not any(replica.good for replica in each)}
+    return [one for one in known if one.places], frozenset(bad)
+
+
+def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> Known:
+    return Known(
+        backup=entry.backup,
+        policy=entry.policy,
+        source=entry.source,
+        created_at=entry.created_at,
+        values=entry.values,
+        secrets=entry.secrets,
+        places=frozenset(replica.target for replica in replicas),
+    )
 
 
 class Lost(NamedTuple):

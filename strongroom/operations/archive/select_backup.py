@@ -18,16 +18,21 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
-from strongroom.container.manifest import Manifest, SignedManifest
+from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
 from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.marks import MarksThere, newest_mark
-from strongroom.operations.archive.open import nothing_there, readable_container, require_size
+from strongroom.operations.archive.open import (
+    nothing_there,
+    readable_container,
+    require_digest,
+    require_size,
+)
 from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
-from strongroom.operations.errors import BackupQuarantined, NotCovered
+from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
@@ -92,6 +97,18 @@ class Lost(Struct, frozen=True, kw_only=True):
         what = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}"
         return f"{what}, is newer and not to be seen: {'; '.join(self._places())}"
 
+    def error(self, instead: Manifest | None) -> StrongroomError:
+        """Return how a command ends that took an older backup, or would: one that is away is no attack."""
+        if not self.denied:
+            return LessThanKnown(f"A newer backup is known: {self.words}.", hint=_AWAY)
+        ways = [f"Ask the others too: leave --from-target {self.denied[0]} out."] if self.elsewhere else []
+        if instead is not None:
+            ways.append(
+                f"To take the older one of {instead.created_at} nonetheless: --backup {instead.backup_id}"
+            )
+        hint = f"{NewestUnseen.default_hint} {' '.join(ways)}".rstrip()
+        return NewestUnseen(f"A newer backup is known: {self.words}.", hint=hint)
+
     def _places(self) -> Iterator[str]:
         for names, said in (
             (self.denied, "does not show it and was to have it"),
@@ -139,6 +156,8 @@ class Chooser:
         gone: backups that are not to be brought back, and are never chosen.
         known: what the record here has as good, newest first: a place that was rolled back looks as sound as
             any.
+        doubted: backups that the record has as damaged on every place. They are read through before one of
+            them is taken for everything.
         now: the time of this host, in seconds since the epoch.
 
     ``passed``: what was not taken. ``troubles``: what is wrong with a place. ``damaged``: the same by
@@ -154,10 +173,12 @@ class Chooser:
         quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
         known: Sequence[Known] = (),
+        doubted: frozenset[str] = frozenset(),
         now: float | None = None,
     ) -> None:
         self._trusted = trusted
         self._known = known
+        self._doubted = doubted
         self.now = time.time() if now is None else now
         self._strangers = strangers
         self._quarantined = dict(quarantined or {})
@@ -412,6 +433,8 @@ class Chooser:
             self.pass_over(manifest, f"it is in quarantine {why}")
         elif missing := self._missing(manifest, replicas):
             self.pass_over(manifest, missing, _broken(manifest, replicas))
+        elif (error := self._unsound(manifest, replicas, asked)) is not None:
+            self.pass_over(manifest, f"{error.message}, on every place", error)
         else:
             choice = Choice(signed=signed, replicas=replicas, quarantine=why)
             if not is_ahead(manifest, self.now):
@@ -419,6 +442,15 @@ class Chooser:
             ahead.append(choice)
             self.pass_over(manifest, AHEAD_OF_HERE)
         return None
+
+    def _unsound(
+        self, manifest: Manifest, replicas: Sequence[Replica], asked: Asked
+    ) -> StrongroomError | None:
+        """Return what is wrong with a container that no place has whole, where the record says so."""
+        if manifest.backup_id not in self._doubted or asked.name or not asked.values:
+            return None
+        found = (_read_through(entry, manifest.backup_id, replicas) for entry in manifest.containers)
+        return next((error for error in found if error is not None), None)
 
     def _refused(self, read: _Read) -> None:
         error = read.refusal
@@ -498,6 +530,8 @@ class Chooser:
             raise next(iter(self.away.values()))
 
     def _none(self, asked: Asked) -> Choice:
+        if asked.until is None and (lost := self.lost(asked, None)) is not None and lost.denied:
+            raise lost.error(None)
         if not any(len(listing) for listing in self._listings.values()):
             raise nothing_there()
         believed = [one for one in self.passed if one.policy]
@@ -545,6 +579,19 @@ def _broken(manifest: Manifest, replicas: Sequence[Replica]) -> StrongroomError 
     except FormatError as error:
         return error
     return None
+
+
+def _read_through(entry: ContainerEntry, backup: str, replicas: Sequence[Replica]) -> StrongroomError | None:
+    """Read a container until a place gives it whole; return what the last one did not give."""
+    failure: StrongroomError | None = None
+    for replica in replicas:
+        try:
+            require_digest(replica.objects, readable_container(replica.objects, backup, entry), entry)
+        except StrongroomError as error:
+            failure = error
+        else:
+            return None
+    return failure
 
 
 def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:
@@ -624,6 +671,10 @@ def _list_manifests(holder: Holder) -> ManifestListing | StrongroomError:
         return error
 
 
+_AWAY = (
+    "What was read stands, and is not the newest. Bring the target back, then repeat to have what changed "
+    "since."
+)
 _LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
 _QUARANTINE = (
     "Take another backup, such as the one that replaced it. If this one is really meant, add: "

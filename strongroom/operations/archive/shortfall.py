@@ -68,11 +68,15 @@ class Why(StrEnum):
 
 
 class Finding(Struct, frozen=True, kw_only=True):
-    """Something that speaks against a backup. ``sound`` is the backup to take instead, if one is known."""
+    """Something that speaks against a backup. ``sound`` is the backup to take instead, if one is known.
+
+    ``fillable``: it is about secrets that are missing alone, so earlier backups make up for it.
+    """
 
     why: Why
     said: str
     sound: str = ""
+    fillable: bool = False
 
 
 class Missing(Struct, frozen=True, kw_only=True):
@@ -142,16 +146,21 @@ class Shortfall(Struct, frozen=True, kw_only=True):
             whose = f"backup {group.backup} of policy '{group.policy}', made {group.created_at}"
             yield f"  {group.secrets:,} of them {verb(group.secrets, 'are')} in {whose}"
 
-    def error(self) -> LessThanKnown | None:
-        """Return how whoever takes this backup for everything ends; nothing for secrets that were deleted."""
-        if not self.findings:
+    def error(self, *, filled: bool = False) -> LessThanKnown | None:
+        """Return how whoever takes this backup for everything ends; nothing for secrets that were deleted.
+
+        Args:
+            filled: what is missing is taken from earlier backups.
+        """
+        findings = [one for one in self.findings if not (filled and one.fillable)]
+        if not findings:
             return None
+        if filled:
+            return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}.")
         lacking = (
             f", and lacks {plural(self.missing, 'secret')} that earlier ones have" if self.missing else ""
         )
-        return LessThanKnown(
-            f"Backup {self.backup} is not all that is known: {self.findings[0].said}{lacking}."
-        )
+        return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}{lacking}.")
 
 
 prepare(Missing, Holding, Finding, Shortfall)
@@ -205,6 +214,8 @@ class Earlier:
     def shortfall(self) -> Shortfall:
         """Return what the backup lacks."""
         manifest = self.choice.manifest
+        if self._asked.name:  # which backup has it, whoever looks for it finds out
+            return self._of_one()
         try:
             counted = self._counted()
         except StrongroomError:  # what does not open names nothing
@@ -223,6 +234,17 @@ class Earlier:
             findings=tuple(found),
             compared=len(self.choices),
             by_name=counted is not None,
+        )
+
+    def _of_one(self) -> Shortfall:
+        manifest = self.choice.manifest
+        return Shortfall(
+            backup=manifest.backup_id,
+            policy=manifest.policy,
+            created_at=manifest.created_at,
+            holds=manifest.counts.secrets,
+            findings=(*self._mass_changes(), *self._newer()),
+            compared=len(self.choices),
         )
 
     def missing(self) -> Iterator[Missing]:
@@ -300,7 +322,7 @@ class Earlier:
             f"it holds {plural(holds, 'secret')} where {most:,} were expected; backup {full.backup_id}, made "
             f"{full.created_at}, is the last that holds {full.counts.secrets:,}"
         )
-        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id)
+        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id, fillable=True)
 
     def _mass_changes(self) -> Iterator[Finding]:
         """Say if it was made after a mass change that drift found, and that nobody has accepted."""
@@ -318,7 +340,12 @@ class Earlier:
                 f"it was made after a mass change, found at {mark.at} in policy '{mark.subject}' ({what}); "
                 f"backup {found[1]}{made} is the last that was found sound"
             )
-            yield Finding(why=Why.MASS_CHANGE, said=said, sound=found[1] if sound is not None else "")
+            yield Finding(
+                why=Why.MASS_CHANGE,
+                said=said,
+                sound=found[1] if sound is not None else "",
+                fillable=" changed" not in what,
+            )
 
     def _holds(self) -> Iterable[HoldMark]:
         places: list[MarksThere[HoldMark]] = []

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
-from strongroom.operations.restore.plan import FIRST, Note, PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.archive.shortfall import Missing
+from strongroom.operations.restore.plan import FIRST, Action, Note, PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.record import spelled
 from strongroom.operations.restore.restore import Choose, plan_restore
 from strongroom.sources import Destination
+
+
+def _own(name: str) -> str:
+    return ""
+
+
+def _missing(one: Missing, asked: RestorePlan) -> PlanEntry:
+    return PlanEntry(
+        name=spelled(one.name),
+        to=spelled(asked.relocation.there(one.name)),
+        action=Action.MISSING,
+        version=one.version,
+        written_at=one.written_at or one.created_at,
+        backup=one.backup,
+    )
 
 
 def make_plan(
@@ -20,6 +37,8 @@ def make_plan(
     note: Note,
     first: Sequence[str] = FIRST,
     tried: frozenset[str] = frozenset(),
+    backup_of: Callable[[str], str] = _own,
+    missing: Iterable[Missing] = (),
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.
 
@@ -28,10 +47,13 @@ def make_plan(
         choose: gives what is asked for, under the backup's own names.
         first: tags of the secrets that come before the others.
         tried: what interrupted restores were writing.
+        backup_of: names the earlier backup that a secret is taken from; empty for the plan's own.
+        missing: what it lacks and is not taken from another one.
     """
     entries = hashlib.sha256()
 
     def keep(entry: PlanEntry) -> None:
+        entry = replace(entry, backup=backup_of(entry.name)) if entry.action is not Action.MISSING else entry
         entries.update(encode_entry(entry))
         note(entry)
 
@@ -44,4 +66,7 @@ def make_plan(
         note=keep,
         tried=tried,
     )
+    for one in missing:
+        if asked.relocation.covers(one.name):
+            keep(_missing(one, asked))
     return replace(asked, totals=totals, entries=entries.hexdigest())

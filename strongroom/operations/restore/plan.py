@@ -8,7 +8,7 @@ it, and no digest of one: the manifest's digest, a name and a version say what w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,7 @@ from strongroom.container import canonical
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import Selection, prepare
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.record import spelled
@@ -29,7 +30,8 @@ class Action(StrEnum):
     """What a restore, or the undoing of one, would do with a secret.
 
     No plan is made with ``moved``: it is what has become of an entry that is looked at again. An undo leaves
-    with ``stay`` what the destination never removes.
+    with ``stay`` what the destination never removes. With ``missing`` nothing is done: the backup lacks it,
+    and an earlier one has it.
     """
 
     CREATE = "create"
@@ -41,6 +43,7 @@ class Action(StrEnum):
     REMOVE = "remove"
     STAY = "stay"
     CANNOT = "cannot"
+    MISSING = "missing"
 
 
 WRITES: Final = frozenset({Action.CREATE, Action.CHANGE, Action.FINISH})
@@ -65,6 +68,7 @@ class PlanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         expected: the version that is at the destination, ``None`` if there is no such secret.
         newer: which side was written last, if both have it and they differ.
         loss: what of it the destination cannot reproduce.
+        backup: the earlier backup that it is taken from, or that has it if it is missing; else empty.
     """
 
     name: str
@@ -78,6 +82,15 @@ class PlanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     there_written_at: str | None = None
     newer: Side | None = None
     loss: str = ""
+    backup: str = ""
+
+
+class EarlierBackup(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A backup that some secrets of a plan are taken from, since the plan's own lacks them."""
+
+    backup: str
+    manifest: str
+    created_at: str
 
 
 class NamedDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -150,6 +163,8 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     Args:
         manifest: the SHA-256 of what the manifest's signer signed.
         entries: the SHA-256 of all entries in their order.
+        earlier: the backups that what it lacks is taken from.
+        shortfall: what it lacks of those before it.
     """
 
     version: int = 1
@@ -165,6 +180,8 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     relocation: Relocation = IN_PLACE
     totals: Restored = Restored()
     entries: str = ""
+    earlier: tuple[EarlierBackup, ...] = ()
+    shortfall: Shortfall | None = None
 
     @property
     def digest(self) -> str:
@@ -172,7 +189,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         return hashlib.sha256(canonical.encode(self)).hexdigest()
 
 
-prepare(PlanEntry, RestorePlan)
+prepare(PlanEntry, EarlierBackup, RestorePlan)
 _ENTRY = msgspec.json.Decoder(PlanEntry)
 
 Note = Callable[[PlanEntry], None]
@@ -217,7 +234,7 @@ class PlannedEntries:
     """A plan's entries, in step with the secrets that a restore writes."""
 
     def __init__(self, entries: Iterable[PlanEntry]) -> None:
-        self._rest: Iterator[PlanEntry] = iter(entries)
+        self._rest = (entry for entry in entries if entry.action is not Action.MISSING)
         self._ahead: dict[str, PlanEntry] = {}
 
     def take(self, names: Sequence[str]) -> dict[str, PlanEntry]:

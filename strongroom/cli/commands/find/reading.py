@@ -107,7 +107,7 @@ class Reader:
             self._took(choice, outcome, take)
         self.read += [one for one in choices if one.manifest.backup_id in covered]
         self.read.sort(key=lambda choice: choice.manifest.backup_id, reverse=True)
-        self._report()
+        self._report(asked)
         return periods
 
     def _choices(self, asked: Asked) -> Iterator[Choice]:
@@ -177,7 +177,11 @@ class Reader:
         )
         self._failures.append(error)
 
-    def _report(self) -> None:
+    def _report(self, asked: Asked) -> None:
+        newest = self.read[0].manifest if self.read else None
+        if lost := backup_selection.unseen(self.chooser, asked, newest):
+            self._output.note(f"not read: {lost.message}")
+            self._output.end_with(lost)
         for line in describe_skipped(self.chooser.passed):
             self._output.note(f"no backup: {line}")
         for name, why in self.chooser.marks_aside.items():

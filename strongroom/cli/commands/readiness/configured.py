@@ -216,9 +216,9 @@ def _looked(
     """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
 
     def look() -> tuple[Chooser, Looked]:
-        quarantined, gone = backup_selection.read_record(installation)
+        record = backup_selection.read_record(installation)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
-        chooser = Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
+        chooser = record.chooser(holders, trusted=trusted)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)
         return chooser, {name: looked[name] for name in answers}
 

@@ -9,7 +9,7 @@ from argparse import Namespace
 from contextlib import ExitStack
 
 from strongroom.cli.commands.rehearsal.report import RehearsalRecord, reporting
-from strongroom.cli.shared import estimate, options, sources
+from strongroom.cli.shared import backup_selection, estimate, options, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
@@ -64,6 +64,9 @@ def _rehearsed(
             origin = around.enter_context(origins.open_restore_source(arguments, output, installation))
             record.origin = origin
             origin.unlock()
+        if origin.earlier is not None:
+            record.shortfall = origin.earlier.shortfall()
+            backup_selection.report_shortfall(record.shortfall, output)
         record.part = _part(arguments, origin, selection)
         if arguments.dry_run:
             with record.phases.phase(Phase.READ):

@@ -21,6 +21,7 @@ from strongroom.container.manifest import Manifest
 from strongroom.durations import measured
 from strongroom.errors import StrongroomError, UsageError, name_of
 from strongroom.model import Depth, Selection
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import RunDegraded
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.rehearsal.local import Part, Phases
@@ -42,6 +43,7 @@ class RehearsalRecord:
         self.done: Restored | None = None
         self.depth: Depth | None = None
         self.least: float | None = None
+        self.shortfall: Shortfall | None = None
         self._where = _where(arguments)
         self._given = arguments.objective is not None
         self._scope = scope
@@ -54,7 +56,14 @@ class RehearsalRecord:
     @property
     def came_back(self) -> str:
         """What can be said of the data, as deep as it was looked."""
+        if self.less:
+            return "all of it opens" if self.dry else "all of it came back"
         return "everything opens" if self.dry else "everything came back"
+
+    @property
+    def less(self) -> bool:
+        """Whether the backup is less than is known to have been there."""
+        return self.shortfall is not None and self.shortfall.error() is not None
 
     def ended(self) -> float:
         """Stop the clock, once; return how many seconds all of it took."""
@@ -89,8 +98,19 @@ class RehearsalRecord:
             "least_seconds": self.least,
             "objective_seconds": self.objective,
             "objective_of": "the command line" if self._given else self._scope,
-            "outcome": self._outcome,
+            "shortfall": self._shortfall(),
+            "outcome": "less" if self.less and self._outcome == "passed" else self._outcome,
             "problems": self._problems,
+        }
+
+    def _shortfall(self) -> dict[str, object] | None:
+        """Return what the backup lacks of those before it, without a name."""
+        if (found := self.shortfall) is None:
+            return None
+        return {
+            "missing": found.missing,
+            "groups": list(found.groups),
+            "findings": list(found.findings),
         }
 
     def _filter(self) -> dict[str, object]:
@@ -125,6 +145,7 @@ class RehearsalRecord:
         assert self.origin is not None
         assert self.part is not None
         late = ", but not in time" if self._problems else ""
+        late += ", and it is not all that is known" if self.less else ""
         after = "Nothing was written." if self.dry else "The scratch store is gone; nothing live was touched."
         yield f"Rehearsed from {self.origin.name}: {self.came_back}{late}. {after}"
         yield from (f"  {line}" for line in fields(self._pairs(self.part)))

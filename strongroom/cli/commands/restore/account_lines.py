@@ -127,6 +127,9 @@ _NEWER = {
 def _compared(planned: PlanEntry) -> str:
     if planned.action in (Action.CANNOT, Action.STAY):
         return f": {in_line(planned.why)}"
+    if planned.backup:
+        dated = f", version of {in_line(planned.written_at)}" if planned.written_at else ""
+        return f"{_other_name(planned)}: in backup {planned.backup}{dated}"
     if planned.newer is None:
         return _other_name(planned)
     there = _version(planned.expected or 0, planned.there_written_at)

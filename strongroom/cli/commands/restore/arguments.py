@@ -43,6 +43,11 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
+    parser.add_argument(
+        "--fill-from-earlier",
+        action="store_true",
+        help="also restore what the newest backup lacks and earlier ones have, each with its newest value",
+    )
     _place_arguments(parser, files=True)
     _planning_arguments(parser).add_argument(
         "--plan",

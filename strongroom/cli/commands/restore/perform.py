@@ -28,6 +28,7 @@ from strongroom.cli.commands.restore.account_lines import (
 )
 from strongroom.cli.commands.restore.request import PlanOut, Request
 from strongroom.cli.shared import access_log, approval, estimate, options, sources
+from strongroom.cli.shared.backup_selection import report_shortfall
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
@@ -37,7 +38,9 @@ from strongroom.cli.terminal.progress import counting
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import InstallationError, SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import Secret
-from strongroom.operations.errors import RightMissing, RunDegraded
+from strongroom.operations.archive.filled import Filled
+from strongroom.operations.archive.shortfall import Missing, Shortfall
+from strongroom.operations.errors import PlanMismatch, RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
     DONE,
@@ -55,6 +58,7 @@ from strongroom.operations.restore.plan import (
     FIRST,
     WRITES,
     Action,
+    EarlierBackup,
     Note,
     PlanEntry,
     RestorePlan,
@@ -125,6 +129,9 @@ class RestoreJob:
         self._earlier: list[Interrupted] = []
         self._planned = PlanLines(WOULD, every=self._names)
         self._verified: Counter[Action] | None = None
+        self._fills: bool = getattr(arguments, "fill_from_earlier", False)
+        self._filled: Filled | None = None
+        self._shortfall: Shortfall | None = None
 
     # -- performing ----------------------------------------------------------------
 
@@ -138,6 +145,7 @@ class RestoreJob:
         plan = self._request.plan
         if plan is not None:
             require_fitting(plan.head, self._origin.manifest, self.destination)
+        self._compare()
         if self.dry:
             self._plan()
             return
@@ -168,6 +176,40 @@ class RestoreJob:
             approval.end_approval(self._here, self.head.id)
         if self.stopped is None or self._account.folder is not None:
             continue_with(self._earlier, self._folder)
+
+    def _compare(self) -> None:
+        """Say what the backup lacks of those before it, and take that from them if that is asked for.
+
+        What a plan lacks was seen when it was made.
+        """
+        earlier = self._origin.earlier
+        if self.head is not None:
+            self._filled = self._fill_by_plan(self.head)
+            return
+        if earlier is None:
+            return
+        self._origin.unlock()
+        self._shortfall = told = earlier.shortfall()
+        if self._fills and told.missing:
+            self._filled = self._origin.fill()
+        report_shortfall(told, self._output, filled=self._filled is not None, fillable=self._can_fill)
+
+    @property
+    def _can_fill(self) -> bool:
+        return hasattr(self._arguments, "fill_from_earlier")
+
+    def _fill_by_plan(self, head: RestorePlan) -> Filled | None:
+        """Take from earlier backups what a plan says, if they are those that it was made from."""
+        plan = self._request.plan
+        if plan is None or not head.earlier:
+            return None
+        taken = self._origin.fill(lambda: ((one.name, one.backup) for one in plan.entries() if one.backup))
+        for one in head.earlier:
+            if taken is None or manifest_digest(taken.opened(one.backup).manifest) != one.manifest:
+                raise PlanMismatch(
+                    f"The plan takes secrets from backup {one.backup}, and this is another one."
+                )
+        return taken
 
     def _require_approved(self) -> None:
         """Have a person told who else has to approve this, where the configuration asks for that."""
@@ -209,7 +251,22 @@ class RestoreJob:
                 note(planned)
                 advance(1)
 
-            return make_plan(asked, self._secrets, self.destination, note=told, first=self._first())
+            return make_plan(
+                asked,
+                self._secrets,
+                self.destination,
+                note=told,
+                first=self._first(),
+                backup_of=self._origin.backup_of,
+                missing=self._missing(),
+            )
+
+    def _missing(self) -> Iterable[Missing]:
+        """Return what the backup lacks, and no other backup is asked for."""
+        found, earlier = self._shortfall, self._origin.earlier
+        if earlier is None or found is None or self._filled or not (found.by_name and found.missing):
+            return ()
+        return earlier.missing()
 
     def _first(self) -> Sequence[str]:
         """Return the tags of critical secrets. A configuration that is wrong keeps nobody from a restore."""
@@ -237,6 +294,17 @@ class RestoreJob:
             names=request.names,
             overwrite=request.overwrite,
             relocation=request.relocation,
+            earlier=self._earlier_backups(),
+            shortfall=self._shortfall,
+        )
+
+    def _earlier_backups(self) -> tuple[EarlierBackup, ...]:
+        if self._filled is None:
+            return ()
+        opened = [self._filled.opened(backup).manifest for backup in self._filled.backups]
+        return tuple(
+            EarlierBackup(backup=one.backup_id, manifest=manifest_digest(one), created_at=one.created_at)
+            for one in opened
         )
 
     @property
@@ -471,6 +539,23 @@ class RestoreJob:
             "least_seconds": self._estimate(self.done).least,
             "estimate": self._estimate(self.done).document() if self.dry else None,
             "losses": list(account.losses),
+            "shortfall": self._shortfall_document(),
+        }
+
+    def _shortfall_document(self) -> dict[str, Any] | None:
+        """Return what the backup lacks, every name of it, and whether it was taken from earlier ones."""
+        found = self._shortfall or (self.head.shortfall if self.head is not None else None)
+        if found is None:
+            return None
+        earlier = self._origin.earlier
+        names: Iterable[Missing] = found.names
+        if self._output.json and earlier is not None and self._shortfall is not None and found.by_name:
+            names = earlier.missing()
+        return {
+            **msgspec.to_builtins(found),
+            "names": list(names),
+            "sound": found.sound or None,
+            "filled": self._filled is not None,
         }
 
     def _plan_document(self) -> dict[str, Any] | None:
@@ -505,6 +590,7 @@ class RestoreJob:
         yield f"{begun}From {self._origin.name} into {_words(self.to)}:"
         yield from self._planned.lines() if self.dry else self._done_lines()
         yield from self._verified_lines()
+        yield from self._filled_lines()
         if self.dry and self.done.written:
             yield from self._estimate_lines()
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
@@ -541,6 +627,19 @@ class RestoreJob:
             yield "    --overwrite-existing replaces what differs, and writes an undo file first"
         yield from not_done(self._account, "restored", every=self._names)
 
+    def _filled_lines(self) -> Iterator[str]:
+        """Say what is from earlier backups, or what is in none that was restored."""
+        told = self._shortfall or (self.head.shortfall if self.head is not None else None)
+        if told is None or not told.missing:
+            return
+        if self._filled is None:
+            said = f"{plural(told.missing, 'secret')} of earlier backups {verb(told.missing, 'are')}"
+            yield f"  {said} not in it"
+            return
+        for one in told.groups:
+            said = f"{plural(one.secrets, 'secret')} of these {verb(one.secrets, 'are')}"
+            yield f"  {said} as in backup {one.backup}, made {one.created_at}"
+
     def _verified_lines(self) -> Iterator[str]:
         if self._verified is None:
             return
@@ -557,6 +656,7 @@ WOULD = {
     Action.MOVED: "changed since the plan was made and would be left",
     Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
+    Action.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
 }
 
 
@@ -619,6 +719,7 @@ _SWITCHES = (
     "confirm_overwrite",
     "legacy",
     "force",
+    "fill_from_earlier",
 )
 
 _BESIDE_PLAN = ("use_quarantined", "force")

@@ -218,6 +218,7 @@ _DECIDED = (
     "backup",
     "policy",
     "at",
+    "fill_from_earlier",
     "to_file",
     "recipient",
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
 from strongroom.cli.commands.store.in_file import NOTHING
@@ -23,9 +24,14 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 
 def get_secret(arguments: Namespace, output: Output) -> None:
     asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
-    with _backup(asked, arguments, output) as backup:
-        secret = backup.find(arguments.name) or missing(
-            arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
+    with (
+        inspect_on_targets.backups_on_targets(arguments, asked, output, place.find()) as backups,
+        opening.explaining_keys(),
+    ):
+        first = next(backups)
+        looked = chain([first], backups)
+        secret = next((found for one in looked if (found := one.find(arguments.name))), None) or missing(
+            arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
         )
     if arguments.show_value:
         require_value(secret)

@@ -124,8 +124,7 @@ def _chooser(settings: Settings, installation: Place, trusted: frozenset[str]) -
     """Look at the targets that policies name, as a restore does."""
     names = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
     holders = [Holder(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
-    quarantined, gone = backup_selection.read_record(installation)
-    return Chooser(holders, trusted=trusted, quarantined=quarantined, gone=gone)
+    return backup_selection.read_record(installation).chooser(holders, trusted=trusted)
 
 
 def _as_a_whole(name: str) -> Validated:

@@ -1,0 +1,203 @@
+"""Less is never taken for all: each command says what is missing, which backup has it, and what to type."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from strongroom.operations.errors import LessThanKnown, NewestUnseen
+from tests.cli.conftest import stock
+from tests.cli.furnished import furnished
+from tests.cli.program import Done, Machine
+from tests.cli.test_right_backup import CONFIG, signer, words_of
+
+COUNT = 20
+NAMES = [f"app/{number:02}" for number in range(COUNT)]
+
+
+def shrink(machine: Machine) -> None:
+    """A machine whose newest backup was made after 15 of its 20 secrets were deleted, and one was changed."""
+    machine.ok("keygen", "--output", "recovery.key")
+    machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
+    for name in [one["name"] for one in machine.ok("list", "--json").document["secrets"]]:
+        machine.ok("delete", name, "--force")
+    for name in NAMES:
+        machine.ok("set", name, stdin=f"CANARY-{name}")
+    machine.ok("backup", "--policy", "monthly-full", "--force")
+    for name in NAMES[:15]:
+        machine.ok("delete", name, "--force")
+    machine.ok("set", NAMES[-1], stdin="CANARY-newer")
+    assert machine.run("backup", "--policy", "monthly-full", "--force").code == 70
+
+
+house = furnished(stock, shrink)
+
+
+def backups(machine: Machine) -> list[str]:
+    """Return the backups, the oldest first."""
+    return sorted(one["backup"] for one in machine.ok("catalog", "list", "--json").document["backups"])
+
+
+def held(machine: Machine) -> list[str]:
+    return [one["name"] for one in machine.ok("list", "--json").document["secrets"]]
+
+
+def empty(machine: Machine) -> None:
+    for name in held(machine):
+        machine.ok("delete", name, "--force")
+
+
+@pytest.fixture
+def bare(house: Machine, other: Machine) -> tuple[Machine, list[str]]:
+    """Another machine with copies of the targets and the recovery key, and how it opens one of them."""
+    shutil.copytree(house.path("regions"), other.path("copy"))
+    shutil.copy(house.path("recovery.key"), other.path("recovery.key"))
+    return other, ["--from-target", "copy/east", "--identity", "recovery.key", "--signer", signer(house)]
+
+
+def says_what_is_missing(done: Done, house: Machine) -> None:
+    assert done.failed_with(LessThanKnown), done
+    said = words_of(done)
+    assert "it holds 5 secrets where 20 were expected" in said
+    assert "15 secrets that earlier ones have are not in it: 'app/00', 'app/01'" in said
+    assert f"15 of them are in backup {backups(house)[0]} of policy 'monthly-full'" in said
+    assert "--fill-from-earlier" in said
+
+
+def test_a_restore_of_everything_after_a_mass_deletion_says_what_is_missing(house: Machine) -> None:
+    done = house.run("restore", "--full-restore", "--identity", "recovery.key", "--json")
+    says_what_is_missing(done, house)
+    found = done.document["shortfall"]
+    assert (found["missing"], found["sound"]) == (15, backups(house)[0])
+    assert [one["name"] for one in found["names"]] == NAMES[:15]
+    assert house.run("restore", "--full-restore", "--identity", "recovery.key").failed_with(LessThanKnown)
+
+
+def test_a_dry_run_on_a_bare_machine_says_the_same_and_names_each(
+    house: Machine, bare: tuple[Machine, list[str]]
+) -> None:
+    machine, words = bare
+    done = machine.run("restore", "--full-restore", "--dry-run", *words)
+    says_what_is_missing(done, house)
+    assert "15 secrets not in it, and in earlier backups" in done.out
+    assert f"app/03: in backup {backups(house)[0]}" in done.out
+
+
+def test_what_is_missing_is_restored_from_earlier_ones_and_what_is_newer_stays(
+    house: Machine, bare: tuple[Machine, list[str]]
+) -> None:
+    machine, words = bare
+    done = machine.ok(
+        "restore", "--full-restore", "--fill-from-earlier", "--verify-after-restore", *words, "--json"
+    )
+    assert (done.document["created"], done.document["verified"]) == (COUNT, COUNT)
+    assert held(machine) == NAMES
+    assert machine.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-newer"
+    assert machine.ok("get", NAMES[0], "--show-value").out.strip() == f"CANARY-{NAMES[0]}"
+    assert done.document["shortfall"]["filled"] is True
+
+
+def test_a_plan_has_each_secret_with_its_backup_and_does_just_that(house: Machine) -> None:
+    first, newest = backups(house)
+    empty(house)
+    words = ["--identity", "recovery.key"]
+    done = house.ok("restore", "--full-restore", "--fill-from-earlier", "--plan-out", "p.json", *words)
+    assert "20 secrets would be created" in done.out
+    entries = [json.loads(line) for line in house.path("p.json").read_bytes().splitlines()[:COUNT]]
+    assert {one["name"]: one["backup"] for one in entries} == {
+        name: first if name in NAMES[:15] else "" for name in NAMES
+    }
+    assert all(one["written_at"] for one in entries)
+    house.ok("restore", "--plan", "p.json", *words)
+    assert held(house) == NAMES
+    assert newest in words_of(done)
+
+
+def test_a_plan_without_them_names_all_that_is_missing(house: Machine) -> None:
+    words = ["--identity", "recovery.key"]
+    done = house.run("restore", "--full-restore", "--plan-out", "p.json", *words)
+    assert done.failed_with(LessThanKnown)
+    entries = [json.loads(line) for line in house.path("p.json").read_bytes().splitlines()[:COUNT]]
+    missing = {one["name"] for one in entries if one["action"] == "missing"}
+    assert missing == set(NAMES[:15])
+    assert house.ok("restore", "--plan", "p.json", *words)
+    assert len(held(house)) == 5
+
+
+def test_one_deleted_secret_is_a_remark(house: Machine) -> None:
+    house.ok("restore", "--full-restore", "--fill-from-earlier", "--identity", "recovery.key")
+    house.ok("delete", NAMES[3], "--force")
+    house.ok("backup", "--policy", "monthly-full", "--force")
+    done = house.ok("restore", "--full-restore", "--identity", "recovery.key")
+    assert "1 secret that earlier ones have is not in it: deleted since" in words_of(done)
+
+
+def test_a_rehearsal_says_it_too(house: Machine) -> None:
+    says_what_is_missing(house.run("test-recovery", "--identity", "recovery.key"), house)
+
+
+# -- a newest backup that is gone --------------------------------------------------------
+
+
+def remove(house: Machine, *regions: str) -> None:
+    for region in regions:
+        Path(house.path("regions"), region, "manifests", f"{backups(house)[-1]}.json").unlink()
+
+
+READING = (
+    ["find", "app/19"],
+    ["history", "app/19"],
+    ["get", "app/19", "--from-target", "east"],
+    ["list", "--from-target", "east"],
+    ["test-recovery"],
+)
+
+
+@pytest.mark.parametrize("command", READING, ids=[one[0] for one in READING])
+def test_a_newest_backup_that_is_gone_is_told_by_what_reads(house: Machine, command: list[str]) -> None:
+    remove(house, "east", "west")
+    for _ in range(2):  # also once it is on record
+        done = house.run(*command, "--identity", "recovery.key")
+        assert done.failed_with(NewestUnseen), done
+        assert backups(house)[-1] in words_of(done)
+    house.run("verify-backup", "east", "--identity", "recovery.key")
+
+
+@pytest.mark.parametrize("words", [[], ["--from-target", "east"]], ids=["all", "one"])
+def test_a_newest_backup_that_is_gone_is_not_replaced_by_an_older_one_unasked(
+    house: Machine, words: list[str]
+) -> None:
+    remove(house, "east", *([] if words else ["west"]))
+    older, newest = backups(house)
+    for command in (
+        ["restore", "--full-restore", "--overwrite-existing"],
+        ["restore", "--full-restore", "--dry-run"],
+        ["restore-secret", "--secret-name", NAMES[-1], "--confirm-overwrite"],
+    ):
+        done = house.run(*command, *words, "--identity", "recovery.key")
+        assert done.failed_with(NewestUnseen), done
+        assert newest in words_of(done)
+        assert f"--backup {older}" in words_of(done)
+        assert house.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-newer"
+    named = ["--backup", older, "--overwrite-existing"]
+    house.ok("restore", "--full-restore", *named, *words, "--identity", "recovery.key")
+
+
+def test_the_newest_on_another_target_is_taken_and_the_target_told(house: Machine) -> None:
+    remove(house, "east")
+    done = house.run("restore", "--full-restore", "--dry-run", "--identity", "recovery.key")
+    assert done.code == 70
+    assert f"from backup {backups(house)[-1]}" in words_of(done)
+
+
+def test_without_a_record_the_other_configured_targets_tell(house: Machine) -> None:
+    remove(house, "east")
+    newest = backups(house)[-1]
+    for file in house.state.glob("state.db*"):
+        file.unlink()
+    done = house.run("restore", "--full-restore", "--from-target", "east", "--identity", "recovery.key")
+    assert done.failed_with(NewestUnseen), done
+    assert newest in words_of(done)
