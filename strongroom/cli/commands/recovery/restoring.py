@@ -29,10 +29,12 @@ from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_fac
 from strongroom.operations.restore.journal import NotDone
 from strongroom.operations.restore.plan import Action
 
-STANDS: Final = ("", "TargetsUnsound", "LeftAside")
-"""How a restore may end whose result stands: what is wrong is a target, and that is left to do."""
+STANDS: Final = ("", "TargetsUnsound", "LeftAside", "LessThanKnown")
+"""How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
 _UNSOUND: Final = {
     "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
+    "LessThanKnown": "It is less than is known to have been there: 'strongroom restore --full-restore "
+    "--fill-from-earlier' brings back the rest.",
     "LeftAside": "Newer manifests on a target did not count: check who put them there "
     "('strongroom catalog list').",
 }
