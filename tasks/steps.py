@@ -48,9 +48,9 @@ def shown_as(kind: StepKind, outcome: Outcome) -> Exception | None:
     Its step comes again under another message; or, if it was given up, with a retry or a repair of the run.
     """
     if kind is StepKind.REPORT and outcome.run.state is RunState.FAILED:
-        from strongroom.operations.recorded_errors import apart
+        from strongroom.operations.recorded_errors import class_in
 
-        spec, why = outcome.run.spec, apart(outcome.run.error)[0]
+        spec, why = outcome.run.spec, class_in(outcome.run.error) or "a fault"
         return RunFailed(f"the {spec.kind.value} of '{spec.policy}' failed: {why}")
     if outcome.error is None:
         return None

@@ -19,6 +19,7 @@ from celery import signals
 from strongroom import __version__
 from strongroom.errors import StrongroomError
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
+from workers.redact import message_of
 
 if TYPE_CHECKING:
     from workers.app import Strongroom
@@ -37,7 +38,7 @@ def main(role: str) -> int:
     try:
         _run(role)
     except StrongroomError as error:
-        log.error(error.message, extra={"hint": error.hint, "code": error.code})
+        log.error("process-ended", extra={"why": message_of(error), "hint": error.hint, "code": error.code})
         return error.exit_code
     except Exception:
         log.exception("process-crashed")

@@ -18,7 +18,7 @@ from workers.app import Strongroom, app
 from workers.deadline import deadline
 from workers.names import QUEUE_OF
 from workers.pools import POOLS
-from workers.redact import TaskCrashed
+from workers.redact import TaskCrashed, TaskFailed, message_of
 
 if TYPE_CHECKING:
     from strongroom.api.submission import Submission
@@ -58,7 +58,9 @@ class StrongroomTask(Task):  # type: ignore[misc]
             except (RunFailed, Retry):  # recorded and told already; this is for Celery to count
                 raise
             except StrongroomError as error:
-                log.warning("task-failed", extra={"error": error.code, "why": error.message})
+                if self.request.called_directly:
+                    raise
+                log.warning("task-failed", extra={"error": error.code, "why": message_of(error)})
                 raise self._again(error) from None
             except SoftTimeLimitExceeded:
                 log.warning("task-over-limit")
@@ -71,9 +73,10 @@ class StrongroomTask(Task):  # type: ignore[misc]
 
     def _again(self, error: StrongroomError) -> Exception:
         """Return what to raise: a new try for a transient error, while there is one left."""
+        shown = TaskFailed(error.code)
         if not error.transient or self.request.retries >= self.max_retries:
-            return error
-        again: Exception = self.retry(exc=error, countdown=2.0**self.request.retries, throw=False)
+            return shown
+        again: Exception = self.retry(exc=shown, countdown=2.0**self.request.retries, throw=False)
         return again
 
     def _limit(self) -> AbstractContextManager[None]:

@@ -23,6 +23,7 @@ from workers import broker, status, submission_receipts
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask
 from workers.names import QUEUE_OF, SUBMIT
+from workers.redact import TaskFailed
 from workers.send import send_tickets
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class EntryTask(StrongroomTask):
         if not isinstance(error, StateUnavailable):
             return super()._again(error)
         pause = min(LONGEST_PAUSE, 2.0 ** min(self.request.retries, 6))
-        again: Exception = self.retry(exc=error, countdown=pause, throw=False, max_retries=MOST_TRIES)
+        shown = TaskFailed(error.code)
+        again: Exception = self.retry(exc=shown, countdown=pause, throw=False, max_retries=MOST_TRIES)
         return again
 
 

@@ -12,8 +12,9 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
 
+from strongroom.errors import by_name
 from strongroom.state.records import Run, RunKind, RunState
-from workers.redact import HIDDEN, TaskCrashed
+from workers.redact import HIDDEN, TOLD, TaskCrashed
 
 KEPT: Final = ("event_id", "timestamp", "level", "logger", "platform", "release", "environment", "sdk")
 KEPT_FRAME: Final = ("filename", "abs_path", "function", "module", "lineno", "in_app")
@@ -164,12 +165,12 @@ def slug(policy: str) -> str:
 
 
 def _exception(value: Mapping[str, Any]) -> dict[str, Any]:
-    ours = str(value.get("module") or "").startswith(OURS)
+    kind = by_name(str(value.get("type"))) if str(value.get("module") or "").startswith(OURS) else None
     frames = (value.get("stacktrace") or {}).get("frames", [])
     return {
         "type": value.get("type"),
         "module": value.get("module"),
-        "value": value.get("value") if ours else HIDDEN,
+        "value": value.get("value") if kind is not None and issubclass(kind, TOLD) else HIDDEN,
         "mechanism": {"type": (value.get("mechanism") or {}).get("type", "generic"), "handled": False},
         "stacktrace": {
             "frames": [{name: frame[name] for name in KEPT_FRAME if name in frame} for frame in frames]

@@ -43,6 +43,13 @@ def parse_error(text: str | None) -> StrongroomError | None:
     return kind(match["message"], hint=hint or None) if match and kind else None
 
 
+def class_in(text: str | None) -> str:
+    """Return the class of a recorded error; empty if it has none. It is all that is told of one where names
+    of secrets may not go."""
+    error = parse_error(text)
+    return error.code if error else code_of(text or "")
+
+
 def failure_of(run: Run) -> StrongroomError:
     """Return the error of a run that made nothing: the one that it recorded, or that it failed."""
     if (error := parse_error(run.error)) is not None:

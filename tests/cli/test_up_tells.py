@@ -35,6 +35,33 @@ def test_a_run_begins_once_and_why_and_waits_once_for_one_thing(capsys: pytest.C
     ]
 
 
+def test_a_changed_file_that_is_refused_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = Telling(Output())
+    file = {"file": "strongroom.toml", "sha256": "aa"}
+    for _ in range(3):  # each process sees the same file
+        tell(line("settings-refused", **file, why="policies.full.keeep: unknown key"))
+    tell(line("settings-wait-for-restart", **file | {"sha256": "bb"}, sections="broker"))
+    wrong, waits = capsys.readouterr().err.splitlines()
+    assert "the changed strongroom.toml is wrong, so the settings before it stay in force: " in wrong
+    assert wrong.endswith("policies.full.keeep: unknown key. 'strongroom config check' shows all.")
+    assert waits.endswith("the changed strongroom.toml waits for a restart of 'strongroom up' (broker)")
+
+
+def test_of_a_run_that_failed_the_class_is_told_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = Telling(Output())
+    tell(line("run-failed", step="capture", target="", error_class="DuplicateSecret"))
+    tell(line("run-degraded", step="upload", target="eu", error_class="TargetUnavailable"))
+    tell(line("run-degraded", step="report", target="", error_class="RunDegraded"))
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: 2026-11-28T01:00:00Z backup of 'full': {how}. 'strongroom status r1' says why."
+        for how in (
+            "FAILED at capture: DuplicateSecret",
+            "degraded at upload (eu): TargetUnavailable",
+            "degraded: RunDegraded",
+        )
+    ]
+
+
 def test_a_name_of_others_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     tell = Telling(Output())
     tell(line("run-begun", policy="full\nThe cluster has stopped.", slot="x\x1b[2J"))

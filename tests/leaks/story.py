@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from redis import Redis
 
@@ -22,7 +23,7 @@ from tests.chaos.place import POLICY, Place, make_place
 from tests.leaks import SABOTEUR
 from tests.leaks.places import Everywhere
 from tests.leaks.planted import planted
-from tests.leaks.search import Blob, Found, search
+from tests.leaks.search import NAMES, Blob, Found, search
 from tests.leaks.wiretap import Wiretap
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.alerts.receiver import Receiver
@@ -49,10 +50,14 @@ class Story:
     hook: Receiver
     runs: dict[str, Run] = field(default_factory=dict)
     found_meanwhile: list[Found] = field(default_factory=list)
+    names_meanwhile: list[Found] = field(default_factory=list)
+    """Where names show before anything failed that names a secret."""
     staged_meanwhile: int = 0
     queued_meanwhile: int = 0
     told: bytes = b""
     """What commands said of it."""
+    status: bytes = b""
+    """What was said to whoever asked here for the run whose failure names a secret, and for the health."""
 
     @property
     def everywhere(self) -> Everywhere:
@@ -65,6 +70,7 @@ class Story:
         yield "what Redis was sent", self.wiretap.heard
         yield "traces", repr(self.collector.taken).encode()
         yield "commands", self.told
+        yield "the record, as it is shown here", self.status
         yield "Sentry", self.sentry.text.encode()
         for mail in self.mail.mails:
             yield "mail", mail.raw + mail.text.encode()
@@ -85,6 +91,9 @@ def told(root: Path) -> Iterator[Story]:
         _ask(story, "verify", f"tasks.verify.verify_backup.delay(backup={backup!r}, depth='compared')")
         armed.write_text("quote")
         _ask(story, "failure", f"tasks.backup.full_backup.delay(policy={POLICY!r})")
+        story.names_meanwhile = search(story.blobs(), NAMES)
+        armed.write_text("name")
+        _ask(story, "named", f"tasks.backup.full_backup.delay(policy={POLICY!r})")
         _tell(story)
         _save(story.everywhere)
         yield story
@@ -203,16 +212,21 @@ def _tell(story: Story) -> None:
         ("backup-audit-report", "--output", reports / "audit.json"),
         ("compliance-check", "--framework", "SOC2", "--output", reports / "compliance.json"),
         ("security-review", "--output", reports / "review.json"),
-        ("health-advanced",),
         ("status", story.runs["failure"].id),
     ):
-        story.told += subprocess.run(
-            [Path(sys.executable).parent / "strongroom", *words],
-            env={**os.environ, **story.place.environment, **channels},
-            capture_output=True,
-            timeout=120,
-            check=False,  # what is wrong is the point
-        ).stdout
+        story.told += _strongroom(story, *words, more=channels)
+    story.status = _strongroom(story, "status", story.runs["named"].id)
+    story.status += _strongroom(story, "health-advanced")
+
+
+def _strongroom(story: Story, *words: str | Path, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
+    return subprocess.run(
+        [Path(sys.executable).parent / "strongroom", *words],
+        env={**os.environ, **story.place.environment, **more},
+        capture_output=True,
+        timeout=120,
+        check=False,  # what is wrong is the point
+    ).stdout
 
 
 def _save(everywhere: Everywhere) -> None:

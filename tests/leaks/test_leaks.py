@@ -15,7 +15,7 @@ from strongroom.operations.runs.trace import trace_id
 from strongroom.state.records import RunState, StepKind
 from tests.chaos.place import REGIONS
 from tests.leaks.planted import COUNT, count_in
-from tests.leaks.search import MARK, NAMES, Found, search
+from tests.leaks.search import MARK, NAME_MARK, NAMES, Found, search
 from tests.leaks.story import Story, told
 from tests.operations.alerts.receiver import Post
 
@@ -38,6 +38,7 @@ def test_everything_that_was_to_happen_did(story: Story) -> None:
         "drill": RunState.DONE,
         "verify": RunState.DONE,
         "failure": RunState.FAILED,
+        "named": RunState.FAILED,
     }
     captures = story.store.rows(story.runs["backup"].id, StepKind.CAPTURE)
     assert sum(row.attempts for row in captures) == len(captures) + 1  # one process aborted in its capture
@@ -76,9 +77,28 @@ def test_nothing_shows_afterwards(story: Story) -> None:
 
 
 def test_names_show_in_the_store_that_they_come_from_and_nowhere_else(story: Story) -> None:
-    places = {words.partition(":")[0] for words in search(story.blobs(), NAMES)}
+    places = _places(story.names_meanwhile)
     assert places
-    assert {place for place in places if not place.startswith(("state/store/", "secrets.db as SQL"))} == set()
+    assert {place for place in places if not place.startswith(SOURCE)} == set()
+
+
+def test_a_name_that_an_error_quotes_stays_in_the_record(story: Story) -> None:
+    """The class of the error goes to logs, Redis, Flower, Sentry, mail and the rest; its words do not."""
+    assert "DuplicateSecret: source 'local' has two secrets of the name 'app/" in (
+        story.runs["named"].error or ""
+    )
+    assert NAME_MARK in story.status
+    assert "FAILED at capture: DuplicateSecret." in story.cluster.log
+    places = _places(search(story.blobs(), NAMES))
+    assert {place for place in places if not place.startswith((*SOURCE, *RECORD))} == set()
+
+
+SOURCE = ("state/store/", "secrets.db as SQL")
+RECORD = ("state/state.db", "state.db as SQL", "the record, as it is shown here")
+
+
+def _places(found: list[Found]) -> set[str]:
+    return {words.partition(":")[0] for words in found}
 
 
 def test_the_search_looks_everywhere(story: Story) -> None:

@@ -7,8 +7,10 @@ import logging
 import sys
 import threading
 
-from strongroom.sources.errors import SourceUnavailable
+from strongroom.container.errors import DuplicateSecret
+from strongroom.state.errors import StateUnavailable
 from workers.logs import JsonLines, bound
+from workers.redact import HIDDEN
 
 
 def line(**fields: object) -> dict[str, object]:
@@ -42,18 +44,22 @@ def test_fields_of_one_thread_do_not_show_in_another() -> None:
     assert "task_id" not in seen[0]
 
 
-def test_an_exception_shows_class_and_place_and_only_our_own_message() -> None:
+def test_an_exception_shows_class_and_place_and_a_message_only_if_it_knows_no_secret() -> None:
     try:
         try:
-            raise ValueError("CANARY-quoted")
-        except ValueError as error:
-            raise SourceUnavailable("the source did not answer") from error
-    except SourceUnavailable:
+            try:
+                raise ValueError("CANARY-quoted")
+            except ValueError as error:
+                raise DuplicateSecret("There are two secrets named 'CANARY-name'.") from error
+        except DuplicateSecret as error:
+            raise StateUnavailable("the state database does not answer") from error
+    except StateUnavailable:
         told = line(exc_info=sys.exc_info())
 
     assert told["error"] == [
-        "SourceUnavailable: the source did not answer",
-        "ValueError: (message hidden: it may quote data)",
+        "StateUnavailable: the state database does not answer",
+        f"DuplicateSecret: {HIDDEN}",
+        f"ValueError: {HIDDEN}",
     ]
     assert "test_an_exception_shows" in str(told["where"])
     assert "CANARY" not in json.dumps(told)

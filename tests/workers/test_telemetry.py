@@ -102,14 +102,21 @@ def test_without_a_dsn_nothing_is_started() -> None:
     assert start(None, process="seal", release="1") is False
 
 
-def test_our_own_messages_pass_and_foreign_ones_do_not() -> None:
-    def exception(module: str) -> dict[str, object]:
-        return {"type": "E", "module": module, "value": "said"}
+def test_of_an_exception_the_class_passes_and_a_message_only_if_it_knows_no_secret() -> None:
+    def exception(module: str, kind: str) -> dict[str, object]:
+        return {"type": kind, "module": module, "value": "said"}
 
-    event = scrub({"exception": {"values": [exception("strongroom.errors"), exception("json.decoder")]}}, {})
+    values = [
+        exception("strongroom.state.errors", "StateUnavailable"),
+        exception("strongroom.container.errors", "DuplicateSecret"),  # may name a secret
+        exception("json.decoder", "StateUnavailable"),  # called alike, and not ours
+        exception("strongroom.errors", "E"),
+    ]
+    event = scrub({"exception": {"values": values}}, {})
 
     assert event is not None
-    assert [value["value"] for value in event["exception"]["values"]] == ["said", HIDDEN]
+    assert [one["type"] for one in event["exception"]["values"]] == [one["type"] for one in values]
+    assert [one["value"] for one in event["exception"]["values"]] == ["said", HIDDEN, HIDDEN, HIDDEN]
 
 
 def test_a_field_that_is_not_known_to_be_harmless_is_dropped() -> None:

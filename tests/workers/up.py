@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from strongroom.cli.commands.runs.up import Telling
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from workers import logs
 from workers.supervisor import Cluster, run_cluster
@@ -28,4 +30,5 @@ if __name__ == "__main__":
         pools=chosen or None,
         on_ready=ready,
         log_folder=settings.state_dir / "logs",
+        on_line=Telling(Output()),
     )

@@ -166,8 +166,7 @@ def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, str]]:
 
 def _code(error: str) -> str:
     """Return the class of an error: in its own words it may name a secret."""
-    found = recorded_errors.parse_error(error)
-    return found.code if found else recorded_errors.code_of(error) or "a fault"
+    return recorded_errors.class_in(error) or "a fault"
 
 
 def _steps(rows: Sequence[StepRow]) -> str:

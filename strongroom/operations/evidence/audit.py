@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from strongroom import __version__
 from strongroom.model import Depth
+from strongroom.operations import recorded_errors
 from strongroom.operations.evidence.ledger import Head, chain, head_of
 from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.state.records import CatalogEntry, Link, Replica, RunState
@@ -173,9 +174,7 @@ class _Walk:
         if link.kind == FINISHED and (begun := self._open.pop(link.run or "", None)) and within:
             detail = _detail(link)
             state, error = str(detail.get("state")), detail.get("error")
-            self.operations.append(
-                replace(begun, ended=rfc3339(link.at), state=state, error=error and str(error))
-            )
+            self.operations.append(replace(begun, ended=rfc3339(link.at), state=state, error=error))
 
     def all_operations(self) -> tuple[Operation, ...]:
         """Return what ended in the span, then what still went on at its end."""
@@ -218,11 +217,17 @@ def _happening(link: Link) -> Happening:
 
 
 def _detail(link: Link) -> dict[str, Any]:
-    """Return what an event has besides. One that somebody wrote by hand breaks the chain, not the report."""
+    """Return what an event has besides. One that somebody wrote by hand breaks the chain, not the report.
+
+    Of an error that is its class: its words may name a secret, and reports are handed on.
+    """
     try:
-        return msgspec.json.decode(link.detail, type=dict[str, Any])
+        detail = msgspec.json.decode(link.detail, type=dict[str, Any])
     except msgspec.MsgspecError:
         return {"unreadable": len(link.detail)}
+    if error := detail.get("error"):
+        detail["error"] = recorded_errors.class_in(str(error)) or "see the run"
+    return detail
 
 
 def _backups(store: RunStore, since: str, until: str) -> tuple[Held, ...]:

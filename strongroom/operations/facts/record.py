@@ -83,8 +83,7 @@ def not_ahead(runs: Iterable[Run], now: float) -> Iterator[Run]:
 
 
 def _code(run: Run) -> str:
-    error = recorded_errors.parse_error(run.error)
-    return error.code if error else recorded_errors.code_of(run.error or "")
+    return recorded_errors.class_in(run.error)
 
 
 def rotations(store: RunStore, policy: str, *, now: float) -> tuple[Ran, ...]:

@@ -2,7 +2,7 @@
 
 One line for each run that ended, at the level it deserves. A run that fails is told by the process that
 decided it, with the exception, so that an error tracker has its stack. A command line shows none of this:
-it has its own words.
+it has its own words. What went wrong is told by its class: its words may name a secret, and logs go far.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ def recorded(
 def failed(run: Run, step: str, error: Exception | None = None) -> None:
     """Log that a run fails, and why. The process that decided it calls this, once a run."""
     error = error or _raise_recorded(run)
-    why = recorded_errors.apart(run.error)[0].removeprefix(f"{step}: ")
-    fields = _run_fields(run, step, name_of(error)) | {"why": why}
-    log.error("run-failed", exc_info=error, extra=fields)
+    log.error("run-failed", exc_info=error, extra=_run_fields(run, step, name_of(error)))
 
 
 def failed_unattended(run: Run) -> None:
@@ -78,10 +76,7 @@ def _is_cause(run: Run, step: Step) -> bool:
 def _tell_ended(run: Run, store: RunStore) -> None:
     fields = _run_fields(run, REPORT, "") | {"seconds": round((run.finished_at or 0.0) - run.created_at, 3)}
     if run.state is RunState.DEGRADED:
-        log.warning(
-            "run-degraded",
-            extra=fields | _missed_step_fields(run, store) | {"why": recorded_errors.apart(run.error)[0]},
-        )
+        log.warning("run-degraded", extra=fields | _missed_step_fields(run, store))
     else:  # that a run fails was told when it was decided
         log.info("run-ended" if run.state is RunState.FAILED else f"run-{run.state.value}", extra=fields)
 

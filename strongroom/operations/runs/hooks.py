@@ -67,7 +67,7 @@ def call_after(run: Run, ending: Ending, services: Services) -> None:
     try:
         call(hook, _facts(when, name, run, ending), f"the hook {when} of '{name}'")
     except StrongroomError as error:
-        log.warning("hook-failed", extra={"run": run.id, "entry": name, "when": when, "why": error.message})
+        log.warning("hook-failed", extra={"run": run.id, "entry": name, "when": when, "why": error.code})
         services.store.event(FAILED, run.id, entry=name, when=when, error=f"{error.code}: {error.message}")
 
 
@@ -78,7 +78,7 @@ def _ping(ping: Ping, signal: Signal, words: str, services: Services) -> None:
         ping.send(signal, words)
     except StrongroomError as failure:
         error = failure
-        log.warning("ping-failed", extra={"channel": ping.name, "why": failure.message})
+        log.warning("ping-failed", extra={"channel": ping.name, "why": failure.code})
     with suppress(StrongroomError):
         channel_log.record(services.store, {ping.name: error}, now=time.time())
 

@@ -4,7 +4,8 @@ What the file ``armed`` beside it says decides how, in the seal pool alone:
 
 - ``quote``: reading fails with an error of a foreign kind, whose text and frames hold the
   value, as a client library's may;
-- ``abort``: the process dies in the middle, once.
+- ``abort``: the process dies in the middle, once;
+- ``name``: reading fails with an error of our own, which names a secret, as several do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from strongroom.container.errors import DuplicateSecret
 from strongroom.model import Entry, Secret
 from strongroom.sources.local import LocalStore
 
@@ -37,6 +39,8 @@ def _break(secret: Secret) -> None:
     if ARMED.read_text() == "abort":
         ARMED.unlink()
         os.abort()
+    if ARMED.read_text() == "name":
+        raise DuplicateSecret(f"source 'local' has two secrets of the name {secret.name!r}")
     try:
         raise ValueError(f"odd value {value!r}")
     except ValueError:

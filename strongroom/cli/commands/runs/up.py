@@ -13,6 +13,7 @@ from strongroom.cli.shared.cluster_logs import log_to
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
+from strongroom.state.records import StepKind
 from strongroom.timestamps import for_people
 from strongroom.wiring.calendar import calendar
 from workers import flower, http_server, metrics_server, page_server
@@ -88,24 +89,41 @@ class Telling:
                 what = f"run {line['run']} waits at {in_line(str(line['step']))}: {line['error_class']}"
                 key = ("waits", line["run"], str(line["error_class"]))
                 self._once(key, f"{at} {what}. See 'strongroom status {line['run']}'.")
-            case "settings-taken":
-                self._once(("taken", str(line["sha256"])), f"{at} the changed {line['file']} is in force")
+            case "settings-taken" | "settings-refused" | "settings-wait-for-restart":
+                self._tell_settings(at, line)
             case "run-done":
                 took = measured(line["seconds"])
                 self._output.note(f"{at} {_who(line)}: done in {took} ({line['run']})")
             case "run-cancelled":
                 self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
             case "run-degraded" | "run-failed" as event:
-                how = "degraded" if event == "run-degraded" else f"FAILED at {line['step']}"
-                why = in_line(str(line["why"]).partition("\n")[0]).rstrip(".")
-                see = f"See 'strongroom status {line['run']}'."
-                self._output.warn(f"{at} {_who(line)}: {how}: {why}. {see}")
+                how = "degraded" if event == "run-degraded" else "FAILED"
+                see = f"'strongroom status {line['run']}' says why."
+                self._output.warn(f"{at} {_who(line)}: {how}{_where(line)}: {line['error_class']}. {see}")
 
-    def _once(self, key: tuple[str, ...], words: str) -> None:
+    def _tell_settings(self, at: str, line: Mapping[str, Any]) -> None:
+        file, key = f"{at} the changed {line['file']}", (line["event"], str(line["sha256"]))
+        match line["event"]:
+            case "settings-taken":
+                self._once(key, f"{file} is in force")
+            case "settings-refused":
+                why = f"{in_line(str(line['why']))}. 'strongroom config check' shows all."
+                self._once(key, f"{file} is wrong, so the settings before it stay in force: {why}", warn=True)
+            case _:
+                what = f"{file} waits for a restart of 'strongroom up' ({line['sections']})"
+                self._once(key, what, warn=True)
+
+    def _once(self, key: tuple[str, ...], words: str, *, warn: bool = False) -> None:
         if key not in self._said:
             self._said.append(key)
-            self._output.note(words)
+            (self._output.warn if warn else self._output.note)(words)
 
 
 def _who(line: Mapping[str, Any]) -> str:
     return f"{line['kind']} of '{in_line(str(line['policy']))}'"
+
+
+def _where(line: Mapping[str, Any]) -> str:
+    """Return at which step, and on which target, where one is known."""
+    target = f" ({in_line(str(line['target']))})" if line["target"] else ""
+    return f" at {in_line(str(line['step']))}{target}" if line["step"] != StepKind.REPORT else ""
