@@ -73,7 +73,7 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     assert "a restore lacks rights there: create, update secret/" in reading.out
     log_in(site, own_openbao, *RESTORE)
     ready = site.ok("check-recovery-environment")
-    assert "that a restore writes to may be written" in ready.out
+    assert "that secrets are written to may be written" in ready.out
 
     assert site.run("list", "--verify-clean", "--source", "prod").failed_with(WouldOverwrite)
     same = site.ok("validate", "--production", "--json").document["policies"][0]
