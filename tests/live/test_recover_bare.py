@@ -70,7 +70,9 @@ def site(own_openbao: OpenBao, moto: Moto, tmp_path: Path) -> Machine:
         own_openbao.put("secret/", f"app-{number:02}/db", {"password": f"CANARY-{number}"})
     machine = Machine(tmp_path / "machine")
     credentials = machine.path("credentials")
-    credentials.write_text("[default]\n" + "".join(f"{name} = {value}\n" for name, value in CREDENTIALS.items()))
+    credentials.write_text(
+        "[default]\n" + "".join(f"{name} = {value}\n" for name, value in CREDENTIALS.items())
+    )
     credentials.chmod(0o600)
     location = {"LocationConstraint": "eu-central-1"}
     moto.client("s3").create_bucket(Bucket="recover-bare", CreateBucketConfiguration=location)
@@ -105,6 +107,7 @@ def recover(machine: Machine, *words: str) -> Done:
 
 
 def signer_on(kit: Path) -> str:
+    signer: str
     [signer] = set(re.findall(r"--signer (sr1:\S+)", unescape(kit.read_text())))
     return signer
 
@@ -131,7 +134,9 @@ def test_a_new_machine_recovers_from_a_configured_s3_target_alone(
     machine = new_machine(site, tmp_path / "new", "target.toml")
     machine.path("target.toml").rename(machine.path("strongroom.toml"))
     signer = signer_on(site.path("kit.html"))
-    dry = machine.ok("restore", "--full-restore", "--dry-run", "--identity", "recovery.key", "--signer", signer)
+    dry = machine.ok(
+        "restore", "--full-restore", "--dry-run", "--identity", "recovery.key", "--signer", signer
+    )
     assert f"{MANY} secrets would be created" in dry.out
     done = recover(machine, "--signer", signer, *words)
     assert (done.code, done.document["outcome"]) == (0, "passed"), done

@@ -13,10 +13,12 @@ from strongroom.cli.shared import backup_selection, sources, trust
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.terminal.place import Place
 from strongroom.container.manifest import Manifest
+from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.recoveries import Part, SourceSeen
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.archive.shortfall import Earlier, Shortfall
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.system.deadlines import run_all
 
@@ -26,11 +28,14 @@ _WHOLE_SERVER: Final = "raft"
 
 
 class Survey(Struct, frozen=True, kw_only=True):
-    """What was found: each source, the backups that bring it back (the older first), the targets that do not
-    answer, and what newer was passed over."""
+    """What was found: each source, the backups that bring it back (the older first), what the newest of
+    everything lacks of those before it, the last that was sound where it has damaged values, the targets that
+    do not answer, and what newer was passed over."""
 
     sources: tuple[SourceSeen, ...]
     parts: Mapping[str, tuple[Part, ...]]
+    lacking: Mapping[str, Shortfall]
+    sound: Mapping[str, Part]
     away: Mapping[str, str]
     passed: tuple[str, ...]
 
@@ -51,11 +56,25 @@ def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str]
     with backup_selection.explaining_signers():
         chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
         names = _names(chooser, installation, arguments)
-        parts = {name: tuple(_parts(chooser, name, arguments.at, damaged)) for name in names}
+        choices = {name: choices_of(chooser, name, arguments.at, damaged) for name in names}
+        lacking = {
+            name: _shortfall(chooser, found[0], known)
+            for name, found in choices.items()
+            if found and not limits_of(found[0].manifest)
+        }
+        sound = {
+            name: _part(chooser.choose(Asked(backup=one.sound, partial=True)), name)
+            for name, found in lacking.items()
+            for one in found.findings
+            if one.sound and not one.fillable
+        }
+    parts = {name: tuple(_part(one, name) for one in found) for name, found in choices.items()}
     passed = {(one.backup, one.why): one for one in chooser.passed}
     return Survey(
-        sources=tuple(_seen(parts, installation)),
+        sources=tuple(_seen(parts, lacking, installation)),
         parts=parts,
+        lacking=lacking,
+        sound=sound,
         away={name: f"{error.code}: {error.message}" for name, error in chooser.away.items()},
         passed=tuple(describe_skipped(passed.values())),
     )
@@ -73,10 +92,9 @@ def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[
     )
 
 
-def _parts(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> Iterator[Part]:
-    """Yield the newest backup of everything in a source, and the newer ones of a part of it."""
-    for choice in choices_of(chooser, source, until, damaged):
-        yield _part(choice, source)
+def _shortfall(chooser: Chooser, choice: Choice, trusted: Signers) -> Shortfall:
+    """Return what the newest backup lacks of those before it, as far as is known without keys."""
+    return Earlier(choice, Asked(), chooser, identities=(), trusted=trusted, opened=None).shortfall()
 
 
 def choices_of(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> list[Choice]:
@@ -133,13 +151,17 @@ def _part(choice: Choice, source: str) -> Part:
 # -- the sources ------------------------------------------------------------------------
 
 
-def _seen(parts: Mapping[str, tuple[Part, ...]], installation: Place) -> Iterator[SourceSeen]:
+def _seen(
+    parts: Mapping[str, tuple[Part, ...]], lacking: Mapping[str, Shortfall], installation: Place
+) -> Iterator[SourceSeen]:
     works = {
         name: partial(_count, name, installation) for name in parts if not _is_server(name, installation)
     }
     counted = run_all(PATIENCE, works, late=lambda _: SourceUnavailable)
     for name, found in parts.items():
         held = max((part.secrets for part in found), default=0)
+        if name in lacking and lacking[name].findings:  # what is missing there is no wish of anybody's
+            held = max(held, lacking[name].holds + lacking[name].missing)
         outcome: Any = counted.get(name, 0)
         if isinstance(outcome, StrongroomError):
             yield SourceSeen(name=name, there=None, held=held, why=f"{outcome.code}: {outcome.message}")
@@ -166,7 +188,7 @@ def _remark(there: int, held: int, found: tuple[Part, ...]) -> str:
         return "no backup of it has values"
     if there == 0:
         return "it is empty"
-    return f"{held - there:,} fewer than in its backup" if there < held else ""
+    return f"{held - there:,} fewer than were backed up" if there < held else ""
 
 
 def destinations(installation: Place) -> list[str]:

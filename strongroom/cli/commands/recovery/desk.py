@@ -55,6 +55,10 @@ class Desk:
         given += ["--ask-passphrase"] if self.passphrase else []
         return " ".join(["strongroom recover --resume", self.recovery.id, *map(quote, given)])
 
+    def into(self, source: str) -> str:
+        """Return where a source is restored into."""
+        return self.recovery.scope.into.get(source, source) if self.recovery.scope is not None else source
+
     @property
     def is_configured(self) -> bool:
         return bool(self.here.section("policies"))

@@ -15,8 +15,8 @@ from strongroom.operations.errors import ConfirmationRequired
 from strongroom.words import nearest
 
 NONE = "none"
-NAMES = ("lost", "leaked", "overwrite", "restore", "quarantine", "rotate")
-PREFIXES = ("into.", "failed.")
+NAMES = ("lost", "leaked", "missing", "overwrite", "restore", "quarantine", "rotate")
+PREFIXES = ("into.", "from.", "failed.")
 """The questions, by their names; after a prefix comes a source, or a step."""
 
 

@@ -18,6 +18,7 @@ from strongroom.cli.commands.restore.perform import Came, RestoreJob
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.runs import require_end
 from strongroom.cli.commands.runs.submit import task_of
+from strongroom.cli.shared import trust
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
@@ -28,16 +29,18 @@ from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, R
 from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
 from strongroom.operations.restore.journal import NotDone
 from strongroom.operations.restore.plan import Action
+from strongroom.operations.restore.plan_file import PlanFile
 
 STANDS: Final = ("", "TargetsUnsound", "LeftAside", "LessThanKnown")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
 _UNSOUND: Final = {
     "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
-    "LessThanKnown": "It is less than is known to have been there: 'strongroom restore --full-restore "
-    "--fill-from-earlier' brings back the rest.",
+    "LessThanKnown": "What was restored is not all that is known: see what step 3 says of the newest backup.",
     "LeftAside": "Newer manifests on a target did not count: check who put them there "
     "('strongroom catalog list').",
 }
+DATED: Final = 20
+"""Secrets that are named with the date of their value."""
 NAMED: Final = 8
 """Secrets that a line names of each thing that happens; the plan's file has all of them."""
 LEFT_OUT: Final = "left out"
@@ -66,17 +69,29 @@ def _to_restore(desk: Desk) -> list[Part]:
 # -- what would be done, and whether it may ------------------------------------------------
 
 
+class Taken(NamedTuple):
+    """A secret that the newest backup lacks, the earlier one that it is taken from, and its value's date."""
+
+    name: str
+    backup: str
+    date: str
+
+
 class _Planned(NamedTuple):
-    """What restoring a part would come to."""
+    """What restoring a part would come to, and what of it is from earlier backups."""
 
     part: Part
     came: Came
+    taken: Sequence[Taken]
 
 
 def _agree(desk: Desk) -> Shown:
     """Show what a restore would change, and ask for a yes."""
-    planned = _plans(desk)
+    planned = _plans(desk, fill=True)
     if isinstance(planned, Shown):
+        return planned
+    fill = _may_fill(desk, planned)
+    if not fill and isinstance(planned := _plans(desk, fill=False), Shown):
         return planned
     overwrite = _may_overwrite(desk, planned)
     into = ", ".join(dict.fromkeys(f"'{one.part.into}'" for one in planned))
@@ -88,24 +103,45 @@ def _agree(desk: Desk) -> Shown:
         _plan_file(desk, part).unlink(missing_ok=True)
     backups = tuple(part.backup for part in desk.recovery.parts)
     differ = sum(one.came.counts.left for one in planned)
-    desk.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=_differing(differ))
+    reason = _differing(differ) + ("" if fill else _ALONE)
+    desk.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=reason)
     return Shown()
 
 
-def _plans(desk: Desk) -> list[_Planned] | Shown:
+def _may_fill(desk: Desk, planned: Sequence[_Planned]) -> bool:
+    """Ask whether what the newest backup lacks comes back out of earlier ones: name each, with its date."""
+    taken = [one for each in planned for one in each.taken]
+    if not taken:
+        return True
+    are = verb(len(taken), "are")
+    desk.say("", f"  {plural(len(taken), 'secret')} {are} not in the newest backup, and in earlier ones:")
+    desk.say(*(f"    {in_line(one.name)}: value of {one.date}, from {one.backup}" for one in taken[:DATED]))
+    if len(taken) > DATED:
+        files = [str(_plan_file(desk, one.part)) for one in planned if one.taken]
+        desk.say(
+            f"    and {len(taken) - DATED:,} more: all are in {', '.join(files)}, each with its 'backup'"
+        )
+    question = "  Restore 'all', the newest backup and what it lacks from earlier ones, or 'newest' alone?"
+    if desk.dialogue.one("missing", question, ("all", "newest"), "all") == "all":
+        return True
+    desk.left(f"{plural(len(taken), 'secret')} of earlier backups {are} not restored, as was said.")
+    return False
+
+
+def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
     """Plan every part. Where a backup is found damaged on every target, an older one takes its place."""
     planned: list[_Planned] = []
     for part in _to_restore(desk):
-        done = _plan(desk, part, overwrite=False)
+        done = _plan(desk, part, overwrite=False, fill=fill)
         if isinstance(done.error, DAMAGE):
             desk.say(f"  Backup {part.backup} is damaged on every target that has it: {done.error.message}")
             note_damage(desk, part.backup, done.code)
             shown = steps.locate(desk)
-            return shown if shown.error is not None else _plans(desk)
+            return shown if shown.error is not None else _plans(desk, fill=fill)
         if done.answer is None or not (done.code in STANDS or _some_only(done.answer)):
             return done.shown("Nothing was written. Remove the cause, then try again.")
         desk.say(*(f"  {line}" for line in _would(part, done.answer)))
-        planned.append(_Planned(part, done.answer))
+        planned.append(_Planned(part, done.answer, _taken(desk, part)))
     return planned
 
 
@@ -137,13 +173,19 @@ def _differing(differ: int) -> str:
 
 
 _NOTHING = "nothing differs"
+_ALONE = ", and the newest backup alone"
 
 
-def _plan(desk: Desk, part: Part, *, overwrite: bool) -> Ended[Came]:
-    """Make the plan of a part, in a file that only its owner can read: it holds names."""
+def _plan(desk: Desk, part: Part, *, overwrite: bool, fill: bool) -> Ended[Came]:
+    """Make the plan of a part, in a file that only its owner can read: it holds names.
+
+    Args:
+        fill: whether what the backup lacks is taken from earlier ones.
+    """
     file = _plan_file(desk, part)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     more = ["--overwrite-existing"] if overwrite else []
+    more += ["--fill-from-earlier"] if fill and not part.limits else []
     partial_ = ["--partial"] if part.limits else []
     words = ["restore", "--full-restore", "--backup", part.backup, *partial_, "--to", part.into, *more]
     return desk.look([*words, "--plan-out", str(file), "--force", *_with(desk, part)], _came, Came)
@@ -161,6 +203,19 @@ def _settled(job: RestoreJob, *, output: Output) -> Came:
     return job.came()
 
 
+def _taken(desk: Desk, part: Part) -> list[Taken]:
+    """Return what a plan takes from earlier backups."""
+    trusted = trust.trusted_signers(desk.here, desk.arguments.signer)
+    with _plan_file(desk, part).open("rb") as file:
+        plan = PlanFile(file, trusted=trusted)
+        made = {one.backup: one.created_at for one in plan.head.earlier}
+        return [
+            Taken(one.to, one.backup, one.written_at or made.get(one.backup, ""))
+            for one in plan.entries()
+            if one.backup in made
+        ]
+
+
 def _plan_file(desk: Desk, part: Part) -> Path:
     return desk.here.state_dir / "recoveries" / "plans" / f"{desk.recovery.id}-{part.backup}"
 
@@ -172,7 +227,13 @@ def _overwrites(desk: Desk, part: Part) -> bool:
     """
     agreed = desk.recovery.agreed
     assert agreed is not None
-    return agreed.overwrite or (agreed.reason == _NOTHING and not _is_first(desk, part))
+    nothing = agreed.reason.startswith(_NOTHING)
+    return agreed.overwrite or (nothing and not _is_first(desk, part))
+
+
+def _fills(desk: Desk) -> bool:
+    agreed = desk.recovery.agreed
+    return agreed is None or not agreed.reason.endswith(_ALONE)
 
 
 def _is_first(desk: Desk, part: Part) -> bool:
@@ -197,7 +258,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
     """
     file = _plan_file(desk, part)
     if not file.exists():
-        planned = _plan(desk, part, overwrite=_overwrites(desk, part))
+        planned = _plan(desk, part, overwrite=_overwrites(desk, part), fill=_fills(desk))
         if planned.answer is None or not (planned.code in STANDS or _some_only(planned.answer)):
             return planned.shown("Nothing was written. Remove the cause, then try again.")
     words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
@@ -21,7 +22,8 @@ from strongroom.config import load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.incidents import Outcome, Suspicion
-from strongroom.operations.archive.recoveries import About, Scope, SourceSeen, Step
+from strongroom.operations.archive.recoveries import About, Part, Scope, SourceSeen, Step
+from strongroom.operations.archive.shortfall import Why
 from strongroom.operations.incident.readers import readers_of
 from strongroom.operations.key_management.usage import KeyUse
 from strongroom.operations.key_management.usage import survey as survey_keys
@@ -36,8 +38,9 @@ def assess(desk: Desk) -> Shown:
         desk.prove(Step.ASSESS, "sources and targets", code=error.code)
         return Shown(error=error)
     desk.say(*(f"  {line}" for line in _sources(found)), *(f"  {line}" for line in _away(found)))
+    desk.say(*(f"  {line}" for line in _doubts(found)))
     names = [source.name for source in found.sources]
-    lacking = [source.name for source in found.sources if source.lacks]
+    lacking = [one.name for one in found.sources if one.lacks or _is_doubted(found, one.name)]
     lost = desk.dialogue.choose("lost", "Which sources are lost?", names, lacking)
     leaked = _leaked(desk)
     if leaked:
@@ -61,6 +64,22 @@ def _sources(found: Survey) -> list[str]:
         for one in found.sources
     ]
     return table(("SOURCE", "SECRETS THERE", "IN ITS BACKUP", "REMARK"), rows)
+
+
+def _doubts(found: Survey) -> Iterator[str]:
+    """Say what the newest backup of a source lacks of those before it, and what speaks against it."""
+    for name, one in found.lacking.items():
+        if lines := list(one.lines()):
+            yield f"The newest backup of '{name}', made {one.created_at}: {lines[0]}"
+            yield from (f"  {line}" for line in lines[1:])
+
+
+def _is_doubted(found: Survey, name: str) -> bool:
+    """Tell whether the newest backup was made after the damage, so that a source that is like it is lost."""
+    return name in found.lacking and any(one.why in _AFTER for one in found.lacking[name].findings)
+
+
+_AFTER: Final = (Why.SHRUNK, Why.MASS_CHANGE)
 
 
 def _in_short(source: SourceSeen) -> str:
@@ -157,11 +176,12 @@ def locate(desk: Desk) -> Shown:
         return Shown(error=error)
     scope = desk.recovery.scope
     assert scope is not None
-    parts = [
-        replace(part, into=scope.into[name]) for name in scope.lost for part in found.parts.get(name, ())
-    ]
     for line in found.passed:
         desk.say(f"  skipped: {line}")
+    desk.say(*(f"  {line}" for line in _doubts(found)))
+    parts = [
+        replace(part, into=scope.into[name]) for name in scope.lost for part in _chosen(desk, found, name)
+    ]
     for part in parts:
         limits = f", of secrets {part.limits}" if part.limits else ""
         on = ", ".join(part.on)
@@ -179,6 +199,25 @@ def locate(desk: Desk) -> Shown:
     desk.say(*(f"  {line} It is left out." for line in lacking))
     desk.left(*(f"{line} {_NO_BACKUP}" for line in lacking))
     return Shown()
+
+
+def _chosen(desk: Desk, found: Survey, name: str) -> tuple[Part, ...]:
+    """Return the backups of a source: from before the damage, if the newest has the damaged values.
+
+    What is merely missing from the newest comes out of earlier ones, so that is no reason to leave it.
+    """
+    parts, sound = found.parts.get(name, ()), found.sound.get(name)
+    if sound is None or not parts:
+        return parts
+    question = (
+        f"Which backup of '{name}' is restored: '{sound.backup}', made {sound.made_at}, the last that was "
+        f"found sound; or 'newest', made {parts[-1].made_at}?"
+    )
+    if desk.dialogue.one(f"from.{name}", question, (sound.backup, "newest"), sound.backup) == "newest":
+        return parts
+    later = f"strongroom restore --full-restore --backup {parts[-1].backup} --to {desk.into(name)}"
+    desk.left(f"Secrets that were made after {sound.made_at} are in a newer backup. This adds them: {later}")
+    return (sound,)
 
 
 _NO_BACKUP = (
