@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from strongroom.api.client import Client
-    from strongroom.api.opened_backup import LeftAsideWarning, OpenedBackup, OpenedSecret, open  # noqa: A004
+    from strongroom.api.opened_backup import (
+        LeftAsideWarning,
+        LessThanKnownWarning,
+        OpenedBackup,
+        OpenedSecret,
+        open,  # noqa: A004
+    )
     from strongroom.api.submission import Outcome, Submission
     from strongroom.errors import StrongroomError
 
@@ -19,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Client",
     "LeftAsideWarning",
+    "LessThanKnownWarning",
     "OpenedBackup",
     "OpenedSecret",
     "Outcome",
@@ -32,6 +39,7 @@ __all__ = [
 _HOMES = {
     "Client": "strongroom.api.client",
     "LeftAsideWarning": "strongroom.api.opened_backup",
+    "LessThanKnownWarning": "strongroom.api.opened_backup",
     "OpenedBackup": "strongroom.api.opened_backup",
     "OpenedSecret": "strongroom.api.opened_backup",
     "Outcome": "strongroom.api.submission",

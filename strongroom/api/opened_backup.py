@@ -6,27 +6,33 @@ import os
 import pwd
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import WrongKey
 from strongroom.container.kinds import HEAD, FileKind, sniff
 from strongroom.container.manifest import Manifest, open_manifest
 from strongroom.container.signing import Signers
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
+from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
+from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
+from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
-from strongroom.operations.errors import NothingOpens
+from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.file_reader import FileReader
@@ -40,6 +46,10 @@ Identities = str | Path | Opener | Sequence[str | Path | Opener]
 
 class LeftAsideWarning(UserWarning):
     """Something beside the backup does not count: damaged, a stranger's, or of an older rotation."""
+
+
+class LessThanKnownWarning(UserWarning):
+    """The backup that was chosen is not all that is known: newer ones were not taken, or others had more."""
 
 
 _UNOPENED = (WrongKey, NothingOpens, KeyServiceUnavailable)
@@ -134,11 +144,14 @@ class OpenedSecret:
 class OpenedBackup:
     """A backup whose signer counts. Secrets are read as they are asked for."""
 
-    def __init__(self, backup: Backup, *, signer: str, left_aside: str, record: _Attempt) -> None:
+    def __init__(
+        self, backup: Backup, *, signer: str, left_aside: str, record: _Attempt, less: str = ""
+    ) -> None:
         self._backup = backup
         self._record = record
         self.signer = signer
         self.left_aside = left_aside
+        self.less = less
 
     def __repr__(self) -> str:
         return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
@@ -189,6 +202,8 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
     file_or_target: str | Path,
     *,
     backup: str | None = None,
+    policy: str | None = None,
+    partial: bool = False,
     identity: Identities = (),
     passphrase: str | None = None,
     signer: str | Sequence[str] = (),
@@ -199,7 +214,10 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
 
     Args:
         file_or_target: a backup file, a container, a target's directory, or a configured target's name.
-        backup: which one of a target; the newest that is trusted if left out.
+        backup: which one of a target. If left out, the newest that is trusted, whole, in no quarantine and
+            made of everything; where there is none such, the newest that is made of less, with a warning.
+        policy: the newest of this policy.
+        partial: also take one that is made of less.
         identity: what opens it: key files, private keys, or identities of ``strongroom.keys``. The
             configured keys if neither this nor ``passphrase`` is given.
         passphrase: one that opens it.
@@ -219,13 +237,15 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
     with ExitStack() as stack:
         opened = _opened(
             file_or_target,
-            backup=backup,
+            asked=Asked(backup=backup or "", policy=policy or "", partial=partial),
             openers=openers,
             trusted=trusted,
             settings=settings,
             stack=stack,
             record=record,
         )
+        if opened.less:
+            warnings.warn(opened.less, LessThanKnownWarning, stacklevel=3)
         if opened.left_aside:
             warnings.warn(opened.left_aside, LeftAsideWarning, stacklevel=3)
         yield opened
@@ -234,7 +254,7 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
 def _opened(
     where: str | Path,
     *,
-    backup: str | None,
+    asked: Asked,
     openers: Sequence[Opener],
     trusted: Signers | None,
     settings: Settings,
@@ -247,20 +267,62 @@ def _opened(
             lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
         return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.", record=record)
     objects = _objects(where, settings, stack)
-    name = read_manifest(objects, backup, trusted=trusted).backup_id
+    name, less = _chosen(objects, asked, trusted, settings)
     signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
     _require_values(signed.manifest)
     record.begin(name)
     # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
     pins = Signers([signed.fingerprint]) if trusted is None else trusted
-    aside = look_beside(objects, signed.manifest, trusted=pins, newest=backup is None).aside
+    aside = look_beside(objects, signed.manifest, trusted=pins, newest=not asked.backup).aside
     left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
     return OpenedBackup(
         Backup(objects, signed.manifest, openers, trusted=pins),
         signer=signed.fingerprint,
         left_aside=left_aside,
         record=record,
+        less=less,
     )
+
+
+def _chosen(objects: Objects, asked: Asked, trusted: Signers | None, settings: Settings) -> tuple[str, str]:
+    """Return which backup is opened, by the rule of every command, and what makes it less than is known."""
+    if asked.backup or isinstance(objects, BundleReader):
+        return read_manifest(objects, asked.backup or None, trusted=trusted).backup_id, ""
+    pins, record = frozenset(trusted or ()), _on_record(settings)
+    name = getattr(objects, "name", "")
+    chooser = Chooser(
+        [Holder(name, lambda: objects)],
+        trusted=pins,
+        strangers=trusted is None,
+        quarantined=record.quarantined,
+        gone=record.gone,
+        known=record.known,
+    )
+    less: list[str] = []
+    try:
+        choice = chooser.choose(asked)
+    except NotCovered:
+        asked = replace(asked, partial=True)
+        choice = chooser.choose(asked)
+        less.append(f"It holds only secrets {limits_of(choice.manifest)}: no backup there is of everything.")
+    newer = [one for one in chooser.passed if one.policy and one.why != NO_VALUES]
+    less += [f"Newer, and not taken: {line}." for line in describe_skipped(newer)]
+    found = Earlier(choice, asked, chooser, identities=(), trusted=pins, opened=None, held=record.held)
+    less += [f"About it: {line}." for line in found.shortfall().lines()]
+    chosen = f"Backup {choice.manifest.backup_id} was chosen. " if less else ""
+    return choice.manifest.backup_id, chosen + " ".join(less)
+
+
+def _on_record(settings: Settings) -> Record:
+    """Return what the record here says of backups; reading needs none."""
+    from strongroom.operations.archive.on_record import read_record
+    from strongroom.operations.shredding.record import shredded_backups
+    from strongroom.wiring.database import existing_run_store
+
+    with suppress(StrongroomError):
+        if (store := existing_run_store(settings)) is not None:
+            return read_record(store, gone=frozenset(shredded_backups(store, _trusted(settings, ()))))
+    return Record()
 
 
 def _objects(where: str | Path, settings: Settings, stack: ExitStack) -> Objects:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
+from strongroom.state import schema_check
+from strongroom.state.engine import Database
+from strongroom.state.store import RunStore
 from strongroom.system import private_file
 
 
@@ -20,3 +23,17 @@ def database_url(settings: Settings) -> str:
     password = quote(private_file.read_private(settings.state.password_file).rstrip("\r\n"), safe="")
     user, at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user}:{password}{at}{host}" if at else parts.netloc))
+
+
+def existing_run_store(settings: Settings) -> RunStore | None:
+    """Return the run store of an installation that has one, for a look: none is made, and none migrated.
+
+    Raises:
+        StateError: it cannot be used, or has another schema.
+    """
+    url = database_url(settings)
+    database = Database(url)
+    if database.file is not None and not (database.file.is_file() and database.file.stat().st_size):
+        return None
+    schema_check.require(database)
+    return RunStore(url)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import strongroom
 from strongroom.operations.errors import LessThanKnown, NewestUnseen
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
@@ -201,3 +202,44 @@ def test_without_a_record_the_other_configured_targets_tell(house: Machine) -> N
     done = house.run("restore", "--full-restore", "--from-target", "east", "--identity", "recovery.key")
     assert done.failed_with(NewestUnseen), done
     assert newest in words_of(done)
+
+
+# -- what does not cover what is asked for -----------------------------------------------
+
+
+def test_one_secret_comes_from_an_older_backup_whatever_its_source_and_the_destination(
+    house: Machine,
+) -> None:
+    """The newest backup is of the critical secrets alone, and the destination is no source of any backup."""
+    with house.path("strongroom.toml").open("a") as file:
+        file.write('[sources.elsewhere]\nkind = "local"\npath = "{}"\n'.format(house.path("elsewhere")))
+    house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
+    house.ok("backup", "--policy", "weekly-critical", "--force")
+    words = ["--secret-name", NAMES[0], "--identity", "recovery.key"]
+    for target in ([], ["--from-target", "east"]):
+        done = house.ok("restore-secret", *words, *target, "--to", "elsewhere", "--dry-run")
+        assert f"From backup {backups(house)[0]}" in done.out
+    got = house.ok("get", NAMES[0], "--from-target", "east", "--identity", "recovery.key", "--show-value")
+    assert got.out.strip() == f"CANARY-{NAMES[0]}"
+
+
+def test_python_opens_the_backup_of_everything_and_warns(
+    house: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
+    house.ok("backup", "--policy", "weekly-critical", "--force")
+    monkeypatch.chdir(house.home)
+    for name, value in house.env.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.warns(strongroom.LessThanKnownWarning, match="holds 5 secrets where 20 were expected") as told,
+        strongroom.open("east", identity="recovery.key") as backup,
+    ):
+        assert (backup.policy, backup.names()) == ("monthly-full", NAMES[15:])
+    assert "weekly-critical" in str(told[0].message)
+    remove(house, "east", "west")  # the newest of that policy, which is its only one
+    with (
+        pytest.raises(NewestUnseen, match=backups(house)[-1]),
+        strongroom.open("east", policy="weekly-critical", partial=True, identity="recovery.key"),
+    ):
+        pass

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from shlex import quote
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.cli.errors import TargetsUnsound
 from strongroom.cli.shared import backup_argument, opening, rollback_check, shred_guard, trust
@@ -20,6 +20,7 @@ from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
+from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.select_backup import (
     SHOWN,
     Choice,
@@ -35,11 +36,8 @@ from strongroom.system.deadlines import run_all
 from strongroom.targets.errors import TargetUnavailable
 
 if TYPE_CHECKING:
-    from strongroom.container.marks import HoldMark
     from strongroom.container.signing import Signers
-    from strongroom.operations.archive.quarantine_marks import Recorded
     from strongroom.operations.archive.shortfall import Shortfall
-    from strongroom.state.store import RunStore
     from strongroom.targets import Target
 
 
@@ -86,55 +84,16 @@ def make_chooser(
     return record.chooser(holders, trusted=known, strangers=strangers, known=others)
 
 
-class Record(NamedTuple):
-    """What the record here says of backups: in quarantine, shredded, known, damaged everywhere, and held."""
-
-    quarantined: Mapping[str, Recorded] = {}
-    gone: frozenset[str] = frozenset()
-    known: Sequence[Known] = ()
-    doubted: frozenset[str] = frozenset()
-    held: Mapping[str, HoldMark] = {}
-
-    def chooser(
-        self,
-        holders: Sequence[Holder],
-        *,
-        trusted: frozenset[str],
-        strangers: bool = False,
-        known: Sequence[Known] | None = None,
-    ) -> Chooser:
-        """Return what chooses on some places, with all that is known here."""
-        return Chooser(
-            holders,
-            trusted=trusted,
-            strangers=strangers,
-            quarantined=self.quarantined,
-            gone=self.gone,
-            known=self.known if known is None else known,
-            doubted=self.doubted,
-        )
-
-
 def read_record(installation: Place) -> Record:
     """Return what the record here says of backups; a recovery needs no record."""
     with suppress(StrongroomError):
         if (store := shred_guard.find_run_store(installation)) is not None:
-            return _read_record(store, installation)
+            from strongroom.operations.archive import on_record
+            from strongroom.operations.shredding.record import shredded_backups
+
+            gone = frozenset(shredded_backups(store, trust.trusted_signers(installation)))
+            return on_record.read_record(store, gone=gone)
     return Record()
-
-
-def _read_record(store: RunStore, installation: Place) -> Record:
-    from strongroom.operations.archive import holds, inventory, quarantine
-    from strongroom.operations.shredding.record import shredded_backups
-
-    known, doubted = inventory.known_backups(store)
-    return Record(
-        quarantined=quarantine.quarantined_on_record(store),
-        gone=frozenset(shredded_backups(store, trust.trusted_signers(installation))),
-        known=known,
-        doubted=doubted,
-        held=holds.recorded_holds(store),
-    )
 
 
 def _shown_elsewhere(

@@ -6,12 +6,12 @@ from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.operations.services import Services
-from strongroom.state import schema_check
-from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
-from strongroom.wiring.database import database_url
+from strongroom.wiring.database import database_url, existing_run_store
 from strongroom.wiring.services import build_services
 from strongroom.wiring.signers import OPERATOR
+
+__all__ = ["existing_run_store", "open_services", "run_store"]
 
 
 def open_services(settings: Settings | None = None, *, output: Output | None = None) -> Services:
@@ -22,17 +22,3 @@ def open_services(settings: Settings | None = None, *, output: Output | None = N
 def run_store() -> RunStore:
     """Return the run store alone: looking needs no keys and no targets."""
     return RunStore(database_url(load_settings()))
-
-
-def existing_run_store(settings: Settings) -> RunStore | None:
-    """Return the run store of an installation that has one, for a look: none is made, and none migrated.
-
-    Raises:
-        StateError: it cannot be used, or has another schema.
-    """
-    url = database_url(settings)
-    database = Database(url)
-    if database.file is not None and not (database.file.is_file() and database.file.stat().st_size):
-        return None
-    schema_check.require(database)
-    return RunStore(url)

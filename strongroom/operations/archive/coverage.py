@@ -13,6 +13,7 @@ from strongroom.model import Selection
 ESCROW = "escrow"
 """The source of an escrow of an installation's keys, which is no backup of secrets."""
 
+NO_VALUES = "it holds no values"
 PART = "it holds only secrets"
 """How the words begin for a backup that was made of a part."""
 
@@ -70,7 +71,7 @@ def lacks(manifest: Manifest, asked: Asked) -> str:
     if manifest.source == ESCROW:
         return "it is an escrow of an installation's keys"
     if asked.values and not manifest.values:
-        return "it holds no values"
+        return NO_VALUES
     if asked.partial or _covers_asked(manifest.selection, asked):
         return ""
     return f"{PART} {limits_of(manifest)}"

@@ -15,7 +15,9 @@ from strongroom.model import Secret, SecretBytes, Selection, Version
 from strongroom.operations.archive import holds, shortfall
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
+from strongroom.operations.archive.inventory import known_backups
+from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.archive.select_backup import AHEAD, Choice, Chooser, Holder, made_at
 from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall, Why
 from strongroom.operations.drift.comparison import Differences, Drift
 from strongroom.operations.drift.mass_change import describe_mass_change
@@ -60,6 +62,9 @@ class Nights:
     def add(self, *names: str) -> None:
         for name in names:
             self.world.source.write([Change(secret=secret(name, name), expected=None)])
+
+    def made(self, backup: str) -> float:
+        return made_at(read_manifest(self.world.targets["eu"], backup, trusted=None))
 
     def earlier(self, asked: Asked = ALL, *, opens: bool = True, **known: object) -> Earlier:
         trusted = frozenset({self.world.installation.fingerprint})
@@ -201,3 +206,31 @@ def test_the_same_is_yielded_each_time(nights: Nights) -> None:
     first: list[Missing] = list(found.missing())
     assert first == list(found.missing())
     assert [one.name for one in first] == ["app/000", "app/010"]
+
+
+def test_a_backup_that_is_dated_ahead_is_not_the_newest_for_that(nights: Nights) -> None:
+    sound = nights.night()
+    while nights.made(future := nights.night()) == nights.made(sound):
+        pass
+    now = nights.made(sound) - AHEAD
+    sound = max(one for one in nights.backups if nights.made(one) == nights.made(sound))
+    found = nights.earlier(now=now).shortfall()
+    assert found.backup == sound
+    assert [one.why for one in found.findings] == [Why.AHEAD]
+    assert future in found.findings[0].said
+    assert nights.earlier(Asked(backup=future), now=now).shortfall().backup == future
+    assert nights.earlier(now=now - 60).shortfall().backup == future, (
+        "where all are ahead, it is the clock here"
+    )
+
+
+def test_a_backup_that_is_on_record_and_nowhere_to_be_seen_is_missed(nights: Nights) -> None:
+    older, newest = nights.night(), nights.night()
+    for target in nights.world.targets.values():
+        target.delete(f"manifests/{newest}.json")
+    known, _ = known_backups(nights.services.store)
+    found = nights.earlier(known=known).shortfall()
+    assert found.backup == older
+    assert [one.why for one in found.findings] == [Why.LOST]
+    assert "'ap' does not show it" in found.findings[0].said
+    assert nights.earlier(Asked(policy="other", backup=older), known=known).shortfall().findings == ()
