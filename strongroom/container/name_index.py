@@ -10,10 +10,12 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import msgspec
 import zstandard
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container import canonical
 from strongroom.container.about import About
@@ -24,16 +26,19 @@ from strongroom.container.digests import name_hash
 from strongroom.container.errors import Malformed, NotABackup
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
+from strongroom.container.rows import VersionRow
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import Sealed, Sink, write_container
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState, prepare
 
-SOURCE = "strongroom-index/1"
+SOURCE = "strongroom-index/2"
 """The source of such a container. No source is called so, since a name of one has no slash."""
 HEAD = "head"
 GONE = -1
 """The version of a row that says that a secret is not there any more."""
+MOST_OLDER = 100_000
+"""Older versions of one secret that a row may tell of: more are nobody's, and would be counted one by one."""
 MOST_BLOCK = 16 * 1024 * 1024
 FULL_BLOCK = 4 * 1024 * 1024
 """Bytes of lines at which a writer ends a block."""
@@ -41,9 +46,59 @@ _LEVEL = 1
 _QUOTED = re.compile(rb'\["(?:[^"\\]|\\.)*"')
 
 
+class Older(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Older versions of a secret whose numbers follow one another and that are alike: from the ``first`` to
+    the ``last``, with the times of these two. Field order is the format's."""
+
+    first: int
+    last: int
+    state: VersionState
+    has_value: bool
+    first_at: str | None = None
+    last_at: str | None = None
+
+    @property
+    def words(self) -> str:
+        """Say which they are, and what they are if they are no values: '5-9', '3 (destroyed)'."""
+        numbers = f"{self.first}" if self.first == self.last else f"{self.first}-{self.last}"
+        if self.state is not VersionState.LIVE:
+            return f"{numbers} ({self.state})"
+        return numbers if self.has_value else f"{numbers} (no value)"
+
+    def written_at(self, number: int) -> str | None:
+        """Return when one of them was written, as far as that is known."""
+        return self.first_at if number == self.first else self.last_at if number == self.last else None
+
+
+def older_versions(
+    versions: Sequence[Version | VersionRow], has_value: Callable[[int], bool]
+) -> tuple[Older, ...]:
+    """Return all versions but the newest.
+
+    Args:
+        has_value: tells of a version's number whether the backup holds its value.
+    """
+    runs: list[Older] = []
+    for one in versions[:-1]:
+        alone = Older(
+            one.number, one.number, one.state, has_value(one.number), one.created_at, one.created_at
+        )
+        before = runs[-1] if runs else None
+        follows = before is not None and before.last + 1 == one.number
+        if (
+            before is not None
+            and follows
+            and (before.state, before.has_value) == (alone.state, alone.has_value)
+        ):
+            runs[-1] = replace(before, last=one.number, last_at=one.created_at)
+        else:
+            runs.append(alone)
+    return tuple(runs)
+
+
 class IndexRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
-    """A secret by its newest version. ``digest`` is the hex that the backup keeps of that version's value,
-    empty if it has none. Field order is the format's."""
+    """A secret by its newest version, and its older ones. ``digest`` is the hex that the backup keeps of the
+    newest version's value, empty if it has none. Field order is the format's."""
 
     name: str
     version: int = GONE
@@ -52,6 +107,7 @@ class IndexRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=True,
     tags: dict[str, str] = {}
     expires_at: str | None = None
     digest: str = ""
+    older: tuple[Older, ...] = ()
 
 
 class Link(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -112,7 +168,16 @@ def decode_row(line: bytes) -> IndexRow:
         raise Malformed("A row of an index of names is not what the format asks for.") from None
     if encode_row(row) != line.rstrip(b"\n") + b"\n":
         raise Malformed("A row of an index of names is not in its one canonical encoding.")
+    if row.older and not _ascend(row):
+        raise Malformed("The older versions in a row of an index of names do not ascend, or are too many.")
     return row
+
+
+def _ascend(row: IndexRow) -> bool:
+    ends = [number for run in row.older for number in (run.first - 1, run.last)]
+    rising = all(low < high for low, high in zip(ends[::2], ends[1::2], strict=True))
+    apart = all(low <= high for low, high in pairwise([-1, *ends, row.version - 1]))
+    return rising and apart and sum(run.last - run.first for run in row.older) < MOST_OLDER
 
 
 def quoted_name(line: bytes) -> bytes:

@@ -42,3 +42,9 @@ class SecretNotFound(Missing):
     """There is no secret of that name."""
 
     default_hint = "See the names with 'strongroom list'."
+
+
+class VersionNotFound(Missing):
+    """The secret is there, and its value at that version is not."""
+
+    default_hint = "See which versions backups hold: 'strongroom history NAME'."

@@ -103,10 +103,16 @@ def test_one_name_is_found_in_each_version_with_backups_places_and_verification(
     ]
 
 
+def told_command(done: Done) -> list[str]:
+    """Return the words of the command that brings the newest value back."""
+    [words] = re.findall(r"^To bring version \d+ back: strongroom (.*)$", done.out, re.MULTILINE)
+    return shlex.split(words)
+
+
 def test_a_person_is_told_how_to_bring_the_newest_value_back(house: Machine, nights: list[str]) -> None:
     done = house.ok("find", "db/password")
     assert f"--secret-name db/password --backup {nights[2]}" in done.out
-    words = done.out.rpartition("back: ")[2].split()[1:]
+    words = told_command(done)
     house.ok("delete", "db/password", "--force")
     house.ok(*words)
     assert house.ok("get", "db/password", "--show-value").out == "CANARY-TWO"
@@ -121,7 +127,7 @@ def test_on_another_machine_the_command_told_brings_it_back(
     given = ("--from-target", "my copy", "--identity", "recovery.key", "--signer", signer)
     done = other.ok("find", "db/password", *given)
     assert "not on record here" in done.out
-    other.ok(*shlex.split(done.out.rpartition("back: ")[2])[1:])
+    other.ok(*told_command(done))
     assert other.ok("get", "db/password", "--show-value").out == "CANARY-TWO"
 
 

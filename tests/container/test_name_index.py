@@ -56,7 +56,7 @@ def test_a_reader_that_was_written_from_the_document_alone_reads_it(name: str) -
     vector = parse(stored()[name])
     keys = Keys(keyfiles=[bytes.fromhex(m.KEY_FILE_LINE[1])])
     found = read_container(read_outer(vector.body, keys), keys)
-    assert (found.index["source"], found.index["pieces"]) == ("strongroom-index/1", 1)
+    assert (found.index["source"], found.index["pieces"]) == ("strongroom-index/2", 1)
     parts = {secret.row["name"]: secret.values[0] for secret in found.secrets}
     head = json.loads(parts.pop("head"))
     lines = b"".join(zstandard.ZstdDecompressor().decompress(parts[name]) for name in sorted(parts))
@@ -114,7 +114,15 @@ def test_a_block_that_is_none_is_refused(frame: bytes) -> None:
         b'["a",1,"live",null,{},null]\n\n',
         b'["a", 1]\n',
         b'["a",1,"asleep",null,{},null,""]\n',
+        b'["a",1,"live",null,{},null,""]\n',
         b'["a",1,"live",null,{},null,"",2]\n',
+        b'["a",1,"live",null,{},null,"",[],2]\n',
+        b'["a",9,"live",null,{},null,"",[[3,3,"live",true,null]]]\n',
+        b'["a",9,"live",null,{},null,"",[[4,3,"live",true,null,null]]]\n',
+        b'["a",9,"live",null,{},null,"",[[3,9,"live",true,null,null]]]\n',
+        b'["a",9,"live",null,{},null,"",[[-2,3,"live",true,null,null]]]\n',
+        b'["a",9,"live",null,{},null,"",[[3,5,"live",true,null,null],[5,6,"live",false,null,null]]]\n',
+        b'["a",999999,"live",null,{},null,"",[[1,100001,"live",true,null,null]]]\n',
         b'{"name":"a"}\n',
         b"\xff\n",
     ],

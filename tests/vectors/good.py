@@ -31,6 +31,7 @@ from strongroom.container.name_index import (
     IndexHead,
     IndexRow,
     Link,
+    Older,
     blocks,
     encode_row,
     write_name_index,
@@ -263,6 +264,10 @@ NAMES_FIRST = (
         {"env": "prod", "team": "payments"},
         "2027-01-01T00:00:00Z",
         "2" * 32,
+        (
+            Older(1, 1, VersionState.DESTROYED, False, "2026-11-01T00:00:00Z", "2026-11-01T00:00:00Z"),
+            Older(2, 2, VersionState.LIVE, True, None, None),
+        ),
     ),
     IndexRow('odd "name"', 2, VersionState.DELETED),
 )

@@ -103,6 +103,18 @@ def moment(text: str) -> float:
     return beginning(text) + whole.total_seconds()
 
 
+def version_number(text: str) -> int:
+    """Parse the number of a secret's version."""
+    if not text.isdecimal():
+        raise ValueError
+    return int(text)
+
+
+def add_version_argument(parser: Arguments, *, help: str) -> None:  # noqa: A002 - as argparse calls it
+    """Let a command take an older version of a secret."""
+    parser.add_argument("--version", metavar="N", type=version_number, help=help)
+
+
 def ending(text: str) -> float:
     """Parse when something ends: a date, which it lasts to the end of, a time, or so long from now."""
     try:

@@ -35,6 +35,7 @@ from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
 from strongroom.operations.restore.restore import chosen
+from strongroom.operations.restore.version import at_version, holds, no_version
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 
@@ -115,27 +116,34 @@ class RestoreSource:
             return self._backup.find(name)
         return next((secret for secret in self._secrets if secret.name == name), None)
 
-    def find(self, name: str) -> Secret:
+    def find(self, name: str, version: int | None = None) -> Secret:
         """Return one secret: of the newest backup that has it, unless one was named.
+
+        Args:
+            version: which version of it is to be the newest; later ones are left out then.
 
         Raises:
             SecretNotFound: none has it, of those that were looked in.
         """
-        found = self.find_or_none(name)
+        first = self.find_or_none(name)
+        found = first if first is not None and holds(first, version) else None
         if found is None and self._older is not None:
-            found = self._in_older(name, self._older)
-        if found is None:
-            raise SecretNotFound(
-                f"{self.name} holds no secret '{name}'{self._looked()}.",
-                hint=f"{near_name(name, self._backup)}Names are case-sensitive, and complete. See them with "
-                "'strongroom list --from-target TARGET' or '--backup-file FILE'.",
-            )
-        return found
+            found = self._in_older(name, version, self._older)
+        if found is not None:
+            return at_version(found, version, where=self.name)
+        if first is not None and version is not None:
+            raise no_version(first, version, where=f"{self.name[0].upper()}{self.name[1:]}")
+        raise SecretNotFound(
+            f"{self.name} holds no secret '{name}'{self._looked()}.",
+            hint=f"{near_name(name, self._backup)}Names are case-sensitive, and complete. See them with "
+            "'strongroom list --from-target TARGET' or '--backup-file FILE'.",
+        )
 
-    def _in_older(self, name: str, older: _OlderBackups) -> Secret | None:
-        for backup in older.backups(name, self.manifest):
+    def _in_older(self, name: str, version: int | None, older: _OlderBackups) -> Secret | None:
+        what = f"'{name}'" if version is None else f"version {version} of '{name}'"
+        for backup in older.backups(what, self.manifest):
             found = backup.find(name)
-            if found is not None:
+            if found is not None and holds(found, version):
                 self._backup = backup
                 self.name = f"backup {backup.manifest.backup_id}"
                 return found
@@ -187,12 +195,12 @@ class _OlderBackups:
         self._means = means
         self.looked = 0
 
-    def backups(self, name: str, first: Manifest | None) -> Iterator[Replicated]:
+    def backups(self, what: str, first: Manifest | None) -> Iterator[Replicated]:
         """Yield them, newest first, and say so; as many as it is worth to open."""
         manifest, (found, asked, _, output, *_rest) = first, self._means
         for choice in self._choices:
             if manifest is not None:
-                found.pass_over(manifest, f"it does not hold '{name}'")
+                found.pass_over(manifest, f"it does not hold {what}")
             if self.looked >= LOOK_BACK:
                 output.warn(f"only the newest {LOOK_BACK + 1} that may hold it were opened; older: --at DATE")
                 return

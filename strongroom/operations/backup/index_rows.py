@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 
-from strongroom.container.name_index import IndexRow, blocks, encode_row, unpack_block
+from strongroom.container.name_index import IndexRow, blocks, encode_row, older_versions, unpack_block
 from strongroom.container.writer import Pair
 from strongroom.model import Secret
 from strongroom.operations.layout import index_rows_chunk
@@ -49,6 +49,7 @@ class IndexRows:
 def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
     """Return what an index says of a secret, whose digests are those up to ``end``."""
     newest = secret.versions[-1]
+    stored = {version.number for version in secret.versions if version.value is not None}
     return IndexRow(
         secret.name,
         newest.number,
@@ -57,6 +58,7 @@ def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
         dict(secret.tags),
         secret.expires_at,
         "" if newest.value is None else digests[end - 1].hex(),
+        older_versions(secret.versions, stored.__contains__) if len(secret.versions) > 1 else (),
     )
 
 

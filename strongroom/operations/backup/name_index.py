@@ -22,6 +22,7 @@ from strongroom.container import cobblestone
 from strongroom.container.check import check_sealed
 from strongroom.container.errors import FormatError, MissingPiece
 from strongroom.container.name_index import (
+    SOURCE,
     Block,
     IndexHead,
     Link,
@@ -261,7 +262,7 @@ class _Making:
             yield from unpack_block(self._frame(block)).splitlines(keepends=True)
 
     def _context(self) -> bytes:
-        return b"strongroom/v1/index-kept/" + self._run.spec.policy.encode()
+        return b"strongroom/v1/index-kept/" + f"{SOURCE}/{self._run.spec.policy}".encode()
 
     def _before(self) -> Kept | None:
         """Return what is kept of the newest index that this one can continue."""

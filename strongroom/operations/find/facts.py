@@ -8,13 +8,14 @@ from typing import Protocol
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
+from strongroom.container.name_index import Older, older_versions
 from strongroom.model import Secret, VersionState
 from strongroom.operations.archive.open import DigestedRow, Listed
 
 
 class Facts(Struct, frozen=True, kw_only=True, gc=False):
     """A secret as one backup, or a source, has it. ``digest`` is of its newest version, empty if that has no
-    value."""
+    value. ``older`` are the versions before it."""
 
     name: str
     version: int
@@ -23,6 +24,7 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
     tags: Mapping[str, str]
     expires_at: str | None
     digest: bytes
+    older: tuple[Older, ...] = ()
 
 
 class Opened(Protocol):
@@ -51,6 +53,7 @@ def facts_of(listed: Listed, digests: Mapping[int, bytes]) -> Facts:
         tags=listed.tags,
         expires_at=listed.expires_at,
         digest=digests.get(current.number, b""),
+        older=older_versions(listed.versions, digests.__contains__),
     )
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
+from strongroom.model import VersionState
 from strongroom.operations.archive.coverage import limits_of
 from strongroom.operations.find.facts import Facts, Opened, changes
 from strongroom.operations.find.same_value import overwritten
@@ -24,6 +25,54 @@ class Period(Struct, frozen=True, kw_only=True):
     backups: int
     facts: Facts | None
     what: tuple[str, ...]
+
+
+class Kept(Struct, frozen=True, kw_only=True):
+    """One version of a secret, and the backups that hold its value, the newest first. Where none does, those
+    that hold the rest of it."""
+
+    version: int
+    state: VersionState
+    has_value: bool
+    written_at: str | None
+    backups: tuple[str, ...]
+
+
+def kept_versions(backups: Iterable[tuple[str, Facts]]) -> list[Kept]:
+    """Return every version of a secret that backups hold, the newest first.
+
+    Args:
+        backups: their ids, the newest first, with what they have.
+    """
+    kept: dict[int, Kept] = {}
+    for backup, facts in backups:
+        for one in _versions(backup, facts):
+            known = kept.get(one.version)
+            if known is None or one.has_value > known.has_value:
+                kept[one.version] = one
+            elif one.has_value == known.has_value:
+                written = known.written_at or one.written_at
+                kept[one.version] = replace(known, written_at=written, backups=(*known.backups, backup))
+    return [kept[number] for number in sorted(kept, reverse=True)]
+
+
+def _versions(backup: str, facts: Facts) -> Iterator[Kept]:
+    yield Kept(
+        version=facts.version,
+        state=facts.state,
+        has_value=bool(facts.digest),
+        written_at=facts.written_at,
+        backups=(backup,),
+    )
+    for run in facts.older:
+        for number in range(run.first, run.last + 1):
+            yield Kept(
+                version=number,
+                state=run.state,
+                has_value=run.has_value,
+                written_at=run.written_at(number),
+                backups=(backup,),
+            )
 
 
 Unread = Callable[[str, StrongroomError], None]

@@ -16,7 +16,7 @@ import msgspec
 
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, quoted_name
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.operations.archive.index_files import Chain, File, Told, is_of, list_indexes
 from strongroom.operations.find.facts import Facts
@@ -64,10 +64,13 @@ class NameIndexes:
                     continue
                 try:
                     line = _Line(chain.up_to(backup), manifests, covered)
+                    periods = list(line.search(wanted))
+                except UsageError:  # too much is asked for, wherever it is looked up
+                    raise
                 except StrongroomError as error:
                     self._tell(f"{INDEXES}{name}/", error)
                     continue
-                found += line.search(wanted)
+                found += periods
                 covered |= line.covered
         return found, covered
 
@@ -134,6 +137,7 @@ def facts_of_row(row: IndexRow) -> Facts:
         tags=row.tags,
         expires_at=row.expires_at,
         digest=bytes.fromhex(row.digest),
+        older=row.older,
     )
 
 

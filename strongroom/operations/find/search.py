@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from strongroom.container.name_index import Older
 from strongroom.errors import UsageError
 from strongroom.model import VersionState
 from strongroom.operations.archive.coverage import Asked
@@ -46,13 +48,33 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Holding(Struct, frozen=True, kw_only=True):
-    """One version of a secret, and the backups of which it is the newest one, the newest backup first."""
+    """One version of a secret, and the backups of which it is the newest one, the newest backup first.
+    ``older`` are the versions before it that these hold too.
+
+    Where one version is asked for it is that, whatever is newer in the backups.
+    """
 
     version: int
     state: VersionState
     written_at: str | None
     has_value: bool
     backups: tuple[str, ...]
+    older: tuple[Older, ...] = ()
+
+    def at(self, version: int) -> Holding | None:
+        """Return what these backups have of one version."""
+        if version == self.version:
+            return replace(self, older=())
+        run = next((run for run in self.older if run.first <= version <= run.last), None)
+        if run is None:
+            return None
+        return Holding(
+            version=version,
+            state=run.state,
+            written_at=run.written_at(version),
+            has_value=run.has_value,
+            backups=self.backups,
+        )
 
 
 class Found(Struct, frozen=True, kw_only=True):
@@ -63,6 +85,19 @@ class Found(Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str]
     expires_at: str | None
     versions: tuple[Holding, ...]
+
+    def at(self, version: int) -> Found | None:
+        """Return where one version of it is: a line for each state in which it is there."""
+        alike: dict[tuple[VersionState, bool], Holding] = {}
+        for one in filter(None, (holding.at(version) for holding in self.versions)):
+            same = alike.get((one.state, one.has_value))
+            alike[one.state, one.has_value] = one if same is None else _together(same, one)
+        return replace(self, versions=tuple(alike.values())) if alike else None
+
+
+def _together(one: Holding, other: Holding) -> Holding:
+    backups = tuple(sorted({*one.backups, *other.backups}, reverse=True))
+    return replace(one, written_at=one.written_at or other.written_at, backups=backups)
 
 
 def too_many() -> UsageError:
@@ -91,7 +126,7 @@ class Findings:
         newest = max(backups)
         if key not in self._newest or self._newest[key][0] < newest:
             self._newest[key] = (newest, facts)
-        version = (facts.version, facts.state, facts.written_at, facts.digest)
+        version = (facts.version, facts.state, facts.written_at, facts.digest, facts.older)
         self._versions.setdefault(key, {}).setdefault(version, []).extend(backups)
 
     def found(self) -> Iterator[Found]:
@@ -112,11 +147,16 @@ class Findings:
             )
 
 
-_Version = tuple[int, VersionState, str | None, bytes]
+_Version = tuple[int, VersionState, str | None, bytes, tuple[Older, ...]]
 
 
 def _holding(version: _Version, backups: list[str]) -> Holding:
-    number, state, written_at, digest = version
+    number, state, written_at, digest, older = version
     return Holding(
-        version=number, state=state, written_at=written_at, has_value=bool(digest), backups=tuple(backups)
+        version=number,
+        state=state,
+        written_at=written_at,
+        has_value=bool(digest),
+        backups=tuple(backups),
+        older=older,
     )

@@ -65,6 +65,7 @@ def make_plan(
         first=first,
         note=keep,
         tried=tried,
+        newest_only=asked.secret_version is not None,
     )
     for one in missing:
         if asked.relocation.covers(one.name):

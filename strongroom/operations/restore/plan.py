@@ -165,6 +165,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         entries: the SHA-256 of all entries in their order.
         earlier: the backups that what it lacks is taken from.
         shortfall: what it lacks of those before it.
+        secret_version: the version of the one secret that is asked for; the newest if none is named.
     """
 
     version: int = 1
@@ -176,6 +177,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     destination: NamedDestination
     selection: Selection = Selection()
     names: tuple[str, ...] = ()
+    secret_version: int | None = None
     overwrite: bool = False
     relocation: Relocation = IN_PLACE
     totals: Restored = Restored()

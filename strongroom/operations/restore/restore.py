@@ -104,6 +104,7 @@ def plan_restore(
     rights: bool = True,
     guard: Guard | None = None,
     tried: frozenset[str] = frozenset(),
+    newest_only: bool = False,
 ) -> Restored:
     """Say what :func:`restore` would do; write nothing.
 
@@ -114,6 +115,7 @@ def plan_restore(
         note: is told of each secret, also of those that cannot be read there: they are not raised then.
         rights: whether to ask the destination, if there is a ``note``, for every right that writing takes,
             and what it would refuse or could not reproduce.
+        newest_only: as for :func:`restore`.
     """
     total = Restored()
     entries = PlannedEntries(plan) if plan is not None else None
@@ -130,6 +132,7 @@ def plan_restore(
             guard=guard,
             tried=tried,
             planned=_take(entries, secrets),
+            newest_only=newest_only,
         )
         if note is not None:
             writing = [change.secret for change in batch.changes] if rights else []
@@ -205,6 +208,7 @@ def restore(
     account: Account | None = None,
     tried: frozenset[str] = frozenset(),
     guard: Guard | None = None,
+    newest_only: bool = False,
 ) -> Restored:
     """Write secrets with check-and-set, then read back and compare each.
 
@@ -221,6 +225,8 @@ def restore(
             it the first secret that cannot be restored is raised.
         tried: what interrupted restores were writing: what they began is finished.
         guard: what it refuses is left as it is.
+        newest_only: whether what replaces another value is the newest version alone, and not the history
+            before it too.
     """
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
@@ -234,6 +240,7 @@ def restore(
             tried=tried,
             guard=guard,
             planned=_take(entries, secrets),
+            newest_only=newest_only,
         )
         kept.plan(batch.counts(), left=batch.left, moved=batch.moved)
         if batch.changing and undo is not None:
@@ -301,8 +308,10 @@ class _Batch:
         tried: frozenset[str] = frozenset(),
         guard: Guard | None = None,
         planned: Mapping[str, PlanEntry] | None = None,
+        newest_only: bool = False,
     ) -> None:
         self._tried = tried
+        self._newest_only = newest_only
         self._entries = planned
         self.undo_file = ""
         self._destination = destination
@@ -374,7 +383,8 @@ class _Batch:
 
     def _change(self, secret: Secret) -> Change:
         """Return what is to be written: of a history that was cut off on top of another one, the rest."""
-        versions = secret.versions[self._written_on_top(secret) :]
+        on_top = self._newest_only and secret.name in self.changing
+        versions = secret.versions[-1:] if on_top else secret.versions[self._written_on_top(secret) :]
         return Change(secret=replace(secret, versions=versions), expected=self._heads.get(secret.name))
 
     def _written_on_top(self, secret: Secret) -> int:

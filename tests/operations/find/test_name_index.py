@@ -13,11 +13,11 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import IndexHead, Link, write_name_index
+from strongroom.container.name_index import IndexHead, Link, digest_of, write_name_index
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret, SecretBytes, Version
+from strongroom.model import Secret, SecretBytes, Version, VersionState
 from strongroom.operations.archive import index_files
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.find.name_index import NameIndexes
@@ -106,7 +106,11 @@ def world(seven_nights: World) -> World:
 
 def _secret(name: str, tags: Mapping[str, str], number: int = 1) -> Secret:
     value = SecretBytes(b"CANARY-" + name.encode())
-    return Secret(name=name, tags=dict(tags), versions=(Version(number=number, value=value),))
+    older = [
+        Version(number=one, state=VersionState.DESTROYED) if one == 2 else Version(number=one, value=value)
+        for one in range(1, number)
+    ]
+    return Secret(name=name, tags=dict(tags), versions=(*older, Version(number=number, value=value)))
 
 
 def write(world: World, name: str, tags: Mapping[str, str], *, number: int) -> None:
@@ -166,6 +170,47 @@ def test_the_indexes_answer_as_the_backups_themselves_do(world: World, tags: Map
         assert looked.covered == manifests(world).keys()
         some += len(looked.found)
     assert some > 10
+
+
+def test_a_version_is_found_in_each_backup_that_has_it_and_as_what(world: World) -> None:
+    found = [one for one in Looked(world, Wanted()).found if any(v.version > 3 for v in one.versions)]
+    assert found
+    for one in found:
+        newest = one.versions[0]
+        [second] = [at.versions for at in [one.at(2)] if at]
+        assert {held.state for held in second if set(newest.backups) & set(held.backups)} == {
+            VersionState.DESTROYED
+        }
+        third = one.at(3)
+        assert third is not None
+        assert set(newest.backups) <= {backup for held in third.versions for backup in held.backups}
+        assert one.at(99) is None
+
+
+def test_an_index_with_a_block_that_is_none_ends_no_search(world: World) -> None:
+    target, held = world.targets["eu"], manifests(world)
+    newest = max(held)
+    head = IndexHead(
+        source="vault",
+        containers=digest_of(entry.sha256 for entry in held[newest].containers),
+        previous=None,
+        blocks=(("!", 3),),
+    )
+    content = bytearray()
+    sealed = write_name_index(
+        content.extend,
+        head,
+        lambda number: b"no frame",
+        backup_id=newest,
+        policy=held[newest].policy,
+        created_at="2026-11-25T02:45:01Z",
+        wrapping_key=WrappingKey.create([world.identity.recipient()]),
+        signer=world.signers["seal"],
+    )
+    put(target, index_name(newest, newest, sealed.hexdigest), bytes(content))
+    looked = Looked(world, Wanted())
+    assert looked.covered == held.keys()
+    assert [error.code for error in looked.told.values()] == ["Malformed"]
 
 
 def indexes_on(target: Target) -> list[str]:

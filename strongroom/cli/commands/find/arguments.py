@@ -19,6 +19,7 @@ def _find_arguments(parser: ArgumentParser) -> None:
         default=[],
         help="only secrets with this tag; repeatable, all have to match",
     )
+    options.add_version_argument(parser, help="only where this version of it is")
     _add_backups_arguments(parser)
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from shlex import quote
-from typing import Any
+from typing import Any, NamedTuple
 
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal.output import Output, in_line, plural, table
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
+from strongroom.container.name_index import Older
 from strongroom.errors import StrongroomError
 from strongroom.model import VersionState
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import Findings, Found, Holding, Wanted
+from strongroom.sources.errors import VersionNotFound
 from strongroom.state.records import Replica
 from strongroom.timestamps import for_people, if_any
 
@@ -42,11 +44,27 @@ def find_secrets(arguments: Namespace, output: Output) -> None:
         asked = wanted.asked(policy=arguments.policy or "", until=arguments.at)
         for source, period in reader.each(asked, look, take, wanted=wanted):
             findings.add(period.facts, *period.backups, source=source)
-        found = list(findings.found())
-        if not found:
-            raise _nothing(wanted, reader)
+        found = _narrowed(list(findings.found()), arguments.version, wanted, reader)
     verified = _verified(reader.installation, found)
-    output.answer(_document(found, reader, verified), _lines(found, reader, verified, _given(arguments)))
+    way = _Way(_given(arguments), arguments.version)
+    output.answer(_document(found, reader, verified), _lines(found, reader, verified, way))
+
+
+def _narrowed(found: list[Found], version: int | None, wanted: Wanted, reader: Reader) -> list[Found]:
+    """Return what was found, of one version alone if that is asked for."""
+    if not found:
+        raise _nothing(wanted, reader)
+    if version is None:
+        return found
+    narrow = [there for one in found if (there := one.at(version)) is not None]
+    if not narrow:
+        of = f"'{wanted.pattern}'"
+        raise reader.missing(
+            f"None of the {plural(len(reader.read), 'backup')} read holds version {version} of {of}",
+            f"See which versions there are: strongroom history {quote(wanted.name or 'NAME')}",
+            VersionNotFound,
+        )
+    return narrow
 
 
 def _given(arguments: Namespace) -> str:
@@ -81,14 +99,52 @@ def _verified(installation: Place, found: list[Found]) -> Verified:
 # -- for people ----------------------------------------------------------------------
 
 
-def _lines(found: list[Found], reader: Reader, verified: Verified, given: str) -> Iterator[str]:
+class _Way(NamedTuple):
+    """With what the next command reads, and which version it is to bring back: the newest, if none is asked
+    for."""
+
+    given: str
+    version: int | None
+
+    def back(self, found: Found, holding: Holding, backup: str, installation: Place) -> Iterator[str]:
+        """Yield how to bring a version back to where it was, and an older one that the backup has too."""
+        where, into = _into(found.source, installation)
+        words = f"strongroom restore-secret --secret-name {quote(found.name)}"
+        rest = f" --backup {backup}{into}{self.given}"
+        just = "" if self.version is None else f" --version {self.version}"
+        yield in_line(f"To bring version {holding.version} back{where}: {words}{just}{rest}")
+        if older := [run.last for run in holding.older if run.has_value]:
+            such = f"To bring an older one back, such as {older[-1]}{where}"
+            yield in_line(f"{such}: {words} --version {older[-1]}{rest}")
+
+
+def _lines(found: list[Found], reader: Reader, verified: Verified, way: _Way) -> Iterator[str]:
     made = {choice.manifest.backup_id: choice for choice in reader.read}
-    head = ("NAME", "SOURCE", "VERSION", "WRITTEN", "BACKUPS", "SINCE", "NEWEST BACKUP", "ON", "VERIFIED")
+    head: tuple[str, ...] = (
+        "NAME",
+        "SOURCE",
+        "VERSION",
+        "WRITTEN",
+        "BACKUPS",
+        "SINCE",
+        "NEWEST BACKUP",
+        "ON",
+        "VERIFIED",
+    )
     rows = [_row(one, holding, made, reader, verified) for one in found for holding in one.versions]
+    if any(holding.older for one in found for holding in one.versions):
+        olders = (_older(holding.older) for one in found for holding in one.versions)
+        head = (*head[:4], "OLDER ONES", *head[4:])
+        rows = [(*row[:4], older, *row[4:]) for row, older in zip(rows, olders, strict=True)]
     yield from table(head, rows)
     yield f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read."
     if len(found) == 1:
-        yield _next(found[0], made, reader, given)
+        yield from _next(found[0], made, reader, way)
+
+
+def _older(runs: Sequence[Older]) -> str:
+    """Return the older versions that lie in a backup beside the newest: '3, 5-9'."""
+    return ", ".join(run.words for run in runs) or "-"
 
 
 def _row(
@@ -126,15 +182,14 @@ def _last_verified(replicas: Mapping[str, Replica]) -> str:
     return f"{depth} {for_people(when)}"
 
 
-def _next(found: Found, made: Mapping[str, Choice], reader: Reader, given: str) -> str:
+def _next(found: Found, made: Mapping[str, Choice], reader: Reader, way: _Way) -> Iterator[str]:
     """Say how to bring the newest value back that no quarantine holds and some target has whole."""
     for holding in found.versions:
         for backup in holding.backups if holding.has_value else ():
             if reader.places[backup] and not made[backup].quarantine:
-                words = f"strongroom restore-secret --secret-name {quote(found.name)} --backup {backup}"
-                where, into = _into(found.source, reader.installation)
-                return in_line(f"To bring version {holding.version} back{where}: {words}{into}{given}")
-    return "No backup that was read, is whole and in no quarantine holds a value of it."
+                yield from way.back(found, holding, backup, reader.installation)
+                return
+    yield "No backup that was read, is whole and in no quarantine holds a value of it."
 
 
 def _into(source: str, installation: Place) -> tuple[str, str]:
@@ -176,9 +231,15 @@ def _holding(holding: Holding, backups: Mapping[str, dict[str, Any]]) -> dict[st
         "state": holding.state,
         "written_at": holding.written_at,
         "has_value": holding.has_value,
+        "older": [_older_document(run) for run in holding.older],
         "since": backups[holding.backups[-1]]["created_at"],
         "backups": [backups[backup] for backup in holding.backups],
     }
+
+
+def _older_document(run: Older) -> dict[str, Any]:
+    """Return older versions that follow one another and are alike."""
+    return {name: getattr(run, name) for name in run.__struct_fields__}
 
 
 def _backup(choice: Choice, reader: Reader, verified: Verified) -> dict[str, Any]:

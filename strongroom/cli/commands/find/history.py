@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
+
+from msgspec import to_builtins
+from msgspec.structs import replace
 
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.container.name_index import Older
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import DigestedRow
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts, facts_of
-from strongroom.operations.find.history import Period, periods
+from strongroom.operations.find.history import Kept, Period, kept_versions, periods
 from strongroom.operations.find.search import Wanted
+
+SHOWN = 50
+"""Versions that are listed: who wants older ones knows what to look for."""
+MOST_ASKED = 8
+"""Backups that are opened for the times of versions alone: a person may have to touch a key for each."""
 
 
 def show_history(arguments: Namespace, output: Output) -> None:
@@ -47,16 +58,60 @@ def show_history(arguments: Namespace, output: Output) -> None:
                 f"{reader.near(arguments.name)}Names are case-sensitive, and complete. "
                 "Look for a part: strongroom find '*part*'",
             )
+        versions = {source: _versions(found, arguments.name) for source, found in by_source.items()}
     made = {choice.manifest.backup_id: choice.manifest.created_at for choice in reader.read}
-    output.answer(_document(arguments.name, histories, reader, made), _lines(histories, reader, made))
+    document = _document(arguments.name, histories, versions, reader, made)
+    output.answer(document, _lines(histories, versions, reader, made))
 
 
-def _lines(histories: Mapping[str, list[Period]], reader: Reader, made: Mapping[str, str]) -> Iterator[str]:
+def _versions(backups: Sequence[tuple[Replicated, Facts | None]], name: str) -> list[Kept]:
+    """Return the versions that the backups hold. Where an index of names does not say when one was written,
+    the newest backups that have it are asked."""
+    there = [(backup, facts) for backup, facts in reversed(backups) if facts is not None]
+    kept = kept_versions((backup.manifest.backup_id, facts) for backup, facts in there)
+    unknown = {one.backups[0] for one in kept if one.written_at is None}
+    asked = [backup for backup, _ in there if backup.manifest.backup_id in unknown][:MOST_ASKED]
+    times = {number: time for backup in asked for number, time in _times(backup, name).items()}
+    return [replace(one, written_at=one.written_at or times.get(one.version)) for one in kept]
+
+
+def _times(backup: Replicated, name: str) -> dict[int, str | None]:
+    """Return when each version in a backup was written; nothing if it cannot be read."""
+    with suppress(StrongroomError):
+        if (found := backup.digested_row(name)) is not None:
+            return {version.number: version.created_at for version in found[0].versions}
+    return {}
+
+
+def _lines(
+    histories: Mapping[str, list[Period]],
+    versions: Mapping[str, list[Kept]],
+    reader: Reader,
+    made: Mapping[str, str],
+) -> Iterator[str]:
     head = ("SINCE", "UNTIL", "BACKUPS", "VERSION", "WRITTEN", "WHAT", "FIRST BACKUP")
     for source, told in histories.items():
         yield f"Source '{source}':"
         yield from table(head, [_row(period, made) for period in told])
+        yield from _version_lines(versions[source])
     yield f"{plural(len(reader.read), 'backup')} read."
+
+
+def _version_lines(versions: list[Kept]) -> Iterator[str]:
+    yield "Versions in these backups:"
+    head = ("VERSION", "WRITTEN", "BACKUPS", "NEWEST BACKUP")
+    yield from table(head, [_version_row(one) for one in versions[:SHOWN]])
+    if len(versions) > SHOWN:
+        yield f"and {len(versions) - SHOWN:,} older, which --json names"
+
+
+def _version_row(one: Kept) -> tuple[object, ...]:
+    return (
+        Older(one.version, one.version, one.state, one.has_value).words,
+        one.written_at or "-",
+        len(one.backups),
+        one.backups[0],
+    )
 
 
 def _row(period: Period, made: Mapping[str, str]) -> tuple[object, ...]:
@@ -73,12 +128,20 @@ def _row(period: Period, made: Mapping[str, str]) -> tuple[object, ...]:
 
 
 def _document(
-    name: str, histories: Mapping[str, list[Period]], reader: Reader, made: Mapping[str, str]
+    name: str,
+    histories: Mapping[str, list[Period]],
+    versions: Mapping[str, list[Kept]],
+    reader: Reader,
+    made: Mapping[str, str],
 ) -> dict[str, Any]:
     return {
         "name": name,
         "sources": [
-            {"source": source, "periods": [_period(period, made) for period in told]}
+            {
+                "source": source,
+                "periods": [_period(period, made) for period in told],
+                "versions": [to_builtins(one) for one in versions[source]],
+            }
             for source, told in histories.items()
         ],
         "backups_read": len(reader.read),

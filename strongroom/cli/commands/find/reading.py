@@ -196,12 +196,12 @@ class Reader:
         if self.not_read:
             self._output.end_with(NotAllRead(f"{plural(self.not_read, 'backup')} could not be read."))
 
-    def missing(self, said: str, hint: str) -> StrongroomError:
+    def missing(self, said: str, hint: str, kind: type[StrongroomError] = SecretNotFound) -> StrongroomError:
         """Return what to say where none of the backups read has what is asked for: another one may."""
         if self.not_read:
             lost = plural(self.not_read, "backup")
             return NotAllRead(f"{said}; {lost} could not be read, and may.")
-        return SecretNotFound(f"{said}.", hint=hint)
+        return kind(f"{said}.", hint=hint)
 
     def near(self, name: str) -> str:
         """Ask whether the nearest name in the newest backup was meant."""

@@ -104,6 +104,9 @@ def _restore_secret_arguments(parser: ArgumentParser) -> None:
     options.add_restore_source_arguments(parser)
     _place_arguments(parser, files=False)
     parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
+    options.add_version_argument(
+        parser, help="the version of it to restore: its value becomes a new version (default: the newest)"
+    )
     parser.add_argument(
         "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
     )

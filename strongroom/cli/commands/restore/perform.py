@@ -127,7 +127,7 @@ class RestoreJob:
         self._account = Account()
         self.can_be_undone = True
         self._earlier: list[Interrupted] = []
-        self._planned = PlanLines(WOULD, every=self._names)
+        self._planned = PlanLines(WOULD if hasattr(arguments, "full_restore") else _ONE, every=self._names)
         self._verified: Counter[Action] | None = None
         self._fills: bool = getattr(arguments, "fill_from_earlier", False)
         self._filled: Filled | None = None
@@ -167,6 +167,7 @@ class RestoreJob:
                     progress=advance,
                     account=self._account,
                     tried=frozenset().union(*(one.tried for one in self._earlier)),
+                    newest_only=self._request.version is not None,
                 )
         except BaseException as stopped:  # noqa: BLE001 - as above
             self.stopped = stopped
@@ -235,6 +236,7 @@ class RestoreJob:
                 relocation=request.relocation,
                 plan=request.plan.entries(),
                 note=self._planned.add,
+                newest_only=request.version is not None,
             )
             return
         with self._out.opened() as file:
@@ -278,7 +280,7 @@ class RestoreJob:
         """Return what the plan is of. An old file has no manifest that a plan could be held to."""
         request = self._request
         for name in request.names:
-            self._origin.find(name)  # only now it is known which backup has it
+            self._origin.find(name, request.version)  # only now it is known which backup has it
         manifest = self._origin.manifest
         if manifest is None and self._out.path is not None:
             raise UsageError("An old file can be restored, and no plan can be made of it.", hint=_OLD_FILE)
@@ -292,6 +294,7 @@ class RestoreJob:
             destination=name_destination(self.destination),
             selection=request.selection,
             names=request.names,
+            secret_version=request.version,
             overwrite=request.overwrite,
             relocation=request.relocation,
             earlier=self._earlier_backups(),
@@ -416,6 +419,7 @@ class RestoreJob:
             words.append(f"--backup {quote(self._backup)}")
         if name := getattr(given, "secret_name", None):
             words.append(f"--secret-name {quote(name)}")
+            words += [f"--version {given.version}"] if given.version is not None else []
         switches = _SWITCHES if given.plan is None else _BESIDE_PLAN
         words += [f"--{name.replace('_', '-')}" for name in switches if getattr(given, name, False)]
         for option in ("filter_tag", "include", "exclude", "signer"):
@@ -588,6 +592,8 @@ class RestoreJob:
         if self.stopped is not None:
             begun = "This restore was stopped before its end. "
         yield f"{begun}From {self._origin.name} into {_words(self.to)}:"
+        if self._request.version is not None:
+            yield f"  version {self._request.version}: its value becomes the newest, above the versions there"
         yield from self._planned.lines() if self.dry else self._done_lines()
         yield from self._verified_lines()
         yield from self._filled_lines()
@@ -657,6 +663,11 @@ WOULD = {
     Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
     Action.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
+}
+
+
+_ONE = WOULD | {
+    Action.LEAVE: "{differ} and would be left (--confirm-overwrite would replace it)",
 }
 
 

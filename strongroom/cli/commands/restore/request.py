@@ -43,6 +43,8 @@ class Request(NamedTuple):
     overwrite: bool = False
     relocation: Relocation = IN_PLACE
     plan: PlanFile | None = None
+    version: int | None = None
+    """Which version of the one secret; the newest if none is named."""
 
     def nothing(self) -> NothingSelected:
         """Return what to say where no secret of the backup is asked for."""
@@ -55,7 +57,7 @@ class Request(NamedTuple):
     def secrets_of(self, origin: RestoreSource) -> Iterator[Secret]:
         """Yield what is asked for, as the backup has it."""
         if self.names:
-            return (origin.find(name) for name in self.names)
+            return (origin.find(name, self.version) for name in self.names)
         return origin.select(self.selection)
 
 
@@ -64,7 +66,12 @@ def by_options(arguments: Namespace) -> Request:
     name = getattr(arguments, "secret_name", None)
     relocation = parse_relocation(arguments.relocate)
     if name is not None:
-        return Request(names=(name,), overwrite=arguments.confirm_overwrite, relocation=relocation)
+        return Request(
+            names=(name,),
+            overwrite=arguments.confirm_overwrite,
+            relocation=relocation,
+            version=arguments.version,
+        )
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     _refuse_contradictory(arguments, selection)
     return Request(selection=selection, overwrite=arguments.overwrite_existing, relocation=relocation)
@@ -174,6 +181,7 @@ def by_plan(arguments: Namespace, output: Output, installation: Place) -> Iterat
             overwrite=head.overwrite,
             relocation=head.relocation,
             plan=plan,
+            version=head.secret_version,
         )
 
 

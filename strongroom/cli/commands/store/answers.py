@@ -10,7 +10,8 @@ from typing import Any
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Secret, SecretBytes
+from strongroom.model import Entry, Secret, SecretBytes, Version, VersionState
+from strongroom.operations.restore.version import at_version, spelled_versions
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 from strongroom.words import did_you_mean
@@ -28,22 +29,31 @@ def answer_names(entries: Iterable[Entry], arguments: Namespace, output: Output,
     output.answer({"secrets": [{"name": name, "tags": tags} for name, tags in named]}, [*head, *words])
 
 
-def require_value(secret: Secret) -> None:
-    """Refuse to show a value that is not there. Raises UsageError."""
-    if secret.current.value is None:
+def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
+    """Return the version that is asked for.
+
+    Raises:
+        VersionNotFound: there is none of that number.
+        UsageError: its value is to be shown, and there is none.
+    """
+    version = at_version(secret, arguments.version, where=where).current
+    if arguments.show_value and version.value is None:
+        why = version.state if version.state is not VersionState.LIVE else "backed up without values"
         raise UsageError(
-            f"There is no value of '{secret.name}' to show: its newest version is {secret.current.state}"
-            " or was backed up without values."
+            f"There is no value of '{secret.name}' to show: version {version.number} is {why}.",
+            hint=f"It has these versions: {spelled_versions(secret)}.",
         )
+    return version
 
 
-def answer_secret(secret: Secret, arguments: Namespace, output: Output) -> None:
-    """Print what is known of a secret, or its value and nothing else."""
-    value = secret.current.value
+def answer_secret(secret: Secret, version: Version, arguments: Namespace, output: Output) -> None:
+    """Print what is known of a secret, or a version's value and nothing else."""
+    value = version.value
     if arguments.show_value and not output.json and value is not None:
         output.raw(value.reveal())
         return
-    output.answer(_document(secret, value=arguments.show_value), _secret_lines(secret))
+    shown = _document(secret, version, value=arguments.show_value)
+    output.answer(shown, _secret_lines(secret, version))
 
 
 def named(name: str, secrets: Sequence[Secret], where: str) -> Secret:
@@ -59,14 +69,14 @@ def missing(name: str, where: str, near: str) -> Secret:
     )
 
 
-def _document(secret: Secret, *, value: bool) -> dict[str, Any]:
+def _document(secret: Secret, version: Version, *, value: bool) -> dict[str, Any]:
     """Return a secret for machines. Free-form metadata can be a secret too, so it goes with the value."""
     rotation = secret.rotation
     document: dict[str, Any] = {
         "name": secret.name,
         "type": secret.type,
         "tags": secret.tags,
-        "version": secret.current.number,
+        "version": version.number,
         "versions": [
             {"number": v.number, "state": v.state, "created_at": v.created_at} for v in secret.versions
         ],
@@ -75,8 +85,8 @@ def _document(secret: Secret, *, value: bool) -> dict[str, Any]:
         "expires_at": secret.expires_at,
         "rotation": None if rotation is None else {"days": rotation.days, "enabled": rotation.enabled},
     }
-    if value and secret.current.value is not None:
-        document |= {"metadata": secret.metadata, **encoded(secret.current.value)}
+    if value and version.value is not None:
+        document |= {"metadata": secret.metadata, **encoded(version.value)}
     return document
 
 
@@ -88,19 +98,26 @@ def encoded(value: SecretBytes) -> dict[str, str]:
         return {"value": base64.b64encode(value.reveal()).decode(), "encoding": "base64"}
 
 
-def _secret_lines(secret: Secret) -> Iterator[str]:
+def _secret_lines(secret: Secret, version: Version) -> Iterator[str]:
     """Yield a secret's metadata as lines for people."""
     yield in_line(secret.name)
-    yield from (f"  {line}" for line in fields(_pairs(secret)))
+    yield from (f"  {line}" for line in fields(_pairs(secret, version)))
 
 
-def _pairs(secret: Secret) -> Iterator[tuple[str, object]]:
-    current, rotation = secret.current, secret.rotation
+def _no_value(version: Version) -> str:
+    if version.state is VersionState.LIVE:
+        return "a metadata-only backup has no values"
+    return f"none: this version is {version.state}"
+
+
+def _pairs(secret: Secret, current: Version) -> Iterator[tuple[str, object]]:
+    rotation = secret.rotation
     yield "type", secret.type
     yield "tags", ", ".join(f"{key}={value}" for key, value in sorted(secret.tags.items()))
-    yield "version", f"{current.number}, {current.state}"
+    written = f", written {current.created_at}" if current.created_at else ""
+    yield "version", f"{current.number}, {current.state}{written}"
     if len(secret.versions) > 1:
-        yield "history", plural(len(secret.versions), "version")
+        yield "versions", f"{spelled_versions(secret)} (--version shows another one)"
     yield "created", secret.created_at
     yield "updated", secret.updated_at
     yield "expires", secret.expires_at
@@ -108,5 +125,5 @@ def _pairs(secret: Secret) -> Iterator[tuple[str, object]]:
         yield "rotation", f"every {plural(rotation.days, 'day')}" + ("" if rotation.enabled else " (off)")
     yield (
         "value",
-        "a metadata-only backup has no values" if current.value is None else "(give --show-value)",
+        _no_value(current) if current.value is None else "(give --show-value)",
     )

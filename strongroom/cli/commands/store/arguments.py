@@ -36,6 +36,7 @@ def _add_backup_arguments(parser: ArgumentParser) -> None:
 def _get_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="the secret")
     parser.add_argument("--show-value", action="store_true", help="print the value and nothing else")
+    options.add_version_argument(parser, help="an older version of it (default: the newest)")
     _add_backup_arguments(parser)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from strongroom.cli.commands.store.answers import (
     answer_names,
     answer_secret,
+    asked_version,
     missing,
     named,
-    require_value,
 )
 from strongroom.cli.shared import legacy, opening
 from strongroom.cli.shared.backup_argument import kind_of, open_file
@@ -30,9 +30,8 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 
 def get_secret(arguments: Namespace, output: Output) -> None:
     secret = _secret(arguments, output)
-    if arguments.show_value:
-        require_value(secret)
-    answer_secret(secret, arguments, output)
+    version = asked_version(secret, arguments, f"'{arguments.backup_file}'")
+    answer_secret(secret, version, arguments, output)
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:

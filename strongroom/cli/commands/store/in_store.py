@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.commands.store.answers import answer_names, answer_secret, require_value
+from strongroom.cli.commands.store.answers import answer_names, answer_secret, asked_version
 from strongroom.cli.shared import access_log, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -25,10 +25,10 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 def get_secret(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     secret = _secret(arguments.name, installation)
+    version = asked_version(secret, arguments, "The store")
     if arguments.show_value:
-        require_value(secret)
         access_log.record_access(evidence_access_log.SHOWN, arguments, output, installation)
-    answer_secret(secret, arguments, output)
+    answer_secret(secret, version, arguments, output)
 
 
 def _secret(name: str, installation: Place) -> Secret:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
-from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing, require_value
+from strongroom.cli.commands.store.answers import answer_names, answer_secret, asked_version, missing
 from strongroom.cli.commands.store.in_file import NOTHING
 from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
 from strongroom.cli.shared.near_names import near_name
@@ -33,9 +33,8 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         secret = next((found for one in looked if (found := one.find(arguments.name))), None) or missing(
             arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
         )
-    if arguments.show_value:
-        require_value(secret)
-    answer_secret(secret, arguments, output)
+    version = asked_version(secret, arguments, f"Backup {backup.manifest.backup_id}")
+    answer_secret(secret, version, arguments, output)
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
