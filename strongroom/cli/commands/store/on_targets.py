@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 
@@ -13,9 +13,10 @@ from strongroom.cli.shared import backup_selection, inspect_on_targets, opening,
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
-from strongroom.model import Entry
+from strongroom.model import Entry, Secret
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.restore.version import holds
 
 
 def list_secrets(arguments: Namespace, output: Output) -> None:
@@ -29,12 +30,25 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         opening.explaining_keys(),
     ):
         first = next(backups)
-        looked = chain([first], backups)
-        secret = next((found for one in looked if (found := one.find(arguments.name))), None) or missing(
+        where, secret = _found(chain([first], backups), arguments)
+        secret = secret or missing(
             arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
         )
-    version = asked_version(secret, arguments, f"Backup {backup.manifest.backup_id}")
+    version = asked_version(secret, arguments, f"Backup {where}")
     answer_secret(secret, version, arguments, output)
+
+
+def _found(backups: Iterable[Replicated], arguments: Namespace) -> tuple[str, Secret | None]:
+    """Return the secret of the newest backup that holds the version that is asked for, and which that is; or
+    else of the newest that has the secret at all."""
+    newest: tuple[str, Secret | None] = ("", None)
+    for backup in backups:
+        secret = backup.find(arguments.name)
+        if secret is not None and holds(secret, arguments.version):
+            return backup.manifest.backup_id, secret
+        if newest[1] is None:
+            newest = backup.manifest.backup_id, secret
+    return newest
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
