@@ -34,6 +34,7 @@ from strongroom.state.records import Run, RunKind, RunState
 from strongroom.state.store import RunStore
 from strongroom.targets.directory import MARKER
 from strongroom.wiring.calendar import calendar
+from tests.chaos.errands import Approvers, Errands
 from tests.chaos.log import Say, begin
 from tests.chaos.place import (
     REGIONS,
@@ -140,7 +141,7 @@ class Month:
     def __init__(self, at: Site, clock: WallClock, seed: int, say: Say) -> None:
         self.site, self.clock, self.say = at, clock, say
         self.settings = load_settings({**os.environ, **at.place.environment})
-        self.storm = Storm(at, [])
+        self.storm = Storm(at, [], [], Approvers(at, Errands()))
         self.draw = random.Random(seed)
         self.looked: list[float] = []
         self.killed: Counter[str] = Counter()

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from tests.chaos.errands import NAMES as BESIDES
 from tests.chaos.log import Say, begin
 from tests.chaos.storm import Result
 from tests.chaos.weather import NAMES
@@ -26,6 +27,8 @@ from tests.process import ROOT
 
 LONGEST: Final = 1800.0
 """Seconds after which a storm's process is ended: a guard against a hang of the harness itself."""
+DELETED: Final = "deleted"
+"""What a storm says in which a prune deleted something."""
 OWN_MOUNTS: Final = ("unshare", "--mount", "--propagation", "private")
 HEAD: Final = f"{'seed':>6}  {'record':<10}  {'time':>7}  {'ended':<9}  {'':<6}  what happened"
 
@@ -118,7 +121,7 @@ def summary(results: Sequence[Result]) -> str:
 def unshown(results: Sequence[Result], *, mounts: bool) -> list[str]:
     """Return the actions that never happened: then the series proves less than it claims."""
     disks = {name for name in NAMES if name.endswith((" full", " read-only"))}
-    wanted = set(NAMES) - (set() if mounts else disks)
+    wanted = {*NAMES, *BESIDES, DELETED} - (set() if mounts else {*disks, "prune", DELETED})
     return [f"no storm had '{name}'" for name in sorted(wanted - _seen(results).keys())]
 
 

@@ -6,16 +6,20 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.model import Secret
 from strongroom.state.store import RunStore
-from tests.chaos.place import REGIONS, Place, made_up, make_place
+from tests.chaos import errands as errands_of
+from tests.chaos.errands import Errands
+from tests.chaos.place import POLICY, REGIONS, Place, made_up, make_place
+from tests.chaos.wall_clock import WallClock
 from tests.postgres import PostgresServer
 from tests.process import ROOT
 from tests.redis_server import RedisServer
@@ -37,6 +41,8 @@ class Site(Struct, frozen=True, kw_only=True):
     redis: RedisServer
     postgres: PostgresServer | None
     mounts: bool
+    older: tuple[str, ...] = ()
+    """The backups of earlier days."""
 
     def cli(self, *words: str) -> tuple[int, dict[str, Any], str]:
         """Type a command with ``--json``; return its exit code, its document, and what it said besides."""
@@ -57,9 +63,14 @@ class Site(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def site(root: Path, *, containers: int, seed: int, postgresql: bool, mounts: bool) -> Iterator[Site]:
+def site(
+    root: Path, *, containers: int, seed: int, postgresql: bool, mounts: bool, errands: Errands
+) -> Iterator[Site]:
     """Make a machine under ``root`` and start its cluster; leave no process."""
     with ExitStack() as undo:
+        clock = undo.enter_context(_clock()) if errands.prune else None
+        if clock is not None:
+            clock.advance(-(errands.older + 1) * errands_of.DAY)
         broker = undo.enter_context(RedisServer(port=free_port()))
         server = undo.enter_context(PostgresServer()) if postgresql else None
         if mounts:
@@ -74,11 +85,11 @@ def site(root: Path, *, containers: int, seed: int, postgresql: bool, mounts: bo
             database=server.new_database() if server else None,
         )
         _arrange(place, broker)
+        errands_of.arrange(place, errands)
         store = undo.enter_context(closing(RunStore(place.database)))
-        cluster = RunningCluster(place.state, *POOLS, environment=place.environment)
+        cluster = RunningCluster(place.state, *POOLS, *errands.pools, environment=place.environment)
         undo.callback(cluster.close)
-        cluster.start()
-        yield Site(
+        made = Site(
             place=place,
             secrets=secrets,
             cluster=cluster,
@@ -87,6 +98,31 @@ def site(root: Path, *, containers: int, seed: int, postgresql: bool, mounts: bo
             postgres=server,
             mounts=mounts,
         )
+        made = structs.replace(made, older=tuple(_older(made, errands, clock)))
+        if errands.repair:
+            errands_of.damage(made, errands)
+        cluster.start()
+        yield made
+
+
+@contextmanager
+def _clock() -> Iterator[WallClock]:
+    """Give this machine a clock of its own, which the database's user can read too."""
+    with tempfile.TemporaryDirectory(prefix="sr-clock-") as folder:
+        Path(folder).chmod(0o755)
+        yield WallClock(Path(folder))
+
+
+def _older(at: Site, errands: Errands, clock: WallClock | None) -> Iterator[str]:
+    """Make the backups of earlier days, a day apart, and have it be today."""
+    for _ in range(errands.older):
+        code, document, said = at.cli("backup", "--policy", POLICY, "--force")
+        assert code == 0, said
+        yield str(document["backup"])
+        if clock is not None:
+            clock.advance(errands_of.DAY)
+    if clock is not None:
+        clock.advance(-clock.moved)
 
 
 def _mount(root: Path) -> None:

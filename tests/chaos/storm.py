@@ -18,13 +18,15 @@ from typing import Final
 import msgspec
 
 from strongroom.errors import StrongroomError
-from strongroom.state.records import Run, RunKind
-from tests.chaos import clear_sky
+from strongroom.state.records import Run, RunKind, RunState
+from tests.chaos import clear_sky, errands
+from tests.chaos.errands import Approvers, Errand, Errands
 from tests.chaos.place import POLICY
 from tests.chaos.plan import Progress
 from tests.chaos.site import Site, site
-from tests.chaos.weather import LATEST, Action, Undo, begin, plan
+from tests.chaos.weather import LATEST, Action, Undo, begin, gusts, plan
 
+BACKUP: Final = "backup"
 GUARD: Final = 300.0
 """Seconds from when everything is well again: a run that has not ended by then hangs."""
 
@@ -44,27 +46,29 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Storm:
     """Asks for a backup, lets the planned actions happen, and waits until all is over."""
 
-    def __init__(self, at: Site, actions: list[Action]) -> None:
-        self._site = at
+    def __init__(self, at: Site, actions: list[Action], asked: list[Errand], people: Approvers) -> None:
+        self._site, self._asked, self._people = at, list(asked), people
         self._left = list(actions)
         self._undo: list[tuple[float, Undo]] = []
         self._began = time.monotonic()
-        self._next_up = 0.0
+        self._next_up = self._next_asked = 0.0
         self.happened: list[str] = []
-        self.accepted = 0
+        self.accepted: list[str] = []
 
     def through(self) -> None:
         """Go through the storm."""
         self._act(-1.0)
-        self._submit()
+        self._ask()
         while self._left or self._undo:
             self._tend()
             self._act(self._progress())
             self._calm(time.monotonic())
+            self._ask()
             time.sleep(0.05)
-        while not self.accepted:  # what was not accepted is asked for again, as its answer says
+        while self._asked:  # what was not accepted is asked for again, as its answer says
             self._tend()
-            self._submit()
+            self._ask()
+            time.sleep(0.5)
         self.settle()
 
     def settle(self) -> None:
@@ -76,6 +80,7 @@ class Storm:
         end = time.monotonic() + GUARD
         while time.monotonic() < end:
             self._tend()
+            self._people.look()
             try:
                 if over():
                     return True
@@ -84,11 +89,14 @@ class Storm:
             time.sleep(0.2)
         return False
 
-    def _submit(self) -> None:
-        code, _, _ = self._site.cli("submit", POLICY)
-        self.accepted += code == 0
-        if code:
-            time.sleep(1.0)
+    def _ask(self) -> None:
+        """Ask for what comes next, if it is time to, and have people look at what waits for them."""
+        self._people.look()
+        if not self._asked or time.monotonic() < self._next_asked:
+            return
+        if self._asked[0].ask(self._site):
+            self.accepted.append(self._asked.pop(0).name)
+        self._next_asked = time.monotonic() + 1.0
 
     def _act(self, progress: float) -> None:
         late = time.monotonic() - self._began > LATEST
@@ -136,17 +144,23 @@ class Storm:
 def run(seed: int, root: Path, *, containers: int, postgresql: bool, mounts: bool) -> Result:
     """Make one storm under ``root``, which must not exist."""
     began = time.monotonic()
-    with site(root, containers=containers, seed=seed, postgresql=postgresql, mounts=mounts) as made:
-        storm = Storm(made, plan(seed, postgresql=postgresql, mounts=mounts))
+    besides = errands.plan(seed, clock=mounts and shutil.which("gcc") is not None)
+    with site(
+        root, containers=containers, seed=seed, postgresql=postgresql, mounts=mounts, errands=besides
+    ) as made:
+        people = Approvers(made, besides)
+        asked = [Errand(BACKUP, "submit", POLICY), *errands.asked(made, besides)]
+        storm = Storm(made, plan(seed, postgresql=postgresql, mounts=mounts), asked, people)
         storm.through()
         first = backups(made)
-        broken = list(_hanging(made)) or list(clear_sky.broken(made, storm, first))
+        broken = list(_hanging(made)) or [*_errands(made, besides, storm, people)]
+        broken = broken or list(clear_sky.broken(made, storm, first))
         newest = first[0] if first else None
         result = Result(
             seed=seed,
             database="postgresql" if postgresql else "sqlite",
             seconds=round(time.monotonic() - began, 1),
-            actions=tuple(storm.happened),
+            actions=(*storm.happened, *done_besides(made, besides)),
             ended=newest.state.value if newest else "no run",
             said=(newest.error or "") if newest else "",
             broken=tuple(broken),
@@ -157,8 +171,48 @@ def run(seed: int, root: Path, *, containers: int, postgresql: bool, mounts: boo
 
 
 def backups(at: Site) -> list[Run]:
-    """Return the backups on record, the newest first."""
-    return at.store.runs_of(POLICY, RunKind.BACKUP, limit=100)
+    """Return the backups on record that were asked for in the storm, the newest first."""
+    return [run for run in at.store.runs_of(POLICY, RunKind.BACKUP, limit=100) if run.id not in at.older]
+
+
+def done_besides(at: Site, besides: Errands) -> Iterator[str]:
+    """Yield what was done besides the backup."""
+    yield from (f"{name}@asked" for name in besides.names)
+    if besides.restore:
+        yield "undo@asked"
+    if gone := errands.pruned(at):
+        yield f"deleted@{gone} replicas"
+
+
+def _errands(at: Site, besides: Errands, storm: Storm, people: Approvers) -> Iterator[str]:
+    """Yield what the storm broke of what was asked for besides; undo the restores while more goes wrong."""
+    yield from people.broken
+    yield from errands.judge_older(at)
+    if not besides.restore:
+        return
+    yield from errands.judge_restore(at)
+    if not any(run.state is RunState.DONE for run in errands.restores(at)):
+        yield from _again(at, storm, *errands.asked(at, besides)[:1])
+        yield from errands.judge_restore(at)
+    for run in [one for one in errands.restores(at) if one.state is RunState.DONE]:
+        undo = Errand("undo", "submit", "--undo", run.id)
+        gust = gusts(besides.pick, postgresql=at.postgres is not None, mounts=at.mounts)
+        second = Storm(at, gust, [undo], people)
+        second.through()
+        storm.happened += second.happened
+        yield from _hanging(at)
+        if at.store.load(undo.run).state is not RunState.DONE:
+            yield from _again(at, storm, undo)
+    yield from people.broken
+    yield from errands.judge_undo(at)
+
+
+def _again(at: Site, storm: Storm, errand: Errand) -> Iterator[str]:
+    """Ask once more under a clear sky: then it has to be done."""
+    if not storm.wait(lambda: errand.ask(at)) or not storm.wait(lambda: not at.store.active()):
+        yield f"the {errand.name} under a clear sky was not accepted, or has not ended"
+    elif (ended := at.store.load(errand.run)).state is not RunState.DONE:
+        yield f"the {errand.name} under a clear sky ended {ended.state}: {ended.error}"
 
 
 def _hanging(at: Site) -> Iterator[str]:

@@ -12,11 +12,13 @@ import pytest
 from msgspec import structs
 
 from strongroom.config import load_settings
+from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
+from strongroom.sources.local import LocalStore
 from strongroom.state.records import Run, RunState
 from strongroom.wiring.services import build_services
-from tests.chaos import clear_sky
+from tests.chaos import clear_sky, errands
 from tests.chaos.place import POLICY, made_up, make_place
 from tests.chaos.series import line, may_mount, storm, summary, unshown
 from tests.chaos.storm import Result
@@ -44,6 +46,13 @@ def test_a_hundred_seeds_plan_every_action() -> None:
         action.name for seed in range(100) for action in plan(seed, postgresql=bool(seed % 2), mounts=True)
     }
     assert planned == set(NAMES)
+
+
+def test_a_hundred_seeds_plan_every_errand_and_the_same_seed_the_same() -> None:
+    planned = [errands.plan(seed, clock=True) for seed in range(100)]
+    assert planned == [errands.plan(seed, clock=True) for seed in range(100)]
+    assert {name for one in planned for name in one.names} | {"undo"} == set(errands.NAMES)
+    assert not any(errands.plan(seed, clock=False).prune for seed in range(100))
 
 
 def test_where_nothing_can_be_mounted_no_disk_fills() -> None:
@@ -94,6 +103,7 @@ class Ended:
             store=self.store,
             postgres=None,
             cli=lambda *_: (0, {}, ""),
+            older=(self.run.id,),
         )
 
 
@@ -157,5 +167,33 @@ def test_a_backup_that_was_swept_is_found(ended: Ended) -> None:
 
 
 def test_a_submission_that_was_lost_is_found(ended: Ended) -> None:
-    found = clear_sky.broken(ended.site, SimpleNamespace(accepted=2), [ended.run])  # type: ignore[arg-type]
+    found = clear_sky.broken(ended.site, SimpleNamespace(accepted=["backup", "backup"]), [ended.run])  # type: ignore[arg-type]
     assert next(iter(found)) == "2 submissions were accepted, and 1 are on record"
+
+
+# -- the judge of what was asked for besides ------------------------------------------
+
+
+def test_an_earlier_backup_that_is_gone_without_a_successor_is_found(ended: Ended) -> None:
+    assert list(errands.judge_older(ended.site)) == []
+    region = ended.place.region("region-b")
+    (region / "manifests" / f"{ended.run.id}.json").unlink()
+    (region / errands.DELETED / ended.run.id).mkdir(parents=True)
+    assert errands.pruned(ended.site) == 1
+    assert any("where nothing newer is whole" in words for words in errands.judge_older(ended.site))
+
+
+def test_an_earlier_backup_of_which_a_part_is_gone_is_found(ended: Ended) -> None:
+    swept(ended)
+    assert sum("does not open" in words for words in errands.judge_older(ended.site)) == 3
+
+
+def test_a_restore_and_an_undo_that_left_other_values_are_found(ended: Ended) -> None:
+    errands.arrange(ended.place, errands.Errands(restore=True))
+    assert list(errands.judge_undo(ended.site)) == []
+    assert list(errands.judge_restore(ended.site)) == []
+    store = LocalStore(ended.place.root / errands.SPARE, name=errands.SPARE)
+    versions = (Version(number=1, value=SecretBytes(b"CANARY-odd")),)
+    store.import_([Secret(name="app/00001", versions=versions)])
+    assert any("never had" in words for words in errands.judge_restore(ended.site))
+    assert any("1 secrets are not as" in words for words in errands.judge_undo(ended.site))

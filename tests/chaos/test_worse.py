@@ -12,14 +12,14 @@ import pytest
 
 from strongroom.state.records import StepKind, StepState
 from tests.chaos.attempt import stopped
-from tests.chaos.frozen import freeze, is_writable, thaw, working
+from tests.chaos.frozen import is_writable, thaw, working
 from tests.chaos.machine import GUARD_SECONDS, Machine, machine
 from tests.chaos.monkey import Killed
 from tests.chaos.plan import Kill, Phase, Progress, Victim
 from tests.chaos.verdict import broken
 from tests.postgres import PostgresServer, program
 from tests.redis_server import server_program
-from tests.workers.cluster import until
+from tests.workers.cluster import descendants, until
 
 pytestmark = [
     pytest.mark.timeout(1800),
@@ -43,14 +43,18 @@ class Sandman:
     def act(self, progress: Progress) -> None:
         if self.asleep is not None or progress.captured == 1:
             return
-        for pid, row in working(self._made.store, self._run, StepKind.CAPTURE).items():
+        main = self._made.cluster.pid("seal")
+        for pid in sorted(descendants(main)) if main else ():
             if self.asleep is None:
-                self._put_to_sleep(pid, row.step.piece)
+                self._put_to_sleep(pid)
 
-    def _put_to_sleep(self, pid: int, piece: int) -> None:
-        still_at_it = freeze(pid, self._made.store, self._run, StepKind.CAPTURE)
-        if still_at_it and is_writable(self._made.place.state / "state.db"):
-            self.asleep, self.piece = pid, piece
+    def _put_to_sleep(self, pid: int) -> None:
+        """Stop it, and look then what it is at: on a busy machine who looks first comes too late."""
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        row = working(self._made.store, self._run, StepKind.CAPTURE).get(pid)
+        if row is not None and is_writable(self._made.place.state / "state.db"):
+            self.asleep, self.piece = pid, row.step.piece
         else:
             thaw(pid)
 

@@ -26,8 +26,9 @@ class MovedClock:
         with offset.open("r+b") as file:
             self._shared = mmap.mmap(file.fileno(), 0)
         define = f'-DOFFSET_FILE="{offset}"'
-        command = ["gcc", "-shared", "-fPIC", "-O2", define, "-o", self.library, SOURCE, "-ldl"]
-        subprocess.run(command, check=True)
+        subprocess.run(
+            ["gcc", "-shared", "-fPIC", "-O2", define, "-o", self.library, SOURCE, "-ldl"], check=True
+        )
 
     @property
     def moved(self) -> int:

@@ -54,6 +54,11 @@ def plan(seed: int, *, postgresql: bool, mounts: bool) -> list[Action]:
     return sorted((_drawn(draw, name) for name in picked), key=lambda action: action.at)
 
 
+def gusts(seed: int, *, postgresql: bool, mounts: bool) -> list[Action]:
+    """Return one or two actions more, for what is asked for when the storm is over."""
+    return plan(seed, postgresql=postgresql, mounts=mounts)[: 1 + seed % 2]
+
+
 def _drawn(draw: random.Random, name: str) -> Action:
     early = draw.random() < 0.25 and name not in LATER
     return Action(

@@ -137,7 +137,7 @@ class RunningCluster:
         assert self.process is not None
         self.note()
         self.process.send_signal(how)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(2 * PATIENCE)  # warm, then cold, then killed
 
     def _close_pipe(self) -> None:
         if self.process is not None and self.process.stdout is not None:
