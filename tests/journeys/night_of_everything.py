@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from tests.chaos.series import OWN_MOUNTS
 from tests.chaos.wall_clock import WallClock
-from tests.cli.program import ROOT, SCRIPT, Machine
+from tests.cli.program import ROOT, Machine, command
 from tests.journeys.house import on_paper
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import Answered, OpenBao, dev_server
@@ -236,7 +236,7 @@ for name in ({names.TICK!r}, {names.ALERTS!r}):
     def up(self) -> None:
         """Start it with everything on, as a person does."""
         out, err = self.machine.path("up.out"), self.machine.path("up.err")
-        words = [sys.executable, str(SCRIPT), "up", "--flower", "--page", "--metrics"]
+        words = command("up", "--flower", "--page", "--metrics")
         with out.open("wb") as answers, err.open("wb") as errors:
             self.cluster = subprocess.Popen(
                 words, cwd=self.machine.home, env=self.machine.env, stdout=answers, stderr=errors
@@ -426,10 +426,21 @@ def recover(night: Night, safe: Path, vault: OpenBao) -> None:
         machine.path(file).write_text(content)
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
     given = [f"--answer={answer}" for answer in ("lost=vault", "leaked=none", "restore=yes")]
-    done = machine.run("recover", "--identity", "recovery.key", "--signer", signer, *given)
-    night.tell("the person who recovers", f"types recover; it ends with {done.code}")
+    words = command("recover", "--identity", "recovery.key", "--signer", signer, *given)
     with night.said.open("a") as file:
-        file.write(f"\n```text\n{done.out}{done.err}```\n\n")
+        file.write("\n```text\n")
+        file.flush()
+        done = subprocess.run(
+            words,
+            cwd=machine.home,
+            env=machine.env,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            check=False,
+        )
+        file.write("```\n\n")
+    night.tell("the person who recovers", f"typed recover; it ended with {done.returncode}")
 
 
 def not_back(vault: OpenBao) -> Iterator[str]:
