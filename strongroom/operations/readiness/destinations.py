@@ -41,7 +41,7 @@ def destination(source: Source) -> Iterator[Finding]:
     found = f"each of {plural(len(needed), 'path')} that secrets are written to may be written"
     yield good(DESTINATION, f"it answers, and {found}")
     if lacking := [right for right in rights if right.missing]:
-        said = f"what lies beside the secrets may not be written there: {_paths(lacking)}"
+        said = f"what is stored next to the secrets may not be written there: {_paths(lacking)}"
         yield remark(DESTINATION, said, "A restore leaves it out, and names it. ops/ has a policy that fits.")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from strongroom.cli.commands.recovery.apart import A, Ended, Shown, Work, run, run_with
 from strongroom.cli.commands.recovery.dialogue import Dialogue
+from strongroom.cli.commands.recovery.forked_step import A, Ended, Shown, Work, run, run_with
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.failures import block_of
 from strongroom.cli.terminal.output import Output, clean, paint

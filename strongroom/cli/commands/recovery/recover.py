@@ -10,9 +10,9 @@ from typing import Final
 from msgspec import to_builtins
 
 from strongroom.cli.commands.recovery import restoring, rotating, secure, steps, validating
-from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.dialogue import Dialogue, answers_of
+from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.commands.recovery.notifying import notify_others
 from strongroom.cli.commands.recovery.opening import open_places, opened
 from strongroom.cli.commands.recovery.plan import read_plan

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from strongroom.cli.commands.recovery import steps
-from strongroom.cli.commands.recovery.apart import PIPED, Ended, Shown
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.forked_step import PIPED, Ended, Shown
 from strongroom.cli.commands.recovery.secure import note_damage
 from strongroom.cli.commands.restore.perform import Came, RestoreJob
 from strongroom.cli.commands.restore.restore import restore_for
@@ -121,7 +121,7 @@ def _may_fill(desk: Desk, planned: Sequence[_Planned]) -> bool:
         desk.say(
             f"    and {len(taken) - DATED:,} more: all are in {', '.join(files)}, each with its 'backup'"
         )
-    question = "  Restore 'all', the newest backup and what it lacks from earlier ones, or 'newest' alone?"
+    question = "  Restore 'all', the newest backup and what earlier ones have besides, or 'newest' alone?"
     if desk.dialogue.one("missing", question, ("all", "newest"), "all") == "all":
         return True
     desk.left(f"{plural(len(taken), 'secret')} of earlier backups {are} not restored, as was said.")

@@ -13,9 +13,9 @@ from msgspec import Struct
 from strongroom.cli.commands.incident import incident as incidents
 from strongroom.cli.commands.incident import report
 from strongroom.cli.commands.incident import steps as incident_steps
-from strongroom.cli.commands.recovery.apart import Ended, Shown
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.forked_step import Ended, Shown
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural
@@ -65,7 +65,7 @@ def _may_change(desk: Desk, incident: Incident) -> bool:
     if exposed is not None and exposed.names:
         more = f" and {exposed.count - NAMED:,} more" if exposed.count > NAMED else ""
         said = f"{plural(exposed.count, 'secret')}: {', '.join(map(in_line, exposed.names))}{more}"
-        desk.say(f"  Whoever has those keys may know the values of {said}.")
+        desk.say(f"  Anyone who has those keys may know the values of {said}.")
     question = "Give the secrets in those backups new values now, by the rotators of the configuration?"
     return desk.dialogue.confirm("rotate", question)
 

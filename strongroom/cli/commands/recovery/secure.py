@@ -13,9 +13,9 @@ from functools import partial
 from msgspec import Struct
 
 from strongroom.cli.commands.readiness.single_file import believed, machine_alone, room, run_guarded
-from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.assess import choices_of
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.shared import backup_selection, identities, sources
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, in_line, plural

@@ -10,10 +10,10 @@ from typing import Final
 from msgspec.structs import replace
 
 from strongroom.cli.commands.incident.suspected import key_of
-from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.assess import Survey, destinations, survey, usual_destination
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.commands.recovery.secure import damaged
 from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.services import open_services

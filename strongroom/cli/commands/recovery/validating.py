@@ -9,8 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from strongroom.cli.commands.recovery.apart import Shown
 from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.commands.recovery.restoring import left_out
 from strongroom.cli.commands.validation.production import look_at_production
 from strongroom.cli.commands.validation.render import all_findings
@@ -123,7 +123,7 @@ def _health(desk: Desk) -> None:
     wrong = [one for one in done.answer or () if one.state is State.WRONG]
     checks = ", ".join(dict.fromkeys(one.check for one in wrong))
     if done.answer is None:
-        said = f"it could not be looked at ({done.code})"
+        said = f"it could not be read ({done.code})"
     else:
         said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
     desk.prove(Step.VALIDATE, "health-advanced", said)
