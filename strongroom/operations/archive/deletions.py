@@ -11,17 +11,19 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.marks import MarksThere, fit, newest_mark, write_mark
-from strongroom.operations.services import Services
-from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339
+
+if TYPE_CHECKING:  # a restore chooses by these marks, and loads no database
+    from strongroom.operations.services import Services
+    from strongroom.state.store import RunStore
 
 Places = Mapping[str, MarksThere[DeletionMark]]
 """The deletion marks of each target that answered."""
