@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import Struct
@@ -27,11 +27,13 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.marks import MarksThere, fit, merge_marks, write_mark
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
-from strongroom.operations.services import Services
 from strongroom.state.records import Event
-from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
+
+if TYPE_CHECKING:  # a restore looks at holds on targets, and loads no database
+    from strongroom.operations.services import Services
+    from strongroom.state.store import RunStore
 
 HELD, RELEASED = "hold.added", "hold.released"
 _PAGE = 1_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import islice
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,11 +20,13 @@ from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.select_backup import Known, lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
-from strongroom.state.store import RunStore
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
 from strongroom.words import plural, verb
+
+if TYPE_CHECKING:  # a restore chooses with this, and loads no database
+    from strongroom.state.store import RunStore
 
 _PAGE = 1_000
 
