@@ -169,7 +169,8 @@ class LimitSettings(Section, frozen=True, kw_only=True):
             ge=0,
             le=7 * 86_400,
             description="How long a run of the cluster waits for room on the stage or on a target that it "
-            "needs, or for one that does not answer, before it fails. A command does not wait.",
+            "needs, or for one that does not answer, before it fails. A command does not wait; but where a "
+            "Vault has no leader, or asks for fewer requests, each waits for up to a minute of this.",
             examples=[14_400],
         ),
     ] = 3600

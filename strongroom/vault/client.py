@@ -1,12 +1,12 @@
 """A Vault server as adapters use it: ask, be answered, or get a typed error.
 
-One client a process, made on first use after the fork. Reads are repeated while the server asks for
-patience; a write is repeated only where it is certain that nothing has happened.
+One client a process, made on first use after the fork. What passes is waited for (see
+:mod:`strongroom.vault.patience`). A write is repeated only where it is certain that nothing has happened:
+where a reply was lost, the caller's own look decides.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -17,26 +17,25 @@ import msgspec
 from hvac.api import SystemBackend
 from hvac.api.secrets_engines import Transit
 
-from strongroom.system.retry import backoff
 from strongroom.vault import failures, paths
 from strongroom.vault.answers import Answer
 from strongroom.vault.connection import Connection
 from strongroom.vault.failures import Ambiguous, Unavailable
 from strongroom.vault.hvac_adapter import SendingAdapter
-from strongroom.vault.pace import Pace
+from strongroom.vault.latest import INDEX, Latest
+from strongroom.vault.pace import CLOCK, Clock, Pace
+from strongroom.vault.patience import Patience, passing, reason_of, sealed
 from strongroom.vault.process import PerProcess
 from strongroom.vault.streams import Streams
 from strongroom.vault.tokens import Tokens
-from strongroom.vault.transport import REDIRECTS, NeverSent, Transport, check_redirect
+from strongroom.vault.transport import REDIRECTS, Misled, NeverSent, Transport, check_redirect
 
-UNHANDLED = frozenset({412, 429, 472, 473})
-"""Statuses that say that nothing was done: a stale replica, a quota, a node that is no active one."""
-PASSING = UNHANDLED | {502, 503, 504}
-"""Statuses after which a read is worth repeating."""
-ATTEMPTS = 6
-FIRST_DELAY = 0.1
-LONGEST_DELAY = 5.0
 KEPT_HEADERS = 64
+
+Happened = Callable[[], bool]
+"""Looks whether a write has happened whose reply was lost."""
+_DONE = Answer(204, {}, b"")
+"""Stands for the lost reply to a write that has happened."""
 
 
 class Vault:
@@ -50,9 +49,9 @@ class Vault:
         ConfigError: a file that the login needs cannot be read.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, clock: Clock = CLOCK) -> None:
         self.connection = connection
-        self._process = PerProcess(lambda: _Link(connection))
+        self._process = PerProcess(lambda: _Link(connection, clock))
 
     def __repr__(self) -> str:
         return f"Vault({self.connection.address})"
@@ -66,15 +65,30 @@ class Vault:
         target = paths.target(*path, **{"list": "true", **parameters})
         return self._process.get().ask("GET", _with_slash(target), None, namespace)
 
-    def post(self, *path: str, body: object, namespace: str = "", repeatable: bool = False) -> Answer:
+    def post(
+        self,
+        *path: str,
+        body: object,
+        namespace: str = "",
+        repeatable: bool = False,
+        happened: Happened | None = None,
+    ) -> Answer:
         """Write. Raises :class:`Ambiguous` if it may have happened or not.
 
         Args:
             body: bytes that are JSON, or what becomes JSON.
             repeatable: doing it twice is the same as once, so a lost reply is no trouble.
+            happened: is asked after a lost reply whether it has happened; the answer is empty then. If not,
+                it is sent again, and :class:`Unconfirmed` is raised if it never gets through.
         """
         content = body if isinstance(body, bytes) else msgspec.json.encode(body)
-        return self._process.get().ask("POST", paths.target(*path), content, namespace, repeatable=repeatable)
+        return self._process.get().write(
+            paths.target(*path), content, namespace, repeatable=repeatable, happened=happened
+        )
+
+    def wait_until(self, is_so: Callable[[], bool]) -> bool:
+        """Wait until what was written shows, where a standby reads late; return whether it does."""
+        return self._process.get().wait_until(is_so)
 
     def delete(self, *path: str, namespace: str = "") -> Answer:
         """Delete; doing it twice is the same as once."""
@@ -99,6 +113,12 @@ class Vault:
                 method, target, body, namespace, repeatable=True
             )
         )
+
+    @property
+    def reads_late(self) -> bool:
+        """Whether reads may be older than our writes, without a word about it: where a standby of OpenBao 2.5
+        or 2.6 may answer them."""
+        return self._process.get().reads_late
 
     def download(self, *path: str) -> AbstractContextManager[Iterator[bytes]]:
         """Read something large, bit by bit; see :meth:`~strongroom.vault.streams.Streams.download`."""
@@ -135,20 +155,28 @@ class _Status(msgspec.Struct, frozen=True):
     cluster_id: str = ""
 
 
+class _Leader(msgspec.Struct, frozen=True):
+    ha_enabled: bool = False
+
+
+_LEADER = msgspec.json.Decoder(_Leader)
 _STATUS = msgspec.json.Decoder(_Status)
 
 
 class _Link:
     """What belongs to one process: connections, token, pace, threads."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection = connection
         self._transport = Transport(connection)
-        self._pace = Pace(connection.requests_per_second, shared=connection.pace_file)
+        self._patience = Patience(connection.patience_seconds, clock)
+        self._latest = Latest()
+        self._pace = Pace(connection.requests_per_second, shared=connection.pace_file, clock=clock)
         self._headers: dict[tuple[str | None, str], dict[str, str]] = {}
         self.tokens = Tokens(connection.login, self._with_token)
         self.streams = Streams(connection, self._transport, self.tokens)
         self.threads = ThreadPoolExecutor(connection.in_flight, thread_name_prefix="vault")
+        self._is_one_of_many: bool | None = None
         self.sent = 0
 
     def ask(
@@ -159,29 +187,65 @@ class _Link:
         token = self.tokens.current()
         answer = self._patiently(method, target, body, token, namespace, again=again)
         if answer.status == 403 and self.tokens.recover(token):
+            self._latest.forget()
             answer = self._patiently(method, target, body, self.tokens.current(), namespace, again=again)
         return _accepted(answer, written=not again, asked=f"{method} {namespace}{_path_of(target)}")
 
+    def write(
+        self, target: str, body: bytes, namespace: str, *, repeatable: bool, happened: Happened | None
+    ) -> Answer:
+        """Send a write, and after a lost reply look whether it has happened."""
+        trial = self._patience.trial(writes=True)
+        while True:
+            try:
+                return self.ask("POST", target, body, namespace, repeatable=repeatable)
+            except Ambiguous as lost:
+                if happened is None or lost.reason is not None:
+                    raise
+                if happened():
+                    return _DONE
+                trial.after_lost(lost)
+
+    def wait_until(self, is_so: Callable[[], bool]) -> bool:
+        trial = self._patience.trial(writes=False)
+        while not is_so():
+            try:
+                trial.after_late_read()
+            except Unavailable:
+                return False
+        return True
+
     def _with_token(self, method: str, target: str, body: bytes | None, token: str | None) -> Answer:
-        """Send on behalf of a login or a renewal: with that token, or with none."""
-        return self._patiently(method, target, body, token, "", again=method != "POST")
+        """Send on behalf of a login or a renewal: with that token, or with none. A login whose reply was lost
+        leaves a token that nobody has, which ends by itself."""
+        return self._patiently(method, target, body, token, "", again=True)
 
     def _patiently(
         self, method: str, target: str, body: bytes | None, token: str | None, namespace: str, *, again: bool
     ) -> Answer:
-        trial = _Trial(self._connection.patience_seconds, repeatable=again)
+        trial = self._patience.trial(writes=method != "GET")
         headers = self._headers_for(token, namespace)
         while True:
             self._pace.wait()
             self.sent += 1
             try:
-                answer = self._followed(method, target, body, headers)
-            except Unavailable as error:
-                trial.after_error(error)
+                answer = self._followed(method, target, body, {**headers, **self._latest.headers()})
+            except Misled as error:
+                if not self._patience.was_served:
+                    raise
+                trial.after_error(error, repeatable=True)
                 continue
-            if answer.status not in PASSING and not _is_upgrading(answer):
+            except Unavailable as error:
+                trial.after_error(error, repeatable=again or isinstance(error, NeverSent))
+                continue
+            self._latest.note(answer.headers.get(INDEX))
+            found = passing(answer)
+            if found is None:
+                self._patience.answered(writes=method != "GET")
                 return answer
-            pause = trial.after_answer(answer, self._is_sealed)
+            if answer.status == 503 and self._is_sealed():
+                raise sealed()
+            pause = trial.after_answer(answer, found, repeatable=again)
             if answer.status == 429:
                 self._pace.pause(pause)  # the quota is everybody's: so is the pause
 
@@ -214,6 +278,15 @@ class _Link:
             hops += 1
         return answer
 
+    @property
+    def reads_late(self) -> bool:
+        if self._latest.is_told:
+            return False
+        if self._is_one_of_many is None:
+            answer = self.ask("GET", "/v1/sys/leader", None, "")
+            self._is_one_of_many = answer.found and answer.read(_LEADER).ha_enabled
+        return self._is_one_of_many
+
     def cluster(self) -> str:
         return self._status().cluster_id
 
@@ -229,68 +302,13 @@ class _Link:
             return _Status()
 
 
-class _Trial:
-    """Counts the attempts of one request and waits between them."""
-
-    def __init__(self, patience: float, *, repeatable: bool) -> None:
-        self._ends = time.monotonic() + patience
-        self._repeatable = repeatable
-        self._attempts = 0
-
-    def after_error(self, error: Unavailable) -> None:
-        """Wait, or raise if no further attempt is due."""
-        if not self._repeatable and not isinstance(error, NeverSent):
-            raise Ambiguous(error.message) from None
-        self._wait(self._delay(), error)
-
-    def after_answer(self, answer: Answer, is_sealed: Callable[[], bool]) -> float:
-        """Wait, or raise; return for how many seconds it waited."""
-        failure = _failure(answer)
-        if answer.status == 503 and is_sealed():
-            raise failures.Sealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom retry'.")
-        if not self._repeatable and answer.status not in UNHANDLED and not _is_upgrading(answer):
-            raise Ambiguous(failure.message, status=answer.status, headers=answer.headers)
-        if answer.status == 429:
-            self._attempts = min(self._attempts, ATTEMPTS - 2)  # a quota passes: only time counts
-        delay = _asked_for(answer)
-        return self._wait(self._delay() if delay is None else delay, failure)
-
-    def _delay(self) -> float:
-        return backoff(self._attempts + 1, first=FIRST_DELAY, longest=LONGEST_DELAY)
-
-    def _wait(self, delay: float, failure: Unavailable) -> float:
-        self._attempts += 1
-        if self._attempts >= ATTEMPTS or time.monotonic() + delay > self._ends:
-            raise failure from None
-        time.sleep(delay)
-        return delay
-
-
-def _is_upgrading(answer: Answer) -> bool:
-    """A KV v2 mount that was just made refuses everything for a moment, and says so."""
-    return answer.status == 400 and b"Upgrading from non-versioned to versioned" in answer.body
-
-
-def _failure(answer: Answer) -> Unavailable:
-    kind = failures.Throttled if answer.status == 429 else Unavailable
-    words = {429: "it asks for fewer requests", 412: "its replica is behind"}
-    message = words.get(answer.status, f"it gives no service (status {answer.status})")
-    return kind(message, status=answer.status, headers=answer.headers)
-
-
-def _asked_for(answer: Answer) -> float | None:
-    """Return the pause that the server asks for. It truncates: "0" means less than a second."""
-    value = answer.headers.get("retry-after", "")
-    return float(value) + backoff(1, first=1.0) if value.isdigit() else None
-
-
 def _accepted(answer: Answer, *, written: bool, asked: str) -> Answer:
     if answer.status < 300 or answer.status == 404:
         return answer
     about: dict[str, Any] = {
         "status": answer.status,
         "headers": answer.headers,
-        "reason": next((words for words in failures.REASONS if words.encode() in answer.body), None),
+        "reason": reason_of(answer),
     }
     if answer.status == 403:
         raise failures.Denied(f"the token may not {asked}", **about)

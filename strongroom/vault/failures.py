@@ -14,7 +14,9 @@ TOO_LARGE = "too large"
 NO_SPACE = "no space left on device"
 TOO_OLD = "disallowed by policy (too old)"
 MANY_STRINGS = "exceeded maximum number of strings"
-REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD, MANY_STRINGS)
+OTHER_VERSION = "parameter did not match the current version"
+IN_USE = ("path is already in use", "existing mount at", "path already in use")
+REASONS = (TOO_LARGE, NO_SPACE, TOO_OLD, MANY_STRINGS, OTHER_VERSION, *IN_USE)
 """All that is ever taken over of a server's words: these, where it says them."""
 
 
@@ -64,6 +66,10 @@ class Throttled(Unavailable):
 
 class Ambiguous(Unavailable):
     """A write got no usable answer: it may or may not have happened. Read before trying again."""
+
+
+class Unconfirmed(VaultError):
+    """The server answers, and this one write does not get through to it, however often it is sent."""
 
 
 class Denied(VaultError):

@@ -6,15 +6,27 @@ import os
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import msgspec
 
 from strongroom.system import files
 
 _MOMENT = struct.Struct("<d")
 _SOON = 0.0005  # seconds: below, sleeping costs more than it spares
 _FAR = 3600.0  # seconds: no moment written in this boot lies further ahead
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """The time that passes while we wait."""
+
+    wait: Callable[[float], object] = time.sleep
+    monotonic: Callable[[], float] = time.monotonic
+
+
+CLOCK = Clock()
 
 
 class Pace:
@@ -26,7 +38,10 @@ class Pace:
             moment of the monotonic clock, which all of them read alike.
     """
 
-    def __init__(self, rate: float | None = None, *, shared: Path | None = None) -> None:
+    def __init__(
+        self, rate: float | None = None, *, shared: Path | None = None, clock: Clock = CLOCK
+    ) -> None:
+        self._clock = clock
         self._step = 1.0 / rate if rate else 0.0
         self._shared = shared if rate else None
         self._lock = threading.Lock()
@@ -36,27 +51,27 @@ class Pace:
         """Sleep until it is this thread's turn."""
         if not self._step and not self._next:
             return
-        delay = self._turn() - time.monotonic()
+        delay = self._turn() - self._clock.monotonic()
         if delay > _SOON:
-            time.sleep(delay)
+            self._clock.wait(delay)
 
     def pause(self, seconds: float) -> None:
         """Let nobody go for so long: the server asked for it."""
         with self._lock:
-            self._next = max(self._next, time.monotonic() + seconds)
+            self._next = max(self._next, self._clock.monotonic() + seconds)
 
     def _turn(self) -> float:
         with self._lock:
             if not self._step:
                 return self._ended()
             with self._moment() as moment:
-                turn = max(moment[0], self._next, time.monotonic())
+                turn = max(moment[0], self._next, self._clock.monotonic())
                 moment[0] = turn + self._step
             self._next = max(self._next, turn) if self._shared else turn + self._step
             return turn
 
     def _ended(self) -> float:
-        if self._next <= time.monotonic():
+        if self._next <= self._clock.monotonic():
             self._next = 0.0
         return self._next
 

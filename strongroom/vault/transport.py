@@ -29,6 +29,11 @@ class NeverSent(Unavailable):
     """The server was not reached, so nothing has happened there."""
 
 
+class Misled(NotVault):
+    """It redirects to where nothing may be sent: wrong settings, or a standby that names the leader of
+    before. Nothing has happened there."""
+
+
 class Transport:
     """Connections to one server. Proxies and the environment's settings are not looked at."""
 
@@ -111,9 +116,9 @@ class Transport:
 def check_redirect(connection: Connection, url: str, *, hops: int, status: int) -> None:
     """Refuse a redirect that leads elsewhere, or comes after too many: the token goes with it."""
     if hops == HOPS:
-        raise NotVault("it redirects without end", status=status)
+        raise Misled("it redirects without end", status=status)
     if not connection.allows(url):
-        raise NotVault(
+        raise Misled(
             "it redirects to a host that is not allowed",
             status=status,
             hint="If that is another node of the cluster, add it to 'redirect_hosts'.",

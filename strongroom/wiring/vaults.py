@@ -9,6 +9,10 @@ from strongroom.vault.client import Vault
 from strongroom.vault.connection import Connection
 from strongroom.vault.login import AppRole, Kubernetes, Login, TokenFile
 
+LEAST_PATIENCE, MOST_PATIENCE = 5, 60
+"""Seconds that one request waits for a server without a leader, or that asks for fewer requests. Another
+leader is there within half a minute; longer than this only a run of the cluster waits."""
+
 
 def vault(name: str, settings: Settings) -> Vault:
     """Return a configured Vault server."""
@@ -27,6 +31,7 @@ def connection(name: str, settings: Settings) -> Connection:
         requests_per_second=found.requests_per_second,
         pace_file=settings.state_dir / f"{name}.pace",
         redirect_hosts=frozenset(found.redirect_hosts),
+        patience_seconds=max(LEAST_PATIENCE, min(settings.limits.patience_seconds, MOST_PATIENCE)),
     )
 
 

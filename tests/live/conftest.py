@@ -11,7 +11,7 @@ from tests.live.azurite import Azurite
 from tests.live.key_services import furnished, hsm, site  # noqa: F401 - fixtures, which a module may have its own of
 from tests.live.ministack import MiniStack
 from tests.live.moto import CREDENTIALS, Moto
-from tests.live.openbao import OpenBao, RaftServer, dev_server
+from tests.live.openbao import OpenBao, RaftCluster, RaftServer, dev_server
 from tests.live.proxy import FaultyProxy
 from tests.live.raft_parts import seeded_raft  # noqa: F401 - a fixture
 from tests.live.regions import Region, azure_region, s3_region
@@ -93,6 +93,13 @@ def raft_server() -> Iterator[RaftServer]:
     """A running and unsealed OpenBao on raft storage, which one test may seal, kill and start again."""
     with RaftServer() as server:
         yield server.initialise()
+
+
+@pytest.fixture
+def raft_cluster() -> Iterator[RaftCluster]:
+    """Three running OpenBao servers that are one cluster, whose leader one test may take away."""
+    with RaftCluster() as servers:
+        yield servers
 
 
 @pytest.fixture

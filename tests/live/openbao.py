@@ -251,8 +251,9 @@ listener "tcp" {{
 }}
 storage "raft" {{
   path = "{folder}/data"
-  node_id = "node"
+  node_id = "node-{port}"
   performance_multiplier = 1
+  {join}
 }}
 """
 
@@ -260,13 +261,14 @@ storage "raft" {{
 class RaftServer(OpenBao):
     """A server whose data outlives it, and which comes back sealed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, joins: RaftServer | None = None) -> None:
         port, cluster = free_port(), free_port()
+        join = f'retry_join {{ leader_api_addr = "{joins.address}" }}' if joins else ""
 
         def command(folder: Path) -> Sequence[str | Path]:
             (folder / "data").mkdir(exist_ok=True)
             settings = folder / "server.hcl"
-            settings.write_text(_RAFT.format(port=port, cluster=cluster, folder=folder))
+            settings.write_text(_RAFT.format(port=port, cluster=cluster, folder=folder, join=join))
             return [_found(), "server", f"-config={settings}"]
 
         super().__init__(ServerProcess(command, port=port, ready=lambda: _answers(port), prefix="sr-raft-"))
@@ -289,13 +291,70 @@ class RaftServer(OpenBao):
                 break
         _await(self._is_active)
 
+    def joined(self) -> bool:
+        """Unseal it as a further node of a cluster; return whether that went well by now."""
+        try:
+            self.call("POST", "sys/unseal", {"key": self.keys[0]}, token="")
+        except Answered:
+            return False  # it has not found the others yet
+        return self.health() == 429
+
     def seal(self) -> None:
         """Seal it."""
         self.call("POST", "sys/seal", {})
 
     def _is_active(self) -> bool:
+        return self.health() == 200
+
+    def health(self) -> int:
+        """Return what it says of itself: 200 active, 429 standby, other numbers not yet; 0 if it is gone."""
         try:
             self.call("GET", "sys/health", token="")
-        except (Answered, OSError):
-            return False
-        return True
+        except Answered as answered:
+            return answered.status
+        except OSError:
+            return 0
+        return 200
+
+
+class RaftCluster:
+    """Three servers on raft that make one of them their leader."""
+
+    def __init__(self) -> None:
+        first = RaftServer()
+        self.nodes = [first, *(RaftServer(joins=first) for _ in range(2))]
+
+    @property
+    def leader(self) -> RaftServer:
+        """The node that is active now, which is waited for."""
+        _await(lambda: any(node.health() == 200 for node in self.nodes))
+        return next(node for node in self.nodes if node.health() == 200)
+
+    @property
+    def standby(self) -> RaftServer:
+        """A node that answers, and is not active."""
+        _await(lambda: any(node.health() == 429 for node in self.nodes))
+        return next(node for node in self.nodes if node.health() == 429)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Where redirects may lead to."""
+        return frozenset(node.address.removeprefix("http://") for node in self.nodes)
+
+    def step_down(self) -> None:
+        """Have the leader give up: for some ten seconds there is none."""
+        self.leader.call("POST", "sys/step-down", {})
+
+    def __enter__(self) -> Self:
+        for node in self.nodes:
+            node.start()
+        first = self.nodes[0].initialise()
+        for node in self.nodes[1:]:
+            node.keys, node.token = first.keys, first.token
+            _await(node.joined)
+        _await(lambda: sorted(node.health() for node in self.nodes) == [200, 429, 429])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes:
+            node.close()

@@ -13,11 +13,9 @@ from strongroom.sources.vault.kv_form import canonical
 from strongroom.sources.vault.records import DATA, KEY, KeyInfo, Mount
 from strongroom.system.errors import Conflict
 from strongroom.vault.answers import Answer
-from strongroom.vault.client import Vault
-from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, Ambiguous, Refused
+from strongroom.vault.client import Happened, Vault
+from strongroom.vault.failures import MANY_STRINGS, NO_SPACE, OTHER_VERSION, Ambiguous, Refused
 
-TRIES = 3
-_LOST = "replies to writes get lost again and again"
 _LARGE = "Most storages take 1 MiB in one entry, Consul 512 KiB. "
 _FULL = "Give the server's disk room. "
 PADDING = 64
@@ -48,20 +46,23 @@ class Key:
             Conflict: somebody else wrote that version.
         """
         body = b'{"options":{"cas":%d},"data":%b}' % (number - 1, data)
-        for _ in range(TRIES):
-            try:
-                self._post("data", body)
-            except Ambiguous as lost:
-                if lost.reason is not None:
-                    raise self._no_room(number, lost) from None
-                if not self._is_written(number, data):
-                    continue
-            except Refused as refused:
-                if refused.reason == MANY_STRINGS and self._is_next(number):
-                    return self._put_bare(number, data)
-                raise self._why(number, refused) from None
-            return None
-        raise Ambiguous(_LOST)
+        lost = False
+
+        def happened() -> bool:
+            nonlocal lost
+            lost = True
+            return self._is_written(number, data)
+
+        try:
+            self._post("data", body, happened=happened)
+        except Ambiguous as ambiguous:
+            raise self._no_room(number, ambiguous) from None
+        except Refused as refused:
+            if refused.reason == MANY_STRINGS and self._is_next(number):
+                return self._put_bare(number, data)
+            if lost and refused.reason == OTHER_VERSION and self._shows(number, data):
+                return None
+            raise self._why(number, refused) from None
 
     def _put_bare(self, number: int, data: bytes) -> None:
         """Write without check-and-set, whose two strings are too many beside a secret of nearly a thousand.
@@ -76,21 +77,23 @@ class Key:
             raise self._taken(number)
 
     def configure(self, body: dict[str, Any]) -> None:
-        """Write metadata. What is written is the state and no step, so it may be repeated."""
-        for _ in range(TRIES):
-            try:
-                self._post("metadata", body)
-            except Ambiguous:
-                info = self.info() or KeyInfo()
-                if info.current_metadata_version in (0, body["metadata_cas"]):
-                    continue
-            except Refused as refused:
-                raise SourceError(
-                    f"the settings of secret {self.name!r} were refused (status {refused.status})",
-                    hint="Somebody may be writing to it: look at its metadata. " + GO_ON,
-                ) from None
-            return
-        raise Ambiguous(_LOST)
+        """Write metadata, where its settings are as we know them."""
+        before, lost = body["metadata_cas"], False
+
+        def happened() -> bool:
+            nonlocal lost
+            lost = True
+            return (self.info() or KeyInfo()).current_metadata_version not in (0, before)
+
+        try:
+            self._post("metadata", body, happened=happened)
+        except Refused as refused:
+            if lost and refused.reason == OTHER_VERSION:
+                return  # a standby that was asked did not show it yet
+            raise SourceError(
+                f"the settings of secret {self.name!r} were refused (status {refused.status})",
+                hint="Somebody may be writing to it: look at its metadata. " + GO_ON,
+            ) from None
 
     def mark(self, kind: str, numbers: Iterable[int]) -> None:
         """``delete`` or ``destroy`` versions; twice is the same as once."""
@@ -98,7 +101,9 @@ class Key:
         if versions:
             self._post(kind, {"versions": versions}, repeatable=True)
 
-    def _post(self, kind: str, body: object, *, repeatable: bool = False) -> Answer:
+    def _post(
+        self, kind: str, body: object, *, repeatable: bool = False, happened: Happened | None = None
+    ) -> Answer:
         return self._vault.post(
             self._mount.path,
             kind,
@@ -106,6 +111,7 @@ class Key:
             body=body,
             namespace=self._mount.namespace,
             repeatable=repeatable,
+            happened=happened,
         )
 
     def _is_written(self, number: int, data: bytes) -> bool:
@@ -120,9 +126,14 @@ class Key:
             raise self._taken(number)
         return True
 
+    def _shows(self, number: int, data: bytes) -> bool:
+        """Wait for a version that the server says is there: ours, if it is the data whose reply was lost. A
+        standby that was asked for it may not have had it yet."""
+        return self._vault.wait_until(lambda: self._is_written(number, data))
+
     def _why(self, number: int, refused: Refused) -> Exception:
-        """A refusal means "not the next version" and "I do not take such data" alike."""
-        if not self._is_next(number):
+        """Tell "not the next version" from "I do not take such data"; not every server says which."""
+        if refused.reason == OTHER_VERSION or not self._is_next(number):
             return self._taken(number)
         return SourceError(
             f"version {number} of secret {self.name!r} was refused (status {refused.status}"

@@ -7,7 +7,6 @@ before is somebody else's: nothing is written to it, and it is not removed.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Final
 
 from strongroom.errors import SourceError
@@ -17,7 +16,7 @@ from strongroom.sources.vault.explain import explained
 from strongroom.sources.vault.records import MOUNTS, MountInfo
 from strongroom.sources.vault.source import VaultSource
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Ambiguous, Refused
+from strongroom.vault.failures import Refused
 
 PREFIX: Final = "strongroom-drill-"
 
@@ -35,8 +34,7 @@ class ScratchMounts:
         body = {"type": "kv", "options": {"version": "2"}, "description": _note(run)}
         with explained(self._name, "make a mount for the drill", writing=True, whole=True):
             try:
-                with suppress(Ambiguous):  # the reply was lost: whether it is there is asked next
-                    self._vault.post("sys", "mounts", _path(run), body=body)
+                self._vault.post("sys", "mounts", _path(run), body=body, happened=lambda: self._is_there(run))
             except Refused:
                 if self._noted(run) is None:
                     raise
@@ -72,6 +70,9 @@ class ScratchMounts:
         """Return what the mount of a run says that it is; ``None`` if there is none."""
         info = self._mounts().get(f"{_path(run)}/")
         return None if info is None else info.description
+
+    def _is_there(self, run: str) -> bool:
+        return self._noted(run) is not None
 
     def _mounts(self) -> Mapping[str, MountInfo]:
         with explained(self._name, "see which mounts there are", whole=True):

@@ -12,17 +12,20 @@ from strongroom.model import Secret
 from strongroom.sources import Change
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.losses import Losses
+from strongroom.sources.vault.records import MOUNTS as MOUNT_TABLE
 from strongroom.sources.vault.roles import ROLE, to_send
 from strongroom.sources.vault.system import (
     AUTH,
     AUTH_CONFIG,
+    AUTHS,
     MOUNT,
     MOUNTS,
     POLICY,
     kind_of,
 )
+from strongroom.system.errors import Conflict
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import Refused
+from strongroom.vault.failures import IN_USE, Refused
 
 _DELETABLE = frozenset({POLICY, ROLE})
 _AT_CREATION = frozenset({"local_secret_ids"})  # refused later, even with the value that it has
@@ -69,11 +72,44 @@ class SystemWriter:
 
     def _enable(self, change: Change, namespace: str, path: str, fields: dict[str, Any]) -> None:
         if change.expected is None:
-            self._post(namespace, path, {name: fields[name] for name in _ON_ENABLING if name in fields})
+            enabling = {name: fields[name] for name in _ON_ENABLING if name in fields}
+            self._make(change.secret.name, namespace, path, enabling)
         else:
             self._post(namespace, f"{path}/tune", _tuning(fields))
         if path.startswith(MOUNTS) and fields.get("kv") is not None:
             self._post(namespace, f"{path.removeprefix(MOUNTS)}/config", fields["kv"])
+
+    def _make(self, name: str, namespace: str, path: str, enabling: dict[str, Any]) -> None:
+        """Make a mount that was not there a moment ago, and that one alone.
+
+        Raises:
+            Conflict: somebody else was faster.
+        """
+        lost = False
+
+        def happened() -> bool:
+            nonlocal lost
+            lost = True
+            return self._is_made(name, namespace, path, enabling)
+
+        try:
+            self._vault.post(path, body=enabling, namespace=namespace, happened=happened)
+        except Refused as refused:
+            if refused.reason not in IN_USE:
+                raise
+            if not (lost and self._vault.wait_until(happened)):
+                raise _made_by_another(name) from None
+        if self._vault.reads_late:
+            self._vault.wait_until(lambda: self._is_made(name, namespace, path, enabling))
+
+    def _is_made(self, name: str, namespace: str, path: str, enabling: dict[str, Any]) -> bool:
+        """Look what became of a mount whose making got no reply."""
+        table = MOUNTS if path.startswith(MOUNTS) else AUTHS
+        mounts = self._vault.get(table, namespace=namespace).read(MOUNT_TABLE).data
+        info = mounts.get(f"{path.removeprefix(table)}/")
+        if info is not None and info.type != enabling.get("type"):
+            raise _made_by_another(name)
+        return info is not None
 
     def _differs(self, namespace: str, path: str, fields: dict[str, Any]) -> bool:
         """Servers show settings of an auth method that they do not accept: what is so already is let be."""
@@ -86,6 +122,10 @@ class SystemWriter:
     def _report(self, kind: str, name: str, fields: dict[str, Any]) -> None:
         for gap in gaps_of(kind, fields):
             self._losses.add(f"{name!r}: {gap}")
+
+
+def _made_by_another(name: str) -> Conflict:
+    return Conflict(f"somebody else made {name!r} while it was being restored")
 
 
 def gaps_of(kind: str, fields: dict[str, Any]) -> Iterator[str]:

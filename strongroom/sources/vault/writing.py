@@ -66,6 +66,8 @@ class KeyWriter:
         settings.become(max_versions=facts.max_versions, delete_version_after=facts.delete_version_after)
         self._ensure(settings, todo)
         settings.pad(facts.current_metadata_version if found is None else 0)
+        if self._vault.reads_late:
+            self._vault.wait_until(lambda: _shows(key.info(), todo, settings.now))
         self._report(secret, todo, facts, custom, settings)
 
     def _write_versions(self, key: Key, settings: Settings, todo: Plan, facts: Facts, *, wrap: bool) -> None:
@@ -145,6 +147,18 @@ class KeyWriter:
         timed = mount >= 0 and (mount > 0 or seconds_of(facts.delete_version_after) > 0)
         what = "will delete itself later than it would have" if timed else "will no longer delete itself"
         self._losses.of(secret.name, live & todo.stamped, what)
+
+
+def _shows(info: KeyInfo | None, todo: Plan, written: KeyInfo) -> bool:
+    """Say whether a key is as it was written: each of the writes is a change of its metadata."""
+    if info is None or info.max_versions != written.max_versions:
+        return False
+    versions = info.versions
+    return (
+        all(version.number <= info.current_version for version in todo.write)
+        and all(versions[number].destroyed for number in todo.destroy if number in versions)
+        and all(versions[number].deletion_time for number in todo.delete if number in versions)
+    )
 
 
 def _custom(secret: Secret, key_info: KeyInfo) -> dict[str, str]:

@@ -15,10 +15,9 @@ from strongroom.targets.vault.refusals import typed
 from strongroom.vault import paths
 from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
-from strongroom.vault.failures import TOO_LARGE, Ambiguous, Denied, Refused, VaultError
+from strongroom.vault.failures import Ambiguous, Denied, Refused, VaultError
 
 Fields = Mapping[str, str]
-ATTEMPTS = 3
 
 
 class _Written(Struct):
@@ -75,23 +74,28 @@ class Entries:
         that there is an entry, and then the two are compared.
         """
         body = {"data": fields, "options": {"cas": 0}}
+        found: Fields | None = None
         failure: VaultError | None = None
-        for _ in range(ATTEMPTS):
-            try:
-                answer = self.vault.post(self.mount, "data", self.folder + path, body=body)
-            except (Ambiguous, Refused, Denied) as error:
-                failure = error
-            except VaultError as error:
-                raise typed(error, titled=self.titled, doing=doing, writing=True) from None
-            else:
+
+        def happened() -> bool:
+            nonlocal found
+            found = self.get(path, doing=doing)
+            return found is not None
+
+        try:
+            answer = self.vault.post(self.mount, "data", self.folder + path, body=body, happened=happened)
+        except (Ambiguous, Refused, Denied) as error:
+            failure = error
+            happened()
+        except VaultError as error:
+            raise typed(error, titled=self.titled, doing=doing, writing=True) from None
+        else:
+            if found is None:
                 self._check_written(answer, path)
                 return True
-            found = self.get(path, doing=doing)
-            if found is not None:
-                return found == fields
-            if not isinstance(failure, Ambiguous) or failure.reason == TOO_LARGE:
-                break
-        assert failure is not None  # the loop ends early without one
+        if found is not None:
+            return found == fields
+        assert failure is not None  # else there was an answer, or an entry
         if self._was_deleted(path, doing=doing):
             raise TargetError(f"{self.titled} could not {doing}: a deleted entry is there", hint=_IN_THE_WAY)
         raise typed(failure, titled=self.titled, doing=doing, writing=True)

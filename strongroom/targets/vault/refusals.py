@@ -17,6 +17,7 @@ from strongroom.vault.failures import (
     LoginRefused,
     NotVault,
     Sealed,
+    Unconfirmed,
     VaultError,
 )
 
@@ -32,7 +33,7 @@ def typed(error: VaultError, *, titled: str, doing: str, writing: bool) -> Targe
         return (TargetReadOnly if writing else TargetError)(f"{start} (status 403)", hint=_RIGHTS)
     if isinstance(error, LoginRefused | NotVault):
         return TargetError(start, hint=error.hint)
-    if error.transient:
+    if error.transient or isinstance(error, Unconfirmed):
         hint = _SEALED if isinstance(error, Sealed) else error.hint
         return TargetUnavailable(start, hint=hint, retry_after=_retry_after(error))
     return TargetError(start, hint=error.hint)
