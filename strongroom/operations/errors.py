@@ -66,6 +66,12 @@ class AccessLogDoubtful(Alarm):
     default_hint = "Look at the log where it lies, and who may write and stop it."
 
 
+class KeyStillSeals(Refused):
+    """What is made from now on would be sealed to the suspected key too, and have to be sealed again."""
+
+    default_hint = "Nothing was changed. Put another key into the policy's recipients, then repeat."
+
+
 class KeyStillNeeded(Refused):
     """A backup that is kept could not be opened without this key."""
 

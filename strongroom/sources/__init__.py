@@ -91,6 +91,12 @@ class Layered(Protocol):
         ...
 
 
+def is_setting(kind: str, source: object) -> bool:
+    """Tell whether a type of secret is what others rest on there, as a Vault's mounts and policies: settings
+    of the server, which hold no value that anybody could change."""
+    return isinstance(source, Layered) and kind in source.layers()
+
+
 @runtime_checkable
 class Lossy(Protocol):
     """A destination that cannot keep all that may be known of a secret."""

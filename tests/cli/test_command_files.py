@@ -126,7 +126,7 @@ def test_secrets_that_no_key_at_hand_opens_are_said_to_be_missing_from_the_list(
     house.path("old.key").rename(house.path("away.key"))
     opened = house.run(*INCIDENT)
     assert opened.failed_with(WrongKey)
-    assert json.loads(house.path("change.json").read_text()) == {}
+    assert not house.path("change.json").exists()  # an empty list would say that nothing has to be changed
     assert f"{backup_id(house)}: its secrets are not listed" in opened.out
 
 

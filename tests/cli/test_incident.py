@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from strongroom.container.errors import Tampered
+from strongroom.container.errors import Tampered, WrongKey
 from strongroom.operations.errors import (
     ConfirmationRequired,
     IncidentClosed,
-    KeyStillNeeded,
+    KeyStillSeals,
     StepIncomplete,
     StepsOpen,
 )
@@ -50,7 +50,7 @@ def sealed_as(house: Machine) -> dict[str, str]:
 
 def test_a_key_that_policies_still_seal_for_is_refused(house: Machine) -> None:
     refused = house.run(*WORDS)
-    assert refused.failed_with(KeyStillNeeded)
+    assert refused.failed_with(KeyStillSeals)
     assert not house.path("record.json").exists()
     assert house.ok("incident", "list", "--json").document["incidents"] == []
 
@@ -107,14 +107,15 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     refused = house.run("incident", "close")
     assert refused.failed_with(StepsOpen)
     assert "rotate (open), report (open)" in refused.err
-    left = house.run("incident", "rotate", "--identity", "new.key", "--secrets", "left.json")
+    left = house.run("incident", "rotate", "--force", "--identity", "new.key", "--secrets", "left.json")
     assert left.failed_with(StepIncomplete)
     assert sorted(json.loads(house.path("left.json").read_text())) == SECRETS
     for name in SECRETS:
         house.set(name, f"CANARY-NEW-{name}")
-    house.ok("incident", "rotate", "--identity", "new.key")
+    house.ok("incident", "rotate", "--force", "--identity", "new.key")
     house.ok("incident", "report", "--output", "interim.json")
-    assert house.ok("incident", "close", "--reason", "found the laptop", "--output", "final.json").code == 0
+    words = ("--reason", "found the laptop", "--output", "final.json", "--identity", "new.key")
+    house.ok("incident", "close", *words)
     [shown] = house.ok("incident", "list", "--json").document["incidents"]
     assert (shown["closed_at"] is not None, shown["next"]) == (True, None)
     assert house.run("incident", "isolate", shown["incident"]).failed_with(IncidentClosed)
@@ -125,6 +126,75 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     house.ok(*line.partition("strongroom ")[2].partition(".")[0].split())
     listed = house.ok("incident", "list", "--json").document
     assert (list(listed["quarantined"]), listed["deleted"]) == ([old], [old])
+
+
+def test_one_is_not_closed_over_a_leaked_value_that_was_brought_back(house: Machine) -> None:
+    configure(house, "new")
+    house.ok(*WORDS)
+    [(_, now)] = sealed_as(house).items()
+    for name in SECRETS:
+        house.set(name, f"CANARY-NEW-{name}")
+    house.ok("incident", "rotate", "--force", "--identity", "new.key")
+    house.ok("incident", "report")
+
+    house.path("old.key").rename(house.path("away.key"))
+    unseen = house.run("incident", "close")
+    house.path("away.key").rename(house.path("old.key"))
+    assert unseen.failed_with(StepsOpen)
+    assert "--identity" in unseen.err
+    assert states(house)["rotate"] == "done"
+
+    words = ("--secret-name", SECRETS[1], "--backup", now, "--identity", "new.key")
+    house.ok("restore-secret", *words, "--confirm-overwrite")
+    refused = house.run("incident", "close", "--identity", "new.key")
+    assert refused.failed_with(StepsOpen)
+    assert "1 secret: their source still has the value" in " ".join(refused.err.split())
+    assert states(house)["rotate"] == "partly"
+    planned = house.ok("incident", "rotate", "--dry-run", "--identity", "new.key", "--json").document
+    assert [[one["name"] for one in plan["secrets"]] for plan in planned["plans"]] == [[SECRETS[1]]]
+
+    house.set(SECRETS[1], "CANARY-NEWER")
+    house.ok("incident", "rotate", "--identity", "new.key")  # nothing gets a new value, so nothing is asked
+    house.ok("incident", "close", "--identity", "new.key")
+
+
+def test_new_values_are_given_after_a_yes_alone(house: Machine) -> None:
+    rotator = '[rotators.all]\nkind = "random"\ninclude = ["*"]\n'
+    configure(house, "new")
+    config = house.path("strongroom.toml")
+    config.write_text(config.read_text() + rotator)
+    house.ok(*WORDS)
+    before = values(house)
+    dry = house.ok("incident", "rotate", "--dry-run", "--identity", "new.key")
+    assert "3 secrets of 'local' would get a new value" in dry.out
+    assert states(house)["rotate"] == "open"
+    asked = house.run("incident", "rotate", "--identity", "new.key")
+    assert asked.failed_with(ConfirmationRequired)
+    assert "This gives 3 secrets of 'local' a new value" in " ".join(asked.err.split())
+    assert values(house) == before
+    house.ok("incident", "rotate", "--force", "--identity", "new.key")
+    assert not {*values(house)} & {*before}
+
+
+def values(house: Machine) -> list[str]:
+    return [house.ok("get", name, "--show-value").out for name in SECRETS]
+
+
+def test_the_file_of_what_to_change_is_never_an_empty_word(house: Machine) -> None:
+    configure(house, "new")
+    house.path("names.json").write_text("CANARY")
+    kept = house.run(*(word for word in WORDS if word != "--force"), "--secrets", "names.json")
+    assert "give --force to replace it" in kept.err
+    house.path("old.key").rename(house.path("away.key"))
+    blind = house.run(*WORDS, "--quarantine-only", "--secrets", "n.json")
+    assert blind.failed_with(WrongKey)
+    assert "no file was written" in blind.err
+    assert not house.path("n.json").exists()
+    house.path("away.key").rename(house.path("old.key"))
+    words = ("--force", "--identity", "old.key", "--secrets", "names.json")
+    replaced = house.run("incident", "rotate", *words)
+    assert replaced.failed_with(StepIncomplete)
+    assert sorted(json.loads(house.path("names.json").read_text())) == SECRETS
 
 
 def test_nothing_of_an_open_incident_is_deleted(house: Machine) -> None:
@@ -204,9 +274,9 @@ def test_an_incident_about_secrets_keeps_their_names_from_the_targets(house: Mac
     assert states(house)["isolate"] == "not needed"
     for path in (house.state / "targets").rglob("incidents/**/*.json"):
         assert "JWT_SECRET_KEY" not in path.read_text()
-    left = house.run("incident", "rotate", "--identity", "old.key", "--secrets", "left.json")
+    left = house.run("incident", "rotate", "--force", "--identity", "old.key", "--secrets", "left.json")
     assert left.failed_with(StepIncomplete)
     assert list(json.loads(house.path("left.json").read_text())) == ["JWT_SECRET_KEY", "REDIS_PASSWORD"]
     for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
         house.set(name, f"CANARY-NEW-{name}")
-    house.ok("incident", "rotate", "--identity", "old.key")
+    house.ok("incident", "rotate", "--force", "--identity", "old.key")

@@ -171,5 +171,5 @@ def test_an_incident_names_by_itself_what_it_exposed_and_what_is_changed_is_left
     assert sorted(done["done"]) == SECRETS
     again = exposed.ok(*words).document
     assert (again["done"], again["run"]) == ([], "")
-    step = exposed.ok("incident", "rotate", incident["incident"], "--json").document
+    step = exposed.ok("incident", "rotate", "--force", incident["incident"], "--json").document
     assert {one["step"]: one["state"] for one in step["steps"]}["rotate"] == "done"

@@ -23,6 +23,7 @@ from strongroom.operations.drift.comparison import check_digest_key
 from strongroom.operations.incident.names import unseal
 from strongroom.operations.incident.reseal import sealed_anew
 from strongroom.operations.services import Services
+from strongroom.sources import is_setting
 from strongroom.targets.single_file import BundleReader
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ class Compromised(Struct, frozen=True, kw_only=True):
 class Unchanged(Struct, frozen=True, kw_only=True):
     """The names, by source, of secrets whose current value others may know, out of so many ``looked_at``.
 
-    ``gone`` are not at their source any more. ``unknown`` says of what nobody can tell, and why: a backup, a
+    ``gone`` are not at their source any more. ``settings`` are a server's own, which hold no value to change;
+    they are not among those looked at. ``unknown`` says of what nobody can tell, and why: a backup, a
     source, or a number of secrets.
     """
 
@@ -49,6 +51,7 @@ class Unchanged(Struct, frozen=True, kw_only=True):
     looked_at: int
     gone: int
     unknown: Mapping[str, str]
+    settings: int = 0
 
     @property
     def count(self) -> int:
@@ -61,7 +64,7 @@ def compromised_names(services: Services, incident: Incident) -> Compromised:
     unlisted: dict[str, str] = {}
     for one in _held(services, incident):
         try:
-            listed = _opened(services, incident, one, lambda backup: [row.name for row in backup.rows()])
+            listed = _opened(services, incident, one, lambda backup: list(_with_values(services, backup)))
         except StrongroomError as error:
             unlisted[one.backup] = _why(incident, one, error)
             continue
@@ -69,6 +72,13 @@ def compromised_names(services: Services, incident: Incident) -> Compromised:
             if incident.suspicion.is_about_backups or name in found:
                 found.setdefault(name, []).append(one.backup)
     return Compromised(names=dict(sorted(found.items())), unlisted=unlisted)
+
+
+def _with_values(services: Services, backup: Backup) -> Iterator[str]:
+    """Yield the names of what has a value that can be changed."""
+    source = backup.manifest.source
+    place = services.destinations.get(source)
+    return (row.name for row in backup.rows() if place is None or not is_setting(row.type, place))
 
 
 def _why(incident: Incident, one: Affected, error: StrongroomError) -> str:
@@ -142,7 +152,7 @@ class _Walk:
         self._held: dict[str, dict[str, _Held]] = {source: {} for source in self._named.values}
         told = {name for values in self._named.values.values() for name in values}
         self._untold_then = frozenset(self._named.names) - told
-        self._looked_at = self._unread = self._gone = self._appeared = 0
+        self._looked_at = self._unread = self._gone = self._appeared = self._settings = 0
         self.unknown: dict[str, str] = {}
 
     def see(self, backup: Backup) -> None:
@@ -173,6 +183,7 @@ class _Walk:
             looked_at=self._looked_at,
             gone=self._gone,
             unknown={**self.unknown, **dict(self._untold())},
+            settings=self._settings,
         )
 
     def _unchanged(self, source: str) -> Iterator[str]:
@@ -182,6 +193,9 @@ class _Walk:
         names = {**held, **self._named.values.get(source, {})}
         for batch in batches(names):
             for name, live in zip(batch, read_each(place, [Entry(one, 0) for one in batch]), strict=True):
+                if isinstance(live, Secret) and is_setting(live.type, place):
+                    self._settings += 1
+                    continue
                 self._looked_at += 1
                 gone += live is None
                 self._unread += live is not None and not isinstance(live, Secret)

@@ -30,7 +30,7 @@ from strongroom.operations.archive.incidents import (
     read_incidents,
 )
 from strongroom.operations.archive.marks import fit
-from strongroom.operations.errors import KeyStillNeeded, NothingSelected
+from strongroom.operations.errors import KeyStillSeals, NothingSelected
 from strongroom.operations.incident import names
 from strongroom.operations.key_management.usage import (
     Opens,
@@ -179,7 +179,7 @@ def open_case(
 
     Raises:
         NothingSelected: nothing is affected.
-        KeyStillNeeded: a policy still seals for the key; what is made next would be affected too.
+        KeyStillSeals: a policy still seals for the key; what is made next would be affected too.
     """
     exposed = affected_by(services, suspicion, since=since)
     if not secrets:
@@ -282,7 +282,7 @@ def _why_nothing(suspicion: Suspicion) -> str:
 def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | None) -> None:
     if key not in {pinned_key(pin) for pin in pinned.spec.recipients}:
         if key in map(recipient_key, pinned.index_recipients):
-            raise KeyStillNeeded(
+            raise KeyStillSeals(
                 f"The index of names of policy '{policy}' is still sealed to that key.",
                 hint="Nothing was changed. Put another key into 'recipients' of [index], then repeat.",
             )
@@ -290,7 +290,7 @@ def _refuse_sealing_for(pinned: Pinned, policy: str, key: str, version: int | No
     # Which version a key service seals with now, only sealing tells.
     record = None if version is None else WrappingKey.create(pinned.recipients).record
     if record is None or opens_with(record, key, version):
-        raise KeyStillNeeded(
+        raise KeyStillSeals(
             f"Policy '{policy}' still seals to that key, so its next backup would be open too.",
             hint="Nothing was changed. Put another key into the policy's recipients, then repeat.",
         )

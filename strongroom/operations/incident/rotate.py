@@ -6,15 +6,17 @@ value that an affected backup holds is still the current one. So the step may be
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.incidents import Incident, Outcome, Step
+from strongroom.operations.errors import StepsOpen
 from strongroom.operations.incident.exposed import Unchanged, find_unchanged
-from strongroom.operations.rotators.plan import MOST
-from strongroom.operations.rotators.records import Result, Rotated, RotatedSecret
+from strongroom.operations.incident.steps import record_outcome
+from strongroom.operations.rotators.plan import MOST, plan_rotation
+from strongroom.operations.rotators.records import Result, Rotated, RotatedSecret, RotationPlan
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
@@ -30,9 +32,28 @@ class Rotation(Struct, frozen=True, kw_only=True):
     to_do: Sequence[str] = ()
 
 
-def rotate(services: Services, incident: Incident, *, by: str, progress: Watch | None = None) -> Rotation:
-    """Give every secret that others may know another value, as far as it has a rotator."""
-    before = find_unchanged(services, incident)
+def plan(services: Services, incident: Incident, exposed: Unchanged) -> Iterator[RotationPlan]:
+    """Yield which secrets of each source :func:`rotate` would give another value, and by which rotator. Reads
+    only."""
+    for source, names in exposed.names.items():
+        for some in _parts(names):
+            yield plan_rotation(services, some, source=source, incident=incident.id)
+
+
+def rotate(
+    services: Services,
+    incident: Incident,
+    *,
+    by: str,
+    exposed: Unchanged | None = None,
+    progress: Watch | None = None,
+) -> Rotation:
+    """Give every secret that others may know another value, as far as it has a rotator.
+
+    Args:
+        exposed: which these are, if that was just found out.
+    """
+    before = find_unchanged(services, incident) if exposed is None else exposed
     failed: dict[str, str] = {}
     rotated: list[Rotated] = []
     for source, names in before.names.items():
@@ -41,22 +62,66 @@ def rotate(services: Services, incident: Incident, *, by: str, progress: Watch |
         except StrongroomError as error:  # the other sources go on
             failed[f"source {source}"] = f"{error.code}: {error.message} {error.hint}".rstrip()
     left = find_unchanged(services, incident) if rotated else before
+    to_do = tuple(line for one in rotated for line in _to_do(one))
+    outcome = _outcome(incident, left, rotated, {**failed, **dict(_waiting(rotated))})
+    return Rotation(outcome=outcome, unchanged=left, to_do=to_do)
+
+
+def look_again(services: Services, incident: Incident, *, by: str) -> None:
+    """Ask the sources once more before an incident is closed: a restore may have brought a value back.
+
+    Returns if none has a value that others may know, or if a person waived the step.
+
+    Raises:
+        StepsOpen: one has, or could not be asked. The step is open again then, and on record as such.
+    """
+    step = incident.last(Step.ROTATE)
+    if step is None or step.state != "done":
+        return
+    left = find_unchanged(services, incident)
+    outcome = _outcome(incident, left, (), {})
+    if not outcome.missing:
+        return
+    if left.count:
+        record_outcome(services, incident, Step.ROTATE, outcome, by=by)
+    why = "; ".join(f"{what}: {why}" for what, why in outcome.missing.items())
+    raise StepsOpen(
+        f"Incident {incident.id} cannot be closed. The sources were asked again: {why}",
+        hint=_AGAIN.format(incident.id) if left.count else _UNASKED.format(incident.id),
+    )
+
+
+_AGAIN = (
+    "Nothing was closed, and step 'rotate' is open again: a restore or a person brought former values back. "
+    "Which: 'strongroom incident rotate {0} --dry-run'. Then 'strongroom incident rotate {0}', and close it."
+)
+_UNASKED = (
+    "Nothing was closed: a value that others know may be back, and nobody looked. Give what opens the "
+    "backups (--identity, --passphrase-file), or bring the source back. If neither can be: 'strongroom "
+    "incident waive {0} rotate --reason WHY'."
+)
+
+
+def _outcome(
+    incident: Incident, left: Unchanged, rotated: Sequence[Rotated], failed: Mapping[str, str]
+) -> Outcome:
     counts = {
         "secrets looked at": left.looked_at,
         "rotated": _rotated_before(incident) + sum(one.result is Result.DONE for one in _each(rotated)),
         "not changed yet": left.count,
         "gone from the source": left.gone,
     }
-    missing = {**failed, **dict(_waiting(rotated)), **left.unknown, **dict(_not_changed(left))}
-    to_do = tuple(line for one in rotated for line in _to_do(one))
-    outcome = Outcome(counts=counts, missing=missing, left=tuple(_left(left)))
-    return Rotation(outcome=outcome, unchanged=left, to_do=to_do)
+    missing = {**failed, **left.unknown, **dict(_not_changed(left))}
+    return Outcome(counts=counts, missing=missing, left=tuple(_left(left)))
 
 
 def _left(unchanged: Unchanged) -> Iterator[str]:
     if unchanged.gone:
         gone = f"{plural(unchanged.gone, 'secret')} {verb(unchanged.gone, 'are')} gone from the source"
         yield f"{gone}: see that nothing takes the former values any more."
+    if unchanged.settings:
+        what = plural(unchanged.settings, "setting")
+        yield f"{what} of a server (mounts, policies, roles) hold no value, and were left as they are."
 
 
 def _rotated_before(incident: Incident) -> int:
@@ -78,11 +143,15 @@ def _source(
     progress: Watch | None,
 ) -> Iterator[Rotated]:
     reason = f"incident {incident.id}: {incident.reason}"
-    for start in range(0, len(names), MOST):
-        some = names[start : start + MOST]
+    for some in _parts(names):
         yield rotate_secrets(
             services, some, source=source, reason=reason, incident=incident.id, by=by, progress=progress
         )
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield as many at a time as one run takes."""
+    return (names[start : start + MOST] for start in range(0, len(names), MOST))
 
 
 def _to_do(rotated: Rotated) -> Iterator[str]:

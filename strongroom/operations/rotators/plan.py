@@ -14,7 +14,7 @@ from strongroom.operations.rotators.place import Place
 from strongroom.operations.rotators.records import PlannedRotation, RotationPlan
 from strongroom.operations.rotators.values import identify
 from strongroom.operations.services import Services
-from strongroom.sources import Layered, Source
+from strongroom.sources import Source, is_setting
 from strongroom.sources.select import matches
 from strongroom.state.records import RotationState, SecretRotation
 from strongroom.timestamps import rfc3339
@@ -74,7 +74,7 @@ def rotator_of(rotators: Sequence[Rotator], secret: Secret, source: Source) -> R
 
     There is none for what secrets rest on, such as a Vault's policies: no pattern means those.
     """
-    if isinstance(source, Layered) and secret.type in source.layers():
+    if is_setting(secret.type, source):
         return None
     fitting = (one for one in rotators if one.source in ("", source.name) and matches(one.selection, secret))
     return next(fitting, None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from strongroom.errors import SourceError
 from strongroom.model import Media, Secret
 from strongroom.sources import Change
+from strongroom.sources.errors import SourceChanged
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
 from strongroom.sources.vault.key import Key, Settings
-from strongroom.sources.vault.kv_form import fitting
+from strongroom.sources.vault.kv_form import fitting, kept
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
@@ -67,8 +70,19 @@ class KeyWriter:
         self._ensure(settings, todo)
         settings.pad(facts.current_metadata_version if found is None else 0)
         if self._vault.reads_late:
-            self._vault.wait_until(lambda: _shows(key.info(), todo, settings.now))
+            self._vault.wait_until(
+                lambda: _shows(key.info(), todo, settings.now) and self._reads_back(secret, path)
+            )
         self._report(secret, todo, facts, custom, settings)
+
+    def _reads_back(self, secret: Secret, path: str) -> bool:
+        """Say whether the newest version is there whole: its data may show later than its metadata."""
+        with suppress(SourceChanged):
+            found = self._reader.read(secret.name, path)
+            wanted = kept(secret).current
+            there = kept(found).current if found else None
+            return there is not None and (there.value, there.state) == (wanted.value, wanted.state)
+        return False
 
     def _write_versions(self, key: Key, settings: Settings, todo: Plan, facts: Facts, *, wrap: bool) -> None:
         """Set when versions delete themselves just before the first that does: it counts from there on."""

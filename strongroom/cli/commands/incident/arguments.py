@@ -39,6 +39,14 @@ def _incident_arguments(parser: ArgumentParser) -> None:
     resealing = _add(commands, "reseal", "steps:reseal_backups", "seal again what the suspected key opens")
     options.add_further_opening_arguments(resealing)
     rotating = _add(commands, "rotate", "steps:rotate_secrets", "change every secret that others may know")
+    rotating.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show which secrets would get a new value, and by which rotator, and stop",
+    )
+    rotating.add_argument(
+        "--force", action="store_true", help="do not ask first, and replace the file of --secrets"
+    )
     _add_secrets_argument(rotating)
     options.add_further_opening_arguments(rotating)
     waiving = _add(commands, "waive", "steps:waive_step", "leave a step as it is, for a reason")
@@ -48,6 +56,7 @@ def _incident_arguments(parser: ArgumentParser) -> None:
     closing = _add(commands, "close", "report:close_incident", "close it, once every step is done or waived")
     closing.add_argument("--reason", metavar="TEXT", default="", help="the outcome; it goes on record")
     _add_output_arguments(closing)
+    options.add_further_opening_arguments(closing)
     release = commands.add_parser("release", help="allow a backup to be restored from again")
     release.set_defaults(run="incident:release_backups")
     release.add_argument("backup", metavar="BACKUP", nargs="+", help="its id")
@@ -114,7 +123,9 @@ def _open_arguments(opening: ArgumentParser) -> None:
     _add_output_arguments(opening)
     _add_secrets_argument(opening)
     opening.add_argument("--quarantine-only", action="store_true", help="re-encrypt nothing yet")
-    opening.add_argument("--force", action="store_true", help="do not ask first")
+    opening.add_argument(
+        "--force", action="store_true", help="do not ask first, and replace the file of --secrets"
+    )
     options.add_further_opening_arguments(opening)
 
 

@@ -34,10 +34,10 @@ from strongroom.timestamps import rfc3339
 def respond_to_leak(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
     if arguments.secrets is not None:
-        refuse_existing(arguments.secrets, replace=False)
+        refuse_existing(arguments.secrets, replace=arguments.force)
     performing = begin(arguments, output)
     services = performing.services
-    names = write_names(services, performing.incident, arguments.secrets)
+    names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
     written = write_files(services, performing.incident, arguments.output)
     unlisted = names.unlisted if names is not None else {}
     lines = [*performing.lines(), *render.calls(load_settings()), *written]
@@ -123,9 +123,11 @@ def require_all_seen(incident: Incident, names: Compromised | None) -> None:
             "Then open the incident again with the same words: it goes on.",
         )
     if names is not None and names.unlisted:
+        outcome = (
+            "they are not in the file of what has to be changed" if names.names else "no file was written"
+        )
         raise WrongKey(
-            f"The secrets in {plural(len(names.unlisted), 'backup')} could not be listed: they are not in "
-            "the file of what has to be changed.",
+            f"The secrets in {plural(len(names.unlisted), 'backup')} could not be listed: {outcome}.",
             hint="Give what opens them (--identity, --passphrase-file), then: "
             f"strongroom incident rotate {incident.id} --secrets FILE",
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec import to_builtins
 
 from strongroom.cli.commands.incident import render
-from strongroom.cli.shared import approval
+from strongroom.cli.shared import approval, identity_options
 from strongroom.cli.shared.report_files import refuse_files
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
@@ -18,6 +18,7 @@ from strongroom.model import ApprovalAction
 from strongroom.operations.archive.incidents import Incident, Outcome, Step
 from strongroom.operations.incident.isolate import subjects
 from strongroom.operations.incident.report import Written, write_report
+from strongroom.operations.incident.rotate import look_again
 from strongroom.operations.incident.steps import (
     Recorded,
     close,
@@ -44,10 +45,11 @@ def make_report(arguments: Namespace, output: Output) -> None:
 
 def close_incident(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
-    services = open_services()
+    services = identity_options.with_identities(open_services(), arguments, output)
     incident = find_incident(services, arguments.incident)
     if incident.closed is None:
         require_settled(incident)
+        look_again(services, incident, by=who())
         _require_approved(incident)
     recorded = close(services, incident, reason=arguments.reason, by=who())
     _answer(services, recorded, arguments.output, output, replace=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
@@ -13,6 +13,7 @@ from strongroom.cli.commands.incident.suspected import find_readers_of_keys
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.drive_run import drive_here
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.rotation_plan import confirm, plan_document, plan_lines
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
@@ -20,7 +21,12 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.case_files import spread_case
 from strongroom.operations.archive.incidents import INCIDENT, Incident, Known, Outcome, Step, read_incidents
 from strongroom.operations.incident import isolate, readers, reseal, rotate
-from strongroom.operations.incident.exposed import Compromised, compromised_names
+from strongroom.operations.incident.exposed import (
+    Compromised,
+    Unchanged,
+    compromised_names,
+    find_unchanged,
+)
 from strongroom.operations.incident.steps import (
     Recorded,
     find_incident,
@@ -28,6 +34,7 @@ from strongroom.operations.incident.steps import (
     require_open,
     waive,
 )
+from strongroom.operations.rotators.records import RotationPlan
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.system.person import who
@@ -43,8 +50,10 @@ class Performing:
         output: Output,
         *,
         missed: Mapping[str, str] | None = None,
+        exposed: Unchanged | None = None,
     ) -> None:
         self.incident = incident
+        self._exposed = exposed
         self.unchanged: frozenset[str] | None = None
         self.services, self._output = services, output
         self._missed = dict(missed or {})
@@ -80,7 +89,11 @@ class Performing:
             case _:
                 with showing_progress(self._output, self.services.store) as watch:
                     rotation = rotate.rotate(
-                        self.services, self.incident, by=who(), progress=by_ticket(watch)
+                        self.services,
+                        self.incident,
+                        by=who(),
+                        exposed=self._exposed,
+                        progress=by_ticket(watch),
                     )
                 self.unchanged = frozenset(
                     name for names in rotation.unchanged.names.values() for name in names
@@ -132,34 +145,80 @@ def reseal_backups(arguments: Namespace, output: Output) -> None:
 
 
 def rotate_secrets(arguments: Namespace, output: Output) -> None:
+    """Show what gets a new value and ask, as 'rotate-secret' does; then do it."""
     if arguments.secrets is not None:
-        refuse_existing(arguments.secrets, replace=False)
-    _one(Step.ROTATE, identity_options.with_identities(open_services(), arguments, output), arguments, output)
-
-
-def _one(step: Step, services: Services, arguments: Namespace, output: Output) -> None:
+        refuse_existing(arguments.secrets, replace=arguments.force)
+    services = identity_options.with_identities(open_services(), arguments, output)
     incident = find_incident(services, arguments.incident)
     require_open(incident)
-    performing = Performing(services, incident, output)
+    exposed = find_unchanged(services, incident)
+    plans = list(rotate.plan(services, incident, exposed))
+    if arguments.dry_run:
+        _answer_planned(incident, exposed, plans, output)
+        return
+    if any(plan.to_rotate for plan in plans):
+        confirm(plans, output, force=arguments.force)
+    _one(Step.ROTATE, services, arguments, output, exposed=exposed)
+
+
+def _answer_planned(
+    incident: Incident, exposed: Unchanged, plans: Sequence[RotationPlan], output: Output
+) -> None:
+    lines = [line for plan in plans for line in plan_lines(plan)]
+    lines += [f"{what} could not be looked at: {why}" for what, why in exposed.unknown.items()]
+    planned = [plan_document(plan) for plan in plans]
+    output.answer(
+        {"incident": incident.id, "plans": planned, "unknown": dict(exposed.unknown)},
+        lines or ["No secret has a value any more that others may know: there is nothing to rotate."],
+    )
+
+
+def _one(
+    step: Step,
+    services: Services,
+    arguments: Namespace,
+    output: Output,
+    *,
+    exposed: Unchanged | None = None,
+) -> None:
+    incident = find_incident(services, arguments.incident)
+    require_open(incident)
+    performing = Performing(services, incident, output, exposed=exposed)
     performing.perform(step)
-    path = vars(arguments).get("secrets")
-    written = write_names(services, performing.incident, path, only=performing.unchanged)
+    given = vars(arguments)
+    path, replace = given.get("secrets"), bool(given.get("force"))
+    written = write_names(
+        services,
+        performing.incident,
+        path,
+        only=performing.unchanged,
+        replace=replace,
+    )
     lines = [*performing.lines()]
-    if written is not None:
+    if written is not None and (written.names or not written.unlisted):
         lines.append(f"{plural(len(written.names), 'secret')} to change: {arguments.secrets} names them.")
     output.answer(render.as_document(performing.incident), lines)
     performing.require_complete()
 
 
 def write_names(
-    services: Services, incident: Incident, path: Path | None, *, only: frozenset[str] | None = None
+    services: Services,
+    incident: Incident,
+    path: Path | None,
+    *,
+    only: frozenset[str] | None = None,
+    replace: bool = False,
 ) -> Compromised | None:
-    """Write which secrets have to be changed, if that was asked for: all, or ``only`` those that are left."""
+    """Write which secrets have to be changed, if that was asked for: all, or ``only`` those that are left.
+
+    Where no list could be read, no file is written: an empty one would say that there is nothing to change.
+    """
     if path is None:
         return None
     found = compromised_names(services, incident)
     names = {name: held for name, held in found.names.items() if only is None or name in only}
-    write_whole(path, encode(names))
+    if names or not found.unlisted:
+        write_whole(path, encode(names), replace=replace)
     return structs.replace(found, names=names)
 
 

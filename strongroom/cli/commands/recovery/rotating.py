@@ -84,7 +84,7 @@ def _exposed(arguments: Namespace, output: Output, *, keys: Namespace) -> Expose
 
 
 def _close(desk: Desk, incident: str) -> Shown:
-    words = ["incident", "close", incident, "--reason", f"recovery {desk.recovery.id}"]
+    words = ["incident", "close", incident, "--reason", f"recovery {desk.recovery.id}", *desk.keys()]
     done = desk.do(Step.ROTATE, words, _work(report.close_incident), Incident)
     if done.answer is None or done.answer.closed is None:
         return done.shown("Put that right, then try again.")
@@ -164,7 +164,7 @@ def _try(desk: Desk, incident: str, step: Of) -> Ended[Incident]:
     if step is not Of.ROTATE:
         return desk.do(Step.ROTATE, [*words, *keys], _work(_BY_STEP[step]), Incident, of=step)
     names = _names_file(desk)
-    words += ["--secrets", str(names), *keys]
+    words += ["--force", "--secrets", str(names), *keys]  # it was asked already: see _may_change
     ran = desk.do(Step.ROTATE, words, _work(_BY_STEP[step]), Incident, of=step)
     if not _standing(ran, step).settled and names.exists():
         desk.say(f"  The secrets that need a new value are in {names}. Change each at its source.")

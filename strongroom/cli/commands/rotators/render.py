@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from strongroom.cli.terminal.output import in_line, plural, table
-from strongroom.operations.rotators.records import PlannedRotation, Result, Rotated, RotationPlan
+from strongroom.operations.rotators.records import Result, Rotated
 
 _WORDS = {
     Result.DONE: "new value",
@@ -18,26 +18,6 @@ _WORDS = {
     Result.MISSING: "not there",
     Result.WAITS: "not yet",
 }
-
-
-def plan_document(plan: RotationPlan) -> dict[str, Any]:
-    """Return a plan for machines."""
-    document: dict[str, Any] = msgspec.to_builtins(plan)
-    return document
-
-
-def plan_lines(plan: RotationPlan) -> Iterator[str]:
-    """Yield a plan for people."""
-    yield f"{plural(len(plan.to_rotate), 'secret')} of '{plan.source}' would get a new value:"
-    rows = [(one.name, one.rotator or "-", _planned(one)) for one in plan.secrets]
-    yield from (f"  {line}" for line in table(("SECRET", "ROTATOR", "WHAT IS DONE"), rows))
-
-
-def _planned(one: PlannedRotation) -> str:
-    last = f" (last rotated {one.last})" if one.last else ""
-    if one.already:
-        return f"nothing: it was rotated in this incident already{last}"
-    return f"{one.does}{last}" if one.rotator else f"nothing: {one.why}"
 
 
 def rotated_document(rotated: Rotated) -> dict[str, Any]:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.commands.rotators.render import (
-    plan_document,
-    plan_lines,
-    rotated_document,
-    rotated_lines,
-)
+from strongroom.cli.commands.rotators.render import rotated_document, rotated_lines
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.options import selection_of
+from strongroom.cli.shared.rotation_plan import confirm, plan_document, plan_lines
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import load_settings
@@ -60,7 +55,7 @@ def rotate_secret(arguments: Namespace, output: Output) -> None:
         _refuse_unknown(plan)
         _answer(without_run(plan), output)
         return
-    _confirm(plan, arguments, output)
+    confirm([plan], output, force=arguments.force)
     if arguments.on_cluster:
         _submit(names, source, arguments, output, reason=reason)
     else:
@@ -133,16 +128,6 @@ def _reason(arguments: Namespace) -> str:
     if arguments.incident:
         return f"incident {arguments.incident}"
     raise UsageError("A reason is needed: it goes on record.", hint="Give --reason TEXT, or --incident ID.")
-
-
-def _confirm(plan: RotationPlan, arguments: Namespace, output: Output) -> None:
-    if not arguments.force:
-        for line in plan_lines(plan):
-            output.note(line)
-    prompts.confirm(
-        f"This gives {plural(len(plan.to_rotate), 'secret')} of '{plan.source}' a new value",
-        force=arguments.force,
-    )
 
 
 def _refuse_unknown(plan: RotationPlan) -> None:
