@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 def plural(number: int, word: str) -> str:
@@ -38,6 +38,16 @@ def name_first_few(names: Sequence[str], *, most: int = 3) -> str:
     """Name the first few, and say how many more there are."""
     more = len(names) - most
     return f"{', '.join(names[:most])} and {more:,} more" if more > 0 else ", ".join(names)
+
+
+def told_alike(told: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Yield what is said of each name, once for all of whom it is the same but for names and paths."""
+    groups: dict[tuple[str, ...], tuple[str, list[str]]] = {}
+    for name, text in told:
+        alike = tuple(word for word in text.split() if "/" not in word and name not in word)
+        groups.setdefault(alike, (text, []))[1].append(name)
+    for text, names in groups.values():
+        yield f"{name_first_few(names)}: {text}"
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -45,6 +45,18 @@ class RotatorSection(Section, frozen=True, kw_only=True):
         Name | None,
         Meta(description="The source whose secrets it is for.", examples=["vault"], extra={"default": "any"}),
     ] = None
+    destination: Annotated[
+        Name | None,
+        Meta(
+            description="The source whose login writes the new value, where that of `source` may only read. "
+            "It has to be on the same server.",
+            examples=["recovery"],
+            extra={
+                "default": "of a Vault: the one source of the same address and namespace that has "
+                "`destination = true`; else the source itself"
+            },
+        ),
+    ] = None
     include: Annotated[
         tuple[Text, ...],
         Meta(

@@ -82,6 +82,14 @@ class VaultSource(Section, frozen=True, kw_only=True):
             examples=[False],
         ),
     ] = True
+    tag_metadata: Annotated[
+        tuple[Text, ...],
+        Meta(
+            description="Custom metadata of a secret that counts as its tags, by name; `*` for all. "
+            "Custom metadata named `tag.priority` always counts, as the tag `priority`.",
+            examples=[["priority", "environment"]],
+        ),
+    ] = ()
     destination: Destination = False
 
 

@@ -107,8 +107,8 @@ class BackupQuarantined(Refused):
     """The backup was set aside in an incident. Strongroom does not restore from it until it is released."""
 
     default_hint = (
-        "Restore another one, such as the backup that replaced it. 'strongroom incident release' releases "
-        "this one."
+        "Restore another one, such as the backup that replaced it. 'strongroom incident status' says why it "
+        "was set aside; 'strongroom incident release' is for a suspicion that proved wrong."
     )
 
 
@@ -164,8 +164,8 @@ class NothingSelectedYet(NothingSelected):
     """The filter matches no secret, and the policy never had a backup. Nothing was written."""
 
     default_hint = (
-        "Tag the secrets that are meant ('strongroom set NAME --tag KEY=VALUE') and run 'strongroom backup "
-        "--policy POLICY', or remove the policy."
+        "Tag the secrets that are meant at their source (in the local store: 'strongroom set NAME --tag "
+        "KEY=VALUE') and run 'strongroom backup --policy POLICY', or remove the policy."
     )
 
 

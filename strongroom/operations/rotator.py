@@ -55,6 +55,7 @@ class Rotator(msgspec.Struct, frozen=True, kw_only=True):
 
     Args:
         source: the source whose secrets it is for; empty for any.
+        destination: the source whose login writes; empty for the one that is found (``Services.writer``).
         field: the field of a JSON object that holds the value; empty for the whole value, or the only field.
         shape: what the value is made of, where Strongroom makes it.
         program: gets the value on its standard input, and brings it where it is checked.
@@ -67,6 +68,7 @@ class Rotator(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     kind: RotatorKind
     source: str = ""
+    destination: str = ""
     selection: Selection = Selection()
     field: str = ""
     shape: Shape | None = None

@@ -107,6 +107,7 @@ class Services:
     hooks: Mapping[str, Hooks] = field(default_factory=dict)
     checks: Mapping[str, Callable[[Services], Checked]] = field(default_factory=dict)
     rotators: Sequence[Rotator] = ()
+    writers: Mapping[str, str] = field(default_factory=dict)
     scratch: Callable[[str], ScratchPlace] = no_scratch
     limits: Limits = Limits()
     approvals: ApprovalRules = field(default_factory=ApprovalRules)
@@ -133,6 +134,10 @@ class Services:
     def destination(self, name: str) -> Destination:
         """Return a configured place to restore into."""
         return _look_up(self.destinations, name, "destination")
+
+    def writer(self, source: str) -> str:
+        """Return the name of the destination whose login writes a source's secrets: often its own may not."""
+        return self.writers.get(source, source)
 
     def wrapping_key(self, run: str, recipients: Sequence[Recipient]) -> WrappingKey:
         """Return this process's wrapping key for a run, making it on first use.

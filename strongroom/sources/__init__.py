@@ -91,6 +91,15 @@ class Layered(Protocol):
         ...
 
 
+@runtime_checkable
+class Tagging(Protocol):
+    """A source that has its own way of tagging a secret."""
+
+    def how_to_tag(self, key: str, value: str) -> str:
+        """Say how a person tags a secret there, in one sentence."""
+        ...
+
+
 def is_setting(kind: str, source: object) -> bool:
     """Tell whether a type of secret is what others rest on there, as a Vault's mounts and policies: settings
     of the server, which hold no value that anybody could change."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from strongroom.config import (
@@ -12,6 +12,7 @@ from strongroom.config import (
     RotatorSettings,
     Settings,
     VaultEngineRotator,
+    VaultSource,
 )
 from strongroom.model import Selection
 from strongroom.operations.rotator import Engine, Program, Rotator, RotatorKind, Shape
@@ -38,6 +39,7 @@ def _rotator(name: str, found: RotatorSettings, settings: Settings) -> Rotator:
         name=name,
         kind=RotatorKind(found.kind),
         source=found.source or "",
+        destination=found.destination or "",
         selection=selection,
         field=found.field,
         check=check,
@@ -45,6 +47,28 @@ def _rotator(name: str, found: RotatorSettings, settings: Settings) -> Rotator:
         to_do=found.to_do,
         **_own(found, settings),
     )
+
+
+def writers(settings: Settings) -> Mapping[str, str]:
+    """Return which source writes the secrets of another one: it reaches the same server, to restore into it.
+
+    Backups are made with a login that may only read. Where several could write, the rotator has to say which.
+    """
+    places: dict[tuple[str, str], list[str]] = {}
+    for name, source in settings.sources.items():
+        if isinstance(source, VaultSource) and source.destination:
+            places.setdefault(_server(source, settings), []).append(name)
+    found = {
+        name: places.get(_server(source, settings), [])
+        for name, source in settings.sources.items()
+        if isinstance(source, VaultSource) and not source.destination
+    }
+    return {name: names[0] for name, names in found.items() if len(names) == 1}
+
+
+def _server(source: VaultSource, settings: Settings) -> tuple[str, str]:
+    server = settings.vaults[source.vault]
+    return server.address.rstrip("/"), server.namespace.strip("/")
 
 
 def _own(found: RotatorSettings, settings: Settings) -> dict[str, Any]:

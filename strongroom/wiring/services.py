@@ -19,7 +19,7 @@ from strongroom.wiring.checks import checks
 from strongroom.wiring.database import database_url
 from strongroom.wiring.hooks import hooks
 from strongroom.wiring.prompts import Ask
-from strongroom.wiring.rotators import rotators
+from strongroom.wiring.rotators import rotators, writers
 from strongroom.wiring.signers import OPERATOR
 
 READS_SOURCES = frozenset({"control", "seal", "verify", OPERATOR})
@@ -71,6 +71,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         hooks=hooks(settings),
         checks=checks(settings),
         rotators=rotators(settings) if settings.rotators else (),
+        writers=writers(settings) if settings.rotators else {},
         limits=_limits(settings, role),
         hands_out=role != SUBMIT,
     )

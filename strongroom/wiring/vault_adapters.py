@@ -25,6 +25,7 @@ def vault_source(name: str, source: VaultSource, settings: Settings) -> Destinat
         exclude_mounts=source.exclude_mounts,
         leave_out=own_mounts(settings, name),
         system=source.system,
+        tag_metadata=source.tag_metadata,
     )
 
 

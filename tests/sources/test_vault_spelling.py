@@ -51,10 +51,10 @@ ONE = Version(number=1, value=SecretBytes(b"{}"), media=Media.JSON)
 
 
 @given(st.dictionaries(KEYS, VALUES, max_size=8), st.sets(KEYS, max_size=3))
-def test_custom_metadata_comes_back_letter_for_letter(custom: dict[str, str], tag_keys: set[str]) -> None:
+def test_custom_metadata_comes_back_letter_for_letter(custom: dict[str, str], tag_metadata: set[str]) -> None:
     custom.pop(wrapping.MARK, None)
     info = KeyInfo(custom_metadata=custom, current_version=1)
-    found = secret_of("secret/a", MOUNT, None, info, (ONE,), tag_keys=frozenset(tag_keys))
+    found = secret_of("secret/a", MOUNT, None, info, (ONE,), tag_metadata=frozenset(tag_metadata))
     written = custom_of(found)
     free = msgspec.json.decode(custom["strongroom.metadata"]) if _is_object(custom) else None
     if free is not None:  # it is JSON, and may be spelled in another way
@@ -80,7 +80,7 @@ def test_the_convention_means_what_it_says() -> None:
         "tag.team": "payments",
         "owner": "someone",
     }
-    meaning = understood(custom, tag_keys=["owner"])
+    meaning = understood(custom, tag_metadata=["owner"])
     assert (meaning.type, meaning.expires_at) == ("api_key", "2027-01-01T00:00:00Z")
     assert meaning.rotation == Rotation(days=90, enabled=False)
     assert meaning.tags == {"team": "payments", "owner": "someone"}

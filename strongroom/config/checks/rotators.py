@@ -17,6 +17,10 @@ from strongroom.config.sources import AwsSource, FilesSource, RaftSource
 
 _WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
 _PATH = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
+_NO_WRITING = ("nothing can be written to this source", "Name one that can be restored into.")
+_WHOSE = "Name the source whose secrets are written there."
+_SAME = "Name a source on the same server, with a login that may write."
+READ_ONLY = (FilesSource, RaftSource)
 LEAST_BITS = 64
 CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
 
@@ -47,15 +51,31 @@ def _programs(name: str, rotator: RotatorSettings) -> Iterator[Finding]:
 
 
 def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+    yield from _destination(context, name, rotator)
     if rotator.source is None:
         return
     key = ("rotators", name, "source")
     yield from context.reference(key, rotator.source, "sources")
     source = context.settings.sources.get(rotator.source)
-    if isinstance(source, FilesSource | RaftSource):
-        yield Finding(key, "nothing can be written to this source", "Name one that can be restored into.")
+    if isinstance(source, READ_ONLY):
+        yield Finding(key, *_NO_WRITING)
     elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSource):
         yield Finding(key, "it is no source of AWS", "Name one of kind aws.")
+
+
+def _destination(context: Context, name: str, rotator: RotatorSettings) -> Iterator[Finding]:
+    if rotator.destination is None:
+        return
+    key = ("rotators", name, "destination")
+    yield from context.reference(key, rotator.destination, "sources")
+    sources = context.settings.sources
+    there = sources.get(rotator.destination)
+    if isinstance(there, READ_ONLY):
+        yield Finding(key, *_NO_WRITING)
+    if rotator.source is None:
+        yield Finding(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)
+    elif there is not None and type(sources.get(rotator.source)) is not type(there):
+        yield Finding(key, f"it is of another kind than '{rotator.source}'", _SAME)
 
 
 def _strength(name: str, rotator: RandomRotator | CommandRotator) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.operations.listing import InProcessListing, ListingLost
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
-from strongroom.sources import HalfRestored, Partial, Source
+from strongroom.sources import HalfRestored, Partial, Source, Tagging
 from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.state.records import Run, Spec, Step
 from strongroom.system.gc_pause import uncollected
@@ -130,7 +130,17 @@ def _why_empty(source: Source, spec: Spec, services: Services) -> StrongroomErro
         nothing = f"source '{source.name}' holds no secret"
         return EmptySource(nothing) if asked else EmptySourceYet(nothing + never)
     nothing = f"source '{source.name}' has no secret {limits_on(spec.selection)}"
-    return NothingSelected(nothing) if asked else NothingSelectedYet(nothing + never)
+    hint = _how_to_tag(source, spec)
+    return NothingSelected(nothing, hint=hint) if asked else NothingSelectedYet(nothing + never, hint=hint)
+
+
+def _how_to_tag(source: Source, spec: Spec) -> str | None:
+    """Say how secrets are tagged where they are, if a tag is what is missing."""
+    if not spec.selection.tags or not isinstance(source, Tagging):
+        return None
+    key, value = next(iter(spec.selection.tags.items()))
+    again = f" Then 'strongroom backup --policy {spec.policy}'." if spec.policy != COMMAND else ""
+    return f"Nothing was written. {source.how_to_tag(key, value)}{again}"
 
 
 def _context(run: str) -> bytes:

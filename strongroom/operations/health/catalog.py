@@ -152,7 +152,7 @@ def replicas(
         yield remark(
             REPLICAS,
             f"{plural(len(aside), 'backup')} in quarantine",
-            "'strongroom incident release' gives them free.",
+            "Restores leave them out: others may read them. 'strongroom incident status' says what is next.",
         )
 
 

@@ -20,7 +20,7 @@ from strongroom.operations.rotators.records import Result, Rotated, RotatedSecre
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
-from strongroom.words import plural, verb
+from strongroom.words import plural, told_alike, verb
 
 
 class Rotation(Struct, frozen=True, kw_only=True):
@@ -32,12 +32,19 @@ class Rotation(Struct, frozen=True, kw_only=True):
     to_do: Sequence[str] = ()
 
 
-def plan(services: Services, incident: Incident, exposed: Unchanged) -> Iterator[RotationPlan]:
-    """Yield which secrets of each source :func:`rotate` would give another value, and by which rotator. Reads
-    only."""
+def plan(
+    services: Services, incident: Incident, exposed: Unchanged
+) -> tuple[list[RotationPlan], dict[str, str]]:
+    """Return which secrets of each source :func:`rotate` would give another value, and by which rotator; and
+    of which sources nobody can tell, as of one that cannot be written. Reads only."""
+    plans, failed = list[RotationPlan](), dict(exposed.unknown)
     for source, names in exposed.names.items():
-        for some in _parts(names):
-            yield plan_rotation(services, some, source=source, incident=incident.id)
+        try:
+            for some in _parts(names):
+                plans.append(plan_rotation(services, some, source=source, incident=incident.id))
+        except StrongroomError as error:  # the other sources go on
+            failed[f"source {source}"] = f"{error.code}: {error.message}"
+    return plans, failed
 
 
 def rotate(
@@ -156,10 +163,11 @@ def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _to_do(rotated: Rotated) -> Iterator[str]:
     """Yield what failed, and what a rotated secret still needs; for the rest the source is asked again."""
+    failed = [one for one in rotated.secrets if one.result is Result.FAILED]
+    yield from told_alike((one.name, one.why) for one in failed)
+    yield from told_alike((one.name, line) for one in failed for line in one.to_do)
     for one in rotated.secrets:
-        if one.result is Result.FAILED:
-            yield f"{one.name}: {one.why}"
-        if one.name not in rotated.no_rotator:
+        if one not in failed and one.name not in rotated.no_rotator:
             yield from (f"{one.name}: {line}" for line in one.to_do)
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from msgspec.structs import replace
 
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret, SecretBytes, Version
+from strongroom.operations.errors import SecretNotRotated
+from strongroom.operations.rotator import Rotator
 from strongroom.operations.rotators.values import count_others, digest_value, identify, value_in, with_value
 from strongroom.operations.services import Services
 from strongroom.sources import Change, Staging
@@ -20,13 +24,14 @@ from strongroom.timestamps import rfc3339
 class Place:
     """A secret at its source, and the field of it that a rotation is about."""
 
-    def __init__(self, services: Services, *, source: str, name: str, field: str) -> None:
-        self.destination = services.destination(source)
+    def __init__(self, services: Services, *, source: str, name: str, rotator: Rotator) -> None:
+        self.writer = rotator.destination or services.writer(source)
+        self.destination = services.destination(self.writer)
         self._key = services.digest_key
         self.id = identify(services.digest_key, source=source, name=name)
         self.source = source
         self.name = name
-        self.field = field
+        self.field = rotator.field
 
     def look(self) -> Secret:
         """Return the secret as it is now. Raises SecretNotFound."""
@@ -83,8 +88,24 @@ class Place:
     def _put(self, there: Secret, version: Version) -> Secret:
         now = rfc3339(time.time())
         wanted = replace(there, versions=(replace(version, created_at=now),), updated_at=now)
-        self.destination.write([Change(secret=wanted, expected=there.current.number)])
+        with self._writing():
+            self.destination.write([Change(secret=wanted, expected=there.current.number)])
         return self.look_for(value_in(wanted, version, self.field))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say what a refusal means to a rotation. The source's words are those of a restore."""
+        try:
+            yield
+        except SourceError as error:
+            if error.transient:
+                raise
+            raise SecretNotRotated(
+                f"the new value could not be written: {error.message}",
+                hint=f"The former value is still current. The login of source '{self.writer}' wrote: give it "
+                "the right to, or name a source on the same server whose login may write as 'destination' of "
+                "the rotator. Then rotate again.",
+            ) from None
 
     def look_for(self, value: SecretBytes) -> Secret:
         """Return the secret as it is now, which has to have this value. Raises VerificationFailed."""

@@ -95,7 +95,7 @@ def _plan_one(
     if rotator is None:
         return PlannedRotation(name=name, why=NO_ROTATOR)
     last = _last_rotation(services, name, source=source.name)
-    now = Place(services, source=source.name, name=name, field=rotator.field)
+    now = Place(services, source=source.name, name=name, rotator=rotator)
     # A restore may have brought the former value back: it is as well known as it was.
     lasts = last is not None and not now.is_value(secret, secret.current, last.was)
     return PlannedRotation(

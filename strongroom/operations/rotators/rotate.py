@@ -26,6 +26,7 @@ from strongroom.operations.services import Services
 from strongroom.sources.select import matches
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepRow, StepState
+from strongroom.words import told_alike
 
 NOT_YET = "its turn did not come"
 _HALF_DONE = "its source may have a new value that nothing else knows: rotate it again"
@@ -136,7 +137,11 @@ def _to_do(secrets: Sequence[RotatedSecret]) -> Iterator[str]:
     for one in secrets:
         if one.result in (Result.NO_ROTATOR, Result.MISSING):
             yield f"{one.name}: {one.why}"
-        yield from (f"{one.name}: {line}" for line in one.to_do)
+        if one.result is not Result.FAILED:
+            yield from (f"{one.name}: {line}" for line in one.to_do)
+    yield from told_alike(
+        (one.name, line) for one in secrets if one.result is Result.FAILED for line in one.to_do
+    )
 
 
 def _backups_due(services: Services, source: str, secrets: Sequence[RotatedSecret]) -> Iterator[str]:

@@ -42,7 +42,7 @@ def rotate_step(run: Run, step: Step, services: Services) -> StepRotated:
     require_rotation_approval(run, services)
     name = options.names[step.piece]
     rotator = _own_rotator(run, step.piece, services)
-    place = Place(services, source=run.spec.source, name=name, field=rotator.field)
+    place = Place(services, source=run.spec.source, name=name, rotator=rotator)
     there = place.look()
     if rotator_of(services.rotators, there, services.destination(run.spec.source)) != rotator:
         raise ConfigError(
@@ -196,7 +196,7 @@ class Rotation:
     # -- what a service makes ------------------------------------------------------
 
     def _by_service(self, there: Secret) -> Secret:
-        service = self._services.destination(self._place.source)
+        service = self._place.destination
         if not isinstance(service, RotatesItself):
             raise ConfigError(
                 f"source '{self._place.source}' rotates nothing by itself",

@@ -9,7 +9,7 @@ custom metadata           means
 ``rotation_enabled``      ``true`` or ``false``, beside ``rotation_days``
 ``tag.<key>``             the tag ``<key>``
 any key named by the      a tag of that name; it also stays as it is
-setting ``tag_keys``
+setting ``tag_metadata``
 ========================  ==============================================
 
 Everything else stays in ``metadata["vault"]["custom_metadata"]``. What would not come back spelled
@@ -44,7 +44,7 @@ class Meaning(Struct, frozen=True):
     rest: dict[str, str] = {}
 
 
-def understood(custom: Mapping[str, str], *, tag_keys: Collection[str] = ()) -> Meaning:
+def understood(custom: Mapping[str, str], *, tag_metadata: Collection[str] = ()) -> Meaning:
     """Take custom metadata apart."""
     if not custom:
         return Meaning()
@@ -53,7 +53,7 @@ def understood(custom: Mapping[str, str], *, tag_keys: Collection[str] = ()) -> 
     expires = rest.pop("expires_at") if _DATE.fullmatch(custom.get("expires_at", "")) else None
     rotation = _rotation(rest)
     tags = {key.removeprefix(TAG): rest.pop(key) for key in custom if key.startswith(TAG) and key != TAG}
-    plain = {key: value for key, value in rest.items() if key in tag_keys or EVERY in tag_keys}
+    plain = {key: value for key, value in rest.items() if key in tag_metadata or EVERY in tag_metadata}
     # A tag spelled both ways stays in both places, and its own spelling wins.
     for key in plain.keys() & tags.keys():
         rest[TAG + key] = tags[key]

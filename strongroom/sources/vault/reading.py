@@ -40,12 +40,12 @@ class KeyReader:
     """Reads keys of one mount."""
 
     def __init__(
-        self, vault: Vault, mount: Mount, config: MountConfig | None, *, tag_keys: frozenset[str]
+        self, vault: Vault, mount: Mount, config: MountConfig | None, *, tag_metadata: frozenset[str]
     ) -> None:
         self._vault = vault
         self._mount = mount
         self._config = config
-        self._tag_keys = tag_keys
+        self._tag_metadata = tag_metadata
 
     def read(self, name: str, path: str, known: tuple[KeyInfo, datetime] | None = None) -> Secret | None:
         """Return a secret, or ``None`` if there is none.
@@ -81,7 +81,7 @@ class KeyReader:
         if info is None:
             found = self.info(path)
             info = found[0] if found else KeyInfo()
-        return understood(info.custom_metadata or {}, tag_keys=self._tag_keys).tags
+        return understood(info.custom_metadata or {}, tag_metadata=self._tag_metadata).tags
 
     def _whole(self, name: str, path: str, info: KeyInfo, moment: datetime) -> Secret:
         numbers = sorted(info.versions)
@@ -90,7 +90,7 @@ class KeyReader:
         if live:
             data[info.current_version] = self._newest(path, info)
         versions = tuple(_version(number, info.versions[number], data.get(number)) for number in numbers)
-        return secret_of(name, self._mount, self._config, info, versions, tag_keys=self._tag_keys)
+        return secret_of(name, self._mount, self._config, info, versions, tag_metadata=self._tag_metadata)
 
     def _data(self, path: str, info: KeyInfo, number: int) -> bytes | None:
         """Return a version's data; ``None`` if it is past its deletion time by the server's clock."""

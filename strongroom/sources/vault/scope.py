@@ -45,13 +45,13 @@ class Place(Struct, frozen=True, gc=False):
 class Scope:
     """What one listing of the server found."""
 
-    def __init__(self, vault: Vault, survey: Survey, *, tag_keys: frozenset[str]) -> None:
+    def __init__(self, vault: Vault, survey: Survey, *, tag_metadata: frozenset[str]) -> None:
         self._vault = vault
         self.survey = survey
         self.system = System(vault, survey)
         self._readers = {
             name: KeyReader(
-                vault, mount, survey.config(mount) if mount.version == 2 else None, tag_keys=tag_keys
+                vault, mount, survey.config(mount) if mount.version == 2 else None, tag_metadata=tag_metadata
             )
             for name, mount in survey.mounts.items()
         }

@@ -56,7 +56,7 @@ def secret_of(
     info: KeyInfo,
     versions: tuple[Version, ...],
     *,
-    tag_keys: frozenset[str] = frozenset(),
+    tag_metadata: frozenset[str] = frozenset(),
 ) -> Secret:
     """Make a secret of what was read."""
     custom = dict(info.custom_metadata or {})
@@ -66,7 +66,7 @@ def secret_of(
             del custom[wrapping.MARK]
         versions = inner
     free = free_of(custom)
-    meaning = understood(custom, tag_keys=tag_keys)
+    meaning = understood(custom, tag_metadata=tag_metadata)
     rest = None if info.custom_metadata is None else meaning.rest
     facts = _facts(mount, config or MountConfig(), info, rest)
     return Secret(

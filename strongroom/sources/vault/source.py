@@ -65,7 +65,7 @@ class VaultSource:
         exclude_mounts: mounts, or whole namespaces, to leave out.
         leave_out: mounts that are this installation's own targets: backups of backups grow without end.
         system: whether to list policies, auth methods, roles, mount settings and namespaces too.
-        tag_keys: custom metadata that also counts as tags; ``*`` for all.
+        tag_metadata: custom metadata that also counts as tags; ``*`` for all.
     """
 
     kind = "vault"
@@ -79,13 +79,13 @@ class VaultSource:
         exclude_mounts: Sequence[str] = (),
         leave_out: tuple[str, ...] = (),
         system: bool = True,
-        tag_keys: Iterable[str] = (),
+        tag_metadata: Iterable[str] = (),
     ) -> None:
         self._vault = vault
         self.name = name
         self._choice = Choice(mounts=tuple(mounts), exclude_mounts=(*exclude_mounts, *leave_out))
         self._system = system
-        self._tag_keys = frozenset(tag_keys)
+        self._tag_metadata = frozenset(tag_metadata)
         self._losses = Losses()
 
     def __repr__(self) -> str:
@@ -162,6 +162,15 @@ class VaultSource:
             found = {secret.name: scope.stays(secret, without=without) for secret in secrets}
         return {name: why for name, why in found.items() if why}
 
+    def how_to_tag(self, key: str, value: str) -> str:
+        """Say what counts as a tag."""
+        patch = f"kv metadata patch -custom-metadata=tag.{key}={value} MOUNT/PATH"
+        return (
+            f"Custom metadata tags a Vault's secret: 'bao {patch}', or 'vault {patch}'. Where the "
+            f"custom metadata is called '{key}' already, write tag_metadata = [\"{key}\"] into "
+            f"[sources.{self.name}]."
+        )
+
     def losses(self) -> tuple[str, ...]:
         """Return what writes could not reproduce."""
         return self._losses.lines
@@ -220,7 +229,7 @@ class VaultSource:
 
     def _scope(self, about: Iterable[str] | None = None) -> Scope:
         survey = Survey(self._vault, self._choice, about=about)
-        return Scope(self._vault, survey, tag_keys=self._tag_keys)
+        return Scope(self._vault, survey, tag_metadata=self._tag_metadata)
 
     def _list_mount(self, scope: Scope, mount: Mount, *, with_tags: bool) -> Iterator[Entry]:
         reader = scope.reader(mount)

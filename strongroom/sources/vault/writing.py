@@ -34,7 +34,7 @@ class KeyWriter:
         self._mount = mount
         self._config = config or MountConfig()
         self._losses = losses
-        self._reader = KeyReader(vault, mount, config, tag_keys=frozenset())
+        self._reader = KeyReader(vault, mount, config, tag_metadata=frozenset())
 
     def write(self, change: Change, path: str) -> None:
         """Write one secret, whose ``expected`` was just found to be true.

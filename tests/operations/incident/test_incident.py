@@ -32,7 +32,7 @@ from strongroom.operations.archive.quarantine import check, quarantine, quaranti
 from strongroom.operations.errors import (
     BackupQuarantined,
     IncidentClosed,
-    KeyStillNeeded,
+    KeyStillSeals,
     NoSuchIncident,
     NothingSelected,
     StepsOpen,
@@ -161,7 +161,7 @@ def test_a_key_that_opens_nothing_makes_no_incident(at: Rotated) -> None:
 def test_a_policy_that_still_seals_for_the_key_is_refused_and_nothing_is_on_record(at: Rotated) -> None:
     at.back_up()
     services = at.world.services(signer_fingerprints=at.trusted)
-    with pytest.raises(KeyStillNeeded, match="still seals"):
+    with pytest.raises(KeyStillSeals, match="still seals"):
         opened(services, keys=(leaked(at),))
     assert read_incidents(services).incidents == {}
 
@@ -170,7 +170,7 @@ def test_an_index_of_names_that_is_still_sealed_to_the_key_is_refused(at: Rotate
     at.back_up()
     services = at.services(at.old, at.new)
     to_old = replace_struct(services.pinned(POLICY), index_recipients=(at.old.recipient(),))
-    with pytest.raises(KeyStillNeeded, match="index of names"):
+    with pytest.raises(KeyStillSeals, match="index of names"):
         opened(replace(services, pinned=lambda policy: to_old), keys=(leaked(at),))
     assert read_incidents(services).incidents == {}
 

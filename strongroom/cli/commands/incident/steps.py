@@ -152,9 +152,9 @@ def rotate_secrets(arguments: Namespace, output: Output) -> None:
     incident = find_incident(services, arguments.incident)
     require_open(incident)
     exposed = find_unchanged(services, incident)
-    plans = list(rotate.plan(services, incident, exposed))
+    plans, failed = rotate.plan(services, incident, exposed)
     if arguments.dry_run:
-        _answer_planned(incident, exposed, plans, output)
+        _answer_planned(incident, plans, failed, output)
         return
     if any(plan.to_rotate for plan in plans):
         confirm(plans, output, force=arguments.force)
@@ -162,13 +162,13 @@ def rotate_secrets(arguments: Namespace, output: Output) -> None:
 
 
 def _answer_planned(
-    incident: Incident, exposed: Unchanged, plans: Sequence[RotationPlan], output: Output
+    incident: Incident, plans: Sequence[RotationPlan], failed: Mapping[str, str], output: Output
 ) -> None:
     lines = [line for plan in plans for line in plan_lines(plan)]
-    lines += [f"{what} could not be looked at: {why}" for what, why in exposed.unknown.items()]
+    lines += [f"{what} could not be read: {why}" for what, why in failed.items()]
     planned = [plan_document(plan) for plan in plans]
     output.answer(
-        {"incident": incident.id, "plans": planned, "unknown": dict(exposed.unknown)},
+        {"incident": incident.id, "plans": planned, "unknown": dict(failed)},
         lines or ["No secret has a value any more that others may know: there is nothing to rotate."],
     )
 

@@ -9,6 +9,7 @@ import msgspec
 
 from strongroom.cli.terminal.output import in_line, plural, table
 from strongroom.operations.rotators.records import Result, Rotated
+from strongroom.words import told_alike
 
 _WORDS = {
     Result.DONE: "new value",
@@ -38,8 +39,7 @@ def rotated_lines(rotated: Rotated) -> Iterator[str]:
     rows = [(one.name, _WORDS[one.result], one.rotator or "-", one.version or "-") for one in rotated.secrets]
     yield from (f"  {line}" for line in table(("SECRET", "RESULT", "ROTATOR", "VERSION"), rows))
     failed = [one for one in rotated.secrets if one.result in (Result.FAILED, Result.WAITS)]
-    for one in failed:
-        yield f"  {in_line(one.name)}: {in_line(one.why)}"
+    yield from (f"  {line}" for line in told_alike((in_line(one.name), in_line(one.why)) for one in failed))
     if rotated.to_do:
         yield "What a person must still do:"
         yield from (f"  - {in_line(line)}" for line in rotated.to_do)
