@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -35,6 +36,7 @@ from workers.wakeup import Wakeup
 log = logging.getLogger(__name__)
 
 BROKER_SECONDS: Final = 20.0
+ROOM: Final = 1 << 16
 LOOK_AGAIN: Final = 5.0
 """Seconds between two looks whether what a cluster needs for its start is there now."""
 
@@ -304,6 +306,7 @@ def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | N
     """Run a cluster to its end; tell whether there was room for what it keeps beside the state database."""
     try:
         with _alone(state_dir):
+            _need_room(state_dir)
             for role in names.ROLES:
                 load_or_create_role(paths.role_keys(state_dir), role)
             make().run(on_ready)
@@ -312,6 +315,13 @@ def _has_run(state_dir: Path, make: Callable[[], Cluster], on_ready: OnReady | N
             raise
         return False
     return True
+
+
+def _need_room(state_dir: Path) -> None:
+    """Raise what the system says if there is no room for even the first that a cluster writes: its keys."""
+    with tempfile.TemporaryFile(dir=paths.run_folder(state_dir)) as file:
+        file.write(bytes(ROOM))
+        file.flush()
 
 
 def _is_stopped_within(seconds: float) -> bool:

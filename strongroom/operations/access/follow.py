@@ -243,9 +243,13 @@ class Follower:
 
     def _is_part(self, file: _File, whole: _File) -> bool:
         """Tell whether a file is the beginning of another: a copy from earlier, or what is left of a cut."""
-        length, end = 0, b""
-        for chunk in self._from(file.info.name, 0, packed=file.packed):
-            length, end = length + len(chunk), (end + chunk)[-TAIL:]
+        length, end = file.info.size, b""
+        if file.packed:
+            length = 0
+            for chunk in self._from(file.info.name, 0, packed=True):
+                length, end = length + len(chunk), (end + chunk)[-TAIL:]
+        else:
+            end = self._recent(file.info.name, length, packed=False)
         return self._recent(whole.info.name, length, packed=whole.packed) == end
 
     def _whole(self, info: ObjectInfo, head: str) -> Batch:
