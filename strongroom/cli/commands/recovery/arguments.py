@@ -39,7 +39,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--ask-passphrase",
         action="store_true",
-        help="ask for the passphrase once, instead of each command for itself",
+        help="ask for the passphrase once, instead of in each step",
     )
     group = parser.add_argument_group("what to restore from")
     options.add_target_argument(group, default=" (default: all configured)")
@@ -58,8 +58,8 @@ COMMANDS = {
     "recover": Command(
         _recover_arguments,
         _recover_work,
-        "The steps are: assess, secure, locate, restore, validate, rotate. Each runs the commands that it\n"
-        "names, and is done once their checks end well. Nothing is overwritten, rotated or quarantined\n"
+        "The steps are: assess, secure, locate, restore, validate, rotate. Each prints what could be typed\n"
+        "for it, and is done once its checks end well. Nothing is overwritten, rotated or quarantined\n"
         "without a yes. Enter always takes the safe answer. After Ctrl-C or a crash, type 'strongroom\n"
         "recover' again, here or on another host: it goes on with the step that is open.",
     ),

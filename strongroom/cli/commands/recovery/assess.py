@@ -13,6 +13,7 @@ from strongroom.cli.shared import backup_selection, sources, trust
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.terminal.place import Place
 from strongroom.container.manifest import Manifest
+from strongroom.container.marks import HoldMark
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, limits_of
@@ -57,8 +58,9 @@ def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str]
         chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
         names = _names(chooser, installation, arguments)
         choices = {name: choices_of(chooser, name, arguments.at, damaged) for name in names}
+        held = backup_selection.read_record(installation).held
         lacking = {
-            name: _shortfall(chooser, found[0], known)
+            name: _shortfall(chooser, found[0], known, held)
             for name, found in choices.items()
             if found and not limits_of(found[0].manifest)
         }
@@ -92,9 +94,12 @@ def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[
     )
 
 
-def _shortfall(chooser: Chooser, choice: Choice, trusted: Signers) -> Shortfall:
+def _shortfall(
+    chooser: Chooser, choice: Choice, trusted: Signers, held: Mapping[str, HoldMark]
+) -> Shortfall:
     """Return what the newest backup lacks of those before it, as far as is known without keys."""
-    return Earlier(choice, Asked(), chooser, identities=(), trusted=trusted, opened=None).shortfall()
+    earlier = Earlier(choice, Asked(), chooser, identities=(), trusted=trusted, opened=None, held=held)
+    return earlier.shortfall()
 
 
 def choices_of(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> list[Choice]:
