@@ -94,9 +94,7 @@ def _names(chooser: Chooser, installation: Place, arguments: Namespace) -> list[
     )
 
 
-def _shortfall(
-    chooser: Chooser, choice: Choice, trusted: Signers, held: Mapping[str, HoldMark]
-) -> Shortfall:
+def _shortfall(chooser: Chooser, choice: Choice, trusted: Signers, held: Mapping[str, HoldMark]) -> Shortfall:
     """Return what the newest backup lacks of those before it, as far as is known without keys."""
     earlier = Earlier(choice, Asked(), chooser, identities=(), trusted=trusted, opened=None, held=held)
     return earlier.shortfall()
