@@ -52,7 +52,7 @@ def _of_part(desk: Desk, part: Part) -> Shown:
     later = [one for one in desk.recovery.parts if one.into == part.into and one.made_at > part.made_at]
     wrong, remarks = _judged(done.answer, superseded=bool(later))
     left = len(wrong) <= left_out(desk)
-    desk.say(*_lines("left out" if left else "wrong", wrong), *_lines("remark", remarks))
+    desk.say(*_lines("left as it is" if left else "wrong", wrong), *_lines("remark", remarks))
     same = done.answer.compared.same if done.answer.compared is not None else 0
     said = [f"{same:,} as in the backup, {len(wrong):,} not", plural(len(remarks), "remark")]
     code = "" if left else VerificationFailed.__name__
