@@ -25,7 +25,7 @@ from strongroom.cli import parser
 from strongroom.cli.errors import CommandCutShort
 from strongroom.cli.shared import access_log
 from strongroom.cli.terminal import failures
-from strongroom.cli.terminal.output import Output, clean, paint
+from strongroom.cli.terminal.output import Output, clean, encode, paint
 from strongroom.cli.terminal.prompts import somebody_there
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.errors import StrongroomError, by_name
@@ -194,7 +194,7 @@ def _done(arguments: Namespace, work: Work[Any], output: Output, passphrase: str
     told = None
     if error is not None:
         told = Told(code=error.code, message=error.message, hint=error.hint)
-    return Message(answer=Raw(msgspec.json.encode(answer)), error=told)
+    return Message(answer=Raw(encode(answer)), error=told)
 
 
 @contextmanager

@@ -138,9 +138,11 @@ def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
             note_damage(desk, part.backup, done.code)
             shown = steps.locate(desk)
             return shown if shown.error is not None else _plans(desk, fill=fill)
+        if done.answer is not None:
+            desk.say(*(f"  {line}" for line in _would(part, done.answer)))
         if done.answer is None or not (done.code in STANDS or _some_only(done.answer)):
-            return done.shown("Nothing was written. Remove the cause, then try again.")
-        desk.say(*(f"  {line}" for line in _would(part, done.answer)))
+            elsewhere = f"To restore elsewhere, stop and type: {desk.goes_on} --assess"
+            return done.shown(f"Nothing was written. {elsewhere}")
         planned.append(_Planned(part, done.answer, _taken(desk, part)))
     return planned
 
