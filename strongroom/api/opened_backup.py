@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import pwd
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,7 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
-from strongroom.model import Secret
+from strongroom.model import COMMAND, ApprovalAction, Secret
 from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
 from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
@@ -36,6 +37,7 @@ from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.file_reader import FileReader
+from strongroom.system.person import who
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.single_file import BundleReader
@@ -109,8 +111,9 @@ class _Attempt:
 class OpenedSecret:
     """One secret of a backup. Its ``repr`` shows no value."""
 
-    def __init__(self, secret: Secret) -> None:
+    def __init__(self, secret: Secret, admit: Callable[[], None]) -> None:
         self._secret = secret
+        self._admit = admit
 
     def __repr__(self) -> str:
         return f"<OpenedSecret {self.name!r}>"
@@ -133,7 +136,9 @@ class OpenedSecret:
 
         Raises:
             SecretNotFound: there is no such version, or it holds no value any more.
+            ApprovalNeeded, NotApproved: a rule of the configuration asks people to approve that first.
         """
+        self._admit()
         for stored in reversed(self._secret.versions):
             if stored.value is not None and version in (None, stored.number):
                 return stored.value.reveal()
@@ -145,9 +150,17 @@ class OpenedBackup:
     """A backup whose signer counts. Secrets are read as they are asked for."""
 
     def __init__(
-        self, backup: Backup, *, signer: str, left_aside: str, record: _Attempt, less: str = ""
+        self,
+        backup: Backup,
+        *,
+        signer: str,
+        left_aside: str,
+        record: _Attempt,
+        settings: Settings,
+        less: str = "",
     ) -> None:
         self._backup = backup
+        self._admit = cache(partial(_require_approved, settings, backup.manifest))
         self._record = record
         self.signer = signer
         self.left_aside = left_aside
@@ -190,11 +203,11 @@ class OpenedBackup:
         secret = self._find(name)
         if secret is None:
             raise SecretNotFound(f"Backup {self.id} holds no secret '{name}'.", hint="See names().")
-        return OpenedSecret(secret)
+        return OpenedSecret(secret, self._admit)
 
     def secrets(self) -> Iterator[OpenedSecret]:
         """Yield every secret; memory is bounded, whatever their number."""
-        return map(OpenedSecret, self._record.of(self._backup.secrets()))
+        return (OpenedSecret(one, self._admit) for one in self._record.of(self._backup.secrets()))
 
 
 @contextmanager
@@ -265,7 +278,8 @@ def _opened(
         record.begin("")  # which backup it is of, its key alone tells
         with record.settling():
             lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
-        return OpenedBackup(lone, signer="", left_aside=f"This is {lone.described}.", record=record)
+        aside_lone = f"This is {lone.described}."
+        return OpenedBackup(lone, signer="", left_aside=aside_lone, record=record, settings=settings)
     objects = _objects(where, settings, stack)
     name, less = _chosen(objects, asked, trusted, settings)
     signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
@@ -280,8 +294,35 @@ def _opened(
         signer=signed.fingerprint,
         left_aside=left_aside,
         record=record,
+        settings=settings,
         less=less,
     )
+
+
+def _require_approved(settings: Settings, manifest: Manifest) -> None:
+    """Return if values of a backup may be given to this program: it asks once for all of them.
+
+    Raises:
+        ApprovalNeeded, NotApproved: people have to approve it first, or did not.
+    """
+    if not settings.approvals.rules:
+        return
+    from strongroom.operations.approval.request import command_request
+    from strongroom.operations.approval.require import require_approval
+    from strongroom.wiring.services import build_services
+    from strongroom.wiring.signers import OPERATOR
+
+    request = command_request(
+        ApprovalAction.EXPORT,
+        {"python": manifest.backup_id},
+        requester=who(),
+        policy="" if manifest.policy == COMMAND else manifest.policy,
+        size=manifest.counts.secrets,
+        lines=(
+            f"give the values of backup {manifest.backup_id} to a Python program on {os.uname().nodename}",
+        ),
+    )
+    require_approval(build_services(settings, role=OPERATOR), request)
 
 
 def _chosen(objects: Objects, asked: Asked, trusted: Signers | None, settings: Settings) -> tuple[str, str]:

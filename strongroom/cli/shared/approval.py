@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.terminal.place import Place
@@ -11,6 +12,7 @@ from strongroom.system.lazy import resolve
 
 if TYPE_CHECKING:
     from strongroom.operations.restore.plan import RestorePlan
+    from strongroom.operations.services import Services
 
 _ASKING = "strongroom.cli.shared.approval_asking"
 
@@ -34,6 +36,23 @@ def require_approved(installation: Place, action: ApprovalAction, what: object, 
         subject: str = resolve(f"{_ASKING}:ask")(action, what, **about)
         return subject
     return ""
+
+
+def require_medium_approved(
+    installation: Place, policy: str, media: Sequence[str], services: Services
+) -> None:
+    """Return if every value that a policy selects may go onto media that somebody takes away."""
+    recipients = services.pinned(policy).recipients
+    require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {"policy": policy, "media": sorted(media), "for": sorted(one.fingerprint for one in recipients)},
+        policy=policy,
+        lines=(
+            f"all that policy '{policy}' selects, onto {', '.join(media)}",
+            *(f"for {one.describe()}" for one in recipients),
+        ),
+    )
 
 
 def how_much(selection: Selection) -> str:

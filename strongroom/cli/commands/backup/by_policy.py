@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from strongroom.cli.shared import approval
 from strongroom.cli.shared.drive_run import end_abandoned, finish
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.errors import ConfigError, UsageError
@@ -43,6 +44,8 @@ def back_up(arguments: Namespace, output: Output) -> None:
             force=arguments.force,
         )
     services = open_services(settings, output=output)
+    if policy.kind == "full" and policy.offline:
+        approval.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
     end_abandoned(arguments.policy, services, output)
     run, tickets = submit_backup(services, policy=arguments.policy)
     finish(run, tickets, services, output)

@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from strongroom.cli.commands.emergency.kit import render_kit
 from strongroom.cli.commands.emergency.kit_configuration import configuration
 from strongroom.cli.commands.emergency.kit_facts import quorum_files
-from strongroom.cli.shared import render_run
+from strongroom.cli.shared import approval, render_run
 from strongroom.cli.shared.drive_run import end_abandoned, require_good, require_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.role_keys import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
@@ -51,6 +51,7 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
             f"This puts every value that '{arguments.policy}' selects, sealed, on {where}",
             force=arguments.force,
         )
+        approval.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
     _check_complete(settings, services)
     _await_media(arguments, settings, services, output)
     run = _back_up(arguments.policy, services, output)

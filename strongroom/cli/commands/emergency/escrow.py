@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.shared import identities, recipients
+from strongroom.cli.shared import approval, identities, recipients
 from strongroom.cli.shared.backup_argument import open_objects
 from strongroom.cli.shared.opening import explain_wrong_key, open_trusted, read_signer
 from strongroom.cli.shared.services import open_services
@@ -13,6 +13,7 @@ from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
+from strongroom.model import ApprovalAction
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.emergency.escrow import gather, put_back
 from strongroom.system.atomic_file import refuse_existing
@@ -33,7 +34,15 @@ def _seal(arguments: Namespace, output: Output) -> None:
     allowed = load_settings().approvals.allowed_signers
     source = gather(installation.state_dir, installation.file, allowed_signers=allowed)
     found = recipients.recipients_of(arguments, output, installation)
-
+    approval.require_approved(
+        installation,
+        ApprovalAction.EXPORT,
+        {"escrow": str(arguments.file.absolute()), "for": sorted(one.fingerprint for one in found)},
+        lines=(
+            f"this installation's own keys and configuration, into {arguments.file.absolute()}",
+            *(f"for {one.describe()}" for one in found),
+        ),
+    )
     manifest = backup_to_file(
         arguments.file,
         source=source,

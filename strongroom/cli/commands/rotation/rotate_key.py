@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.cli.commands.rotation.render import RotationAnswer
-from strongroom.cli.shared import passphrases, recipients, trust
+from strongroom.cli.shared import approval, passphrases, recipients, trust
 from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.identities import load_key
@@ -23,6 +23,7 @@ from strongroom.keys import Opener, Recipient
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.keys.passphrase import PassphraseRecipient
+from strongroom.model import ApprovalAction
 from strongroom.operations.key_management.replacement import Swap, swapped
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import Rotation
@@ -48,6 +49,7 @@ def rotate_key(arguments: Namespace, output: Output) -> None:
     made = _make_new(arguments.new_key)
     swap = _swap(arguments, output, installation)
     services = open_services(settings)
+    _require_approved(arguments, swap, services, installation)
     trusted = trust.trusted_signers(installation, arguments.signer) | services.signer_fingerprints
     policies = list(_policies(arguments, settings, services, swap))
     runs = [_run(name, arguments, services, swap, output) for name in policies]
@@ -73,6 +75,19 @@ def _check(arguments: Namespace) -> None:
     both = (arguments.current_key, arguments.new_key)
     if all(path.exists() for path in both) and both[0].samefile(both[1]):
         raise UsageError("--current-key and --new-key are one file.")
+
+
+def _require_approved(arguments: Namespace, swap: Swap, services: Services, installation: Place) -> None:
+    """Ask for approvals where the configuration wants them: files are given to another key. Backups on
+    targets go to the recipients of their policies, and new ones of those are asked for by themselves."""
+    files = {str(path.absolute()) for path in (*arguments.file, *written_files(services))}
+    if files:
+        approval.require_approved(
+            installation,
+            ApprovalAction.EXPORT,
+            {"files": sorted(files), "for": swap.new.fingerprint},
+            lines=(*(f"rotate {file}" for file in sorted(files)), f"for {swap.new.describe()}"),
+        )
 
 
 def _make_new(path: Path) -> bool:

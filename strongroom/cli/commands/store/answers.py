@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from strongroom.cli.shared import options
+from strongroom.cli.shared.show_value import Holder, reveal_value
 from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
+from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
-from strongroom.model import Entry, Secret, SecretBytes, Version, VersionState
+from strongroom.model import Entry, Secret, Version, VersionState
 from strongroom.operations.restore.version import at_version, spelled_versions
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
@@ -46,14 +48,25 @@ def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
     return version
 
 
-def answer_secret(secret: Secret, version: Version, arguments: Namespace, output: Output) -> None:
-    """Print what is known of a secret, or a version's value and nothing else."""
-    value = version.value
-    if arguments.show_value and not output.json and value is not None:
-        output.raw(value.reveal())
+def answer_secret(
+    secret: Secret, where: Holder, arguments: Namespace, output: Output, installation: Place
+) -> None:
+    """Print what is known of a secret, or the value of the version that is asked for and nothing else."""
+    version = asked_version(secret, arguments, f"{where.words[0].upper()}{where.words[1:]}")
+    value: bytes | None = None
+    if arguments.show_value and version.value is not None:
+        value = reveal_value(
+            version.value,
+            of=(secret.name, version.number),
+            held_by=where,
+            arguments=arguments,
+            output=output,
+            installation=installation,
+        )
+    if value is not None and not output.json:
+        output.raw(value)
         return
-    shown = _document(secret, version, value=arguments.show_value)
-    output.answer(shown, _secret_lines(secret, version))
+    output.answer(_document(secret, version, value), _secret_lines(secret, version))
 
 
 def named(name: str, secrets: Sequence[Secret], where: str) -> Secret:
@@ -69,7 +82,7 @@ def missing(name: str, where: str, near: str) -> Secret:
     )
 
 
-def _document(secret: Secret, version: Version, *, value: bool) -> dict[str, Any]:
+def _document(secret: Secret, version: Version, value: bytes | None) -> dict[str, Any]:
     """Return a secret for machines. Free-form metadata can be a secret too, so it goes with the value."""
     rotation = secret.rotation
     document: dict[str, Any] = {
@@ -85,17 +98,17 @@ def _document(secret: Secret, version: Version, *, value: bool) -> dict[str, Any
         "expires_at": secret.expires_at,
         "rotation": None if rotation is None else {"days": rotation.days, "enabled": rotation.enabled},
     }
-    if value and version.value is not None:
-        document |= {"metadata": secret.metadata, **encoded(version.value)}
+    if value is not None:
+        document |= {"metadata": secret.metadata, **_encoded(value)}
     return document
 
 
-def encoded(value: SecretBytes) -> dict[str, str]:
+def _encoded(value: bytes) -> dict[str, str]:
     """Return a value as JSON can hold it."""
     try:
-        return {"value": value.reveal().decode(), "encoding": "utf-8"}
+        return {"value": value.decode(), "encoding": "utf-8"}
     except UnicodeDecodeError:
-        return {"value": base64.b64encode(value.reveal()).decode(), "encoding": "base64"}
+        return {"value": base64.b64encode(value).decode(), "encoding": "base64"}
 
 
 def _secret_lines(secret: Secret, version: Version) -> Iterator[str]:

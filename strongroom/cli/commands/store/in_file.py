@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from strongroom.cli.commands.store.answers import (
     answer_names,
     answer_secret,
-    asked_version,
     missing,
     named,
 )
 from strongroom.cli.shared import legacy, opening
 from strongroom.cli.shared.backup_argument import kind_of, open_file
 from strongroom.cli.shared.near_names import near_name
+from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
@@ -29,9 +29,8 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 
 
 def get_secret(arguments: Namespace, output: Output) -> None:
-    secret = _secret(arguments, output)
-    version = asked_version(secret, arguments, f"'{arguments.backup_file}'")
-    answer_secret(secret, version, arguments, output)
+    secret, where = _secret(arguments, output)
+    answer_secret(secret, where, arguments, output, place.find())
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
@@ -44,14 +43,17 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
         yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
 
 
-def _secret(arguments: Namespace, output: Output) -> Secret:
+def _secret(arguments: Namespace, output: Output) -> tuple[Secret, Holder]:
+    """Return the secret, and what it is of."""
     unsealed = _unsealed(arguments, output)
     if unsealed is not None:
-        return named(arguments.name, unsealed, str(arguments.backup_file))
+        file = str(arguments.backup_file)
+        return named(arguments.name, unsealed, file), Holder(f"file '{file}'", file)
     with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
-        return backup.find(arguments.name) or missing(
+        secret = backup.find(arguments.name) or missing(
             arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
         )
+        return secret, Holder.backup(backup.manifest)
 
 
 def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:

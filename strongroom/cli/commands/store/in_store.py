@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from strongroom.cli.commands.store.answers import answer_names, answer_secret, asked_version
-from strongroom.cli.shared import access_log, sources
+from strongroom.cli.commands.store.answers import answer_names, answer_secret
+from strongroom.cli.shared import options, sources
+from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.model import Secret
-from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.sources.errors import SecretNotFound
 from strongroom.words import did_you_mean
 
@@ -25,10 +25,7 @@ def list_secrets(arguments: Namespace, output: Output) -> None:
 def get_secret(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     secret = _secret(arguments.name, installation)
-    version = asked_version(secret, arguments, "The store")
-    if arguments.show_value:
-        access_log.record_access(evidence_access_log.SHOWN, arguments, output, installation)
-    answer_secret(secret, version, arguments, output)
+    answer_secret(secret, Holder("the local store", options.LOCAL), arguments, output, installation)
 
 
 def _secret(name: str, installation: Place) -> Secret:

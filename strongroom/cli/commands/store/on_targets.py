@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 
-from strongroom.cli.commands.store.answers import answer_names, answer_secret, asked_version, missing
+from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing
 from strongroom.cli.commands.store.in_file import NOTHING
 from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
 from strongroom.cli.shared.near_names import near_name
+from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
+from strongroom.container.manifest import Manifest
 from strongroom.model import Entry, Secret
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
@@ -30,24 +32,24 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         opening.explaining_keys(),
     ):
         first = next(backups)
-        where, secret = _found(chain([first], backups), arguments)
+        manifest, secret = _found(chain([first], backups), arguments)
         secret = secret or missing(
             arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
         )
-    version = asked_version(secret, arguments, f"Backup {where}")
-    answer_secret(secret, version, arguments, output)
+    answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
 
 
-def _found(backups: Iterable[Replicated], arguments: Namespace) -> tuple[str, Secret | None]:
+def _found(backups: Iterator[Replicated], arguments: Namespace) -> tuple[Manifest, Secret | None]:
     """Return the secret of the newest backup that holds the version that is asked for, and which that is; or
     else of the newest that has the secret at all."""
-    newest: tuple[str, Secret | None] = ("", None)
+    newest: tuple[Manifest, Secret | None] | None = None
     for backup in backups:
         secret = backup.find(arguments.name)
         if secret is not None and holds(secret, arguments.version):
-            return backup.manifest.backup_id, secret
-        if newest[1] is None:
-            newest = backup.manifest.backup_id, secret
+            return backup.manifest, secret
+        if newest is None or newest[1] is None:
+            newest = backup.manifest, secret
+    assert newest is not None  # there is one at least
     return newest
 
 

@@ -1,0 +1,72 @@
+"""The ways by which a value, or what opens one, can leave, and what people approve of each.
+
+Every command stands here once, and what is public in Python too. Who adds one says which rule it asks, or why
+it asks none; a test holds this table against the commands and against every place that reveals a value.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from strongroom.model import ApprovalAction
+
+_RESTORE, _UNDO, _EXPORT = ApprovalAction.RESTORE, ApprovalAction.UNDO, ApprovalAction.EXPORT
+_RECIPIENTS, _ROTATE = ApprovalAction.RECIPIENTS, ApprovalAction.ROTATE_SECRET
+
+
+class Way(NamedTuple):
+    """What a rule has to name for this to be asked for, and what of it that is about."""
+
+    asks: tuple[ApprovalAction, ...]
+    what: str
+
+
+WAYS: Final[dict[str, Way]] = {
+    "restore": Way((_RESTORE, _UNDO, _EXPORT), "a restore, by its plan; `restore undo`; `--to-file`"),
+    "restore-secret": Way((_RESTORE,), "a restore, by its plan"),
+    "restore-snapshot": Way((_RESTORE,), "the replacing of a server"),
+    "recover": Way((_RESTORE, _ROTATE), "its restores and its new values, as those commands do"),
+    "submit": Way((_RESTORE, _UNDO), "`--restore`, `--recovery` and `--undo`: the run waits"),
+    "get": Way((_EXPORT,), "`--show-value`, from the local store, a backup file or targets"),
+    "backup": Way((_EXPORT, _RECIPIENTS), "a file with values; a policy of offline media; a new recipient"),
+    "emergency-backup": Way((_EXPORT, _RECIPIENTS), "the values that go onto a medium; a new recipient"),
+    "export": Way((_EXPORT,), "the file"),
+    "escrow": Way((_EXPORT,), "the installation's keys, sealed to somebody"),
+    "rotate-backup-key": Way(
+        (_EXPORT, _RECIPIENTS), "files that another key will open; a policy's new recipient"
+    ),
+    "rotate": Way((_RECIPIENTS,), "a policy's new recipient"),
+    "incident": Way((_RECIPIENTS, _ROTATE), "`reseal` and `rotate`, as those commands do"),
+    "rotate-secret": Way((_ROTATE,), "the new values, which programs are given"),
+    "retry": Way((_RESTORE, _UNDO, _RECIPIENTS), "what the run was to do: its steps ask again"),
+    "up": Way(
+        (_RESTORE, _UNDO, _RECIPIENTS, _ROTATE), "what its workers do: each asks its own configuration"
+    ),
+    "schedule": Way((_RECIPIENTS,), "`run`, where it begins a backup for a new recipient"),
+    "strongroom.open": Way((_EXPORT,), "the first value that is revealed: once for each opening"),
+    "strongroom.Client": Way((_RESTORE, _UNDO, _RECIPIENTS), "its runs, which wait"),
+}
+
+GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {
+    "names, tags and dates alone are read": ("list", "find", "history", "catalog", "replicas", "backup-info"),
+    "values are compared in the process, and what differs is said without them": ("diff", "validate"),
+    "a backup is read, and nothing of it is shown or written": (
+        *("verify-backup", "validate-backup-format", "test-decrypt", "check-recovery-environment"),
+        *("backup-health-check", "health-advanced", "diagnose-backup-encryption", "key-health"),
+    ),
+    "what it restores goes with the place that it makes, and where that stays it ends with an error": (
+        *("test-recovery", "drill"),
+    ),
+    "sealed bytes are copied, moved or removed": ("repair", "prune", "undelete", "hold", "shred"),
+    "values come in": ("set", "import", "delete"),
+    "made-up secrets": ("demo", "benchmark-backup", "test-backup-storage"),
+    "keys are made, listed, split or signed with, and no backup is opened": (
+        *("keygen", "generate-backup-key", "keys", "hsm", "quorum", "signers"),
+    ),
+    "what is on record, and no backup": (
+        *("status", "cancel", "approve", "approvals", "backup-alerts", "ack", "silence", "metrics", "report"),
+        *("backup-audit-report", "compliance-check", "security-review", "ledger", "recovery-kit"),
+    ),
+    "the configuration": ("init", "config", "check-backup-permissions", "completion"),
+}
+"""Commands that give no value out, by the reason."""
