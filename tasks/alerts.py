@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 @define(names.ALERTS)
 def alerts() -> int:
     """Look for what is wrong, and tell people what is new of it; return how many alerts there are."""
-    from strongroom.operations.alerts.notify import gather_and_judge, put_lost_on_record
+    from strongroom.operations.alerts.notify import CLUSTER, gather_and_judge, put_lost_on_record
     from strongroom.operations.evidence.ledger_check import compare_with_heads
     from strongroom.wiring import alerts as wiring_alerts
     from strongroom.wiring.channels import sending
@@ -37,8 +37,7 @@ def alerts() -> int:
     put_lost_on_record(watched, found)
     for alert in found.alerts:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
-    # Whichever worker got the task: to people it is one look.
-    if (how := sending(settings, by="workers")) is not None:
+    if (how := sending(settings, by=CLUSTER)) is not None:
         _tell(watched, found, how)
     return len(found.alerts)
 

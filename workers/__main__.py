@@ -11,8 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import resource
+import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from celery import signals
 
@@ -73,8 +74,13 @@ def _serve(role: str) -> None:
 
     live = LiveSettings.load()
     os.chdir(paths.private_folder(paths.work_folder(live.current.state_dir)))
+    signal.signal(signal.SIGTERM, _end)  # as the first process of a container it has no other handler
     serve = metrics_server.serve if role == names.METRICS else page_server.serve
     serve(live, on_ready=lambda: status.report_ready(role))
+
+
+def _end(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _connect_signals(role: str) -> None:
@@ -82,7 +88,7 @@ def _connect_signals(role: str) -> None:
     from workers.app import app
 
     moments = _Moments(app, role)
-    for signal, receiver in (
+    for moment, receiver in (
         (signals.setup_logging, moments.keep_our_logging),
         (signals.celeryd_init, moments.begin),
         (signals.beat_init, moments.begin),
@@ -92,7 +98,7 @@ def _connect_signals(role: str) -> None:
         (signals.worker_process_shutdown, moments.end),
         (signals.worker_shutdown, moments.end),
     ):
-        signal.connect(receiver, weak=False)
+        moment.connect(receiver, weak=False)
 
 
 class _Moments:

@@ -1,9 +1,15 @@
 """HTTP for what only reads: each connection in a thread, a bounded number of them, and TLS if there is a
-certificate."""
+certificate.
+
+A connection that rests keeps nobody out: one that comes while all places are taken takes the place of the one
+that has rested the longest, of the address that has the most. So those who hold many connections open, also
+from many addresses, or from behind the proxy that everybody comes through, only close their own.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import ssl
 import threading
@@ -12,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
-from io import StringIO
+from io import BytesIO, StringIO
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
@@ -21,14 +27,14 @@ from strongroom.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 32
-"""Connections that are served at once. More are closed: who opens many must not take all memory."""
-OF_ONE: Final = 8
-"""Connections of one address at once: whoever holds them open keeps nobody else out."""
+AT_ONCE: Final = 64
+"""Connections that are held at once: who opens many must not take all memory."""
 PATIENCE: Final = 10.0
-"""Seconds that a client may rest before its connection is closed."""
+"""Seconds in which a client has to send its whole request, and for which it may then rest."""
 ALTOGETHER: Final = 60.0
-"""Seconds that a connection may last: a client that sends a byte now and then never rests."""
+"""Seconds that a connection may last: a client that takes a byte now and then never rests."""
+LONGEST: Final = 4096
+"""Bytes of the largest body that is read."""
 METHODS: Final = ("GET", "HEAD", "POST")
 
 Answer = Iterable[bytes]
@@ -54,7 +60,7 @@ def server(settings: ListenSettings, app: App, *, section: str) -> WSGIServer:
         why = getattr(error, "strerror", None) or "no such address"
         hint = f"Choose another {section}.host or {section}.port."
         raise ConfigError(f"cannot listen on {settings.host}:{settings.port}: {why}", hint=hint) from None
-    made.set_app(_whole(app))
+    made.set_app(_whole(made.at_work(app)))
     return made
 
 
@@ -122,6 +128,17 @@ class _Handler(WSGIRequestHandler):
     timeout = PATIENCE
     server_version, sys_version = "strongroom", ""
 
+    def parse_request(self) -> bool:
+        """Read the whole request, its body too: until then the client may be one that rests."""
+        if not super().parse_request():
+            return False
+        length = str(self.headers.get("Content-Length") or "")
+        # No number of many digits is read, nor one behind zeros: memory is taken for as much as it says.
+        wanted = int(length) if re.fullmatch("[1-9][0-9]{0,3}", length, re.ASCII) else 0
+        with self.rfile as unread:
+            self.rfile = BytesIO(unread.read(wanted) if wanted <= LONGEST else b"")
+        return True
+
     def log_message(self, *_: object) -> None:
         """A line for each request would drown the others."""
 
@@ -137,6 +154,25 @@ class _Handler(WSGIRequestHandler):
             self.close_connection = True
 
 
+class _Held:
+    """A connection: whose it is, since when, whether its request is being worked on, or was answered."""
+
+    def __init__(self, connection: socket.socket, address: str) -> None:
+        self.connection, self.address = connection, address
+        self.began = time.monotonic()
+        self.at_work = self.answered = False
+
+    def close(self) -> None:
+        """End it. Its thread then finds it closed."""
+        with suppress(OSError):  # it ended by itself
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def has_expired(self, now: float) -> bool:
+        """Tell whether its client has had its time."""
+        lasts = ALTOGETHER if self.at_work or self.answered else PATIENCE
+        return now - self.began > lasts
+
+
 class _Server(WSGIServer):
     """Serves each connection in a thread, so that one that rests keeps nobody waiting."""
 
@@ -146,7 +182,8 @@ class _Server(WSGIServer):
         self._settings = settings
         self._section = section
         self._lock = threading.Lock()
-        self._served: dict[socket.socket, tuple[str, float]] = {}
+        self._held: list[_Held] = []
+        self._mine = threading.local()
         self.address_family = socket.AF_INET6 if ":" in where[0] else socket.AF_INET
         super().__init__(where, _Handler)
 
@@ -158,47 +195,68 @@ class _Server(WSGIServer):
         self.server_name, self.server_port = self._settings.host, self.server_address[1]
         self.setup_environ()
 
+    def at_work(self, app: App) -> App:
+        """Have it known while a request is being worked on: then it is not its client that takes the time."""
+
+        def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Answer:
+            held: _Held = self._mine.held
+            held.at_work = True
+            try:
+                return [b"".join(app(environ, start))]
+            finally:
+                held.at_work, held.answered = False, True
+
+        return answer
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._let_in(request, str(client_address[0])):
+        held = _Held(request, str(client_address[0]))
+        if not self._let_in(held):
             self.shutdown_request(request)
             return
-        threading.Thread(target=self._serve, args=(request, client_address), daemon=True).start()
+        threading.Thread(target=self._serve, args=(held, client_address), daemon=True).start()
 
     def service_actions(self) -> None:
-        """End the connections that have lasted too long. The thread of each then finds it closed."""
-        since = time.monotonic() - ALTOGETHER
+        """End the connections that have lasted too long."""
+        now = time.monotonic()
         with self._lock:
-            old = [request for request, (_, began) in self._served.items() if began < since]
-        for request in old:
-            with suppress(OSError):  # it ended by itself
-                request.shutdown(socket.SHUT_RDWR)
+            old = [held for held in self._held if held.has_expired(now)]
+        for held in old:
+            held.close()
 
-    def _let_in(self, request: socket.socket, address: str) -> bool:
+    def _let_in(self, held: _Held) -> bool:
+        """Take a connection in, in the place of one that rests if there is no other."""
         with self._lock:
-            by_address = Counter(one for one, _ in self._served.values())
-            if len(self._served) >= AT_ONCE or by_address[address] >= OF_ONE:
-                return False
-            self._served[request] = (address, time.monotonic())
+            if len(self._held) >= AT_ONCE:
+                count = Counter(one.address for one in self._held)
+                resting = [one for one in self._held if not one.at_work]
+                if not resting:
+                    return False
+                # Of those with as many the first, which began first: this is a list in that order.
+                given_up = max(resting, key=lambda one: count[one.address])
+                self._held.remove(given_up)
+                given_up.close()
+            self._held.append(held)
             return True
 
-    def _serve(self, request: socket.socket, client_address: Any) -> None:
+    def _serve(self, held: _Held, client_address: Any) -> None:
+        self._mine.held = held
         try:
-            request.settimeout(PATIENCE)
+            held.connection.settimeout(PATIENCE)
             if self._settings.certificate_file:
-                request = self._encrypted(request)
-                request.do_handshake()  # here: a handshake may rest, too
-            self.finish_request(request, client_address)
+                self._encrypt(held)
+            self.finish_request(held.connection, client_address)
         except (OSError, ConfigError) as error:
             log.info("connection-ended", extra={"why": type(error).__name__})
         finally:
-            self.shutdown_request(request)
-            with self._lock:
-                self._served.pop(request, None)
+            self.shutdown_request(held.connection)
+            with self._lock, suppress(ValueError):  # another may have its place
+                self._held.remove(held)
 
-    def _encrypted(self, plain: socket.socket) -> ssl.SSLSocket:
-        """Return what takes the place of a connection, which is none of its own any more."""
+    def _encrypt(self, held: _Held) -> None:
+        """Put what is encrypted in the place of a connection, which is none of its own any more."""
         context = _context(self._settings, self._section)
-        made = context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
-        with self._lock:
-            self._served[made] = self._served.pop(plain)
-        return made
+        with self._lock:  # who closes it in between would close what is no connection any more
+            held.connection = context.wrap_socket(
+                held.connection, server_side=True, do_handshake_on_connect=False
+            )
+        held.connection.do_handshake()  # here: a handshake may rest, too

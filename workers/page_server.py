@@ -27,8 +27,6 @@ from workers.page_routes import NotThere, Routes
 log = logging.getLogger(__name__)
 
 GENERATED: Final = "page-password"
-LONGEST: Final = 4096
-"""Bytes of a login form."""
 ELSEWHERE: Final = ("cross-site", "same-site")
 """What browsers call a form that stands on no page of ours."""
 _HERE: Final = re.compile(r"/[A-Za-z0-9_.~%/-]*(\?[A-Za-z0-9_.~%=&-]*)?")
@@ -215,11 +213,7 @@ def _first(encoded: str) -> dict[str, str]:
 
 
 def _posted(environ: Mapping[str, Any]) -> dict[str, str]:
-    length = str(environ.get("CONTENT_LENGTH") or "")
-    # No number of many digits is read, nor one behind zeros: memory is taken for as much as it says.
-    if not re.fullmatch("[1-9][0-9]{0,3}", length, re.ASCII) or int(length) > LONGEST:
-        return {}
-    return _first(environ["wsgi.input"].read(int(length)).decode("utf-8", "replace"))
+    return _first(environ["wsgi.input"].read().decode("utf-8", "replace"))
 
 
 def _quoted(path: str) -> str:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from strongroom.config import DirectoryTargetSettings, Settings
+from strongroom.operations.drift import mass_change
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.facts.records import Facts, Limits
@@ -83,6 +84,10 @@ def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:
         key_age=found.key_age,
         notice=found.notice,
         free_percent=found.free_percent,
+        mass_change=mass_change.Limits(
+            mass_change_percent=settings.calendar.drift.mass_change_percent,
+            mass_change_least=settings.calendar.drift.mass_change_least,
+        ),
     )
 
 

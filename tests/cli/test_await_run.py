@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli.shared import await_run, render_restore
+from strongroom.cli.shared.render_run import waiting_of
 from strongroom.cli.terminal.output import Output
 from strongroom.operations.restore.facts import RestoreOptions, RunRestored
 from strongroom.operations.restore.job import submit_restore
 from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Step, StepKind, StepRow, StepState
 from tests.operations.world import make_world
 
 
@@ -40,3 +42,43 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
 def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_to_do() -> None:
     assert render_restore._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
     assert render_restore._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
+
+
+def step(target: str, error: str | None, *, piece: int = 0, waits: bool = True) -> StepRow:
+    return StepRow(
+        step=Step(StepKind.UPLOAD, piece, target) if target else Step(StepKind.PLAN),
+        state=StepState.READY,
+        attempts=1,
+        result=None,
+        error=error,
+        started_at=1.0,
+        finished_at=None,
+        waits_since=1.0 if waits else None,
+    )
+
+
+AWAY = "TargetUnavailable: target 'x' does not answer"
+
+
+def test_that_every_target_is_away_is_said_as_such() -> None:
+    waits = waiting_of([step("", None, waits=False), step("eu", AWAY), step("us", AWAY, piece=1)])
+
+    assert waits is not None
+    assert waits["error"] == "no target of this run answers (eu, us). The last good backup is untouched"
+    assert "goes on once one does" in waits["to_do"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        step("us", None, waits=False),
+        step("us", "SourceUnavailable: no answer"),
+        step("eu", None, waits=False),
+    ],
+    ids=["another is at work", "another waits for something else", "it has taken something"],
+)
+def test_as_long_as_one_target_may_answer_the_one_that_is_waited_for_is_named(other: StepRow) -> None:
+    waits = waiting_of([step("eu", AWAY), other])
+
+    assert waits is not None
+    assert "target 'x' does not answer" in waits["error"]

@@ -7,10 +7,13 @@ import signal
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +25,8 @@ from strongroom.config.model import MetricsSettings
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.workers.cluster import RunningCluster, free_port, until
-from workers import http_server, metrics_server, paths
-from workers.http_server import AT_ONCE, OF_ONE
+from workers import http_server, metrics_server, names, paths
+from workers.http_server import AT_ONCE
 from workers.metrics_server import _answer
 
 TOKEN = "CANARY-token"
@@ -104,30 +107,59 @@ def where(plain: str) -> tuple[str, int]:
     return "127.0.0.1", int(plain.rpartition(":")[2])
 
 
-def test_connections_that_rest_keep_nobody_else_waiting(plain: str) -> None:
-    resting = [socket.create_connection(where(plain)) for _ in range(OF_ONE - 1)]
+@pytest.mark.parametrize("role", [names.METRICS, names.PAGE])
+def test_it_ends_when_it_is_asked_to_also_as_the_first_process_of_a_container(
+    tmp_path: Path, role: str
+) -> None:
+    """A first process that handles no SIGTERM does not get one, so here an exit status tells that it does."""
+    port, log = free_port(), tmp_path / "log"
+    listens = {f"STRONGROOM_{role.upper()}__PORT": str(port), "STRONGROOM_STATE_DIR": str(tmp_path / "state")}
+    with log.open("wb") as errors:
+        served = subprocess.Popen(
+            [sys.executable, "-P", "-m", "workers", role], env=os.environ | listens, stderr=errors
+        )
     try:
-        assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
+        until(lambda: _answers(port), what="its answer")
+        served.send_signal(signal.SIGTERM)
+        assert served.wait(30) == 0, log.read_text()
     finally:
-        for one in resting:
-            one.close()
+        served.kill()
+        served.wait()
 
 
-def test_an_address_that_holds_many_connections_keeps_no_other_out(plain: str) -> None:
-    stranger = ("127.0.0.2", 0)
-    resting = [socket.create_connection(where(plain), source_address=stranger) for _ in range(AT_ONCE)]
-    try:
-        assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
-    finally:
-        for one in resting:
-            one.close()
+def _answers(port: int) -> bool:
+    with suppress(OSError):
+        return fetch(f"http://127.0.0.1:{port}/healthcheck")[0] == 200
+    return False
+
+
+STRANGERS = {
+    "one that everybody comes from, as behind a proxy": ["127.0.0.1"],
+    "five": [f"127.0.0.{number}" for number in range(2, 7)],
+    "as many as connections": [f"127.0.1.{number}" for number in range(1, 2 * AT_ONCE + 1)],
+}
+
+
+@pytest.mark.parametrize("addresses", STRANGERS.values(), ids=STRANGERS)
+@pytest.mark.parametrize("sent", [b"", b"GET /metr", b"POST /x HTTP/1.1\r\nContent-Length: 100\r\n\r\nx"])
+def test_connections_that_rest_keep_nobody_out(plain: str, addresses: list[str], sent: bytes) -> None:
+    """Whatever they have sent, from however many addresses, and while they go on to come."""
+    with ExitStack() as resting:
+        for number in range(2 * AT_ONCE):
+            source = (addresses[number % len(addresses)], 0)
+            slow = resting.enter_context(socket.create_connection(where(plain), source_address=source))
+            with suppress(OSError):  # it was closed already, for one that came after it
+                slow.sendall(sent)
+            if number % 16 == 0 or number == 2 * AT_ONCE - 1:
+                assert fetch(plain + "/metrics", token=TOKEN)[0] == 200
 
 
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     encrypted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "ALTOGETHER", 0.1)
+    monkeypatch.setattr(http_server._Handler, "timeout", 60.0)
+    monkeypatch.setattr(http_server, "PATIENCE", 0.1)
     certificate, key = make_certificate(tmp_path)
     settings = MetricsSettings(port=free_port())
     if encrypted:

@@ -10,7 +10,7 @@ from strongroom.cli.shared import recipient_names
 from strongroom.cli.shared.render_restore import restore_document, restore_fields
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, TargetError, by_name
 from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.live_comparison import describe_drift
@@ -229,7 +229,25 @@ def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
     happened, to_do = recorded_errors.apart(first.error)
     happened = happened.removeprefix(f"{ApprovalNeeded.__name__}: ")
     since = rfc3339(first.waits_since or 0.0)
+    if away := _all_away(rows):
+        happened = f"no target of this run answers ({', '.join(away)}). The last good backup is untouched"
+        to_do = "The run goes on once one does. 'strongroom test-backup-storage' says what each answers."
     return {"since": since, "step": str(first.step), "error": happened, "to_do": to_do}
+
+
+def _all_away(rows: Iterable[StepRow]) -> list[str]:
+    """Return the targets of a run, if it waits for every one of them; else none."""
+    targets: dict[str, bool] = {}
+    for row in rows:
+        if name := row.step.target:
+            waits = bool(row.waits_since) and _is_of_target(recorded_errors.class_in(row.error))
+            targets[name] = targets.get(name, True) and waits
+    return list(targets) if all(targets.values()) else []
+
+
+def _is_of_target(name: str) -> bool:
+    kind = by_name(name)
+    return kind is not None and issubclass(kind, TargetError)
 
 
 def waits_for_people(rows: Iterable[StepRow]) -> StrongroomError | None:

@@ -84,6 +84,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         "'strongroom backup --policy {subject}'.",
         looks=True,
     ),
+    "target.all-away": _critical(
+        TargetUnavailable,
+        "No target answers. No backup can be made, and none can be restored from here. Runs that are under "
+        "way wait. The backups there are not known to be damaged.",
+        "'strongroom test-backup-storage' says what each answers. If all went at once, look at this host's "
+        "network, its name service and its clock first.",
+    ),
     "backup.lost": _critical(
         MissingPiece,
         "A backup is on record, and none of its targets has its manifest: there is no such backup.",
@@ -94,6 +101,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         RunFailed,
         "Since the newest whole backup every run that ended has failed. That backup is untouched.",
         "See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
+    ),
+    "backup.shrunk": _critical(
+        MassChange,
+        "The newest backup holds so many secrets fewer that somebody may have deleted them, or a permission "
+        "may be lost. The backups before it have them.",
+        "Look at the source. 'strongroom diff' names what is missing, where a key is. Until that is clear, "
+        "keep all of them: 'strongroom hold add --policy {subject} --reason \"it shrank\"'.",
     ),
     "replica.bad": _critical(
         VerificationFailed,

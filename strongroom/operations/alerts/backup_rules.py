@@ -10,7 +10,7 @@ from strongroom.durations import about
 from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.emergency.medium import NOTICE
 from strongroom.operations.facts.freshness import ENDED_WHOLE, Freshness, is_idle, judge
-from strongroom.operations.facts.records import Facts, Limits, Policy, Ran, Seen
+from strongroom.operations.facts.records import Facts, Held, Limits, Policy, Ran, Seen
 from strongroom.schedule import next_slot
 from strongroom.state.records import RunState
 from strongroom.timestamps import rfc3339
@@ -129,8 +129,16 @@ def _ahead(policy: Policy) -> Iterator[Alert]:
 
 
 def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:
-    """Compare the newest backup with the median of those before it, in both directions."""
+    """Compare the newest backup with the median of those before it, in both directions.
+
+    That many secrets are gone is as bad as drift finds it, which only a host with a key can look for.
+    """
     before = policy.held[1 : limits.compared + 1]
+    if before and (lost := _lost_at_once(policy.held[0], before, limits)):
+        what = f"policy '{policy.name}': backup {policy.held[0].backup} holds {plural(lost, 'secret')} fewer"
+        what += f" than the {len(before)} before it (median)"
+        yield Alert(kind="backup.shrunk", subject=policy.name, what=what)
+        return
     if len(before) < FEWEST:
         return
     newest = policy.held[0]
@@ -144,6 +152,13 @@ def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:
                 f"{len(before)} before it hold {plural(round(usual), unit)} (median)"
             )
             yield Alert(kind=kind, subject=policy.name, what=what)
+
+
+def _lost_at_once(newest: Held, before: Sequence[Held], limits: Limits) -> int:
+    """Return how many secrets the newest backup lacks, if they are as many as in a mass change; else none."""
+    usual = median(held.secrets for held in before)
+    lost = usual - newest.secrets
+    return round(lost) if limits.mass_change.exceeded(lost, round(usual)) else 0
 
 
 def _is_odd(is_now: float, usual: float, factor: float) -> bool:

@@ -36,6 +36,8 @@ NO_RECORD = (
     "The state database could not be read: nobody knows what was sent before, so all of it is sent again "
     "each time, and what the record alone shows is missing here."
 )
+CLUSTER = "workers"
+"""Whose look it is, whichever worker makes it."""
 EDITED = "the state database holds a row that nobody could have written there but by hand"
 
 
@@ -50,8 +52,9 @@ class Found(Struct, frozen=True, kw_only=True):
 class Sending(Struct, frozen=True, kw_only=True):
     """Who is notified by which routes, and what is pinged. ``everything``: whatever was sent before.
 
-    ``by`` names whose look it is; empty: that of this host. Of several that look on one state database, one
-    tells; after ``takeover`` seconds without a look of it, another does.
+    ``by`` names whose look it is, that of the cluster; empty: that of a command on this host. Of several that
+    look on one state database, one tells; after ``takeover`` seconds without a look of it, another does. The
+    cluster waits for no command: somebody may have typed it once.
     """
 
     routes: tuple[Route, ...]
@@ -228,8 +231,11 @@ class _Notifier:
         """Return whose look tells, if it is not this one."""
         if self._on_record and not self._sending.everything:
             with suppress(StrongroomError):
-                seconds = self._sending.takeover
-                teller = self._watched.store().take_lease(self._lease(route), self._mine, seconds=seconds)
+                store, lease, seconds = self._watched.store(), self._lease(route), self._sending.takeover
+                teller = store.take_lease(lease, self._mine, seconds=seconds)
+                if CLUSTER == self._mine != teller:  # a command looks once, and the cluster again
+                    store.release_lease(lease, teller)
+                    teller = store.take_lease(lease, self._mine, seconds=seconds)
                 return "" if teller == self._mine else teller
         return ""
 

@@ -176,6 +176,10 @@ def _aging(used: Dated, now: float, age: float) -> Alert:
 
 def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield targets that were not looked at, disks that fill up, certificates that end, and a dead beat."""
+    if facts.places and len(facts.away) == len(facts.places):
+        named = name_first_few(tuple(place.name for place in facts.places))
+        what = f"none of {plural(len(facts.places), 'target')} answers: {named}"
+        yield Alert(kind="target.all-away", what=what)
     for place in facts.places:
         if place.away is not None:
             what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"

@@ -9,9 +9,11 @@ from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, small, together
 from strongroom.operations.facts.freshness import Freshness, judge
-from strongroom.operations.facts.records import Facts, OnTarget, Pace, Policy, Running
+from strongroom.operations.facts.records import Facts, OnTarget, Pace, Policy, Ran, Running
 from strongroom.operations.page import Markup, definitions, link, section, text
 from strongroom.operations.verification.description import percent
+from strongroom.schedule import next_slot
+from strongroom.state.records import RunState
 from strongroom.words import plural
 
 
@@ -42,7 +44,7 @@ def _verdict(shown: Shown) -> str:
 def _matrix(shown: Shown) -> str:
     policies = shown.facts.policies
     targets = sorted({one.target for policy in policies for one in policy.on_targets} | _known(shown))
-    head = ("Policy", "Verified backup", "Replicas", *(f"On {name}" for name in targets))
+    head = ("Policy", "Verified backup", "Newest run", "Replicas", *(f"On {name}" for name in targets))
     rows = (_policy(policy, targets, shown) for policy in policies)
     return frame.listed(rows, head=head, label="Policies and targets", nothing="No policy is configured.")
 
@@ -57,7 +59,10 @@ def _policy(policy: Policy, targets: Sequence[str], shown: Shown) -> Line:
     lies = {one.target: one for one in policy.on_targets}
     cells = (_cell(lies.get(name), name, shown) for name in targets)
     name = link(f"/backups?policy={quoted(policy.name)}", policy.name)
-    return Line((name, _verified(found), _replicas(policy), *cells), bad=found.overdue)
+    newest = next(iter(policy.runs), None)
+    bad = found.overdue or (newest is not None and newest.state is RunState.FAILED)
+    run = _newest_run(policy, newest, found, facts.now)
+    return Line((name, _verified(found), run, _replicas(policy), *cells), bad=bad)
 
 
 def _verified(found: Freshness) -> Markup:
@@ -66,6 +71,19 @@ def _verified(found: Freshness) -> Markup:
         return together("none", late)
     age = small("" if found.age is None else f"{about(found.age)} ago")
     return together(link(f"/backups/{quoted(found.judged.backup)}", found.judged.backup), late, age)
+
+
+def _newest_run(policy: Policy, newest: Ran | None, found: Freshness, now: float) -> Markup:
+    """Return how the newest run of a policy stands, of what it failed, and when there is to be another."""
+    if newest is None:
+        said: tuple[object, ...] = ("none",)
+    else:
+        when = f"{about(max(0.0, now - newest.began))} ago"
+        ended = small(f"{newest.code}, {when}" if newest.code else when)
+        said = (link(f"/runs/{quoted(newest.run)}", newest.run), frame.state(newest.state), ended)
+    following = next_slot(policy.schedule, now, policy.time_zone) if policy.schedule else None
+    late = small(f"due for {about(now - found.missed_at)}") if found.missed_at is not None else ""
+    return together(*said, late, small(f"next in {about(following - now)}") if following else "")
 
 
 def _replicas(policy: Policy) -> Markup:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from strongroom.durations import at_least
 from strongroom.model import Depth
+from strongroom.operations.drift import mass_change
 from strongroom.operations.key_management.proofs import KeyProof
 from strongroom.operations.verification.coverage import Standing
 from strongroom.schedule import next_slot
@@ -29,6 +30,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     key_age: float = 365 * 86_400.0
     notice: float = 30 * 86_400.0
     free_percent: int = 10
+    mass_change: mass_change.Limits = mass_change.Limits()
 
 
 class Seen(Struct, frozen=True, kw_only=True):

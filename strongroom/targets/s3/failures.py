@@ -123,7 +123,7 @@ _HINT_CERTIFICATE = (
 )
 _HINT_RIGHTS = "See what is missing with 'strongroom check-backup-permissions', and ops/aws for the policies."
 _HINT_REACH = (
-    "Check the endpoint, and the network between. The other targets go on, and repair mends this one."
+    "Check the endpoint, and the network between. 'strongroom repair' then copies the missing replicas."
 )
 _HINTS = {
     "InvalidObjectState": (

@@ -302,7 +302,8 @@ def test_a_target_that_does_not_answer_is_told_and_hides_no_other(world: World) 
     assert keys(world, targets=targets) == ["target.away:us"]
     assert keys(world, targets=targets, later=2 * DAY) == [f"backup.overdue:{POLICY}", "target.away:us"]
     away = {name: Dead(name=name, region=name) for name in REGIONS}
-    assert keys(world, targets=away) == [f"target.away:{name}" for name in sorted(REGIONS)], "by the record"
+    each = [f"target.away:{name}" for name in sorted(REGIONS)]
+    assert keys(world, targets=away) == ["target.all-away", *each], "by the record"
 
 
 def test_a_damaged_replica_and_one_that_never_came_are_told_apart(world: World) -> None:
@@ -500,7 +501,7 @@ def test_a_source_that_gives_half_as_much_is_told(world: World) -> None:
         store.put_backup(msgspec.structs.replace(entry, created_at=f"2026-01-0{day + 1}T00:00:00Z"))
     half = replace(world, source=type(world.source)(made_up(12), name="vault"))
     half.back_up()
-    assert f"backup.count:{POLICY}" in keys(half)
+    assert f"backup.shrunk:{POLICY}" in keys(half)
 
 
 def test_what_the_layers_above_call_things_is_what_is_looked_for() -> None:

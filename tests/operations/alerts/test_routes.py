@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
 from strongroom.operations.alerts.channel import Channel
-from strongroom.operations.alerts.notify import Delivery, Sending, gather_and_judge, tell_people
+from strongroom.operations.alerts.notify import CLUSTER, Delivery, Sending, gather_and_judge, tell_people
 from strongroom.operations.alerts.routes import ABOUT_POLICIES, Route, audience, policy_of
 from strongroom.operations.muted import acknowledge, put_silence, read_muted
 from strongroom.operations.ping import Ping
@@ -163,6 +163,17 @@ def test_of_several_who_look_one_tells_until_it_is_silent(world: World, hook: Re
     assert (delivery.teller, delivery.channel, len(hook.posts)) == ("", "chat", 2)
     [delivery] = look(world, way, by="one")
     assert delivery.teller == "two"
+
+
+def test_a_command_that_somebody_typed_keeps_the_cluster_from_nothing(world: World, hook: Receiver) -> None:
+    way = route(webhook(hook))
+    look(world, way)  # before the first look of the cluster
+    world.back_up()
+    [delivery] = look(world, way, by=CLUSTER)
+    assert (delivery.teller, delivery.channel) == ("", "chat"), "that it is over"
+    assert [one["key"] for one in hook.posts[-1].document["data"]["resolved"]] == [OVERDUE]
+    [delivery] = look(world, way)
+    assert delivery.teller == CLUSTER
 
 
 def test_who_is_not_the_teller_tells_all_the_same_if_that_is_asked_for(world: World, hook: Receiver) -> None:

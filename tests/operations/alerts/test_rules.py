@@ -240,6 +240,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(places=(Place(name="eu", refused=("b",)),)),
     ),
     ("catalog.lacks:eu", facts(), facts(places=(Place(name="eu", unknown=("b",)),))),
+    (
+        "target.all-away",
+        facts(places=(Place(name="eu", away="no route"), Place(name="us"))),
+        facts(places=(Place(name="eu", away="no route"), Place(name="us", away="no route"))),
+    ),
     ("target.away:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", away="no route"),))),
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
@@ -330,6 +335,8 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("drill.overdue:full p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
     ("drill.overdue:full p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time
     ("drill.overdue:full p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
+    ("backup.shrunk:p", policy(held=held(75, 100)), policy(held=held(65, 100))),
+    ("backup.shrunk:p", policy(held=held(20, 29, 29)), policy(held=held(19, 29, 29))),
     ("backup.count:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
     ("backup.count:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
     ("backup.count:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median
