@@ -64,10 +64,19 @@ def recover_backup(
 
 
 @define_entry(names.UNDO_RESTORE)
-def undo_restore(services: Services, request: str, *, run: str, requester: str = "") -> Submitted:
-    """Undo a restore run: what it replaced comes back, what it created goes."""
-    from strongroom.operations.restore.facts import UndoOptions
+def undo_restore(
+    services: Services,
+    request: str,
+    *,
+    run: str,
+    include: Sequence[str] = (),
+    filter_tag: Mapping[str, str] | None = None,
+    requester: str = "",
+) -> Submitted:
+    """Undo a restore run: what it replaced comes back, what it created goes. Named secrets, or all."""
+    from strongroom.operations.restore.facts import UndoOptions, named_or_tagged
     from strongroom.operations.restore.undo_job import submit_undo
 
-    options = UndoOptions(undoes=run, requester=requester)
+    selection = named_or_tagged(include, filter_tag)
+    options = UndoOptions(undoes=run, requester=requester, selection=selection)
     return submit_undo(services, options=options, request_id=request)

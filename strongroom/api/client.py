@@ -19,7 +19,7 @@ from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.restore.facts import UndoOptions
+from strongroom.operations.restore.facts import UndoOptions, named_or_tagged
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.rotation.rotate import RotateOptions
@@ -115,12 +115,13 @@ class Client:
         )
         return self._on_record(request, submitted)
 
-    def undo(self, run: str) -> Submission:
-        """Ask for the undoing of a restore run, by its id or that of its request."""
+    def undo(
+        self, run: str, *, include: Sequence[str] = (), filter_tag: Mapping[str, str] | None = None
+    ) -> Submission:
+        """Ask for the undoing of a restore run, by its id or that of its request: all, or named secrets."""
         request = str(uuid4())
-        submitted = submit_undo(
-            self._services, options=UndoOptions(undoes=run, requester=who()), request_id=request
-        )
+        options = UndoOptions(undoes=run, requester=who(), selection=named_or_tagged(include, filter_tag))
+        submitted = submit_undo(self._services, options=options, request_id=request)
         return self._on_record(request, submitted)
 
     def rotate(

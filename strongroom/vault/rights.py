@@ -62,14 +62,19 @@ def rights(vault: Vault, needs: Iterable[Need]) -> tuple[Right, ...]:
     while batch := list(islice(remaining, BATCH)):
         # Asked in our own namespace: 'default' allows the question there, and not below.
         has = vault.system().get_capabilities([need.path for need in batch]).data()
-        if any(ROOT in has.get(need.path, ()) for need in batch):
+        if any(ROOT in has.get(_echoed(need.path), ()) for need in batch):
             return (Right(EVERYWHERE, excess=(ROOT,)),)
         judged += (_compared(need, has) for need in batch)
     return tuple(judged)
 
 
+def _echoed(path: str) -> str:
+    """Return a path as the server answers for it: it cuts the blanks at the ends off, also of a name's."""
+    return path.strip()
+
+
 def _compared(need: Need, capabilities: Mapping[str, Any]) -> Right:
-    has = {str(each) for each in capabilities.get(need.path, ())}
+    has = {str(each) for each in capabilities.get(_echoed(need.path), ())}
     return Right(
         need.path,
         missing=tuple(sorted(need.capabilities - has)),

@@ -139,3 +139,44 @@ def test_the_printed_command_undoes_a_restore_that_only_created(machine: Machine
     [command] = out.partition("This undoes it:\n")[2].splitlines()
     machine.ok(*command.split()[1:], **PASS)
     assert "GONE" not in state_of(machine)
+
+
+def test_a_part_is_undone_by_name_or_tag_and_the_rest_afterwards(machine: Machine) -> None:
+    before = state_of(machine)
+    run = restored(machine)
+    assert counts(undo(machine, run, "--include", "G*", "--dry-run")) == (0, 0, 1, 0, 0, 0)
+    assert counts(undo(machine, run, "--exclude", "W*")) == (0, 0, 1, 0, 0, 0)
+    assert set(state_of(machine)) == {"SAME", "WRITTEN"}
+    assert counts(undo(machine, run, "--filter-tag", "team=old")) == (0, 0, 0, 0, 0, 1)  # its tag of before
+    assert counts(undo(machine, run, "--filter-tag", "team=new")) == (1, 0, 0, 0, 0, 1)
+    assert state_of(machine) == before
+    assert counts(undo(machine, run)) == (0, 0, 0, 0, 0, 2)
+
+
+def test_what_the_part_leaves_out_is_not_told_as_changed_by_others(machine: Machine) -> None:
+    run = restored(machine)
+    machine.set("GONE", "CANARY-SOMEBODY")
+    done = machine.ok("restore", "undo", run, "--exclude", "GONE", **PASS)
+    assert "changed since" not in done.out
+
+
+def test_a_restore_that_wrote_nothing_has_nothing_to_undo(machine: Machine) -> None:
+    restored(machine)
+    machine.set("WRITTEN", "CANARY-SOMEBODY")
+    words = ("restore", "--backup-file", "full.sr", "--full-restore", "--json")
+    done = machine.run(*words, **PASS)
+    assert (done.document["left"], done.document["undo_by"]) == (1, [])
+    run = max(one["id"] for one in machine.ok("restore", "undo", "--list", "--json").document["restores"])
+    undone = machine.ok("restore", "undo", run, **PASS)
+    assert "it wrote nothing, so there is nothing to undo" in undone.out
+
+
+def test_an_undo_that_goes_on_prints_the_command_with_what_was_typed(machine: Machine) -> None:
+    run = restored(machine)
+    [key] = (machine.state / "undo" / run).glob("*.key")
+    key.unlink()  # as where it could not be sealed
+    done = machine.run("restore", "undo", run, "--exclude", "S*", **PASS)
+    assert done.named == "SourceError"
+    assert "nobody can tell whether it was changed since" in " ".join(done.out.split())
+    assert "changed since, and left" not in done.out
+    assert f"strongroom restore undo {run} --exclude 'S*'" in done.out

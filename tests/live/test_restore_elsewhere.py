@@ -25,7 +25,7 @@ from strongroom.sources.aws import AwsSource
 from strongroom.sources.local import LocalStore
 from tests.live.moto import Moto
 from tests.live.openbao import OpenBao
-from tests.live.vault_parts import source_of
+from tests.live.vault_parts import RESTORE, shipped, source_of
 from tests.sources.conformance import secret
 
 OWN = "elsewhere/"
@@ -118,6 +118,97 @@ def test_a_secret_without_a_mount_cannot_be_restored_unless_the_plan_makes_the_m
         versions=(Version(number=1, value=SecretBytes(fields), media=Media.JSON),),
     )
     assert [entry.action for entry in plan_of([below, mount], vault)] == [Action.CREATE] * 2
+
+
+def json_secret(name: str, raw: bytes) -> Secret:
+    version = Version(number=1, value=SecretBytes(raw), media=Media.JSON)
+    return replace(secret(name), versions=(version,))
+
+
+NUMBERS = {
+    b'{"n": 9007199254740993}': False,
+    b'{"n": [12345678901234567890]}': False,
+    b'{"n": 123456789012345678901234567890}': False,
+    b'{"n": 0.1234567890123456789}': False,
+    b'{"n": 12345678901234567000}': True,
+    b'{"n": 9007199254740992, "m": 0.1, "k": 1e-7, "s": "4111111111111111111"}': True,
+    b'{"n": 1.0000000000000000}': True,
+}
+
+
+@pytest.mark.parametrize("raw", NUMBERS)
+def test_a_number_that_version_2_rounds_is_foretold_refused_and_stops_nothing_else(
+    mounted: OpenBao, tmp_path: Path, raw: bytes
+) -> None:
+    vault = source_of(mounted, tmp_path)
+    kept = NUMBERS[raw]
+    secrets = [json_secret(f"{OWN}number", raw), secret(f"{OWN}other", "CANARY-other")]
+    plan = named(plan_of(secrets, vault))
+    assert plan[f"{OWN}number"].action is (Action.CREATE if kept else Action.CANNOT)
+    account = Account()
+    restore(lambda: iter(secrets), vault, account=account)
+    assert account.counts.created == 1 + kept
+    assert [one.why for one in account.not_done] == ([] if kept else [account.not_done[0].why])
+    assert kept or "KV version 2 rounds" in account.not_done[0].why
+    assert do(secrets, vault, list(plan.values())).counts.not_done == (not kept)
+
+
+def test_an_empty_object_goes_into_version_2_and_is_refused_by_version_1_beforehand(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    mounted.mount("plain", version=1)
+    vault = source_of(mounted, tmp_path)
+    secrets = [json_secret("plain/empty", b"{ }"), json_secret(f"{OWN}empty", b"{}")]
+    secrets.append(json_secret("plain/exact", b'{"n": 9007199254740993}'))
+    plan = named(plan_of(secrets, vault))
+    actions = {name: entry.action for name, entry in plan.items()}
+    assert actions == {
+        "plain/empty": Action.CANNOT,
+        f"{OWN}empty": Action.CREATE,
+        "plain/exact": Action.CREATE,
+    }
+    assert do(secrets, vault, [plan[one.name] for one in secrets]).counts.created == 2
+    account = Account()
+    restore(lambda: iter(secrets), vault, account=account)
+    assert [one.code for one in account.not_done] == ["SourceError"]
+    mounted.unmount("plain")
+
+
+def test_a_role_whose_auth_method_is_not_there_is_foretold_and_named(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    vault = source_of(mounted, tmp_path)
+    method = replace(json_secret("sys/auth/gone", b'{"type":"approle"}'), type="vault_auth")
+    role = replace(json_secret("auth/gone/role/app", b'{"bind_secret_id":true}'), type="vault_role")
+    settings = replace(json_secret("auth/lost/config", b"{}"), type="vault_auth_config")
+    below = replace(json_secret("nowhere/sys/policies/acl/p", b'{"policy":"#"}'), type="vault_policy")
+    plan = named(plan_of([role, settings, below], vault))
+    assert {name: entry.why.partition(" for it")[0] for name, entry in plan.items()} == {
+        "auth/gone/role/app": "there is no auth method",
+        "auth/lost/config": "there is no auth method",
+        "nowhere/sys/policies/acl/p": "there is no namespace",
+    }
+    assert [entry.action for entry in plan_of([method, role], vault)] == [Action.CREATE] * 2
+    account = Account()
+    restore(lambda: iter([role, secret(f"{OWN}other", "CANARY-other")]), vault, account=account)
+    assert account.counts.created == 1
+    [refused] = account.not_done
+    assert (refused.name, refused.code) == ("auth/gone/role/app", "SourceError")
+    assert "no place for 'auth/gone/role/app'" in refused.why
+
+
+def test_a_name_with_a_blank_at_its_end_is_restored_by_a_plan_like_any_other(
+    mounted: OpenBao, tmp_path: Path
+) -> None:
+    backup = [json_secret(f"{OWN}trail ", b'{"v":"CANARY"}'), json_secret(f"{OWN}trail", b'{"v":"CANARY"}')]
+    (tmp_path / "least").mkdir()
+    for name in RESTORE:
+        mounted.policy(f"{name}-blank", shipped(name).replace('"secret/', f'"{OWN}'))
+    least = source_of(mounted, tmp_path / "least", *(f"{name}-blank" for name in RESTORE), mounts=(OWN,))
+    plan = plan_of(backup, least)
+    assert [entry.action for entry in plan] == [Action.CREATE] * 2
+    assert do(backup, least, plan).counts.created == 2
+    assert {right.missing for right in least.write_rights(backup, removing=True)} == {()}
 
 
 def test_a_mount_is_restored_into_another_one_and_what_moved_there_is_left(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from glob import escape
 
 import msgspec
 
@@ -36,11 +37,13 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UndoOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What an undo run is asked for: which restore, and who asked. ``destination`` is that of the restore."""
+    """What an undo run is asked for: which restore, and who asked. ``destination`` is that of the restore.
+    ``selection`` is which of its secrets are meant."""
 
     undoes: str
     destination: str = ""
     requester: str = ""
+    selection: Selection = Selection()
 
 
 class FixedBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +128,11 @@ def options_of(run: Run) -> RestoreOptions:
         return msgspec.convert(run.spec.options, RestoreOptions)
     except msgspec.ValidationError:
         raise RecordRefused(f"the options of run {run.id} are not those of a restore") from None
+
+
+def named_or_tagged(names: Sequence[str], tags: Mapping[str, str] | None) -> Selection:
+    """Return what an undo of these secrets means; without any, all. A name is no pattern."""
+    return Selection(include=tuple(map(escape, names)), tags=dict(tags or {}))
 
 
 def objective_of(options: RestoreOptions, selection: Selection) -> float:

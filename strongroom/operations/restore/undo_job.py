@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import msgspec
@@ -56,16 +56,22 @@ class UndoJob(ApprovedJob):
         done = facts_of(run).restore
         if done is None:
             raise RecordRefused(f"run {run.id} does not record what it undid")
-        kept = done.left + done.not_done
-        if not kept:
+        shortfalls = list(_shortfalls(done))
+        if not shortfalls:
             return Ending(RunState.DONE)
-        said = (
-            f"{plural(kept, 'secret')} {verb(kept, 'were')} changed since the restore, or could not be undone"
-        )
-        return Ending(RunState.DEGRADED, f"{said}; each is named in {done.record}/{NAMES}")
+        shortfalls.append(f"each is named in {done.record}/{NAMES}")
+        return Ending(RunState.DEGRADED, "; ".join(shortfalls))
 
 
 JOB = UndoJob()
+
+
+def _shortfalls(done: RunRestored) -> Iterator[str]:
+    if done.left:
+        yield f"{plural(done.left, 'secret')} {verb(done.left, 'were')} changed since the restore, and left"
+    if done.not_done:
+        by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
+        yield f"{plural(done.not_done, 'secret')} could not be undone ({by})"
 
 
 def submit_undo(services: Services, *, options: UndoOptions, request_id: str | None = None) -> Submitted:

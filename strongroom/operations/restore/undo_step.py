@@ -144,6 +144,7 @@ def _undoing(run: Run, what: Undoable, services: Services) -> Iterator[Undoing]:
             sealer=lambda: sealer_of(run, services, next((b.manifest for b in opened.values()), None)),
             to=options.destination,
             goes_on=f"strongroom retry {run.id}",
+            selection=options.selection,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 
 from strongroom.errors import SourceError
@@ -11,11 +12,12 @@ from strongroom.sources.history import check_writable
 from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.kv_form import fitting
 from strongroom.sources.vault.losses import spans
+from strongroom.sources.vault.roles import ROLE
 from strongroom.sources.vault.scope import Scope
 from strongroom.sources.vault.secrets import custom_of, facts_of
-from strongroom.sources.vault.system import LAYERS, MOUNTS
+from strongroom.sources.vault.system import AUTH_CONFIG, AUTHS, LAYERS, MOUNTS, entry_of
 from strongroom.sources.vault.system_writing import fields_of, gaps_of
-from strongroom.sources.vault.writing import is_plain
+from strongroom.sources.vault.writing import INEXACT, PLAIN_ONLY, has_numbers_kept, is_plain
 
 
 def foresee(secret: Secret, scope: Scope, made: Collection[str]) -> Foreseen:
@@ -23,15 +25,35 @@ def foresee(secret: Secret, scope: Scope, made: Collection[str]) -> Foreseen:
     try:
         check_writable(secret)
         if secret.type in LAYERS:
-            return Foreseen(loss="; ".join(gaps_of(secret.type, fields_of(secret))))
+            refusal = _why_nowhere(secret, scope, made)
+            return Foreseen(refusal=refusal, loss="; ".join(gaps_of(secret.type, fields_of(secret))))
     except SourceError as error:
         return Foreseen(refusal=error.message)
     place = scope.find(secret.name)
     if (place is None or place.mount is None) and not any(folder in made for folder in _mounts_of(secret)):
         return Foreseen(refusal="there is no KV mount for it: make one, or restore its 'sys/mounts/…' too")
-    if place is not None and place.mount is not None and place.mount.version == 1 and not is_plain(secret):
-        return Foreseen(refusal="KV version 1 keeps one JSON object and nothing else")
+    version_1 = place is not None and place.mount is not None and place.mount.version == 1
+    if version_1 and not is_plain(secret):
+        return Foreseen(refusal=PLAIN_ONLY)
+    if not version_1 and not has_numbers_kept(secret):
+        return Foreseen(refusal=INEXACT)
     return Foreseen(loss="; ".join(_losses(secret)))
+
+
+def _why_nowhere(secret: Secret, scope: Scope, made: Collection[str]) -> str:
+    """Say what is missing for what others rest on: it rests on something itself."""
+    start = re.search(r"(?:^|/)(?:sys|auth)/", secret.name)
+    namespace = secret.name[: start.end()].rpartition("/")[0].rpartition("/")[0] if start else ""
+    if namespace and scope.find(secret.name) is None and entry_of(f"{namespace}/") not in made:
+        return "there is no namespace for it: make one, or restore its 'sys/namespaces/…' too"
+    if secret.type not in (ROLE, AUTH_CONFIG) or scope.has_method(secret.name):
+        return ""
+    parts = secret.name.removeprefix(f"{namespace}/" if namespace else "").split("/")
+    before = f"{namespace}/" if namespace else ""
+    methods = (f"{before}{AUTHS}{'/'.join(parts[1:end])}" for end in range(2, len(parts)))
+    if any(method in made for method in methods):
+        return ""
+    return "there is no auth method for it: enable one, or restore its 'sys/auth/…' too"
 
 
 def _mounts_of(secret: Secret) -> Iterator[str]:

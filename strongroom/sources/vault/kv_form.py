@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,6 +19,9 @@ from strongroom.sources.vault.secrets import VAULT, custom_of, facts_of, free_of
 MOST_KEYS, LONGEST_KEY, LONGEST_VALUE = 64, 128, 512
 """Limits of custom metadata: ``builtin/logical/kv/path_metadata.go`` of OpenBao, the same in Vault."""
 _EXACT = 2**53
+_decimals = msgspec.json.Decoder(float_hook=Decimal).decode
+_MANY_DIGITS = re.compile(rb"[0-9.]{16,}")
+"""Whatever has fewer digits is the same as a double."""
 
 
 def kept(secret: Secret) -> Secret:
@@ -90,6 +95,29 @@ def canonical(raw: bytes, *, is_role: bool = False) -> bytes:
         return raw
 
 
+def keeps_numbers(raw: bytes) -> bool:
+    """Say whether KV version 2 gives every number of a JSON value back as it is: it reads all as doubles."""
+    if not _MANY_DIGITS.search(raw):
+        return True
+    try:
+        return _exact(_decimals(raw))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return True
+
+
+def _exact(found: Any) -> bool:
+    if isinstance(found, dict):
+        return all(map(_exact, found.values()))
+    if isinstance(found, list):
+        return all(map(_exact, found))
+    if not isinstance(found, int | Decimal) or isinstance(found, bool):
+        return True
+    try:
+        return Decimal(repr(float(found))) == found
+    except OverflowError:
+        return False
+
+
 def _rounded(found: Any) -> Any:
     if isinstance(found, dict):
         return {key: _rounded(value) for key, value in found.items()}
@@ -98,7 +126,7 @@ def _rounded(found: Any) -> Any:
     if isinstance(found, float) and found.is_integer() and abs(found) <= _EXACT:
         return int(found)  # 1.0 comes back as 1
     if isinstance(found, int) and not isinstance(found, bool) and abs(found) > _EXACT:
-        return _double(found)
+        return _rounded(_double(found))  # it may come out as 2^53 itself
     return found
 
 

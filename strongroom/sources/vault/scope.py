@@ -70,6 +70,11 @@ class Scope:
         found = self.survey.find(name)
         return Place(name, found[0].namespace, found[0], found[1]) if found else None
 
+    def has_method(self, name: str) -> bool:
+        """Say whether the auth method is there that a role or settings belong to."""
+        split = self.system.split(name)
+        return split is not None and self.system.has_method(*split)
+
     def read(self, place: Place, known: tuple[KeyInfo, datetime] | None = None) -> Secret | None:
         """Return what is there, or ``None``."""
         if place.mount is None:

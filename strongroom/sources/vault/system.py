@@ -28,6 +28,7 @@ from strongroom.sources.vault.roles import ROLE
 from strongroom.sources.vault.survey import OWN, Survey
 from strongroom.vault.answers import Answer
 from strongroom.vault.client import Vault
+from strongroom.vault.failures import Denied
 
 NAMESPACE, MOUNT, AUTH = "vault_namespace", "vault_mount", "vault_auth"
 AUTH_CONFIG, POLICY = "vault_auth_config", "vault_policy"
@@ -63,7 +64,7 @@ class System:
         """Yield the names of all entries."""
         for namespace in self._survey.namespaces:
             if namespace:
-                yield _of_namespace(namespace)
+                yield entry_of(namespace)
             if namespace not in self._survey.blind:
                 yield from self._of_mounts(namespace)
             for name in _keys(self._vault.system(namespace=namespace).list_acl_policies()):
@@ -72,6 +73,13 @@ class System:
             for path, info in self._survey.auths(namespace).items():
                 yield namespace + AUTHS + path.rstrip("/")
                 yield from self._of_method(namespace, path, info.type)
+
+    def has_method(self, namespace: str, path: str) -> bool:
+        """Say whether the auth method is there that a role or settings belong to, as far as we may see it."""
+        try:
+            return bool(self._method(namespace, path))
+        except Denied:
+            return True
 
     def split(self, name: str) -> tuple[str, str] | None:
         """Return namespace and path of an entry, or ``None`` if it is no name of one."""
@@ -162,7 +170,8 @@ def _stored_fields(answer: Answer) -> dict[str, Any] | None:
     return {key: value for key, value in found.items() if value is not None} or None
 
 
-def _of_namespace(namespace: str) -> str:
+def entry_of(namespace: str) -> str:
+    """Return the name of the entry that a namespace is kept as."""
     parent, _, child = namespace.rstrip("/").rpartition("/")
     return f"{parent}/{NAMESPACES}{child}" if parent else NAMESPACES + child
 

@@ -117,7 +117,12 @@ class SystemWriter:
         return not answer.found or {**answer.data(), **fields} != answer.data()
 
     def _post(self, namespace: str, path: str, body: dict[str, Any]) -> None:
-        self._vault.post(path, body=body, namespace=namespace, repeatable=True)
+        if not self._vault.post(path, body=body, namespace=namespace, repeatable=True).found:
+            raise SourceError(
+                f"the server has no place for {f'{namespace}{path}'!r}",
+                hint="Restore what it belongs to first (names 'sys/auth/…', 'sys/namespaces/…'), or make it "
+                "by hand. " + GO_ON,
+            )
 
     def _report(self, kind: str, name: str, fields: dict[str, Any]) -> None:
         for gap in gaps_of(kind, fields):

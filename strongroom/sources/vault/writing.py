@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 
 from strongroom.errors import SourceError
@@ -12,7 +13,7 @@ from strongroom.sources.vault import wrapping
 from strongroom.sources.vault.explain import GO_ON
 from strongroom.sources.vault.history import PLACEHOLDER, Plan, effective, plan
 from strongroom.sources.vault.key import Key, Settings
-from strongroom.sources.vault.kv_form import fitting, kept
+from strongroom.sources.vault.kv_form import fitting, keeps_numbers, kept
 from strongroom.sources.vault.losses import Losses
 from strongroom.sources.vault.reading import KeyReader
 from strongroom.sources.vault.records import KeyInfo, Mount, MountConfig
@@ -20,6 +21,9 @@ from strongroom.sources.vault.secrets import Facts, custom_of, data_of, facts_of
 from strongroom.sources.vault.times import seconds_of
 from strongroom.vault.client import Vault
 
+PLAIN_ONLY = "KV version 1 keeps one version of a JSON object that is not empty, and nothing else"
+INEXACT = "it holds a number that KV version 2 rounds; a mount of KV version 1 keeps it exactly"
+_EMPTY = re.compile(rb"\s*\{\s*\}\s*")
 TIMES = (
     "when secrets and versions were created, changed and deleted: the server sets these times itself, and a "
     "destroyed version no longer shows that it was deleted before"
@@ -45,6 +49,8 @@ class KeyWriter:
         """
         if self._mount.version == 1:
             self._write_plain(change, path)
+        elif not has_numbers_kept(change.secret):
+            raise SourceError(f"secret {change.secret.name!r} was not written: {INEXACT}", hint=GO_ON)
         else:
             self._write_key(change, Key(self._vault, self._mount, path, name=change.secret.name), path)
 
@@ -104,7 +110,7 @@ class KeyWriter:
         version = secret.current
         if not is_plain(secret):
             raise SourceError(
-                f"KV version 1 cannot keep secret {secret.name!r}: it holds one JSON object and nothing else",
+                f"secret {secret.name!r} was not written: {PLAIN_ONLY}",
                 hint="Make the mount one of KV version 2. " + GO_ON,
             )
         if change.expected is not None:
@@ -183,6 +189,12 @@ def _custom(secret: Secret, key_info: KeyInfo) -> dict[str, str]:
     return custom
 
 
+def has_numbers_kept(secret: Secret) -> bool:
+    """Say whether KV version 2 gives back every number of a secret as it is."""
+    values = (version.value for version in secret.versions if version.media is Media.JSON)
+    return all(value is None or keeps_numbers(value.reveal()) for value in values)
+
+
 def is_plain(secret: Secret) -> bool:
     """Say whether KV version 1 can keep a secret."""
     version = secret.current
@@ -190,6 +202,7 @@ def is_plain(secret: Secret) -> bool:
     return (
         is_object
         and version.value is not None
+        and not _EMPTY.fullmatch(version.value.reveal())
         and len(secret.versions) == 1
         and not (custom_of(secret) or {})
     )

@@ -105,7 +105,7 @@ class _Undo:
         selection: Selection,
     ) -> None:
         self._arguments, self._output, self._here, self._what = arguments, output, here, what
-        self._opened = opened
+        self._opened, self._selection = opened, selection
         self._files: dict[Path, Backup] = {}
         self._openers = identities.identities_of(arguments, output, here)
         self._every = output.json or arguments.all_names
@@ -278,7 +278,8 @@ class _Undo:
         if self._totals.already:
             yield f"  {plural(self._totals.already, 'secret')} undone before"
         elif not self._totals.total:
-            yield "  it wrote nothing that is meant, so there is nothing to undo"
+            wrote = "nothing" if self._selection == Selection() else "none of these secrets"
+            yield f"  it wrote {wrote}, so there is nothing to undo"
         yield from self._planned.lines() if self._arguments.dry_run else self._done_lines()
         yield from (f"  not as it was: {loss}" for loss in self._account.losses)
         if back := self._way_back():

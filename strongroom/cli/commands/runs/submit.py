@@ -37,8 +37,10 @@ def submit_run(arguments: Namespace, output: Output) -> None:
 def _refuse_strays(arguments: Namespace) -> None:
     if arguments.restore is not None:
         return
-    if arguments.secret_name or arguments.filter_tag or arguments.relocate:
-        raise UsageError("--secret-name, --filter-tag and --relocate go with --restore alone.")
+    if arguments.relocate:
+        raise UsageError("--relocate goes with --restore alone.")
+    if arguments.undo is None and (arguments.secret_name or arguments.filter_tag):
+        raise UsageError("--secret-name and --filter-tag go with --restore and --undo alone.")
     if arguments.recovery is None and (arguments.to or arguments.overwrite_existing):
         raise UsageError("--to and --overwrite-existing go with --restore and --recovery alone.")
 
@@ -74,7 +76,12 @@ def task_of(arguments: Namespace, settings: Settings) -> tuple[Any, dict[str, An
     if arguments.undo is not None:
         from tasks.restore import undo_restore
 
-        return undo_restore, {"run": arguments.undo, "requester": person.who()}
+        return undo_restore, {
+            "run": arguments.undo,
+            "include": arguments.secret_name,
+            "filter_tag": pairs(arguments.filter_tag, "--filter-tag"),
+            "requester": person.who(),
+        }
     if arguments.drill is not None:
         return _drill(arguments.drill, settings)
     return _backup(arguments.policy, settings)
