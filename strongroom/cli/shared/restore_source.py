@@ -70,6 +70,11 @@ class RestoreSource:
         return self._backup.manifest if self._backup else None
 
     @property
+    def readers(self) -> Manifest | None:
+        """The manifest with those who can open the backup now."""
+        return self._backup.readers() if self._backup is not None else None
+
+    @property
     def source(self) -> str:
         """Where the secrets are from, as the backup says."""
         return self._backup.manifest.source if self._backup is not None else options.LOCAL

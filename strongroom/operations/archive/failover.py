@@ -75,6 +75,10 @@ class Replicated:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
         return tuple(one for backup in self._places.values() for one in backup.aside)
 
+    def readers(self) -> Manifest:
+        """Return the manifest with those who can open the backup now: it may have been rotated since."""
+        return self._first(lambda backup: backup.readers())
+
     def unlock(self) -> None:
         """Open one container of each wrapping key: a wrong key, or a person who is asked, shows here."""
         self._first(lambda backup: backup.unlock())

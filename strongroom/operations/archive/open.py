@@ -19,6 +19,7 @@ from strongroom.container.signing import ever_trusted
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import Identity
 from strongroom.model import Secret
+from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.envelopes import Aside, own_record, wrapping_keys
 from strongroom.operations.archive.newest_envelope import Newest
 from strongroom.operations.layout import container_name, manifest_name
@@ -126,6 +127,12 @@ class Backup:
     def aside(self) -> tuple[Aside, ...]:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
         return self._newest.aside
+
+    def readers(self) -> Manifest:
+        """Return the manifest with those who can open the backup now: it may have been rotated since."""
+        if not self.manifest.sealed:
+            return self.manifest
+        return readers_now(self._objects, self.manifest, trusted=self._trusted)
 
     def unlock(self) -> None:
         """Open one container of each wrapping key: a wrong one, or a person who is asked, shows here."""

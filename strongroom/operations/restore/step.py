@@ -117,7 +117,7 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     destination = services.destination(options.destination)
     backup = open_fixed(run, services)
     folder = begin_run(services.state_dir / "undo" / run.id, journal_of(run, plan)) / _piece(plan, step)
-    sealer = sealer_of(run, services, backup.manifest)
+    sealer = sealer_of(run, services, backup.readers())
     recorder = Recorder(folder, partial(seal_record_key, sealer))
     earlier = list(interrupted(folder.parent.parent, to=options.destination, backup=plan.backup, run=run.id))
     account = Account(

@@ -113,9 +113,9 @@ class UndoSealer:
         own = [known for each in alone if (known := _as_known(each, readers, kind_will_do=True))]
         if not own and ALL_OF in {reader.type for reader in readers}:
             own = self._together()
-        found = self._answers(own or alone)
-        yield from found
-        there = {recipient.fingerprint for recipient in found}
+        mine = own or alone
+        yield from self._answers(mine)
+        there = {recipient.fingerprint for recipient in mine}  # one that is away is waited for once
         named = (_as_known(each, readers) for each in (self._others() if readers else ()))
         yield from self._answers([each for each in named if each and each.fingerprint not in there])
 

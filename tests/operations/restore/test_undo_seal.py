@@ -22,6 +22,7 @@ from strongroom.operations.restore.facts import RestoreOptions, UndoOptions
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undo_job import submit_undo
+from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.run_integrity import pin_recipient
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned
@@ -31,7 +32,8 @@ from strongroom.state.records import RunState
 from strongroom.targets.single_file import BundleReader
 from tests.certified import certified
 from tests.operations.backup.test_omitted_recipients import KeyService
-from tests.operations.world import make_world
+from tests.operations.rotation.rotating import Rotated
+from tests.operations.world import POLICY, make_world
 
 ALICE, BOB = HpkeIdentity.generate(), HpkeIdentity.generate()
 PAPER = KeyFileIdentity(bytes(31) + b"1")
@@ -204,3 +206,19 @@ def test_a_run_that_nobody_could_undo_writes_nothing_and_says_so(tmp_path: Path)
     assert run.state is RunState.FAILED
     assert "could not be undone: it may not be sealed to" in str(run.error)
     assert list(there.list()) == []
+
+
+def test_it_is_sealed_to_who_can_open_the_backup_now_and_not_to_the_key_before_the_rotation(
+    tmp_path: Path,
+) -> None:
+    rotated = Rotated(tmp_path, pieces=1)
+    backup, there = rotated.back_up(), MemoryStore(name="there")
+    services = rotated.services(rotated.old, rotated.new, destinations={"there": there})
+    assert drive(*submit_rotation(services, policy=POLICY), services, processes=1).state is RunState.DONE
+    options = RestoreOptions(destination="there")
+    run = drive(*submit_restore(services, backup=backup, options=options), services, processes=1)
+    assert run.state is RunState.DONE
+    [key] = (tmp_path / "undo" / run.id).glob("*/*.key")
+    assert names_in(key) == ["new"]
+    assert opens(key, rotated.new)
+    assert not opens(key, rotated.old)

@@ -319,7 +319,7 @@ class RestoreJob:
         backup = self._backup
         self._earlier = list(interrupted(self._here.state_dir / "undo", to=self.to, backup=backup))
         journal = Journal(started_at=rfc3339(time.time()), backup=backup, to=self.to, goes_on=self._goes_on())
-        sealer = undo_sealer(self._origin.openers, self._origin.manifest, self._output, self._here)
+        sealer = undo_sealer(self._origin.openers, self._origin.readers, self._output, self._here)
         self._undo = undo_into(self._folder, self.destination, sealer)
         recorder = Recorder(self._folder, partial(seal_record_key, sealer))
         self._account = Account(self._folder, journal, earlier=self._earlier, recorder=recorder)
@@ -458,7 +458,7 @@ class RestoreJob:
         if self.stopped is not None:
             return self.stopped
         if self.dry:
-            return _cannot(self._planned.codes)
+            return _cannot(self._planned.codes, done.total, one=bool(self._request.names))
         if worst is not None:
             return worst if done.total == 1 else summed(worst, self._account, "restored")
         if differing := self._differing_since():
@@ -696,14 +696,15 @@ def _of_earlier(one: Interrupted) -> Iterator[str]:
     yield "  Its losses are among those below."
 
 
-def _cannot(codes: Counter[str]) -> StrongroomError | None:
+def _cannot(codes: Counter[str], total: int, *, one: bool) -> StrongroomError | None:
     """Return what to say of secrets that cannot be restored: rights are granted, all else is otherwise."""
     if not codes:
         return None
-    said = f"{plural(codes.total(), 'secret')} could not be restored."
+    others = ", and all others would be" if total > codes.total() else ""
+    said = f"{plural(codes.total(), 'secret')} could not be restored{others}."
     if set(codes) == {RightMissing.__name__}:
-        return RightMissing(said, hint=_GRANT)
-    return SourceError(said, hint=_REFUSED)
+        return RightMissing(said, hint=_GRANT_ONE if one else _GRANT)
+    return SourceError(said, hint=_REFUSED_ONE if one else _REFUSED)
 
 
 def _left(count: int, to: str) -> RunDegraded:
@@ -749,6 +750,11 @@ _AGAIN = "Somebody wrote there meanwhile. Look at who does, then restore once mo
 _GRANT = (
     "Nothing was changed. Grant what the lines above name (ops/ holds policies that fit), or leave those "
     "secrets out with --exclude."
+)
+_GRANT_ONE = "Nothing was changed. Grant what the line above names (ops/ holds policies that fit)."
+_REFUSED_ONE = (
+    "Nothing was changed. The line above says why: remove the cause, such as a missing mount, or restore it "
+    "elsewhere with --to and --relocate."
 )
 _REFUSED = (
     "Nothing was changed. The lines above say why: remove the cause, such as a missing mount, or leave those "
