@@ -190,7 +190,7 @@ def test_a_secret_that_kv_version_1_cannot_keep_is_refused(own_openbao: OpenBao,
     own_openbao.mount("kv1", version=1)
     version = Version(number=1, value=SecretBytes(b"CANARY"))
     change = Change(secret=Secret(name="kv1/a", versions=(version,)), expected=None)
-    with pytest.raises(SourceError, match="KV version 1 cannot keep"):
+    with pytest.raises(SourceError, match="KV version 1 keeps one version"):
         source_of(own_openbao, tmp_path).write([change])
 
 

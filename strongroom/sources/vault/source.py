@@ -225,7 +225,9 @@ class VaultSource:
         """Yield what writing each secret would come to, by the mounts that are there now."""
         with explained(self.name, "look around", whole=True):
             scope = self._scope(secret.name for secret in secrets)
-        return (foresee(secret, scope, made) for secret in secrets)
+        # Namespaces lie in namespaces: those of one layer are written parents first.
+        parents = {secret.name for secret in secrets if secret.type == NAMESPACE}
+        return (foresee(secret, scope, parents.union(made)) for secret in secrets)
 
     def _scope(self, about: Iterable[str] | None = None) -> Scope:
         survey = Survey(self._vault, self._choice, about=about)
