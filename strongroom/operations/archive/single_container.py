@@ -48,6 +48,10 @@ class LoneContainer(Backup):
     def unlock(self) -> None:
         """It is open."""
 
+    def readers(self) -> Manifest:
+        """Return the manifest: nothing is known of a rotation."""
+        return self.manifest
+
     def containers(self) -> Iterator[Container]:
         yield self._container
 
