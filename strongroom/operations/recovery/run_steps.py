@@ -60,8 +60,8 @@ def validate_restored(run: Run, step: Step, services: Services) -> RunValidated:
     """Look at each secret that came back by itself: whether it is there, holds, and is what it says it is."""
     there = services.destination(options_of(run).destination)
     found = live.values(there, _restored(run, open_fixed(run, services)), now=datetime.now(UTC))
-    wrong = Counter(one.check for one in found.findings if one.wrong)
-    remarks = Counter(one.check for one in found.findings if not one.wrong)
+    wrong = Counter(one.check for one in found.findings if one.wrong and one.check in live.OTHERWISE)
+    remarks = Counter(one.check for one in found.findings if not (one.wrong and one.check in live.OTHERWISE))
     return RunValidated(secrets=found.secrets, wrong=wrong, remarks=remarks)
 
 

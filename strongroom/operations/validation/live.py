@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 
@@ -51,6 +52,11 @@ class Validated(Struct, frozen=True, kw_only=True):
 
 
 # -- one by one ----------------------------------------------------------------------
+
+
+OTHERWISE: Final = frozenset({"missing", "differs", "unreadable"})
+"""What tells that a secret is not as it is in the backup that it was restored from. Whatever else stands out
+was so before the loss."""
 
 
 def values(

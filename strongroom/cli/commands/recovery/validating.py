@@ -22,12 +22,10 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.operations.archive.recoveries import Part, Step
 from strongroom.operations.findings import Finding as Looked
 from strongroom.operations.findings import State
-from strongroom.operations.validation.live import Validated
+from strongroom.operations.validation.live import OTHERWISE, Validated
 from strongroom.operations.validation.value_checks import Finding
 
 SHOWN: Final = 20
-OTHERWISE: Final = frozenset({"missing", "differs", "unreadable"})
-"""What tells that a secret is not as it is in the backup. Whatever else stands out was so before the loss."""
 
 
 def validate(desk: Desk) -> Shown:

@@ -460,7 +460,11 @@ class RestoreJob:
         if self.dry:
             return _cannot(self._planned.codes, done.total, one=bool(self._request.names))
         if worst is not None:
-            return worst if done.total == 1 else summed(worst, self._account, "restored")
+            return (
+                worst
+                if done.total == 1
+                else summed(worst, self._account, "restored", by_plan=self._request.plan is not None)
+            )
         if differing := self._differing_since():
             said = f"{plural(differing, 'secret')} in '{self.to}' {verb(differing, 'differ')}"
             return VerificationFailed(f"{said} from the backup again.", hint=_AGAIN)
