@@ -356,7 +356,7 @@ def _chosen(objects: Objects, asked: Asked, trusted: Signers | None, settings: S
 
 def _on_record(settings: Settings) -> Record:
     """Return what the record here says of backups; reading needs none."""
-    from strongroom.operations.archive.on_record import read_record
+    from strongroom.operations.archive.read_record import read_record
     from strongroom.operations.shredding.record import shredded_backups
     from strongroom.wiring.database import existing_run_store
 

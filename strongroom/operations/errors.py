@@ -247,6 +247,14 @@ class LessThanKnown(Degraded):
     )
 
 
+class LeakedValue(Degraded):
+    """What was restored stands, and an incident has a value of it as known to others."""
+
+    default_hint = (
+        "Change it where it is used: 'strongroom incident rotate' does that, and finds what is left."
+    )
+
+
 class NotAllRead(Degraded):
     """What was found stands, but something could not be read, and may hold more."""
 

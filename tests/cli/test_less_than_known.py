@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
-from strongroom.operations.errors import LessThanKnown, NewestUnseen
+from strongroom.operations.errors import ConfirmationRequired, LeakedValue, LessThanKnown, NewestUnseen
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
@@ -243,3 +243,31 @@ def test_python_opens_the_backup_of_everything_and_warns(
         strongroom.open("east", policy="weekly-critical", partial=True, identity="recovery.key"),
     ):
         pass
+
+
+# -- a value that others know ------------------------------------------------------------
+
+
+def test_a_value_that_an_incident_has_as_known_to_others_is_said_before_it_comes_back(
+    house: Machine, bare: tuple[Machine, list[str]]
+) -> None:
+    opened = house.run(
+        *("incident", "open", "--secret", NAMES[-1], "--reason", "on a wiki", "--force"),
+        *("--identity", "recovery.key"),
+    )
+    assert opened.code in (0, 70), opened
+    house.ok("set", NAMES[-1], stdin="CANARY-changed")
+    words = ["--secret-name", NAMES[-1], "--identity", "recovery.key", "--confirm-overwrite"]
+    asked = house.run("restore-secret", *words)
+    assert asked.failed_with(ConfirmationRequired), asked
+    assert f"as known to others: '{NAMES[-1]}'" in words_of(asked)
+    assert house.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-changed"
+    assert house.run("restore-secret", *words, "--dry-run").failed_with(LeakedValue)
+    assert house.run("restore-secret", *words, "--force").failed_with(LeakedValue)
+    other = ["--secret-name", NAMES[-2], "--identity", "recovery.key"]
+    house.ok("restore-secret", *other)
+    machine, there = bare
+    shutil.rmtree(machine.path("copy"))
+    shutil.copytree(house.path("regions"), machine.path("copy"))
+    told = machine.run("restore", "--full-restore", "--dry-run", *there)
+    assert "known to others" in words_of(told)

@@ -88,11 +88,11 @@ def read_record(installation: Place) -> Record:
     """Return what the record here says of backups; a recovery needs no record."""
     with suppress(StrongroomError):
         if (store := shred_guard.find_run_store(installation)) is not None:
-            from strongroom.operations.archive import on_record
+            from strongroom.operations.archive.read_record import read_record as read
             from strongroom.operations.shredding.record import shredded_backups
 
             gone = frozenset(shredded_backups(store, trust.trusted_signers(installation)))
-            return on_record.read_record(store, gone=gone)
+            return read(store, gone=gone)
     return Record()
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.open import Backup
 from strongroom.words import did_you_mean
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.failover import Replicated
+    from strongroom.operations.archive.open import Backup
 
 MOST_READ, MOST_COMPARED = 100_000, 5_000
 """Names of a backup that are read, and compared letter by letter: an error must not take a minute."""

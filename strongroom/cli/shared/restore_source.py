@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cached_property, partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.shared import (
     access_log,
@@ -26,7 +26,7 @@ from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
-from strongroom.model import Secret, Selection
+from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.filled import Filled, Names
@@ -38,6 +38,11 @@ from strongroom.operations.restore.restore import chosen
 from strongroom.operations.restore.version import at_version, holds, no_version
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
+from strongroom.system.lazy import resolve
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.incidents import Incident
+    from strongroom.operations.incident.leaked import Leaked
 
 WRITERS = ("restore", "restore-secret")
 LOOK_BACK = 20
@@ -56,6 +61,7 @@ class RestoreSource:
         *,
         older: _OlderBackups | None = None,
         earlier: Callable[[], Earlier] | None = None,
+        incidents: Callable[[], Mapping[str, Incident]] | None = None,
     ) -> None:
         self.name = name
         self.openers = openers
@@ -63,6 +69,7 @@ class RestoreSource:
         self._secrets = secrets
         self._older = older
         self._making = earlier
+        self._incidents = incidents
         self._filled: Filled | None = None
 
     @property
@@ -98,6 +105,34 @@ class RestoreSource:
     def earlier(self) -> Earlier | None:
         """The backups before it, where it is one of several."""
         return self._making() if self._making is not None else None
+
+    def leaked(self, request_names: Sequence[str], selection: Selection) -> list[Leaked]:
+        """Return what incidents have as known to others of what would be restored."""
+        if self._backup is None or self._incidents is None:
+            return []
+        if not (incidents := self._incidents()):
+            return []
+        filled = self._filled
+        manifests = [self._backup.manifest]
+        manifests += [filled.opened(one).manifest for one in filled.backups] if filled is not None else []
+        found: list[Leaked] = resolve("strongroom.operations.incident.leaked:leaked_values")(
+            incidents,
+            manifests,
+            self._as_restored,
+            identities=self.openers,
+            asked=lambda name: (
+                name in request_names if request_names else matches(_by_name(selection), Entry(name, 0))
+            ),
+        )
+        return found
+
+    def _as_restored(self, name: str) -> tuple[Secret, Manifest] | None:
+        """Return a secret as it would be restored, and the backup that it is from."""
+        assert self._backup is not None
+        earlier = self.backup_of(name)
+        backup = self._filled.opened(earlier) if self._filled is not None and earlier else self._backup
+        secret = backup.find(name)
+        return None if secret is None else (secret, backup.manifest)
 
     def fill(self, names: Names | None = None) -> Filled | None:
         """Take what it lacks from earlier backups; what from which, if that is known already."""
@@ -282,7 +317,27 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
             [],
             older=older,
             earlier=partial(means.earlier, choice, installation),
+            incidents=partial(_incidents, installation, known, chooser),
         )
+
+
+def _by_name(selection: Selection) -> Selection:
+    return Selection(include=selection.include, exclude=selection.exclude)
+
+
+def _incidents(installation: Place, known: frozenset[str], chooser: Chooser) -> Mapping[str, Incident]:
+    """Return the incidents that the record here and the places of the backup know of."""
+    places = {name: one.objects for name, one in chooser.listings.items()}
+    store = None
+    with suppress(StrongroomError):  # a recovery needs no record
+        store = shred_guard.find_run_store(installation)
+    found: Mapping[str, Incident] = {}
+    with suppress(StrongroomError):
+        asked = resolve("strongroom.operations.archive.case_files:Places")(
+            targets=places, trusted=known, store=store
+        )
+        found = resolve("strongroom.operations.archive.incidents:incidents_on")(asked)
+    return found
 
 
 def refuses_older(arguments: Namespace, lost: StrongroomError) -> bool:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.marks import MarksThere, fit, newest_mark, write_mark
+from strongroom.operations.archive.deletion_marks import marks_on, may_be_gone
+from strongroom.operations.archive.marks import MarksThere, fit, write_mark
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
-from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses by these marks, and loads no database
@@ -77,26 +76,6 @@ def read_deletions(services: Services, *, backup: str = "") -> Places:
         except StrongroomError:  # one that is away says nothing
             continue
     return found
-
-
-def marks_on(objects: Objects, *, trusted: frozenset[str], backup: str = "") -> MarksThere[DeletionMark]:
-    """Return the marks on one target. Raises TargetError if it does not answer."""
-    return MarksThere(objects, DELETION, trusted=trusted, folder=backup)
-
-
-def counting(places: Iterable[MarksThere[DeletionMark]], backup: str) -> DeletionMark | None:
-    """Return the mark of a backup that counts over several targets."""
-    return newest_mark(places, DELETION, backup)
-
-
-def may_be_gone(mark: DeletionMark | None, *, now: float) -> bool:
-    """Tell whether what is missing of a backup is missing on purpose: it was deleted, or is being deleted."""
-    return mark is not None and (mark.state == "deleted" or is_over(mark, now=now))
-
-
-def is_over(mark: DeletionMark, *, now: float) -> bool:
-    """Tell whether a backup is marked and its time of grace is over."""
-    return mark.state == "marked" and datetime.fromisoformat(mark.after).timestamp() <= now
 
 
 def forget_deleted(store: RunStore, targets: Iterable[Target], *, trusted: frozenset[str]) -> None:

@@ -11,9 +11,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -24,6 +22,7 @@ from strongroom.container.marks import HOLD, MAX_MARK, MAX_NUMBER, HoldMark, che
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.hold_marks import merged, standing_holds
 from strongroom.operations.archive.marks import MarksThere, fit, merge_marks, write_mark
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
@@ -163,20 +162,8 @@ def _write(services: Services, mark: HoldMark) -> dict[str, str]:
 def read_holds(services: Services, *, now: float) -> Holds:
     """Return the holds that stand, by the marks on all targets that answer and by the record here."""
     places, unread = _read(services)
-    return standing_holds(places.values(), recorded_holds(services.store), now=now, unread=unread)
-
-
-def standing_holds(
-    places: Iterable[MarksThere[HoldMark]],
-    recorded: Mapping[str, HoldMark],
-    *,
-    now: float,
-    unread: Mapping[str, str] = MappingProxyType({}),
-) -> Holds:
-    """Return the holds that stand by the marks on some places, and by a record if there is one."""
-    marks = merge_marks(HOLD, (place.all() for place in places))
-    newest = _merged(marks.newest, recorded)
-    standing = tuple(mark for mark in newest if mark.state == "held" and not _is_over(mark, now))
+    marks = merge_marks(HOLD, (place.all() for place in places.values()))
+    standing = standing_holds(marks.newest, recorded_holds(services.store), now=now)
     return Holds(standing=standing, unread=unread, aside=marks.aside)
 
 
@@ -185,8 +172,8 @@ def last_word(services: Services, kind: Kind, subject: str) -> HoldMark | None:
     places, _ = _read(services)
     marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
     folder = _mark(kind, subject, "held", reason="", by="").folder
-    merged = _merged(marks, recorded_holds(services.store))
-    return next((mark for mark in merged if mark.folder == folder), None)
+    said = merged(marks, recorded_holds(services.store))
+    return next((mark for mark in said if mark.folder == folder), None)
 
 
 def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str, str]]:
@@ -210,7 +197,7 @@ def spread_holds(services: Services) -> None:
     """
     places, _ = _read(services)
     marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
-    for mark in _merged(marks, recorded_holds(services.store)):
+    for mark in merged(marks, recorded_holds(services.store)):
         lacking = [name for name, place in places.items() if place.newest(mark.folder) != mark]
         if mark.number == MAX_NUMBER or not lacking:
             continue
@@ -227,27 +214,6 @@ def _copy(mark: HoldMark, having: Target, lacking: Iterable[Target]) -> None:
     content = b"".join(having.read(name, length=MAX_MARK + 1))
     for target in lacking:
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
-
-
-def _merged(marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark]) -> Iterator[HoldMark]:
-    """Yield what counts of each subject. A record adds holds to those on the targets, and lifts none of them.
-
-    A mark that releases lifts a recorded hold only if it is no older: that hold may not have reached any
-    target.
-    """
-    for folder in sorted({*marks, *recorded}):
-        mark, record = marks.get(folder), recorded.get(folder)
-        if mark is not None and (mark.state == "held" or record is None or record.at <= mark.at):
-            yield mark
-        elif record is not None:
-            yield record
-
-
-def _is_over(mark: HoldMark, now: float) -> bool:
-    try:
-        return bool(mark.until) and datetime.fromisoformat(mark.until).timestamp() <= now
-    except ValueError:  # of a row that somebody edited
-        return False
 
 
 def recorded_holds(store: RunStore) -> dict[str, HoldMark]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from strongroom.container.marks import HoldMark
-from strongroom.operations.archive import holds, inventory, quarantine
 from strongroom.operations.archive.quarantine_marks import Recorded
 from strongroom.operations.archive.select_backup import Chooser, Holder, Known
-
-if TYPE_CHECKING:
-    from strongroom.state.store import RunStore
 
 
 class Record(NamedTuple):
@@ -41,15 +37,3 @@ class Record(NamedTuple):
             known=self.known if known is None else known,
             doubted=self.doubted,
         )
-
-
-def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
-    """Return what a record says. ``gone`` are the backups that are shredded."""
-    known, doubted = inventory.known_backups(store)
-    return Record(
-        quarantined=quarantine.quarantined_on_record(store),
-        gone=gone,
-        known=known,
-        doubted=doubted,
-        held=holds.recorded_holds(store),
-    )

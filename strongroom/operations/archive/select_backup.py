@@ -22,7 +22,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest, SignedManife
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
-from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
+from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import (

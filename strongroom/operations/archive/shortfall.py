@@ -35,10 +35,10 @@ from strongroom.model import Entry, Selection, VersionState, prepare
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.holds import standing_holds
+from strongroom.operations.archive.hold_marks import standing_holds
 from strongroom.operations.archive.index_files import Chain, is_of, list_indexes
 from strongroom.operations.archive.live_comparison import Numbers
-from strongroom.operations.archive.marks import MarksThere
+from strongroom.operations.archive.marks import MarksThere, merge_marks
 from strongroom.operations.archive.open import Listed
 from strongroom.operations.archive.select_backup import AHEAD_OF_HERE, Choice, Chooser, made_at
 from strongroom.operations.errors import LessThanKnown
@@ -352,7 +352,8 @@ class Earlier:
         for listing in self._chooser.listings.values():
             with suppress(StrongroomError):  # one that went away says nothing
                 places.append(MarksThere(listing.objects, HOLD, trusted=self._trusted))
-        return standing_holds(places, self._held, now=self._chooser.now).standing
+        marks = merge_marks(HOLD, (place.all() for place in places)).newest
+        return standing_holds(marks, self._held, now=self._chooser.now)
 
     def _newer(self) -> Iterator[Finding]:
         """Say which newer backup would have been taken: it is damaged everywhere, dated ahead, or gone."""

@@ -18,7 +18,7 @@ from strongroom.container.digests import value_digester
 from strongroom.container.errors import Malformed
 from strongroom.container.wrapping import FileKeyWrap, WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.keys import Recipient
+from strongroom.keys import Identity, Recipient
 from strongroom.keys.key_names import recipient_key
 from strongroom.model import Entry, Secret
 from strongroom.operations.archive.incidents import Suspicion
@@ -112,9 +112,14 @@ def unseal(services: Services, suspicion: Suspicion) -> Named:
         NothingOpens: this process has no key.
         WrongKey: none that it has opens them.
     """
+    return unsealed(suspicion, services.identities() if suspicion.names else ())
+
+
+def unsealed(suspicion: Suspicion, identities: Sequence[Identity]) -> Named:
+    """Return the secrets that a person named, by the keys that are at hand. Raises as :func:`unseal`."""
     if not suspicion.names:
         return Named()
-    if not (identities := services.identities()):
+    if not identities:
         raise NothingOpens("the names of the secrets of the incident are sealed, and no key is given")
     try:
         sealed = msgspec.json.decode(suspicion.names, type=_Sealed)

@@ -68,8 +68,8 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--force",
         action="store_true",
-        help="do not ask before writing into another source than the local store; replace the FILE of "
-        "--plan-out or --to-file",
+        help="do not ask before writing into another source than the local store, nor before a value that "
+        "others know is restored; replace the FILE of --plan-out or --to-file",
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
     _undo_arguments(actions.add_parser("undo", help="undo a restore that is on record"))
@@ -112,7 +112,11 @@ def _restore_secret_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help=_DRY)
     _planning_arguments(parser)
-    parser.add_argument("--force", action="store_true", help="replace the FILE of --plan-out")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="replace the FILE of --plan-out; do not ask before a value that others know is restored",
+    )
     parser.set_defaults(plan=None, to_file=None)
 
 

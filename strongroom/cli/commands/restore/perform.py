@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -40,7 +40,7 @@ from strongroom.errors import InstallationError, SourceError, StrongroomError, U
 from strongroom.model import Secret
 from strongroom.operations.archive.filled import Filled
 from strongroom.operations.archive.shortfall import Missing, Shortfall
-from strongroom.operations.errors import PlanMismatch, RightMissing, RunDegraded
+from strongroom.operations.errors import LeakedValue, PlanMismatch, RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import (
     DONE,
@@ -74,6 +74,9 @@ from strongroom.sources.memory import MemoryStore
 from strongroom.system import person
 from strongroom.system.undo import on_failure
 from strongroom.timestamps import rfc3339, unique
+
+if TYPE_CHECKING:
+    from strongroom.operations.incident.leaked import Leaked
 
 WORTH_SAYING = 10.0
 """Seconds: below, nobody wonders."""
@@ -132,6 +135,7 @@ class RestoreJob:
         self._fills: bool = getattr(arguments, "fill_from_earlier", False)
         self._filled: Filled | None = None
         self._shortfall: Shortfall | None = None
+        self._leaked: list[Leaked] = []
 
     # -- performing ----------------------------------------------------------------
 
@@ -146,6 +150,7 @@ class RestoreJob:
         if plan is not None:
             require_fitting(plan.head, self._origin.manifest, self.destination)
         self._compare()
+        self._tell_leaked()
         if self.dry:
             self._plan()
             return
@@ -194,6 +199,22 @@ class RestoreJob:
         if self._fills and told.missing:
             self._filled = self._origin.fill()
         report_shortfall(told, self._output, filled=self._filled is not None, fillable=self._can_fill)
+
+    def _tell_leaked(self) -> None:
+        """Say which values an incident has as known to others before they come back, and ask for a yes."""
+        self._leaked = self._origin.leaked(self._request.names, self._request.selection)
+        for one in self._leaked:
+            self._output.warn(f"{one.words}.")
+        certain = [one for one in self._leaked if not one.sealed]
+        if not certain:
+            return
+        if not self.dry:
+            prompts.confirm("Values that others know will be restored", force=self._arguments.force)
+        self._output.end_with(
+            LeakedValue(
+                f"{certain[0].words}.", hint=f"Change them: strongroom incident rotate {certain[0].incident}"
+            )
+        )
 
     @property
     def _can_fill(self) -> bool:
@@ -548,6 +569,7 @@ class RestoreJob:
             "estimate": self._estimate(self.done).document() if self.dry else None,
             "losses": list(account.losses),
             "shortfall": self._shortfall_document(),
+            "leaked": self._leaked,
         }
 
     def _shortfall_document(self) -> dict[str, Any] | None:

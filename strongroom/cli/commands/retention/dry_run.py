@@ -13,7 +13,8 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
-from strongroom.operations.archive.deletions import counting, read_deletions
+from strongroom.operations.archive.deletion_marks import counting
+from strongroom.operations.archive.deletions import read_deletions
 from strongroom.operations.retention.orphans import Orphan, find_orphans
 from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.stock import take_stock

@@ -1,0 +1,19 @@
+"""Reading what the record here says of backups, which loads the database."""
+
+from __future__ import annotations
+
+from strongroom.operations.archive import holds, inventory, quarantine
+from strongroom.operations.archive.on_record import Record
+from strongroom.state.store import RunStore
+
+
+def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
+    """Return what a record says. ``gone`` are the backups that are shredded."""
+    known, doubted = inventory.known_backups(store)
+    return Record(
+        quarantined=quarantine.quarantined_on_record(store),
+        gone=gone,
+        known=known,
+        doubted=doubted,
+        held=holds.recorded_holds(store),
+    )
