@@ -332,6 +332,16 @@ def test_the_overview_shows_how_each_policy_lies_on_each_target(place: Place) ->
     assert "critical alert" in page  # the broken policy has no backup
 
 
+def test_the_row_of_a_policy_says_how_its_newest_run_ended_and_when_the_next_is_due(place: Place) -> None:
+    rows = re.findall(r"<tr.*?</tr>", place.show("/"), re.DOTALL)
+    [broken] = [row for row in rows if "policy=broken" in row]
+    [good] = [row for row in rows if "policy=full" in row]
+    assert ">failed</span>" in broken
+    assert "SourceError" in broken
+    assert ">done</span>" in good
+    assert all("next in" in row for row in (good, broken))
+
+
 def test_a_silenced_or_acknowledged_alert_is_shown_as_one_and_the_metric_leaves_out_what_is_silenced(
     place: Place,
 ) -> None:
