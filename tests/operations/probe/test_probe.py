@@ -232,6 +232,7 @@ class Right(Struct, frozen=True):
     path: str
     missing: tuple[str, ...] = ()
     excess: tuple[str, ...] = ()
+    beside: bool = False
 
 
 class Telling(MemoryStore):
