@@ -361,11 +361,14 @@ def test_the_cluster_recovers_in_one_run_which_is_followed_on_after_a_kill(machi
         file.read_text().replace('public_key_file = "recovery.key.pub"', opens)
         + '[sources.local]\nkind = "local"\n'
     )
+    machine.ok("delete", "REDIS_PASSWORD", "--force")
+    machine.ok("backup", "--policy", "nightly", "--force")  # what is missing from it is in the one before
     lose_store(machine)
     with up(machine, "--with-recover"):
         with Terminal(machine, "recover", "--on-cluster", "--answer", "restore=yes") as person:
             for question in ("Which sources are lost?", "in wrong hands?", "restored into?"):
                 person.answer(question, "")
+            person.answer("or 'newest' alone? [all]", "")
             person.await_words("--follow")
         done = machine.run("recover", "--on-cluster", "--json")
     assert done.code in (0, RunDegraded.exit_code), done
@@ -376,7 +379,7 @@ def test_the_cluster_recovers_in_one_run_which_is_followed_on_after_a_kill(machi
     assert [run["kind"] for run in listed].count("recovery") == 1
     shown = {proof["check"]: proof for step in done.document["steps"] for proof in step["proofs"]}
     assert "check" in " ".join(shown["host of the recover worker"]["said"])
-    assert shown["validation by the run"]["said"] == ["3 secrets validated, 0 wrong"]
+    assert shown["validation by the run"]["said"] == ["2 secrets validated, 0 wrong"]
 
 
 @pytest.mark.long

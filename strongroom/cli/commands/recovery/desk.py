@@ -42,6 +42,8 @@ class Desk:
         self.places, self.plan, self.dialogue = places, plan, dialogue
         self.recovery = recovery
         self._failed: dict[str, tuple[str, str]] = {}
+        self.short: frozenset[str] | None = None
+        """The backups that earlier ones make up for; ``None`` if that was agreed to by another process."""
         self.passphrase = prompts.hidden("Passphrase: ") if arguments.ask_passphrase else ""
         self.host = socket.gethostname()
         dialogue.goes_on = self.goes_on

@@ -93,6 +93,7 @@ def _agree(desk: Desk) -> Shown:
     fill = _may_fill(desk, planned)
     if not fill and isinstance(planned := _plans(desk, fill=False), Shown):
         return planned
+    desk.short = frozenset(one.part.backup for one in planned if one.taken) if fill else frozenset()
     overwrite = _may_overwrite(desk, planned)
     into = ", ".join(dict.fromkeys(f"'{one.part.into}'" for one in planned))
     if not desk.dialogue.confirm("restore", f"Write into {into} now?"):
@@ -347,7 +348,21 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
             f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom status {run}'."
         )
         desk.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
-    return Shown()
+    return _rest(desk, part)
+
+
+def _rest(desk: Desk, part: Part) -> Shown:
+    """Restore here what a run did not, since the backup that it restored does not hold it."""
+    if not _fills(desk) or part.limits or (desk.short is not None and part.backup not in desk.short):
+        return Shown()
+    planned = _plan(desk, part, overwrite=False, fill=True)
+    if planned.answer is None:
+        return planned.shown("What the cluster restored stays.")
+    if not _taken(desk, part):
+        _plan_file(desk, part).unlink(missing_ok=True)
+        return Shown()
+    desk.say("  What is missing from that backup is restored here, out of earlier ones.")
+    return _restore(desk, part)
 
 
 def _submit(arguments: Namespace, output: Output) -> str:
