@@ -66,6 +66,8 @@ def test_what_the_newest_backup_lacks_comes_back_from_earlier_ones_each_with_its
     assert "where 12 were expected" in done.err
     assert "8 secrets are not in the newest backup, and in earlier ones" in done.err
     assert done.err.count(f", from {whole}\n") == len(DELETED)
+    restored = {one["check"]: one["said"] for one in done.document["steps"][3]["proofs"]}
+    assert restored["from earlier backups"] == [f"8 secrets from backup {whole}"]
     assert names(machine) == NAMES
     assert {machine.ok("get", name, "--show-value").out for name in DELETED} == {
         f"CANARY-{name}" for name in DELETED
@@ -80,6 +82,19 @@ def test_the_newest_alone_is_restored_if_somebody_says_so(house: Machine) -> Non
     assert done.code == RunDegraded.exit_code, done
     assert names(house) == KEPT
     assert any("8 secrets of earlier backups are not restored" in one for one in done.document["left_to_do"])
+
+
+def test_a_newest_backup_that_is_gone_from_every_target_is_said_and_left_to_look_for(house: Machine) -> None:
+    house.set("APP_00", "CANARY-newer")
+    house.ok("backup", "--policy", "nightly", "--force")
+    gone = newest(house)
+    for file in house.home.glob(f"region-*/manifests/{gone}*"):
+        file.unlink()
+    lose_store(house)
+    done = recover(house)
+    assert done.code == RunDegraded.exit_code, done
+    assert any(gone in line and "is newer" in line for line in done.document["left_to_do"]), done
+    assert names(house) == NAMES
 
 
 def test_enter_takes_all_of_it_with_every_name_on_the_screen(house: Machine) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,8 @@ DATED: Final = 20
 """Secrets that are named with the date of their value."""
 NAMED: Final = 8
 """Secrets that a line names of each thing that happens; the plan's file has all of them."""
+EARLIER: Final = "from earlier backups"
+"""The check that says how many secrets came from which earlier backups."""
 LEFT_OUT: Final = "left out"
 """The check that says, in digits, how many secrets a restore left as they are."""
 
@@ -264,6 +267,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
         planned = _plan(desk, part, overwrite=_overwrites(desk, part), fill=_fills(desk))
         if planned.answer is None or not (planned.code in STANDS or _some_only(planned.answer)):
             return planned.shown("Nothing was written. Remove the cause, then try again.")
+    taken = Counter(one.backup for one in _taken(desk, part))
     words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]
     done = desk.look(words, _came, Came)
     if done.code != ApprovalNeeded.__name__:
@@ -277,6 +281,9 @@ def _restore(desk: Desk, part: Part) -> Shown:
     desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
     if not stands:
         return done.shown(_goes_on(came))
+    if taken:
+        said = (f"{plural(many, 'secret')} from backup {backup}" for backup, many in taken.items())
+        desk.prove(Step.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
     _note_left(desk, part, done.code, came)
     return Shown()
 

@@ -23,7 +23,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.incidents import Outcome, Suspicion
 from strongroom.operations.archive.recoveries import About, Part, Scope, SourceSeen, Step
-from strongroom.operations.archive.shortfall import Why
+from strongroom.operations.archive.shortfall import Finding, Why
 from strongroom.operations.incident.readers import readers_of
 from strongroom.operations.key_management.usage import KeyUse
 from strongroom.operations.key_management.usage import survey as survey_keys
@@ -72,6 +72,15 @@ def _doubts(found: Survey) -> Iterator[str]:
         if lines := list(one.lines()):
             yield f"The newest backup of '{name}', made {one.created_at}: {lines[0]}"
             yield from (f"  {line}" for line in lines[1:])
+
+
+def _unseen(found: Survey, name: str) -> Iterator[Finding]:
+    """Yield what speaks for a newer backup that cannot be read, or not be trusted to be newer."""
+    if name in found.lacking:
+        yield from (one for one in found.lacking[name].findings if one.why in _NEWER)
+
+
+_NEWER: Final = (Why.LOST, Why.DAMAGED, Why.AHEAD)
 
 
 def _is_doubted(found: Survey, name: str) -> bool:
@@ -179,6 +188,7 @@ def locate(desk: Desk) -> Shown:
     for line in found.passed:
         desk.say(f"  skipped: {line}")
     desk.say(*(f"  {line}" for line in _doubts(found)))
+    desk.left(*(f"'{name}': {one.said}." for name in scope.lost for one in _unseen(found, name)))
     parts = [
         replace(part, into=scope.into[name]) for name in scope.lost for part in _chosen(desk, found, name)
     ]
