@@ -382,9 +382,11 @@ def test_the_configuration_is_held_to_what_its_rules_need(
 
 
 def test_without_the_allowed_signers_all_else_goes_on_and_the_escrow_has_them(
-    careful: Machine, other: Machine
+    careful: Machine, other: Machine, people: dict[str, Person]
 ) -> None:
-    careful.ok("escrow", "escrow.sr", "--recipient", "recovery")
+    escrow = ("escrow", "escrow.sr", "--recipient", "recovery")
+    approve(careful, needed(careful.run(*escrow)), people["alice"], people["bob"])
+    careful.ok(*escrow)
     allowed = careful.path("allowed_signers")
     content = allowed.read_text()
     allowed.unlink()
