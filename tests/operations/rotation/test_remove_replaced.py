@@ -16,6 +16,7 @@ from strongroom.operations.layout import index_name
 from strongroom.operations.rotation.remove_replaced import remove_replaced
 from strongroom.state.records import Replica
 from strongroom.targets.errors import TargetUnavailable
+from tests.operations.retention.test_prune import rot
 from tests.operations.rotation.rotating import CountingTarget, Rotated
 from tests.operations.rotation.test_rotate import rotate
 from tests.operations.world import names_on
@@ -134,6 +135,17 @@ def test_interrupted_it_goes_on_the_next_time(at: Rotated, deletions: int) -> No
     assert remove_replaced(services, backup).gone == ("eu",)
     assert not [name for name in names_on(eu) if f"/{backup}/" in name or name.endswith(f"{backup}.json")]
     assert services.store.backup(backup) is None
+
+
+def test_where_the_new_one_rotted_since_it_was_read_the_old_one_stays(at: Rotated) -> None:
+    backup = at.back_up()
+    services = at.services(at.old, at.new)
+    rotate(services, reencrypt=True)
+    rot(at.world.targets["eu"], f"{backup}-r1")
+    removed = remove_replaced(services, backup)
+    assert removed.gone == ("ap", "us")
+    assert "cannot be read on eu (Tampered)" in removed.kept["eu"]
+    assert at.opened(backup, at.world.targets["eu"], at.old) == 30
 
 
 def test_from_another_medium_under_the_same_name_nothing_is_said_to_be_gone(at: Rotated) -> None:
