@@ -527,7 +527,7 @@ class Chooser:
 
     def _require_answer(self) -> None:
         if self.away and not self._listings:
-            raise next(iter(self.away.values()))
+            raise all_away(self.away)
 
     def _none(self, asked: Asked) -> Choice:
         if asked.until is None and (lost := self.lost(asked, None)) is not None and lost.denied:
@@ -567,6 +567,15 @@ class Chooser:
         """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
         away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
         return {**away, **self.troubles}
+
+
+def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:
+    """Return what to say where no place answered: each of them, as the first one says it."""
+    first, *others = away.values()
+    if not others:
+        return first
+    said = "; ".join(f"'{name}': {error.message}" for name, error in away.items())
+    return type(first)(f"None of the {len(away):,} targets that were asked answers: {said}", hint=first.hint)
 
 
 def _broken(manifest: Manifest, replicas: Sequence[Replica]) -> StrongroomError | None:

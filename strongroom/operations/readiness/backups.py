@@ -148,6 +148,7 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
         recorded: the newest backup of each policy on record here, if there is a record.
     """
     newest = newest_of(looked)
+    away = any(not isinstance(seen, Seen) for seen in looked.values())
     needed = [
         want
         for want in wanted
@@ -162,12 +163,11 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
             yield remark(TARGET, f"{seen.message} ({seen.code})", seen.hint).on(target=name)
     for want in wanted:
         if other := _stand_in(want, newest, recorded):
-            words = (
-                f"it has no backup yet; all of its source is in backup {newest[other].backup_id} of '{other}'"
-            )
+            none = "no target that answers shows a backup of it" if away else "it has no backup yet"
+            words = f"{none}; all of its source is in backup {newest[other].backup_id} of '{other}'"
             yield remark(BACKUP, words).on(policy=want.policy)
         else:
-            yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""))
+            yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""), away=away)
 
 
 def _stand_in(want: Want, newest: Mapping[str, Manifest], recorded: Mapping[str, str]) -> str:
@@ -210,7 +210,7 @@ def _id(manifest: Manifest | None) -> str:
     return "" if manifest is None else manifest.backup_id
 
 
-def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[Finding]:
+def _of_policy(want: Want, newest: Manifest | None, recorded: str, *, away: bool) -> Iterator[Finding]:
     if newest is None and want.required:
         hint = "Bring a target back that has one. A file can be asked about alone: --backup-file FILE."
         if not recorded:
@@ -219,9 +219,9 @@ def _of_policy(want: Want, newest: Manifest | None, recorded: str) -> Iterator[F
         error = MissingPiece(f"no backup of it is in reach: {recorded or 'none is on record'}", hint=hint)
         yield wrong(BACKUP, error).on(policy=want.policy)
     elif newest is None:
-        yield remark(
-            BACKUP, "it has no backup yet; it would hold no values, so nothing could be restored"
-        ).on(policy=want.policy)
+        seen = "no target that answers shows a backup of it" if recorded or away else "it has no backup yet"
+        words = f"{seen}; it would hold no values, so nothing could be restored"
+        yield remark(BACKUP, words).on(policy=want.policy)
     elif recorded > newest.backup_id:
         words = f"the newest in reach is {newest.backup_id}; {recorded} is on record, and no target shows it"
         error = MissingPiece(

@@ -59,6 +59,7 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     on the stage, the pieces in the order in which they are done. ``waves`` says how many pieces are done at
     the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made,
     to the microsecond: the folders of its pieces are named by it, and those of a later plan come after them.
+    ``less`` says, without a name, why the backup is not all that is known.
     """
 
     digest: str
@@ -69,6 +70,7 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     pieces: tuple[str, ...]
     waves: tuple[int, ...]
+    less: str = ""
     signature: str = ""
 
 

@@ -79,6 +79,7 @@ class RestoreJob(ApprovedJob):
         if facts.restore is None or facts.restore_compare is None:
             raise RecordRefused(f"run {run.id} does not record what it restored and compared")
         shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
+        shortfalls += [less] if (less := _planned(run).less) else []
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 
 

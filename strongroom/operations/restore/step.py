@@ -14,13 +14,15 @@ from strongroom.container.errors import Tampered
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import Recipient
-from strongroom.model import Secret
+from strongroom.model import Secret, Selection
 from strongroom.operations.approval.require import end_approval
 from strongroom.operations.archive import quarantine
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.holds import recorded_holds
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
+from strongroom.operations.archive.shortfall import Earlier, Shortfall
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.operations.identities import openers
 from strongroom.operations.restore.approval import require_plan_approval
@@ -94,10 +96,40 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
         names=options.names,
         overwrite=options.overwrite,
         relocation=options.relocation,
+        shortfall=_shortfall(run, services),
     )
     return spill.finish(
         make_plan(asked, partial(asked_of, run, backup), destination, note=spill.add, tried=frozenset())
     )
+
+
+def _shortfall(run: Run, services: Services) -> Shortfall | None:
+    """Return what the backup lacks of those before it. Where nothing tells, a restore goes on."""
+    names = options_of(run).names
+    asked = Asked(
+        backup=run.spec.backup,
+        selection=Selection(include=names) if names else run.spec.selection,
+        partial=True,
+    )
+    trusted, identities = services.signer_fingerprints, services.identities()
+
+    def opened(choice: Choice) -> Replicated:
+        return Replicated(choice, identities, trusted=trusted, told=partial(_put_on_record, services.store))
+
+    try:
+        chooser = _chooser(run, services)
+        earlier = Earlier(
+            chooser.choose(asked),
+            asked,
+            chooser,
+            identities=identities,
+            trusted=trusted,
+            opened=opened,
+            held=recorded_holds(services.store),
+        )
+        return earlier.shortfall()
+    except StrongroomError:
+        return None
 
 
 def asked_of(run: Run, backup: Replicated) -> Iterator[Secret]:

@@ -34,6 +34,7 @@ from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
+from tests.operations.archive.test_shortfall import Nights
 from tests.operations.restore.test_take_back import Dying, current, heads, in_a_process
 from tests.operations.world import World, made_up, make_world
 
@@ -548,3 +549,19 @@ def test_a_run_that_was_cancelled_in_the_middle_can_be_undone(tmp_path: Path) ->
     undo = finish(submit_undo(services, options=UndoOptions(undoes=run)), services)
     assert undo.state is RunState.DONE
     assert {one.name: one.current.value for one in there.read(list(there.list())) if one} == before
+
+
+def test_a_run_that_restores_a_shrunken_backup_is_degraded_and_names_no_secret(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, index=True)
+    nights.night()
+    nights.lose(*(f"app/{number:03}" for number in range(20)))
+    backup = nights.night()
+    there = MemoryStore([], name="vault")
+    services = nights.world.services(destinations={"vault": there})
+    run = finish(
+        submit_restore(services, backup=backup, options=RestoreOptions(destination="vault")), services
+    )
+    assert run.state is RunState.DEGRADED
+    assert "it holds 10 secrets where 30 were expected" in (run.error or "")
+    assert "20 secrets of earlier ones are not in it" in (run.error or "")
+    assert "app/" not in (run.error or "")

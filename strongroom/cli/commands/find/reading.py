@@ -25,7 +25,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import nothing_there
-from strongroom.operations.archive.select_backup import Choice, describe_skipped
+from strongroom.operations.archive.select_backup import Choice, all_away, describe_skipped
 from strongroom.operations.errors import NotAllRead
 from strongroom.operations.find.name_index import NameIndexes, Period
 from strongroom.operations.find.search import Wanted
@@ -99,7 +99,7 @@ class Reader:
             StrongroomError: what the newest lacks, if none of them could be read.
         """
         if self.chooser.away and not self.chooser.listings:
-            raise next(iter(self.chooser.away.values()))
+            raise all_away(self.chooser.away)
         choices = list(self._choices(asked))
         periods, covered = self._indexed(wanted, choices)
         others = [one for one in choices if one.manifest.backup_id not in covered]

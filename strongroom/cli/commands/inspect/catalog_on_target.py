@@ -13,7 +13,7 @@ from strongroom.cli.terminal.output import Output, size, table
 from strongroom.container.manifest import SignedManifest
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.open import nothing_there
-from strongroom.operations.archive.select_backup import Chooser, describe_skipped
+from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
 
 _Listed = Sequence[tuple[SignedManifest, bool]]
 
@@ -30,7 +30,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
         arguments, installation, trust.trusted_signers(installation, arguments.signer)
     )
     if chooser.away and not chooser.listings:
-        raise next(iter(chooser.away.values()))
+        raise all_away(chooser.away)
     asked = Asked(values=False, policy=arguments.policy or "")
     listed = list(islice(chooser.listed(asked), arguments.limit))
     if not listed and not arguments.policy:
