@@ -157,9 +157,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
             return None
         if filled:
             return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}.")
-        lacking = (
-            f", and lacks {plural(self.missing, 'secret')} that earlier ones have" if self.missing else ""
-        )
+        lacking = f"; {plural(self.missing, 'secret')} of earlier ones are not in it" if self.missing else ""
         return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}{lacking}.")
 
 
