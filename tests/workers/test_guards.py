@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from strongroom.errors import ConfigError
+from tests.process import free_port
+from tests.redis_server import RedisServer
 
 
 def celery(state_dir: Path, *words: str, role: str | None) -> subprocess.CompletedProcess[str]:
@@ -37,3 +40,19 @@ def test_a_beat_that_would_not_sign_as_beat_does_not_start(tmp_path: Path) -> No
     assert told.returncode == ConfigError.exit_code
     assert "Start it with 'python -P -m workers beat'." in told.stderr
     assert "Traceback" not in told.stderr
+
+
+def test_a_worker_that_cannot_go_on_ends_with_a_status_that_says_so(tmp_path: Path) -> None:
+    with RedisServer(port=free_port()) as server, Redis(unix_socket_path=str(server.socket)) as owner:
+        owner.execute_command("ACL", "SETUSER", "default", "-sadd")
+        environment = {
+            **os.environ,
+            "STRONGROOM_STATE_DIR": str(tmp_path / "state"),
+            "STRONGROOM_BROKER__URL": server.broker_url,
+        }
+        command = [sys.executable, "-P", "-m", "workers", "transfer"]
+        told = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert told.returncode == 1
+    assert "Unrecoverable error" in told.stderr
