@@ -20,13 +20,13 @@ from strongroom.operations.restore.journal import (
     Journal,
     continue_with,
     interrupted,
-    note_undone,
 )
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import restore
-from strongroom.operations.restore.take_back import TakeBack, undoable
+from strongroom.operations.restore.take_back import TakeBack, decided, undoable
 from strongroom.operations.restore.undo import UndoSealer, seal_record_key, undo_into
+from strongroom.operations.restore.undoing import Undoing
 from strongroom.sources import Destination
 from strongroom.targets.single_file import BundleReader
 from strongroom.timestamps import rfc3339
@@ -63,14 +63,21 @@ class Restoring:
 
     def undo(self, run: str, destination: Destination) -> Account:
         """Undo a restore; go on with an undo that was interrupted."""
-        what = undoable(self.root, run)
-        account, earlier = self._begin(f"undo of {what.run}")
-        note_undone(what.folders[-1], self._folder(account).name)
+        what, entries = undoable(self.root, run), list[PlanEntry]()
+        self.number += 1
         with ExitStack() as opened:
-            tried = frozenset().union(*(one.tried for one in earlier))
-            undoing = TakeBack(what, destination, partial(self._open, opened), tried=tried)
-            undoing.perform(account, self._keep(account, destination))
-        return self._end(account, earlier)
+            undoing = Undoing(
+                what,
+                destination,
+                self.root / f"{self.number:03}-{os.getpid()}",
+                open_file=partial(self._open, opened),
+                sealer=self._sealer,
+                to="there",
+                goes_on="",
+            )
+            undoing.plan(entries.append)
+            undoing.perform(decided(entries))
+        return undoing.account
 
     def plan_undo(self, run: str, destination: Destination) -> list[PlanEntry]:
         """Say what undoing a restore would do."""
