@@ -35,7 +35,7 @@ from strongroom.operations.errors import RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import Account, Journal, Restored, journals, parts_of
 from strongroom.operations.restore.plan import Action, PlanEntry
-from strongroom.operations.restore.record import records
+from strongroom.operations.restore.record import key_file, records
 from strongroom.operations.restore.take_back import Undoable, decided, undoable
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undoing import Undoing, about
@@ -324,7 +324,7 @@ def _row(folder: Path, journal: Journal) -> dict[str, Any]:
         "removed": journal.counts.removed,
         "ended": journal.ended or None,
         "undone_by": [name for name in journal.undone_by if (folder.parent / name).is_dir()],
-        "can_be_undone": any(records(part) for part in parts_of(folder)),
+        "can_be_undone": any(key_file(one).exists() for part in parts_of(folder) for one in records(part)),
     }
 
 
