@@ -7,6 +7,9 @@ which takes ten times as long as to make them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from msgspec import Struct
 
 KIB = 1024
@@ -14,4 +17,9 @@ MIB = 1024 * KIB
 
 
 class Section(Struct, frozen=True, kw_only=True):
-    """One table of ``strongroom.toml``: frozen, and no key beside those that are described."""
+    """One table of ``strongroom.toml``: frozen, and no key beside those that are described.
+
+    ``REPLACED`` has the keys that older versions knew, each with what to write now.
+    """
+
+    REPLACED: ClassVar[Mapping[str, str]] = {}

@@ -51,14 +51,16 @@ def load_settings(env: Mapping[str, str] | None = None, path: str | Path | None 
 
 
 def _read(file: Path) -> dict[str, Any]:
+    text = ""
     try:
         str(file).encode()  # it is named in all that is said of it
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
         if not is_deep(raw):
             return raw
         problem = _file_problem(file, *_TOO_DEEP)
     except tomllib.TOMLDecodeError as error:
-        problem = _syntax_problem(file, str(error))
+        problem = _syntax_problem(file, str(error), text)
     except RecursionError:
         problem = _file_problem(file, *_TOO_DEEP)
     except UnicodeDecodeError:
@@ -72,11 +74,15 @@ def _read(file: Path) -> dict[str, Any]:
     raise ConfigProblems.of([problem]) from None
 
 
-def _syntax_problem(file: Path, message: str) -> Problem:
+def _syntax_problem(file: Path, message: str, text: str) -> Problem:
     match = re.search(r"\(at (?:line (\d+), column (\d+)|end of document)\)", message)
     what = message[: match.start()].strip() if match else message
     line = f":{match[1]}" if match and match[1] else ""
     column = f" (column {match[2]})" if match and match[2] else " (at the end)" if match else ""
+    if match and what == "Cannot overwrite a value":
+        second = text.splitlines()[int(match[1] or 0) - 1]  # at the end of the document it is in the last
+        key = environment.printable(second.partition("=")[0].strip())
+        return Problem(where=f"{file}{line}", key=key, what="stands there twice", right="Take one away.")
     return Problem(
         where=f"{file}{line}",
         key="",

@@ -1,7 +1,7 @@
 """What is backed up, how, when, to whom, and how long it is kept."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta, field
 from msgspec.structs import force_setattr
@@ -41,8 +41,16 @@ class KeepSettings(Section, frozen=True, kw_only=True):
         return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
 
 
+_BEYOND = "What is kept beyond it, keep says: keep = { monthly = 24, yearly = 7 }."
+
+
 class PolicySettings(Section, frozen=True, kw_only=True):
     """What is backed up, how, when, to whom, and how long it is kept."""
+
+    REPLACED: ClassVar = {
+        "keep_days": f"Write minimum_retention_days with the same number. {_BEYOND}",
+        "keep_count": f"Write minimum_retention_count with the same number. {_BEYOND}",
+    }
 
     kind: Annotated[
         Literal["full", "metadata"],

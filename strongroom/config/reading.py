@@ -141,7 +141,7 @@ class _Reading:
         values = {name: self._key(field, raw, place) for name, field in fields.items()}
         for name in raw:
             if name not in fields:
-                self._note(place.inside(name), _unknown(name, fields))
+                self._note(place.inside(name), _unknown(name, fields, model.REPLACED))
         right = {fields[name].attribute: value for name, value in values.items() if value is not NOTHING}
         whole = all(field.attribute in right for field in fields.values() if field.required)
         return model(**right) if whole else NOTHING
@@ -170,7 +170,9 @@ class _Reading:
         self.wrong.append(Wrong(path=place.path, what=unfit.what, right=right))
 
 
-def _unknown(key: str, known: Iterable[str]) -> InvalidValue:
+def _unknown(key: str, known: Iterable[str], replaced: Mapping[str, str]) -> InvalidValue:
+    if key in replaced:
+        return InvalidValue("was replaced", replaced[key], example=False)
     right = did_you_mean(key, known)
     if any(word in key.lower() for word in _HOLDS_A_SECRET):
         right = f"Secrets never stand here: put it into a file (mode 0600) and name that. {right}"

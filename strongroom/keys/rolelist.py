@@ -133,6 +133,21 @@ def _parse(path: Path, text: str) -> Listed:
     return listed
 
 
+ROLES = Path("keys", "roles")
+"""Where a state directory has its keys of roles."""
+
+
+def require_certificates(state_dir: Path) -> None:
+    """Refuse a state directory of a version before the first release. What else may be wrong with its keys,
+    their reader says."""
+    path = state_dir / ROLES / TRUSTED
+    try:
+        plain = json.loads(path.read_text(encoding="ascii"))
+    except (OSError, ValueError, RecursionError):
+        return
+    _require_certificates(path, plain)
+
+
 def _require_certificates(path: Path, plain: object) -> None:
     """Tell a list that was made before there were certificates: it is whole, and no copy of it helps."""
     if isinstance(plain, dict) and any(isinstance(entry, list) and entry for entry in plain.values()):
@@ -140,7 +155,8 @@ def _require_certificates(path: Path, plain: object) -> None:
             f"'{path}' was made by a version before the first release, whose keys have no certificates",
             hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "
             "that version, which alone opens its backups; so the database of 'state.url'. Then "
-            "begin with a new one: it makes new keys. Make new backups at once.",
+            "begin with a new one: it makes new keys. docs/how-to/upgrade.md says how the local store's "
+            "secrets come along. Make new backups at once.",
         )
 
 

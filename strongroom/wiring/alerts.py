@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from strongroom.config import DirectoryTargetSettings, Settings
+from strongroom.config.env import find_config
 from strongroom.operations.drift import mass_change
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
@@ -46,6 +48,7 @@ def watched(settings: Settings) -> Watched:
         access_logs={name: float(one.silent) for name, one in settings.access_logs.items()},
         channels=frozenset({BY_MAIL, *settings.channels}),
         calendar=calendar(settings),
+        configured_at=_written_at(find_config(os.environ)),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={
@@ -59,6 +62,13 @@ def facts_on_record(settings: Settings, services: Services, *, now: float) -> Fa
     """Return what the record has; no target is asked. Raises StateError if it cannot be read."""
     known = replace(watched(settings), trusted=services.signer_fingerprints)
     return on_record(known, limits(settings), services.store, now=now)
+
+
+def _written_at(file: Path | None) -> float | None:
+    try:
+        return file.stat().st_mtime if file else None
+    except OSError:  # it went away after it was read: the record says when the installation began
+        return None
 
 
 def _store(settings: Settings) -> RunStore:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from strongroom.config import Settings
+from strongroom.keys import rolelist
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
@@ -14,9 +15,14 @@ from strongroom.system import private_file
 def database_url(settings: Settings) -> str:
     """Return the address to connect to; it may hold a password, so it is for no message.
 
+    Whoever wants the database asks here, so here the state directory is looked at before anything opens or
+    migrates what an older version left.
+
     Raises:
-        ConfigError: the password's file is missing, or open to others.
+        ConfigError: the password's file is missing, or open to others; or a version before the first release
+            made the state directory.
     """
+    rolelist.require_certificates(settings.state_dir)
     if settings.state.password_file is None:
         return settings.database_url
     parts = urlsplit(settings.database_url)

@@ -92,6 +92,14 @@ def _where(table: Mapping[str, Any], place: Place) -> tuple[object, ...]:
     return (*of_vault, *(table.get(key) for key in ("kind", "region", "endpoint_url", "path")))
 
 
+def changing_store(place: Place) -> LocalStore:
+    """Return the local store of this installation, to write into: not into one that an older version left."""
+    from strongroom.keys import rolelist
+
+    rolelist.require_certificates(place.state_dir)
+    return local_store(place)
+
+
 def local_store(place: Place) -> LocalStore:
     """Return the local store of this installation."""
     from strongroom.sources.local import LocalStore

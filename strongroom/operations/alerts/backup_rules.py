@@ -45,7 +45,7 @@ def _idle(policy: Policy) -> Iterator[Alert]:
 
 
 def _overdue(policy: Policy, facts: Facts, limits: Limits) -> Iterator[Alert]:
-    if policy.blind or _is_first(policy, facts.now, limits):  # the former is told by itself
+    if policy.blind:  # that is told by itself
         return
     recorded = facts.state is None
     freshness = judge(policy, threshold=limits.threshold_age, now=facts.now, recorded=recorded)
@@ -60,13 +60,6 @@ def _coming(policy: Policy, now: float) -> Iterator[Alert]:
     if due is not None and due - now <= NOTICE:
         what = f"policy '{policy.name}': its medium is needed on {rfc3339(due)}"
         yield Alert(kind="emergency.coming", subject=policy.name, what=what)
-
-
-def _is_first(policy: Policy, now: float, limits: Limits) -> bool:
-    """Tell whether the very first backup is being made, and not for too long: nobody is woken for that."""
-    began = [ran.began for ran in policy.runs if ran.state is RunState.ACTIVE]
-    waited = now - min(began, default=0.0)
-    return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < limits.threshold_age
 
 
 def _said(policy: Policy, freshness: Freshness, now: float) -> str:

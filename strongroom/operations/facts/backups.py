@@ -321,7 +321,13 @@ def _held(watched: Watched, found: Mapping[str, Listed], store: RunStore | None,
 
 
 def policy_facts(
-    backups: Backups, policy: ConfiguredPolicy, store: RunStore | None, *, compared: int, now: float
+    backups: Backups,
+    policy: ConfiguredPolicy,
+    watched: Watched,
+    store: RunStore | None,
+    *,
+    compared: int,
+    now: float,
 ) -> Policy:
     """Return all that is known of a policy."""
     entries = store.backups(policy=policy.name, limit=2 * compared + 2) if store else []
@@ -346,7 +352,14 @@ def policy_facts(
         on_targets=on_targets,
         wanted=len(policy.targets),
         lacks=_lacks(policy, on_targets),
+        begun=_begun(watched, store),
     )
+
+
+def _begun(watched: Watched, store: RunStore | None) -> float:
+    """Return when the installation began: with its first run, or its configuration where none ran yet."""
+    ran = store.first_run_at() if store else None
+    return min((one for one in (ran, watched.configured_at) if one is not None), default=0.0)
 
 
 def _lacks(policy: ConfiguredPolicy, on_targets: Sequence[OnTarget]) -> str | None:

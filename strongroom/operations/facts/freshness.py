@@ -3,8 +3,10 @@
 Judged by what there is, whoever should have made it.
 
 Overdue is a policy for which a time of its schedule has passed by more than the threshold, and no backup that
-was read back has been made since. So a policy that was never backed up is overdue, one without a schedule
-never, and one whose schedule was changed is judged by the new one, as ``open_due`` makes up for it.
+was read back has been made since. One without a schedule never is, and one whose schedule was changed is
+judged by the new one, as ``open_due`` makes up for it. One that was never backed up is not overdue for times
+before the installation began, nor while its very first backup is being made and that takes no longer than the
+threshold.
 """
 
 from __future__ import annotations
@@ -31,12 +33,14 @@ class Freshness(Struct, frozen=True, kw_only=True):
     ``judged`` is the backup that counts: the newest verified one or, where nothing is known of verification,
     the newest that lies on a target. ``due_at`` is the newest time of the schedule, ``missed_at`` the first
     one after ``judged`` that has passed, ``None`` if none has. ``age`` is that of ``judged``, in seconds.
+    ``next_due`` is the next time of the schedule.
     """
 
     policy: str
     judged: Seen | None
     due_at: float | None
     missed_at: float | None
+    next_due: float | None
     age: float | None
     overdue: bool
 
@@ -52,15 +56,37 @@ def judge(policy: Policy, *, threshold: float, now: float, recorded: bool = True
     judged = seen if seen is None or seen.made_at <= now + SKEW else None
     made_at = judged.made_at if judged else None
     grace = OFFLINE if policy.offline else threshold
-    had_to = _last(policy, now - grace)
+    had_to = _had_to(policy, now - grace)
     return Freshness(
         policy=policy.name,
         judged=judged,
         due_at=_last(policy, now),
         missed_at=_missed(policy, made_at, had_to, now),
+        next_due=next_slot(policy.schedule, now, policy.time_zone) if policy.schedule else None,
         age=None if made_at is None else max(0.0, now - made_at),
-        overdue=had_to is not None and (made_at is None or made_at < had_to),
+        overdue=had_to is not None
+        and (made_at is None or made_at < had_to)
+        and not _is_first(policy, now, threshold),
     )
+
+
+def _had_to(policy: Policy, now: float) -> float | None:
+    """Return the newest time of the schedule. What came before the installation, nobody missed."""
+    due = _last(policy, now)
+    return due if due is not None and (due >= policy.begun or _has_had_any(policy)) else None
+
+
+def _has_had_any(policy: Policy) -> bool:
+    """Tell whether a policy had a backup at any time, on record or on a target."""
+    made = any(ran.state in ENDED_WHOLE for ran in policy.runs)
+    return made or bool(policy.newest or policy.verified or policy.held or policy.ahead)
+
+
+def _is_first(policy: Policy, now: float, threshold: float) -> bool:
+    """Tell whether the very first backup is being made, and not for too long: nobody is woken for that."""
+    began = [ran.began for ran in policy.runs if ran.state is RunState.ACTIVE]
+    waited = now - min(began, default=0.0)
+    return policy.newest is None and len(began) == len(policy.runs) and 0 <= waited < threshold
 
 
 def _counting(policy: Policy, *, recorded: bool) -> Seen | None:
@@ -85,7 +111,7 @@ def is_idle(policy: Policy) -> bool:
     ended = (ran for ran in policy.runs if ran.state in (*ENDED_WHOLE, RunState.FAILED))
     newest = next(ended, None)
     nothing = newest is not None and newest.code in {NothingSelectedYet.__name__, EmptySourceYet.__name__}
-    return nothing and not (policy.newest or policy.verified or policy.held or policy.ahead)
+    return nothing and not _has_had_any(policy)
 
 
 def _last(policy: Policy, now: float) -> float | None:

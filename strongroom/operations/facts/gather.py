@@ -88,7 +88,7 @@ def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: floa
     inspect = facts_backups.inspect_targets if look else facts_backups.by_record
     backups = inspect(watched, store, now=now)
     policies = (
-        facts_backups.policy_facts(backups, policy, store, compared=limits.compared, now=now)
+        facts_backups.policy_facts(backups, policy, watched, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
     return Facts(

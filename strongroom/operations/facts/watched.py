@@ -66,7 +66,8 @@ class Watched:
     keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
     without a line it is silent.
     ``channels`` are those by which people are told; ``None``: any on record.
-    ``checks`` names the checks of the calendar, ``calendar`` has its entries.
+    ``checks`` names the checks of the calendar, ``calendar`` has its entries. ``configured_at`` is when the
+    configuration file was last written (epoch seconds), if there is one.
     """
 
     store: Callable[[], RunStore]
@@ -79,6 +80,7 @@ class Watched:
     checks: tuple[str, ...] = ()
     access_logs: Mapping[str, float] = field(default_factory=dict)
     calendar: tuple[Scheduled, ...] = ()
+    configured_at: float | None = None
     host: str = field(default_factory=socket.gethostname)
     hold_ledger: Callable[[], object] | None = None
     state_dir: Path | None = None

@@ -14,7 +14,7 @@ from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.quarantine import quarantined
 from strongroom.operations.backup.verify import reaches
 from strongroom.operations.errors import BackupOverdue, RunDegraded
-from strongroom.operations.facts.freshness import SKEW, is_idle
+from strongroom.operations.facts.freshness import SKEW, Freshness, is_idle, judge
 from strongroom.operations.facts.records import Facts
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
@@ -22,6 +22,7 @@ from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import CatalogEntry, Replica, RunCount, RunKind, RunState
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural, verb
 
 BACKUPS, REPLICAS, METRICS = "backups", "replicas", "metrics"
@@ -48,7 +49,8 @@ def backups(
     for name, policy in sorted(policies.items()):
         entry = newest.get(name)
         if entry is None:
-            yield none_yet(BACKUPS, name, policy, idle=name in idle).on(policy=name)
+            if policy.schedule is None or policy.offline or name in idle:  # else its slots tell
+                yield none_yet(BACKUPS, facts, policy, threshold=0.0).on(policy=name)
             continue
         replicas = known.get(entry.backup, ())
         findings = [*_bad(entry, replicas), *_unlocked(entry, unlocked), *_short(services, entry)]
@@ -70,18 +72,40 @@ _IDLE = (
 _BY_HAND = "'strongroom backup --policy {}', or give the policy a schedule."
 
 
-def none_yet(check: str, name: str, policy: ConfiguredPolicy, *, idle: bool) -> Finding:
-    """Say that a policy has no backup: wrong, if one should have been made by itself.
+def none_yet(check: str, facts: Facts, policy: ConfiguredPolicy, *, threshold: float) -> Finding:
+    """Say that a policy has no backup: wrong, if one should have been made by itself. Where its source has
+    nothing that it is for, and never had, there is nothing to lose yet.
 
     Args:
-        idle: its source has nothing that it is for, and never had. There is nothing to lose yet.
+        threshold: for so many seconds after its time a backup may still be on its way.
     """
+    name = policy.name
+    known = next(one for one in facts.policies if one.name == name)
     words = f"{name}: there is no backup yet"
-    if idle:
+    if is_idle(known):
         return remark(check, f"{words}, for its source holds no secret that it is for", _IDLE.format(name))
     if policy.schedule is None or policy.offline:
         return remark(check, words, _BY_HAND.format(name))
-    return wrong(check, BackupOverdue(words, hint=f"Make one: 'strongroom backup --policy {name}'."))
+    return fresh(check, judge(known, threshold=threshold, now=facts.now))
+
+
+def fresh(check: str, found: Freshness) -> Finding:
+    """Say whether a policy with a schedule is as fresh as that says."""
+    since = rfc3339(found.missed_at) if found.missed_at else ""
+    if found.overdue:
+        words = f"{found.policy}: due {since}, and no verified backup was made since"
+        if found.judged is None:  # the schedule may be older than the installation: nothing was missed then
+            words = f"{found.policy}: no verified backup was made yet"
+        hint = "See that beat and the workers run ('strongroom up', or its service), or back up by hand."
+        return wrong(check, BackupOverdue(words, hint=hint))
+    if found.missed_at:
+        due = f"due {since}, and not made yet" if found.judged else "no verified backup was made yet"
+        return remark(check, f"{found.policy}: {due}")
+    if found.judged is None:
+        words = f"{found.policy}: no backup yet; the first is due {rfc3339(found.next_due or 0.0)}"
+        return remark(check, words, "'strongroom up' makes it when it starts.")
+    due = f"last due {rfc3339(found.due_at)}, and made" if found.due_at else "no slot has come yet"
+    return good(check, f"{found.policy}: {due}")
 
 
 def _ahead(entry: CatalogEntry, now: float) -> Iterator[Finding]:

@@ -14,11 +14,11 @@ from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS, not_looked_at
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
 from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
-from strongroom.operations.facts.freshness import Freshness, is_idle, judge
+from strongroom.operations.facts.freshness import is_idle, judge
 from strongroom.operations.facts.records import Drilled, Facts, Ran
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
-from strongroom.operations.health.catalog import MONTH
+from strongroom.operations.health.catalog import MONTH, fresh
 from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -115,22 +115,7 @@ def freshness(facts: Facts, *, threshold: float) -> Iterator[Finding]:
     for policy in sorted(facts.policies, key=attrgetter("name")):
         # What waits for a medium, or for a secret that its filter matches, is told of by itself.
         if policy.schedule and not policy.offline and not is_idle(policy):
-            yield _fresh(judge(policy, threshold=threshold, now=facts.now)).on(policy=policy.name)
-
-
-def _fresh(found: Freshness) -> Finding:
-    since = rfc3339(found.missed_at) if found.missed_at else ""
-    if found.overdue:
-        words = f"{found.policy}: due {since}, and no verified backup was made since"
-        if found.judged is None:  # the schedule may be older than the installation: nothing was missed then
-            words = f"{found.policy}: no verified backup was made yet"
-        hint = "See that beat and the workers run ('strongroom up', or its service), or back up by hand."
-        return wrong(SLOTS, BackupOverdue(words, hint=hint))
-    if found.missed_at:
-        due = f"due {since}, and not made yet" if found.judged else "no verified backup was made yet"
-        return remark(SLOTS, f"{found.policy}: {due}")
-    due = f"last due {rfc3339(found.due_at)}, and made" if found.due_at else "no slot has come yet"
-    return good(SLOTS, f"{found.policy}: {due}")
+            yield fresh(SLOTS, judge(policy, threshold=threshold, now=facts.now)).on(policy=policy.name)
 
 
 def beat(facts: Facts) -> Iterator[Finding]:

@@ -11,7 +11,9 @@ from strongroom.errors import ConfigError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup.job import submit_backup
+from strongroom.operations.key_management.proofs import FAILED
 from strongroom.operations.key_management.scheduled_check import CHECKED, check
+from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
 from strongroom.operations.scheduled import Scheduled
@@ -99,12 +101,11 @@ def test_the_keys_are_tried_once_there_is_a_backup_and_then_each_quarter(world: 
     assert len(services.store.events(kind=CHECKED)) == 2
 
 
-def test_a_key_that_nobody_here_has_is_tried_again_each_day_until_it_is_proven(
-    world: World, place: Place
-) -> None:
+def test_a_key_that_failed_is_tried_again_each_day_until_it_is_proven(world: World, place: Place) -> None:
     world.back_up()
     looking = checks(place.load())
     services = world.services(identities=lambda: (KeyFileIdentity(b"\1" * 32),), checks=looking)
+    services.store.event(FAILED, key=pinned_key(world.spec.recipients[0]), why="WrongKey: test", backup="b")
     [run] = opened(services, KEYS)
     assert run.state is RunState.DEGRADED
     assert opened(services, KEYS) == [], "it was said today"

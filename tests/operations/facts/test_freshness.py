@@ -8,7 +8,7 @@ import pytest
 
 from strongroom.model import Depth
 from strongroom.operations.facts.freshness import OFFLINE, is_verified, judge
-from strongroom.operations.facts.records import Policy, Seen
+from strongroom.operations.facts.records import Held, Policy, Seen
 
 HOUR, DAY = 3600.0, 86_400.0
 NOON = datetime(2026, 11, 25, 12, tzinfo=UTC).timestamp()
@@ -64,6 +64,18 @@ def test_the_times_of_a_schedule_are_those_of_its_time_zone() -> None:
 def test_a_policy_that_was_never_backed_up_is_overdue_by_its_newest_time() -> None:
     found = judge(policy(DAILY, None), threshold=HOUR, now=NOON)
     assert (found.overdue, found.age, found.missed_at) == (True, None, NOON - 10 * HOUR)
+
+
+def test_what_came_due_before_the_installation_nobody_missed() -> None:
+    """Two policies, made at noon: the one of each night is overdue when its first night has passed."""
+    new = policy(DAILY, None, begun=NOON)
+    found = judge(new, threshold=HOUR, now=NOON + HOUR)
+    assert (found.overdue, found.missed_at, found.next_due) == (False, None, NOON + 14 * HOUR)
+    late = judge(new, threshold=HOUR, now=NOON + 16 * HOUR)
+    assert (late.overdue, late.missed_at) == (True, NOON + 14 * HOUR)
+    held = (Held(backup="b", secrets=1, size=1),)
+    lost = policy(DAILY, None, begun=NOON, held=held)
+    assert judge(lost, threshold=HOUR, now=NOON + HOUR).overdue, "a backup that is gone is missed at once"
 
 
 def test_a_policy_whose_schedule_was_switched_off_is_never_overdue() -> None:

@@ -27,7 +27,6 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
-from strongroom.operations.facts.freshness import is_idle
 from strongroom.operations.facts.records import Facts
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding
@@ -102,8 +101,8 @@ def _looked(
     first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
     without = [name for name in wanted if name not in {one.policy for one in every}]
-    idle = {policy.name for policy in facts.policies if is_idle(policy)}
-    findings += [none_yet(first, name, policies[name], idle=name in idle).on(policy=name) for name in without]
+    late = settings.alerts.threshold_age
+    findings += [none_yet(first, facts, policies[name], threshold=late).on(policy=name) for name in without]
     return [*findings, *nothing_seen(findings, first)]
 
 

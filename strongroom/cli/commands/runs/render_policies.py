@@ -31,10 +31,11 @@ def _judged(policy: Policy, facts: Facts, limits: Limits) -> Freshness:
 
 def _row(policy: Policy, found: Freshness) -> tuple[str, ...]:
     late = " (overdue)" if found.overdue else ""
+    none = late or (f" yet, due {for_people(found.next_due)}" if found.next_due else " yet")
     good = [one for one in policy.on_targets if one.good]
     return (
         policy.name,
-        found.judged.backup if found.judged else f"none{late}",
+        found.judged.backup if found.judged else f"none{none}",
         "-" if found.age is None else f"{about(found.age)}{late}",
         _replicas(policy, good),
         _depth(good),
@@ -68,6 +69,7 @@ def _document(policy: Policy, found: Freshness) -> dict[str, Any]:
         "made_at": if_any(found.judged.made_at if found.judged else None),
         "age_seconds": found.age,
         "overdue": found.overdue,
+        "next_due": if_any(found.next_due),
         "lacks": policy.lacks,
         "targets": [
             {

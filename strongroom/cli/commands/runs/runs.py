@@ -16,7 +16,7 @@ from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
-from strongroom.operations.errors import RunFailed
+from strongroom.operations.errors import BackupOverdue, RunFailed
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
@@ -84,6 +84,9 @@ def _list(output: Output, limit: int) -> None:
     output.answer(
         document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
     )
+    if late := [one["policy"] for one in document["policies"] if one["overdue"]]:
+        hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
+        output.end_with(BackupOverdue(f"overdue: {', '.join(late)}", hint=hint))
 
 
 def _stands(run: Run, store: RunStore, *, gone: bool) -> str:

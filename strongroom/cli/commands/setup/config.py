@@ -15,6 +15,7 @@ from strongroom.config import ConfigProblems, Settings, load_settings
 from strongroom.config.reference import reference_markdown
 from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
+from strongroom.keys import rolelist
 from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
 from strongroom.wiring.approvals import keyless
@@ -28,6 +29,7 @@ def check_config(arguments: Namespace, output: Output) -> None:
     except ConfigProblems as error:
         output.answer({"problems": msgspec.to_builtins(error.problems)}, [])
         raise
+    rolelist.require_certificates(settings.state_dir)
     file = place.find().file
     remarked = [*remarks(settings), *keyless(settings), *absent_programs(settings)]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}

@@ -14,6 +14,7 @@ from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
 from strongroom.errors import TargetError
+from strongroom.keys import rolelist
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
@@ -24,6 +25,7 @@ from strongroom.wiring.calendar import calendar
 
 
 def set_up(arguments: Namespace, output: Output) -> None:
+    rolelist.require_certificates(place.find().state_dir)
     found = place.find().file
     written = found is None or not found.exists()
     file = _write(found, arguments) if found is None or written else found

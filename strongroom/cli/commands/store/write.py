@@ -28,7 +28,7 @@ _DAYS = {"d": 1, "w": 7, "y": 365}
 def set_secret(arguments: Namespace, output: Output) -> None:
     tags = options.pairs(arguments.tag, "--tag")
     expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
-    store = sources.local_store(place.find())
+    store = sources.changing_store(place.find())
     version = store.set(
         arguments.name,
         SecretBytes(_value(exact=arguments.exact)),
@@ -87,7 +87,7 @@ def import_secrets(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), installation)
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
-    store = sources.local_store(installation)
+    store = sources.changing_store(installation)
     with counting(output, "importing", None) as advance:
         counted = _counted(sources.everything(source, selection), advance)
         written = store.import_(counted, overwrite=arguments.overwrite_existing)
@@ -115,7 +115,7 @@ def _nothing(source: Source, selection: Selection) -> StrongroomError:
 
 
 def delete_secrets(arguments: Namespace, output: Output) -> None:
-    store = sources.local_store(place.find())
+    store = sources.changing_store(place.find())
     names = list(dict.fromkeys(arguments.names))
     heads = store.heads(names)
     missing = [name for name in names if name not in heads]
