@@ -32,6 +32,7 @@ def provoke(machine: Machine) -> None:
     What takes hours is dated so in the record.
     """
     change(machine, 'key_age = "365d"', 'key_age = "1d"\nnotice = "1d"')
+    machine.began_long_ago()
     machine.path("more.env").write_text("".join(f"MORE_{number}=CANARY-{number}\n" for number in range(30)))
     machine.ok("import", "more.env")
     run = machine.ok("backup", "--policy", "metadata", "--force", "--json").document["id"]

@@ -48,6 +48,7 @@ def house(configured: Machine, server: MailServer, tmp_path: Path) -> Machine:
         'password_file = "mail-password"\nca_file = "mail-ca.pem"\nsender = "strongroom@example.org"\n'
         "[alerts]\nnotice = 86_400\n"  # the server's certificate holds for a day
     )
+    configured.began_long_ago()
     configured.ok("backup", "--policy", "metadata", "--force")  # which makes the targets
     return configured
 

@@ -31,6 +31,7 @@ def house(configured: Machine, people: People) -> Machine:
         '[routes.service]\nseverity = "critical"\nto = ["service"]', ""
     )
     file.write_text(text)
+    configured.began_long_ago()
     configured.ok("backup", "--policy", "full", "--force")  # which makes the targets
     return configured
 

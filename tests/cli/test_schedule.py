@@ -91,6 +91,19 @@ def _minutes_ago(minutes: int) -> str:
     return f"{then.tm_min} {then.tm_hour} * * *"
 
 
+def test_the_last_time_is_when_it_ran_with_the_slot_beside_it_if_that_differs(
+    configured: Machine,
+) -> None:
+    schedule_minutely(configured)
+    [run] = configured.ok("schedule", "run", "metadata", "--json").document["runs"]
+    with RunStore(f"sqlite:///{configured.state}/state.db")._database.writing() as conn:
+        conn.exec_driver_sql("UPDATE slots SET due_at = due_at - 3600 WHERE run = ?", (run["id"],))
+    found = entries(configured)["metadata"]
+    assert found["last_due"] < found["last_ran"]
+    [row] = [line for line in configured.run("schedule").out.splitlines() if line.startswith("metadata ")]
+    assert "(due " in row
+
+
 def test_what_was_due_before_the_installation_is_not_overdue(configured: Machine) -> None:
     schedule_minutely(configured)
     recorded_run(configured, ago=0.0)

@@ -27,6 +27,7 @@ def test_the_task_tells_once_and_a_command_beside_it_only_if_the_task_is_silent(
             f'[mail]\nhost = "127.0.0.1"\nport = {server.port}\nsecurity = "none"\n'
             '[alerts]\nemail = ["a@example.org"]\nthreshold_age = "1m"\n'
         )
+        machine.began_long_ago()
         assert alerts(machine) == 1
         assert alerts(machine) == 1
         assert ["backup.overdue:p" in mail.text for mail in server.mails] == [True]

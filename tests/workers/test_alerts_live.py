@@ -49,6 +49,7 @@ class Site:
         own += f'[trust]\nsigners = ["{fingerprint}"]\n'
         text = self._common + self.people.settings(self.outside) + own
         self.outside.path("strongroom.toml").write_text(text)
+        self.outside.began_long_ago()
 
     def look(self) -> tuple[set[str], set[str], set[str]]:
         """Check from outside. Return what is new and what is over, by webhook and mail alike; and what the

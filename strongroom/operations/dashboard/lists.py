@@ -87,13 +87,19 @@ _SAYS_WHY = (State.OVERDUE, State.PAUSED, State.WAITING, State.OFF)
 """Of the others the reason is what a run said in its own words, and that may name a secret."""
 
 
+def _last(found: EntryStatus) -> Markup:
+    """Return when it last ran, with the slot beside it if that was another time."""
+    slot = small(together("due", moment(found.made_up_for))) if found.made_up_for else ""
+    return together(moment(found.last_ran), slot)
+
+
 def _entry(found: EntryStatus) -> Line:
     run, why = found.run, found.why if found.state in _SAYS_WHY else ""
     came = link(f"/runs/{quoted(run.id)}", frame.state(run.state)) if run else Markup("-")
     state = together(mark(_STATES.get(found.state, "plain"), found.state.value), small(why) if why else "")
     when = small(f"{found.entry.schedule} ({found.entry.time_zone})")
     name = together(found.entry.name, when)
-    cells = (name, moment(found.last_due), came, moment(found.next_due), state)
+    cells = (name, _last(found), came, moment(found.next_due), state)
     return Line(cells, bad=found.state is State.OVERDUE)
 
 

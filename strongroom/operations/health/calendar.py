@@ -57,6 +57,18 @@ class EntryStatus(Struct, frozen=True, kw_only=True):
     pause: Pause | None = None
     why: str = ""
 
+    @property
+    def last_ran(self) -> float | None:
+        """When it last ran; by its slot, if the run is on record no more."""
+        return self.run.created_at if self.run else self.last_due
+
+    @property
+    def made_up_for(self) -> float | None:
+        """The slot of that run, if it ran at another time."""
+        if self.run is None or self.last_due is None:
+            return None
+        return self.last_due if abs(self.run.created_at - self.last_due) > GRACE else None
+
 
 def overview(services: Services, calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
     """Say how every entry stands, in the calendar's order."""

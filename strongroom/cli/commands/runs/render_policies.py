@@ -25,6 +25,11 @@ def as_document(facts: Facts, limits: Limits) -> list[dict[str, Any]]:
     return [_document(policy, _judged(policy, facts, limits)) for policy in facts.policies]
 
 
+def overdue(facts: Facts, limits: Limits) -> list[str]:
+    """Return the policies that are overdue."""
+    return [policy.name for policy in facts.policies if _judged(policy, facts, limits).overdue]
+
+
 def _judged(policy: Policy, facts: Facts, limits: Limits) -> Freshness:
     return judge(policy, threshold=limits.threshold_age, now=facts.now)
 

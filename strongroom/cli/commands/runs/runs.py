@@ -84,7 +84,7 @@ def _list(output: Output, limit: int) -> None:
     output.answer(
         document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
     )
-    if late := [one["policy"] for one in document["policies"] if one["overdue"]]:
+    if late := render_policies.overdue(facts, bounds):
         hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
         output.end_with(BackupOverdue(f"overdue: {', '.join(late)}", hint=hint))
 

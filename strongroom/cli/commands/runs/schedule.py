@@ -57,7 +57,8 @@ def _why(found: EntryStatus) -> str:
 
 def _row(found: EntryStatus) -> tuple[str, ...]:
     zone = found.entry.time_zone
-    last = _moment(found.last_due, zone) or "never"
+    slot = f" (due {_moment(found.made_up_for, zone)})" if found.made_up_for else ""
+    last = f"{_moment(found.last_ran, zone) or 'never'}{slot}"
     return (
         found.entry.name,
         last,
@@ -89,6 +90,7 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
         "time_zone": entry.time_zone,
         "state": found.state.name.lower(),
         "why": found.why or None,
+        "last_ran": if_any(found.last_ran),
         "last_due": if_any(found.last_due),
         "run": run and run.id,
         "run_state": run and run.state,
