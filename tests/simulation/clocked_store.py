@@ -59,6 +59,10 @@ class ClockedStore(RunStore):
         with self._really.reading() as conn:
             return runs.active(conn)
 
+    def began_at(self) -> float | None:
+        with self._really.reading() as conn:
+            return runs.first_at(conn)
+
     def newest_of(self, policy: str, kind: RunKind, limit: int) -> list[Run]:
         with self._really.reading() as conn:
             return runs.of(conn, policy, kind, limit)

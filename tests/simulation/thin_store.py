@@ -178,6 +178,14 @@ class ThinStore(RunStore):
         """As :meth:`active`, whether the database answers or not."""
         return [self._runs[name] for name in sorted(self._active)]
 
+    def first_run_at(self) -> float | None:
+        self._reach()
+        return self.began_at()
+
+    def began_at(self) -> float | None:
+        """As :meth:`first_run_at`, whether the database answers or not."""
+        return next((run.created_at for run in self._runs.values()), None)
+
     def newest_of(self, policy: str, kind: RunKind, limit: int) -> list[Run]:
         """As :meth:`runs_of`, whether the database answers or not."""
         return [self._runs[name] for name in self._by_kind[policy, kind][: -limit - 1 : -1]]

@@ -202,9 +202,14 @@ def expected(year: Year) -> Iterator[str]:
 
 
 def _overdue(year: Year, name: str, before: float) -> bool:
-    """Tell whether a policy was due at a time before, and nothing that was verified was made since."""
+    """Tell whether a policy was due at a time before, and nothing that was verified was made since.
+
+    Before its first backup, what came before the installation's first run counts for nothing.
+    """
     policy = year.installation.policies[name]
     due = year.last_by_model(policy.schedule, policy.time_zone, before)
+    if due < (year.store.began_at() or 0.0) and not any(True for _ in year.installation.of(name)):
+        return False
     made = (one for one in year.installation.of(name) if one.is_verified)
     return not any(due <= one.made_at <= year.now + SKEW for one in made)
 
