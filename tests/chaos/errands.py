@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -146,14 +146,19 @@ def damage(at: Site, errands: Errands) -> None:
 
 
 class Errand:
-    """Something that is asked for until it is accepted."""
+    """Something that is asked for until it is accepted; no sooner than runs of some kinds have ended."""
 
-    def __init__(self, name: str, *words: str) -> None:
-        self.name, self._words = name, words
+    def __init__(self, name: str, *words: str, after: Collection[RunKind] = ()) -> None:
+        self.name, self._words, self._after = name, words, after
         self.run = ""
 
     def ask(self, at: Site) -> bool:
         """Ask for it; tell whether it was accepted."""
+        try:
+            if any(run.spec.kind in self._after for run in at.store.active()):
+                return False
+        except StrongroomError:
+            return False
         code, document, _ = at.cli(*self._words)
         self.run = str(document.get("run", ""))
         return code == 0
@@ -166,10 +171,11 @@ def asked(at: Site, errands: Errands) -> list[Errand]:
     if errands.restore:
         words = ("submit", "--restore", backup, "--to", SPARE, "--overwrite-existing")
         found.append(Errand("restore", *words))
-    if errands.prune:
-        found += [Errand("prune", "schedule", "run", "prune") for _ in range(2)]
     if errands.repair:
         found.append(Errand("repair", "submit", "--repair", at.older[errands.pick % len(at.older)]))
+    if errands.prune:  # one marks, and the next deletes, once there is what replaces
+        after = (RunKind.BACKUP, RunKind.PRUNE)
+        found += [Errand("prune", "schedule", "run", "prune", after=after) for _ in range(2)]
     return found
 
 
