@@ -39,6 +39,7 @@ def alerts() -> int:
         log.warning("alert", extra={"key": alert.key, "severity": alert.severity.value})
     if (how := sending(settings, by=CLUSTER)) is not None:
         _tell(watched, found, how)
+    services.store.heartbeat(names.ALERTS)  # or a worker asks for it: see workers/beat_fallback.py
     return len(found.alerts)
 
 

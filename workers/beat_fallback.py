@@ -30,6 +30,9 @@ RECONCILE_SECONDS: Final = 15.0
 """Three intervals of reconcile: the control workers may be busy."""
 TICK_SECONDS: Final = 30.0
 ALERT_SECONDS: Final = 900.0
+UNHEARD: Final = 2 * ALERT_SECONDS + 600.0
+"""Seconds without a look for alerts after which a worker asks for one although beat lives: whatever became of
+beat's own messages, people are to hear of it."""
 SETTLES: Final = 120.0
 """Seconds after its start in which a worker tells nobody of beat: the whole cluster may just be starting."""
 
@@ -66,8 +69,13 @@ class BeatFallback(threading.Thread):
         store = self._app.services.get().store
         asked = [names.RECONCILE] if store.take_turn(names.RECONCILE, every=RECONCILE_SECONDS) else []
         age = store.heartbeats().get(names.BEAT)
-        if age is not None and age > BEAT_RESTS:  # where there never was one, none is replaced
+        if age is None:  # where there never was one, none is replaced
+            pass
+        elif age > BEAT_RESTS:
             asked += self._instead_of_beat(store, age)
+        elif self._lives_since(UNHEARD) and store.take_turn(names.ALERTS, every=UNHEARD):
+            log.error("alerts-not-looked-for", extra={"seconds": round(UNHEARD)})
+            asked.append(names.ALERTS)
         for task in asked:
             self._app.send_task(
                 task,
@@ -79,9 +87,12 @@ class BeatFallback(threading.Thread):
 
     def _instead_of_beat(self, store: RunStore, age: float) -> list[str]:
         asked = [names.TICK] if store.take_turn("tick instead of beat", every=TICK_SECONDS) else []
-        settled = time.monotonic() - self._since > SETTLES and self._app.settings.tells
-        if settled and store.take_turn("alerts instead of beat", every=ALERT_SECONDS):
+        if self._lives_since(SETTLES) and store.take_turn("alerts instead of beat", every=ALERT_SECONDS):
             asked.append(names.ALERTS)
         if asked:
             log.error("beat-is-silent", extra={"seconds": round(age), "asked": ", ".join(asked)})
         return asked
+
+    def _lives_since(self, seconds: float) -> bool:
+        """Tell whether this worker has been there for so long, and there is anybody to tell."""
+        return time.monotonic() - self._since > seconds and self._app.settings.tells

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import text
@@ -16,6 +18,7 @@ from tests.state.pipeline import new_run
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
 from workers import names
+from workers.beat_fallback import UNHEARD, BeatFallback
 from workers.rights import MAY_SEND
 
 ALONE = 'schedule = "* * * * *"\nsingle_recipient_reason = "a test"\n'
@@ -53,6 +56,28 @@ def test_with_beat_stopped_runs_end_and_what_is_due_is_begun(scheduled: Installa
     assert scheduled.finished(begun[0].id).state is RunState.DONE
     assert store.heartbeats()[names.BEAT] > BEAT_RESTS, "a tick that a worker asks for is no sign of beat"
     assert "beat-is-silent" in scheduled.cluster.log
+
+
+def test_where_beat_lives_and_nobody_has_looked_for_alerts_for_long_a_worker_asks(tmp_path: Path) -> None:
+    """Whatever became of beat's messages: once they were all refused, and nobody heard of anything."""
+    store, sent = RunStore(f"sqlite:///{tmp_path / 'state.db'}"), []
+    app = SimpleNamespace(
+        services=SimpleNamespace(get=lambda: SimpleNamespace(store=store)),
+        settings=SimpleNamespace(tells=True),
+        send_task=lambda task, **_: sent.append(task),
+    )
+    fallback = BeatFallback(app)
+    for name in (names.BEAT, names.RECONCILE, names.ALERTS):
+        store.heartbeat(name)
+    fallback.look()
+    fallback._since -= 2 * UNHEARD
+    fallback.look()
+    assert sent == [], "it was looked for"
+    edit(store, f"UPDATE heartbeats SET at = at - {2 * UNHEARD} WHERE name = '{names.ALERTS}'")
+    for _ in range(2):
+        fallback.look()
+    assert sent == [names.ALERTS]
+    store.close()
 
 
 def test_a_transfer_worker_may_ask_for_what_is_due_and_for_nothing_else_of_beats() -> None:
