@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
+from strongroom.container.errors import Tampered
 from strongroom.operations.errors import ConfirmationRequired, LeakedValue, LessThanKnown, NewestUnseen
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
@@ -202,6 +203,21 @@ def test_without_a_record_the_other_configured_targets_tell(house: Machine) -> N
     done = house.run("restore", "--full-restore", "--from-target", "east", "--identity", "recovery.key")
     assert done.failed_with(NewestUnseen), done
     assert newest in words_of(done)
+
+
+def test_a_newest_backup_that_no_place_gives_whole_names_the_one_before_it(house: Machine) -> None:
+    older, newest = backups(house)
+    for region in ("east", "west"):
+        for file in Path(house.path("regions"), region, "containers", newest).iterdir():
+            content = bytearray(file.read_bytes())
+            content[len(content) // 2] ^= 1
+            file.chmod(0o600)
+            file.write_bytes(content)
+    empty(house)
+    done = house.run("restore", "--full-restore", "--identity", "recovery.key")
+    assert done.failed_with(Tampered), done
+    assert f"--backup {older}" in words_of(done)
+    assert f"--backup {older}" in done.out or "This goes on" not in done.out
 
 
 # -- what does not cover what is asked for -----------------------------------------------

@@ -22,6 +22,7 @@ from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
+from strongroom.container.errors import Malformed, MissingPiece, Tampered, Truncated
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from strongroom.operations.incident.leaked import Leaked
 
 WRITERS = ("restore", "restore-secret")
+UNREADABLE = (Malformed, MissingPiece, Tampered, Truncated)
+"""What shows that no place gives a backup whole: what differs at the destination is something else."""
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
@@ -133,6 +136,23 @@ class RestoreSource:
         backup = self._filled.opened(earlier) if self._filled is not None and earlier else self._backup
         secret = backup.find(name)
         return None if secret is None else (secret, backup.manifest)
+
+    @contextmanager
+    def naming_older(self) -> Iterator[None]:
+        """Have what no place gives whole told with the backup before it, which may."""
+        try:
+            yield
+        except UNREADABLE as error:
+            older = self.earlier.before() if self.earlier is not None else None
+            if older is None or self.manifest is None:
+                raise
+            made = f"backup {older.manifest.backup_id}, made {older.manifest.created_at}"
+            raise type(error)(
+                error.message,
+                hint="No place gives it whole: 'strongroom replicas "
+                f"{self.manifest.backup_id}'. The one before it is {made}: the same command with "
+                f"--backup {older.manifest.backup_id}",
+            ) from None
 
     def fill(self, names: Names | None = None) -> Filled | None:
         """Take what it lacks from earlier backups; what from which, if that is known already."""

@@ -18,6 +18,7 @@ from itertools import groupby, islice
 from operator import itemgetter
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
@@ -32,7 +33,7 @@ from strongroom.container.name_index import (
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Entry, Selection, VersionState, prepare
-from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.hold_marks import standing_holds
@@ -261,6 +262,11 @@ class Earlier:
                 version=row.version,
                 written_at=row.written_at,
             )
+
+    def before(self) -> Choice | None:
+        """Return the newest of them that covers what is asked for, as far as its manifest says."""
+        asked = replace(self._asked, backup="")
+        return next((one for one in self.choices.values() if not lacks(one.manifest, asked)), None)
 
     def open(self, backup: str) -> Replicated:
         """Open one of the earlier backups."""

@@ -29,7 +29,7 @@ from strongroom.cli.commands.restore.account_lines import (
 from strongroom.cli.commands.restore.request import PlanOut, Request
 from strongroom.cli.shared import access_log, approval, estimate, options, sources
 from strongroom.cli.shared.backup_selection import report_shortfall
-from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.restore_source import UNREADABLE, RestoreSource
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -437,7 +437,7 @@ class RestoreJob:
             words.append(f"--plan {quote(str(given.plan.absolute()))}")
         words += self._from()
         if given.backup_file is None and given.plan is None:
-            words.append(f"--backup {quote(self._backup)}")
+            words.append(f"--backup {quote(self._to_go_on_with())}")
         if name := getattr(given, "secret_name", None):
             words.append(f"--secret-name {quote(name)}")
             words += [f"--version {given.version}"] if given.version is not None else []
@@ -448,6 +448,13 @@ class RestoreJob:
         if given.relocate is not None:
             words.append(f"--relocate {quote(given.relocate)}")
         return " ".join([*words, *self._given(to=given.plan is None)])
+
+    def _to_go_on_with(self) -> str:
+        """Return the backup that a restore goes on with: the one before it if no place gives it whole."""
+        earlier = self._origin.earlier
+        if not isinstance(self.stopped, UNREADABLE) or earlier is None or (older := earlier.before()) is None:
+            return self._backup
+        return older.manifest.backup_id
 
     def _given(self, *, to: bool = True) -> Iterator[str]:
         """Yield the typed options for what opens, and for where to."""

@@ -52,7 +52,10 @@ def _perform(
     *,
     tell: Callable[[RestoreJob], T],
 ) -> T:
-    with origins.open_restore_source(arguments, output, installation) as origin:
+    with (
+        origins.open_restore_source(arguments, output, installation) as origin,
+        origin.naming_older(),
+    ):
         job = RestoreJob(arguments, output, installation, origin, request)
         job.do()
         if job.stopped is None and not job.done.total:
@@ -91,7 +94,10 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             f"'{arguments.secret_name}' does not begin with '{request.relocation.source}', which --relocate "
             "renames."
         )
-    with origins.open_restore_source(arguments, output, installation) as origin:
+    with (
+        origins.open_restore_source(arguments, output, installation) as origin,
+        origin.naming_older(),
+    ):
         job = RestoreJob(arguments, output, installation, origin, request)
         if not (request.overwrite or job.dry) and job.differs():
             raise WouldOverwrite(
