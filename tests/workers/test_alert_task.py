@@ -39,6 +39,6 @@ def test_the_task_tells_once_and_a_command_beside_it_only_if_the_task_is_silent(
         assert [(one["told"], one["left_to"]) for one in document["routes"]] == [([], None)]
         machine.ok("backup", "--policy", "p", "--force")
         assert alerts(machine) == 0
-        assert len(server.mails) == 1, "now it is left to the command"
         machine.ok("backup-alerts")
+        # A command that looked once, while they were silent, keeps the workers from nothing.
         assert [mail.subject.partition(" on ")[0] for mail in server.mails[1:]] == ["[strongroom] 1 resolved"]
