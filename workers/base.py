@@ -47,7 +47,7 @@ class StrongroomTask(Task):  # type: ignore[misc]
     ignore_result = True
     store_errors_even_if_ignored = False
     resultrepr_maxsize = 0
-    throws = (StrongroomError,)
+    throws = (StrongroomError, TaskFailed)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Perform it with its identifiers in every log line."""

@@ -10,7 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Final
 
-from strongroom.errors import ConfigError, InstallationError, StrongroomError
+from strongroom.errors import ConfigError, InstallationError
 
 HIDDEN: Final = "(its message may quote data or a name, and stays in the record)"
 
@@ -26,7 +26,7 @@ class TaskCrashed(Exception):
         return crashed.with_traceback(error.__traceback__)
 
 
-class TaskFailed(StrongroomError):
+class TaskFailed(Exception):
     """An expected error in a task, by its class alone: what Celery and Flower are shown in its place."""
 
 
