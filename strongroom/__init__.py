@@ -49,11 +49,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load a public name from where it is made."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'strongroom' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # else a type checker would take any name for one that is there
+
+    def __getattr__(name: str) -> Any:
+        """Load a public name from where it is made."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'strongroom' has no attribute '{name}'")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

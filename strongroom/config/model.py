@@ -336,12 +336,16 @@ def _local_source() -> dict[str, SourceSettings]:
     return {"local": LocalSource(kind="local")}
 
 
+DEFAULT_TARGETS = ("region-a", "region-b", "region-c")
+"""Directories in the state directory, which are there while no target is named."""
+
+
 def _three_regions(state_dir: Path) -> dict[str, TargetSettings]:
     return {
         name: DirectoryTargetSettings(
             kind="directory", path=state_dir / "targets" / name, region=name, create=True
         )
-        for name in ("region-a", "region-b", "region-c")
+        for name in DEFAULT_TARGETS
     }
 
 

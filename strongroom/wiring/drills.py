@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from strongroom.config import Settings
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.drills.facts import LOCAL, DrillOptions
 from strongroom.operations.recovery_objective import Scope
 from strongroom.wiring.adapters import check_scratch
@@ -26,7 +26,11 @@ def drill_options(
 
     Raises:
         ConfigError: no drill may restore into what is named.
+        UsageError: there is no such drill.
     """
+    if drill not in {one.value for one in Scope}:
+        known = ", ".join(one.value for one in Scope)
+        raise UsageError(f"There is no drill '{drill}'.", hint=f"One of: {known}.")
     kind, into = Scope(drill), into or settings.drill.into
     if into != LOCAL:
         check_scratch(into, settings)

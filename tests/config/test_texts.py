@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import Meta
 
-from strongroom.config import HpkeKey, PassphraseKey, Settings
+from strongroom.config import ConfigProblems, HpkeKey, PassphraseKey, Settings
 from strongroom.config.base import Section
 from strongroom.config.own_places import named, parse_source, parse_target
 from strongroom.config.reading import read
@@ -160,3 +160,23 @@ def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) 
     assert settings.targets["region-c"].region == "safe"
     assert settings.broker.password_file
     assert "mounted" in settings.sources
+
+
+def test_an_example_that_takes_the_default_targets_away_is_told_so(place: Place) -> None:
+    _, emergency = default_config_text().split("#[targets.medium]")
+    example = "#[targets.medium]" + emergency.partition("# -- The calendar")[0]
+    text = default_config_text() + re.sub(r"^#(?=[a-z_]+ = |\[)", "", example, flags=re.MULTILINE)
+    with pytest.raises(ConfigProblems) as caught:
+        place.load(text)
+    assert all("there only while no target is named" in one.right for one in caught.value.problems)
+
+
+def test_what_an_older_version_called_otherwise_and_what_stands_twice_is_named(place: Place) -> None:
+    for text, key, what in (
+        ('[policies.p]\nkind = "full"\nkeep_days = 3\n', "policies.p.keep_days", "was replaced"),
+        ('[mail]\nhost = "a"\nhost = "b"\n', "host", "stands there twice"),
+        ('[mail]\nhost = "a"\nhost = "b"', "host", "stands there twice"),
+    ):
+        with pytest.raises(ConfigProblems) as caught:
+            place.load(text)
+        assert (key, what) in [(one.key, one.what) for one in caught.value.problems]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-from strongroom.config.model import Settings
+from strongroom.config.model import DEFAULT_TARGETS, Settings
 from strongroom.config.problems import KeyPath, did_you_mean
 from strongroom.config.schema import look_up
 
@@ -50,4 +50,6 @@ class Context(Struct, frozen=True, kw_only=True):
         if (section,) not in self.bad and name not in self.names(section):
             singular = {"policies": "policy"}.get(section, section.removesuffix("s"))
             right = did_you_mean(name, self.names(section))
+            if section == "targets" and name in DEFAULT_TARGETS:
+                right += " It is a default directory, there only while no target is named: name it too."
             yield Finding(key, f"there is no {singular} '{name}'", right)

@@ -306,12 +306,12 @@ def _newest(listing: ManifestListing, trusted: frozenset[str] | None) -> Manifes
             return listing.read(backup, trusted=trusted).manifest
         except FormatError as error:
             refusals.append(error)
-    raise refusals[0] if refusals else nothing_there()
+    raise refusals[0] if refusals else nothing_there({"the place that was named": listing})
 
 
 def _not_there(listing: ManifestListing, backup: str, error: MissingPiece) -> FormatError:
     if not len(listing):
-        return nothing_there()
+        return nothing_there({"the place that was named": listing})
     if backup in listing:
         return error
     return MissingPiece(
@@ -320,11 +320,16 @@ def _not_there(listing: ManifestListing, backup: str, error: MissingPiece) -> Fo
     )
 
 
-def nothing_there() -> NotABackup:
-    """Return what is said of a place without any manifest."""
+def nothing_there(places: Mapping[str, ManifestListing]) -> NotABackup:
+    """Return what is said of places, by their names, without any manifest."""
+    where = ", ".join(
+        f"'{name}' ({address})" if (address := getattr(listing.objects, "address", "")) else f"'{name}'"
+        for name, listing in places.items()
+    )
     return NotABackup(
-        "there is no backup here: no manifest was found",
-        hint="Check the name or path. A target that is new or was emptied holds none yet.",
+        f"no backup was found on {where}: it has no manifest",
+        hint="The name of a configured target comes before a folder of that name: ./NAME is the folder. A "
+        "target that is new or was emptied holds no backup yet.",
     )
 
 

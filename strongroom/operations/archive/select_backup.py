@@ -372,7 +372,7 @@ class Chooser:
         if read.refusal is not None:
             return read.refusal
         if not any(len(listing) for listing in self._listings.values()):
-            return nothing_there()
+            return nothing_there(self._listings)
         return MissingPiece(f"there is no backup '{backup}' here{self._unseen()}", hint=_LIST)
 
     def _not_covered(self, manifest: Manifest, lacking: str, asked: Asked) -> NotCovered:
@@ -533,12 +533,12 @@ class Chooser:
         if asked.until is None and (lost := self.lost(asked, None)) is not None and lost.denied:
             raise lost.error(None)
         if not any(len(listing) for listing in self._listings.values()):
-            raise nothing_there()
+            raise nothing_there(self._listings)
         believed = [one for one in self.passed if one.policy]
         if not believed and (refusal := self._stranger(asked)) is not None:
             raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
-            raise self._read(self.passed[0].backup).refusal or nothing_there()
+            raise self._read(self.passed[0].backup).refusal or nothing_there(self._listings)
         there = "; ".join(describe_skipped(believed)) or f"no backup of that policy or time{self._unseen()}"
         broken = next((one.broken for one in believed if one.broken is not None), None)
         if broken is not None:

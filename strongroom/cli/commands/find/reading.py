@@ -192,7 +192,7 @@ class Reader:
         if not self.read and unread:
             raise unread[0]
         if not self.read and not any(map(len, self.chooser.listings.values())):
-            raise nothing_there()
+            raise nothing_there(self.chooser.listings)
         if self.not_read:
             self._output.end_with(NotAllRead(f"{plural(self.not_read, 'backup')} could not be read."))
 

@@ -34,7 +34,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     asked = Asked(values=False, policy=arguments.policy or "")
     listed = list(islice(chooser.listed(asked), arguments.limit))
     if not listed and not arguments.policy:
-        raise nothing_there()
+        raise nothing_there(chooser.listings)
     output.answer(
         {"backups": [_document(signed, chooser, believed=believed) for signed, believed in listed]},
         _lines(listed, chooser, arguments.policy),
