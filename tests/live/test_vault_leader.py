@@ -190,6 +190,18 @@ def test_half_a_minute_without_a_leader_is_waited_for(
     assert 30 <= time_passes.now < 60
 
 
+def test_an_undo_waits_for_a_leader_too(openbao: OpenBao, own: str, tmp_path: Path) -> None:
+    secrets = wanted(own, count=3)
+    with FaultyProxy(openbao.process.port) as proxy:
+        time_passes = Time(lambda now: now >= 30 and proxy.heal())
+        source = source_at(proxy, openbao, tmp_path, own, time_passes.clock)
+        restore(lambda: iter(secrets), source)
+        proxy.fail(Answer(500, {}, NOT_ACTIVE), when=method("DELETE"), times=None)
+        assert source.delete([secret.name for secret in secrets]) == 3
+        assert list(source.list()) == []
+    assert time_passes.now >= 30
+
+
 def test_a_server_that_is_away_for_good_costs_a_minute_once(
     openbao: OpenBao, own: str, tmp_path: Path
 ) -> None:

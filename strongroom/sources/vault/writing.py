@@ -124,6 +124,8 @@ class KeyWriter:
             namespace=self._mount.namespace,
             repeatable=True,
         )
+        if self._vault.reads_late:
+            self._vault.wait_until(lambda: self._reads_back(secret, path))
 
     def _report(
         self, secret: Secret, todo: Plan, facts: Facts, custom: dict[str, str], settings: Settings
