@@ -118,7 +118,8 @@ def test_what_a_standby_of_an_older_server_does_not_show_yet_is_waited_for(
     node = raft_cluster.standby
     with FaultyProxy(node.process.port) as proxy:
         proxy.fail(OlderServer(), times=None)
-        source = at(node, raft_cluster, tmp_path, port=proxy.port)
+        connection = replace(node.connection(tmp_path), address=proxy.url)  # no redirect past the proxy
+        source = VaultSource(Vault(connection), mounts=("secret",), system=False)
         secrets = wanted("secret/", count=200)
         account = Account()
         done = restore(lambda: iter(secrets), source, account=account)

@@ -39,7 +39,8 @@ def explained(source: str, doing: str, *, writing: bool = False, whole: bool = F
         ) from None
     except VaultError as error:
         kind = SourceUnavailable if error.transient else SourceError
+        hint = GO_ON if writing else error.hint
         if isinstance(error, LoginRefused | NotVault):
             kind = SourceClosed
-        hint = GO_ON if writing else error.hint
+            hint = f"{error.hint} {GO_ON}" if writing and error.hint else hint
         raise kind(f"source '{source}' could not {doing}: {error.message}", hint=hint) from None
