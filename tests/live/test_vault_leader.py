@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from strongroom.vault.failures import Unavailable
 from strongroom.vault.pace import Clock
 from strongroom.vault.patience import ATTEMPTS
 from tests.live.openbao import OpenBao, RaftCluster, RaftServer
-from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reply, Reset, method
+from tests.live.proxy import Answer, Call, Fault, FaultyProxy, LoseReply, Reset, method
 from tests.live.vault_parts import own as own  # noqa: PLC0414  # a fixture is found by name
 from tests.live.vault_parts import site as site  # noqa: PLC0414  # as above
 
@@ -100,29 +99,6 @@ def test_what_is_written_through_a_standby_reads_back_as_written(
     secrets = wanted("secret/", count=200)
     account = Account()
     done = restore(lambda: iter(secrets), source, account=account)
-    assert (done.created, account.not_done) == (200, [])
-
-
-@dataclass(frozen=True)
-class OlderServer(Fault):
-    """Be OpenBao 2.6: standbys answer reads, and nothing says how far they are."""
-
-    def after(self, reply: Reply) -> Reply:
-        headers = [(name, value) for name, value in reply.headers if name.lower() != "x-vault-index"]
-        return Reply(status=reply.status, reason=reply.reason, headers=headers, body=reply.body)
-
-
-def test_what_a_standby_of_an_older_server_does_not_show_yet_is_waited_for(
-    raft_cluster: RaftCluster, tmp_path: Path
-) -> None:
-    node = raft_cluster.standby
-    with FaultyProxy(node.process.port) as proxy:
-        proxy.fail(OlderServer(), times=None)
-        connection = replace(node.connection(tmp_path), address=proxy.url)  # no redirect past the proxy
-        source = VaultSource(Vault(connection), mounts=("secret",), system=False)
-        secrets = wanted("secret/", count=200)
-        account = Account()
-        done = restore(lambda: iter(secrets), source, account=account)
     assert (done.created, account.not_done) == (200, [])
 
 
