@@ -19,6 +19,7 @@ from strongroom.operations.drills.report import (
 )
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.recovery_objective import Scope
+from strongroom.sources.errors import SecretNotFound
 from strongroom.timestamps import readable
 from strongroom.words import plural, verb
 
@@ -83,7 +84,7 @@ def _failure(report: DrillReport) -> str:
 def _is_no_fault_of_the_backup(code: str) -> bool:
     """Tell whether what stopped a drill lies elsewhere: no target answered, or nothing was asked for."""
     kind = by_name(code)
-    return kind is not None and (kind.transient or issubclass(kind, NothingSelected))
+    return kind is not None and (kind.transient or issubclass(kind, NothingSelected | SecretNotFound))
 
 
 def _came_back(report: DrillReport) -> str:

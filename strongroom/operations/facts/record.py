@@ -53,6 +53,7 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.settings_changes import untaken
 from strongroom.operations.shredding import record
 from strongroom.operations.verification.coverage import Standing, scope_of, standing
+from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
 from strongroom.state.records import Event, Run, RunKind, RunState, StepKind
 from strongroom.state.store import RunStore
@@ -237,17 +238,19 @@ def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]
             policy=policy_name,
             schedule=entry.schedule if entry else "",
             time_zone=entry.time_zone if entry else "UTC",
-            runs=tuple(drilled(run) for run in not_ahead(runs, now) if not _found_no_such_tag(run)),
+            runs=tuple(drilled(run) for run in not_ahead(runs, now) if not _asked_for_nothing_there(run)),
         )
 
 
-def _found_no_such_tag(run: Run) -> bool:
-    """Tell whether a drill was asked for by a tag that no secret of the backup has.
+def _asked_for_nothing_there(run: Run) -> bool:
+    """Tell whether a drill was asked for by a name or tag that no secret of the backup has.
 
-    No calendar names a tag, so a person mistyped it, and was told. It says nothing of the backup, and no
+    No calendar names one, so a person mistyped it, and was told. It says nothing of the backup, and no
     drill of the calendar would end the alarm.
     """
-    return bool(run.spec.options.get("tags")) and _code(run) == NothingSelected.__name__
+    asked, code = run.spec.options, _code(run)
+    no_tag = bool(asked.get("tags")) and code == NothingSelected.__name__
+    return no_tag or (bool(asked.get("secret")) and code == SecretNotFound.__name__)
 
 
 def drilled(run: Run) -> Drilled:

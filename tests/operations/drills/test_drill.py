@@ -107,7 +107,12 @@ def test_a_drill_of_a_secret_that_the_backup_lacks_fails(world: World) -> None:
     world.back_up()
     run = drilled(world.services(), drill=Scope.SINGLE, secret="app/none")
     assert (run.state, "SecretNotFound" in str(run.error)) == (RunState.FAILED, True)
-    assert only_report(world).problems[0].code == "SecretNotFound"
+    report = only_report(world)
+    assert report.problems[0].code == "SecretNotFound"
+    assert verdict(report).startswith("The drill could not be carried out")
+    store = world.services().store
+    [found] = record.drills(store, watching(store), now=time.time())
+    assert found.runs == (), "a mistyped name is no alarm of the backup"
 
 
 def test_a_drill_of_a_category_brings_back_what_has_its_tag(world: World) -> None:
