@@ -105,6 +105,7 @@ def test_the_shipped_policies_are_enough_and_the_dry_run_says_what_is_done(whole
 def test_what_the_token_may_not_remove_stops_nothing_else_and_a_repeat_finishes(whole: Whole) -> None:
     whole.allow("backup-read", "restore", "restore-system", "restore-undo")
     dry = whole.undo("--dry-run")
+    assert dry.failed_with(RightMissing)
     planned = by_action(dry.document)
     assert planned["cannot"]
     assert all(any(part in name for part in ("sys/", "auth/")) for name in planned["cannot"])

@@ -58,12 +58,12 @@ def not_done(account: Account, words: str, *, every: bool) -> Iterator[str]:
         yield f"  all of their names are in {account.names_file}"
 
 
-def summed(worst: StrongroomError, account: Account, words: str, *, by_plan: bool = False) -> StrongroomError:
+def summed(worst: StrongroomError, account: Account, words: str, *, hint: str) -> StrongroomError:
     """Return an error of the worst one's class that tells of all."""
     count = account.counts.not_done
     codes = ", ".join(f"{number:,} {code}" for code, number in account.by_code.items())
     said = f"{plural(count, 'secret')} {verb(count, 'were')} not {words} ({codes}), and all others were."
-    return type(worst)(f"{said} The worst: {worst.message}", hint=_BY_PLAN if by_plan else _WORST)
+    return type(worst)(f"{said} The worst: {worst.message}", hint=hint)
 
 
 def they(count: int) -> str:
@@ -160,13 +160,6 @@ def _reasons(account: Account, *, every: bool) -> Iterator[str]:
         yield f"    {count:,} for {code}{_such_as(these)}"
         if count > 1:
             yield from _named([one.name for one in these], count, every=every, indent=6)
-
-
-_BY_PLAN = "The lines above name each, with its reason. Remove the cause, and make another plan for them."
-_WORST = (
-    "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "
-    "them out with --exclude."
-)
 
 
 def _such_as(these: Sequence[NotDone]) -> str:

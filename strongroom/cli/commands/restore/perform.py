@@ -491,7 +491,9 @@ class RestoreJob:
             return (
                 worst
                 if done.total == 1
-                else summed(worst, self._account, "restored", by_plan=self._request.plan is not None)
+                else summed(
+                    worst, self._account, "restored", hint=_WORST if self._request.plan is None else _BY_PLAN
+                )
             )
         if differing := self._differing_since():
             said = f"{plural(differing, 'secret')} in '{self.to}' {verb(differing, 'differ')}"
@@ -793,6 +795,11 @@ _REFUSED = (
     "Nothing was changed. The lines above say why: remove the cause, such as a missing mount, or leave those "
     "secrets out with --exclude, or restore them elsewhere with --to and --relocate."
 )
+_WORST = (
+    "The lines above name each, with its reason, and the command that goes on. Remove the cause, or leave "
+    "them out with --exclude."
+)
+_BY_PLAN = "The lines above name each, with its reason. Remove the cause, and make another plan for them."
 _LEFT = (
     "They were not changed. Decide which side is right (--dry-run says which is newer). "
     "--overwrite-existing replaces what differs, and writes an undo file first."

@@ -28,10 +28,10 @@ from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
-from strongroom.errors import StrongroomError, UsageError, name_of
+from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import ApprovalAction, Selection
 from strongroom.operations.archive.open import Backup
-from strongroom.operations.errors import RunDegraded
+from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
 from strongroom.operations.restore.journal import Account, Journal, Restored, journals, parts_of
 from strongroom.operations.restore.plan import Action, PlanEntry
@@ -172,7 +172,7 @@ class _Undo:
         counts = (
             (planned.changed + planned.created, "brought back as before"),
             (planned.removed, "removed"),
-            (planned.not_done, "left, since that cannot be done"),
+            (planned.not_done, "left, which cannot be undone (--dry-run names each, with the reason)"),
         )
         said = ", ".join(f"{number:,} {words}" for number, words in counts if number)
         into = f"Restore {self._what.run} into '{self._what.journal.to}' will be undone"
@@ -216,13 +216,14 @@ class _Undo:
         if self._stopped is not None:
             return self._stopped
         if worst is not None and not isinstance(worst, Conflict):
-            return summed(worst, self._account, "undone")
+            return summed(worst, self._account, "undone", hint=_CANNOT)
         if kept := done.left + (0 if self._arguments.dry_run else done.not_done):
             said = f"{plural(kept, 'secret')} in '{self._what.journal.to}' {verb(kept, 'were')} changed since"
             would = "would be" if self._arguments.dry_run else verb(kept, "were")
             return RunDegraded(f"{said} the restore, and {would} left as {they(kept)}.", hint=_LEFT)
         if self._arguments.dry_run and (cannot := self._planned.counts[Action.CANNOT]):
-            return RunDegraded(f"{plural(cannot, 'secret')} could not be brought back.", hint=_CANNOT)
+            kind = RightMissing if set(self._planned.codes) == {RightMissing.__name__} else SourceError
+            return kind(f"{plural(cannot, 'secret')} could not be undone.", hint=_CANNOT)
         return None
 
     def _put_on_record(self, outcome: BaseException | None) -> None:
@@ -345,7 +346,7 @@ _WOULD = {
     Action.SAME: "already as before",
     Action.LEAVE: "changed since the restore, and would be left",
     Action.STAY: "would stay by design",
-    Action.CANNOT: "could not be brought back",
+    Action.CANNOT: "could not be undone",
 }
 _LEFT = (
     "The lines above name each. Look at who wrote there. 'strongroom restore-secret --backup-file FILE' with "
