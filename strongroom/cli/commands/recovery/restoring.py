@@ -342,20 +342,23 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
     ran = desk.look(["status", run, "--follow"], _follow, RecoveryFacts)
     facts = ran.answer or RecoveryFacts()
     stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
-    desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code="" if stands else ran.code)
     _prove_by_run(desk, run, facts)
     if not stands:
+        desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
         return ran.shown(
             f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
         )
     desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
-    if ran.code and facts.restore is not None:
+    if facts.restore is not None and facts.restore.not_done + facts.restore.left:
         kept = facts.restore.not_done + facts.restore.left
         desk.left(
             f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom status {run}'."
         )
         desk.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
-    return _rest(desk, part)
+    shown = _rest(desk, part)
+    if shown.error is None:  # only now is this part restored: a kill before goes on with the rest
+        desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup)
+    return shown
 
 
 def _rest(desk: Desk, part: Part) -> Shown:
@@ -389,13 +392,16 @@ def _follow(arguments: Namespace, output: Output) -> RecoveryFacts:
 
 
 def _is_as_agreed_by(facts: RecoveryFacts, code: str) -> bool:
-    """Tell whether a run restored all but what cannot be, or was not to be replaced."""
-    done, compared = facts.restore, facts.restore_compare
-    if code != RunDegraded.__name__ or done is None or compared is None or compared.differ or done.moved:
+    """Tell whether a run restored all that its backup holds, but what cannot be, or was to be left."""
+    done, compared, plan = facts.restore, facts.restore_compare, facts.restore_plan
+    if code != RunDegraded.__name__ or done is None or compared is None or plan is None or done.moved:
+        return False
+    kept = done.not_done + done.left
+    if compared.differ > kept or not (kept or plan.less):
         return False
     validated = facts.recovery_validate
     refused = (by_name(kind) for kind in done.not_done_by)
-    return bool(done.not_done + done.left) and not (
+    return not (
         any(kind is None or kind.transient or issubclass(kind, DAMAGE) for kind in refused)
         or (validated is not None and validated.wrong)
     )
