@@ -69,11 +69,12 @@ REVEALING = {
         ),
         *("strongroom/sources/local.py", "strongroom/sources/raft/whole.py"),
         *(f"strongroom/sources/vault/{name}.py" for name in ("wrapping", "secrets", "system_writing")),
-        *(f"strongroom/sources/vault/{name}.py" for name in ("history", "kv_form")),
+        *(f"strongroom/sources/vault/{name}.py" for name in ("history", "kv_form", "writing")),
     ),
     "it is sealed": ("strongroom/container/writer.py",),
     "a digest is made of it, or it is compared": (
         *("strongroom/operations/incident/names.py", "strongroom/operations/incident/exposed.py"),
+        "strongroom/operations/incident/leaked.py",
         *("strongroom/operations/archive/read_back.py", "strongroom/operations/archive/live_comparison.py"),
         *("strongroom/operations/restore/record.py", "strongroom/operations/restore/take_back.py"),
         *("strongroom/operations/drills/steps.py", "strongroom/operations/validation/value_checks.py"),
