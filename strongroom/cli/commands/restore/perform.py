@@ -673,6 +673,8 @@ class RestoreJob:
         told = self._shortfall or (self.head.shortfall if self.head is not None else None)
         if told is None or not told.missing:
             return
+        if self._filled is None and self.dry:
+            return  # each is named
         if self._filled is None:
             said = f"{plural(told.missing, 'secret')} of earlier backups {verb(told.missing, 'are')}"
             yield f"  {said} not in it"
