@@ -20,6 +20,12 @@ def test_a_machine_is_set_up_and_its_calendar_shown(machine: Machine) -> None:
     assert machine.ok("config", "check", "--json").document["file"] == str(file)
 
 
+def test_a_machine_that_was_just_set_up_has_nothing_wrong(machine: Machine) -> None:
+    machine.ok("init")
+    assert machine.ok("backup-alerts", "--json").document["alerts"] == []
+    assert all(not one["overdue"] for one in machine.ok("status", "--json").document["policies"])
+
+
 def test_a_second_time_nothing_is_changed(machine: Machine) -> None:
     machine.ok("init")
     file = machine.state / "strongroom.toml"

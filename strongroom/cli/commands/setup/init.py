@@ -30,7 +30,8 @@ def set_up(arguments: Namespace, output: Output) -> None:
     written = found is None or not found.exists()
     file = _write(found, arguments) if found is None or written else found
     settings = load_settings(path=file)
-    marks = list(_mark_directories(settings)) if written and arguments.target else []
+    made = list(_mark_directories(settings)) if written else []
+    marks = made if arguments.target else []  # nobody named the default ones
     entries = planned(calendar(settings), now=time.time())
     output.answer(
         {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
@@ -57,8 +58,8 @@ def _said(file: Path, *, written: bool) -> Iterator[str]:
 
 
 def _mark_directories(settings: Settings) -> Iterator[str]:
-    """Make and mark the directories that a person named just now; later, a directory without the mark is a
-    disk that is not mounted."""
+    """Make and mark the directories that a person named just now, or the default ones; later, a directory
+    without the mark is a disk that is not mounted."""
     for name in settings.targets:
         target = adapters.target(name, settings, prepare=False)
         if isinstance(target, DirectoryTarget):
