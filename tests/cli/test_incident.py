@@ -11,6 +11,7 @@ from strongroom.operations.errors import (
     ConfirmationRequired,
     IncidentClosed,
     KeyStillSeals,
+    LeakedValue,
     StepIncomplete,
     StepsOpen,
 )
@@ -145,7 +146,8 @@ def test_one_is_not_closed_over_a_leaked_value_that_was_brought_back(house: Mach
     assert states(house)["rotate"] == "done"
 
     words = ("--secret-name", SECRETS[1], "--backup", now, "--identity", "new.key")
-    house.ok("restore-secret", *words, "--confirm-overwrite", "--force")  # it says that others know it
+    back = house.run("restore-secret", *words, "--confirm-overwrite", "--force")
+    assert back.failed_with(LeakedValue)  # it is done, and said to be what others know
     refused = house.run("incident", "close", "--identity", "new.key")
     assert refused.failed_with(StepsOpen)
     assert "1 secret: their source still has the value" in " ".join(refused.err.split())
