@@ -125,7 +125,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
 
 
 def failed(machine: Machine) -> list[dict[str, Any]]:
-    runs = machine.ok("status", "--json").document["runs"]
+    runs = machine.run("status", "--json").document["runs"]
     return [run for run in runs if run["state"] == "failed"]
 
 
