@@ -31,7 +31,8 @@ PARTS: Final = (
     "tests/targets",
     "tests/threats",
 )
-WITHOUT_SERVERS: Final = "not postgres and not redis and not s3_server"
+WITHOUT_SERVERS: Final = "not postgres and not redis and not s3_server and not left_until_it_rests"
+"""Nor the one test that compares a clock with a file's date: the kernel dates files by the true time."""
 BERLIN: Final = "Europe/Berlin"
 MOMENTS: Final = {
     "the last day of a short month": ("2027-04-30T12:00", "UTC"),
