@@ -200,7 +200,7 @@ def fill(folder: Path) -> Undo:
     with suppress(OSError), ballast.open("wb", buffering=0) as file:
         while True:
             file.write(b"\0" * 65_536)
-    return ballast.unlink
+    return lambda: ballast.unlink(missing_ok=True)  # there is none where the disk was read-only just then
 
 
 def _read_only(folder: Path) -> Undo | None:
