@@ -218,7 +218,7 @@ for name in ({names.TICK!r}, {names.ALERTS!r}):
         basic = base64.b64encode(f"strongroom:{login}".encode()).decode()
         asked = Visitor(self.ports["flower"]).ask("/api/tasks?limit=5000", Authorization=f"Basic {basic}")
         tasks = json.loads(asked.text).values()
-        counted = Counter((one["name"], one["state"]) for one in tasks)
+        counted = Counter(f"{one['name']} {one['state']}" for one in tasks)
         self.tell("Flower", f"has {sorted(counted.items())}")
         self.tell("Flower", f"names {sorted({str(one['exception']) for one in tasks if one['exception']})}")
 
