@@ -248,7 +248,7 @@ class LessThanKnown(Degraded):
 
 
 class LeakedValue(Degraded):
-    """What was restored stands, and an incident has a value of it as known to others."""
+    """Among what is restored is a value that an incident has as known to others."""
 
     default_hint = (
         "Change it where it is used: 'strongroom incident rotate' does that, and finds what is left."

@@ -278,8 +278,13 @@ def test_a_value_that_an_incident_has_as_known_to_others_is_said_before_it_comes
     assert asked.failed_with(ConfirmationRequired), asked
     assert f"as known to others: '{NAMES[-1]}'" in words_of(asked)
     assert house.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-changed"
-    assert house.run("restore-secret", *words, "--dry-run").failed_with(LeakedValue)
-    assert house.run("restore-secret", *words, "--force").failed_with(LeakedValue)
+    dry = house.run("restore-secret", *words, "--dry-run")
+    assert dry.failed_with(LeakedValue)
+    assert "Nothing was restored yet." in words_of(dry)
+    assert "was restored stays" not in words_of(dry)
+    done = house.run("restore-secret", *words, "--force")
+    assert done.failed_with(LeakedValue)
+    assert "What was restored stays." in words_of(done)
     other = ["--secret-name", NAMES[-2], "--identity", "recovery.key"]
     house.ok("restore-secret", *other)
     machine, there = bare

@@ -18,7 +18,7 @@ from strongroom.operations.archive.incidents import Incident
 from strongroom.operations.archive.select_backup import made_at
 from strongroom.operations.incident.names import unsealed
 from strongroom.operations.layout import base_of
-from strongroom.words import plural, verb
+from strongroom.words import plural
 
 NAMED = 5
 """Secrets that are named in text."""
@@ -52,8 +52,7 @@ class Leaked(Struct, frozen=True, kw_only=True):
         shown = ", ".join(f"'{name}'" for name in self.names[:NAMED])
         more = len(self.names) - NAMED
         named = shown + (f" and {more:,} more" if more > 0 else "")
-        values = f"{plural(len(self.names), 'value')} that {verb(len(self.names), 'are')} restored"
-        return f"{since} has {values} as known to others: {named}"
+        return f"{since} has {plural(len(self.names), 'value')} of this restore as known to others: {named}"
 
 
 def leaked_values(

@@ -210,11 +210,10 @@ class RestoreJob:
             return
         if not self.dry:
             prompts.confirm("Values that others know will be restored", force=self._arguments.force)
-        self._output.end_with(
-            LeakedValue(
-                f"{certain[0].words}.", hint=f"Change them: strongroom incident rotate {certain[0].incident}"
-            )
-        )
+        change = f"strongroom incident rotate {certain[0].incident}"
+        after = "Nothing was restored yet. After a restore" if self.dry else "What was restored stays. Now"
+        hint = f"{after} change them where they are used: {change}"
+        self._output.end_with(LeakedValue(f"{certain[0].words}.", hint=hint))
 
     @property
     def _can_fill(self) -> bool:
