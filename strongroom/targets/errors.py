@@ -24,6 +24,15 @@ class TargetGarbled(TargetUnavailable):
     default_hint = "Nothing on the target is damaged. Look at what lies between, and use TLS."
 
 
+class TargetAbsent(TargetError):
+    """The target's bucket or container does not exist there. Nothing was read or written."""
+
+    default_hint = (
+        "Correct the target's name, region and address, or make the bucket: ops/aws and ops/azure have the "
+        "commands. Then 'strongroom test-backup-storage'."
+    )
+
+
 class TargetLocked(TargetError):
     """A retention lock protects the object. It cannot be removed or replaced yet."""
 

@@ -38,11 +38,12 @@ class Outcome(StrEnum):
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """One thing that was tried or looked up, and its result."""
+    """One thing that was tried or looked up, and its result. ``error`` is the class of what it failed of."""
 
     what: str
     outcome: Outcome = Outcome.FINE
     detail: str = ""
+    error: str = ""
 
     @property
     def failed(self) -> bool:

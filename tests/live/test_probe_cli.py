@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from strongroom.operations.errors import RefusalMissing
+from strongroom.targets.errors import TargetAbsent
 from tests.cli.program import Machine
 from tests.live.azurite import Azurite
 from tests.live.ministack import MiniStack
@@ -79,3 +80,18 @@ def test_an_account_key_is_called_too_many_and_a_bucket_that_nobody_can_change_i
         ("west", "rights of the credential")
     ]
     assert "CANARY" not in done.out + done.err
+
+
+def test_a_bucket_that_does_not_exist_is_said_to_be_missing_and_no_right(machine: Machine) -> None:
+    config = Path(machine.env["STRONGROOM_CONFIG"])
+    lines = config.read_text().splitlines()
+    named = [
+        'bucket = "sr-nobody-made-it"' if line.startswith("bucket =") else line
+        for line in lines
+        if not line.startswith("lock =")
+    ]
+    config.write_text("\n".join(named))
+    for command in (["test-backup-storage", "eu"], ["check-backup-permissions", "--role", "transfer", "eu"]):
+        done = machine.run(*command)
+        assert done.failed_with(TargetAbsent), done
+        assert "There is no such bucket or container as target eu names." in " ".join(done.err.split())

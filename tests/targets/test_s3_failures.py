@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from strongroom.targets.errors import TargetAbsent
 from strongroom.targets.s3.failures import NotConfigured, of_reply
 
 
@@ -22,3 +23,11 @@ def test_a_bucket_without_a_configuration_is_told_from_one_that_may_not_be_asked
 
     assert type(answer(code, 404)) is NotConfigured
     assert not isinstance(answer("AccessDenied", 403), NotConfigured)
+
+
+def test_a_bucket_that_does_not_exist_is_no_right_that_lacks_and_the_hint_says_what_to_type() -> None:
+    reply = {"Error": {"Code": "NoSuchBucket"}, "ResponseMetadata": {"HTTPStatusCode": 404}}
+    error = of_reply(reply, "target 'eu' could not write a", writing=True, operation="PutObject")
+    assert type(error) is TargetAbsent
+    assert "the bucket does not exist" in error.message
+    assert "strongroom test-backup-storage" in error.hint

@@ -110,7 +110,7 @@ def works(what: str, attempt: Callable[[], object]) -> Check:
     try:
         attempt()
     except StrongroomError as error:
-        return Check(what=what, outcome=Outcome.MISSING, detail=describe_error(error))
+        return Check(what=what, outcome=Outcome.MISSING, detail=describe_error(error), error=error.code)
     return Check(what=what)
 
 

@@ -16,7 +16,7 @@ from requests.exceptions import RequestException, SSLError
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.targets.errors import TargetGarbled, TargetLocked, TargetUnavailable
+from strongroom.targets.errors import TargetAbsent, TargetGarbled, TargetLocked, TargetUnavailable
 
 NOT_AZURE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What the library raises at a reply that lacks what the service always says, or says it in another way."""
@@ -83,7 +83,7 @@ def _no_answer(error: AzureError, start: str) -> TargetError:
 
 def _not_found(code: str, titled: str, doing: str) -> StrongroomError:
     if code == "ContainerNotFound":
-        return TargetError(f"{titled}: its container does not exist", hint=_CONTAINER)
+        return TargetAbsent(f"{titled}: its container does not exist")
     return MissingPiece(f"{titled} does not hold {doing.rpartition(' ')[2]}")
 
 
@@ -128,7 +128,6 @@ def _retry_after(error: Any) -> float | None:
 
 _CERTIFICATE = "Nothing was sent. Renew the certificate, or check this host's clock and 'ca_file'."
 _PLACE = "Nothing was read or written. Check the account's 'url'."
-_CONTAINER = "Create it, and check 'container' and 'url'. A target never makes its container by itself."
 _CREDENTIAL = "Check the credential file and this host's clock: the service refuses one 15 minutes off."
 _RIGHTS = (
     "A SAS token needs c and w to put, d to delete, i to lock, r and l for all else, and a clock that agrees "

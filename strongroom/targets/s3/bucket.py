@@ -9,7 +9,7 @@ from typing import Any
 from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece
-from strongroom.errors import TargetError
+from strongroom.targets.errors import TargetAbsent
 from strongroom.targets.s3.client import Clients
 from strongroom.targets.s3.failures import Unexplained, translated
 from strongroom.targets.s3.options import S3Options
@@ -85,10 +85,7 @@ class Bucket:
         try:
             self.call("head_bucket", "find its bucket")
         except MissingPiece:
-            raise TargetError(
-                f"{self.title} has no bucket of that name",
-                hint="No object was looked for. Check the target's bucket, region and endpoint.",
-            ) from None
+            raise TargetAbsent(f"{self.title} has no bucket of that name") from None
 
 
 def _head(reply: dict[str, Any]) -> Head:

@@ -21,7 +21,7 @@ from botocore.parsers import ResponseParserError
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetFull, TargetReadOnly
-from strongroom.targets.errors import TargetGarbled
+from strongroom.targets.errors import TargetAbsent, TargetGarbled
 from strongroom.targets.errors import TargetUnavailable as Unavailable
 
 FORBIDDEN = 403
@@ -86,8 +86,7 @@ _CREDENTIALS = frozenset(
 )
 _ELSEWHERE = frozenset(
     {
-        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException"),
-        *("NoSuchBucket", "InvalidBucketName"),
+        *("AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "InvalidBucketName"),
     }
 )
 
@@ -213,6 +212,8 @@ def _lasting(code: str, status: int, said: str, headers: Mapping[str, str]) -> S
 
 def _elsewhere(code: str, status: int, said: str, headers: Mapping[str, str]) -> StrongroomError | None:
     """Class the answer of a server that this bucket is not at. To HEAD it gives no code, but the region."""
+    if code == "NoSuchBucket":
+        return TargetAbsent(f"{said}; the bucket does not exist there")
     region = _printable(headers.get(BUCKET_REGION, ""))
     redirects = 300 <= status < 400
     if code not in _ELSEWHERE and not redirects and not (status == 400 and region):

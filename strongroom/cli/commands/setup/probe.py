@@ -17,6 +17,7 @@ from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.operations.probe.source import probe_source
 from strongroom.operations.probe.target import Probe, probe_all, probe_rights, probe_storage
 from strongroom.sources.local import LocalStore
+from strongroom.targets.errors import TargetAbsent
 from strongroom.targets.probing import Outcome
 from strongroom.wiring import adapters
 
@@ -89,6 +90,10 @@ def _lines(probes: Sequence[Probe]) -> Iterator[str]:
 
 def _judge(probes: Sequence[Probe]) -> None:
     """Raise for what failed: what does not work first, for nothing is backed up there."""
+    missing = [(probe.name, check.error) for probe in probes for check in probe.of(Outcome.MISSING)]
+    if missing and all(error == TargetAbsent.__name__ for _, error in missing):
+        names = list(dict.fromkeys(name for name, _ in missing))
+        raise TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
     for outcome, error, words, hint in (
         (Outcome.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
         (Outcome.EXCESS, RefusalMissing, "what has to be refused is not", None),
