@@ -242,8 +242,8 @@ class LessThanKnown(Degraded):
     """What was done stands, but the backup holds less than is known, or was made after a mass change."""
 
     default_hint = (
-        "The lines above say what is missing, and which backup has it. The same command takes that from the "
-        "earlier ones with --fill-from-earlier, or all of it from another one with --backup ID."
+        "It is said what is missing, and which backup has it. 'strongroom restore --full-restore' brings it "
+        "back too with --fill-from-earlier, or all as another backup has it with --backup ID."
     )
 
 

@@ -293,8 +293,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "drill.late": _critical(
         RunDegraded,
-        "Everything came back in the newest rehearsal, but too slowly, or something was left behind.",
-        "See where the time went, or what was left, with 'strongroom drill show RUN'.",
+        "The newest rehearsal was too slow, left something behind, or its backup is not all that is known.",
+        "See where the time went, what was left, or what is missing with 'strongroom drill show RUN'.",
     ),
     "drill.overdue": _critical(
         RunFailed,

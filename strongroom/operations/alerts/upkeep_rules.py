@@ -78,7 +78,9 @@ def _drill(found: Drills, facts: Facts, limits: Limits) -> Iterator[Alert]:
         why = f" ({newest.code})" if newest.code else ""
         yield Alert(kind="drill.failed", subject=subject, what=f"{about_it} failed{why}: run {newest.run}")
     elif newest is not None and newest.state is RunState.DEGRADED:
-        what = f"{about_it} was too slow, or left something behind: run {newest.run}"
+        why = f" ({newest.code})" if newest.code else ""
+        lacks = "was too slow, left something behind or found less than is known"
+        what = f"{about_it} {lacks}{why}: run {newest.run}"
         yield Alert(kind="drill.late", subject=subject, what=what)
     before = facts.now - limits.threshold_age
     had_to = last_slot(found.schedule, before, found.time_zone) if found.schedule else None

@@ -107,7 +107,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         holds: how many secrets it has.
         missing: how many it lacks of what was asked for; at least so many, unless ``by_name``.
         groups: the earlier backups that have them, that with the most first.
-        names: the first few of them.
+        names: the first few of them; none where no name may go.
         findings: what makes it more than secrets which somebody deleted since.
         compared: how many earlier backups it was held against.
     """
@@ -139,13 +139,23 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         if not self.by_name:
             yield f"it holds {plural(self.holds, 'secret')}, and an earlier one {count} more"
             return
-        more = self.missing - len(self.names)
-        named = ", ".join(f"'{one.name}'" for one in self.names) + (f" and {more:,} more" if more else "")
         since = "" if self.findings else ": deleted since, by all that is known"
-        yield f"{count} that earlier ones have {verb(self.missing, 'are')} not in it{since}: {named}"
+        yield f"{count} that earlier ones have {verb(self.missing, 'are')} not in it{since}{self._named()}"
         for group in self.groups[:NAMED]:
             whose = f"backup {group.backup} of policy '{group.policy}', made {group.created_at}"
             yield f"  {group.secrets:,} of them {verb(group.secrets, 'are')} in {whose}"
+
+    def _named(self) -> str:
+        if not self.names:
+            return ""
+        more = self.missing - len(self.names)
+        named = ", ".join(f"'{one.name}'" for one in self.names)
+        return f": {named}" + (f" and {more:,} more" if more else "")
+
+    @property
+    def nameless(self) -> Shortfall | None:
+        """The same without the name of a secret, for what leaves the host; ``None`` if it says nothing."""
+        return replace(self, names=()) if self.missing or self.findings else None
 
     def error(self, *, filled: bool = False) -> LessThanKnown | None:
         """Return how whoever takes this backup for everything ends; nothing for secrets that were deleted.
@@ -153,13 +163,18 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         Args:
             filled: what is missing is taken from earlier backups.
         """
+        why = self.why(filled=filled)
+        return LessThanKnown(f"Backup {self.backup} is not all that is known: {why}.") if why else None
+
+    def why(self, *, filled: bool = False) -> str:
+        """Say why it is not to be taken for everything; nothing if secrets were deleted since."""
         findings = [one for one in self.findings if not (filled and one.fillable)]
         if not findings:
-            return None
-        if filled:
-            return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}.")
-        lacking = f"; {plural(self.missing, 'secret')} of earlier ones are not in it" if self.missing else ""
-        return LessThanKnown(f"Backup {self.backup} is not all that is known: {findings[0].said}{lacking}.")
+            return ""
+        if filled or not self.missing:
+            return findings[0].said
+        count = f"{plural(self.missing, 'secret')} of earlier ones {verb(self.missing, 'are')}"
+        return f"{findings[0].said}; {count} not in it"
 
 
 prepare(Missing, Holding, Finding, Shortfall)

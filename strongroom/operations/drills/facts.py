@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.model import prepare
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.recovery_objective import Scope
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
@@ -83,7 +84,7 @@ class Rehearsed(Struct, frozen=True, kw_only=True):
 
     ``tags`` are those of a category. ``secrets`` of ``expected`` came back, with so many ``versions`` that
     have a value; ``not_done`` counts the others by the code of the error. ``gave`` says how many secrets were
-    read from each target.
+    read from each target. ``shortfall`` is what the backup lacks of those before it, without a name.
     """
 
     backup: str
@@ -96,6 +97,7 @@ class Rehearsed(Struct, frozen=True, kw_only=True):
     not_done: Mapping[str, int]
     gave: Mapping[str, int]
     seconds: float
+    shortfall: Shortfall | None = None
 
 
 class Compared(Struct, frozen=True, kw_only=True):

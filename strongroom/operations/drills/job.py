@@ -26,6 +26,7 @@ from strongroom.operations.drills.facts import (
 from strongroom.operations.drills.places import place_of
 from strongroom.operations.drills.region import cut_off
 from strongroom.operations.drills.report import report_of
+from strongroom.operations.recorded_errors import error_text
 from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
@@ -71,7 +72,7 @@ class DrillJob(Job):
         wrong = _unready(facts.drill_prove) or _unfinished(run, facts, services) or _not_the_same(facts)
         if wrong:
             return Ending(RunState.FAILED, wrong)
-        lacking = _late(run, facts, services) or _left_behind(run, facts, services)
+        lacking = _less(facts) or _late(run, facts, services) or _left_behind(run, facts, services)
         return Ending(RunState.DEGRADED, lacking) if lacking else Ending(RunState.DONE)
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
@@ -168,6 +169,14 @@ def _not_the_same(facts: DrillFacts) -> str:
         of = plural(rehearsed.versions, "value")
         return f"VerificationFailed: {compared.compared:,} of {of} were compared"
     return ""
+
+
+def _less(facts: DrillFacts) -> str:
+    """Say why what came back is not all that is known."""
+    assert facts.drill_restore is not None
+    found = facts.drill_restore.shortfall
+    error = found.error() if found is not None else None
+    return f"{error.code}: {error_text(error)}" if error is not None else ""
 
 
 def _late(run: Run, facts: DrillFacts, services: Services) -> str:

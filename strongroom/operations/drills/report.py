@@ -14,6 +14,7 @@ from msgspec import Struct
 from strongroom import __version__
 from strongroom.errors import by_name, meaning_of
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.drills.facts import Checked, DrillFacts, DrillOptions, options_of, took_seconds
 from strongroom.operations.drills.steps import least_seconds
 from strongroom.operations.runs.job import Ending, read_facts
@@ -56,10 +57,11 @@ class Source(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unread: int
 
 
-class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The report. Times are RFC 3339, lengths of time in milliseconds; ``None``: it did not come to that.
 
-    ``page_sha256`` is the digest of the HTML page beside it, which says the same to people.
+    ``page_sha256`` is the digest of the HTML page beside it, which says the same to people. ``shortfall`` is
+    what the backup lacks of those before it; where it lacks nothing it is left out, as in older reports.
     """
 
     strongroom: str
@@ -96,6 +98,7 @@ class DrillReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     steps: tuple[Timed, ...]
     problems: tuple[Problem, ...]
     page_sha256: str
+    shortfall: Shortfall | None = None
 
 
 def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
@@ -142,6 +145,7 @@ def report_of(run: Run, ending: Ending, services: Services) -> DrillReport:
         steps=_steps(rows),
         problems=_problems(ending, rows),
         page_sha256="",
+        shortfall=rehearsed.shortfall if rehearsed else None,
     )
 
 

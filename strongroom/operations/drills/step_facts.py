@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from strongroom.model import Selection
+from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.drills.facts import DrillFacts, Picked, Rehearsed
+from strongroom.operations.archive.shortfall import Shortfall
+from strongroom.operations.drills.facts import DrillFacts, Picked, Rehearsed, options_of
+from strongroom.operations.drills.part import tags_of
 from strongroom.operations.drills.region import within_reach
-from strongroom.operations.restore.step import open_anywhere
+from strongroom.operations.recovery_objective import Scope
+from strongroom.operations.restore.step import open_anywhere, shortfall_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
@@ -37,3 +42,22 @@ def open_picked(run: Run, services: Services) -> Replicated:
     picked = picked_of(run)
     backup = earlier.backup if earlier is not None else picked.backup
     return open_anywhere(run, within_reach(picked, services), backup=backup, or_newest=earlier is None)
+
+
+def lacking(run: Run, backup: Replicated, services: Services) -> Shortfall | None:
+    """Return what the backup lacks of those before it, without a name; nothing of a drill of one secret.
+
+    It is held against what its policy means, and against what the targets show that are not cut off.
+    """
+    if options_of(run).drill is Scope.SINGLE:
+        return None
+    meant = backup.manifest.selection
+    tags = {**meant.tags, **tags_of(run, backup)}
+    asked = Asked(
+        backup=backup.manifest.backup_id,
+        selection=Selection(include=meant.include, exclude=meant.exclude, tags=tags),
+        partial=True,
+        use_quarantined=True,
+    )
+    found = shortfall_of(run, within_reach(picked_of(run), services), asked)
+    return None if found is None else found.nameless

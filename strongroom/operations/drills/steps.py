@@ -24,7 +24,7 @@ from strongroom.operations.archive.live_comparison import (
 from strongroom.operations.drills.facts import Compared, Live, Rehearsed, TornDown, options_of
 from strongroom.operations.drills.part import Names, names_of, secrets_of, tags_of
 from strongroom.operations.drills.places import place_of
-from strongroom.operations.drills.step_facts import open_picked, rehearsed_of
+from strongroom.operations.drills.step_facts import lacking, open_picked, rehearsed_of
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.restore.journal import Account
 from strongroom.operations.restore.restore import present
@@ -59,6 +59,7 @@ def restore(run: Run, step: Step, services: Services) -> Rehearsed:
         not_done=account.by_code,
         gave=dict(backup.gave),
         seconds=time.monotonic() - began,
+        shortfall=lacking(run, backup, services),
     )
 
 

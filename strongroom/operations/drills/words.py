@@ -63,13 +63,19 @@ def said(report: DrillReport) -> Iterator[str]:
 def verdict(report: DrillReport) -> str:
     """Return in one or two sentences what came of it."""
     took = f"{_took(report)}; the objective is {duration(report.objective)}."
+    less = _less(report)
     said = {
         PASSED: f"{_came_back(report)} The recovery took {took}",
-        LATE: f"{_came_back(report)} But it was too slow: {took}",
-        LACKING: f"{_came_back(report)} But something else is not as it should be.",
+        LATE: f"{_came_back(report)} But it was too slow: {took}{f' {less}' if less else ''}",
+        LACKING: f"{_came_back(report)} {less or 'But something else is not as it should be.'}",
         CANCELLED: "The drill was cancelled, or its process was killed. It shows nothing about a recovery.",
     }
     return said.get(report.outcome) or _failure(report)
+
+
+def _less(report: DrillReport) -> str:
+    why = report.shortfall.why() if report.shortfall is not None else ""
+    return f"The backup is not all that is known: {why}." if why else ""
 
 
 def _failure(report: DrillReport) -> str:
@@ -140,6 +146,8 @@ def compared(report: DrillReport) -> Iterator[Fact]:
     if report.compared is not None:
         wrong = f"{report.differ:,} differ, {report.missing:,} missing"
         yield Fact("With the backup", f"{plural(report.compared, 'value')} by keyed digest: {wrong}")
+    for line in report.shortfall.lines() if report.shortfall is not None else ():
+        yield Fact("With earlier backups", line.strip())
     if report.stand_out is not None:
         yield Fact("Each by itself", f"{report.stand_out:,} {verb(report.stand_out, 'stand')} out")
     yield Fact("With the source", _live(report))

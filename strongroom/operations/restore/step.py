@@ -104,13 +104,14 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
 
 
 def _shortfall(run: Run, services: Services) -> Shortfall | None:
-    """Return what the backup lacks of those before it. Where nothing tells, a restore goes on."""
+    """Return what the backup of a restore run lacks of those before it."""
     names = options_of(run).names
-    asked = Asked(
-        backup=run.spec.backup,
-        selection=Selection(include=names) if names else run.spec.selection,
-        partial=True,
-    )
+    selection = Selection(include=names) if names else run.spec.selection
+    return shortfall_of(run, services, Asked(backup=run.spec.backup, selection=selection, partial=True))
+
+
+def shortfall_of(run: Run, services: Services, asked: Asked) -> Shortfall | None:
+    """Return what a backup lacks of those before it on the run's targets. Where nothing tells, it goes on."""
     trusted, identities = services.signer_fingerprints, services.identities()
 
     def opened(choice: Choice) -> Replicated:
