@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from strongroom.operations import recorded_errors
 from strongroom.operations.errors import NotYetSeen, RunDegraded
+from strongroom.operations.runs.job import job_of
 from strongroom.state.records import Run, RunState
 from strongroom.state.store import RunStore
 
@@ -22,7 +23,7 @@ BEAT: Final = "beat"
 class Outcome(Struct, frozen=True, kw_only=True):
     """How a run ended.
 
-    ``backup`` is the backup that it made, or was about.
+    ``backup`` is the backup that it made, or was about; empty where it was about none, or about several.
     """
 
     run: str
@@ -58,7 +59,8 @@ class Submission:
         """Wait for the run's end and return what came of it.
 
         Raises:
-            StrongroomError: what the run failed of; RunDegraded if it made less than it was to make.
+            StrongroomError: what the run failed of; RunDegraded, whose ``backup`` is that of the outcome, if
+                it made less than it was to make.
             NotYetSeen: no cluster takes it up. It stays on record.
             TimeoutError: it has not ended within ``timeout`` seconds. It goes on.
         """
@@ -85,12 +87,12 @@ class Submission:
 
 
 def _outcome(run: Run) -> Outcome:
+    backup = job_of(run.spec.kind).backup_of(run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         raise recorded_errors.failure_of(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
-        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)
-    backup = run.spec.backup or run.id
+        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None, backup=backup)
     return Outcome(
         run=run.id, kind=run.spec.kind.value, policy=run.spec.policy, state=run.state.value, backup=backup
     )

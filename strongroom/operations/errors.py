@@ -334,11 +334,18 @@ class HookFailed(Alarm):
 
 
 class RunDegraded(Degraded):
-    """The run made something good, but less than it should have made."""
+    """The run made something good, but less than it should have made.
+
+    ``backup`` is the id of the backup that it made or was about, where there is one.
+    """
 
     default_hint = (
         "What there is can be restored. See 'strongroom status RUN'; docs/how-to/symptoms.md has each case."
     )
+
+    def __init__(self, message: str, *, hint: str | None = None, backup: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.backup = backup
 
 
 class WarningsRaised(Degraded):

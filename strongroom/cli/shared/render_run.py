@@ -16,6 +16,7 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.rotation.outcome import rotated_backups
+from strongroom.operations.runs.job import job_of
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     RESTORES,
@@ -70,7 +71,7 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "request_id": run.request_id,
         "kind": run.spec.kind,
         "policy": run.spec.policy,
-        "backup": run.spec.backup or run.id,
+        "backup": job_of(run.spec.kind).backup_of(run) or None,
         "recipients": [pin.describes for pin in _readers(run)],
         "post_quantum": all(pin.post_quantum for pin in run.spec.recipients) if run.spec.recipients else None,
         "state": run.state,

@@ -13,6 +13,8 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, RunKind, Spec
 
+_IDS = "Give the id of a backup, and no policy: 'strongroom catalog list' shows them."
+
 
 def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:
     """Return the spec of a run about an existing backup.
@@ -24,7 +26,7 @@ def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) ->
     shredding_record.check(services.store, backup, services.signer_fingerprints)
     entry = services.store.backup(backup)
     if entry is None:
-        raise MissingPiece(f"the catalog has no backup '{backup}'")
+        raise MissingPiece(f"the catalog has no backup '{backup}'", hint=_IDS)
     if in_a_file(entry):
         raise made_by_a_command(services, backup)
     about = {"source": entry.source, "values": entry.values, "backup": backup}
@@ -52,7 +54,8 @@ def newest(services: Services, policy: str) -> str:
     """Return the id of a policy's newest backup that is to be kept, and may be restored from."""
     backup = newest_if_any(services, policy)
     if backup is None:
-        raise MissingPiece(f"there is no backup of policy '{policy}' yet")
+        hint = f"Make one: 'strongroom backup --policy {policy}'."
+        raise MissingPiece(f"there is no backup of policy '{policy}' yet", hint=hint)
     return backup
 
 

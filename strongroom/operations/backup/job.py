@@ -132,6 +132,9 @@ class BackupJob(Job):
                 f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
             )
 
+    def backup_of(self, run: Run) -> str:
+        return run.id
+
     def entry_name(self, spec: Spec, slot: str) -> str:
         """Return the policy: its hooks are called for each of its backups, whoever asked for it."""
         return f"policy {spec.policy}"

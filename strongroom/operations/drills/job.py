@@ -112,6 +112,14 @@ class DrillJob(Job):
             return None
         return drill_spec(services, entry.policy, msgspec.convert(entry.options, DrillOptions))
 
+    def backup_of(self, run: Run) -> str:
+        """Return the backup that was picked; an odd row names none."""
+        try:
+            picked = read_facts(run, DrillFacts).picked
+        except RecordRefused:
+            return ""
+        return picked.backup if picked else ""
+
     def check_retry(self, run: Run, services: Services) -> None:
         raise UsageError(
             "A drill that failed stays on record as failed, and its report is written.",

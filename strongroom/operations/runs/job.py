@@ -138,6 +138,10 @@ class Job(Protocol):
         """Refuse to take a failed run up again if that would do harm, with a UsageError."""
         return
 
+    def backup_of(self, run: Run) -> str:
+        """Return the backup that a run made, or was about; empty if there is none."""
+        return run.spec.backup
+
     def entry_name(self, spec: Spec, slot: str) -> str:
         """Return the calendar's entry whose hooks a run has: that of its slot, or of its subject's."""
         return slot.partition(" ")[0]
