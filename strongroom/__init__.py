@@ -18,33 +18,72 @@ if TYPE_CHECKING:
         open,  # noqa: A004
     )
     from strongroom.api.submission import Outcome, Submission
-    from strongroom.errors import StrongroomError
+    from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
+    from strongroom.errors import ConfigError, StrongroomError, UsageError
+    from strongroom.operations.errors import (
+        ApprovalNeeded,
+        LessThanKnown,
+        NewestUnseen,
+        NotYetSeen,
+        RunDegraded,
+        RunFailed,
+    )
+    from strongroom.sources.errors import SecretNotFound
+    from strongroom.state.errors import StateUnavailable
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ApprovalNeeded",
     "Client",
+    "ConfigError",
     "LeftAsideWarning",
+    "LessThanKnown",
     "LessThanKnownWarning",
+    "MissingPiece",
+    "NewestUnseen",
+    "NotYetSeen",
     "OpenedBackup",
     "OpenedSecret",
     "Outcome",
+    "RunDegraded",
+    "RunFailed",
+    "SecretNotFound",
+    "StateUnavailable",
     "StrongroomError",
     "Submission",
+    "Tampered",
+    "UntrustedSigner",
+    "UsageError",
+    "WrongKey",
     "__version__",
     "open",
 ]
 
 # Loaded on first use: whoever wants the version, or one room, does not wait for all of them.
 _HOMES = {
+    "ApprovalNeeded": "strongroom.operations.errors",
     "Client": "strongroom.api.client",
+    "ConfigError": "strongroom.errors",
     "LeftAsideWarning": "strongroom.api.opened_backup",
+    "LessThanKnown": "strongroom.operations.errors",
     "LessThanKnownWarning": "strongroom.api.opened_backup",
+    "MissingPiece": "strongroom.container.errors",
+    "NewestUnseen": "strongroom.operations.errors",
+    "NotYetSeen": "strongroom.operations.errors",
     "OpenedBackup": "strongroom.api.opened_backup",
     "OpenedSecret": "strongroom.api.opened_backup",
     "Outcome": "strongroom.api.submission",
+    "RunDegraded": "strongroom.operations.errors",
+    "RunFailed": "strongroom.operations.errors",
+    "SecretNotFound": "strongroom.sources.errors",
+    "StateUnavailable": "strongroom.state.errors",
     "StrongroomError": "strongroom.errors",
     "Submission": "strongroom.api.submission",
+    "Tampered": "strongroom.container.errors",
+    "UntrustedSigner": "strongroom.container.errors",
+    "UsageError": "strongroom.errors",
+    "WrongKey": "strongroom.container.errors",
     "open": "strongroom.api.opened_backup",
 }
 

@@ -13,7 +13,7 @@ import pytest
 
 import strongroom
 from strongroom.container.errors import UntrustedSigner, WrongKey
-from strongroom.errors import UsageError
+from strongroom.errors import UsageError, by_name
 from strongroom.sources.errors import SecretNotFound
 from tests.cli.program import PASSPHRASE, ROOT, Machine
 
@@ -182,3 +182,15 @@ def test_a_warning_tells_what_was_left_aside_and_nothing_else_warns(made: Machin
             made.path("weekly.strongroom"), identity=made.path("recovery.key"), signer=signer
         ) as backup:
             assert backup.left_aside == ""
+
+
+def test_every_error_that_the_documents_name_for_python_is_imported_from_the_package() -> None:
+    pages = sorted((ROOT / "docs" / "reference").glob("python*.md"))
+    named = {
+        name for page in pages for name in re.findall(r"`(?:strongroom\.)?([A-Z]\w+)`", page.read_text())
+    }
+    ours = {name for name in named if by_name(name) is not None} | {"LessThanKnown"}
+    assert ours >= {"RunDegraded", "NotYetSeen", "StateUnavailable", "UntrustedSigner", "WrongKey"}
+    for name in sorted(ours):
+        assert getattr(strongroom, name) is by_name(name)
+        assert name in strongroom.__all__
