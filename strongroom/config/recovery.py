@@ -8,7 +8,7 @@ from msgspec import Meta
 from strongroom.config.base import Section
 from strongroom.config.fields import Duration, MailAddress, Text
 
-PLACES = ("recovery", "opened", "elapsed", "objective", "step", "lost", "leaked", "outcome", "call")
+PLACES = ("recovery", "opened", "elapsed", "objective", "step", "lost", "leaked", "outcome", "left", "call")
 """What a message may name in braces."""
 
 
@@ -61,7 +61,7 @@ It should be over within {objective}. Services that need these secrets may fail 
 Questions: {call}. The recovery is {recovery}.
 """
 _RESTORED = """\
-The lost secrets are back and were compared with the backup, {elapsed} after {opened}.
+What was restored is back and was compared with the backup, {elapsed} after {opened}. Left to do: {left}.
 Keys that may be in wrong hands: {leaked}. If there are any, what they open gets new values next.
 The recovery is {recovery}.
 """
@@ -91,7 +91,7 @@ class MessageSettings(Section, frozen=True, kw_only=True):
     restored: Annotated[
         Text,
         Meta(
-            description="Once everything is back and validated.",
+            description="Once what could be restored is back and validated.",
             examples=["The secrets are back after {elapsed}."],
             extra={"default": "a few sentences"},
         ),

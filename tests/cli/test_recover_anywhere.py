@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -186,6 +187,28 @@ def test_where_the_newest_is_damaged_everywhere_the_one_before_is_taken(
     assert [part["backup"] for part in done.document["parts"]] == [older], done
     assert any(damaged in line and "damaged" in line for line in done.document["left_to_do"])
     assert values(machine) == VALUES
+
+
+def test_the_newest_may_be_whole_on_a_target_that_is_away_and_the_command_that_is_printed_brings_it(
+    house: Machine,
+) -> None:
+    house.set("JWT_KEY", "CANARY-newer")
+    house.ok("backup", "--policy", "nightly", "--force")
+    shutil.move(house.path("region-b"), house.path("away"))
+    damage(house, damaged := newest(house))
+    lose_store(house)
+    done = recover(house)
+    assert done.code == RunDegraded.exit_code, done
+    assert f"{damaged} of policy 'nightly'" in done.err
+    assert "damaged on every target" not in done.err
+    [line] = [one for one in done.document["left_to_do"] if damaged in one]
+    assert "'region-b' was not read and may have it whole" in line
+    shutil.move(house.path("away"), house.path("region-b"))
+    typed = shlex.split(line[line.index("strongroom restore") :])[1:]
+    assert typed.pop() == "--dry-run"
+    assert "1 secret would be changed" in house.ok(*typed, "--dry-run").out
+    house.ok(*typed, "--force")
+    assert house.ok("get", "JWT_KEY", "--show-value").out == "CANARY-newer"
 
 
 def test_a_backup_dated_ahead_by_a_wrong_clock_is_not_the_newest(house: Machine) -> None:

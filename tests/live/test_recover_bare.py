@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from html import unescape
 from pathlib import Path
 
 import pytest
 
+from strongroom.errors import SourceError
 from strongroom.operations.errors import RunDegraded
 from tests.cli.program import Done, Machine
 from tests.live.moto import CREDENTIALS, Moto
@@ -124,9 +126,14 @@ def test_a_lost_vault_comes_back_by_the_login_that_may_write_but_what_that_may_n
     assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
     assert "1 secret cannot be restored, and is left out" in done.err
     assert "secret/app-03/db: " in done.err
-    assert any("1 secret was not restored" in line for line in done.document["left_to_do"])
+    [left] = [line for line in done.document["left_to_do"] if "1 secret was not restored" in line]
+    assert "Left to do: 1 thing" in done.err
+    own_openbao.policy("narrow", shipped("restore"))
+    typed = shlex.split(left[left.index("strongroom restore") :])[1:]
+    assert "1 secret created" in site.ok(*typed, "--force").out
+    assert own_openbao.data("secret/data/app-03/db")["data"] == {"password": "CANARY-3"}
     listed = own_openbao.call("LIST", "secret/metadata/")["data"]["keys"]
-    assert len(listed) == MANY  # one of them was refused, and one ends with a blank
+    assert len(listed) == MANY + 1  # one of them ends with a blank
     assert own_openbao.data("secret/data/app-07/db")["data"] == {"password": "CANARY-7"}
 
 
@@ -144,3 +151,54 @@ def test_a_new_machine_recovers_from_a_configured_s3_target_alone(
     done = recover(machine, "--signer", signer, *words)
     assert (done.code, done.document["outcome"]) == (0, "passed"), done
     assert len(machine.ok("list", "--json").document["secrets"]) == MANY + 1
+
+
+FILES = """
+[sources.env]
+kind = "files"
+path = "env"
+[policies.files]
+kind = "full"
+source = "env"
+targets = ["eu"]
+recipients = ["recovery"]
+single_recipient_reason = "a test"
+quorum = 1
+regions = 1
+"""
+
+
+@pytest.fixture
+def beside_files(site: Machine) -> Machine:
+    """The site, with a policy of files besides; those are lost as well."""
+    file = site.path("strongroom.toml")
+    file.write_text(f"{file.read_text()}{FILES}")
+    site.path("env").mkdir()
+    site.path("env/api.txt").write_text("CANARY-file")
+    site.ok("backup", "--policy", "files", "--force")
+    shutil.rmtree(site.path("env"))
+    return site
+
+
+def test_files_that_are_lost_with_a_vault_come_back_into_the_local_store(beside_files: Machine) -> None:
+    done = recover(beside_files)
+    into = {part["source"]: part["into"] for part in done.document["parts"]}
+    assert into == {"vault": "recovery", "env": "local"}, done
+    assert beside_files.ok("get", "api.txt", "--show-value").out == "CANARY-file"
+
+
+def test_a_source_of_which_nothing_can_be_restored_does_not_stop_the_others(
+    beside_files: Machine, own_openbao: OpenBao
+) -> None:
+    done = recover(beside_files, "--answer", "into.env=recovery")
+    assert done.code == RunDegraded.exit_code, done
+    assert "api.txt: there is no KV mount for it" in done.err
+    assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
+    assert any("1 secret was not restored into 'recovery'" in line for line in done.document["left_to_do"])
+    assert own_openbao.data("secret/data/app-07/db")["data"] == {"password": "CANARY-7"}
+
+
+def test_where_nothing_at_all_can_be_restored_it_says_so_and_is_not_done(beside_files: Machine) -> None:
+    done = recover(beside_files, "--answer", "lost=env", "--answer", "into.env=recovery")
+    assert done.failed_with(SourceError), done
+    assert "--assess" in done.err

@@ -26,7 +26,7 @@ class Message(StrEnum):
 
 SUBJECTS: Final[Mapping[str, str]] = {
     Message.OPENED: "a recovery is under way",
-    Message.RESTORED: "the secrets are back",
+    Message.RESTORED: "what was restored is back",
     Message.LATE: "the recovery is late",
     Message.CLOSED: "the recovery is over",
 }
@@ -79,6 +79,7 @@ def text_of(message: Message, recovery: Recovery, plan: Plan, *, host: str, now:
         "lost": ", ".join(scope.lost) if scope and scope.lost else "nothing",
         "leaked": ", ".join(scope.leaked) if scope and scope.leaked else "none that is known",
         "outcome": words.outcome(recovery),
+        "left": words.left(recovery),
         "call": "; ".join(filter(None, plan.contacts.values())) or "the people you usually call",
     }
     text = plan.texts[message]

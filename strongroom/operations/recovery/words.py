@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from strongroom.operations.archive.recoveries import About, Recovery, Step, StepRecord
+from strongroom.words import plural
 
 STEPS: Final[Mapping[Step, str]] = {
     Step.ASSESS: "Assess what is lost and what is compromised",
@@ -43,6 +44,12 @@ def outcome(recovery: Recovery) -> str:
         LACKING: "over, and something is left to do",
         NOTHING: "nothing had to be recovered",
     }[verdict(recovery)]
+
+
+def left(recovery: Recovery) -> str:
+    """Say how much is left to do, for people who have no use for the commands."""
+    many = len(recovery.left)
+    return f"{plural(many, 'thing')}, so something may be missing or older than it was" if many else "nothing"
 
 
 def step_state(record: StepRecord) -> str:

@@ -26,6 +26,8 @@ from strongroom.system.deadlines import run_all
 PATIENCE: Final = 20.0
 """Seconds that a source has to answer: one that takes longer counts as lost until somebody says otherwise."""
 _WHOLE_SERVER: Final = "raft"
+NOWHERE_WHOLE: Final = "no target that answers has it undamaged"
+"""Why a backup is passed over: a target that is away may have it whole."""
 
 
 class Survey(Struct, frozen=True, kw_only=True):
@@ -45,7 +47,7 @@ def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str]
     """Look at all sources and targets.
 
     Args:
-        damaged: backups that were found damaged everywhere.
+        damaged: backups that no target that answers has undamaged.
 
     Raises:
         UsageError: no target is configured, and none is named.
@@ -124,7 +126,7 @@ def _newest(chooser: Chooser, source: str, asked: Asked, damaged: frozenset[str]
             continue
         if choice.manifest.backup_id not in damaged:
             return choice
-        chooser.pass_over(choice.manifest, "it is damaged on every target")
+        chooser.pass_over(choice.manifest, NOWHERE_WHOLE)
     return None
 
 
@@ -205,8 +207,9 @@ def usual_destination(source: SourceSeen, installation: Place) -> str:
     """Return where a source is restored into if nobody says otherwise.
 
     A login to the same place that is marked as a destination: the one that backs up may mostly only read.
-    Else the source itself; but if it does not answer, or takes no writes, another destination that is marked,
-    or the local store.
+    Else the source itself; but if it does not answer, or takes no writes, another marked destination of its
+    kind, or the local store, which takes every name. Nobody knows the kind of a source that is not configured
+    here: any marked destination may do.
     """
     known, tables = destinations(installation), installation.section("sources")
     own = tables.get(source.name, {})
@@ -218,7 +221,8 @@ def usual_destination(source: SourceSeen, installation: Place) -> str:
     if source.there is not None and source.name in known:
         return source.name
     alike = [name for name in marked if tables[name].get("kind") == own.get("kind")]
-    return next(iter((*alike, *marked)), source.name if source.name in known else LOCAL)
+    usual = alike if own else marked
+    return next(iter(usual), source.name if source.name in known else LOCAL)
 
 
 def _where(table: Mapping[str, Any], installation: Place) -> tuple[object, ...]:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Final, NamedTuple
 
 from strongroom.cli.commands.recovery import steps
+from strongroom.cli.commands.recovery.assess import NOWHERE_WHOLE
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import PIPED, Ended, Shown
@@ -133,27 +135,40 @@ def _may_fill(desk: Desk, planned: Sequence[_Planned]) -> bool:
 
 
 def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
-    """Plan every part. Where a backup is found damaged on every target, an older one takes its place."""
+    """Plan every part. Where no target gives a backup undamaged, an older one takes its place."""
     planned: list[_Planned] = []
+    refused: Ended[Came] | None = None
     for part in _to_restore(desk):
         done = _plan(desk, part, overwrite=False, fill=fill)
         if isinstance(done.error, DAMAGE):
-            desk.say(f"  Backup {part.backup} is damaged on every target that has it: {done.error.message}")
-            note_damage(desk, part.backup, done.code)
+            desk.say(f"  Backup {part.backup}: {NOWHERE_WHOLE}: {done.error.message}")
+            note_damage(desk, part.backup, done.code, source=part.source)
             shown = steps.locate(desk)
             return shown if shown.error is not None else _plans(desk, fill=fill)
         if done.answer is not None:
             desk.say(*(f"  {line}" for line in _would(part, done.answer)))
-        if done.answer is None or not (done.code in STANDS or _some_only(done.answer)):
-            elsewhere = f"To restore elsewhere, stop and type: {desk.goes_on} --assess"
-            return done.shown(f"Nothing was written. {elsewhere}")
+        if done.answer is None or not (done.code in STANDS or _goes_without(done.answer)):
+            return done.shown(f"Nothing was written. {_elsewhere(desk)}")
         planned.append(_Planned(part, done.answer, _taken(desk, part)))
+        refused = refused or done if _is_all_refused(done.answer) else refused
+    if refused is not None and all(_is_all_refused(one.came) for one in planned):
+        return refused.shown(f"Nothing was written. {_elsewhere(desk)}")
     return planned
 
 
-def _some_only(came: Came) -> bool:
-    """Tell whether some secrets cannot be restored, and others can: those must not wait for them."""
-    return 0 < came.counts.not_done < came.counts.total
+def _elsewhere(desk: Desk) -> str:
+    return f"To restore elsewhere, stop and type: {desk.goes_on} --assess"
+
+
+def _goes_without(came: Came) -> bool:
+    """Tell whether some secrets, or all of a source, cannot be restored: others must not wait for them."""
+    others = not _is_all_refused(came) or not any(map(_may_pass, came.not_done))
+    return came.counts.not_done > 0 and others
+
+
+def _is_all_refused(came: Came) -> bool:
+    """Tell whether no secret of a backup can be restored."""
+    return came.counts.not_done == came.counts.total > 0
 
 
 def _may_overwrite(desk: Desk, planned: Sequence[_Planned]) -> bool:
@@ -190,11 +205,15 @@ def _plan(desk: Desk, part: Part, *, overwrite: bool, fill: bool) -> Ended[Came]
     """
     file = _plan_file(desk, part)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    words = _words(part, overwrite=overwrite, fill=fill)
+    return desk.look([*words, "--plan-out", str(file), "--force", *_with(desk, part)], _came, Came)
+
+
+def _words(part: Part, *, overwrite: bool, fill: bool) -> list[str]:
     more = ["--overwrite-existing"] if overwrite else []
     more += ["--fill-from-earlier"] if fill and not part.limits else []
     partial_ = ["--partial"] if part.limits else []
-    words = ["restore", "--full-restore", "--backup", part.backup, *partial_, "--to", part.into, *more]
-    return desk.look([*words, "--plan-out", str(file), "--force", *_with(desk, part)], _came, Came)
+    return ["restore", "--full-restore", "--backup", part.backup, *partial_, "--to", part.into, *more]
 
 
 def _came(arguments: Namespace, output: Output) -> Came:
@@ -265,7 +284,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
     file = _plan_file(desk, part)
     if not file.exists():
         planned = _plan(desk, part, overwrite=_overwrites(desk, part), fill=_fills(desk))
-        if planned.answer is None or not (planned.code in STANDS or _some_only(planned.answer)):
+        if planned.answer is None or not (planned.code in STANDS or _goes_without(planned.answer)):
             return planned.shown("Nothing was written. Remove the cause, then try again.")
     taken = Counter(one.backup for one in _taken(desk, part))
     words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]
@@ -280,7 +299,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
     stands = done.code in STANDS or _is_as_agreed(came)
     desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
     if not stands:
-        return done.shown(_goes_on(came))
+        return done.shown(_goes_on(desk, part, came))
     if taken:
         said = (f"{plural(many, 'secret')} from backup {backup}" for backup, many in taken.items())
         desk.prove(Step.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
@@ -293,7 +312,7 @@ def _is_as_agreed(came: Came) -> bool:
     counts = came.counts
     if came.stopped or counts.moved or came.verified_otherwise or not counts.not_done + counts.left:
         return False
-    return counts.not_done < counts.total and not any(map(_may_pass, came.not_done))
+    return not any(map(_may_pass, came.not_done))
 
 
 def _may_pass(one: NotDone) -> bool:
@@ -309,7 +328,7 @@ def _note_left(desk: Desk, part: Part, code: str, came: Came) -> None:
         desk.left(_UNSOUND[code])
     if counts.not_done:
         said = f"{plural(counts.not_done, 'secret')} {verb(counts.not_done, 'were')} not restored"
-        again = f" Once the cause is removed: {_typed(came.goes_on)}" if came.goes_on else ""
+        again = f" Once the cause is removed: {_rest_of(desk, part)}"
         desk.left(f"{said} into '{part.into}' from backup {part.backup}.{again}")
     if counts.left:
         said = f"{plural(counts.left, 'secret')} in '{part.into}' {verb(counts.left, 'differ')}"
@@ -507,6 +526,14 @@ def _typed(command: str) -> str:
     return re.sub(PIPED, "", command)
 
 
-def _goes_on(came: Came) -> str:
-    command = _typed(came.goes_on)
-    return f"What was restored stays. Remove the cause, then try again, or type: {command}" if command else ""
+def _goes_on(desk: Desk, part: Part, came: Came) -> str:
+    if not came.goes_on:
+        return ""
+    return f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(desk, part)}"
+
+
+def _rest_of(desk: Desk, part: Part) -> str:
+    """Return the command for what was not restored: it makes a plan of its own, as that of here is gone."""
+    agreed = desk.recovery.agreed
+    words = _words(part, overwrite=agreed is not None and agreed.overwrite, fill=_fills(desk))
+    return " ".join(map(quote, ("strongroom", *words, *_with(desk, part))))

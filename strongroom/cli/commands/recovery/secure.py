@@ -9,21 +9,24 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import PurePath
+from shlex import quote
 
 from msgspec import Struct
 
 from strongroom.cli.commands.readiness.single_file import believed, machine_alone, room, run_guarded
-from strongroom.cli.commands.recovery.assess import choices_of
+from strongroom.cli.commands.recovery.assess import NOWHERE_WHOLE, choices_of
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import Shown
-from strongroom.cli.shared import backup_selection, identities, sources
+from strongroom.cli.shared import backup_selection, identities, sources, trust
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, in_line, plural
+from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.container.errors import DAMAGE, MissingPiece
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.keys.prompting import unasked
+from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.recoveries import Scope, Step
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.findings import Finding, State, remark, worst_error, wrong
@@ -34,14 +37,15 @@ from strongroom.operations.readiness.machine import clock
 
 CONFIGURATION = "configuration"
 DAMAGED = "damage"
-"""The check that a backup is damaged on every target: steps 3 and 4 take another one."""
+"""The check that no target that answers has a backup undamaged: steps 3 and 4 take another one."""
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """What was found of this machine, and the backups that no target has undamaged, each with the reason."""
+    """What was found of this machine, and the backups that no target that answers has undamaged, each with
+    its source and the reason."""
 
     findings: tuple[Finding, ...]
-    damaged: Mapping[str, str]
+    damaged: Mapping[str, tuple[str, str]]
 
 
 def secure(desk: Desk) -> Shown:
@@ -56,8 +60,8 @@ def secure(desk: Desk) -> Shown:
         desk.prove(Step.SECURE, "this machine", code=done.code)
         return done.shown("Put that right, then try again.")
     findings = done.answer.findings
-    for backup, why in done.answer.damaged.items():
-        note_damage(desk, backup, why)
+    for backup, (source, why) in done.answer.damaged.items():
+        note_damage(desk, backup, why, source=source)
     shown = [one for one in findings if one.state is not State.GOOD]
     desk.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
     desk.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
@@ -71,15 +75,41 @@ def secure(desk: Desk) -> Shown:
 
 
 def damaged(desk: Desk) -> dict[str, str]:
-    """Return the backups that were found damaged on every target, each with the error's class."""
+    """Return the backups that no target that answered had undamaged, each with the error's class."""
     proofs = desk.recovery.steps[Step.LOCATE].proofs
     return {one.of: one.code for one in proofs if one.check == DAMAGED}
 
 
-def note_damage(desk: Desk, backup: str, why: str) -> None:
-    """Put on record that no target has a backup undamaged."""
-    desk.prove(Step.LOCATE, DAMAGED, "it is damaged on every target", of=backup, code=why)
-    desk.left(f"Backup {backup} is damaged on every target ({why}), so an older one was taken.")
+def note_damage(desk: Desk, backup: str, why: str, *, source: str) -> None:
+    """Put on record that no target that answers has a backup undamaged, and how to get it from the others."""
+    desk.prove(Step.LOCATE, DAMAGED, NOWHERE_WHOLE, of=backup, code=why)
+    elsewhere = _not_read(desk, backup)
+    everywhere = NOWHERE_WHOLE if elsewhere else "it is damaged on every target"
+    desk.left(
+        f"Backup {backup}: {everywhere} ({why}), so an older one was taken."
+        + (_once_it_answers(desk, backup, elsewhere, into=desk.into(source)) if elsewhere else "")
+    )
+
+
+def _not_read(desk: Desk, backup: str) -> list[str]:
+    """Return the targets that were to have a backup and that nobody could look at: one may have it whole."""
+    trusted = trust.trusted_signers(desk.here, desk.arguments.signer)
+    chooser = backup_selection.make_chooser(desk.arguments, desk.here, trusted)
+    asked = Asked(backup=backup, partial=True, use_quarantined=True)
+    read = {PurePath(name).name for name in chooser.listings}
+    return [one.name for one in chooser.choose(asked).manifest.targets if one.name not in read]
+
+
+def _once_it_answers(desk: Desk, backup: str, elsewhere: list[str], *, into: str) -> str:
+    known = desk.here.section("targets")
+    on = [word for name in elsewhere[:1] for word in ("--from-target", name if name in known else "TARGET")]
+    given = map(quote, (*desk.keys(), *desk.signers()))
+    words = ["strongroom restore --full-restore --overwrite-existing --backup", backup, "--to", quote(into)]
+    names = ", ".join(f"'{name}'" for name in elsewhere)
+    return (
+        f" {names} {verb(len(elsewhere), 'were')} not read and may have it whole. Once that can be read, see "
+        f"what it brings, then repeat this without --dry-run: {' '.join([*words, *on, *given])} --dry-run"
+    )
 
 
 def _about(one: Finding) -> str:
@@ -99,13 +129,13 @@ def _look(arguments: Namespace, output: Output, *, scope: Scope, known: frozense
     findings += said
     findings += (remark(TARGET, error.message, error.hint).on(target=n) for n, error in chooser.away.items())
     openers = identities.identities_of(arguments, output, here, ask=False)
-    broken: dict[str, str] = {}
+    broken: dict[str, tuple[str, str]] = {}
     chosen: list[Choice] = []
     for source in scope.lost:
         found = _Opening(chooser, openers, trusted, arguments.at)
         chosen += found.choose(source, known)
         findings += found.findings
-        broken |= found.broken
+        broken |= {backup: (source, why) for backup, why in found.broken.items()}
     into = dict.fromkeys(scope.into.values())
     for name in into:
         findings += run_guarded(DESTINATION, partial(_destination, name))
@@ -143,7 +173,7 @@ class _Opening:
 
     def _open(self, choice: Choice) -> Finding:
         """Open a backup from the first target that gives it."""
-        worst: StrongroomError = MissingPiece("no target has it")
+        worst: StrongroomError = MissingPiece(NOWHERE_WHOLE)
         for replica in choice.replicas:
             try:
                 with unasked():
