@@ -17,7 +17,7 @@ from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest
@@ -49,7 +49,8 @@ from strongroom.words import plural, verb
 NAMED = 5
 """Missing secrets that are named in text; all are in the plan and in JSON."""
 LEAST = 3
-"""Earlier backups that are looked at however old they are: a policy of once a month has no younger one."""
+"""Earlier backups of a kind that are looked at however old they are: a policy of once a month has no younger
+one, and those of every week beside it are of less."""
 MOST = 200
 """Earlier backups that are looked at, by their manifests."""
 OPENED = 2
@@ -215,15 +216,17 @@ class Earlier:
         self._trusted = trusted
         self._open = opened
         self._held = held or {}
-        self.choices = {one.manifest.backup_id: one for one in islice(self._before(), MOST)}
+        self.choices = {one.manifest.backup_id: one for one in self._before()}
         self._read: _Names | None = None
 
     def _before(self) -> Iterator[Choice]:
         since = made_at(self.choice.manifest) - REMEMBERED
-        for looked, one in enumerate(self._chooser.earlier(self.choice.manifest)):
-            if looked >= LEAST and made_at(one.manifest) < since:
-                return
-            yield one
+        looked: Counter[str] = Counter()
+        for one in islice(self._chooser.earlier(self.choice.manifest), MOST):
+            kind = limits_of(one.manifest)
+            if looked[kind] < LEAST or made_at(one.manifest) >= since:
+                looked[kind] += 1
+                yield one
 
     def shortfall(self) -> Shortfall:
         """Return what the backup lacks."""
@@ -404,7 +407,8 @@ class _Names:
         selection: Selection,
     ) -> None:
         self._earlier = earlier
-        self._selection = selection
+        made_of = convert(earlier.choice.manifest.selection, Selection, from_attributes=True)
+        self._selections = (selection, made_of)
         self._own = earlier.choice.manifest.backup_id
         chosen = {self._own: earlier.choice, **earlier.choices}
         self._manifests = {backup: choice.manifest for backup, choice in chosen.items()}
@@ -424,9 +428,10 @@ class _Names:
                 yield row, backup
 
     def _is_meant(self, row: IndexRow) -> bool:
-        """Tell whether a secret is asked for, and had a value: else nothing of it could be brought back."""
+        """Tell whether a secret is asked for of such a backup, and had a value: else nothing of it could be
+        brought back."""
         item = Entry(row.name, 0, tags=row.tags)
-        return row.state is VersionState.LIVE and matches(self._selection, item)
+        return row.state is VersionState.LIVE and all(matches(one, item) for one in self._selections)
 
     def _is_held(self, name: str) -> bool:
         return self._has is not None and self._has.get(name) is not None

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from strongroom.container.errors import WrongKey
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -22,7 +23,7 @@ from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall,
 from strongroom.operations.drift.comparison import Differences, Drift
 from strongroom.operations.drift.mass_change import describe_mass_change
 from strongroom.operations.layout import INDEXES
-from strongroom.operations.services import Pinned
+from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
 from tests.operations.world import World, make_world
 
@@ -50,11 +51,16 @@ class Nights:
         self.backups: list[str] = []
         self.held: dict[str, frozenset[str]] = {}
 
-    def night(self) -> str:
-        backup = self.world.back_up(self.services).id
+    def night(self, **tags: str) -> str:
+        backup = self.world.back_up(self.services if not tags else self._of_a_part(tags)).id
         self.backups.append(backup)
         self.held[backup] = frozenset(entry.name for entry in self.world.source.list())
         return backup
+
+    def _of_a_part(self, tags: Mapping[str, str]) -> Services:
+        spec = replace(self.world.spec, selection=Selection(tags=tags))
+        pinned = Pinned(spec=spec, recipients=(self.world.identity.recipient(),))
+        return self.world.services(pinned=lambda policy: pinned)
 
     def lose(self, *names: str) -> None:
         self.world.source.delete(names)
@@ -123,6 +129,21 @@ def test_one_that_was_deleted_is_a_remark(nights: Nights) -> None:
     assert (found.missing, found.findings, found.error()) == (1, (), None)
     assert by_backup(nights.earlier()) == {"app/007": before}
     assert "deleted since" in " ".join(found.lines())
+
+
+def test_one_of_everything_is_told_of_behind_many_of_a_part(
+    nights: Nights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two backups of everything lie a month's of the critical ones, and a month can have 31 days."""
+    monkeypatch.setattr(shortfall, "REMEMBERED", -1.0)  # all of them are of too long ago
+    before = nights.night()
+    for _ in range(shortfall.LEAST + 1):
+        nights.night(half="odd")
+    nights.lose(*(f"app/{n:03}" for n in range(25)))
+    nights.night()
+    found = nights.shortfall()
+    assert (found.holds, found.missing, found.sound) == (5, 25, before)
+    assert [one.why for one in found.findings] == [Why.SHRUNK]
 
 
 def test_of_a_category_only_its_own_are_missed(nights: Nights) -> None:
