@@ -10,7 +10,13 @@ import pytest
 
 import strongroom
 from strongroom.container.errors import Tampered
-from strongroom.operations.errors import ConfirmationRequired, LeakedValue, LessThanKnown, NewestUnseen
+from strongroom.operations.errors import (
+    ConfirmationRequired,
+    LeakedValue,
+    LessThanKnown,
+    NewestUnseen,
+    NothingSelected,
+)
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
@@ -292,3 +298,89 @@ def test_a_value_that_an_incident_has_as_known_to_others_is_said_before_it_comes
     shutil.copytree(house.path("regions"), machine.path("copy"))
     told = machine.run("restore", "--full-restore", "--dry-run", *there)
     assert "known to others" in words_of(told)
+
+
+# -- several policies and sources side by side -------------------------------------------
+
+
+def test_a_part_that_was_asked_for_lacks_only_what_belongs_to_it(house: Machine) -> None:
+    """A backup of a category never held the others: they are neither missing from it nor deleted."""
+    house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
+    house.ok("set", "gone", "--tag", "priority=critical", stdin="CANARY-gone")
+    house.ok("backup", "--policy", "weekly-critical", "--force")
+    house.ok("delete", "gone", "--force")
+    assert house.run("backup", "--policy", "weekly-critical", "--force").code in (0, 70)
+    words = ["--policy", "weekly-critical", "--partial", "--identity", "recovery.key", "--json"]
+    done = house.run("restore", "--full-restore", "--dry-run", *words)
+    assert [one["name"] for one in done.document["shortfall"]["names"]] == ["gone"]
+
+
+def test_a_filter_that_only_an_earlier_backup_meets_says_so(house: Machine) -> None:
+    words = ["--include", "app/0[0-4]", "--identity", "recovery.key"]
+    done = house.run("restore", *words)
+    assert done.failed_with(NothingSelected), done
+    assert "and 5 of earlier ones" in words_of(done)
+    assert "--fill-from-earlier" in done.err.partition("What to do")[2]
+    house.ok("restore", *words, "--fill-from-earlier")
+    assert NAMES[0] in held(house)
+
+
+def test_a_secret_of_long_ago_is_told_of_by_the_backup_that_has_it_alone(house: Machine) -> None:
+    """Each backup that was looked in besides is one line at most."""
+    for number in range(3):
+        house.ok("set", NAMES[-1], stdin=f"CANARY-{number}")
+        house.run("backup", "--policy", "monthly-full", "--force")
+    words = ["--identity", "recovery.key"]
+    done = house.ok("restore-secret", "--secret-name", NAMES[0], *words, "--dry-run")
+    assert f"From backup {backups(house)[0]}" in done.out
+    got = house.ok("get", NAMES[0], *words, "--from-target", "east", "--show-value")
+    assert got.out.strip() == f"CANARY-{NAMES[0]}"
+    for one in (done, got):  # the newest that may hold it, and the one that does
+        assert words_of(one).count("from backup") == 2
+
+
+def test_what_a_rehearsal_advises_is_about_a_restore(house: Machine) -> None:
+    done = house.run("test-recovery", "--identity", "recovery.key")
+    assert "When you restore, --fill-from-earlier" in words_of(done)
+
+
+def test_a_date_after_a_backup_that_is_gone_is_no_choice_of_an_older_one(house: Machine) -> None:
+    older, newest = backups(house)
+    remove(house, "east", "west")
+    words = ["restore", "--full-restore", "--dry-run", "--identity", "recovery.key"]
+    done = house.run(*words, "--at", "2999-01-01")
+    assert done.failed_with(NewestUnseen), done
+    assert newest in words_of(done)
+    before = f"{older[:4]}-{older[4:6]}-{older[6:11]}:{older[11:13]}:{older[13:15]}.9Z"
+    assert house.ok(*words, "--at", before)
+
+
+def test_what_cannot_be_told_a_backup_does_not_advise_to(house: Machine) -> None:
+    remove(house, "east", "west")
+    for command in ("find", "history"):
+        assert "--backup" not in words_of(house.run(command, NAMES[-1], "--identity", "recovery.key"))
+
+
+def test_a_lost_backup_of_another_source_keeps_no_source_from_coming_back(house: Machine) -> None:
+    with house.path("strongroom.toml").open("a") as file:
+        file.write(f'[sources.other]\nkind = "local"\npath = "{house.path("elsewhere")}"\n')
+        file.write('[policies.other-full]\nkind = "full"\nsource = "other"\ntargets = ["east", "west"]\n')
+        file.write('recipients = ["recovery"]\n')
+    words = ["restore", "--full-restore", "--identity", "recovery.key"]
+    house.run(*words, "--to", "other", "--force")
+    for _ in range(2):
+        house.ok("backup", "--policy", "other-full", "--force")
+    remove(house, "east", "west")
+    assert house.run(*words, "--dry-run", "--to", "other").failed_with(NewestUnseen)
+    assert house.run(*words, "--dry-run", "--to", "local").failed_with(LessThanKnown)
+
+
+def test_a_name_or_version_that_no_backup_has_begins_nothing(house: Machine) -> None:
+    words = ["--secret-name", "nothing", "--confirm-overwrite", "--identity", "recovery.key"]
+    for done in (
+        house.run("restore-secret", *words),
+        house.run("restore-secret", *words[:1], NAMES[-1], *words[2:], "--version", "9"),
+    ):
+        assert done.code == 12, done
+        assert "This goes on" not in done.out
+    assert not list((house.state / "undo").glob("*"))

@@ -30,7 +30,7 @@ from strongroom.operations.archive.select_backup import (
     describe_skipped,
     is_ahead,
 )
-from strongroom.operations.errors import LeftAside
+from strongroom.operations.errors import LeftAside, LessThanKnown
 from strongroom.operations.layout import manifest_name
 from strongroom.system.deadlines import run_all
 from strongroom.targets.errors import TargetUnavailable
@@ -225,12 +225,18 @@ def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output
         output.note(f"  not believed: {name}: {why}")
 
 
-def unseen(chooser: Chooser, asked: Asked, instead: Manifest | None) -> StrongroomError | None:
-    """Return what to say of a newer backup that is known and not to be seen, unless one was named."""
-    if asked.backup or asked.until is not None:
+def unseen(
+    chooser: Chooser, asked: Asked, instead: Manifest | None, *, named: bool = True
+) -> StrongroomError | None:
+    """Return what to say of a newer backup that is known and not to be seen, unless one was named.
+
+    Args:
+        named: the command can be told which backup it reads.
+    """
+    if asked.backup:
         return None
     lost = chooser.lost(asked, instead)
-    return None if lost is None else lost.error(instead)
+    return None if lost is None else lost.error(instead if named else None)
 
 
 def report_shortfall(
@@ -238,6 +244,8 @@ def report_shortfall(
 ) -> None:
     """Say what a backup lacks of those before it, before anything is done with it, and end by that."""
     error = found.error(filled=filled)
+    if error is not None and not fillable:
+        error = LessThanKnown(error.message, hint=_IN_A_RESTORE)
     say = output.note if error is None else output.warn
     for line in found.lines():
         say(line if line.startswith(" ") else f"this backup: {line}")
@@ -250,6 +258,12 @@ def report_shortfall(
     if error is not None and found.sound:
         output.note(f"  to take all as it was then: the same command with --backup {found.sound}")
     output.end_with(error)
+
+
+_IN_A_RESTORE = (
+    "The lines above say what is missing, and which backup has it. When you restore, --fill-from-earlier "
+    "takes that from the earlier ones, and --backup ID all of it from another one."
+)
 
 
 def report_newer_parts(chooser: Chooser, output: Output) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -21,6 +21,9 @@ from strongroom.operations.errors import NotCovered
 MOST = 21
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
+Opened = tuple[Replicated, Callable[[], None]]
+"""A backup, and what says that it is the one that is read."""
+
 
 @contextmanager
 def backup_on_targets(
@@ -28,28 +31,33 @@ def backup_on_targets(
 ) -> Iterator[Replicated]:
     """Open the backup on targets that a command is to look into."""
     with backups_on_targets(arguments, asked, output, installation) as backups:
-        yield next(backups)
+        backup, tell = next(backups)
+        tell()
+        yield backup
 
 
 @contextmanager
 def backups_on_targets(
     arguments: Namespace, asked: Asked, output: Output, installation: Place
-) -> Iterator[Iterator[Replicated]]:
+) -> Iterator[Iterator[Opened]]:
     """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known, strangers=True)
     identities = identities_of(arguments, output, installation)
 
-    def opened() -> Iterator[Replicated]:
-        for choice in islice(_choices(chooser, asked), MOST):
-            backup_selection.report_choice(choice, chooser, asked, output)
+    def opened() -> Iterator[Opened]:
+        for number, choice in enumerate(_choices(chooser, asked)):
+            if number == MOST:
+                output.warn(f"only the newest {MOST} that may hold it were opened; older: --at DATE")
+                return
             if doubt := trust.doubt_about(choice.signed, known):
                 output.note(f"note: {doubt}")
             access_log.record_opening(
                 arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
             )
             pins = backup_selection.report_unlisted(choice, known, output, installation)
-            yield Replicated(choice, identities, trusted=pins, told=chooser.note)
+            backup = Replicated(choice, identities, trusted=pins, told=chooser.note)
+            yield backup, partial(backup_selection.report_choice, choice, chooser, asked, output)
             if asked.name:
                 chooser.pass_over(choice.manifest, f"it does not hold '{asked.name}'")
 

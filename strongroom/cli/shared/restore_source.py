@@ -201,9 +201,10 @@ class RestoreSource:
 
     def _in_older(self, name: str, version: int | None, older: _OlderBackups) -> Secret | None:
         what = f"'{name}'" if version is None else f"version {version} of '{name}'"
-        for backup in older.backups(what, self.manifest):
+        for choice, backup in older.backups(what, self.manifest):
             found = backup.find(name)
             if found is not None and holds(found, version):
+                older.tell(choice)
                 self._backup = backup
                 self.name = f"backup {backup.manifest.backup_id}"
                 return found
@@ -255,9 +256,13 @@ class _OlderBackups:
         self._means = means
         self.looked = 0
 
-    def backups(self, what: str, first: Manifest | None) -> Iterator[Replicated]:
-        """Yield them, newest first, and say so; as many as it is worth to open."""
-        manifest, (found, asked, _, output, *_rest) = first, self._means
+    def tell(self, choice: Choice) -> None:
+        """Say which of them is taken, and what was passed over."""
+        backup_selection.report_choice(choice, self._means.found, self._means.asked, self._means.output)
+
+    def backups(self, what: str, first: Manifest | None) -> Iterator[tuple[Choice, Replicated]]:
+        """Yield them, newest first; as many as it is worth to open."""
+        manifest, (found, _, _, output, *_rest) = first, self._means
         for choice in self._choices:
             if manifest is not None:
                 found.pass_over(manifest, f"it does not hold {what}")
@@ -266,8 +271,7 @@ class _OlderBackups:
                 return
             self.looked += 1
             manifest = choice.manifest
-            backup_selection.report_choice(choice, found, asked, output)
-            yield self._means.open(choice)
+            yield choice, self._means.open(choice)
 
 
 @contextmanager

@@ -294,7 +294,7 @@ class Chooser:
         Args:
             than: the backup that is taken instead: what is older is of no matter.
         """
-        newer = (one for one in self._known if than is None or one.backup > than.backup_id)
+        newer = (one for one in self._known if than is None or _is_newer(one, than, asked))
         return next((self._as_lost(one) for one in newer if self._misses(one, asked)), None)
 
     def _as_lost(self, known: Known) -> Lost:
@@ -311,7 +311,9 @@ class Chooser:
             return False  # a copy or a medium that it was never to lie on
         if (asked.policy and known.policy != asked.policy) or (asked.values and not known.values):
             return False
-        if asked.until is not None or known.backup in self._gone or self.why_quarantined(known.backup):
+        if asked.until is not None and _seconds(known.created_at) > asked.until:
+            return False
+        if known.backup in self._gone or self.why_quarantined(known.backup):
             return False
         read = self._read(known.backup)
         if read.signed is not None or isinstance(read.refusal, UntrustedSigner):
@@ -530,7 +532,7 @@ class Chooser:
             raise all_away(self.away)
 
     def _none(self, asked: Asked) -> Choice:
-        if asked.until is None and (lost := self.lost(asked, None)) is not None and lost.denied:
+        if (lost := self.lost(asked, None)) is not None and lost.denied:
             raise lost.error(None)
         if not any(len(listing) for listing in self._listings.values()):
             raise nothing_there(self._listings)
@@ -660,10 +662,20 @@ def is_ahead(manifest: Manifest, now: float) -> bool:
 
 def made_at(manifest: Manifest) -> float:
     """Return when a backup was made, in seconds since the epoch; infinity for what is no time."""
+    return _seconds(manifest.created_at)
+
+
+def _seconds(created_at: str) -> float:
     try:
-        return datetime.fromisoformat(manifest.created_at).timestamp()
+        return datetime.fromisoformat(created_at).timestamp()
     except (ValueError, OverflowError):
         return float("inf")
+
+
+def _is_newer(known: Known, than: Manifest, asked: Asked) -> bool:
+    """Tell whether a backup might have been taken instead: not one of another source than is preferred."""
+    preferred = asked.source == than.source != known.source
+    return known.backup > than.backup_id and not preferred
 
 
 def _strangers(listing: ManifestListing, backup: str) -> SignedManifest | None:

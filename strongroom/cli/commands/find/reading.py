@@ -179,7 +179,7 @@ class Reader:
 
     def _report(self, asked: Asked) -> None:
         newest = self.read[0].manifest if self.read else None
-        if lost := backup_selection.unseen(self.chooser, asked, newest):
+        if lost := backup_selection.unseen(self.chooser, asked, newest, named=False):
             self._output.note(f"not read: {lost.message}")
             self._output.end_with(lost)
         for line in describe_skipped(self.chooser.passed):

@@ -200,6 +200,11 @@ class RestoreJob:
             self._filled = self._origin.fill()
         report_shortfall(told, self._output, filled=self._filled is not None, fillable=self._can_fill)
 
+    @property
+    def elsewhere(self) -> int:
+        """How many secrets that are asked for earlier backups have, and this one lacks."""
+        return self._shortfall.missing if self._shortfall is not None and self._shortfall.by_name else 0
+
     def _tell_leaked(self) -> None:
         """Say which values an incident has as known to others before they come back, and ask for a yes."""
         self._leaked = self._origin.leaked(self._request.names, self._request.selection)

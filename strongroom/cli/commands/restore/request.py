@@ -46,8 +46,15 @@ class Request(NamedTuple):
     version: int | None = None
     """Which version of the one secret; the newest if none is named."""
 
-    def nothing(self) -> NothingSelected:
-        """Return what to say where no secret of the backup is asked for."""
+    def nothing(self, elsewhere: int = 0) -> NothingSelected:
+        """Return what to say where no secret of the backup is asked for.
+
+        Args:
+            elsewhere: how many secrets of earlier backups are.
+        """
+        if elsewhere:
+            said = f"No secret of this backup is asked for, and {elsewhere:,} of earlier ones"
+            return NothingSelected(f"{said}; nothing was restored.", hint=_ELSEWHERE)
         if begins := self.relocation.source:
             said = f"No secret that is asked for begins with '{begins}'; nothing was restored."
             return NothingSelected(said, hint="See the names with 'strongroom list --backup-file FILE'.")
@@ -212,6 +219,10 @@ def _refuse_beside_plan(arguments: Namespace) -> None:
 
 _HELD: Final = 64 << 20
 """Bytes of a plan that are held in memory; a larger one is copied to the disk, where it has no name."""
+_ELSEWHERE = (
+    "The lines above say which backups have them. The same command takes them from there with "
+    "--fill-from-earlier."
+)
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 _NOT_INTO_A_FILE = ("overwrite_existing", "verify_after_restore", "plan_out")
 _DECIDED = (

@@ -59,7 +59,7 @@ def _perform(
         job = RestoreJob(arguments, output, installation, origin, request)
         job.do()
         if job.stopped is None and not job.done.total:
-            raise request.nothing()
+            raise request.nothing(job.elsewhere)
         if arguments.verify_after_restore and not job.dry:
             job.verify()
         return tell(job)
@@ -99,6 +99,7 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
         origin.naming_older(),
     ):
         job = RestoreJob(arguments, output, installation, origin, request)
+        origin.find(arguments.secret_name, request.version)  # what no backup has has begun nothing
         if not (request.overwrite or job.dry) and job.differs():
             raise WouldOverwrite(
                 f"'{arguments.to}' has another value or other metadata for "

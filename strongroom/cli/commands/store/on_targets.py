@@ -10,6 +10,7 @@ from itertools import chain
 from strongroom.cli.commands.store.answers import answer_names, answer_secret, missing
 from strongroom.cli.commands.store.in_file import NOTHING
 from strongroom.cli.shared import backup_selection, inspect_on_targets, opening, options
+from strongroom.cli.shared.inspect_on_targets import Opened
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
@@ -31,21 +32,29 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         inspect_on_targets.backups_on_targets(arguments, asked, output, place.find()) as backups,
         opening.explaining_keys(),
     ):
-        first = next(backups)
-        manifest, secret = _found(chain([first], backups), arguments)
+        first, tell = next(backups)
+        tell()
+        manifest, secret = _found(chain([(first, _told)], backups), arguments)
         secret = secret or missing(
             arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
         )
     answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
 
 
-def _found(backups: Iterator[Replicated], arguments: Namespace) -> tuple[Manifest, Secret | None]:
+def _told() -> None:
+    """The first has been said already."""
+
+
+def _found(
+    backups: Iterator[inspect_on_targets.Opened], arguments: Namespace
+) -> tuple[Manifest, Secret | None]:
     """Return the secret of the newest backup that holds the version that is asked for, and which that is; or
     else of the newest that has the secret at all."""
     newest: tuple[Manifest, Secret | None] | None = None
-    for backup in backups:
+    for backup, tell in backups:
         secret = backup.find(arguments.name)
         if secret is not None and holds(secret, arguments.version):
+            tell()
             return backup.manifest, secret
         if newest is None or newest[1] is None:
             newest = backup.manifest, secret
