@@ -45,9 +45,7 @@ def _told() -> None:
     """The first has been said already."""
 
 
-def _found(
-    backups: Iterator[inspect_on_targets.Opened], arguments: Namespace
-) -> tuple[Manifest, Secret | None]:
+def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[Manifest, Secret | None]:
     """Return the secret of the newest backup that holds the version that is asked for, and which that is; or
     else of the newest that has the secret at all."""
     newest: tuple[Manifest, Secret | None] | None = None
