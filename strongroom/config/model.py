@@ -337,7 +337,7 @@ def _local_source() -> dict[str, SourceSettings]:
 
 
 DEFAULT_TARGETS = ("region-a", "region-b", "region-c")
-"""Directories in the state directory, which are there while no target is named."""
+"""Directories in the state directory, which are there while no target is named but media for a safe."""
 
 
 def _three_regions(state_dir: Path) -> dict[str, TargetSettings]:
@@ -390,7 +390,7 @@ class Settings(Section, frozen=True, kw_only=True):
             examples=["region-a"],
             extra={
                 "default": "`region-a`, `region-b` and `region-c`, directories under `targets` in the state "
-                "directory, which are created"
+                "directory, which are created; those that policies name stay beside the media of offline ones"
             },
         ),
     ] = field(default_factory=lambda: _LEFT_OUT)
@@ -462,9 +462,13 @@ class Settings(Section, frozen=True, kw_only=True):
     sentry: SentrySettings = SentrySettings()
 
     def __post_init__(self) -> None:
-        """Fill in the targets that there are when none are named."""
+        """Fill in the targets that there are when none are named, or media alone that lie in a safe."""
+        usual = _three_regions(self.state_dir)
         if self.targets is _LEFT_OUT:
-            force_setattr(self, "targets", _three_regions(self.state_dir))
+            force_setattr(self, "targets", usual)
+        elif self.targets and self._media - self._used >= set(self.targets):
+            wanted = {name: usual[name] for name in usual if name in self._used}
+            force_setattr(self, "targets", wanted | self.targets)
 
     @property
     def database_url(self) -> str:
@@ -479,9 +483,15 @@ class Settings(Section, frozen=True, kw_only=True):
     @property
     def online(self) -> tuple[str, ...]:
         """The targets that are to answer at any time: the media of offline policies lie in a safe."""
-        media = {name for policy in self.policies.values() if policy.offline for name in policy.targets}
-        used = {name for policy in self.policies.values() if not policy.offline for name in policy.targets}
-        return tuple(name for name in self.targets if name in used or name not in media)
+        return tuple(name for name in self.targets if name in self._used or name not in self._media)
+
+    @property
+    def _media(self) -> set[str]:
+        return {name for policy in self.policies.values() if policy.offline for name in policy.targets}
+
+    @property
+    def _used(self) -> set[str]:
+        return {name for policy in self.policies.values() if not policy.offline for name in policy.targets}
 
     @property
     def rotated(self) -> tuple[str, ...]:

@@ -47,10 +47,10 @@ kind = "local"
 #region = "eu-central-1"
 
 # -- Where backups lie ---------------------------------------------------------
-# With no target named here there are three directories, region-a, region-b and
-# region-c, under the state directory. That is enough to begin with, but one lost
-# machine loses all three: replace them by real places, and set 'create = true'
-# only for a directory that is never an absent disk's mount point.
+# With no target named here but a medium for a safe there are three directories,
+# region-a, region-b and region-c, under the state directory. That is enough to
+# begin with, but one lost machine loses all three: replace them by real places, and
+# set 'create = true' only for a directory that is never an absent disk's mount point.
 
 #[targets.region-a]
 #kind = "directory"

@@ -162,12 +162,21 @@ def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) 
     assert "mounted" in settings.sources
 
 
-def test_an_example_that_takes_the_default_targets_away_is_told_so(place: Place) -> None:
+def test_the_example_of_a_medium_takes_no_other_target_away(place: Place) -> None:
     _, emergency = default_config_text().split("#[targets.medium]")
     example = "#[targets.medium]" + emergency.partition("# -- The calendar")[0]
     text = default_config_text() + re.sub(r"^#(?=[a-z_]+ = |\[)", "", example, flags=re.MULTILINE)
+
+    settings = place.load(text)
+
+    assert list(settings.targets) == ["region-a", "region-b", "region-c", "medium"]
+    assert settings.online == ("region-a", "region-b", "region-c")
+
+
+def test_a_target_of_ones_own_takes_the_default_ones_away_and_that_is_said(place: Place) -> None:
+    own = '[targets.eu]\nkind = "directory"\npath = "/mnt/eu"\nregion = "eu"\n'
     with pytest.raises(ConfigProblems) as caught:
-        place.load(text)
+        place.load(default_config_text() + own)
     assert all("there only while no target is named" in one.right for one in caught.value.problems)
 
 
