@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from strongroom.config.schema import toml_value
 
-SOURCES = "local, files:/DIR, vault:https://HOST:8200 or aws:REGION"
-TARGETS = "REGION=/DIR, REGION=s3://BUCKET or REGION=https://ACCOUNT.blob.core.windows.net/CONTAINER"
+SOURCES = "local, files:/DIR, vault:https://HOST:8200[?token_file=FILE] or aws:REGION"
+TARGETS = (
+    "REGION=/DIR, REGION=s3://BUCKET[?endpoint_url=URL&credentials_file=FILE] or "
+    "REGION=https://ACCOUNT.blob.core.windows.net/CONTAINER[?credential_file=FILE]"
+)
 
 _POLICIES_OF_VAULT = "# docs/how-to/back-up-vault.md has the policies that the token needs\n"
+_TOKEN = {"token_file": "/etc/strongroom/vault-token"}
+_TAGS_OF_VAULT = 'tag_metadata = ["priority"]     # custom metadata that counts as tags\n'
+
+_LEFT_TO_SAY = {
+    "s3": {
+        "credentials_file": '"/etc/strongroom/s3"  # else those of the environment, profile or role',
+        "endpoint_url": '"https://s3.example.org"  # of a server that is not Amazon\'s',
+        "lock": '"governance"  # if the bucket has Object Lock: without, who may delete removes backups',
+    },
+    "azure": {
+        "credential_file": '"/etc/strongroom/azure-credential"',
+        "lock": '"unlocked"  # if versions can be locked there',
+    },
+}
+"""What may be said of a target after a '?', as in a URL, and stands as a comment in the file if it is not."""
 
 
 class OwnSource(NamedTuple):
@@ -38,9 +56,11 @@ def parse_source(word: str) -> OwnSource:
         case "files" if place.startswith("/"):
             return OwnSource("files", _table("sources.files", {"kind": "files", "path": place}))
         case "vault" if _is_url(place):
-            server = _table("vaults.main", {"address": place, "token_file": "/etc/strongroom/vault-token"})
+            url = urlsplit(place)
+            login = _TOKEN | _said_besides(url, _TOKEN, SOURCES)
+            server = _table("vaults.main", {"address": url._replace(query="").geturl()} | login)
             source = _table("sources.vault", {"kind": "vault", "vault": "main"})
-            return OwnSource("vault", f"{_POLICIES_OF_VAULT}{server}\n{source}")
+            return OwnSource("vault", f"{_POLICIES_OF_VAULT}{server}\n{source}{_TAGS_OF_VAULT}")
         case "aws" if place:
             return OwnSource("aws", _table("sources.aws", {"kind": "aws", "region": place}))
     raise ValueError(f"has to be one of {SOURCES}")
@@ -53,12 +73,22 @@ def parse_target(word: str) -> OwnTarget:
     if region and place.startswith("/"):
         return OwnTarget(region, {"kind": "directory", "path": place})
     if region and url.scheme == "s3" and url.netloc and url.path in ("", "/"):
-        return OwnTarget(region, {"kind": "s3", "bucket": url.netloc})
+        said = _said_besides(url, _LEFT_TO_SAY["s3"], TARGETS)
+        return OwnTarget(region, {"kind": "s3", "bucket": url.netloc} | said)
     container = url.path.strip("/")
     if region and url.scheme == "https" and url.netloc and container and "/" not in container:
         account = {"account_url": f"https://{url.netloc}", "container": container}
-        return OwnTarget(region, {"kind": "azure", **account})
+        said = _said_besides(url, _LEFT_TO_SAY["azure"], TARGETS)
+        return OwnTarget(region, {"kind": "azure"} | account | said)
     raise ValueError(f"has to be one of {TARGETS}")
+
+
+def _said_besides(url: SplitResult, known: Iterable[str], right: str) -> dict[str, str]:
+    """Return the settings that stand after a '?'. Another one may be a credential: it is not shown."""
+    said = dict(parse_qsl(url.query, keep_blank_values=True))
+    if url.query and (not said or not said.keys() <= set(known) or not all(said.values())):
+        raise ValueError(f"has to be one of {right}; after a '?' may stand {' and '.join(known)}")
+    return said
 
 
 def named(targets: Iterable[OwnTarget]) -> dict[str, OwnTarget]:
@@ -70,6 +100,14 @@ def named(targets: Iterable[OwnTarget]) -> dict[str, OwnTarget]:
     return names
 
 
+def with_locks(targets: Iterable[OwnTarget], locked: Container[str]) -> list[OwnTarget]:
+    """Have locked what is put into buckets that can, by the lock that a right can still end."""
+    return [
+        one._replace(settings=one.settings | {"lock": "governance"}) if name in locked else one
+        for name, one in named(targets).items()
+    ]
+
+
 def _numbered(base: str) -> Iterator[str]:
     yield base
     yield from (f"{base}-{number}" for number in range(2, 1000))
@@ -79,8 +117,14 @@ def target_tables(targets: dict[str, OwnTarget]) -> str:
     """Return the tables of targets."""
     return "\n".join(
         _table(f"targets.{name}", {**target.settings, "region": target.region})
+        + _left_to_say(target.settings)
         for name, target in targets.items()
     )
+
+
+def _left_to_say(settings: dict[str, str]) -> str:
+    left = _LEFT_TO_SAY.get(settings["kind"], {}).items()
+    return "".join(f"#{key} = {example}\n" for key, example in left if key not in settings)
 
 
 def _table(name: str, settings: dict[str, str]) -> str:

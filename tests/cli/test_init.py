@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from pathlib import Path
 
 from strongroom.errors import ConfigError
 from tests.cli.program import Machine
@@ -83,3 +84,45 @@ def test_the_check_of_a_configuration_says_what_is_off_and_why(machine: Machine)
     off = machine.ok("config", "check", "--json").document["off"]
     assert off["emergency"].startswith("no policy is offline")
     assert "  off: rotation: no policy seals to a key" in machine.ok("config", "check").out
+
+
+def test_with_a_vault_and_clouds_it_says_which_rights_to_grant_and_what_comes_next(machine: Machine) -> None:
+    token, credentials = machine.path("token"), machine.path("s3-eu")
+    done = machine.ok(
+        "init",
+        f"--source=vault:https://127.0.0.1:1?token_file={token}",
+        f"--target=eu-central-1=s3://acme-eu?endpoint_url=http://127.0.0.1:1&credentials_file={credentials}",
+        f"--target=safe={machine.path('safe')}",
+    )
+    _, _, steps = done.out.partition("Next:")
+    assert "strongroom set NAME" not in steps
+    assert f"-policy=strongroom-backup -field=token >{token})" in steps
+    assert "bao kv metadata patch -custom-metadata=priority=critical" in steps
+    assert "who is notified when something is wrong; nobody is now" in steps
+    commands = [line.split()[:2] for line in steps.splitlines() if line.startswith("  strongroom ")]
+    assert [command for _, command in commands] == [
+        "config",
+        "check-backup-permissions",
+        "test-backup-storage",
+        "up",
+        "schedule",
+    ]
+    for line in steps.splitlines():
+        for word in line.split():
+            assert "/ops/" not in word or Path(word).exists(), word
+    settings = machine.ok("config", "check", "--json").document["settings"]
+    assert settings["vaults"]["main"]["token_file"] == str(token)
+    assert settings["sources"]["vault"]["tag_metadata"] == ["priority"]
+    assert settings["targets"]["eu-central-1"]["credentials_file"] == str(credentials)
+    assert settings["targets"]["eu-central-1"]["lock"] == "none"  # nobody answered
+
+
+def test_what_stands_after_the_question_mark_and_is_no_setting_is_refused_and_not_shown(
+    machine: Machine,
+) -> None:
+    word = "west=https://acme.blob.core.windows.net/backups?sv=2024-01-01&sig=CANARY-signature"
+    done = machine.run("init", f"--target={word}")
+    assert done.code == 2
+    assert "after a '?' may stand credential_file and lock" in done.err
+    assert "CANARY" not in done.err + done.out
+    assert not machine.state.exists()

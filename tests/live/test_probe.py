@@ -16,7 +16,7 @@ from azure.storage.blob import ContainerClient, generate_container_sas
 from strongroom.operations.probe.target import Probe, probe_rights, probe_storage
 from strongroom.targets import Target
 from strongroom.targets.azure import Account, AzureTarget, Lock
-from strongroom.targets.probing import Outcome
+from strongroom.targets.probing import UNUSED_LOCK, Outcome
 from strongroom.targets.s3 import Lock as S3Lock
 from strongroom.targets.s3 import LockMode, S3Target
 from tests.live.azurite import ACCOUNT, Azurite
@@ -76,6 +76,14 @@ def test_a_locked_bucket_refuses_to_shorten_a_lock_and_to_remove_what_it_holds(
     }
     [left] = names_on(target)
     assert left.startswith("probes/")
+
+
+def test_a_bucket_that_would_lock_and_is_not_asked_to_is_told(ministack: MiniStack, tmp_path: Path) -> None:
+    target = s3_region(ministack, tmp_path, name="eu", locking=True).target()
+
+    [locks] = [one for one in probe_storage(target).checks if one.what == "the bucket has Object Lock"]
+
+    assert (locks.outcome, locks.detail) == (Outcome.ADVICE, UNUSED_LOCK)
 
 
 def test_a_credential_that_may_bypass_governance_is_too_much(ministack: MiniStack, tmp_path: Path) -> None:

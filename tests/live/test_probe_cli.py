@@ -95,3 +95,20 @@ def test_a_bucket_that_does_not_exist_is_said_to_be_missing_and_no_right(machine
         done = machine.run(*command)
         assert done.failed_with(TargetAbsent), done
         assert "There is no such bucket or container as target eu names." in " ".join(done.err.split())
+
+
+def test_a_machine_that_is_set_up_locks_where_the_bucket_can(ministack: MiniStack, tmp_path: Path) -> None:
+    keys = credentials_file(tmp_path / "s3")
+    targets = []
+    for name in ("eu", "us"):
+        region = s3_region(ministack, tmp_path, name=name, locking=name == "eu")
+        made: Any = region.make(region.url)
+        place = f"s3://{made.bucket.options.bucket}?endpoint_url={region.url}&credentials_file={keys}"
+        targets.append(f"--target={made.bucket.options.region}={place}")
+    new = Machine(tmp_path / "new")
+    said = new.run("init", *targets)
+    settings = new.ok("config", "check", "--json").document["settings"]["targets"]
+
+    locked, other = settings
+    assert f"The bucket of target '{locked}' has Object Lock" in said.out
+    assert [settings[name]["lock"] for name in (locked, other)] == ["governance", "none"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import msgspec
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields
 from strongroom.config import ConfigProblems, Settings, load_settings
+from strongroom.config.own_places import with_locks
 from strongroom.config.reference import reference_markdown
 from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
@@ -75,10 +76,11 @@ def write_config(arguments: Namespace, output: Output) -> None:
     output.answer({"file": str(path)}, words)
 
 
-def text_of(arguments: Namespace) -> str:
-    """Return the file that the options ask for."""
+def text_of(arguments: Namespace, *, locked: Container[str] = ()) -> str:
+    """Return the file that the options ask for. ``locked``: the targets whose buckets have Object Lock."""
     key = public_key_of(arguments.public_key)
-    return default_config_text(**key, source=arguments.source, targets=arguments.target)
+    targets = with_locks(arguments.target, locked)
+    return default_config_text(**key, source=arguments.source, targets=targets)
 
 
 def public_key_of(word: str | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -11,14 +12,18 @@ from typing import Any
 from strongroom.cli.commands.setup.config import text_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
-from strongroom.config import Settings, load_settings
+from strongroom.config import Settings, SourceSettings, load_settings
 from strongroom.config.keys import PassphraseKey
+from strongroom.config.sources import AwsSource, LocalSource, VaultSource
 from strongroom.errors import TargetError
 from strongroom.keys import rolelist
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
+from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.targets.probing import UNUSED_LOCK, Probed
+from strongroom.targets.resilient import bare
 from strongroom.timestamps import if_any
 from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
@@ -30,12 +35,25 @@ def set_up(arguments: Namespace, output: Output) -> None:
     written = found is None or not found.exists()
     file = _write(found, arguments) if found is None or written else found
     settings = load_settings(path=file)
+    locked = _locked(settings) if written else []
+    if locked:
+        write_whole(file, text_of(arguments, locked=locked).encode(), replace=True)
+        file.chmod(0o644)
+        settings = load_settings(path=file)
     made = list(_mark_directories(settings)) if written else []
     marks = made if arguments.target else []  # nobody named the default ones
     entries = planned(calendar(settings), now=time.time())
     output.answer(
         {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
-        [*_said(file, written=written), *marks, "", *_calendar(entries), "", *_next(settings)],
+        [
+            *_said(file, written=written),
+            *marks,
+            *map(_lock, locked),
+            "",
+            *_calendar(entries),
+            "",
+            *_next(file, settings),
+        ],
     )
 
 
@@ -84,24 +102,89 @@ def _row(found: EntryStatus) -> tuple[str, str, str]:
     return found.entry.name, moment, found.entry.reason
 
 
-def _next(settings: Settings) -> Iterator[str]:
+def _locked(settings: Settings) -> list[str]:
+    """Return the targets whose buckets say that they have Object Lock, which nobody asks them for."""
+    return [
+        name for name in settings.targets if _would_lock(bare(adapters.target(name, settings, prepare=False)))
+    ]
+
+
+def _would_lock(target: Target) -> bool:
+    return isinstance(target, Probed) and any(check.detail == UNUSED_LOCK for check in target.settings())
+
+
+def _lock(name: str) -> str:
+    return (
+        f"The bucket of target '{name}' has Object Lock: its backups are locked for as long as they are kept "
+        '(lock = "governance").'
+    )
+
+
+def _next(file: Path, settings: Settings) -> Iterator[str]:
     """Say which commands come next."""
-    steps = [("strongroom set NAME", "store a secret; 'strongroom import FILE' stores many")]
+    steps = [step for source in settings.sources.values() for step in _filling(source, settings)]
     steps += [
-        (f"strongroom set NAME {' '.join(tags)}", f"store one that '{name}' is for: it backs up no others")
-        for name, policy in settings.policies.items()
-        if (tags := [f"--tag {key}={value}" for key, value in policy.tags.items()])
+        step for kind, step in _CREDENTIALS if any(one.kind == kind for one in settings.targets.values())
     ]
     if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
+    steps.append(("strongroom config check", "after each change of the configuration"))
+    if any(
+        one.kind not in ("local", "directory")
+        for one in (*settings.sources.values(), *settings.targets.values())
+    ):
+        steps += [
+            ("strongroom check-backup-permissions", "ask for each right, and for those that are too many"),
+            ("strongroom test-backup-storage", "write to each target, and read back"),
+        ]
+    if not settings.tells:
+        steps.append(
+            (f"edit {file}", "[mail] and [alerts]: who is notified when something is wrong; nobody is now")
+        )
     steps += [
-        ("strongroom config check", "after each change of the configuration"),
         ("strongroom up", "run the workers and the calendar"),
         ("strongroom schedule", "see what is due, what was done and what is overdue"),
     ]
     yield "Next:"
-    yield from (f"  {line}" for line in fields(steps))
+    yield from (f"  {line}" for line in fields([(_whole(command), words) for command, words in steps]))
+
+
+def _filling(source: SourceSettings, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Say how a source is read and filled, and how what a policy asks for is tagged in it."""
+    match source:
+        case LocalSource():
+            yield "strongroom set NAME", "store a secret; 'strongroom import FILE' stores many"
+            tag = "strongroom set NAME --tag {key}={value}"
+        case VaultSource():
+            file = settings.vaults[source.vault].token_file or "FILE"
+            yield (
+                "bao policy write strongroom-backup ops/vault/backup-read.hcl",
+                "the rights; or 'vault policy …'",
+            )
+            login = "bao token create -orphan -period=768h -policy=strongroom-backup -field=token"
+            yield f"(umask 077; {login} >{file})", "the login"
+            tag = "bao kv metadata patch -custom-metadata={key}={value} MOUNT/PATH"
+        case AwsSource():
+            yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
+            tag = "aws secretsmanager tag-resource --secret-id NAME --tags Key={key},Value={value}"
+        case _:
+            return
+    for name, policy in settings.policies.items():
+        for key, value in policy.tags.items():
+            yield tag.format(key=key, value=value), f"tag what '{name}' is for: it backs up no others"
+
+
+_CREDENTIALS = (
+    ("s3", ("less ops/aws/README.md", "the rights of the credentials of a bucket, and its settings")),
+    ("azure", ("less ops/azure/README.md", "the rights of the credential of a container, and its settings")),
+)
+
+
+def _whole(command: str) -> str:
+    """Name files that come with Strongroom where they lie."""
+    shipped = Path(sys.prefix) / "share/doc/strongroom"
+    return command.replace(" ops/", f" {shipped}/ops/") if (shipped / "ops").exists() else command
 
 
 def _as_document(found: EntryStatus) -> dict[str, Any]:
