@@ -86,8 +86,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "target.all-away": _critical(
         TargetUnavailable,
-        "No target answers. No backup can be made, and none can be restored from here. Runs that are under "
-        "way wait. The backups there are not known to be damaged.",
+        "No target answers, or none of the policy's. No backup can be made there, and none can be restored "
+        "from here. Runs that are under way wait. The backups there are not known to be damaged.",
         "'strongroom test-backup-storage' says what each answers. If all went at once, look at this host's "
         "network, its name service and its clock first.",
     ),

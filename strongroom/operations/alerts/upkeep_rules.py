@@ -178,10 +178,7 @@ def _aging(used: Dated, now: float, age: float) -> Alert:
 
 def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
     """Yield targets that were not looked at, disks that fill up, certificates that end, and a dead beat."""
-    if facts.places and len(facts.away) == len(facts.places):
-        named = name_first_few(tuple(place.name for place in facts.places))
-        what = f"none of {plural(len(facts.places), 'target')} answers: {named}"
-        yield Alert(kind="target.all-away", what=what)
+    yield from _all_away(facts)
     for place in facts.places:
         if place.away is not None:
             what = place.away if place.name in place.away else f"target '{place.name}': {place.away}"
@@ -197,6 +194,21 @@ def places(facts: Facts, limits: Limits) -> Iterator[Alert]:
     yield from _certificates(facts, limits)
     if facts.beat_age is not None and BEAT_RESTS < facts.beat_age < BEAT_IS_GONE:
         yield _silent(facts, limits, facts.beat_age)
+
+
+def _all_away(facts: Facts) -> Iterator[Alert]:
+    """Yield one alert if no target answers; else one for each policy of whose own targets none does."""
+    away = set(facts.away)
+    if facts.places and len(away) == len(facts.places):
+        named = name_first_few(tuple(place.name for place in facts.places))
+        what = f"none of {plural(len(facts.places), 'target')} answers: {named}"
+        yield Alert(kind="target.all-away", what=what)
+        return
+    for policy in facts.policies:
+        if policy.targets and not policy.offline and away.issuperset(policy.targets):
+            of = plural(len(policy.targets), "target")
+            what = f"policy '{policy.name}': none of its {of} answers: {name_first_few(policy.targets)}"
+            yield Alert(kind="target.all-away", subject=policy.name, what=what)
 
 
 def _silent(facts: Facts, limits: Limits, age: float) -> Alert:

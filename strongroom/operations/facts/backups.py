@@ -351,6 +351,7 @@ def policy_facts(
         blind=store is None and backups.sees_nothing_of(policy),
         on_targets=on_targets,
         wanted=len(policy.targets),
+        targets=tuple(policy.targets),
         lacks=_lacks(policy, on_targets),
         begun=_begun(watched, store),
     )

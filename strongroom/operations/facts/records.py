@@ -135,7 +135,8 @@ class Policy(Struct, frozen=True, kw_only=True):
     backups that a repair has made whole since. ``ahead`` are those that say they were made later than now.
     ``blind``: neither the record nor any of its targets could be asked. ``on_targets`` says how its newest
     backup on record lies on each target, ``wanted`` on how many it is to lie, and ``lacks`` what it lacks of
-    the policy's quorum. ``begun`` is when the installation began, or 0 if that is not known.
+    the policy's quorum. ``begun`` is when the installation began, or 0 if that is not known. ``targets`` are
+    those that it names.
     """
 
     name: str
@@ -156,6 +157,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     wanted: int = 0
     lacks: str | None = None
     begun: float = 0.0
+    targets: tuple[str, ...] = ()
 
     def interval(self, now: float) -> float | None:
         """Return how many seconds lie between the two next times of the schedule, if it has one."""

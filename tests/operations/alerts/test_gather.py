@@ -302,6 +302,12 @@ def test_a_target_that_does_not_answer_is_told_and_hides_no_other(world: World) 
     assert keys(world, targets=targets) == ["target.away:us"]
     assert keys(world, targets=targets, later=2 * DAY) == [f"backup.overdue:{POLICY}", "target.away:us"]
     away = {name: Dead(name=name, region=name) for name in REGIONS}
+    pins = (replace_entry(world.spec.targets[0], name="west"),)
+    elsewhere = replace_entry(world.spec, policy="other", targets=pins)
+    two = (ConfiguredPolicy(spec=world.spec), ConfiguredPolicy(spec=elsewhere))
+    west = {**away, "west": MemoryTarget(name="west", region="west")}
+    told = [key for key in keys(world, targets=west, policies=two) if "all-away" in key]
+    assert told == [f"target.all-away:{POLICY}"], "its own, and not all"
     each = [f"target.away:{name}" for name in sorted(REGIONS)]
     assert keys(world, targets=away) == ["target.all-away", *each], "by the record"
 

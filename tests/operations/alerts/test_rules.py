@@ -245,6 +245,17 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(places=(Place(name="eu", away="no route"), Place(name="us"))),
         facts(places=(Place(name="eu", away="no route"), Place(name="us", away="no route"))),
     ),
+    (
+        "target.all-away:p",
+        facts(
+            places=(Place(name="eu", away="no route"), Place(name="us"), Place(name="west")),
+            policies=(replace(WELL, targets=("eu", "us")),),
+        ),
+        facts(
+            places=(Place(name="eu", away="no route"), Place(name="us", away="gone"), Place(name="west")),
+            policies=(replace(WELL, targets=("eu", "us")),),
+        ),
+    ),
     ("target.away:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", away="no route"),))),
     ("ledger.broken", facts(), facts(signs=Signs(broken_at=7))),
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
