@@ -115,6 +115,30 @@ def replicas(machine: Machine) -> dict[str, tuple[bool, str | None]]:
     return {one["target"]: (one["good"], one["verified"]) for one in found}
 
 
+def test_a_target_that_was_away_is_no_bad_replica_until_it_was_looked_at(configured: Machine) -> None:
+    back_up(configured)
+    dublin, away = configured.path("regions/dublin"), configured.path("regions/away")
+    dublin.rename(away)
+    config = configured.path("strongroom.toml")  # it is a disk that is not mounted now
+    config.write_text(config.read_text().replace('region = "dublin"\ncreate = true', 'region = "dublin"'))
+    made = configured.run("backup", "--policy", "full", "--force", "--json")
+    assert made.failed_with(RunDegraded), made
+    backup = made.document["id"]
+
+    def row() -> str:
+        return next(line for line in configured.ok("replicas").out.splitlines() if backup in line)
+
+    assert "no answer" in row()
+    assert "BAD" not in row()
+    assert configured.ok("replicas", "--json").document["unanswered"] == {backup: ["dublin"]}
+    assert configured.run("repair", backup).code != 0
+    assert "no answer" in row()
+    away.rename(dublin)
+    configured.ok("repair", backup)
+    assert "no answer" not in row()
+    assert "BAD" not in row()
+
+
 @pytest.mark.parametrize("word", ["regions/dublin", "dublin"])
 def test_what_is_found_by_hand_is_what_the_catalog_says(configured: Machine, word: str) -> None:
     run = back_up(configured)

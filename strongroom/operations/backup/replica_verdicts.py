@@ -22,12 +22,17 @@ from strongroom.operations.runs.job import read_result
 from strongroom.operations.services import Services
 from strongroom.operations.verification.checks import refresh
 from strongroom.operations.verification.order import MANIFEST
+from strongroom.state.errors import RecordRefused
 from strongroom.state.records import ContainerCheck, Replica, Run, StepKind, StepRow, StepState
+from strongroom.state.store import RunStore
+from strongroom.targets.errors import TargetUnavailable
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 _DEPTHS = tuple(Depth)
 DEEPEST = Depth.COMPARED
 """What is said of a replica at most: "live" is about the source on that day."""
+RECENT = 1000
+"""Runs that are looked through."""
 _ENDED = "the run ended before it was read back"
 
 
@@ -189,6 +194,33 @@ def _explain_not_asked(facts: ReplicaFacts, target: str) -> str | None:
         return why
     lacks = any(name == target for name, _ in facts.lacking)
     return _ENDED if facts.ending is not None and not lacks else None
+
+
+def unanswered(store: RunStore, replicas: Sequence[Replica]) -> dict[str, tuple[str, ...]]:
+    """Say which bad replicas are called that only because their target did not answer, by the newest run that
+    asked for them; none of them is known to be damaged."""
+    bad = {(one.backup, one.target) for one in replicas if not one.good}
+    known: dict[tuple[str, str], bool] = {}
+    for run in store.runs(limit=RECENT) if bad else ():
+        about = run.spec.backup or run.id
+        asked = [name for backup, name in bad - known.keys() if backup == about]
+        if run.state.final and asked:
+            known |= {(about, name): said for name, said in _silent(run, asked, store) if said is not None}
+    silent = sorted(one for one, said in known.items() if said)
+    return {backup: tuple(name for of, name in silent if of == backup) for backup, _ in silent}
+
+
+def _silent(run: Run, names: Sequence[str], store: RunStore) -> Iterator[tuple[str, bool | None]]:
+    """Yield of each target whether it was silent; ``None`` if the run did not ask it, or its row is odd."""
+    try:
+        away = replica_facts(run).away
+    except RecordRefused:
+        return
+    rows = store.rows(run.id)
+    for name in names:
+        codes = {recorded_errors.code_of(row.error or "") for row in rows if row.step.target == name}
+        asked = not codes & _DAMAGE if codes else None
+        yield name, name in away or (asked and TargetUnavailable.__name__ in codes)
 
 
 def describe_unread(read: ReadBack) -> str:

@@ -101,7 +101,8 @@ COMMANDS = {
     "replicas": Command(
         _replicas_arguments,
         "catalog:show_replicas",
-        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. NOT LOCKED:\n"
-        "whole, but could be removed too early. 'strongroom repair' corrects both.",
+        "A cell says how deep a replica was last read back, and when. BAD: missing or damaged. no answer:\n"
+        "its target did not answer, so nothing is known of it. NOT LOCKED: whole, but could be removed too\n"
+        "early. 'strongroom repair' corrects all three.",
     ),
 }

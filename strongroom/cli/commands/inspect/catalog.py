@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
 from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.backup.replica_verdicts import unanswered
 from strongroom.operations.errors import LeftAside
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.timestamps import for_people, if_any
@@ -98,22 +99,27 @@ def show_replicas(arguments: Namespace, output: Output) -> None:
             f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'."
         )
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
-    lines = _matrix(found, unlocked) or ["The catalog is empty."]
-    output.answer({"replicas": [_replica(one) for one in found], "unlocked": unlocked}, lines)
+    silent = unanswered(store, found)
+    lines = _matrix(found, unlocked, silent) or ["The catalog is empty."]
+    document = {"replicas": [_replica(one) for one in found], "unlocked": unlocked, "unanswered": silent}
+    output.answer(document, lines)
 
 
-def _matrix(replicas: list[Replica], unlocked: Unlocked) -> list[str]:
+def _matrix(replicas: list[Replica], unlocked: Unlocked, silent: Mapping[str, Sequence[str]]) -> list[str]:
     """Return a line for each backup and a column for each target."""
     targets = list(dict.fromkeys(replica.target for replica in replicas))
-    cells = {(one.backup, one.target): _cell(one, unlocked.get(one.backup, {})) for one in replicas}
+    cells = {
+        (one.backup, one.target): _cell(one, unlocked.get(one.backup, {}), silent.get(one.backup, ()))
+        for one in replicas
+    }
     backups = dict.fromkeys(replica.backup for replica in replicas)
     rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]
     return list(table(("BACKUP", *targets), rows)) if rows else []
 
 
-def _cell(replica: Replica, unlocked: Mapping[str, str]) -> str:
+def _cell(replica: Replica, unlocked: Mapping[str, str], silent: Sequence[str]) -> str:
     if not replica.good:
-        return "BAD"
+        return "no answer" if replica.target in silent else "BAD"
     lacks = ", NOT LOCKED" if replica.target in unlocked else ""
     if not replica.verified_at:
         return f"good, never verified{lacks}"

@@ -75,17 +75,17 @@ def _policies(facts: Facts, limits: Limits) -> tuple[Sequence[str], Rows]:
         found = judge(policy, threshold=limits.threshold_age, now=facts.now)
         late = " (overdue)" if found.overdue else ""
         age = "none" if found.age is None else about(found.age)
-        rows.append((policy.name, f"{age}{late}", *(_on(policy, target) for target in targets)))
+        rows.append((policy.name, f"{age}{late}", *(_on(policy, target, facts.away) for target in targets)))
     return ("POLICY", "VERIFIED BACKUP", *(in_line(target).upper() for target in targets)), rows
 
 
-def _on(policy: Policy, target: str) -> str:
-    return next((_cell(one) for one in policy.on_targets if one.target == target), "-")
+def _on(policy: Policy, target: str, away: Sequence[str]) -> str:
+    return next((_cell(one, away) for one in policy.on_targets if one.target == target), "-")
 
 
-def _cell(one: OnTarget) -> str:
+def _cell(one: OnTarget, away: Sequence[str]) -> str:
     if not one.good:
-        return "BAD"
+        return "no answer" if one.target in away else "BAD"
     return f"good, read to {one.depth.value}" if one.depth else "good, not read"
 
 
