@@ -80,6 +80,8 @@ class Pace:
         if self._shared is None:
             yield [self._next]
             return
+        # The first command on a new machine may be a restore: no state directory is there yet.
+        self._shared.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with files.locked(self._shared, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW) as descriptor:
             moment = [_read(descriptor)]
             yield moment
