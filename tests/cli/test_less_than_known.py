@@ -49,6 +49,11 @@ def backups(machine: Machine) -> list[str]:
     return sorted(one["backup"] for one in machine.ok("catalog", "list", "--json").document["backups"])
 
 
+def made(machine: Machine, backup: str) -> str:
+    found = machine.ok("catalog", "list", "--json").document["backups"]
+    return next(str(one["created_at"]) for one in found if one["backup"] == backup)
+
+
 def held(machine: Machine) -> list[str]:
     return [one["name"] for one in machine.ok("list", "--json").document["secrets"]]
 
@@ -147,6 +152,32 @@ def test_a_rehearsal_says_it_too(house: Machine) -> None:
     says_what_is_missing(house.run("test-recovery", "--identity", "recovery.key"), house)
 
 
+def test_what_is_gone_from_a_shrunken_backup_is_found_with_the_reason(house: Machine) -> None:
+    older, newest = backups(house)
+    words = ["--identity", "recovery.key"]
+    said = house.ok("find", NAMES[0], *words).out
+    reason = "it holds 5 secrets where 20 were expected"
+    assert f"'{NAMES[0]}' is not in backup {newest}, the newest of source 'local': {reason}" in said
+    assert f"restore-secret --secret-name {NAMES[0]} --backup {older}" in said
+    said = house.ok("find", "app/*", *words).out
+    assert f"15 secrets are not in backup {newest}, the newest of source 'local': {reason}" in said
+    [gone] = house.ok("find", "app/*", "--no-index", *words, "--json").document["gone"]
+    assert (gone["backup"], gone["names"]) == (newest, NAMES[:15])
+    assert house.ok("find", NAMES[-1], *words, "--json").document["gone"] == []
+    assert house.ok("find", NAMES[0], "--at", made(house, older), *words, "--json").document["gone"] == []
+
+
+def test_what_somebody_deleted_or_a_part_does_not_mean_is_found_without_a_remark(house: Machine) -> None:
+    house.ok("restore", "--full-restore", "--fill-from-earlier", "--identity", "recovery.key")
+    house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
+    house.ok("delete", NAMES[3], "--force")
+    house.ok("backup", "--policy", "monthly-full", "--force")
+    house.ok("backup", "--policy", "weekly-critical", "--force")
+    words = ["--identity", "recovery.key", "--json"]
+    assert house.ok("find", NAMES[3], *words).document["gone"] == []
+    assert house.ok("find", NAMES[0], *words).document["gone"] == []
+
+
 # -- a newest backup that is gone --------------------------------------------------------
 
 
@@ -192,6 +223,35 @@ def test_a_newest_backup_that_is_gone_is_not_replaced_by_an_older_one_unasked(
         assert house.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-newer"
     named = ["--backup", older, "--overwrite-existing"]
     house.ok("restore", "--full-restore", *named, *words, "--identity", "recovery.key")
+
+
+def test_two_backups_that_are_compared_by_default_are_not_all_where_the_newest_is_gone(
+    house: Machine,
+) -> None:
+    remove(house, "east", "west")
+    older, newest = backups(house)
+    for words in ([], ["live"], ["--policy", "monthly-full"]):
+        done = house.run("diff", *words, "--identity", "recovery.key")
+        assert done.failed_with(NewestUnseen), done
+        assert newest in words_of(done)
+        assert older in done.out
+    house.ok("diff", older, "live", "--identity", "recovery.key")
+
+
+def test_where_all_targets_are_away_each_is_named(house: Machine) -> None:
+    for region in ("east", "west"):
+        shutil.move(house.path("regions") / region, house.path(f"{region}-away"))
+    for command in (["restore", "--full-restore"], ["find", "app/19"], ["test-recovery"]):
+        done = house.run(*command, "--identity", "recovery.key")
+        assert done.code == 40, done
+        said = words_of(done)
+        assert "None of the 2 targets that were asked answers" in said
+        assert "'east': " in said
+        assert "'west': " in said
+    ready = house.run("check-recovery-environment", "--identity", "recovery.key")
+    assert ready.code not in (0, 70), ready
+    assert "no target that answers shows a backup of it" in ready.out
+    assert "no backup yet" not in ready.out
 
 
 def test_the_newest_on_another_target_is_taken_and_the_target_told(house: Machine) -> None:

@@ -237,8 +237,6 @@ class Earlier:
             counted = self._counted()
         except StrongroomError:  # what does not open names nothing
             counted = None
-        shrunk = self._shrunk()
-        found = [*self._mass_changes(), *shrunk, *self._newer()]
         fewer = max(0, self._most() - manifest.counts.secrets) if counted is None else 0
         return Shortfall(
             backup=manifest.backup_id,
@@ -248,10 +246,14 @@ class Earlier:
             missing=fewer if counted is None else counted[0].total(),
             groups=() if counted is None else tuple(self._groups(counted[0])),
             names=() if counted is None else counted[1],
-            findings=tuple(found),
+            findings=self.findings(),
             compared=len(self.choices),
             by_name=counted is not None,
         )
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what speaks against the backup, by its manifest and those before it: nothing is opened."""
+        return (*self._mass_changes(), *self._shrunk(), *self._newer())
 
     def _of_one(self) -> Shortfall:
         manifest = self.choice.manifest

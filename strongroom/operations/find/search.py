@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from strongroom.container.name_index import Older
 from strongroom.errors import UsageError
-from strongroom.model import VersionState
+from strongroom.model import Selection, VersionState
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.find.facts import Facts, Opened, facts_of
 
@@ -85,6 +85,11 @@ class Found(Struct, frozen=True, kw_only=True):
     tags: Mapping[str, str]
     expires_at: str | None
     versions: tuple[Holding, ...]
+
+    @property
+    def as_selection(self) -> Selection:
+        """What means this secret."""
+        return Selection(include=(self.name,), tags=dict(self.tags))
 
     def at(self, version: int) -> Found | None:
         """Return where one version of it is: a line for each state in which it is there."""

@@ -8,6 +8,9 @@ from contextlib import suppress
 from shlex import quote
 from typing import Any, NamedTuple
 
+from msgspec import to_builtins
+
+from strongroom.cli.commands.find.gone import Gone, gone_by_a_finding
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal.output import Output, in_line, plural, table
@@ -44,10 +47,12 @@ def find_secrets(arguments: Namespace, output: Output) -> None:
         asked = wanted.asked(policy=arguments.policy or "", until=arguments.at)
         for source, period in reader.each(asked, look, take, wanted=wanted):
             findings.add(period.facts, *period.backups, source=source)
-        found = _narrowed(list(findings.found()), arguments.version, wanted, reader)
+        every = list(findings.found())
+        gone = list(gone_by_a_finding(every, reader, asked))
+        found = _narrowed(every, arguments.version, wanted, reader)
     verified = _verified(reader.installation, found)
     way = _Way(_given(arguments), arguments.version)
-    output.answer(_document(found, reader, verified), _lines(found, reader, verified, way))
+    output.answer(_document(found, gone, reader, verified), _lines(found, gone, reader, verified, way))
 
 
 def _narrowed(found: list[Found], version: int | None, wanted: Wanted, reader: Reader) -> list[Found]:
@@ -118,7 +123,9 @@ class _Way(NamedTuple):
             yield in_line(f"{such}: {words} --version {older[-1]}{rest}")
 
 
-def _lines(found: list[Found], reader: Reader, verified: Verified, way: _Way) -> Iterator[str]:
+def _lines(
+    found: list[Found], gone: list[Gone], reader: Reader, verified: Verified, way: _Way
+) -> Iterator[str]:
     made = {choice.manifest.backup_id: choice for choice in reader.read}
     head: tuple[str, ...] = (
         "NAME",
@@ -138,6 +145,7 @@ def _lines(found: list[Found], reader: Reader, verified: Verified, way: _Way) ->
         rows = [(*row[:4], older, *row[4:]) for row, older in zip(rows, olders, strict=True)]
     yield from table(head, rows)
     yield f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read."
+    yield from (f"{one.words}." for one in gone)
     if len(found) == 1:
         yield from _next(found[0], made, reader, way)
 
@@ -207,7 +215,7 @@ def _into(source: str, installation: Place) -> tuple[str, str]:
 # -- for machines --------------------------------------------------------------------
 
 
-def _document(found: list[Found], reader: Reader, verified: Verified) -> dict[str, Any]:
+def _document(found: list[Found], gone: list[Gone], reader: Reader, verified: Verified) -> dict[str, Any]:
     backups = {choice.manifest.backup_id: _backup(choice, reader, verified) for choice in reader.read}
     return {
         "secrets": [
@@ -220,6 +228,7 @@ def _document(found: list[Found], reader: Reader, verified: Verified) -> dict[st
             }
             for one in found
         ],
+        "gone": [to_builtins(one) for one in gone],
         "backups_read": len(reader.read),
         "backups_not_read": reader.not_read,
     }

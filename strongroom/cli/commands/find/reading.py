@@ -26,6 +26,7 @@ from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Choice, all_away, describe_skipped
+from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NotAllRead
 from strongroom.operations.find.name_index import NameIndexes, Period
 from strongroom.operations.find.search import Wanted
@@ -68,6 +69,18 @@ class Reader:
         """Return a backup of which the opening is on record already. Nothing is read yet."""
         pins = trust.signers_to_accept(choice.signed, self._known)
         return Replicated(choice, self._openers, trusted=pins, told=self.chooser.note)
+
+    def earlier(self, choice: Choice, asked: Asked) -> Earlier:
+        """Return the backups before one, of which none is opened."""
+        return Earlier(
+            choice,
+            asked,
+            self.chooser,
+            identities=(),
+            trusted=trust.signers_to_accept(choice.signed, self._known),
+            opened=None,
+            held=backup_selection.read_record(self.installation).held,
+        )
 
     def _about_to_open(self, choice: Choice) -> None:
         """Say if its signer does not count here, and put the attempt on record."""
