@@ -43,7 +43,7 @@ def changes_of(facts: Facts, alerts: Iterable[Alert], muted: Muted) -> dict[str,
     if facts.state is not None:
         return {"the state database": f"does not answer: {in_line(facts.state)}"}
     said = {
-        f"'{in_line(policy.name)}' on '{in_line(one.target)}'": _cell(one)
+        f"'{in_line(policy.name)}' on '{in_line(one.target)}'": _cell(one, facts.away)
         for policy in facts.policies
         for one in policy.on_targets
     }
