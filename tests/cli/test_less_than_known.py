@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import strongroom
-from strongroom.container.errors import Tampered
+from strongroom.container.errors import Tampered, WrongKey
 from strongroom.operations.errors import (
     ConfirmationRequired,
     LeakedValue,
@@ -401,7 +401,7 @@ def test_a_secret_of_long_ago_is_told_of_by_the_backup_that_has_it_alone(house: 
 
 def test_what_a_rehearsal_advises_is_about_a_restore(house: Machine) -> None:
     done = house.run("test-recovery", "--identity", "recovery.key")
-    assert "When you restore, --fill-from-earlier" in words_of(done)
+    assert "'strongroom restore --full-restore' brings it back too with --fill-from-earlier" in words_of(done)
 
 
 def test_a_date_after_a_backup_that_is_gone_is_no_choice_of_an_older_one(house: Machine) -> None:
@@ -444,3 +444,27 @@ def test_a_name_or_version_that_no_backup_has_begins_nothing(house: Machine) -> 
         assert done.code == 12, done
         assert "This goes on" not in done.out
     assert not list((house.state / "undo").glob("*"))
+
+
+def test_a_key_that_an_earlier_backup_needs_is_asked_for_by_the_backup_that_needs_it(house: Machine) -> None:
+    """The key was rotated between the two: what opens the newest opens none before it."""
+    first = backups(house)[0]
+    house.ok("keygen", "--output", "new.key")
+    file = house.path("strongroom.toml")
+    file.write_text(file.read_text().replace('"recovery.key.pub"', '"new.key.pub"'))
+    house.run("backup", "--policy", "monthly-full", "--force")
+    words = ["restore", "--full-restore", "--identity", "new.key"]
+    done = house.run(*words, "--dry-run")
+    assert done.failed_with(LessThanKnown), done
+    assert "Which, is not known: WrongKey: Earlier backup" in words_of(done)
+    done = house.run(*words, "--fill-from-earlier")
+    assert done.failed_with(WrongKey), done
+    assert "Earlier backup" in words_of(done)
+    assert "--identity is repeatable" in words_of(done)
+    both = [*words, "--identity", "recovery.key", "--fill-from-earlier"]
+    house.ok(*both, "--plan-out", "p.json")
+    done = house.run("restore", "--plan", "p.json", "--identity", "new.key")
+    assert f"Earlier backup {first}" in words_of(done)
+    assert not list((house.state / "undo").glob("*"))
+    house.ok(*both)
+    assert held(house) == NAMES

@@ -30,7 +30,7 @@ from strongroom.operations.archive.select_backup import (
     describe_skipped,
     is_ahead,
 )
-from strongroom.operations.errors import LeftAside, LessThanKnown
+from strongroom.operations.errors import LeftAside
 from strongroom.operations.layout import manifest_name
 from strongroom.system.deadlines import run_all
 from strongroom.targets.errors import TargetUnavailable
@@ -244,8 +244,6 @@ def report_shortfall(
 ) -> None:
     """Say what a backup lacks of those before it, before anything is done with it, and end by that."""
     error = found.error(filled=filled)
-    if error is not None and not fillable:
-        error = LessThanKnown(error.message, hint=_IN_A_RESTORE)
     say = output.note if error is None else output.warn
     for line in found.lines():
         say(line if line.startswith(" ") else f"this backup: {line}")
@@ -258,12 +256,6 @@ def report_shortfall(
     if error is not None and found.sound:
         output.note(f"  to take all as it was then: the same command with --backup {found.sound}")
     output.end_with(error)
-
-
-_IN_A_RESTORE = (
-    "The lines above say what is missing, and which backup has it. When you restore, --fill-from-earlier "
-    "takes that from the earlier ones, and --backup ID all of it from another one."
-)
 
 
 def report_newer_parts(chooser: Chooser, output: Output) -> None:

@@ -158,6 +158,7 @@ class RestoreSource:
         """Take what it lacks from earlier backups; what from which, if that is known already."""
         if self.earlier is not None and isinstance(self._backup, Replicated):
             self._filled = Filled(self._backup, self.earlier, names)
+            self._filled.open_all()
         return self._filled
 
     def backup_of(self, name: str) -> str:

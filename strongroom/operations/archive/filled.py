@@ -55,6 +55,11 @@ class Filled:
             self._opened[backup] = self._earlier.open(backup)
         return self._opened[backup]
 
+    def open_all(self) -> None:
+        """Open each of them, so that a missing key is told before anything is written."""
+        for backup in self._ids:
+            self.opened(backup)
+
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret of the newest, then what it lacks."""
         for secret in self._backup.secrets():

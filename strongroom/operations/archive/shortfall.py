@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from heapq import merge
 from itertools import groupby, islice
@@ -20,6 +20,7 @@ from operator import itemgetter
 from msgspec import Struct, convert
 from msgspec.structs import replace
 
+from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest
 from strongroom.container.marks import HOLD, HoldMark
 from strongroom.container.name_index import (
@@ -111,6 +112,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
         names: the first few of them; none where no name may go.
         findings: what makes it more than secrets which somebody deleted since.
         compared: how many earlier backups it was held against.
+        unread: why nothing names what is missing, if an earlier backup did not open.
     """
 
     backup: str
@@ -123,6 +125,7 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...] = ()
     compared: int = 0
     by_name: bool = True
+    unread: str = ""
 
     @property
     def sound(self) -> str:
@@ -138,7 +141,8 @@ class Shortfall(Struct, frozen=True, kw_only=True):
     def _missing(self) -> Iterator[str]:
         count = plural(self.missing, "secret")
         if not self.by_name:
-            yield f"it holds {plural(self.holds, 'secret')}, and an earlier one {count} more"
+            why = f". Which, is not known: {self.unread}" if self.unread else ""
+            yield f"it holds {plural(self.holds, 'secret')}, and an earlier one {count} more{why}"
             return
         since = "" if self.findings else ": deleted since, by all that is known"
         yield f"{count} that earlier ones have {verb(self.missing, 'are')} not in it{since}{self._named()}"
@@ -233,10 +237,11 @@ class Earlier:
         manifest = self.choice.manifest
         if self._asked.name:  # which backup has it, whoever looks for it finds out
             return self._of_one()
+        counted, unread = None, ""
         try:
             counted = self._counted()
-        except StrongroomError:  # what does not open names nothing
-            counted = None
+        except StrongroomError as error:  # what does not open names nothing
+            unread = f"{error.code}: {error.message}"
         fewer = max(0, self._most() - manifest.counts.secrets) if counted is None else 0
         return Shortfall(
             backup=manifest.backup_id,
@@ -249,6 +254,7 @@ class Earlier:
             findings=self.findings(),
             compared=len(self.choices),
             by_name=counted is not None,
+            unread=unread,
         )
 
     def findings(self) -> tuple[Finding, ...]:
@@ -291,7 +297,10 @@ class Earlier:
     def open(self, backup: str) -> Replicated:
         """Open one of the earlier backups."""
         assert self._open is not None  # whoever opens none names none
-        return self._open(self.choices[backup])
+        with _named(backup):
+            found = self._open(self.choices[backup])
+            found.unlock()  # what does not open has begun nothing
+        return found
 
     @property
     def _names(self) -> _Names:
@@ -302,7 +311,8 @@ class Earlier:
     def held_names(self, choice: Choice) -> Iterator[Listed]:
         """Yield what a backup itself says of its secrets."""
         assert self._open is not None
-        return self._open(choice).rows()
+        with _named(choice.manifest.backup_id):
+            yield from self._open(choice).rows()
 
     def _counted(self) -> tuple[Counter[str], tuple[Missing, ...]] | None:
         if self._open is None or not self.choices:
@@ -392,6 +402,21 @@ class Earlier:
                 yield Finding(why=Why.AHEAD, said=f"{made} by its date, which is ahead of this host's clock")
         if not self._asked.backup and (lost := self._chooser.lost(self._asked, own)) is not None:
             yield Finding(why=Why.LOST, said=lost.words)
+
+
+@contextmanager
+def _named(backup: str) -> Iterator[None]:
+    """Have it told of which earlier backup a key is missing: the newest one opened."""
+    try:
+        yield
+    except WrongKey as error:
+        raise WrongKey(f"Earlier backup {backup}: {error.message}", hint=_ANOTHER_KEY) from None
+
+
+_ANOTHER_KEY = (
+    "Give the key that opens that one too: --identity is repeatable, and 'strongroom keys' says which it is. "
+    "Without --fill-from-earlier the newest backup alone is restored."
+)
 
 
 # -- names ---------------------------------------------------------------------------------

@@ -61,10 +61,13 @@ class PlanFile:
             raise type(error)(error.message, hint=_ANOTHER) from None
 
     def entries(self) -> Iterator[PlanEntry]:
-        """Yield the entries in their order. Raises Malformed."""
-        self._file.seek(0)
-        while self._file.tell() < self._end:
-            yield decode_entry(self._file.readline())
+        """Yield the entries in their order; several may go through them at once. Raises Malformed."""
+        at = 0
+        while at < self._end:
+            self._file.seek(at)
+            line = self._file.readline()
+            at += len(line)
+            yield decode_entry(line)
 
     def _digest(self) -> str:
         digest, left = hashlib.sha256(), self._end
