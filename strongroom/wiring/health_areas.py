@@ -197,6 +197,7 @@ def _record(settings: Settings, known: Known, *, cluster: bool) -> Iterator[tupl
     yield record.SLOTS, partial(calendar_health.findings, services, calendar(settings), now=facts.now)
     yield catalog.BACKUPS, partial(catalog.backups, services, facts, replicas, newest, policies)
     yield catalog.REPLICAS, partial(catalog.replicas, services, replicas, kept, policies)
+    yield record.CHANGES, partial(record.changes, facts, limits(settings))
     yield VERIFICATION, partial(covered, VERIFICATION, facts)
     yield record.DRILLS, partial(record.drills, services, facts)
     yield record.KEYS, partial(_keys, settings, known)

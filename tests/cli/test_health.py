@@ -16,7 +16,14 @@ import pytest
 
 from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.errors import BackupOverdue, KeysOutOfPolicy, QuorumNotMet, RunDegraded, RunFailed
+from strongroom.operations.errors import (
+    BackupOverdue,
+    KeysOutOfPolicy,
+    MassChange,
+    QuorumNotMet,
+    RunDegraded,
+    RunFailed,
+)
 from strongroom.state.errors import LedgerChanged, SchemaMismatch, StateError
 from strongroom.state.events import digest
 from strongroom.state.records import Replica, RunKind, Spec, Step, StepKind
@@ -297,6 +304,19 @@ def test_bad_replicas_of_the_newest_backup_are_told(well: Machine) -> None:
     found = looked(well, ADVANCED, worst=RunDegraded)
     assert loud(found) == {("backups", "RunDegraded"), ("replicas", "RunDegraded")}
     assert found.document["metrics"]["replicas_verified"] == 5
+
+
+def test_a_newest_backup_that_was_made_after_a_mass_deletion_is_told_as_by_the_alerts(well: Machine) -> None:
+    names = [f"app/{number:03}" for number in range(60)]
+    for name in names:
+        well.set(name, "CANARY-value")
+    well.ok("backup", "--policy", "full", "--force")
+    well.ok("delete", "--force", *names)
+    well.run("backup", "--policy", "full", "--force")
+    found = looked(well, ADVANCED, worst=MassChange)
+    assert ("changes", "MassChange") in loud(found)
+    alerts = well.run("backup-alerts", "--json").document["alerts"]
+    assert "backup.shrunk:full" in [one["key"] for one in alerts]
 
 
 def test_a_backup_that_failed_last_is_told(well: Machine) -> None:

@@ -486,6 +486,11 @@ class Alert(Struct, frozen=True, kw_only=True):
         return KINDS[self.kind].severity
 
     @property
+    def error(self) -> type[StrongroomError]:
+        """The class of what is wrong, which gives an exit status."""
+        return KINDS[self.kind].error
+
+    @property
     def means(self) -> str:
         return KINDS[self.kind].means
 

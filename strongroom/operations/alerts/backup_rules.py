@@ -129,7 +129,7 @@ def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:
     before = policy.held[1 : limits.compared + 1]
     if before and (lost := _lost_at_once(policy.held[0], before, limits)):
         what = f"policy '{policy.name}': backup {policy.held[0].backup} holds {plural(lost, 'secret')} fewer"
-        what += f" than the {len(before)} before it (median)"
+        what += " than those before it"
         yield Alert(kind="backup.shrunk", subject=policy.name, what=what)
         return
     if len(before) < FEWEST:
@@ -148,8 +148,11 @@ def _odd(policy: Policy, limits: Limits) -> Iterator[Alert]:
 
 
 def _lost_at_once(newest: Held, before: Sequence[Held], limits: Limits) -> int:
-    """Return how many secrets the newest backup lacks, if they are as many as in a mass change; else none."""
-    usual = median(held.secrets for held in before)
+    """Return how many secrets the newest backup lacks, if they are as many as in a mass change; else none.
+
+    They may have come a short while ago: what the one before it held counts, and not the median alone.
+    """
+    usual = max(before[0].secrets, median(held.secrets for held in before))
     lost = usual - newest.secrets
     return round(lost) if limits.mass_change.exceeded(lost, round(usual)) else 0
 

@@ -10,12 +10,13 @@ from typing import TypeVar
 from strongroom.durations import measured
 from strongroom.keys.errors import KeyUnproven
 from strongroom.operations import recorded_errors
+from strongroom.operations.alerts import rules
 from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS, not_looked_at
 from strongroom.operations.emergency.medium import State as Emergency
 from strongroom.operations.emergency.medium import medium_status
-from strongroom.operations.errors import BackupOverdue, RunDegraded, RunFailed
+from strongroom.operations.errors import BackupOverdue, MassChange, RunDegraded, RunFailed
 from strongroom.operations.facts.freshness import is_idle, judge
-from strongroom.operations.facts.records import Drilled, Facts, Ran
+from strongroom.operations.facts.records import Drilled, Facts, Limits, Ran
 from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.catalog import MONTH, fresh
@@ -26,7 +27,8 @@ from strongroom.state.records import RESTORING, ROTATING, Run, RunState, StepRow
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
 
-RUNS, SLOTS, DRILLS, KEYS, EMERGENCY = "runs", "slots", "drills", "keys", "emergency"
+RUNS, SLOTS, CHANGES, DRILLS, KEYS = "runs", "slots", "changes", "drills", "keys"
+EMERGENCY = "emergency"
 GRACE, LONGEST = 3600.0, 4 * 3600.0
 """How long a run may wait without news, and how long one step may take; in seconds."""
 WITH_KEYS = frozenset({*RESTORING, *ROTATING})
@@ -129,6 +131,13 @@ def beat(facts: Facts) -> Iterator[Finding]:
         yield wrong(SLOTS, BackupOverdue(words, hint=hint))
     else:
         yield good(SLOTS, "beat asks for what is due")
+
+
+def changes(facts: Facts, limits: Limits) -> Iterator[Finding]:
+    """Say where so much changed or vanished at once that somebody has to look, as the alerts do."""
+    for alert in rules.judge(facts, limits):
+        if alert.error is MassChange:
+            yield wrong(CHANGES, MassChange(alert.what, hint=alert.do)).on(policy=alert.subject)
 
 
 # -- drills, keys, the safe ------------------------------------------------------

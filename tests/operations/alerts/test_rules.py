@@ -348,6 +348,11 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("drill.overdue:full p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
     ("backup.shrunk:p", policy(held=held(75, 100)), policy(held=held(65, 100))),
     ("backup.shrunk:p", policy(held=held(20, 29, 29)), policy(held=held(19, 29, 29))),
+    (
+        "backup.shrunk:p",
+        policy(held=held(15, 15, 60, 15, 15)),
+        policy(held=held(15, 60, 15, 15)),
+    ),  # new, gone
     ("backup.count:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
     ("backup.count:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
     ("backup.count:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median
