@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from strongroom.api.submission import Outcome, Submission
     from strongroom.container.errors import MissingPiece, Tampered, UntrustedSigner, WrongKey
     from strongroom.errors import ConfigError, StrongroomError, UsageError
+    from strongroom.operations.archive.shortfall import Shortfall
     from strongroom.operations.errors import (
         ApprovalNeeded,
         LessThanKnown,
@@ -49,6 +50,7 @@ __all__ = [
     "RunDegraded",
     "RunFailed",
     "SecretNotFound",
+    "Shortfall",
     "StateUnavailable",
     "StrongroomError",
     "Submission",
@@ -77,6 +79,7 @@ _HOMES = {
     "RunDegraded": "strongroom.operations.errors",
     "RunFailed": "strongroom.operations.errors",
     "SecretNotFound": "strongroom.sources.errors",
+    "Shortfall": "strongroom.operations.archive.shortfall",
     "StateUnavailable": "strongroom.state.errors",
     "StrongroomError": "strongroom.errors",
     "Submission": "strongroom.api.submission",

@@ -8,6 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import NotYetSeen, RunDegraded
 from strongroom.operations.runs.job import job_of
 from strongroom.state.records import Run, RunState
@@ -24,6 +25,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """How a run ended.
 
     ``backup`` is the backup that it made, or was about; empty where it was about none, or about several.
+    ``shortfall`` is what that lacks of those before it, without a name, after a restore or a drill.
     """
 
     run: str
@@ -31,6 +33,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     policy: str
     state: str
     backup: str
+    shortfall: Shortfall | None = None
 
 
 class Submission:
@@ -59,8 +62,8 @@ class Submission:
         """Wait for the run's end and return what came of it.
 
         Raises:
-            StrongroomError: what the run failed of; RunDegraded, whose ``backup`` is that of the outcome, if
-                it made less than it was to make.
+            StrongroomError: what the run failed of; RunDegraded, whose ``backup`` and ``shortfall`` are those
+                of the outcome, if it made less than it was to make.
             NotYetSeen: no cluster takes it up. It stays on record.
             TimeoutError: it has not ended within ``timeout`` seconds. It goes on.
         """
@@ -87,12 +90,19 @@ class Submission:
 
 
 def _outcome(run: Run) -> Outcome:
-    backup = job_of(run.spec.kind).backup_of(run)
+    job = job_of(run.spec.kind)
+    backup, shortfall = job.backup_of(run), job.shortfall_of(run)
     if run.state in (RunState.FAILED, RunState.CANCELLED):
         raise recorded_errors.failure_of(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
-        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None, backup=backup)
+        said = f"run {run.id} is degraded: {happened}"
+        raise RunDegraded(said, hint=hint or None, backup=backup, shortfall=shortfall)
     return Outcome(
-        run=run.id, kind=run.spec.kind.value, policy=run.spec.policy, state=run.state.value, backup=backup
+        run=run.id,
+        kind=run.spec.kind.value,
+        policy=run.spec.policy,
+        state=run.state.value,
+        backup=backup,
+        shortfall=shortfall,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from strongroom.errors import (
     Alarm,
@@ -17,6 +17,9 @@ from strongroom.errors import (
     Untrusted,
     UsageError,
 )
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.shortfall import Shortfall
 
 
 class ConfirmationRequired(Refused):
@@ -336,16 +339,20 @@ class HookFailed(Alarm):
 class RunDegraded(Degraded):
     """The run made something good, but less than it should have made.
 
-    ``backup`` is the id of the backup that it made or was about, where there is one.
+    ``backup`` is the id of the backup that it made or was about, where there is one. ``shortfall`` is what
+    earlier ones have and it does not, after a restore or a drill.
     """
 
     default_hint = (
         "What there is can be restored. See 'strongroom status RUN'; docs/how-to/symptoms.md has each case."
     )
 
-    def __init__(self, message: str, *, hint: str | None = None, backup: str = "") -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, backup: str = "", shortfall: Shortfall | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.backup = backup
+        self.shortfall = shortfall
 
 
 class WarningsRaised(Degraded):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import msgspec
 
 from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import had_backup, spec_of_policy
 from strongroom.operations.drills import archive, environment, pick, steps
 from strongroom.operations.drills.facts import (
@@ -74,6 +75,10 @@ class DrillJob(Job):
             return Ending(RunState.FAILED, wrong)
         lacking = _less(facts) or _late(run, facts, services) or _left_behind(run, facts, services)
         return Ending(RunState.DEGRADED, lacking) if lacking else Ending(RunState.DONE)
+
+    def shortfall_of(self, run: Run) -> Shortfall | None:
+        rehearsed = read_facts(run, DrillFacts).drill_restore
+        return rehearsed.shortfall if rehearsed is not None else None
 
     def sweep(self, run: Run, services: Services) -> dict[str, str]:
         """Remove the place, if no step came to that: the run failed early, or was cancelled."""

@@ -8,6 +8,7 @@ from glob import escape
 import msgspec
 
 from strongroom.model import Selection, prepare
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.plan import FIRST, IN_PLACE, NamedDestination, Relocation
@@ -59,7 +60,7 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     on the stage, the pieces in the order in which they are done. ``waves`` says how many pieces are done at
     the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made,
     to the microsecond: the folders of its pieces are named by it, and those of a later plan come after them.
-    ``less`` says, without a name, why the backup is not all that is known.
+    ``shortfall`` is what the backup lacks of those before it, without a name.
     """
 
     digest: str
@@ -70,8 +71,14 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     head: str
     pieces: tuple[str, ...]
     waves: tuple[int, ...]
-    less: str = ""
+    shortfall: Shortfall | None = None
     signature: str = ""
+
+    @property
+    def less(self) -> str:
+        """Why the backup is not all that is known; empty if it is, but for what was deleted."""
+        error = self.shortfall.error() if self.shortfall is not None else None
+        return error.message if error is not None else ""
 
 
 class RunRestored(Restored, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.model import Selection
+from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.errors import ApprovalNeeded
@@ -81,6 +82,10 @@ class RestoreJob(ApprovedJob):
         shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
         shortfalls += [less] if (less := _planned(run).less) else []
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
+
+    def shortfall_of(self, run: Run) -> Shortfall | None:
+        plan = facts_of(run).restore_plan
+        return plan.shortfall if plan is not None else None
 
 
 JOB = RestoreJob()

@@ -89,15 +89,10 @@ def stage_plan(
         head=_seal(run, canonical.encode(head), services),
         pieces=tuple(piece for pieces in waves for piece in pieces),
         waves=tuple(map(len, waves)),
-        less=_less(head),
+        shortfall=head.shortfall.nameless if head.shortfall is not None else None,
     )
     signature = services.signers("recover").sign(DOMAIN, _signed_bytes(run, plan))
     return replace(plan, signature=signature.hex())
-
-
-def _less(head: RestorePlan) -> str:
-    error = head.shortfall.error() if head.shortfall is not None else None
-    return error.message if error is not None else ""
 
 
 def _seal(run: Run, content: bytes, services: Services) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -23,6 +23,9 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+
+if TYPE_CHECKING:
+    from strongroom.operations.archive.shortfall import Shortfall
 
 R = TypeVar("R", bound=msgspec.Struct)
 
@@ -141,6 +144,10 @@ class Job(Protocol):
     def backup_of(self, run: Run) -> str:
         """Return the backup that a run made, or was about; empty if there is none."""
         return run.spec.backup
+
+    def shortfall_of(self, run: Run) -> Shortfall | None:
+        """Return what the backup that a run restored lacks of those before it, without a name."""
+        return None
 
     def entry_name(self, spec: Spec, slot: str) -> str:
         """Return the calendar's entry whose hooks a run has: that of its slot, or of its subject's."""

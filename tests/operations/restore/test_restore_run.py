@@ -11,9 +11,11 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from strongroom.api.submission import Submission
 from strongroom.cli.shared.render_restore import restore_fields
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Secret, Selection
+from strongroom.operations.errors import RunDegraded
 from strongroom.operations.restore import staged
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions, facts_of
 from strongroom.operations.restore.job import submit_restore
@@ -553,7 +555,7 @@ def test_a_run_that_was_cancelled_in_the_middle_can_be_undone(tmp_path: Path) ->
 
 def test_a_run_that_restores_a_shrunken_backup_is_degraded_and_names_no_secret(tmp_path: Path) -> None:
     nights = Nights(tmp_path, index=True)
-    nights.night()
+    first = nights.night()
     nights.lose(*(f"app/{number:03}" for number in range(20)))
     backup = nights.night()
     there = MemoryStore([], name="vault")
@@ -565,3 +567,24 @@ def test_a_run_that_restores_a_shrunken_backup_is_degraded_and_names_no_secret(t
     assert "it holds 10 secrets where 30 were expected" in (run.error or "")
     assert "20 secrets of earlier ones are not in it" in (run.error or "")
     assert "app/" not in (run.error or "")
+    with pytest.raises(RunDegraded) as degraded:
+        Submission(id="asked", run=run.id, store=services.store).wait()
+    found = degraded.value.shortfall
+    assert found is not None
+    assert (found.backup, found.holds, found.missing, found.names) == (backup, 10, 20, ())
+    assert (found.sound, [(one.backup, one.secrets) for one in found.groups]) == (first, [(first, 20)])
+
+
+def test_a_run_that_restores_all_but_what_was_deleted_ends_well_and_says_so(tmp_path: Path) -> None:
+    nights = Nights(tmp_path, index=False)
+    nights.night()
+    nights.lose("app/000")
+    backup = nights.night()
+    there = MemoryStore([], name="vault")
+    services = nights.world.services(destinations={"vault": there})
+    asked = submit_restore(services, backup=backup, options=RestoreOptions(destination="vault"))
+    run = finish(asked, services)
+    outcome = Submission(id="asked", run=run.id, store=services.store).wait()
+    assert (outcome.state, outcome.backup) == ("done", backup)
+    assert outcome.shortfall is not None
+    assert (outcome.shortfall.missing, outcome.shortfall.findings) == (1, ())
