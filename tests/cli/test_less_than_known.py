@@ -468,3 +468,11 @@ def test_a_key_that_an_earlier_backup_needs_is_asked_for_by_the_backup_that_need
     assert not list((house.state / "undo").glob("*"))
     house.ok(*both)
     assert held(house) == NAMES
+
+
+def test_a_policy_of_another_name_makes_no_mass_deletion_a_remark(house: Machine) -> None:
+    file = house.path("strongroom.toml")
+    file.write_text(file.read_text().replace("[policies.monthly-full]", "[policies.everything]"))
+    house.ok("backup", "--policy", "everything", "--force")
+    done = house.run("restore", "--full-restore", "--dry-run", "--identity", "recovery.key")
+    says_what_is_missing(done, house)

@@ -335,12 +335,14 @@ class Earlier:
     # -- what speaks against it ----------------------------------------------------------
 
     def _alike(self) -> Iterator[Manifest]:
-        """Yield the manifests before it that were made of the same, newest first."""
+        """Yield the manifests before it that were made of the same, newest first.
+
+        By whichever policy: one can be renamed.
+        """
         own = self.choice.manifest
-        if own.policy.startswith("("):
-            return  # what a command made has none before it
         for one in self.choices.values():
-            if one.manifest.policy == own.policy and one.manifest.selection == own.selection:
+            by_command = own.policy.startswith("(") or one.manifest.policy.startswith("(")
+            if one.manifest.selection == own.selection and not by_command:
                 yield one.manifest
 
     def _most(self) -> int:
