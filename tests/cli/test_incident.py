@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from strongroom.operations.errors import (
     IncidentClosed,
     KeyStillSeals,
     LeakedValue,
+    NotCovered,
+    RunDegraded,
     StepIncomplete,
     StepsOpen,
 )
@@ -160,6 +163,30 @@ def test_one_is_not_closed_over_a_leaked_value_that_was_brought_back(house: Mach
     house.set(SECRETS[1], "CANARY-NEWER")
     house.ok("incident", "rotate", "--identity", "new.key")  # nothing gets a new value, so nothing is asked
     house.ok("incident", "close", "--identity", "new.key")
+
+
+def test_what_is_lost_while_an_incident_is_open_is_recovered_and_said_to_be_known_to_others(
+    house: Machine,
+) -> None:
+    """The worst night: a key leaked, everything it opens is known to others, and then the source is lost."""
+    configure(house, "new")
+    house.path("old.key").rename(house.path("away.key"))
+    assert house.run(*WORDS).failed_with(StepIncomplete)  # nothing opens, so nothing is sealed anew
+    house.path("away.key").rename(house.path("old.key"))
+    shutil.rmtree(house.state / "store")
+    (house.state / "keys" / "store.key").unlink()
+    words = ("recover", "--identity", "new.key", "--answer", "restore=yes", "--json")
+    aside = house.run(*words)
+    assert aside.failed_with(NotCovered), aside
+    assert "incident reseal" in aside.err
+    house.ok("incident", "reseal", "--identity", "old.key")
+
+    done = house.run(*words)
+    assert done.code == RunDegraded.exit_code, done
+    assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5, done
+    assert "known to others" in done.err[: done.err.index("Write into")]
+    assert any("incident rotate" in line for line in done.document["left_to_do"])
+    assert house.ok("get", SECRETS[0], "--show-value").out
 
 
 def test_new_values_are_given_after_a_yes_alone(house: Machine) -> None:

@@ -432,11 +432,11 @@ class Chooser:
         replicas = self._replicas(signed)
         why = self.why_quarantined(read.backup)
         if why and not asked.use_quarantined:
-            self.pass_over(manifest, f"it is in quarantine {why}")
+            self.pass_over(manifest, f"{ASIDE} {why}")
         elif missing := self._missing(manifest, replicas):
             self.pass_over(manifest, missing, _broken(manifest, replicas))
         elif (error := self._unsound(manifest, replicas, asked)) is not None:
-            self.pass_over(manifest, f"{error.message}, on every place", error)
+            self.pass_over(manifest, f"{error.message}, on every place that answers", error)
         else:
             choice = Choice(signed=signed, replicas=replicas, quarantine=why)
             if not is_ahead(manifest, self.now):
@@ -635,7 +635,7 @@ def _hint(passed: Sequence[Passed], asked: Asked) -> str:
         return _LIST
     usable = next((one for one in passed if one.why.startswith("it holds only")), None)
     if usable is None:
-        return _LIST
+        return _SET_ASIDE if all(one.why.startswith(ASIDE) for one in passed) else _LIST
     return f"To restore what the newest of these holds: --backup {usable.backup} --partial"
 
 
@@ -650,6 +650,7 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     return asked.until is None or made_at(manifest) <= asked.until
 
 
+ASIDE = "it is in quarantine"
 AHEAD_OF_HERE = "it is dated ahead of this host's clock"
 AHEAD = 300.0
 """Seconds by which a backup may be of the future: clocks differ."""
@@ -697,6 +698,10 @@ _AWAY = (
     "since."
 )
 _LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
+_SET_ASIDE = (
+    "'strongroom incident reseal' seals what an incident set aside under new keys; then it can be restored. "
+    "If one of these is really meant, restore it with: --backup ID --use-quarantined"
+)
 _QUARANTINE = (
     "Take another backup, such as the one that replaced it. If this one is really meant, add: "
     "--use-quarantined. It goes on record."

@@ -26,7 +26,7 @@ from strongroom.cli.shared.await_run import follow
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import DAMAGE
-from strongroom.errors import StrongroomError, by_name
+from strongroom.errors import Degraded, StrongroomError, by_name
 from strongroom.operations.archive.recoveries import About, Part, Step
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
@@ -34,11 +34,13 @@ from strongroom.operations.restore.journal import NotDone
 from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.plan_file import PlanFile
 
-STANDS: Final = ("", "TargetsUnsound", "LeftAside", "LessThanKnown")
+STANDS: Final = ("", "TargetsUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
 _UNSOUND: Final = {
     "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
     "LessThanKnown": "What was restored is not all that is known: see what step 3 says of the newest backup.",
+    "LeakedValue": "Values were restored that an incident has as known to others: "
+    "'strongroom incident rotate' changes them.",
     "LeftAside": "Newer manifests on a target did not count: check who put them there "
     "('strongroom catalog list').",
 }
@@ -224,6 +226,8 @@ def _settled(job: RestoreJob, *, output: Output) -> Came:
     outcome = job.settle()
     if outcome is not None and not isinstance(outcome, StrongroomError):
         raise outcome
+    if outcome is not None and not isinstance(outcome, Degraded):
+        output.ending = outcome  # it is worse than what was said of the backup on the way
     output.end_with(outcome)
     return job.came()
 
@@ -296,7 +300,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
         desk.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
         return done.shown("")
     desk.say(*(f"  {line}" for line in _told(came)))
-    stands = done.code in STANDS or _is_as_agreed(came)
+    stands = (done.code in STANDS and not came.counts.moved) or _is_as_agreed(came)
     desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
     if not stands:
         return done.shown(_goes_on(desk, part, came))
