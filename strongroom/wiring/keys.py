@@ -117,6 +117,23 @@ def public_key(key: HpkeKey) -> PublicKey:
         raise ConfigError(f"the public key '{key.public_key_file}' cannot be read") from None
 
 
+def without_passphrase(settings: Settings) -> Iterator[str]:
+    """Yield what keeps scheduled backups from being made here: nobody is at hand to type a passphrase."""
+    for name, key in settings.keys.items():
+        sealed = [policy for policy, found in settings.policies.items() if name in found.recipients]
+        if sealed and isinstance(key, PassphraseKey) and not _has_passphrase(key):
+            yield (
+                f"keys.{name}: this host has no passphrase, so no run by itself seals to it "
+                f"({', '.join(sealed)}). Set its 'file' or STRONGROOM_PASSPHRASE_FILE where 'strongroom up' "
+                "starts."
+            )
+
+
+def _has_passphrase(key: PassphraseKey) -> bool:
+    variables = ("STRONGROOM_PASSPHRASE_FILE", "STRONGROOM_PASSPHRASE")
+    return key.file is not None or any(name in os.environ for name in variables)
+
+
 def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
     file = key.file or os.environ.get("STRONGROOM_PASSPHRASE_FILE")
     if file:

@@ -126,3 +126,14 @@ def test_what_stands_after_the_question_mark_and_is_no_setting_is_refused_and_no
     assert "after a '?' may stand credential_file and lock" in done.err
     assert "CANARY" not in done.err + done.out
     assert not machine.state.exists()
+
+
+def test_the_check_says_that_nobody_types_a_passphrase_at_night(machine: Machine) -> None:
+    machine.ok("init")
+    machine.path("passphrase").write_text("CANARY-passphrase")
+    checked = [
+        machine.run("config", "check", "--json", **env).document["remarks"]
+        for env in ({}, {"STRONGROOM_PASSPHRASE_FILE": str(machine.path("passphrase"))})
+    ]
+    assert ["(weekly-critical, monthly-full)" in one for one in checked[0]] == [True]
+    assert checked[1] == []

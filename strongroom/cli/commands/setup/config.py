@@ -22,6 +22,7 @@ from strongroom.system.atomic_file import write_whole
 from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.hooks import absent_programs
+from strongroom.wiring.keys import without_passphrase
 
 
 def check_config(arguments: Namespace, output: Output) -> None:
@@ -32,7 +33,12 @@ def check_config(arguments: Namespace, output: Output) -> None:
         raise
     rolelist.require_certificates(settings.state_dir)
     file = place.find().file
-    remarked = [*remarks(settings), *keyless(settings), *absent_programs(settings)]
+    remarked = [
+        *remarks(settings),
+        *keyless(settings),
+        *absent_programs(settings),
+        *without_passphrase(settings),
+    ]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
         "file": file and str(file),
