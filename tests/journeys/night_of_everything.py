@@ -51,14 +51,7 @@ PATIENCE: Final = 240.0
 HOUR: Final = 3600
 ENDED: Final = frozenset({"done", "degraded", "failed", "cancelled"})
 
-_CONFIGURATION: Final = """
-[vaults.main]
-address = "{vault}"
-token_file = "vault-token"
-[sources.vault]
-kind = "vault"
-vault = "main"
-
+_CLOUDS: Final = """
 [targets.eu]
 kind = "s3"
 bucket = "strongroom-eu"
@@ -71,6 +64,14 @@ bucket = "strongroom-us"
 region = "us-west-2"
 endpoint_url = "{us}"
 credentials_file = "aws"
+"""
+_CONFIGURATION: Final = """
+[vaults.main]
+address = "{vault}"
+token_file = "vault-token"
+[sources.vault]
+kind = "vault"
+vault = "main"
 
 [keys.recovery]
 kind = "hpke"
@@ -297,7 +298,7 @@ def configure(night: Night) -> None:
     for file, content in files.items():
         machine.path(file).touch(mode=0o600)
         machine.path(file).write_text(content)
-    text = _CONFIGURATION.format(
+    text = (_CLOUDS + _CONFIGURATION).format(
         vault=night.vault.address,
         eu=night.clouds["eu"].endpoint,
         us=night.clouds["us"].endpoint,
@@ -391,19 +392,6 @@ token_file = "vault-token"
 kind = "vault"
 vault = "recovery"
 destination = true
-
-[targets.eu]
-kind = "s3"
-bucket = "strongroom-eu"
-region = "eu-central-1"
-endpoint_url = "{eu}"
-credentials_file = "aws"
-[targets.us]
-kind = "s3"
-bucket = "strongroom-us"
-region = "us-west-2"
-endpoint_url = "{us}"
-credentials_file = "aws"
 """
 
 
@@ -417,7 +405,7 @@ def recover(night: Night, safe: Path, vault: OpenBao) -> None:
         "aws": (safe / "aws").read_text(),
         "recovery.key": (safe / "recovery.key").read_text(),
         "vault-token": vault.new_token("backup-read", "restore", "restore-system"),
-        "strongroom.toml": _ELSEWHERE.format(
+        "strongroom.toml": (_CLOUDS + _ELSEWHERE).format(
             vault=vault.address, eu=night.clouds["eu"].endpoint, us=night.clouds["us"].endpoint
         ),
     }
