@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import UsageError
 from strongroom.model import COMMAND
+from strongroom.operations import recorded_errors
 from strongroom.operations.archive.file_backups import made_by_a_command
 from strongroom.operations.backup import interrupted_commit, replica_verdicts
 from strongroom.operations.backup.capture import Captured, capture, discard
@@ -36,12 +37,13 @@ from strongroom.operations.backup.quorum import (
 from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets, targets_of
 from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
 from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
-from strongroom.operations.errors import QuorumNotMet
+from strongroom.operations.errors import NothingSelectedYet, QuorumNotMet
 from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.sources.errors import EmptySourceYet
+from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets.errors import TargetUnavailable
 
@@ -139,8 +141,33 @@ class BackupJob(Job):
         """Return the policy: its hooks are called for each of its backups, whoever asked for it."""
         return f"policy {spec.policy}"
 
+    def scheduled_entries(self, entry: Scheduled, services: Services) -> tuple[Scheduled]:
+        """Return the entry; where a policy's first backup failed and there is none yet, with more slots: else
+        one that could not begin, since its passphrase or a right was not there yet, waits for a month."""
+        if not (often := first_tries(services, entry.policy)):
+            return (entry,)
+        tried, now = replace(entry, schedule=often), services.store.clock()
+        return (tried if tried.interval(now) < entry.interval(now) else entry,)
+
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec:
         return services.pinned(entry.policy).spec
+
+
+HOURLY, DAILY = "41 * * * *", "41 5 * * *"
+A_DAY_OF_TRIES = 24
+
+
+def first_tries(services: Services, policy: str) -> str:
+    """Return when a policy's first backup is tried again by itself: every hour for a day, then every day.
+
+    Empty if it has one, has none because there is nothing to back up, or a person ended the last.
+    """
+    runs = services.store.runs_of(policy, RunKind.BACKUP, limit=A_DAY_OF_TRIES)
+    if not runs or runs[0].state is not RunState.FAILED or services.store.backups(policy=policy, limit=1):
+        return ""
+    if recorded_errors.class_in(runs[0].error) in {NothingSelectedYet.__name__, EmptySourceYet.__name__}:
+        return ""
+    return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 
 
 INDEXING = (StepKind.INDEX, StepKind.INDEX_UPLOAD)

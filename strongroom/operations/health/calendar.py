@@ -124,7 +124,7 @@ def _status(
         state=State.OFF if entry.needs else State.ON,
         last_due=last.due_at if last else None,
         run=_run(services, last.run) if last else None,
-        next_due=_next(entry, pause, now),
+        next_due=_next(_acting(services, entry), pause, now),
         missed_at=missed,
         pause=pause,
         why=entry.needs,
@@ -173,6 +173,13 @@ def _of_pause(pause: Pause, missed: float | None, now: float) -> str:
     until = f", for {about(pause.until - now)} more" if pause.until else ", until somebody resumes it"
     overdue = f"; overdue for {about(now - missed)}" if missed is not None and now - missed > GRACE else ""
     return f"by {pause.by} {about(now - pause.since)} ago{until}{overdue}: {pause.reason}"
+
+
+def _acting(services: Services, entry: Scheduled) -> Scheduled:
+    """Return an entry as its job has it now: what is tried again comes before its time."""
+    if entry.kind is not RunKind.BACKUP:
+        return entry
+    return next(iter(job_of(entry.kind).scheduled_entries(entry, services)), entry)
 
 
 def _missed(services: Services, entry: Scheduled, now: float) -> tuple[float | None, str]:

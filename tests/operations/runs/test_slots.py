@@ -10,11 +10,13 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from strongroom.errors import ConfigError, UsageError
+from strongroom.errors import ConfigError, TargetError, UsageError
+from strongroom.operations.backup import job as backup_job
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import degraded
 from strongroom.operations.emergency.medium import remind_all
 from strongroom.operations.errors import NothingToDo
+from strongroom.operations.health.calendar import overview
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.submit import remind
 from strongroom.operations.rotators.job import submit_secrets
@@ -63,6 +65,50 @@ def test_a_slot_makes_one_run_however_often_and_by_whomever_it_is_opened(world: 
 def test_the_next_day_is_another_slot(world: World) -> None:
     open_due(world.services(), DAILY, now=NOON)
     assert len(open_due(world.services(), DAILY, now=NOON + DAY)) == 1
+
+
+MONTHLY = [msgspec.structs.replace(DAILY[0], schedule="0 2 1 * *")]
+
+
+class Refusing(MemoryTarget):
+    """A region of which the credential is wrong."""
+
+    def put(self, *_: object, **__: object) -> NoReturn:
+        raise TargetError("refused")
+
+
+def _fail(world: World, now: float) -> None:
+    """Run what is due, where no target takes anything."""
+    targets = {name: Refusing(name=name, region=name) for name in world.targets}
+    services = world.services(targets=targets)
+    tickets = open_due(services, MONTHLY, now=now)
+    assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.FAILED
+
+
+def test_a_first_backup_that_failed_is_tried_again_within_the_hour_and_not_in_a_month(world: World) -> None:
+    _fail(world, NOON)  # ten hours late
+    _fail(world, NOON)
+    services = world.services()
+    assert open_due(services, MONTHLY, now=NOON) == []
+    [planned] = overview(services, MONTHLY, now=NOON)
+    assert (planned.next_due or 0.0) - NOON <= 3600.0
+    tickets = open_due(services, MONTHLY, now=NOON + 3600)
+    assert drive(tickets[0].run, tickets, services, processes=1).state is RunState.DONE
+    assert open_due(services, MONTHLY, now=NOON + 7200) == [], "it has a backup now"
+    [planned] = overview(services, MONTHLY, now=NOON + 7200)
+    assert (planned.next_due or 0.0) - NOON > 20 * DAY
+    _fail(world, NOON + 31 * DAY)
+    assert open_due(services, MONTHLY, now=NOON + 31 * DAY + 7200) == [], "that was not the first"
+
+
+def test_a_first_backup_that_goes_on_failing_is_tried_once_a_day(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup_job, "A_DAY_OF_TRIES", 2)
+    _fail(world, NOON)
+    _fail(world, NOON + 3600)
+    assert open_due(world.services(), MONTHLY, now=NOON + 7200) == []
+    assert len(open_due(world.services(), MONTHLY, now=NOON + DAY)) == 1
 
 
 def test_slots_that_were_slept_through_run_once(world: World) -> None:
