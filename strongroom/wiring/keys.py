@@ -106,6 +106,24 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
             yield from _KEPT_IDENTITY(name, key, settings, ask)
 
 
+_FILES = ("file", "identity_file", "public_key_file", "pin_file", "module")
+
+
+def absent_files(settings: Settings) -> Iterator[str]:
+    """Yield the files of keys that are configured and not on this host."""
+    for name, key in settings.keys.items():
+        for field in _FILES:
+            file = getattr(key, field, None)
+            if isinstance(file, Path) and not file.exists() and not is_destroyed(file):
+                yield f"keys.{name}.{field}: {file} is not there. {_ABSENT}"
+        given = os.environ.get("STRONGROOM_PASSPHRASE_FILE")
+        if isinstance(key, PassphraseKey) and key.file is None and given and not Path(given).exists():
+            yield f"keys.{name}: STRONGROOM_PASSPHRASE_FILE names {given}, which is not there. {_ABSENT}"
+
+
+_ABSENT = "What needs it on this host fails until it is: a backup, or whatever opens one."
+
+
 def public_key(key: HpkeKey) -> PublicKey:
     """Return the public key that settings name. Raises ConfigError."""
     if key.public_key is not None:

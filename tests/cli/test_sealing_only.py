@@ -72,3 +72,21 @@ def test_a_host_that_opens_nothing_makes_no_drill_and_one_with_the_passphrase_do
     )
     needs = {entry.needs for entries in (sealing, whole) for entry in entries if entry.name == "full-drill"}
     assert needs == {"this host opens none of the keys of 'monthly-full'", ""}
+
+
+def test_the_check_of_the_configuration_names_the_files_of_keys_that_are_not_there(
+    configured: Machine,
+) -> None:
+    file = configured.path("strongroom.toml")
+    lacks = f'\n[keys.phrase]\nkind = "passphrase"\nfile = "{configured.home}/phrase"\n'
+    lacks += '[keys.env]\nkind = "passphrase"\n'
+    file.write_text(file.read_text() + lacks)
+    configured.env["STRONGROOM_PASSPHRASE_FILE"] = str(configured.path("none"))
+    said = configured.ok("config", "check", "--json").document["remarks"]
+    assert [one.partition(" is not there")[0] for one in said if "not there" in one] == [
+        f"keys.phrase.file: {configured.home}/phrase",
+        f"keys.env: STRONGROOM_PASSPHRASE_FILE names {configured.path('none')}, which",
+    ]
+    configured.path("phrase").touch(mode=0o600)
+    configured.path("none").touch(mode=0o600)
+    assert configured.ok("config", "check", "--json").document["remarks"] == []

@@ -22,7 +22,7 @@ from strongroom.system.atomic_file import write_whole
 from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.hooks import absent_programs
-from strongroom.wiring.keys import without_passphrase
+from strongroom.wiring.keys import absent_files, without_passphrase
 
 
 def check_config(arguments: Namespace, output: Output) -> None:
@@ -38,6 +38,7 @@ def check_config(arguments: Namespace, output: Output) -> None:
         *keyless(settings),
         *absent_programs(settings),
         *without_passphrase(settings),
+        *absent_files(settings),
     ]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
