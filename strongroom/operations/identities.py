@@ -17,9 +17,13 @@ _SETTING = {
     "all-of": "a key of each of keys.{name}.legs",
 }
 _OTHER = "keys.{name}"
+_SEALS_ONLY = "this host seals only: it is given no private key, HSM or key service that opens backups"
+_ROTATE = (
+    "Give the key that the backups open with now: 'strongroom rotate {policy} --identity FILE'. Workers need "
+    "it in their configuration, for as long as this takes. Or, where the old private key is: 'strongroom "
+    "rotate-backup-key --current-key OLD --new-key NEW'."
+)
 _OR = {
-    RunKind.ROTATE: " Or, where the old private key is: "
-    "'strongroom rotate-backup-key --current-key OLD --new-key NEW'.",
     RunKind.VERIFY: " Or compare digests, which needs no key: 'strongroom submit --verify {backup}'.",
 }
 
@@ -32,10 +36,12 @@ def openers(spec: Spec, services: Services) -> Sequence[Opener]:
     """
     if found := services.identities():
         return found
+    if spec.kind is RunKind.ROTATE:
+        raise NothingOpens(_SEALS_ONLY, hint=_ROTATE.format(policy=spec.policy))
     missing = "; or ".join(map(_setting, spec.recipients)) or "a key that opens them"
     instead = _OR.get(spec.kind, "").format(backup=spec.backup)
     raise NothingOpens(
-        "this host seals only: it is given no private key, HSM or key service that opens backups",
+        _SEALS_ONLY,
         hint=f"Give it, for as long as this takes, {missing} in its configuration.{instead}",
     )
 

@@ -10,7 +10,7 @@ import pytest
 
 from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
-from strongroom.operations.errors import RunDegraded
+from strongroom.operations.errors import NothingOpens, RunDegraded
 from tests.cli.program import ROOT, Done, Machine, command
 
 MAKE = """
@@ -216,3 +216,21 @@ def test_the_command_is_listed() -> None:
         "rotate-backup-key"
         in subprocess.run(command("--help"), capture_output=True, text=True, check=True).stdout
     )
+
+
+def test_a_policy_is_rotated_with_the_key_that_is_given_for_this_one_command(configured: Machine) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    configured.ok("keygen", "--output", "new.key")
+    file = configured.path("strongroom.toml")
+    named = file.read_text().replace('recipients = ["recovery"]', 'recipients = ["new"]')
+    file.write_text(f'{named}\n[keys.new]\nkind = "hpke"\npublic_key_file = "new.key.pub"\n')
+    told = configured.run("rotate", "full")
+    assert told.failed_with(NothingOpens)
+    assert "'strongroom rotate full --identity FILE'" in " ".join(told.err.split())
+    assert configured.run("rotate", "full", "--identity", "recovery.key", "--on-cluster").failed_with(
+        UsageError
+    )
+    configured.ok("rotate", "full", "--identity", "recovery.key")
+    words = ("restore", "--from-target", "dublin", "--full-restore", "--dry-run")
+    configured.ok(*words, "--identity", "new.key")
+    assert configured.run(*words, "--identity", "recovery.key").failed_with(WrongKey)

@@ -32,6 +32,7 @@ def _rotate_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--rate", metavar="N", type=rate, help="at most N wrapping keys a second")
     parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
+    options.add_further_opening_arguments(parser)
 
 
 def _rotate_backup_key_arguments(parser: ArgumentParser) -> None:

@@ -11,6 +11,7 @@ from msgspec import to_builtins
 from strongroom.cli.commands.rotation.render import RotationAnswer
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.shared.identity_options import with_identities
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
@@ -24,6 +25,8 @@ from strongroom.operations.services import Services
 from strongroom.state.records import Run
 from strongroom.words import nearest
 
+_KEYS = "Leave the key out, or rotate in this process, without --on-cluster."
+
 
 def rotate_policies(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
@@ -31,9 +34,11 @@ def rotate_policies(arguments: Namespace, output: Output) -> None:
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
     policies = _policies(arguments, settings)
     if arguments.on_cluster:
+        if arguments.identity or arguments.passphrase_file:
+            raise UsageError("--on-cluster opens with the keys of the workers' configuration.", hint=_KEYS)
         _submit(policies, arguments, output)
         return
-    services = open_services(settings)
+    services = with_identities(open_services(settings), arguments, output)
     runs = [_run(policy, arguments, services, output) for policy in policies]
     done = [one for run in runs for one in results(services.store, run.id)]
     if arguments.remove_replaced:
