@@ -279,14 +279,17 @@ class Chooser:
                 self._refused(read)
 
     def earlier(self, than: Manifest) -> Iterator[Choice]:
-        """Yield the sound backups with values of the same source that were made before one, newest first."""
+        """Yield the sound backups with values of the same source that were made before one, newest first.
+
+        Those in quarantine too, which say so: they tell what was there.
+        """
         asked = Asked(partial=True)
         for read in self._manifests(asked, before=than.backup_id):
             signed = read.signed
             if signed is None or signed.manifest.source != than.source or lacks(signed.manifest, asked):
                 continue
-            if not self.why_quarantined(read.backup):
-                yield Choice(signed=signed, replicas=self._replicas(signed))
+            why = self.why_quarantined(read.backup)
+            yield Choice(signed=signed, replicas=self._replicas(signed), quarantine=why)
 
     def lost(self, asked: Asked, than: Manifest | None) -> Lost | None:
         """Return the newest known backup that may cover what is asked for and that no place here shows.

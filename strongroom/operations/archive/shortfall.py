@@ -220,7 +220,10 @@ class Earlier:
         self._trusted = trusted
         self._open = opened
         self._held = held or {}
-        self.choices = {one.manifest.backup_id: one for one in self._before()}
+        self._all = list(self._before())
+        self.choices = {
+            one.manifest.backup_id: one for one in self._all if asked.use_quarantined or not one.quarantine
+        }
         self._read: _Names | None = None
 
     def _before(self) -> Iterator[Choice]:
@@ -340,7 +343,7 @@ class Earlier:
         By whichever policy: one can be renamed.
         """
         own = self.choice.manifest
-        for one in self.choices.values():
+        for one in self._all:
             by_command = own.policy.startswith("(") or one.manifest.policy.startswith("(")
             if one.manifest.selection == own.selection and not by_command:
                 yield one.manifest
@@ -353,12 +356,16 @@ class Earlier:
         holds, most = self.choice.manifest.counts.secrets, self._most()
         if holds >= FLOOR * most:
             return
-        full = next(one for one in self._alike() if one.counts.secrets >= FLOOR * most)
+        full, *others = (one for one in self._alike() if one.counts.secrets >= FLOOR * most)
+        full = next((one for one in (full, *others) if one.backup_id in self.choices), full)
         said = (
             f"it holds {plural(holds, 'secret')} where {most:,} were expected; backup {full.backup_id}, made "
             f"{full.created_at}, is the last that holds {full.counts.secrets:,}"
         )
-        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id, fillable=True)
+        usable = full.backup_id in self.choices
+        if not usable:
+            said += ". That one is in quarantine, and nothing is taken from it without --use-quarantined"
+        yield Finding(why=Why.SHRUNK, said=said, sound=full.backup_id if usable else "", fillable=usable)
 
     def _mass_changes(self) -> Iterator[Finding]:
         """Say if it was made after a mass change that drift found, and that nobody has accepted."""

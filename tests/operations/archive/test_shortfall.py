@@ -18,6 +18,7 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.open import read_manifest
+from strongroom.operations.archive.quarantine_marks import Recorded
 from strongroom.operations.archive.select_backup import AHEAD, Choice, Chooser, Holder, made_at
 from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall, Why
 from strongroom.operations.drift.comparison import Differences, Drift
@@ -144,6 +145,20 @@ def test_one_of_everything_is_told_of_behind_many_of_a_part(
     found = nights.shortfall()
     assert (found.holds, found.missing, found.sound) == (5, 25, before)
     assert [one.why for one in found.findings] == [Why.SHRUNK]
+
+
+def test_what_only_a_backup_in_quarantine_has_is_told_and_not_taken(nights: Nights) -> None:
+    before = nights.night()
+    nights.lose(*(f"app/{n:03}" for n in range(25)))
+    nights.night()
+    aside = {before: Recorded("since a leak", 0.0)}
+    found = nights.earlier(quarantined=aside).shortfall()
+    assert [(one.why, one.sound) for one in found.findings] == [(Why.SHRUNK, "")]
+    assert "--use-quarantined" in found.findings[0].said
+    assert before not in nights.earlier(quarantined=aside).choices
+    assert found.error(filled=True) is not None
+    asked = Asked(use_quarantined=True)
+    assert nights.earlier(asked, quarantined=aside).shortfall().missing == 25
 
 
 def test_of_a_category_only_its_own_are_missed(nights: Nights) -> None:
