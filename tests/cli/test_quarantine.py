@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.operations.errors import BackupQuarantined, StepIncomplete
+from strongroom.operations.errors import BackupQuarantined, LeakedValue, StepIncomplete
 from tests.cli.conftest import stock
 from tests.cli.furnished import Furnish
 from tests.cli.program import Machine
@@ -58,7 +58,8 @@ def test_one_that_is_named_is_refused_and_a_flag_takes_it_aloud_and_on_record(
     assert "--use-quarantined" in refused.err
     assert lost.run("list").out.startswith("The store is clean")
     lost.state.mkdir(exist_ok=True)
-    done = lost.ok(*words, "--use-quarantined")
+    done = lost.run(*words, "--use-quarantined", "--force")
+    assert done.failed_with(LeakedValue), done  # it is done, and said to be what others know
     assert "this backup is in quarantine since" in words_of(done)
     assert "made while the server was under attack" in lost.state.joinpath("accesses.jsonl").read_text()
 
@@ -76,7 +77,8 @@ def test_no_command_takes_it_when_it_is_named(house: Machine, aside: str, comman
 def test_a_release_lets_every_host_restore_from_it_again(house: Machine, lost: Machine, aside: str) -> None:
     house.ok("incident", "release", aside, "--reason", "it was a drill")
     copy(house, lost)
-    done = lost.ok("restore", "--from-target", "copy/west", "--full-restore", *key(lost, house))
+    done = lost.run("restore", "--from-target", "copy/west", "--full-restore", "--force", *key(lost, house))
+    assert done.failed_with(LeakedValue), done  # the incident goes on
     assert f"from backup {aside}" in words_of(done)
 
 
@@ -99,7 +101,8 @@ def test_a_strangers_mark_and_a_damaged_one_set_nothing_aside_and_are_told(
     folder = lost.path(f"copy/east/quarantine/{good}")
     (folder / "00000003.json").write_bytes(content.replace(b"under attack", b"under siege!"))
     (folder / "00000004.json").write_bytes(content)
-    done = lost.ok("restore", "--from-target", "copy/east", "--full-restore", *key(lost, house))
+    done = lost.run("restore", "--from-target", "copy/east", "--full-restore", "--force", *key(lost, house))
+    assert done.failed_with(LeakedValue), done
     assert f"from backup {good}" in words_of(done)
     assert f"not believed: quarantine/{good}/00000003.json: Tampered" in words_of(done)
     assert f"not believed: quarantine/{good}/00000004.json" in words_of(done)

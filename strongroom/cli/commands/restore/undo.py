@@ -350,7 +350,8 @@ _WOULD = {
 }
 _LEFT = (
     "The lines above name each. Look at who wrote there. 'strongroom restore-secret --backup-file FILE' with "
-    "a file of the restore's undo folder brings one of them back all the same."
+    "a file of the restore's undo folder brings one of them back all the same. One that the restore had "
+    "created is in no file: remove it yourself."
 )
 _CANNOT = (
     "The lines above name each, with its reason. Remove the cause (ops/vault/restore-undo*.hcl has the "
