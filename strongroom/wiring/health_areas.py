@@ -91,7 +91,7 @@ def check_areas(
         metrics = _metrics(known, days)
     except StrongroomError as error:
         return [*findings, unknown(catalog.METRICS, error)], None
-    return [*findings, *catalog.of_metrics(metrics)], metrics
+    return [*findings, *catalog.of_metrics(metrics, key_age=limits(settings).key_age)], metrics
 
 
 def check_now(_services: Services, settings: Settings) -> Checked:

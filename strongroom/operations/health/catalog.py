@@ -266,9 +266,9 @@ def _rate(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def of_metrics(found: Metrics) -> Iterator[Finding]:
+def of_metrics(found: Metrics, *, key_age: float) -> Iterator[Finding]:
     """Hold the key metrics to what the procedures ask for. They tell of a whole window, and what is wrong
-    now is told elsewhere: so none is an alarm by itself."""
+    now is told elsewhere: so none is an alarm by itself. ``key_age`` is that of the alerts, in seconds."""
     rate = found.success_rate
     words = f"backups in {plural(found.days, 'day')}: {found.backups_made:,} of {found.backups:,} made"
     shown = f"{words} ({rate:.1%}; the aim is over {SUCCESS:.1%})" if rate is not None else words
@@ -284,5 +284,5 @@ def of_metrics(found: Metrics) -> Iterator[Finding]:
         else remark(METRICS, words)
     )
     if found.oldest_key_days is not None:
-        words = f"oldest key in use: {plural(found.oldest_key_days, 'day')} (rotated each year)"
-        yield good(METRICS, words) if found.oldest_key_days <= 365 else remark(METRICS, words)
+        words = f"oldest key in use: {plural(found.oldest_key_days, 'day')} (rotated after {about(key_age)})"
+        yield good(METRICS, words) if found.oldest_key_days <= key_age // DAY else remark(METRICS, words)

@@ -310,6 +310,16 @@ def test_the_metrics_count_the_window_alone(world: World) -> None:
     assert (later.backups, later.success_rate, later.oldest_key_days) == (0, None, 2)
 
 
+def test_a_key_is_old_in_the_metrics_when_it_is_for_the_alerts(world: World) -> None:
+    world.back_up()
+    later = metrics(world, after=2 * DAY)
+    of_keys = {
+        days: next(one for one in catalog.of_metrics(later, key_age=days * DAY) if "oldest key" in one.what)
+        for days in (1, 3)
+    }
+    assert {days: one.state for days, one in of_keys.items()} == {1: "remark", 3: "good"}
+
+
 def test_a_backup_that_failed_and_was_retried_counts_as_two_attempts_of_which_one_succeeded(
     world: World,
 ) -> None:
