@@ -31,8 +31,18 @@ def test_the_third_tutorial_loses_a_region_and_the_machine_and_restores_everythi
     ):
         assert words in done.out, words
     *_, by_recover = done.out.rpartition("Nothing is wrong")
-    assert "PAYMENTS_API_KEY" in by_recover
+    assert "SMTP_PASSWORD" in by_recover
     assert "degraded" in done.out
+
+
+def test_the_third_tutorial_comes_after_the_first_on_the_same_machine(machine: Machine) -> None:
+    """The first leaves an installation whose targets are called as the folders of the third."""
+    first = typed(reader(machine), tutorial("first-backup.md", but=("Install Strongroom",)), {})
+    assert first.code == 0, first
+    done = typed(machine, tutorial("lose-a-region.md"), {"../ops": ROOT / "ops"})
+    assert done.code == 0, done
+    assert "3 secrets created" in done.out
+    assert "Nothing is wrong" in done.out
 
 
 def test_the_six_lines_of_the_readme_keep_a_token_and_bring_it_back(machine: Machine) -> None:
