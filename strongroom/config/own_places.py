@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
@@ -40,6 +40,10 @@ class OwnSource(NamedTuple):
     text: str
 
 
+OwnKey = dict[str, str]
+"""How a public key is named: as ``public_key``, or as ``public_key_file``."""
+
+
 class OwnTarget(NamedTuple):
     """A target's region, and its settings but for that."""
 
@@ -47,22 +51,48 @@ class OwnTarget(NamedTuple):
     settings: dict[str, str]
 
 
+class OwnMail(NamedTuple):
+    """Who gets mail when something is wrong, and which server takes it."""
+
+    to: Sequence[str]
+    host: str
+
+    @property
+    def text(self) -> str:
+        """What the file says of it."""
+        text = NO_MAIL.replace("#[alerts] ", "[alerts]  ").replace("#[mail]", "[mail]")
+        text = text.replace('#email = ["alerts@example.org"]', f"email = {toml_value(list(self.to))}")
+        return text.replace('#host = "smtp.example.org"', f"host = {toml_value(self.host)}")
+
+
+NO_MAIL = """\
+#[alerts]                       # 'strongroom backup-alerts' looks without it, too
+#email = ["alerts@example.org"]
+#threshold_age = "24h"          # how long after its time a backup may be missing
+#[mail]
+#host = "smtp.example.org"
+#security = "starttls"          # or "tls"
+#username = "strongroom"
+#password_file = "/etc/strongroom/mail-password"
+"""
+
+
 def parse_source(word: str) -> OwnSource:
     """Read a source. Raises ValueError, with what would be right."""
     kind, _, place = word.partition(":")
     match kind:
         case "local" if not place:
-            return OwnSource("local", _table("sources.local", {"kind": "local"}))
+            return OwnSource("local", table("sources.local", {"kind": "local"}))
         case "files" if place.startswith("/"):
-            return OwnSource("files", _table("sources.files", {"kind": "files", "path": place}))
+            return OwnSource("files", table("sources.files", {"kind": "files", "path": place}))
         case "vault" if _is_url(place):
             url = urlsplit(place)
             login = _TOKEN | _said_besides(url, _TOKEN, SOURCES)
-            server = _table("vaults.main", {"address": url._replace(query="").geturl()} | login)
-            source = _table("sources.vault", {"kind": "vault", "vault": "main"})
+            server = table("vaults.main", {"address": url._replace(query="").geturl()} | login)
+            source = table("sources.vault", {"kind": "vault", "vault": "main"})
             return OwnSource("vault", f"{_POLICIES_OF_VAULT}{server}\n{source}{_TAGS_OF_VAULT}")
         case "aws" if place:
-            return OwnSource("aws", _table("sources.aws", {"kind": "aws", "region": place}))
+            return OwnSource("aws", table("sources.aws", {"kind": "aws", "region": place}))
     raise ValueError(f"has to be one of {SOURCES}")
 
 
@@ -91,6 +121,14 @@ def _said_besides(url: SplitResult, known: Iterable[str], right: str) -> dict[st
     return said
 
 
+def key_tables(keys: Sequence[OwnKey]) -> dict[str, str]:
+    """Return the tables of public keys, each by its name."""
+    names = _numbered("recovery")
+    return {
+        name: table(f"keys.{name}", {"kind": "hpke", **key}) for name, key in zip(names, keys, strict=False)
+    }
+
+
 def named(targets: Iterable[OwnTarget]) -> dict[str, OwnTarget]:
     """Give each target a name, after its region."""
     names: dict[str, OwnTarget] = {}
@@ -116,8 +154,7 @@ def _numbered(base: str) -> Iterator[str]:
 def target_tables(targets: dict[str, OwnTarget]) -> str:
     """Return the tables of targets."""
     return "\n".join(
-        _table(f"targets.{name}", {**target.settings, "region": target.region})
-        + _left_to_say(target.settings)
+        table(f"targets.{name}", {**target.settings, "region": target.region}) + _left_to_say(target.settings)
         for name, target in targets.items()
     )
 
@@ -127,7 +164,7 @@ def _left_to_say(settings: dict[str, str]) -> str:
     return "".join(f"#{key} = {example}\n" for key, example in left if key not in settings)
 
 
-def _table(name: str, settings: dict[str, str]) -> str:
+def table(name: str, settings: Mapping[str, str | bool]) -> str:
     lines = "".join(f"{key} = {toml_value(value)}\n" for key, value in settings.items())
     return f"[{name}]\n{lines}"
 

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import fill
 
 from strongroom.config.calendar import CalendarSettings, EntrySettings
-from strongroom.config.own_places import OwnSource, OwnTarget, named, target_tables
+from strongroom.config.model import DEFAULT_TARGETS
+from strongroom.config.own_places import (
+    NO_MAIL,
+    OwnKey,
+    OwnMail,
+    OwnSource,
+    OwnTarget,
+    key_tables,
+    named,
+    table,
+    target_tables,
+)
 from strongroom.config.schema import toml_value
 
 _LOCAL = """\
@@ -37,7 +49,6 @@ kind = "local"
 #[vaults.main]                  # docs/how-to/back-up-vault.md has the policies that its token needs
 #address = "https://vault.example.org:8200"
 #token_file = "/etc/strongroom/vault-token"
-
 #[sources.vault]                # then source = "vault" in each policy below
 #kind = "vault"
 #vault = "main"
@@ -47,22 +58,17 @@ kind = "local"
 #region = "eu-central-1"
 
 # -- Where backups lie ---------------------------------------------------------
-# With no target named here but a medium for a safe there are three directories,
-# region-a, region-b and region-c, under the state directory. That is enough to
-# begin with, but one lost machine loses all three: replace them by real places, and
-# set 'create = true' only for a directory that is never an absent disk's mount point.
+# These three directories on this machine are enough to begin with, but one lost
+# machine loses all three. Replace them by real places, such as those below, and set
+# 'create = true' only for a directory that is never an absent disk's mount point.
 
-#[targets.region-a]
+{default_targets}
+#[targets.disk]
 #kind = "directory"
 #path = "/mnt/backup-eu-west"
 #region = "eu-west"
 
-#[targets.region-b]
-#kind = "directory"
-#path = "/mnt/backup-eu-north"
-#region = "eu-north"
-
-#[targets.region-c]             # offline: mounted once a month
+#[targets.offline]              # a disk that is mounted once a month
 #kind = "directory"
 #path = "/mnt/backup-safe"
 #region = "safe"
@@ -71,6 +77,7 @@ kind = "local"
 #kind = "s3"
 #bucket = "acme-strongroom-eu"
 #region = "eu-central-1"
+#lock = "governance"
 
 #[targets.container]
 #kind = "azure"
@@ -94,10 +101,6 @@ kind = "passphrase"
 _WITH_KEY = """
 # Only the public half is here: this host can seal, and not open what it sealed.
 # Keep the private half offline, and in more than one place.
-
-[keys.recovery]
-kind = "hpke"
-{public_key}
 """
 
 _POLICIES = """
@@ -121,7 +124,7 @@ source = "local"
 tags = { priority = "critical" }
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
-single_recipient_reason = "first set-up"  # better: a second key, or say where the spare is
+{alone}
 schedule = "0 3 * * 0"
 quorum = 2
 regions = 2
@@ -134,7 +137,7 @@ kind = "full"                   # that one backup alone brings everything back
 source = "local"
 targets = ["region-a", "region-b", "region-c"]
 recipients = ["recovery"]
-single_recipient_reason = "first set-up"  # better: a second key, or say where the spare is
+{alone}
 schedule = "0 4 1 * *"
 quorum = 2
 regions = 2
@@ -151,14 +154,12 @@ _EMERGENCY = """
 #kind = "directory"
 #path = "/mnt/emergency"
 #region = "the-safe"
-
 #[policies.emergency]
 #kind = "full"
 #source = "local"
 #targets = ["medium"]
 #recipients = ["recovery"]
-#single_recipient_reason = "the spare key lies in the bank"
-#schedule = "0 3 1 * *"         # when it is due
+{emergency_alone}#schedule = "0 3 1 * *"         # when it is due
 #offline = true
 #quorum = 1
 #regions = 1
@@ -199,19 +200,9 @@ _REST = """
 #who = "DevOps team (24/7)"
 #phone = "+49 30 1234567"
 
-#[alerts]                       # 'strongroom backup-alerts' looks without it, too
-#email = ["alerts@example.org"]
-#threshold_age = "24h"          # how long after its time a backup may be missing
-
-#[mail]
-#host = "smtp.example.org"
-#security = "starttls"          # or "tls"
-#username = "strongroom"
-#password_file = "/etc/strongroom/mail-password"
-
+{mail}
 #[approvals]                    # what other people have to approve: docs/how-to/approve.md
 #allowed_signers = "/etc/strongroom/allowed_signers"
-
 #[approvals.rules.restores]
 #actions = ["restore", "undo"]
 #above = 10                     # secrets
@@ -246,26 +237,59 @@ def _comment(entry: EntrySettings) -> str:
 
 def default_config_text(
     *,
-    public_key: str | None = None,
-    public_key_file: str | None = None,
+    keys: Sequence[OwnKey] = (),
     source: OwnSource | None = None,
     targets: Sequence[OwnTarget] = (),
+    mail: OwnMail | None = None,
+    alone: str | None = None,
+    state_dir: Path = Path(),
 ) -> str:
     """Return a commented ``strongroom.toml`` that loads without a problem.
 
     Daily metadata, weekly the critical secrets, monthly everything, each kept for a year.
 
     Args:
-        public_key: an HPKE public key to seal to; without it backups are sealed to a
+        keys: HPKE public keys to seal to, any one of which opens; without one backups are sealed to a
             passphrase. A host that only seals makes no drill.
-        public_key_file: the file that holds it, which is named in its place.
         source: where the secrets are, in place of the local store.
-        targets: where the backups go, in place of the examples.
+        targets: where the backups go, in place of directories in the state directory.
+        mail: who gets mail when something is wrong, and by which server.
+        alone: why one key alone is enough, where there is one: where its spare is.
+        state_dir: where the directories are that are targets if none is named. They stand in the file, since
+            those that only the defaults have would be gone with the first target that somebody adds.
     """
-    name, value = ("public_key_file", public_key_file) if public_key_file else ("public_key", public_key)
-    key = _WITHOUT_KEY if value is None else _WITH_KEY.format(public_key=f"{name} = {toml_value(value)}")
-    text = _HEAD + key + _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
+    sealed_to = key_tables(keys)
+    text = _HEAD + (_WITH_KEY + "".join(f"\n{one}" for one in sealed_to.values()) if keys else _WITHOUT_KEY)
+    text += _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
+    text = text.replace("{default_targets}", _default_targets(state_dir))
+    text = text.replace("{mail}", mail.text if mail else NO_MAIL)
+    text = text.replace('["recovery"]', toml_value(list(sealed_to) or ["recovery"]))
+    text = _with_reason(text, alone or NOT_SAID, single=len(keys) < 2)
     return _with_targets(_with_source(text, source) if source else text, targets)
+
+
+NOT_SAID = "nobody has said yet where its spare is"
+"""What stands for the reason of a single key until a person gives one."""
+
+
+def _with_reason(text: str, alone: str, *, single: bool) -> str:
+    """Say why one key is enough, where it is one; what nobody has said is not put in a person's mouth."""
+    line = f"single_recipient_reason = {toml_value(alone)}"
+    better = "  # put it here, or name a second key" if alone == NOT_SAID else ""
+    text = text.replace("{alone}\n", f"{line}{better}\n" if single else "")
+    example = '#single_recipient_reason = "the spare key lies in the bank"\n'
+    return text.replace("{emergency_alone}", example if single else "")
+
+
+def _default_targets(state_dir: Path) -> str:
+    folder = state_dir / "targets"
+    return "\n".join(
+        table(
+            f"targets.{name}",
+            {"kind": "directory", "path": str(folder / name), "region": name, "create": True},
+        )
+        for name in DEFAULT_TARGETS
+    )
 
 
 def _with_source(text: str, source: OwnSource) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import stat
 from pathlib import Path
 
-from strongroom.errors import ConfigError
+import pytest
+
+from strongroom.errors import ConfigError, UsageError
 from tests.cli.program import Machine
 
 
@@ -137,3 +139,49 @@ def test_the_check_says_that_nobody_types_a_passphrase_at_night(machine: Machine
     ]
     assert ["(weekly-critical, monthly-full)" in one for one in checked[0]] == [True]
     assert checked[1] == []
+
+
+def test_a_single_key_is_told_and_nothing_is_said_for_the_person(machine: Machine) -> None:
+    done = machine.ok("init")
+    assert "One passphrase opens all these backups" in done.out
+    assert "nobody has said yet" in (machine.state / "strongroom.toml").read_text()
+
+
+def test_several_keys_are_several_recipients(machine: Machine) -> None:
+    names = ("operations.key", "security.key")
+    for name in names:
+        machine.ok("keygen", "--output", name)
+    done = machine.ok("init", *(f"--public-key={name}.pub" for name in names))
+    assert "opens all these backups" not in done.out
+    assert "single_recipient_reason" not in (machine.state / "strongroom.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--mail", "ops@example.org"), "--mail-host"),
+        (("--mail", "nobody", "--mail-host", "smtp.example.org"), "alerts.email"),
+    ],
+)
+def test_what_makes_no_configuration_is_refused_and_nothing_is_written(
+    machine: Machine, words: tuple[str, ...], told: str
+) -> None:
+    done = machine.run("init", *words)
+    assert done.failed_with(UsageError)
+    assert told in done.err
+    assert not (machine.state / "strongroom.toml").exists()
+
+
+def test_one_key_twice_is_no_spare(machine: Machine) -> None:
+    machine.ok("keygen", "--output", "recovery.key")
+    done = machine.run("init", "--public-key", "recovery.key.pub", "--public-key", "recovery.key.pub")
+    assert done.failed_with(UsageError)
+
+
+def test_mail_is_in_force_at_once(machine: Machine) -> None:
+    machine.ok(
+        "init", "--mail", "a@example.org", "--mail", "b@example.org", "--mail-host", "smtp.example.org"
+    )
+    settings = machine.ok("config", "check", "--json").document["settings"]
+    assert settings["alerts"]["email"] == ["a@example.org", "b@example.org"]
+    assert settings["mail"]["host"] == "smtp.example.org"

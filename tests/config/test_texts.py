@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 from msgspec import Meta
 
-from strongroom.config import ConfigProblems, HpkeKey, PassphraseKey, Settings
+from strongroom.config import (
+    ConfigProblems,
+    HpkeKey,
+    PassphraseKey,
+    Settings,
+)
 from strongroom.config.base import Section
-from strongroom.config.own_places import named, parse_source, parse_target
+from strongroom.config.own_places import OwnMail, named, parse_source, parse_target
 from strongroom.config.reading import read
 from strongroom.config.reference import reference_markdown
 from strongroom.config.schema import Field, fields_of, models_of
-from strongroom.config.text import default_config_text
+from strongroom.config.text import NOT_SAID, default_config_text
 from tests.config.loading import Place
 
 HERE = Path(__file__).parent
@@ -89,7 +94,7 @@ def test_the_default_file_has_the_policies_of_the_procedures(place: Place) -> No
 
 
 def test_the_default_file_seals_to_a_public_key_if_given_one(place: Place) -> None:
-    settings = place.load(default_config_text(public_key="srpub1:x25519:AAAA"))
+    settings = place.load(default_config_text(keys=[{"public_key": "srpub1:x25519:AAAA"}]))
 
     assert settings.keys == {"recovery": HpkeKey(kind="hpke", public_key="srpub1:x25519:AAAA")}
 
@@ -117,7 +122,7 @@ def test_a_file_begun_with_own_places_backs_them_up_and_loads(place: Place, word
     assert settings.targets["the-safe"].region == "the safe"
     assert all(policy.targets == tuple(settings.targets) for policy in settings.policies.values())
     assert all((policy.quorum, policy.regions) == (2, 2) for policy in settings.policies.values())
-    place.load(re.sub(r"^#(?=[a-z_]+ = |\[)", "", text, flags=re.MULTILINE))
+    place.load(uncommented(text))
 
 
 def test_one_target_is_enough_for_a_backup_where_there_is_one(place: Place) -> None:
@@ -153,31 +158,75 @@ def test_a_target_that_is_none_is_refused_with_what_would_be_one(word: str) -> N
 
 
 def test_the_lines_that_the_default_file_leaves_out_are_valid_too(place: Place) -> None:
-    text = re.sub(r"^#(?=[a-z_]+ = |\[)", "", default_config_text(), flags=re.MULTILINE)
+    settings = place.load(uncommented(default_config_text()))
 
-    settings = place.load(text)
-
-    assert settings.targets["region-c"].region == "safe"
+    assert settings.targets["offline"].region == "safe"
     assert settings.broker.password_file
     assert "mounted" in settings.sources
 
 
+def examples(text: str) -> list[str]:
+    """Return each block of the file that is an example, whole."""
+    return [block for block in text.split("\n\n") if re.search(r"^#\[", block, re.MULTILINE)]
+
+
+def uncommented(block: str) -> str:
+    return re.sub(r"^#(?=[a-z_]+(\.[a-z]+)? = |\[)", "", block, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", examples(default_config_text()), ids=lambda block: block.split("]")[0])
+def test_each_example_of_the_default_file_is_valid_alone(place: Place, block: str) -> None:
+    text = default_config_text()
+    settings = place.load(text.replace(block, uncommented(block)))
+    assert {"region-a", "region-b", "region-c"} <= settings.targets.keys()
+
+
+KEYS = [{"public_key": "srpub1:x25519:AAAA"}, {"public_key": "srpub1:x25519:AAEC"}]
+OWN_TEXT = default_config_text(
+    keys=KEYS,
+    source=parse_source("vault:https://vault.example.org:8200"),
+    targets=list(map(parse_target, OWN)),
+    mail=OwnMail(["ops@example.org"], "smtp.example.org"),
+)
+
+
+@pytest.mark.parametrize("block", examples(OWN_TEXT), ids=lambda block: block.split("]")[0])
+def test_each_example_of_a_file_that_was_begun_with_own_places_is_valid_alone(
+    place: Place, block: str
+) -> None:
+    place.load(OWN_TEXT.replace(block, uncommented(block)))
+
+
+def test_two_keys_are_two_recipients_and_need_no_reason(place: Place) -> None:
+    settings = place.load(OWN_TEXT)
+    assert list(settings.keys) == ["recovery", "recovery-2"]
+    assert settings.policies["monthly-full"].recipients == ("recovery", "recovery-2")
+    assert settings.policies["monthly-full"].single_recipient_reason is None
+    assert settings.alerts.email == ("ops@example.org",)
+    assert settings.mail.host == "smtp.example.org"
+
+
+def test_what_nobody_said_of_a_single_key_is_not_put_in_a_persons_mouth(place: Place) -> None:
+    reasons = {
+        place.load(default_config_text(alone=alone)).policies["monthly-full"].single_recipient_reason
+        for alone in (None, 'in the "bank"')
+    }
+    assert reasons == {NOT_SAID, 'in the "bank"'}
+
+
 def test_the_example_of_a_medium_takes_no_other_target_away(place: Place) -> None:
-    _, emergency = default_config_text().split("#[targets.medium]")
-    example = "#[targets.medium]" + emergency.partition("# -- The calendar")[0]
-    text = default_config_text() + re.sub(r"^#(?=[a-z_]+ = |\[)", "", example, flags=re.MULTILINE)
-
-    settings = place.load(text)
-
+    [emergency] = [block for block in examples(default_config_text()) if "[targets.medium]" in block]
+    text = default_config_text()
+    settings = place.load(text.replace(emergency, uncommented(emergency)))
     assert list(settings.targets) == ["region-a", "region-b", "region-c", "medium"]
     assert settings.online == ("region-a", "region-b", "region-c")
 
 
-def test_a_target_of_ones_own_takes_the_default_ones_away_and_that_is_said(place: Place) -> None:
-    own = '[targets.eu]\nkind = "directory"\npath = "/mnt/eu"\nregion = "eu"\n'
-    with pytest.raises(ConfigProblems) as caught:
-        place.load(default_config_text() + own)
-    assert all("there only while no target is named" in one.right for one in caught.value.problems)
+def test_default_targets_that_another_takes_away_are_told_so(place: Place) -> None:
+    medium = '[targets.medium]\nkind = "directory"\npath = "/mnt/emergency"\nregion = "safe"\n'
+    policy = '[policies.nightly]\nkind = "metadata"\ntargets = ["region-a"]\n'
+    [problem] = place.problems(medium + policy)
+    assert "there only while no target is named" in problem.right
 
 
 def test_what_an_older_version_called_otherwise_and_what_stands_twice_is_named(place: Place) -> None:

@@ -75,13 +75,8 @@ def lived(home: Path) -> House:
 def to_two_targets(config: Path, home: Path) -> None:
     """Change the written configuration as a person does who has two regions and not three."""
     text = config.read_text().replace(', "region-c"]', "]")
-    for name in REGIONS:
-        text = re.sub(
-            rf'#\[targets\.{name}\]\n#kind = "directory"\n#path = ".*"\n#region = "(.*)"',
-            rf'[targets.{name}]\nkind = "directory"\npath = "{home / name}"\nregion = "\1"\ncreate = true',
-            text,
-        )
-    config.write_text(text)
+    text = re.sub(r"\[targets\.region-c\]\n(.+\n)+", "", text)
+    config.write_text(re.sub(r'path = ".*/targets/(region-[ab])"', rf'path = "{home}/\1"', text))
 
 
 def nights(machine: Machine, start: int, many: int, *, since: int = 0) -> list[tuple[str, str, str]]:

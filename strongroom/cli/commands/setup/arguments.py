@@ -37,8 +37,25 @@ def _init_arguments(parser: ArgumentParser) -> None:
 def _add_places(parser: ArgumentParser) -> None:
     """Add what the configuration file is to say instead of its examples."""
     parser.add_argument(
-        "--public-key", metavar="KEY", help="seal to this public key (text or file, see keygen)"
+        "--public-key",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="seal to this public key (text or file, see keygen); repeatable: any one of them opens",
     )
+    parser.add_argument(
+        "--single-recipient-reason",
+        metavar="TEXT",
+        help="where the spare of a single key is, so that one loss does not close the backups",
+    )
+    parser.add_argument(
+        "--mail",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="who gets mail when something is wrong; repeatable, and needs --mail-host",
+    )
+    parser.add_argument("--mail-host", metavar="HOST", help="the server that takes that mail")
     parser.add_argument(
         "--source", type=_read_by(parse_source), help=f"where the secrets are: {SOURCES} (default: local)"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Container, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -12,10 +13,11 @@ import msgspec
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields
 from strongroom.config import ConfigProblems, Settings, load_settings
-from strongroom.config.own_places import with_locks
+from strongroom.config.own_places import OwnKey, OwnMail, with_locks
 from strongroom.config.reference import reference_markdown
 from strongroom.config.remarks import remarks
 from strongroom.config.text import default_config_text
+from strongroom.errors import UsageError
 from strongroom.keys import rolelist
 from strongroom.keys.hpke import PublicKey
 from strongroom.system.atomic_file import write_whole
@@ -75,25 +77,58 @@ def write_config(arguments: Namespace, output: Output) -> None:
     text = text_of(arguments)
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
-    words = [
-        f"{path} is written.",
-        "One key opens all its backups: name a second one, or say under single_recipient_reason where the",
-        "spare is. Look through the file, then run: strongroom config check",
-    ]
+    look = "Look through the file, then run: strongroom config check"
+    words = [f"{path} is written.", *custody(arguments), look]
     output.answer({"file": str(path)}, words)
 
 
 def text_of(arguments: Namespace, *, locked: Container[str] = ()) -> str:
     """Return the file that the options ask for. ``locked``: the targets whose buckets have Object Lock."""
-    key = public_key_of(arguments.public_key)
-    targets = with_locks(arguments.target, locked)
-    return default_config_text(**key, source=arguments.source, targets=targets)
+    text = default_config_text(
+        keys=[_public_key(word) for word in arguments.public_key],
+        source=arguments.source,
+        targets=with_locks(arguments.target, locked),
+        mail=_mail(arguments),
+        alone=arguments.single_recipient_reason,
+        state_dir=place.find().state_dir,
+    )
+    _check(text)
+    return text
 
 
-def public_key_of(word: str | None) -> dict[str, str]:
+def custody(arguments: Namespace) -> Iterator[str]:
+    """Say what a single key means, of which nobody has said where its spare is."""
+    if arguments.single_recipient_reason or len(arguments.public_key) > 1:
+        return
+    what = "One key" if arguments.public_key else "One passphrase"
+    yield f"{what} opens all these backups. Lost, it closes them for good, and nobody has said where"
+    yield "  its spare is: write that into single_recipient_reason, or name a second key ('strongroom keygen'"
+    yield "  makes one, and --public-key may be given several times)."
+
+
+def _check(text: str) -> None:
+    """Refuse what the options make of the file before it is anywhere."""
+    with TemporaryDirectory(prefix="strongroom-") as folder:
+        file = Path(folder, place.FILE_NAME)
+        file.write_text(text)
+        try:
+            load_settings({"STRONGROOM_STATE_DIR": str(place.find().state_dir)}, path=file)
+        except ConfigProblems as error:
+            first = error.problems[0]
+            raise UsageError(f"{first.key}: {first.what}. Nothing was written.", hint=first.right) from None
+
+
+def _mail(arguments: Namespace) -> OwnMail | None:
+    if bool(arguments.mail) != bool(arguments.mail_host):
+        raise UsageError(
+            "--mail says who gets mail, and --mail-host which server takes it: neither works alone",
+            hint="Give both, or leave both out. Without them the file has an example.",
+        )
+    return OwnMail(arguments.mail, arguments.mail_host) if arguments.mail else None
+
+
+def _public_key(word: str) -> OwnKey:
     """Return the key as text, or its file; either is read now, so that a wrong one is refused."""
-    if word is None:
-        return {}
     if word.startswith("srpub"):
         return {"public_key": str(PublicKey.parse(word))}
     file = Path(word).absolute()

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.setup.config import text_of
+from strongroom.cli.commands.setup.config import custody, text_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import Settings, SourceSettings, load_settings
@@ -49,6 +49,7 @@ def set_up(arguments: Namespace, output: Output) -> None:
             *_said(file, written=written),
             *marks,
             *map(_lock, locked),
+            *(custody(arguments) if written else ()),
             "",
             *_calendar(entries),
             "",
