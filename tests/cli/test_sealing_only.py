@@ -90,3 +90,14 @@ def test_the_check_of_the_configuration_names_the_files_of_keys_that_are_not_the
     configured.path("phrase").touch(mode=0o600)
     configured.path("none").touch(mode=0o600)
     assert configured.ok("config", "check", "--json").document["remarks"] == []
+
+
+def test_a_drill_that_was_asked_for_where_no_key_is_blames_no_backup_and_is_not_asked_for(
+    configured: Machine,
+) -> None:
+    configured.ok("backup", "--policy", "full", "--force")
+    todo = words(configured.run("health-advanced").out)
+    assert "None is planned on this host; 'strongroom schedule' says why." in todo
+    assert configured.run("drill", "full", "--policy", "full").failed_with(NothingOpens)
+    alerts = configured.run("backup-alerts", "--json").document["alerts"]
+    assert [one["key"] for one in alerts if one["key"].startswith("drill.")] == []

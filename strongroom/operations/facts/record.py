@@ -20,7 +20,13 @@ from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on
 from strongroom.operations.drills.facts import DrillFacts, took_seconds
-from strongroom.operations.errors import ApprovalNeeded, MessageRefused, NothingSelected, OwnMessageFailed
+from strongroom.operations.errors import (
+    ApprovalNeeded,
+    MessageRefused,
+    NothingOpens,
+    NothingSelected,
+    OwnMessageFailed,
+)
 from strongroom.operations.evidence.ledger import verify_chain
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.pace import pace_of
@@ -238,7 +244,11 @@ def drills(store: RunStore, watched: Watched, *, now: float) -> Iterator[Drills]
             policy=policy_name,
             schedule=entry.schedule if entry else "",
             time_zone=entry.time_zone if entry else "UTC",
-            runs=tuple(drilled(run) for run in not_ahead(runs, now) if not _asked_for_nothing_there(run)),
+            runs=tuple(
+                drilled(run)
+                for run in not_ahead(runs, now)
+                if not (_asked_for_nothing_there(run) or (entry is None and _asked_without_a_key(run)))
+            ),
         )
 
 
@@ -251,6 +261,12 @@ def _asked_for_nothing_there(run: Run) -> bool:
     asked, code = run.spec.options, _code(run)
     no_tag = bool(asked.get("tags")) and code == NothingSelected.__name__
     return no_tag or (bool(asked.get("secret")) and code == SecretNotFound.__name__)
+
+
+def _asked_without_a_key(run: Run) -> bool:
+    """Tell whether a person asked for a drill on a host that only seals, and was told. Where the calendar has
+    one of that kind the host is to open the backups: then a key is gone."""
+    return _code(run) == NothingOpens.__name__
 
 
 def drilled(run: Run) -> Drilled:

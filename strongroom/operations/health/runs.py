@@ -153,8 +153,14 @@ def drills(services: Services, facts: Facts) -> Iterator[Finding]:
         yield from (_drill(services, policy, ran, facts.now).on(policy=policy) for ran in shown)
     if not any(_newest(kind.runs) for kind in facts.drills):
         words = "no recovery was ever rehearsed, so nobody knows how long one takes"
-        to_do = "'strongroom drill full'; 'strongroom schedule' says when the next one is due."
-        yield remark(DRILLS, words, to_do)
+        yield remark(DRILLS, words, _HERE if any(kind.schedule for kind in facts.drills) else _ELSEWHERE)
+
+
+_HERE = "'strongroom drill full'; 'strongroom schedule' says when the next one is due."
+_ELSEWHERE = (
+    "None is planned on this host; 'strongroom schedule' says why. Where a key of the policy is: 'strongroom "
+    "drill full'."
+)
 
 
 def _drill(services: Services, policy: str, ran: Drilled, now: float) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Selection
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
@@ -209,7 +210,7 @@ def test_the_last_rehearsal_is_held_to_its_objective(
 
 def test_a_failed_rehearsal_is_an_alarm(world: World) -> None:
     world.back_up()
-    services = world.services(identities=tuple)
+    services = world.services(identities=lambda: (KeyFileIdentity(b"\1" * 32),))
     run, tickets = submit_drill(services, policy=POLICY, options=DrillOptions(objective_seconds=60))
     drive(run, tickets, services, processes=1)
     [failed] = record.drills(services, facts(services))
