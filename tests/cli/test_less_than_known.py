@@ -435,6 +435,18 @@ def test_a_lost_backup_of_another_source_keeps_no_source_from_coming_back(house:
     assert house.run(*words, "--dry-run", "--to", "local").failed_with(LessThanKnown)
 
 
+def test_a_name_that_no_backup_has_is_told_with_all_that_were_looked_in(house: Machine) -> None:
+    done = house.run("get", "nothing", "--from-target", "east", "--identity", "recovery.key")
+    assert "nor in the 1 before it" in words_of(done)
+
+
+def test_a_source_that_is_only_read_is_not_called_unknown(house: Machine) -> None:
+    with house.path("strongroom.toml").open("a") as file:
+        file.write(f'[sources.mounted]\nkind = "files"\npath = "{house.path("mounted")}"\nformat = "tree"\n')
+    done = house.run("restore", "--full-restore", "--to", "mounted", "--identity", "recovery.key", "--force")
+    assert "'mounted': it is only read" in words_of(done)
+
+
 def test_a_name_or_version_that_no_backup_has_begins_nothing(house: Machine) -> None:
     words = ["--secret-name", "nothing", "--confirm-overwrite", "--identity", "recovery.key"]
     for done in (

@@ -61,6 +61,8 @@ def destination_of(spec: str, place: Place) -> Destination:
     writable = {name for name, table in configured.items() if table.get("kind") not in _READ_ONLY}
     if spec not in writable:
         known = nearest(spec, {LOCAL, *writable})
+        if spec in configured:
+            raise UsageError(f"Nothing can be restored into '{spec}': it is only read.", hint=known)
         raise UsageError(f"There is no '{spec}' to restore into.", hint=known)
     from strongroom.config import load_settings
     from strongroom.wiring import adapters

@@ -34,10 +34,10 @@ def get_secret(arguments: Namespace, output: Output) -> None:
     ):
         first, tell = next(backups)
         tell()
-        manifest, secret = _found(chain([(first, _told)], backups), arguments)
-        secret = secret or missing(
-            arguments.name, f"backup {first.manifest.backup_id}", near_name(arguments.name, first)
-        )
+        looked, manifest, secret = _found(chain([(first, _told)], backups), arguments)
+        where = f"backup {first.manifest.backup_id}"
+        where += f", nor in the {looked - 1} before it that may hold it" if looked > 1 else ""
+        secret = secret or missing(arguments.name, where, near_name(arguments.name, first))
     answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
 
 
@@ -45,19 +45,20 @@ def _told() -> None:
     """The first has been said already."""
 
 
-def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[Manifest, Secret | None]:
+def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[int, Manifest, Secret | None]:
     """Return the secret of the newest backup that holds the version that is asked for, and which that is; or
-    else of the newest that has the secret at all."""
+    else of the newest that has the secret at all; and how many were looked in."""
+    looked = 0
     newest: tuple[Manifest, Secret | None] | None = None
-    for backup, tell in backups:
+    for looked, (backup, tell) in enumerate(backups, 1):
         secret = backup.find(arguments.name)
         if secret is not None and holds(secret, arguments.version):
             tell()
-            return backup.manifest, secret
+            return looked, backup.manifest, secret
         if newest is None or newest[1] is None:
             newest = backup.manifest, secret
     assert newest is not None  # there is one at least
-    return newest
+    return looked, *newest
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
