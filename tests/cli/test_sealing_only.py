@@ -53,7 +53,7 @@ def test_a_rotation_says_what_it_lacks_and_not_that_there_is_nothing_to_do(confi
     assert done.code == NothingOpens.exit_code
     assert "Nothing to rotate" not in done.out
     assert "that opens backups (no backup was rotated). What it means" in words(done.err)
-    assert "keys.recovery.identity_file" in done.err
+    assert "'strongroom rotate full --identity FILE'" in words(done.err)
     assert "'strongroom rotate-backup-key" in words(done.err)
     assert "config check" not in words(done.err)
 
