@@ -21,6 +21,7 @@ from strongroom.targets.errors import TargetUnavailable
 
 DESTROYS = "remove a version for good"
 """What the check is called by which a credential is too much for everybody but who deletes old backups."""
+OBJECT_LOCK = "the bucket has Object Lock"
 UNUSED_LOCK = "write 'lock' into the target's section: without it who may delete can remove backups early"
 """What is advised where a server would lock what it is given, and nobody asks it to."""
 

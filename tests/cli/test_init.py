@@ -96,6 +96,7 @@ def test_with_a_vault_and_clouds_it_says_which_rights_to_grant_and_what_comes_ne
         f"--target=eu-central-1=s3://acme-eu?endpoint_url=http://127.0.0.1:1&credentials_file={credentials}",
         f"--target=safe={machine.path('safe')}",
     )
+    assert "The bucket of target 'eu-central-1' did not say whether it has Object Lock" in done.out
     _, _, steps = done.out.partition("Next:")
     assert "strongroom set NAME" not in steps
     assert f"-policy=strongroom-backup -field=token >{token})" in steps

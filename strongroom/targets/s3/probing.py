@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.system.errors import TargetReadOnly
-from strongroom.targets.probing import DESTROYS, UNUSED_LOCK, Check, Outcome, must_be_refused
+from strongroom.targets.probing import DESTROYS, OBJECT_LOCK, UNUSED_LOCK, Check, Outcome, must_be_refused
 from strongroom.targets.s3.bucket import Bucket, Head
 from strongroom.targets.s3.failures import Contended, NotConfigured, ObjectExists
 
@@ -76,7 +76,7 @@ class Prober:
     def settings(self) -> Iterator[Check]:
         """Look whether versions are kept and objects can be locked."""
         yield self._setting("the bucket keeps versions", self._keeps_versions, _UNVERSIONED)
-        locks = self._setting("the bucket has Object Lock", self._has_lock, _UNLOCKED)
+        locks = self._setting(OBJECT_LOCK, self._has_lock, _UNLOCKED)
         unused = locks.outcome is Outcome.FINE and self._bucket.options.lock is None
         yield replace(locks, outcome=Outcome.ADVICE, detail=UNUSED_LOCK) if unused else locks
 

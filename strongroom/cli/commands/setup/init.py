@@ -12,7 +12,7 @@ from typing import Any
 from strongroom.cli.commands.setup.config import custody, text_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
-from strongroom.config import Settings, SourceSettings, load_settings
+from strongroom.config import S3TargetSettings, Settings, SourceSettings, load_settings
 from strongroom.config.keys import PassphraseKey
 from strongroom.config.sources import AwsSource, LocalSource, VaultSource
 from strongroom.errors import TargetError
@@ -22,7 +22,7 @@ from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
-from strongroom.targets.probing import UNUSED_LOCK, Probed
+from strongroom.targets.probing import OBJECT_LOCK, UNUSED_LOCK, Check, Outcome, Probed
 from strongroom.targets.resilient import bare
 from strongroom.timestamps import if_any
 from strongroom.wiring import adapters
@@ -35,7 +35,8 @@ def set_up(arguments: Namespace, output: Output) -> None:
     written = found is None or not found.exists()
     file = _write(found, arguments) if found is None or written else found
     settings = load_settings(path=file)
-    locked = _locked(settings) if written else []
+    checks = _object_locks(settings) if written else {}
+    locked = [name for name, check in checks.items() if check.detail == UNUSED_LOCK]
     if locked:
         write_whole(file, text_of(arguments, locked=locked).encode(), replace=True)
         file.chmod(0o644)
@@ -48,7 +49,7 @@ def set_up(arguments: Namespace, output: Output) -> None:
         [
             *_said(file, written=written),
             *marks,
-            *map(_lock, locked),
+            *(line for name, check in checks.items() for line in _lock(name, check)),
             *(custody(arguments) if written else ()),
             "",
             *_calendar(entries),
@@ -103,22 +104,33 @@ def _row(found: EntryStatus) -> tuple[str, str, str]:
     return found.entry.name, moment, found.entry.reason
 
 
-def _locked(settings: Settings) -> list[str]:
-    """Return the targets whose buckets say that they have Object Lock, which nobody asks them for."""
-    return [
-        name for name in settings.targets if _would_lock(bare(adapters.target(name, settings, prepare=False)))
-    ]
+def _object_locks(settings: Settings) -> dict[str, Check]:
+    """Ask each bucket that nobody asked to lock anything whether it could."""
+    return {
+        name: check
+        for name, target in settings.targets.items()
+        if isinstance(target, S3TargetSettings) and target.lock == "none"
+        for check in _settings_of(bare(adapters.target(name, settings, prepare=False)))
+        if check.what == OBJECT_LOCK
+    }
 
 
-def _would_lock(target: Target) -> bool:
-    return isinstance(target, Probed) and any(check.detail == UNUSED_LOCK for check in target.settings())
+def _settings_of(target: Target) -> Iterator[Check]:
+    return target.settings() if isinstance(target, Probed) else iter(())
 
 
-def _lock(name: str) -> str:
-    return (
-        f"The bucket of target '{name}' has Object Lock: its backups are locked for as long as they are kept "
-        '(lock = "governance").'
-    )
+def _lock(name: str, check: Check) -> Iterator[str]:
+    """Say whether what lies in a bucket can be deleted before its time."""
+    bucket = f"The bucket of target '{name}'"
+    if check.detail == UNUSED_LOCK:
+        yield f"{bucket} has Object Lock: its backups are locked for as long as they are kept"
+        yield '  (lock = "governance").'
+    elif check.outcome is Outcome.ADVICE:
+        yield f"{bucket} has no Object Lock: anyone who may delete there can delete its backups."
+    else:
+        yield f"{bucket} did not say whether it has Object Lock ({in_line(check.detail).rstrip('.')})."
+        yield "  If it has, take the '#' from 'lock' in its table: without it, its backups can be deleted."
+        yield f"  'strongroom test-backup-storage {name}' says so once the bucket answers."
 
 
 def _next(file: Path, settings: Settings) -> Iterator[str]:
