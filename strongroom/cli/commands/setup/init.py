@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import strongroom
 from strongroom.cli.commands.setup.config import custody, text_of
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, in_line, table
@@ -196,8 +197,9 @@ _CREDENTIALS = (
 
 def _whole(command: str) -> str:
     """Name files that come with Strongroom where they lie."""
-    shipped = Path(sys.prefix) / "share/doc/strongroom"
-    return command.replace(" ops/", f" {shipped}/ops/") if (shipped / "ops").exists() else command
+    folders = (Path(strongroom.__file__).parent.parent, Path(sys.prefix) / "share/doc/strongroom")
+    shipped = next((folder for folder in folders if (folder / "ops" / "vault").is_dir()), None)
+    return command.replace(" ops/", f" {shipped}/ops/") if shipped else command
 
 
 def _as_document(found: EntryStatus) -> dict[str, Any]:
