@@ -13,7 +13,7 @@ from strongroom.errors import SourceError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.restore.undo import undo_into
+from strongroom.operations.restore.undo import UndoSealer, undo_into
 from strongroom.operations.restore.vault_snapshot import Outcome, keep
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.targets.single_file import BundleReader
@@ -99,10 +99,10 @@ def test_what_was_there_is_kept_and_brings_it_back(server: RaftServer, tmp_path:
     before = everything(server)
     identity, signer = KeyFileIdentity(bytes(32)), certified("recover")
     vault = Vault(server.connection(tmp_path, "raft-restore", "default"))
-    undo = tmp_path / "undo"
+    undo, sealer = tmp_path / "undo", UndoSealer([identity], signer)
 
     def keeping() -> None:
-        keep(vault, tmp_path / "work", lambda source: undo_into(undo, source, [identity], signer))  # type: ignore[arg-type]
+        keep(vault, tmp_path / "work", lambda source: undo_into(undo, source, sealer))
 
     restored(secrets, server, tmp_path, vault=vault, undo=keeping)
     assert everything(server) != before
