@@ -48,7 +48,7 @@ def watched(settings: Settings) -> Watched:
         access_logs={name: float(one.silent) for name, one in settings.access_logs.items()},
         channels=frozenset({BY_MAIL, *settings.channels}),
         calendar=calendar(settings),
-        configured_at=_written_at(find_config(os.environ)),
+        configured_at=_set_up_at(settings),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
         rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
         certificates={
@@ -64,9 +64,20 @@ def facts_on_record(settings: Settings, services: Services, *, now: float) -> Fa
     return on_record(known, limits(settings), services.store, now=now)
 
 
-def _written_at(file: Path | None) -> float | None:
+def _set_up_at(settings: Settings) -> float | None:
+    """Return when this host was configured: by a file, or else with its first key.
+
+    A host with neither only watches others: what it misses was always due.
+    """
+    if (file := find_config(os.environ)) is not None:
+        return _written_at(file)
+    keys = (settings.state_dir / "keys").rglob("*")
+    return min(filter(None, map(_written_at, keys)), default=None)
+
+
+def _written_at(file: Path) -> float | None:
     try:
-        return file.stat().st_mtime if file else None
+        return file.stat().st_mtime
     except OSError:  # it went away after it was read: the record says when the installation began
         return None
 
