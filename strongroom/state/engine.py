@@ -9,7 +9,9 @@ SQLAlchemy exception.
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +31,7 @@ BUSY_SECONDS: Final = 30
 """How long a transaction waits for another's lock before it is StateUnavailable."""
 
 _CONNECT_SECONDS: Final = 10
+_AGAIN_AFTER: Final = 0.01
 
 
 class _Connections:
@@ -223,8 +226,27 @@ def _create_sqlite(url: URL) -> Engine:
 
 
 def _set_pragmas(connection: Any, _record: object) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+    _begin_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_wal(connection: Any) -> None:
+    """Have a database write ahead. Of several processes that begin with one at once, all but one wait.
+
+    That change needs the file for itself, and SQLite does not wait for it by the busy timeout: two that
+    have read the file would wait for each other.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_AFTER)
+        else:
+            return
 
 
 def _begin(conn: Connection) -> None:

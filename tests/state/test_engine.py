@@ -83,6 +83,18 @@ def test_a_write_transaction_holds_the_write_lock_from_its_beginning(
     other.close()
 
 
+def test_a_database_that_another_process_is_making_is_waited_for(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filesystem.prepare(file)
+    other = sqlite3.connect(file, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    monkeypatch.setattr(time, "sleep", lambda _: other.execute("COMMIT"))
+    RunStore(f"sqlite:///{file}").check()
+    assert not other.in_transaction, "it met the lock, and waited once"
+    other.close()
+
+
 def test_readers_do_not_wait_for_a_writer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BUSY_SECONDS", 0.05)
     store = opened(file)
