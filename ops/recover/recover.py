@@ -29,6 +29,7 @@ import importlib
 import json
 import os
 import re
+import stat
 import struct
 import sys
 import traceback
@@ -68,7 +69,7 @@ ADVICE = {
 }
 
 class Failure(Exception):
-    """A failure of one of the families, which comes first in its arguments."""
+    """A failure: its family, what happened, and what more is to be said, a line each."""
 
     def __str__(self) -> str:
         return f"{self.args[0]}: {self.args[1]}"
@@ -78,8 +79,17 @@ def need(condition: object, message: str, family: str = "Damaged") -> None:
     if not condition:
         raise Failure(family, message)
 
-def note(text: str) -> None:
-    print(text, file=sys.stderr)
+def note(*lines: str) -> None:
+    """Say lines to a person. This and say() are all that prints texts."""
+    say(*lines, file=sys.stderr)
+
+def say(*lines: str, file: Any = None) -> None:
+    for line in lines:
+        print(shown(line), file=file)
+
+def shown(text: str) -> str:
+    """Spell out what is not printable: a stranger's text must not drive or deceive the screen."""
+    return re.sub(f"[\ud800-\udfff{PRINTABLE[2:]}", lambda found: json.dumps(found[0])[1:-1], text)
 
 def counted(secrets: int) -> str:
     return f"{secrets} secret" + ("" if secrets == 1 else "s")
@@ -107,7 +117,7 @@ class Losses:
         self.lost += secrets
         verb = "not opened" if failure.args[0] == "CannotOpen" else verb
         many = f" ({counted(secrets)})" if secrets else ""
-        note(f"{verb}: {what}{many}: {str(failure).splitlines()[0]}")
+        note(f"{verb}: {what}{many}: {failure}")
 
 # -- JSON, and the shapes that it must have ------------------------------------------------------
 
@@ -149,7 +159,7 @@ def fits(value: Any, shape: Any) -> bool:  # noqa: PLR0911 - one for each kind o
     if isinstance(shape, int):
         return type(value) is str and re.fullmatch(f"[0-9a-f]{{{2 * shape}}}", value) is not None
     if isinstance(shape, type):
-        return type(value) is shape
+        return type(value) is shape and (shape is not int or 0 <= value < 1 << 64)
     return bool(shape(value))
 
 def strict(data: bytes, shape: Any, what: str) -> Any:
@@ -266,7 +276,7 @@ CERTIFICATE = {
 STANZA = {
     "type": matching("[a-z0-9][a-z0-9.-]{0,31}"), "label": matching(PRINTABLE + "{0,128}"),
     "args": lambda value: isinstance(value, dict) and list(value) == sorted(value)
-    and all(type(each) in (str, int) for each in value.values()),
+    and all(fits(each, (str, int)) for each in value.values()),
 }
 RECORD = {
     "id": 16, "generation": integers(1, 99_999_999),
@@ -345,7 +355,8 @@ def unlock(record: Record, keys: Keys) -> bytes:
         raise next((failure for failure in odd if failure.args[0] == "Damaged"), odd[0])
     lines = [f"{stanza['type']} {stanza['label']}".strip() for stanza in stanzas]
     lines = extra("").instructions(stanzas, context, keys) if EXTRA.is_file() else lines
-    raise Failure("CannotOpen", "\n- ".join(("No given key opens it.\nIt was sealed to any of:", *lines)))
+    lines = ["It was sealed to any of:", *(f"- {line}" for line in lines)]
+    raise Failure("CannotOpen", "No given key opens it.", *lines)
 
 # -- what is rare --------------------------------------------------------------------------------
 
@@ -435,7 +446,8 @@ class Container:
                 yield from secrets
 
     def hash(self, name: str) -> str:
-        return hmac.digest(unhex(self.index["name_key"]), name.encode(), "sha256")[:16].hex()
+        encoded = name.encode("utf-8", "surrogatepass")  # an odd name must not keep from the others
+        return hmac.digest(unhex(self.index["name_key"]), encoded, "sha256")[:16].hex()
 
     def segment(self, number: int, losses: Losses) -> list[Secret]:
         at, values, rows, values_digest, rows_digest = self.entries[number]
@@ -461,7 +473,7 @@ INDEX = {
     "backup_id": str, "piece": int, "pieces": int, "source": str, "policy": str, "values": bool,
     "created_at": str, "name_key": 32, "signer": 32, "directory": 32,
     "segments": [lambda each: isinstance(each, list) and len(each) == 3 and fits(each[0], 16)
-                 and type(each[1]) is type(each[2]) is int and 1 <= each[1] <= each[2]],
+                 and fits(each[1:], [int]) and 1 <= each[1] <= each[2]],
 }
 
 def open_container(
@@ -567,8 +579,8 @@ def ascending(values: list[Any]) -> bool:
     return values == sorted(set(values))
 
 VERSION = {
-    "number": integers(0, (1 << 63) - 1), "length?": integers(0, 1 << 63), "media?": matching("json|binary"),
-    "state?": matching("deleted|destroyed"), "created_at?": str,
+    "number": int, "length?": int, "media?": matching("json|binary"), "state?": matching("deleted|destroyed"),
+    "created_at?": str,
 }
 ROW = {
     "name": str, "type": str,
@@ -609,10 +621,10 @@ def read_envelope(data: bytes, keys: Keys) -> Record:
     note(f"envelope of generation {record['generation']} signed by installation {by}")
     return record
 
-COUNT, HASH = integers(0, 1 << 63), (16, 0)
+HASH = (16, 0)
 RECEIPT = ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
 ENTRY = {
-    "piece": int, "sha256": 32, "size": COUNT, "secrets": COUNT, "versions": COUNT, "first": HASH,
+    "piece": int, "sha256": 32, "size": int, "secrets": int, "versions": int, "first": HASH,
     "last": HASH, "wrapping_key": HASH, "signer": 32, "signature": 64,
 }
 RECIPIENT = {"name": str, "type": str, "fingerprint": str, "post_quantum": bool, "describes": str}
@@ -652,16 +664,35 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.links: set[Path] = set()
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the objects right in a folder, sorted, so that a copy follows its original."""
-        path = self.path / folder
-        files = path.iterdir() if path.is_dir() else ()
-        return sorted(f"{folder}/{file.name}" for file in files if file.is_file())
+        entries = os.scandir(self.path / folder) if stat.S_ISDIR(self._mode(folder)) else ()
+        names = [f"{folder}/{entry.name}" for entry in entries if not entry.is_dir(follow_symlinks=False)]
+        return sorted(name for name in names if stat.S_ISREG(self._mode(name)))
 
     def get(self, name: str) -> Part | None:
-        path = self.path / name
-        return Part.of(path) if path.is_file() else None
+        return Part.of(self.path / name) if stat.S_ISREG(self._mode(name)) else None
+
+    def _mode(self, name: str) -> int:
+        """Tell what lies under a name; 0: nothing. What a link leads to is not there (section 7)."""
+        path, mode = self.path, 0
+        for part in name.split("/"):
+            path /= part
+            try:
+                mode = path.lstat().st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                return 0
+            if stat.S_ISLNK(mode):
+                self._tell(path)
+                return 0
+        return mode
+
+    def _tell(self, link: Path) -> None:
+        if link not in self.links and len(self.links) < 4:
+            note(f"not followed: '{link}' is a link" if len(self.links) < 3 else "not followed: more links")
+        self.links.add(link)
 
     def copies(self, name: str) -> list[tuple[str, Part]]:
         """Return what lies under a name and beside it, in the order of section 7."""
@@ -773,13 +804,23 @@ class Backup:
 
 def write_out(folder: Path, secret: Secret) -> None:
     """Write a secret's newest value to a file of its own, mode 0600."""
-    name = urllib.parse.quote(secret.row["name"], safe="").replace(".", "%2E") or "%"
+    name = urllib.parse.quote(secret.row["name"], "", errors="surrogatepass").replace(".", "%2E") or "%"
     if len(name) > 255:  # more than a file system takes
         name = f"{name[:180]}~{sha256(name.encode()).hex()[:32]}"
     if secret.values:
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(secret.values[-1])
+
+def write_value(value: bytes) -> None:
+    """Write a value to standard output: its bytes, but on a terminal only what that prints."""
+    if not sys.stdout.isatty():
+        sys.stdout.buffer.write(value)
+        return
+    lines = value.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
+    say(*lines)
+    if shown("".join(lines)) != "".join(lines):
+        note("Not all of it can be shown: write it to a file (> FILE).")
 
 def hand_out(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
     """Do with the secrets what was asked for; return how many there were."""
@@ -792,12 +833,12 @@ def hand_out(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
                 continue
             count += 1
             if given.get is not None:
-                sys.stdout.buffer.write(secret.values[-1] if secret.values else b"")
+                write_value(secret.values[-1] if secret.values else b"")
                 break
             if given.out:
                 write_out(given.out, secret)
             else:
-                print(given.show(secret))
+                say(given.show(secret))
     finally:
         if given.out:
             with suppress(OSError):  # it goes if nothing came out, so that the next try finds the place free
@@ -883,7 +924,7 @@ def main() -> int:
         given, act = parse(sys.argv[1:])
         return act(given)
     except Failure as failure:
-        note(f"{failure}\n{ADVICE.get(failure.args[0], 'Try another copy of this backup.')}")
+        note(str(failure), *failure.args[2:], ADVICE.get(failure.args[0], "Try another copy of this backup."))
         return CODES[failure.args[0]]
     except EOFError:
         note("CannotOpen: Nobody is there to be asked.")

@@ -337,7 +337,7 @@ MARK = {
 
 FILE = b"SRBF\r\n\x1a\n"
 NAME = "[A-Za-z0-9_-][A-Za-z0-9._-]*"
-OBJECT = {"name": matching(f"{NAME}(/{NAME})*"), "offset": int, "size": recover.COUNT, "sha256": 32}
+OBJECT = {"name": matching(f"{NAME}(/{NAME})*"), "offset": int, "size": int, "sha256": 32}
 
 
 @dataclass(frozen=True)
@@ -803,7 +803,8 @@ def ask(given: argparse.Namespace, keys: Keys) -> int:
     if losses.first and (losses.first.args[0] != "CannotOpen" or not questions.commands):
         raise losses.first
     usable(questions.commands, "No key of that name in Vault or KMS opens it: see --list.")
-    print("".join(f"{command}\necho\n" for command in questions.commands), end="")  # each answer on its line
+    for command in questions.commands:
+        recover.say(command, "echo")  # each answer on its line
     note("Run these where the service can be reached, logged in; give what they print with --answers.")
     return 0
 
