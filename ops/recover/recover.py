@@ -280,7 +280,8 @@ STANZA = {
 }
 RECORD = {
     "id": 16, "generation": integers(1, 99_999_999),
-    "stanzas": lambda value: fits(value, [STANZA]) and 1 <= len(value) <= 64, "mac": 32,
+    "stanzas": lambda value: fits(value, [STANZA]) and 1 <= len(value) <= 64 and cost(value) <= 1 << 25,
+    "mac": 32,
 }
 WRAPPED = {"salt": 32, "wrapped": 48}
 
@@ -288,6 +289,31 @@ def open_with_passphrase(passphrase: str, args: Record, context: bytes) -> bytes
     normal = unicodedata.normalize("NFC", passphrase).encode()
     key = pbkdf2("sha256", normal, unhex(args["kdf_salt"]), args["iterations"], 32)
     return unwrap(key, args, b"strongroom/v1/wrap/passphrase/" + context)
+
+def open_with_scrypt(passphrase: str, args: Record, context: bytes) -> bytes | None:
+    key = scrypt(unicodedata.normalize("NFC", passphrase).encode(), unhex(args["kdf_salt"]), args["log_n"])
+    return unwrap(key, args, b"strongroom/v1/wrap/scrypt/" + context)
+
+@functools.cache
+def scrypt(passphrase: bytes, salt: bytes, log_n: int) -> bytes:
+    size = 1024 << log_n
+    try:
+        return hashlib.scrypt(passphrase, salt=salt, n=1 << log_n, r=8, p=1, maxmem=size + MIB, dklen=32)
+    except (AttributeError, MemoryError, ValueError):
+        said = f"A passphrase takes {size // MIB} MiB of memory, and an OpenSSL with scrypt."
+        raise Failure("CannotOpen", said) from None
+
+def cost(stanzas: list[Record]) -> int:
+    """Return what trying a passphrase on all of these costs: whoever wrote the file chose it."""
+    total = 0
+    for kind, args in ((stanza["type"], stanza["args"]) for stanza in stanzas):
+        if kind == "passphrase" and ITERATIONS(args.get("iterations")):
+            total += args["iterations"]
+        elif kind == "scrypt" and LOG_N(args.get("log_n")):
+            total += 16 << args["log_n"]
+        elif kind == "all-of" and EXTRA.is_file():
+            total += extra("").cost_of_legs(args)
+    return total
 
 def open_with_key_file(key: bytes, args: Record, context: bytes) -> bytes | None:
     own = hkdf(key, b"", b"strongroom/v1/keyfile-fingerprint")[:16].hex() == args["key"]
@@ -317,10 +343,12 @@ def open_with_xwing(seed: bytes, args: Record, info: bytes) -> bytes | None:
     shared = lattice.decapsulate(lattice_part) + exchanged + point + public[-32:] + b"\\.//^\\"
     return open_hpke(0x647A, hashlib.sha3_256(shared).digest(), info, sealed[1120:])
 
-ITERATIONS, SEALED = integers(100_000, 10_000_000), matching("([0-9a-f]{2}){48,4096}")
+ITERATIONS, LOG_N = integers(100_000, 10_000_000), integers(15, 20)
+SEALED = matching("([0-9a-f]{2}){48,4096}")
 # By type of stanza the shape of its arguments, and what opens it. recover_extra.py adds more.
 OPENERS: dict[str, tuple[Record, Callable[..., bytes | None]]] = {
     "passphrase": ({"iterations": ITERATIONS, "kdf_salt": 32, **WRAPPED}, open_with_passphrase),
+    "scrypt": ({"kdf_salt": 32, "log_n": LOG_N, **WRAPPED}, open_with_scrypt),
     "keyfile": ({"key": 16, **WRAPPED}, open_with_key_file),
     "hpke": ({"kem": int, "key": 32, "sealed": SEALED}, open_with_private_key),
 }
@@ -330,7 +358,7 @@ def candidates(stanza: Record, context: bytes, keys: Keys) -> Iterator[bytes]:
     kind, args = stanza["type"], stanza["args"]
     if kind == "all-of":
         yield from extra("A key that is made of several").open_all_of(args, context, keys)
-    for key in keys.held.get(kind, ()):
+    for key in keys.held.get("passphrase" if kind == "scrypt" else kind, ()):
         shape, opener = OPENERS[kind]
         need(fits(args, shape), "A stanza is not as it must be.")
         if (opened := opener(key, args, context)) is not None:

@@ -596,6 +596,15 @@ def open_all_of(args: Record, context: bytes, keys: Keys) -> Iterator[bytes]:
             yield opened
 
 
+def cost_of_legs(args: Record) -> int:
+    """Return what passphrases in an all-of stanza cost; one that is malformed is never tried."""
+    try:
+        need(fits(args.get("legs"), ALL_OF["legs"]), "The legs are no hex.")
+        return recover.cost([stanza for leg in legs_of(args)[0] for stanza in leg])
+    except Failure:
+        return 0
+
+
 def any_hex(least: int, most: int) -> Callable[[Any], bool]:
     return matching(f"([0-9a-f]{{2}}){{{least},{most}}}")
 
@@ -838,7 +847,7 @@ def commands(
 def todo(stanza: Record, context: bytes, transit: Sequence[str] = ()) -> list[str]:
     """Say who or what opens a stanza, and what to do for it."""
     kind, args = stanza["type"], stanza["args"]
-    name = f"{kind} {stanza['label']}".strip()
+    name = f"{'passphrase' if kind == 'scrypt' else kind} {stanza['label']}".strip()
     try:
         if kind == "all-of":
             legs = legs_of(args)[0]
@@ -901,6 +910,7 @@ def _in_hsm(args: Record) -> str:
 
 HELP: dict[str, Callable[[Record], str]] = {
     "passphrase": lambda _: "give --passphrase",
+    "scrypt": lambda _: "give --passphrase",
     "keyfile": lambda _: "give --key-file FILE",
     "hpke": lambda _: "give --private-key FILE",
     "quorum": lambda args: "bring custodians together; give --shares",

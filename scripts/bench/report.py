@@ -28,7 +28,7 @@ the machine that everything else used meanwhile, the kernel's writing to disk in
 largest single process, children included.
 
 All are used their usual way: restic and borg with a passphrase, age (with `tar` for the tree) with a key
-file. Strongroom is sealed to a passphrase (PBKDF2, 600,000 rounds); its backup times contain reading back
+file. Strongroom is sealed to a passphrase (scrypt, 128 MiB); its backup times contain reading back
 and opening what was written, the others' do not. Age and tar keep no index and check no stored copy: *one
 secret* there reads everything, and so does every tool on JSONL but Strongroom, since one file is all that
 the others see. Restores write files for the peers, and a sealed local store for Strongroom.

@@ -25,14 +25,16 @@ class PassphraseKey(Section, frozen=True, kw_only=True):
         ),
     ] = None
     iterations: Annotated[
-        int,
+        int | None,
         Meta(
             ge=100_000,
             le=10_000_000,
-            description="Rounds of PBKDF2-HMAC-SHA256: what one guess costs an attacker.",
+            description="Derive the key by so many rounds of PBKDF2-HMAC-SHA256 instead of by scrypt: for a "
+            "module of FIPS, which has no scrypt. A guess then costs an attacker no memory.",
             examples=[1_000_000],
+            extra={"default": "scrypt, with 128 MiB of memory for each guess"},
         ),
-    ] = 600_000
+    ] = None
 
 
 class KeyFileKey(Section, frozen=True, kw_only=True):

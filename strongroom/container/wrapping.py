@@ -20,7 +20,7 @@ from strongroom.container import canonical, derive
 from strongroom.container.canonical import printable, unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.errors import FormatError, Malformed, Tampered, WrongKey
-from strongroom.container.stanza import Identity, Recipient, Stanza
+from strongroom.container.stanza import MOST_COST, Identity, Recipient, Stanza, passphrase_cost
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError, UsageError
 from strongroom.model import prepare
 
@@ -70,11 +70,13 @@ class WrappingKeyRecord(Struct, frozen=True, kw_only=True, forbid_unknown_fields
                 raise Malformed("A recipient's type is not what the format asks for.")
             if not printable(stanza.label, MAX_LABEL):
                 raise Malformed("A recipient's label is too long, or cannot be printed.")
+        if passphrase_cost(self.stanzas) > MOST_COST:
+            raise Malformed("The passphrases of this backup would cost a reader too much work.")
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Who can open it, as ``type (label)``, for people to read; of what has no label, its key's id."""
-        return tuple(f"{s.type} ({s.label})" if s.label else f"{s.type}{_id(s)}" for s in self.stanzas)
+        return tuple(f"{s.kind} ({s.label})" if s.label else f"{s.kind}{_id(s)}" for s in self.stanzas)
 
 
 prepare(WrappingKeyRecord)
@@ -211,6 +213,11 @@ def _wrapped(
 
 
 def _record(key: bytes, key_id: str, generation: int, stanzas: tuple[Stanza, ...]) -> WrappingKeyRecord:
+    if passphrase_cost(stanzas) > MOST_COST:
+        raise UsageError(
+            "So many passphrases would cost a reader too much work: each has to be tried.",
+            hint="Sixteen are allowed. Seal to a key pair in their place ('strongroom keygen').",
+        )
     mac = _mac(key, _Unsigned(key_id, generation, stanzas))
     record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=mac.hex())
     record.check()
@@ -248,7 +255,7 @@ def _find_key(record: WrappingKeyRecord, identities: Sequence[Identity]) -> byte
 
 def _named(stanza: Stanza) -> str:
     """Name a key by its label, which people know, and its id, which what was tried is named by."""
-    return f"{stanza.type}{f' ({stanza.label})' if stanza.label else ''}{_id(stanza)}"
+    return f"{stanza.kind}{f' ({stanza.label})' if stanza.label else ''}{_id(stanza)}"
 
 
 def _id(stanza: Stanza) -> str:

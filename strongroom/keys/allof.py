@@ -16,19 +16,26 @@ from typing import TypeGuard
 
 from strongroom.container import canonical
 from strongroom.container.derive import KEY_SIZE, Random, require_key
-from strongroom.container.errors import FormatError, Malformed
-from strongroom.container.stanza import Identity, Recipient, Stanza
+from strongroom.container.errors import FormatError
+from strongroom.container.stanza import (
+    ALL_OF,
+    LEAST_LEGS,
+    MOST_LEGS,
+    MOST_SPARES,
+    Identity,
+    Legs,
+    Recipient,
+    Stanza,
+    legs_of,
+)
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, keywrap
 from strongroom.keys.holder import KeyHolder
 
-TYPE = "all-of"
+TYPE = ALL_OF
 LABEL = b"strongroom/v1/wrap/all-of/"
 LEG = b"strongroom/v1/wrap/all-of/leg/"
-LEAST_LEGS, MOST_LEGS, MOST_SPARES = 2, 8, 8
 _ARGS = frozenset({"legs", "salt", "wrapped"})
-
-Legs = tuple[tuple[Stanza, ...], ...]
 
 
 class AllOfRecipient(KeyHolder):
@@ -121,7 +128,7 @@ class AllOfIdentity(KeyHolder):
         if stanza.type != TYPE:
             return None
         keywrap.require_args(stanza, _ARGS)
-        legs = _legs(stanza)
+        legs = legs_of(stanza)
         keywrap.hex_arg(stanza.args, "salt", keywrap.SALT)
         keywrap.hex_arg(stanza.args, "wrapped", keywrap.WRAPPED)
         shares = []
@@ -155,20 +162,7 @@ class AllOfIdentity(KeyHolder):
 def inner(stanza: Stanza) -> Legs:
     """Return the stanzas in an all-of stanza, leg by leg. Raises Malformed."""
     keywrap.require_args(stanza, _ARGS)
-    return _legs(stanza)
-
-
-def _legs(stanza: Stanza) -> Legs:
-    text = stanza.args["legs"]
-    if not isinstance(text, str):
-        raise Malformed("An all-of stanza's legs are not hex.")
-    data = canonical.unhex(text, len(text) // 2, "An all-of stanza's list of legs")
-    legs = canonical.decode(data, Legs, "An all-of stanza's list of legs")
-    if not LEAST_LEGS <= len(legs) <= MOST_LEGS or any(not 1 <= len(leg) <= MOST_SPARES for leg in legs):
-        raise Malformed("An all-of stanza has too few or too many legs.")
-    if any(each.type == TYPE for leg in legs for each in leg):
-        raise Malformed("An all-of stanza is inside another.")
-    return legs
+    return legs_of(stanza)
 
 
 def _label(legs: bytes) -> bytes:

@@ -84,6 +84,13 @@ class KeyNotDestroyed(KeyServiceError):
     default_hint = "The backups still open. Have the right to destroy granted, or do it by hand, then resume."
 
 
+class NotDerived(KeyServiceError):
+    """This machine could not derive a passphrase's key: it has not the memory, or its OpenSSL no scrypt."""
+
+    transient = True
+    default_hint = "No backup is damaged. Repeat where more memory is free, or on another machine."
+
+
 class KeyUnproven(Alarm):
     """A key failed its check, or was not proven for too long. Backups may depend on it."""
 

@@ -15,8 +15,8 @@ def stanza_key(stanza: Stanza) -> str:
     if stanza.type == allof.TYPE:
         return _composed([[stanza_key(one) for one in leg] for leg in allof.inner(stanza)])
     key = stanza.args.get("key")
-    named = isinstance(key, str) and stanza.type not in BY_LABEL
-    return f"{stanza.type}:{key if named else stanza.label}"
+    named = isinstance(key, str) and stanza.kind not in BY_LABEL
+    return f"{stanza.kind}:{key if named else stanza.label}"
 
 
 def recipient_key(recipient: Recipient) -> str:

@@ -193,7 +193,7 @@ class RecipientConformance:
         encoded = canonical.encode(stanza)
 
         assert canonical.decode(encoded, Stanza, "A stanza") == stanza
-        assert (stanza.type, stanza.label) == (recipient.type, "recovery")
+        assert (stanza.kind, stanza.label) == (recipient.type, "recovery")
         assert all(type(value) is int or _SPELLING.fullmatch(str(value)) for value in stanza.args.values())
 
     def test_the_fingerprint_is_that_of_the_key_and_label_and_stays(

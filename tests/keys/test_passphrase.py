@@ -2,25 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from strongroom.container.errors import Malformed
 from strongroom.container.stanza import Stanza
+from strongroom.container.wrapping import WrappingKey, unlock
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
+from strongroom.system import turns
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, shown, with_arg
 
 CANARY = "CANARY-passphrase é"
 LEAST = 100_000
+LEAST_LOG_N = 15
 
 
 def recipient_of(words: str = CANARY, **options: object) -> PassphraseRecipient:
     return PassphraseRecipient(words, **{"label": "recovery", "iterations": LEAST} | options)  # type: ignore[arg-type]
+
+
+class TestScrypt(RecipientConformance):
+    post_quantum = True
+    words = "anyone who knows the passphrase `recovery`"
+
+    @pytest.fixture
+    def recipient(self) -> PassphraseRecipient:
+        return recipient_of(iterations=None, log_n=LEAST_LOG_N)
+
+    @pytest.fixture
+    def same(self) -> PassphraseRecipient:
+        return recipient_of(iterations=None, log_n=LEAST_LOG_N)
+
+    @pytest.fixture
+    def identity(self) -> PassphraseIdentity:
+        return PassphraseIdentity(CANARY)
+
+    @pytest.fixture
+    def stranger(self) -> PassphraseIdentity:
+        return PassphraseIdentity(CANARY + " ")
+
+    @pytest.fixture
+    def secrets(self) -> list[bytes]:
+        return [CANARY.encode(), b"CANARY", CANARY.split()[1].encode()]
 
 
 class TestPassphrase(RecipientConformance):
@@ -67,19 +102,126 @@ def derivations(monkeypatch: pytest.MonkeyPatch) -> list[tuple[bytes, int]]:
     return seen
 
 
-# -- the rounds ----------------------------------------------------------------
+# -- scrypt --------------------------------------------------------------------
 
 
-def test_600_000_rounds_are_the_default_and_stand_in_the_stanza() -> None:
+def test_scrypt_with_128_mib_is_the_default_and_stands_in_the_stanza() -> None:
     stanza = PassphraseRecipient(CANARY).wrap(KEY, context=CONTEXT)
 
-    assert stanza.args["iterations"] == 600_000
+    assert (stanza.type, stanza.kind, stanza.args["log_n"]) == ("scrypt", "passphrase", 17)
     assert PassphraseIdentity(CANARY).unwrap(stanza, context=CONTEXT) == KEY
+
+
+@pytest.mark.parametrize("log_n", [-1, 0, 1, 14, 21, 64])
+def test_scrypt_out_of_bounds_is_refused_and_malformed_and_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch, log_n: int
+) -> None:
+    stanza = recipient_of(iterations=None, log_n=LEAST_LOG_N).wrap(KEY, context=CONTEXT)
+    derived: list[int] = []
+    monkeypatch.setattr(passphrase, "scrypt", lambda *_: derived.append(1))
+
+    with pytest.raises(UsageError, match="15 to 20"):
+        recipient_of(iterations=None, log_n=log_n)
+    assert outcome(PassphraseIdentity(CANARY), with_arg(stanza, "log_n", log_n)) is Malformed
+    assert derived == []
+
+
+def test_scrypt_is_what_rfc_7914_says() -> None:
+    """Its third test vector, whose cost is below ours, by the same function of the same library."""
+    expected = "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+    made = hashlib.scrypt(b"pleaseletmein", salt=b"SodiumChloride", n=16_384, r=8, p=1, dklen=32)
+    other = Scrypt(b"SodiumChloride", 32, 1 << 15, 8, 1).derive(b"pleaseletmein")
+
+    assert made.hex() == expected
+    assert passphrase.scrypt(b"pleaseletmein", b"SodiumChloride", 15) == other
+
+
+def test_what_scrypt_took_is_given_back() -> None:
+    before = _resident()
+    passphrase.scrypt(b"CANARY", bytes(32), 17)
+
+    assert _resident() - before < 16 << 20
+
+
+def test_the_processes_of_a_small_machine_derive_one_after_the_other(tmp_path: Path) -> None:
+    """Together they would need their number times the memory; each notes when it was at it."""
+    program = (
+        "import sys, time\nfrom strongroom.keys import passphrase\nreal = passphrase.hashlib.scrypt\n"
+        "def noted(*args, **options):\n"
+        "    began = time.monotonic(); key = real(*args, **options)\n"
+        "    print(began, time.monotonic()); return key\n"
+        "passphrase.hashlib.scrypt = noted\npassphrase.scrypt(b'CANARY', bytes(32), 15)\n"
+    )
+    several = [
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    spans = sorted(tuple(map(float, each.communicate()[0].split())) for each in several)
+
+    assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
+
+
+def test_where_nothing_can_be_locked_it_is_derived_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "__file__", "/nonexistent/turns.py")
+
+    assert len(passphrase.scrypt(b"CANARY", bytes(32), 15)) == 32
+
+
+def test_without_the_memory_it_is_said_what_it_takes() -> None:
+    program = (
+        "import resource\nfrom strongroom.keys.passphrase import scrypt\n"
+        "from strongroom.keys.errors import NotDerived\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))\n"
+        "try:\n    scrypt(b'CANARY', bytes(32), 20)\n"
+        "except NotDerived as error:\n    print(error.message)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert "takes 1024 MiB of memory" in done.stdout, done.stderr
+
+
+# -- what a record may cost ----------------------------------------------------
+
+
+def test_a_record_whose_passphrases_cost_too_much_is_malformed_before_any_is_tried(
+    derivations: list[tuple[bytes, int]],
+) -> None:
+    record = WrappingKey.create([recipient_of()]).record
+    costly = with_arg(record.stanzas[0], "iterations", 10_000_000)
+    derivations.clear()
+
+    with pytest.raises(Malformed, match="too much work"):
+        unlock(msgspec.structs.replace(record, stanzas=(costly,) * 4), [PassphraseIdentity(CANARY)])
+
+    assert derivations == []
+
+
+def test_what_no_reader_would_accept_is_not_written() -> None:
+    with pytest.raises(UsageError, match="too much work"):
+        WrappingKey.create([recipient_of(label=str(n), salt=bytes(32)) for n in range(3)] + [_Costly()] * 4)
+
+
+class _Costly:
+    """A passphrase recipient of the highest cost, without having done its work."""
+
+    type, label, fingerprint, post_quantum = "passphrase", "costly", "passphrase:costly", True
+
+    def describe(self) -> str:
+        return "anyone"
+
+    def wrap(self, key: bytes, *, context: bytes) -> Stanza:  # noqa: ARG002  # the Protocol's
+        return Stanza(type="passphrase", label="costly", args={"iterations": 10_000_000})
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+# -- the rounds of PBKDF2 ------------------------------------------------------
 
 
 @pytest.mark.parametrize("iterations", [100_000, 10_000_000])
 def test_rounds_at_the_bounds_are_taken(iterations: int) -> None:
-    assert recipient_of(iterations=iterations)._iterations == iterations
+    assert recipient_of(iterations=iterations)._cost == iterations
 
 
 @pytest.mark.parametrize("iterations", [-1, 0, 1, 99_999, 10_000_001])
@@ -188,7 +330,7 @@ def test_without_a_label_it_still_says_who_can_open() -> None:
 
 def test_no_error_names_the_passphrase_or_a_derived_key(stanza: Stanza) -> None:
     recipient = recipient_of()
-    derived = recipient._keys.derive(recipient._salt, LEAST).hex()
+    derived = recipient._keys.derive("passphrase", recipient._salt, LEAST).hex()
     for changed in (with_arg(stanza, "iterations", 1), msgspec.structs.replace(stanza, args={})):
         with pytest.raises(StrongroomError) as caught:
             PassphraseIdentity(CANARY).unwrap(changed, context=CONTEXT)

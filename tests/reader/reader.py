@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mlkem, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
+from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.reader.jsontext import BadJsonError, Json, Number, Object, canonical, parse
@@ -282,6 +283,16 @@ def open_passphrase(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     return None
 
 
+def open_scrypt(raw: Json, context: bytes, keys: Keys) -> bytes | None:
+    args = record(kdf_salt=hexed(32), log_n=between(15, 20), salt=hexed(32), wrapped=hexed(48))(raw)
+    for words in keys.passphrases:
+        kdf = Scrypt(bytes.fromhex(args["kdf_salt"]), 32, 1 << args["log_n"], 8, 1)
+        kek = kdf.derive(unicodedata.normalize("NFC", words).encode())
+        if key := unwrap(kek, args, b"strongroom/v1/wrap/scrypt/" + context):
+            return key
+    return None
+
+
 def open_keyfile(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     args = record(key=hexed(16), salt=hexed(32), wrapped=hexed(48))(raw)
     for key in keys.keyfiles:
@@ -367,11 +378,7 @@ def expand(  # noqa: PLR0917 - as the RFC has it
 
 def open_all_of(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     args = record(legs=text, salt=hexed(32), wrapped=hexed(48))(raw)
-    require(len(args["legs"]) % 2 == 0, "Malformed")
-    data = bytes.fromhex(hexed(len(args["legs"]) // 2)(args["legs"]))
-    legs = decode(data, listed(listed(STANZA)))
-    require(2 <= len(legs) <= 8 and all(1 <= len(leg) <= 8 for leg in legs), "Malformed")
-    require(not any(stanza["type"] == "all-of" for leg in legs for stanza in leg), "Malformed")
+    legs, data = legs_of(args["legs"])
     shares = b""
     for number, leg in enumerate(legs):
         bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([number, len(legs)]) + context
@@ -382,10 +389,20 @@ def open_all_of(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     return unwrap(shares, args, b"strongroom/v1/wrap/all-of/" + sha(data) + context)
 
 
+def legs_of(legs: Json) -> tuple[list[list[dict[str, Any]]], bytes]:
+    """Return the legs of an all-of stanza, and their canonical JSON."""
+    require(len(text(legs)) % 2 == 0, "Malformed")
+    data = bytes.fromhex(hexed(len(text(legs)) // 2)(legs))
+    found = decode(data, listed(listed(STANZA)))
+    require(2 <= len(found) <= 8 and all(1 <= len(leg) <= 8 for leg in found), "Malformed")
+    require(not any(stanza["type"] == "all-of" for leg in found for stanza in leg), "Malformed")
+    return found, data
+
+
 def open_stanza(stanza: dict[str, Any], context: bytes, keys: Keys) -> bytes | None:
     kind, args = stanza["type"], stanza["args"]
-    if kind == "passphrase" and keys.passphrases:
-        return open_passphrase(args, context, keys)
+    if kind in {"passphrase", "scrypt"} and keys.passphrases:
+        return (open_scrypt if kind == "scrypt" else open_passphrase)(args, context, keys)
     if kind == "keyfile" and keys.keyfiles:
         return open_keyfile(args, context, keys)
     if kind == "hpke" and keys.private:
@@ -422,6 +439,23 @@ CERTIFICATE = re.compile(
 
 def check_stanzas(found: dict[str, Any]) -> None:
     require(1 <= len(found["stanzas"]) <= 64, "Malformed")
+    require(sum(map(cost, found["stanzas"])) <= 1 << 25, "Malformed")
+
+
+def cost(stanza: dict[str, Any]) -> int:
+    """What trying a passphrase on a stanza costs; one that breaks a bound is never tried."""
+    args = stanza["args"].members
+    try:
+        match stanza["type"]:
+            case "passphrase":
+                return int(between(100_000, 10_000_000)(args.get("iterations")))
+            case "scrypt":
+                return 16 << between(15, 20)(args.get("log_n"))
+            case "all-of":
+                return sum(cost(each) for leg in legs_of(args.get("legs"))[0] for each in leg)
+    except (RefusedError, BadJsonError):
+        pass
+    return 0
 
 
 def installation_of(data: bytes) -> str:

@@ -207,6 +207,9 @@ def envelopes() -> None:
     forged("envelope-spaced", "Malformed", "the right JSON, but not canonical", spaced)
     rounds(99_999, "few")
     rounds(10_000_001, "many")
+    memory(14, "little")
+    memory(21, "much")
+    too_costly()
 
 
 def rounds(count: int, name: str) -> None:
@@ -215,6 +218,31 @@ def rounds(count: int, name: str) -> None:
     made = Parts.of(data, PassphraseIdentity(m.PASSPHRASE))
     made = made.with_envelope(lambda c: c["wrapping_key"]["stanzas"][0]["args"].update(iterations=count))
     forged(f"iterations-{name}", "Malformed", f"{count:,} iterations", made, m.PASSPHRASE_LINE)
+
+
+def memory(log_n: int, name: str) -> None:
+    """Publish a passphrase stanza with scrypt's N out of bounds."""
+    data = m.container(f"bad/memory-{name}", m.few(), lambda r: [m.scrypt(r)])
+    made = Parts.of(data, PassphraseIdentity(m.PASSPHRASE))
+    made = made.with_envelope(lambda c: c["wrapping_key"]["stanzas"][0]["args"].update(log_n=log_n))
+    forged(f"scrypt-{name}", "Malformed", f"scrypt with log_n {log_n}", made, m.PASSPHRASE_LINE)
+
+
+def too_costly() -> None:
+    """Publish records whose passphrases cost more together than a reader has to bear."""
+
+    def forge(name: str, comment: str, *stanzas: tuple[str, dict[str, object]]) -> None:
+        added = [{"type": type_, "label": "", "args": args} for type_, args in stanzas]
+        made = parts().with_envelope(lambda c: c["wrapping_key"]["stanzas"].extend(added))
+        forged(f"cost-{name}", "Malformed", f"{comment}; the key file at hand opens no such record", made)
+
+    most = ("passphrase", {"iterations": 10_000_000})
+    forge("of-passphrases", "four passphrases with 10,000,000 rounds each", *[most] * 4)
+    large = ("scrypt", {"log_n": 20})
+    forge("of-scrypt", "two passphrases with log_n 20 and one of the least rounds", large, large, most)
+    leg = [{"type": type_, "label": "", "args": args} for type_, args in (large, most)]
+    legs = msgspec.json.encode([leg, leg]).hex()
+    forge("of-legs", "an all-of whose legs have two passphrases each", ("all-of", {"legs": legs}))
 
 
 def rotated() -> None:

@@ -104,6 +104,40 @@ def container_passphrase() -> Vector:
 
 
 @scenario
+def container_scrypt() -> Vector:
+    comment = "one recipient, a passphrase by scrypt, log_n 15"
+    return of_container("scrypt", comment, lambda r: [m.scrypt(r)], m.PASSPHRASE_LINE)
+
+
+@scenario
+def container_scrypt_composed() -> Vector:
+    comment = "a passphrase by scrypt, log_n 16, typed with combining characters"
+    words = "cafe\u0301 nai\u0308ve"
+    recipient = lambda r: [m.PassphraseRecipient(words, label="é", log_n=16, random=r)]  # noqa: E731
+    return of_container("scrypt composed", comment, recipient, ("passphrase", words))
+
+
+@scenario
+def container_passphrases_in_all_of() -> Vector:
+    def recipients(random: Random) -> list[Recipient]:
+        legs: list[list[Recipient]] = [[m.scrypt(random), m.passphrase(random)], [m.key_file(random)]]
+        return [AllOfRecipient(legs, label="both", random=random)]
+
+    comment = "all of a passphrase (by scrypt, or by PBKDF2) and a key file"
+    return of_container("words and file", comment, recipients, m.PASSPHRASE_LINE, m.KEY_FILE_LINE)
+
+
+@scenario
+def container_passphrases_at_most() -> Vector:
+    comment = "passphrases of just the cost that a record may have, none tried: a key file is at hand"
+    costly = [Service("scrypt", {"log_n": 20}), Service("scrypt", {"log_n": 19})]
+    costly += [Service("passphrase", {"iterations": 8_388_608})]
+    unreal = [Service("passphrase", {"iterations": 10_000_001}), Service("scrypt", {"log_n": 21})]
+    unreal += [Service("all-of", {"legs": "00"}), Service("scrypt", {"log_n": "11"})]
+    return of_container("costly", comment, lambda r: [*costly, *unreal, m.key_file(r)], m.KEY_FILE_LINE)
+
+
+@scenario
 def container_keyfile() -> Vector:
     return of_container("keyfile", "one recipient, a key file", lambda r: [m.key_file(r)], m.KEY_FILE_LINE)
 

@@ -96,6 +96,11 @@ def passphrase(random: Random, *, label: str = "recovery") -> PassphraseRecipien
     return PassphraseRecipient(PASSPHRASE, label=label, iterations=ITERATIONS, random=random)
 
 
+def scrypt(random: Random, *, label: str = "recovery") -> PassphraseRecipient:
+    """Return the same passphrase, by scrypt at the lowest cost that the format allows."""
+    return PassphraseRecipient(PASSPHRASE, label=label, log_n=15, random=random)
+
+
 def key_file(random: Random) -> KeyFileRecipient:
     return KeyFileRecipient(KEY_FILE, label="safe", random=random)
 

@@ -161,7 +161,7 @@ class PromptingIdentity:
         return self._ask().recipient()
 
     def unwrap(self, stanza: Stanza, *, context: bytes) -> bytes | None:
-        return self._ask().unwrap(stanza, context=context) if stanza.type == "passphrase" else None
+        return self._ask().unwrap(stanza, context=context) if stanza.kind == "passphrase" else None
 
     def _ask(self) -> Opener:
         if self._answer is None:

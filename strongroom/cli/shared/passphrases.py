@@ -14,7 +14,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, UsageError
 
 LEAST_BITS: Final = 60
-"""What 600,000 rounds of PBKDF2 still keep out of reach of many graphics cards for years."""
+"""What 600,000 rounds of PBKDF2, or scrypt, keep out of reach of many graphics cards for years."""
 
 _COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "secret", "strongroom")
 

@@ -145,7 +145,7 @@ def _configured_recipient(
         return _recipient_by_settings(name, ask=ask)
     passphrase = passphrases.read_file(path, output) if path else passphrases.from_environment(output)
     checked = passphrase is None
-    iterations = int(table.get("iterations", 600_000))
+    iterations = table.get("iterations")
     return _passphrase_recipient(
         passphrase or passphrases.ask_new(output), output, label=name, iterations=iterations, checked=checked
     )
@@ -179,7 +179,7 @@ def _key_file(path: Path, *, label: str) -> Recipient:
 
 
 def _passphrase_recipient(
-    passphrase: str, output: Output, *, label: str = "", iterations: int = 600_000, checked: bool = False
+    passphrase: str, output: Output, *, label: str = "", iterations: int | None = None, checked: bool = False
 ) -> Recipient:
     if not checked:
         passphrases.warn_if_weak(passphrase, output)

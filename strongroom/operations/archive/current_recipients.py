@@ -50,12 +50,12 @@ def _reader(stanza: Stanza, recipients: Iterable[ManifestRecipient]) -> Manifest
     """Return who opens a stanza: in the manifest's words if it names them, else in those of the stanza."""
     fingerprint = _fingerprint(stanza)
     for recipient in recipients:
-        by_label = stanza.type in BY_LABEL and (recipient.type, recipient.name) == (stanza.type, stanza.label)
+        by_label = stanza.kind in BY_LABEL and (recipient.type, recipient.name) == (stanza.kind, stanza.label)
         if by_label or recipient.fingerprint == fingerprint:
             return recipient
     return ManifestRecipient(
         name=stanza.label,
-        type=stanza.type,
+        type=stanza.kind,
         fingerprint=fingerprint,
         post_quantum=_post_quantum(stanza),
         describes=_describe(stanza),
@@ -67,7 +67,7 @@ def _fingerprint(stanza: Stanza) -> str:
         legs = [[_fingerprint(one) for one in leg] for leg in allof.inner(stanza)]
         return f"{stanza.type}:{hashlib.sha256(canonical.encode(legs)).hexdigest()}"
     key = stanza.args.get("key")
-    return f"{stanza.type}:{key if isinstance(key, str) else stanza.label}"
+    return f"{stanza.kind}:{key if isinstance(key, str) else stanza.label}"
 
 
 def _describe(stanza: Stanza) -> str:
@@ -75,7 +75,7 @@ def _describe(stanza: Stanza) -> str:
         legs = (" or ".join(map(_describe, leg)) for leg in allof.inner(stanza))
         return f"all of these together: {'; and '.join(legs)}"
     name = f"`{stanza.label}`" if stanza.label else str(stanza.args.get("key", ""))[:16]
-    words = _WORDS.get(stanza.type, f"{stanza.type} {{}}").format(name).rstrip()
+    words = _WORDS.get(stanza.kind, f"{stanza.kind} {{}}").format(name).rstrip()
     version = f" v{stanza.args.get('version')}" if stanza.type.startswith("pkcs11-") else ""
     return f"{words}{version}{_strength(stanza)}"
 

@@ -185,8 +185,8 @@ def ways_into(target: Target, manifest: Manifest, files: Mapping[str, bytes]) ->
 
 
 def _key(stanza: Stanza, tables: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Key:
-    name = stanza.label or str(stanza.args.get("key", stanza.type))[:16]
-    return configured(name, stanza.type.partition("-")[0], tables)
+    name = stanza.label or str(stanza.args.get("key", stanza.kind))[:16]
+    return configured(name, stanza.kind.partition("-")[0], tables)
 
 
 def contents(manifest: Manifest) -> bytes:

@@ -182,9 +182,11 @@ def _weak(manifest: Manifest, opened: Opens) -> Iterator[Finding]:
             ENCRYPTION, words, "Put a hybrid key into the policy ('strongroom keygen'), then rotate."
         )
     rounds = [_rounds(stanza) for record in opened.records for stanza in record.stanzas]
-    if weak := [many for many in rounds if 0 < many < passphrase.ITERATIONS]:
-        words = f"a passphrase opens it after {min(weak):,} rounds; new ones get {passphrase.ITERATIONS:,}"
-        hint = "Raise or leave out 'iterations' of the key, then 'strongroom rotate POLICY --renew'."
+    if weak := [many for many in rounds if 0 < many < passphrase.ENOUGH_ITERATIONS]:
+        words = (
+            f"a passphrase opens it after {min(weak):,} rounds of PBKDF2; new ones cost memory too (scrypt)"
+        )
+        hint = "Leave out 'iterations' of the key, then 'strongroom rotate POLICY --renew'."
         yield remark(ENCRYPTION, words, hint)
 
 
