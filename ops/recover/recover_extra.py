@@ -589,7 +589,7 @@ def open_all_of(args: Record, context: bytes, keys: Keys) -> Iterator[bytes]:
     shares = []
     for place, leg in enumerate(legs):
         bound = leg_context(place, legs, context)
-        shares.append([share for stanza in leg for share in recover.candidates(stanza, bound, keys)])
+        shares.append(list(of_leg(leg, bound, keys)))
     for chosen in itertools.product(*shares):
         opened = unwrap(b"".join(chosen), args, info)
         if opened is not None:
@@ -603,6 +603,20 @@ def cost_of_legs(args: Record) -> int:
         return recover.cost([stanza for leg in legs_of(args)[0] for stanza in leg])
     except Failure:
         return 0
+
+
+def of_leg(leg: list[Record], context: bytes, keys: Keys) -> Iterator[bytes]:
+    """Yield what the keys at hand make of a leg; a stanza that is odd hides none of its spares."""
+    odd, some = list[Failure](), False
+    for stanza in leg:
+        try:
+            for share in recover.candidates(stanza, context, keys):
+                some = True
+                yield share
+        except Failure as failure:
+            odd.append(failure)
+    if odd and not some:
+        raise next((failure for failure in odd if failure.args[0] == "Damaged"), odd[0])
 
 
 def any_hex(least: int, most: int) -> Callable[[Any], bool]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +19,11 @@ _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff"
     "\U000e0000-\U000e0fff]"
 )
+MOST = 2**64 - 1
+"""The largest number of the format, which knows no negative ones. All readers have the same bounds then."""
+_MAYBE_OUT_OF_BOUNDS = re.compile(rb"[\[:,](?:-|[0-9]{20})")
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_NUMBER = re.compile(rb"[\[:,](-?[0-9]+)")
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
 
@@ -36,7 +41,20 @@ def decode(data: bytes, type_: type[T], what: str) -> T:
         raise Malformed(f"{what} is not the JSON that the format asks for.") from None
     if encode(record) != data:
         raise Malformed(f"{what} is not in its one canonical encoding.")
+    if _MAYBE_OUT_OF_BOUNDS.search(data) and not all(map(in_bounds, _numbers(data))):
+        raise Malformed(f"{what} has a number that the format does not know.")
     return record
+
+
+def in_bounds(number: int) -> bool:
+    """Tell whether a number of a record has the format's bounds."""
+    return 0 <= number <= MOST
+
+
+def _numbers(data: bytes) -> Iterator[int]:
+    """Yield the integers of JSON; one of more digits than any has stands for all that are too large."""
+    for found in _NUMBER.finditer(_STRING.sub(b"", data)):
+        yield int(found[1][:40])
 
 
 def printable(text: str, most: int) -> bool:

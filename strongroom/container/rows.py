@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
 from strongroom import freeform
+from strongroom.container import canonical
 from strongroom.container.errors import Malformed
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
@@ -52,7 +53,7 @@ class _Written(Row, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
     metadata: Raw | UnsetType = UNSET  # type: ignore[assignment]
 
 
-MOST_NUMBER = 2**63 - 1
+MOST_NUMBER = canonical.MOST
 """The highest number of a version; what is keyed over it has 8 bytes for it."""
 
 _ENCODER = msgspec.json.Encoder()
@@ -174,4 +175,4 @@ def ascending(row: Row) -> bool:
         if version.number <= last or (version.length is not None and version.length < 0):
             return False
         last = version.number
-    return 0 <= last <= MOST_NUMBER
+    return 0 <= last <= MOST_NUMBER and (row.rotation is None or canonical.in_bounds(row.rotation.days))

@@ -353,6 +353,8 @@ def _encode(secrets: list[Secret]) -> bytes:
     for secret in secrets:
         if not _ascend(secret.versions):
             raise SourceError(f"The versions of {secret.name!r} do not ascend, or have no possible number.")
+        if secret.rotation and not canonical.in_bounds(secret.rotation.days):
+            raise SourceError(f"The rotation of {secret.name!r} has no possible number of days.")
         if secret.metadata and not freeform.fits(secret.metadata):
             raise SourceError(
                 f"The metadata of {secret.name!r} is nested deeper than {freeform.DEPTH}, or has a number "

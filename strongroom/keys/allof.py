@@ -141,21 +141,19 @@ class AllOfIdentity(KeyHolder):
         return keywrap.unwrap(b"".join(shares), stanza.args, label=label, context=context)
 
     def _share(self, leg: tuple[Stanza, ...], context: bytes) -> bytes | None:
-        """Open a leg with the first key that fits; one that cannot be tried does not stop its spares."""
-        problem: StrongroomError | None = None
+        """Open a leg with the first key that fits; what cannot be tried, or is malformed, stops no spare."""
+        problems: list[StrongroomError] = []
         for identity in self._identities:
             for stanza in leg:
                 try:
                     share = identity.unwrap(stanza, context=context)
-                except FormatError:
-                    raise
                 except StrongroomError as error:  # as where a backup is opened
-                    problem = problem or error
+                    problems.append(error)
                     continue
                 if share is not None:
                     return share
-        if problem is not None:
-            raise problem
+        if problems:
+            raise next((each for each in problems if isinstance(each, FormatError)), problems[0])
         return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,8 +26,10 @@ from strongroom.targets.identity import Place, Placed
 from strongroom.targets.names import check_name, check_prefix, check_range, is_segment
 from strongroom.targets.probing import Check, of_mode
 from strongroom.targets.provisional import Provisional, remove_if_abandoned
-from strongroom.targets.tree import DIRECTORY, Branch, Found, walk
-from strongroom.words import plural
+from strongroom.targets.tree import DIRECTORY, Branch, Found, Walk, walk
+from strongroom.words import plural, spelled_out
+
+_log = logging.getLogger(__name__)
 
 MARKER = ".strongroom-target"
 READ_BYTES = 1024 * 1024
@@ -38,6 +41,7 @@ _DENIED = frozenset({errno.EACCES, errno.EPERM})
 _LASTING = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EOPNOTSUPP, errno.EMLINK})
 _NO_OBJECT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _DESCENTS = 100
+_LINKS_TOLD = 3
 # Non-blocking: a pipe put in an object's place must not hang its reader.
 _OBJECT = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -70,6 +74,7 @@ class DirectoryTarget(Placed):
     ) -> None:
         super().__init__(Place(name=name, region=region, provider=provider, address=os.path.realpath(path)))
         self._reserve = reserve
+        self._links: set[str] = set()
 
     def prepare(self) -> None:
         """Create the directory (mode 0700) if need be, and mark it as this target's.
@@ -115,9 +120,12 @@ class DirectoryTarget(Placed):
         with self._errors(f"look at {name}"), self._root() as branch:
             try:
                 branch.enter(above, create=False)
-                return _info(name, branch.leaf, leaf)
+                found = _info(name, branch.leaf, leaf)
             except (FileNotFoundError, NotADirectoryError):
-                return None
+                found = None
+            if found is None:
+                self._link_to(name)
+            return found
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Yield objects ascending by name; provisional and foreign files are passed over."""
@@ -255,7 +263,24 @@ class DirectoryTarget(Placed):
         return status.st_size
 
     def _missing(self, name: str) -> MissingPiece:
-        return MissingPiece(f"{self.place} does not hold {name}")
+        link = self._link_to(name)
+        because = f": '{link}' in it is a link, and no link there is followed" if link else ""
+        return MissingPiece(f"{self.place} does not hold {name}{because}")
+
+    def _link_to(self, name: str) -> str:
+        """Return the link that a name leads over; empty if it leads over none. Nothing is there by it."""
+        parts = name.rstrip("/").split("/")
+        ways = ("/".join(parts[:many]) for many in range(1, len(parts) + 1))
+        link = next((way for way in ways if Path(self.address, way).is_symlink()), "")
+        if link:
+            self._tell_of_link(link)
+        return link
+
+    def _tell_of_link(self, name: str) -> None:
+        """Say it once: who moved a folder to a larger disk and left a link has to learn what that means."""
+        if name not in self._links and len(self._links) < _LINKS_TOLD:
+            self._links.add(name)
+            _log.warning("%s: '%s' in it is a link and is not followed", self.place, spelled_out(name))
 
     def _list(self, prefix: str) -> Iterator[ObjectInfo]:
         with self._errors(f"list {prefix or 'everything'}"):
@@ -271,8 +296,9 @@ class DirectoryTarget(Placed):
             try:
                 branch.enter(above.split("/") if slash else (), create=False)
             except (FileNotFoundError, NotADirectoryError):
+                self._link_to(above)
                 return
-            yield from walk(branch.leaf, above + slash, prefix, object_leaf)
+            yield from walk(branch.leaf, above + slash, Walk(prefix, object_leaf, self._tell_of_link))
 
     # -- the root and its errors ---------------------------------------------
 

@@ -77,26 +77,33 @@ class Found(Struct, frozen=True):
     name: str
 
 
-def walk(
-    directory: int, above: str, prefix: str, object_leaf: Callable[[str], str | None]
-) -> Iterator[Found]:
-    """Yield regular files whose object's name starts with ``prefix``, ascending by it.
+class Walk(Struct, frozen=True):
+    """What is looked for in a tree.
 
     ``object_leaf`` tells from a file's own name its object's last segment, or ``None`` to
-    pass it over. Holds one directory's names at a time, and those on the way to it.
+    pass it over. ``link`` is told the names that are links.
     """
-    for name, leaf in sorted(_entries(directory, above, prefix, object_leaf)):
+
+    prefix: str
+    object_leaf: Callable[[str], str | None]
+    link: Callable[[str], None]
+
+
+def walk(directory: int, above: str, wanted: Walk) -> Iterator[Found]:
+    """Yield regular files whose object's name starts with ``prefix``, ascending by it.
+
+    Holds one directory's names at a time, and those on the way to it.
+    """
+    for name, leaf in sorted(_entries(directory, above, wanted)):
         if not name.endswith("/"):
             yield Found(directory, leaf, name)
             continue
         with open_below(directory, leaf) as below:
             if below is not None:
-                yield from walk(below, name, prefix, object_leaf)
+                yield from walk(below, name, wanted)
 
 
-def _entries(
-    directory: int, above: str, prefix: str, object_leaf: Callable[[str], str | None]
-) -> Iterator[tuple[str, str]]:
+def _entries(directory: int, above: str, wanted: Walk) -> Iterator[tuple[str, str]]:
     # A directory's name carries its slash, so that "a-b" < "a/b" < "a0" as in a plain sort.
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -104,9 +111,11 @@ def _entries(
             if entry.is_dir(follow_symlinks=False):
                 name = f"{above}{entry.name}/" if is_segment(entry.name) else None
             elif entry.is_file(follow_symlinks=False):
-                leaf = object_leaf(entry.name)
+                leaf = wanted.object_leaf(entry.name)
                 name = leaf and above + leaf
-            if name and name.startswith(prefix):
+            elif entry.is_symlink() and is_segment(entry.name):
+                wanted.link(above + entry.name)
+            if name and name.startswith(wanted.prefix):
                 yield name, entry.name
 
 

@@ -76,9 +76,9 @@ def test_metadata_may_be_nested_up_to_its_limit_and_no_deeper() -> None:
 
 def test_a_version_beyond_what_the_format_numbers_is_refused() -> None:
     line = b'{"name":"a","type":"t","versions":[{"number":%d}]}\n'
-    assert decode_rows(line % (2**63 - 1))
+    assert decode_rows(line % (2**64 - 1))
     with pytest.raises(Malformed):
-        decode_rows(line % 2**63)
+        decode_rows(line % 2**64)
 
 
 def test_numbers_reach_another_file_as_they_stood_in_the_first(tmp_path: Path) -> None:

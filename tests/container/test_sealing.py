@@ -60,7 +60,7 @@ json_values: st.SearchStrategy[Any] = st.recursive(
 
 @st.composite
 def versions(draw: st.DrawFn) -> tuple[Version, ...]:
-    numbers = sorted(draw(st.sets(st.integers(0, 2**63 - 1), min_size=1, max_size=4)))
+    numbers = sorted(draw(st.sets(st.integers(0, 2**64 - 1), min_size=1, max_size=4)))
     return tuple(
         Version(
             number=number,

@@ -101,9 +101,12 @@ class Maker:
     def secret(self) -> Secret:
         r = self.r
         numbers = sorted(
-            {r.choice((r.randrange(9), r.randrange(2**63))) for _ in range(r.choice((1, 1, 1, 2, 4)))}
+            {
+                r.choice((r.randrange(9), r.randrange(2**64), 2**63, 2**64 - 1))
+                for _ in range(r.choice((1, 1, 1, 2, 4)))
+            }
         )
-        rotation = Rotation(days=r.choice((0, 1, 90, 2**31)), enabled=r.random() < 0.5)
+        rotation = Rotation(days=r.choice((0, 1, 90, 2**31, 2**64 - 1)), enabled=r.random() < 0.5)
         return Secret(
             name=self.text(),
             type=self.text(),

@@ -10,11 +10,13 @@ import base64
 import hashlib
 import hmac
 import itertools
+import os
 import re
 import struct
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NoReturn
 
 import zstandard
@@ -112,12 +114,8 @@ def truth(value: Json) -> bool:
 def integer(value: Json) -> int:
     if not isinstance(value, Number):
         refuse("Malformed")
+    require(0 <= int(value) < 1 << 64, "Malformed")
     return int(value)
-
-
-def count(value: Json) -> int:
-    require(integer(value) >= 0, "Malformed")
-    return integer(value)
 
 
 def hexed(*sizes: int) -> Check:
@@ -382,7 +380,7 @@ def open_all_of(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     shares = b""
     for number, leg in enumerate(legs):
         bound = b"strongroom/v1/wrap/all-of/leg/" + bytes([number, len(legs)]) + context
-        share = next(filter(None, (open_stanza(stanza, bound, keys) for stanza in leg)), None)
+        share = first_that_opens(leg, bound, keys)
         if share is None:
             return None
         shares += share
@@ -397,6 +395,19 @@ def legs_of(legs: Json) -> tuple[list[list[dict[str, Any]]], bytes]:
     require(2 <= len(found) <= 8 and all(1 <= len(leg) <= 8 for leg in found), "Malformed")
     require(not any(stanza["type"] == "all-of" for leg in found for stanza in leg), "Malformed")
     return found, data
+
+
+def first_that_opens(stanzas: list[dict[str, Any]], context: bytes, keys: Keys) -> bytes | None:
+    """Return what the first stanza gives that opens; one that is malformed counts if none does."""
+    malformed = False
+    for stanza in stanzas:
+        try:
+            if key := open_stanza(stanza, context, keys):
+                return key
+        except (RefusedError, BadJsonError):
+            malformed = True
+    require(not malformed, "Malformed")
+    return None
 
 
 def open_stanza(stanza: dict[str, Any], context: bytes, keys: Keys) -> bytes | None:
@@ -482,14 +493,9 @@ def signer(certificate: bytes, roles: tuple[str, ...], pins: frozenset[str]) -> 
 def unlock(raw: dict[str, Any], keys: Keys, body: bytes) -> bytes:
     """Open a record. ``body`` is its canonical JSON."""
     identity = bytes.fromhex(raw["id"])
-    context, key, odd = b"strongroom/v1/wrapping-key/" + identity, None, False
-    for stanza in raw["stanzas"]:
-        try:
-            key = key or open_stanza(stanza, context, keys)
-        except (RefusedError, BadJsonError):
-            odd = True
+    key = first_that_opens(raw["stanzas"], b"strongroom/v1/wrapping-key/" + identity, keys)
     if key is None:
-        refuse("Malformed" if odd else "WrongKey")
+        refuse("WrongKey")
     message = body[: body.rindex(b',"mac":')] + b"}"
     mac = hmac.digest(hkdf(key, identity, b"strongroom/v1/wrapping-record"), message, "sha256")
     require(hmac.compare_digest(mac.hex(), raw["mac"]), "Tampered")
@@ -689,7 +695,7 @@ def a_rotation(value: Json) -> dict[str, Any]:
 DATED = {"created_at": text, "updated_at": text, "expires_at": text}
 STATE = one_of("deleted", "destroyed")
 VERSION = sparse(
-    ("number",), number=between(0, 2**63 - 1), length=count, media=one_of("json", "binary"), state=STATE,
+    ("number",), number=integer, length=integer, media=one_of("json", "binary"), state=STATE,
     created_at=text,
 )  # fmt: skip
 ROW = {
@@ -804,7 +810,7 @@ def optional(check: Check) -> Check:
 
 
 ENTRY = record(
-    piece=integer, sha256=hexed(32), size=count, secrets=count, versions=count, first=hexed(16, 0),
+    piece=integer, sha256=hexed(32), size=integer, secrets=integer, versions=integer, first=hexed(16, 0),
     last=hexed(16, 0), wrapping_key=hexed(16, 0), signer=hexed(32), signature=hexed(64),
 )  # fmt: skip
 MANIFEST = record(
@@ -853,7 +859,7 @@ def moment(value: Json) -> str:
 
 def head(data: bytes, keys: Keys) -> bytes:
     body = document(data, "head", keys)
-    numbered = other_than(count, 0)
+    numbered = other_than(integer, 0)
     decode(body, record(ledger=hexed(32), event=numbered, at=moment, sha256=hexed(32), made_at=moment))
     return body
 
@@ -912,7 +918,7 @@ def is_aside(objects: Mapping[str, bytes], backup: str, keys: Keys) -> bool:
 
 
 ABOUT = record(backup_id=text, piece=integer, pieces=integer, source=text, policy=text, created_at=text)
-PLAIN_VERSION = sparse(("number",), number=between(0, 2**63 - 1), state=STATE, created_at=text)
+PLAIN_VERSION = sparse(("number",), number=integer, state=STATE, created_at=text)
 PLAIN = sparse(
     ("name", "type", "versions"), name=text, type=text, versions=listed(PLAIN_VERSION),
     tags=other_than(mapping(text), {}), **DATED, rotation=a_rotation,
@@ -939,7 +945,7 @@ def metadata(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
     return said, [line + b"\n" for line in lines]
 
 
-OBJECT = record(name=text, offset=integer, size=count, sha256=hexed(32))
+OBJECT = record(name=text, offset=integer, size=integer, sha256=hexed(32))
 
 
 def bundle(data: bytes) -> dict[str, bytes]:
@@ -994,6 +1000,20 @@ class Whole:
     manifest: dict[str, Any]
     secrets: list[Secret] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
+
+
+def directory(folder: Path) -> dict[str, bytes]:
+    """Return the objects of a target on a disk: what a link leads to is not there."""
+    found: dict[str, bytes] = {}
+    for path, folders, files in os.walk(folder):  # which follows no link but the folder itself
+        folders.sort()
+        there = (Path(path, name) for name in files)
+        found |= {
+            str(each.relative_to(folder)): each.read_bytes()
+            for each in there
+            if not each.is_symlink() and each.is_file()
+        }
+    return found
 
 
 COPIES = ("", *(f".r{n}" for n in range(1, 10)))

@@ -248,8 +248,37 @@ def test_a_linked_file_is_not_followed(target: DirectoryTarget, tmp_path: Path) 
         get(target, "a")
     assert put(target, "a", b"x") is False  # the reading back that follows then fails
     target.delete("a")
-
     assert outside.read_bytes() == b"outside"
+
+
+@pytest.mark.parametrize("link", ["containers", "containers/b", "containers/b/c"])
+def test_a_link_is_named_where_what_it_leads_to_is_missed(
+    link: str, target: DirectoryTarget, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Somebody moved a folder to a larger disk and left a link, and read nothing but 'does not hold'."""
+    put(target, "containers/b/c", b"x")
+    Path(target.address, link).rename(tmp_path / "elsewhere")
+    Path(target.address, link).symlink_to(tmp_path / "elsewhere")
+    for look in (
+        lambda: names(target),
+        lambda: names(target, "containers/b/"),
+        lambda: target.stat("containers/b/c"),
+    ):
+        assert not look()
+    with pytest.raises(MissingPiece, match=f"'{link}' in it is a link, and no link there is followed"):
+        get(target, "containers/b/c")
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        f"'{link}' in it is a link and is not followed"
+    ]
+
+
+def test_thousands_of_links_are_no_thousands_of_lines(
+    target: DirectoryTarget, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(2_000):
+        Path(target.address, f"junk-{number}").symlink_to("/")
+    assert names(target) == []
+    assert len(caplog.records) == 3
 
 
 # -- crashes ---------------------------------------------------------------------

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from strongroom.container import canonical, document, layout
 from strongroom.container.certificate import Certificate, CertifiedSigner
+from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
 from strongroom.container.keyless import read_outer
@@ -20,7 +21,9 @@ from strongroom.container.marks import DELETION, HOLD, sign_mark
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
+from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
@@ -198,6 +201,15 @@ def envelopes() -> None:
     edit(
         "stanza-short", "Malformed", "a wrapped key of 47 bytes", lambda c: args(c).update(wrapped="00" * 47)
     )
+    numbers = (("large", canonical.MOST + 1), ("negative", -1))
+    for name, number in numbers:
+        unread = extra | {"args": {"n": number}}
+        edit(
+            f"stanza-number-{name}",
+            "Malformed",
+            f"{number} in a stanza that nobody tries",
+            lambda c, unread=unread: key(c)["stanzas"].append(unread),
+        )
     edit("stanza-extra", "Malformed", "an argument too many", lambda c: args(c).update(z=1))
     comment = "a file key wrapped for another container"
     foreign = msgspec.json.decode(Parts.of(three(), IDENTITY).envelope)["file_key"]
@@ -205,11 +217,24 @@ def envelopes() -> None:
     edit("member-unknown", "Malformed", "an unknown member", lambda c: c.update(z=1))
     spaced = made.change(envelope=made.envelope.replace(b",", b", ", 1))
     forged("envelope-spaced", "Malformed", "the right JSON, but not canonical", spaced)
+    all_of_malformed()
     rounds(99_999, "few")
     rounds(10_000_001, "many")
     memory(14, "little")
     memory(21, "much")
     too_costly()
+
+
+def all_of_malformed() -> None:
+    """No stanza of a leg opens, and one is malformed: then so is what they are in."""
+    odd = good.Service("keyfile", {"key": m.fixed("key", 16).hex()})
+
+    def recipients(random: Random) -> list[Recipient]:
+        legs: list[list[Recipient]] = [[odd, m.passphrase(random)], [m.key_file(random)]]
+        return [AllOfRecipient(legs, label="both", random=random)]
+
+    data = m.container("bad/odd leg", m.few(), recipients)
+    container("all-of-leg-malformed", "Malformed", "no stanza of a leg opens, and one is malformed", data)
 
 
 def rounds(count: int, name: str) -> None:
@@ -308,6 +333,7 @@ def contents() -> None:
     indexed("index-miscounted", "one secret more in the index", segments=[[segment[0], 5, segment[2] + 1]])
     indexed("index-first-wrong", "another first hash in the index", segments=[["00" * 16, *segment[1:]]])
     indexed("index-piece-wrong", "piece 1 of 1", piece=1)
+    indexed("index-number-large", "more pieces than a number has", pieces=canonical.MOST + 1)
     indexed("index-member-unknown", "an unknown member in the index", z=1)
     indexed("index-values-wrong", "values where the index says there are none", values=False)
     indexed("index-signer-wrong", "another signer in the index", "Tampered", signer="00" * 32)
@@ -473,6 +499,9 @@ def bad_manifests() -> None:
     signed("gap", "containers 0 and 2", lambda c: c["containers"][1].update(piece=2))
     signed("overlap", "ranges of names overlap", lambda c: c["containers"][1].update(first="7f" * 16))
     signed("counts-wrong", "counts that are not the sums", lambda c: c["counts"].update(secrets=1))
+    signed("number-large", "a number of 65 bits", lambda c: c.update(quorum=canonical.MOST + 1))
+    signed("number-huge", "a number of 101 digits", lambda c: c.update(providers=10**100))
+    signed("number-negative", "a negative number", lambda c: c.update(regions=-1))
     signed("member-unknown", "an unknown member", lambda c: c.update(z=1))
     signed("hex-short", "a digest of 31 bytes", lambda c: c["containers"][0].update(sha256="00" * 31))
 

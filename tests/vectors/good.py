@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import unicodedata
 from collections.abc import Callable, Iterable
 
 from cryptography.fernet import Fernet
@@ -46,7 +47,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
-from strongroom.model import Secret, VersionState
+from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionState
 from strongroom.operations.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
@@ -223,6 +224,34 @@ def container_stanza_malformed() -> Vector:
     return of_container(
         "odd stanza", comment, lambda r: [odd, m.passphrase(r)], m.KEY_FILE_LINE, m.PASSPHRASE_LINE
     )
+
+
+@scenario
+def container_stanza_unread() -> Vector:
+    comment = "arguments of stanzas that nobody tries: no hex, and the largest number; and a key file that is"
+    odd = [Service("kms", {"arn": "no hex", "z": canonical.MOST}), Service("unknown", {"": ""})]
+    return of_container("unread", comment, lambda r: [*odd, m.key_file(r)], m.KEY_FILE_LINE)
+
+
+@scenario
+def container_all_of_stanza_malformed() -> Vector:
+    comment = "all of two legs; in one a key file's stanza is malformed, and a passphrase is its spare"
+    odd = Service("keyfile", {"key": m.fixed("key", 16).hex()})
+
+    def recipients(random: Random) -> list[Recipient]:
+        legs: list[list[Recipient]] = [[odd, m.passphrase(random)], [m.key_file(random)]]
+        return [AllOfRecipient(legs, label="both", random=random)]
+
+    return of_container("odd leg", comment, recipients, m.KEY_FILE_LINE, m.PASSPHRASE_LINE)
+
+
+@scenario
+def container_numbers_most() -> Vector:
+    comment = "the largest numbers of a version, and of a rotation's days"
+    numbers = (0, 2**63, canonical.MOST)
+    versions = tuple(Version(number=n, value=SecretBytes(b"CANARY-most")) for n in numbers)
+    most = [Secret(name="most", versions=versions, rotation=Rotation(days=canonical.MOST))]
+    return of_container("most", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=most)
 
 
 @scenario
@@ -496,6 +525,23 @@ def manifest_record(*containers: ContainerEntry) -> Manifest:
 
 
 @scenario
+def manifest_numbers_most() -> Vector:
+    most = canonical.MOST
+    made = replace(manifest_record(), quorum=most, regions=most, providers=most)
+    body = sign_manifest(made, m.CONTROL)
+    comment = "the largest numbers that there are"
+    return vector("manifest", comment, body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def manifest_time_odd() -> Vector:
+    made = replace(manifest_record(), created_at="last Tuesday")
+    body = sign_manifest(made, m.CONTROL)
+    comment = "a time that is none, which no reader judges"
+    return vector("manifest", comment, body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
 def manifest() -> Vector:
     made = manifest_record()
     body = sign_manifest(made, m.CONTROL)
@@ -597,9 +643,9 @@ def backup_file() -> Vector:
     return vector("bundle", "three objects", body, body_field(b"".join(contents.values())))
 
 
-def old_file(plain: bytes) -> bytes:
+def old_file(plain: bytes, passphrase: str = m.PASSPHRASE) -> bytes:
     salt = m.fixed("old salt", 16)
-    key = PBKDF2HMAC(SHA256(), 32, salt, 100_000).derive(m.PASSPHRASE.encode())
+    key = PBKDF2HMAC(SHA256(), 32, salt, 100_000).derive(passphrase.encode())
     fernet = Fernet(base64.urlsafe_b64encode(key))
     return salt + fernet._encrypt_from_parts(plain, 1_700_000_000, m.fixed("old iv", 16))
 
@@ -609,3 +655,11 @@ def legacy() -> Vector:
     plain = b'{"secrets": {"a": "CANARY-old"}}'
     body = old_file(plain)
     return vector("legacy", "an old Fernet file", body, m.PASSPHRASE_LINE, body_field(plain))
+
+
+@scenario
+def legacy_decomposed() -> Vector:
+    plain = b'{"secrets": {"a": "CANARY-old"}}'
+    words = unicodedata.normalize("NFD", "CANARY-Schl\u00fcssel")
+    comment = "an old file whose passphrase was typed in NFD, which is not normalised"
+    return vector("legacy", comment, old_file(plain, words), ("passphrase", words), body_field(plain))
