@@ -187,8 +187,15 @@ def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
 def sha256(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
+SMALL_ORDER = (  # the public keys under which a signature fits any message, without their highest bit
+    *(number.to_bytes(32, "little") for number in (0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18)),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+)
+
 def check_signature(public: bytes, domain: str, message: bytes, signature: bytes) -> None:
     try:
+        need(public[:31] + bytes([public[31] & 127]) not in SMALL_ORDER, f"Anybody could sign this {domain}.")
         key = Ed25519PublicKey.from_public_bytes(public)
         key.verify(signature, f"strongroom/v1/{domain}\0".encode() + message)
     except (InvalidSignature, ValueError):
@@ -665,11 +672,14 @@ MANIFEST = {
     "quorum": int, "regions": int, "providers": int,
     "not_contained": lambda value: fits(value, [matching(PRINTABLE + "{0,1000}")]) and len(value) <= 1000,
     "containers": lambda value: fits(value, [ENTRY]) and len(value) <= 100_000, "previous": (32, None),
+    "trust": integers(0, 99_999_999),
 }
 
 def read_manifest(data: bytes, keys: Keys) -> Record:
     """Read a manifest and hold it to section 7, its receipts included."""
     body, by = signed_body(data, "manifest", keys)
+    first_release = not re.search(rb',"previous":(null|"[^"\\]*")\}\Z', body)
+    need(first_release, "It was written before Strongroom's first release.", "CannotOpen")
     manifest: Record = strict(body, MANIFEST, "The manifest")
     containers, last = manifest["containers"], ""
     for piece, entry in enumerate(containers):

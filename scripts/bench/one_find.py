@@ -138,6 +138,7 @@ class Nights:
                 for receipt in receipts
             ),
             previous=None,
+            trust=0,
         )
 
     def _put_index(self, backup: str, manifest: Manifest, lines: Sequence[bytes]) -> None:

@@ -110,20 +110,25 @@ def parse_certificate(data: bytes) -> Certificate | None:
 
 
 class CertifiedSigner(Signer):
-    """A role's key with its certificate: what signs documents and containers."""
+    """A role's key with its certificate: what signs documents and containers.
 
-    __slots__ = ("certificate",)
+    ``trust`` is the number of the newest trust list that whoever holds it knows, or 0: manifests and
+    ledger heads state it.
+    """
 
-    def __init__(self, private: Ed25519PrivateKey, certificate: Certificate) -> None:
+    __slots__ = ("certificate", "trust")
+
+    def __init__(self, private: Ed25519PrivateKey, certificate: Certificate, *, trust: int = 0) -> None:
         super().__init__(private)
         if certificate.public != self.public:
             raise ValueError("the certificate is another key's")
         self.certificate = certificate
+        self.trust = trust
 
     @classmethod
-    def of(cls, signer: Signer, certificate: Certificate) -> Self:
+    def of(cls, signer: Signer, certificate: Certificate, *, trust: int = 0) -> Self:
         """Return a key together with its certificate."""
-        return cls(Ed25519PrivateKey.from_private_bytes(signer.private_bytes()), certificate)
+        return cls(Ed25519PrivateKey.from_private_bytes(signer.private_bytes()), certificate, trust=trust)
 
     @classmethod
     def issued(cls, signer: Signer, *, installation: Signer, role: str, issued_at: datetime) -> Self:

@@ -11,11 +11,12 @@ from strongroom.container.canonical import unhex
 from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed
+from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
 HEAD = Kind("head", "ledger head", MANIFEST_ROLES)
 MOST = 2048
-"""Bytes of a whole head; it has some 560."""
+"""Bytes of a whole head; it has some 570."""
 
 
 class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +24,8 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     ``ledger`` is the digest of the ledger's first event, which distinguishes one ledger from another: after
     a database was lost, a new ledger begins. Digests are SHA-256 in hex. ``at`` is the event's time,
-    ``made_at`` that of the signature, both RFC 3339.
+    ``made_at`` that of the signature, both RFC 3339. ``trust`` is the number of the newest trust list that
+    the signer knew, or 0.
     """
 
     ledger: str
@@ -31,6 +33,7 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     at: str
     sha256: str
     made_at: str
+    trust: int
 
 
 prepare(LedgerHead)
@@ -46,9 +49,11 @@ def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
     """Parse strictly and check the signature.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
-    Malformed, and UntrustedSigner again if a retired signer made it after its time.
+    UnsupportedVersion of before the first release, Malformed, and UntrustedSigner again if a retired signer
+    made it after its time.
     """
     parsed = document.parse(HEAD, data, trusted=trusted)
+    require_numbered(parsed.body, b"made_at", "The ledger head")
     head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
     _check(head)
     require_in_time(parsed.certificate, head.made_at, trusted)
@@ -64,3 +69,4 @@ def _check(head: LedgerHead) -> None:
         zones = [None]
     if head.event < 1 or None in zones:
         raise Malformed("The ledger head's number is below 1, or its time has no zone.")
+    check_number(head.trust, "The number of the ledger head's trust list")

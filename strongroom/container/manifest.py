@@ -18,6 +18,7 @@ from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.receipt import Receipt, verify_receipt
 from strongroom.container.signing import fingerprint
+from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
 MANIFEST = Kind("manifest", "manifest", MANIFEST_ROLES)
@@ -89,7 +90,8 @@ class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A backup. ``previous`` is the SHA-256 (hex) of the manifest before it in its policy.
+    """A backup. ``previous`` is the SHA-256 (hex) of the manifest before it in its policy, ``trust`` the
+    number of the newest trust list that its signer knew, or 0.
 
     ``not_contained`` says in words what else the source has and this backup does not contain.
 
@@ -113,6 +115,7 @@ class Manifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     not_contained: tuple[str, ...]
     containers: tuple[ContainerEntry, ...]
     previous: str | None
+    trust: int
 
     def candidates(self, name_hash: bytes) -> tuple[ContainerEntry, ...]:
         """Return the containers whose range this hash falls in: one or none."""
@@ -155,11 +158,12 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None, receipts: bool
             most of what it takes.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
-    UntrustedSigner, Malformed, UntrustedSigner again if a retired key made it after its time, and
-    Tampered if a container's receipt is not its signer's. ``trusted=None`` accepts any installation,
-    and the caller has to say so.
+    UntrustedSigner, UnsupportedVersion of before the first release, Malformed, UntrustedSigner again if a
+    retired key made it after its time, and Tampered if a container's receipt is not its signer's.
+    ``trusted=None`` accepts any installation, and the caller has to say so.
     """
     parsed = document.parse(MANIFEST, data, trusted=trusted)
+    require_numbered(parsed.body, b"previous", "The manifest")
     manifest = canonical.decode(parsed.body, Manifest, "The manifest")
     check_manifest(manifest)
     require_in_time(parsed.certificate, manifest.created_at, trusted)
@@ -199,6 +203,7 @@ def check_manifest(manifest: Manifest) -> None:
     _check_texts(manifest.not_contained)
     if manifest.previous is not None:
         unhex(manifest.previous, 32, "The previous manifest's digest")
+    check_number(manifest.trust, "The number of the manifest's trust list")
 
 
 class _Columns(NamedTuple):

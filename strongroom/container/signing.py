@@ -60,6 +60,21 @@ class Signer:
         raise TypeError("a signing key must not be pickled")
 
 
+_SMALL_ORDER = frozenset(
+    [
+        *(y.to_bytes(32, "little") for y in (0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18)),
+        bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+        bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    ]
+)
+"""The points of edwards25519 of order 1, 2, 4 and 8, also as no writer spells them, without the sign of x."""
+
+
+def is_small_order(public: bytes) -> bool:
+    """Tell whether a public key is one under which a signature fits any message, or one of eight."""
+    return public[:-1] + bytes([public[-1] & 0x7F]) in _SMALL_ORDER
+
+
 def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> None:
     """Return if the signature is right; raise :class:`~strongroom.container.errors.Tampered` if not."""
     try:
@@ -70,6 +85,8 @@ def verify(public: bytes, domain: bytes, message: bytes, signature: bytes) -> No
 
 @lru_cache(maxsize=SIGNERS)
 def _handle(public: bytes) -> Ed25519PublicKey:
+    if is_small_order(public):
+        raise ValueError("nobody alone holds such a key")
     return Ed25519PublicKey.from_public_bytes(public)
 
 

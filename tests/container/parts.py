@@ -181,4 +181,5 @@ def manifest(*containers: ContainerEntry, sealed: bool = True) -> Manifest:
         not_contained=(),
         containers=containers,
         previous=None,
+        trust=0,
     )

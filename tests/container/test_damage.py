@@ -36,7 +36,12 @@ CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number
 MANIFEST = sign_manifest(manifest(), CONTROL)
 LEDGER_HEAD = sign_head(
     LedgerHead(
-        ledger="ab" * 32, event=7, at="2026-01-31T00:00:00Z", sha256="cd" * 32, made_at="2026-01-31T00:00:01Z"
+        ledger="ab" * 32,
+        event=7,
+        at="2026-01-31T00:00:00Z",
+        sha256="cd" * 32,
+        made_at="2026-01-31T00:00:01Z",
+        trust=0,
     ),
     CONTROL,
 )

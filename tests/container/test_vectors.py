@@ -23,6 +23,7 @@ from strongroom.container.metadata import check_document, read_document, to_meta
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.stanza import Identity
+from strongroom.container.trust_list import TRUST_LIST, open_list
 from strongroom.errors import StrongroomError
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -94,6 +95,11 @@ def read_head(vector: Vector) -> Content:
     return Content([parse(HEAD, vector.body, trusted=trusted(vector)).body])
 
 
+def read_list(vector: Vector) -> Content:
+    open_list(vector.body, trusted=trusted(vector))
+    return Content([parse(TRUST_LIST, vector.body, trusted=trusted(vector)).body])
+
+
 def read_mark(kind: MarkKind[Any], vector: Vector) -> Content:
     open_mark(kind, vector.body, trusted=trusted(vector))
     return Content([parse(kind.document, vector.body, trusted=trusted(vector)).body])
@@ -128,6 +134,7 @@ READERS: dict[str, Callable[[Vector], Content]] = {
     "head": read_head,
     "deletion": partial(read_mark, DELETION),
     "hold": partial(read_mark, HOLD),
+    "trust": read_list,
     "metadata": read_metadata,
     "bundle": read_bundle,
     "legacy": read_legacy,

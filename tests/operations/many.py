@@ -95,6 +95,7 @@ def _manifest(about: About, entries: Sequence, recipients: Sequence[Recipient], 
         not_contained=(),
         containers=tuple(entries),
         previous=None,
+        trust=0,
     )
 
 

@@ -72,7 +72,15 @@ def gcm(key: bytes, sealed: bytes, nonce: bytes = bytes(12)) -> bytes | None:
         return None
 
 
+SMALL = (
+    *(value.to_bytes(32, "little") for value in (0, 1, 2**255 - 20, 2**255 - 19, 2**255 - 18)),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+)
+
+
 def signed(public: bytes, domain: str, message: bytes, signature: bytes) -> None:
+    require(public[:31] + bytes([public[31] & 0x7F]) not in SMALL, "Tampered")
     try:
         key = ed25519.Ed25519PublicKey.from_public_bytes(public)
         key.verify(signature, domain.encode() + b"\x00" + message)
@@ -762,7 +770,7 @@ def document_begun(data: bytes, kind: str) -> None:
     require(not version, "UnsupportedVersion")
     ours = re.match(
         rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
-        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report)/",
+        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report|trust)/",
         data,
     )
     other = ours and not magic.startswith(ours[0])
@@ -774,6 +782,7 @@ def document_begun(data: bytes, kind: str) -> None:
 SIGNERS = {
     "manifest": ("control", "recover"), "head": ("control", "recover"), "quarantine": ("control", "recover"),
     "envelope": ("recover",), "deletion": ("prune", "control", "recover"), "hold": ("control", "recover"),
+    "trust": ("installation",),
 }  # fmt: skip
 
 
@@ -820,12 +829,14 @@ MANIFEST = record(
     recipients=listed(record(name=text, type=text, fingerprint=text, post_quantum=truth, describes=text)),
     targets=listed(record(name=text, address=text, region=text, provider=text, counts=truth)),
     quorum=integer, regions=integer, providers=integer, not_contained=listed(printable(1000)),
-    containers=listed(ENTRY), previous=optional(hexed(32)),
+    containers=listed(ENTRY), previous=optional(hexed(32)), trust=between(0, 99_999_999),
 )  # fmt: skip
 
 
 def manifest(data: bytes, keys: Keys) -> dict[str, Any]:
-    found: dict[str, Any] = decode(document(data, "manifest", keys), MANIFEST)
+    body = document(data, "manifest", keys)
+    require(not re.search(rb',"previous":(null|"[^"\\]*")\}\Z', body), "UnsupportedVersion")
+    found: dict[str, Any] = decode(body, MANIFEST)
     entries = found["containers"]
     require(len(entries) <= 100_000 and len(found["not_contained"]) <= 1000, "Malformed")
     require([entry["piece"] for entry in entries] == list(range(len(entries))), "Malformed")
@@ -859,8 +870,29 @@ def moment(value: Json) -> str:
 
 def head(data: bytes, keys: Keys) -> bytes:
     body = document(data, "head", keys)
-    numbered = other_than(integer, 0)
-    decode(body, record(ledger=hexed(32), event=numbered, at=moment, sha256=hexed(32), made_at=moment))
+    require(not re.search(rb',"made_at":"[^"\\]*"\}\Z', body), "UnsupportedVersion")
+    shape = record(
+        ledger=hexed(32), event=other_than(integer, 0), at=moment, sha256=hexed(32), made_at=moment,
+        trust=between(0, 99_999_999),
+    )  # fmt: skip
+    decode(body, shape)
+    return body
+
+
+TRUST = record(
+    number=between(1, 99_999_999),
+    distrusted=listed(record(key=hexed(32), since=moment, reason=printable(1000))),
+    successor=optional(hexed(32)), made_at=moment,
+)  # fmt: skip
+
+
+def trust(data: bytes, keys: Keys) -> bytes:
+    require(len(data) <= 1 << 20, "Malformed")
+    body = document(data, "trust", keys)
+    certificate = CERTIFICATE.fullmatch(data.split(b"\n")[2][14:-1])
+    require(certificate is not None and certificate[1] == certificate[3], "UntrustedSigner")
+    leaked = [each["key"] for each in decode(body, TRUST)["distrusted"]]
+    require(leaked == sorted(set(leaked)), "Malformed")
     return body
 
 

@@ -44,6 +44,7 @@ SIGNED: dict[str, Callable[[bytes, reader.Keys], bytes]] = {
     "head": reader.head,
     "deletion": reader.deletion,
     "hold": reader.hold,
+    "trust": reader.trust,
 }
 
 

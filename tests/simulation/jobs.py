@@ -149,7 +149,7 @@ def _plan(year: Year, run: Run, step: Step) -> Planned:
     _need_stage(year)
     secrets = year.secrets_of(policy.name)
     plan = Plan(pieces=policy.pieces, secrets=secrets, size=secrets * 100, chunks=(), name_key="")
-    return Planned(plan=plan, previous=None)
+    return Planned(plan=plan, previous=None, trust=0)
 
 
 def _need_stage(year: Year) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document, layout
-from strongroom.container.certificate import Certificate, CertifiedSigner
+from strongroom.container.certificate import Certificate, CertifiedSigner, certify
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
@@ -21,7 +21,9 @@ from strongroom.container.marks import DELETION, HOLD, sign_mark
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
+from strongroom.container.signing import fingerprint
 from strongroom.container.stanza import Recipient
+from strongroom.container.trust_list import TRUST_LIST, sign_list
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -405,7 +407,10 @@ def documents() -> None:
     envelope, head = write_detached(good.record().record, m.RECOVER), sign_head(good.head_record(), m.CONTROL)
     deletion = sign_mark(DELETION, good.deletion_record(), m.PRUNE)
     hold = sign_mark(HOLD, good.hold_record(), m.CONTROL)
-    every = {"manifest": made, "envelope": envelope, "head": head, "deletion": deletion, "hold": hold}
+    every = {
+        "manifest": made, "envelope": envelope, "head": head, "deletion": deletion, "hold": hold,
+        "trust": sign_list(good.trust_record(), m.INSTALLATION),
+    }  # fmt: skip
     for kind, data in every.items():
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
         refused(f"{kind}-added", "Malformed", "a line feed was added", data + b"\n", TRUSTED)
@@ -422,6 +427,7 @@ def documents() -> None:
     refused("hold-is-deletion", "NotABackup", "a deletion mark in a hold's place", deletion, TRUSTED)
     bad_heads()
     bad_marks()
+    bad_lists()
     bad_certificates(made, envelope)
     data = good.document(m.few())
     refused("metadata-changed", "Tampered", "one bit of a line", flipped(data, 200))
@@ -478,9 +484,38 @@ def bad_certificates(manifest: bytes, envelope: bytes) -> None:
     refused("envelope-certificate-foreign", "Tampered", comment, swapped, TRUSTED)
     body = write_detached(good.record().record, m.CONTROL)
     refused("envelope-role-wrong", "UntrustedSigner", "signed by role control", body, TRUSTED)
+    body = document.write(MANIFEST, canonical.encode(good.manifest_record()), _with(anybodys_certificate()))
+    pinned = ("trusted", fingerprint(IDENTITY_POINT))
+    refused(
+        "manifest-installation-small", "Tampered", "the installation key is a point of order 1", body, pinned
+    )
+    body = signed_by_anybody(canonical.encode(good.manifest_record()))
+    refused("manifest-key-small", "Tampered", "the role's key is a point of order 1", body, TRUSTED)
     first = replace(good.manifest_record().containers[0], signature="00" * 64)
     body = sign_manifest(good.manifest_record(first, good.entry(1, "80", "ff")), m.CONTROL)
     refused("manifest-receipt-wrong", "Tampered", "a receipt of zeros", body, TRUSTED)
+
+
+IDENTITY_POINT = bytes([1, *bytes(31)])
+FITS_ANY = bytes([1, *bytes(63)])
+"""The signature that fits any message under :data:`IDENTITY_POINT`."""
+
+
+def anybodys_certificate() -> Certificate:
+    """Return one of an installation key for which anybody can sign, over a stranger's key."""
+    return replace(
+        m.STRANGER.certificate, installation=IDENTITY_POINT.hex(), role="control", signature=FITS_ANY.hex()
+    )
+
+
+def signed_by_anybody(body: bytes) -> bytes:
+    """Return a manifest whose role's key, rightly certified, is one for which anybody can sign."""
+    certificate = certify(m.INSTALLATION, role="control", public=IDENTITY_POINT, issued_at=m.ISSUED)
+    made = document.write(MANIFEST, body, m.CONTROL)
+    lines = made.split(b"\n")
+    lines[2] = b'"certificate":%b,' % certificate.encode()
+    lines[3] = b'"signature":"%b",' % FITS_ANY.hex().encode()
+    return b"\n".join(lines)
 
 
 def _with(certificate: Certificate) -> CertifiedSigner:
@@ -490,11 +525,13 @@ def _with(certificate: Certificate) -> CertifiedSigner:
 def bad_manifests() -> None:
     """Manifests that are signed and yet break a rule."""
 
-    def signed(name: str, comment: str, change: Callable[[dict[str, Any]], object]) -> None:
+    def signed(
+        name: str, comment: str, change: Callable[[dict[str, Any]], object], expect: str = "Malformed"
+    ) -> None:
         content = msgspec.json.decode(canonical.encode(good.manifest_record()))
         change(content)
         body = document.write(MANIFEST, msgspec.json.encode(content), m.CONTROL)
-        refused(f"manifest-{name}", "Malformed", comment, body, TRUSTED)
+        refused(f"manifest-{name}", expect, comment, body, TRUSTED)
 
     signed("gap", "containers 0 and 2", lambda c: c["containers"][1].update(piece=2))
     signed("overlap", "ranges of names overlap", lambda c: c["containers"][1].update(first="7f" * 16))
@@ -504,20 +541,73 @@ def bad_manifests() -> None:
     signed("number-negative", "a negative number", lambda c: c.update(regions=-1))
     signed("member-unknown", "an unknown member", lambda c: c.update(z=1))
     signed("hex-short", "a digest of 31 bytes", lambda c: c["containers"][0].update(sha256="00" * 31))
+    signed("trust-large", "a trust list of nine digits", lambda c: c.update(trust=100_000_000))
+    before = "it ends where the number of a trust list must follow"
+    signed("before-release", before, lambda c: c.pop("trust"), "UnsupportedVersion")
+    first = "it ends there, and nothing was before it"
+    signed("before-release-first", first, _of_before_without_previous, "UnsupportedVersion")
+
+
+def _of_before_without_previous(content: dict[str, Any]) -> None:
+    content.update(previous=None)
+    del content["trust"]
 
 
 def bad_heads() -> None:
     """Ledger heads that are signed and yet break a rule."""
 
-    def signed(name: str, comment: str, **changed: object) -> None:
+    def signed(name: str, comment: str, expect: str = "Malformed", **changed: object) -> None:
         content = {**msgspec.json.decode(canonical.encode(good.head_record())), **changed}
-        body = document.write(HEAD, msgspec.json.encode(content), m.CONTROL)
-        refused(f"head-{name}", "Malformed", comment, body, TRUSTED)
+        kept = {name: value for name, value in content.items() if value is not None}
+        body = document.write(HEAD, msgspec.json.encode(kept), m.CONTROL)
+        refused(f"head-{name}", expect, comment, body, TRUSTED)
 
     signed("event-zero", "an event before the first", event=0)
     signed("hex-short", "a digest of 31 bytes", sha256="00" * 31)
     signed("time-without-zone", "a time of no zone", made_at="2026-01-31T00:00:00")
+    signed("trust-large", "a trust list of nine digits", trust=100_000_000)
+    signed("before-release", "it ends with its time", "UnsupportedVersion", trust=None)
     signed("member-unknown", "an unknown member", z=1)
+
+
+def bad_lists() -> None:
+    """Trust lists that are signed and yet break a rule."""
+
+    def signed(name: str, comment: str, expect: str = "Malformed", **changed: object) -> None:
+        content = {**msgspec.json.decode(canonical.encode(good.trust_record())), **changed}
+        refused(f"trust-{name}", expect, comment, listed(msgspec.json.encode(content)), TRUSTED)
+
+    def listed(body: bytes, by: CertifiedSigner | None = None) -> bytes:
+        own = CertifiedSigner.issued(
+            m.INSTALLATION, installation=m.INSTALLATION, role="installation", issued_at=m.ISSUED
+        )
+        return document.write(TRUST_LIST, body, by or own)
+
+    leaked = [msgspec.to_builtins(one) for one in good.trust_record().distrusted]
+    body = canonical.encode(good.trust_record())
+    signed("number-zero", "a number before the first", number=0)
+    signed("unsorted", "keys that do not ascend", distrusted=leaked[::-1])
+    signed("twice", "a key twice", distrusted=[leaked[0], leaked[0]])
+    signed("key-short", "a key of 31 bytes", distrusted=[{**leaked[0], "key": "00" * 31}])
+    signed("time-without-zone", "since a time of no zone", distrusted=[{**leaked[0], "since": "2026-01-31"}])
+    unprintable = [{**leaked[0], "reason": "\x1b[2J"}]
+    signed("reason-unprintable", "text that drives a terminal", distrusted=unprintable)
+    signed("successor-short", "a successor of 31 bytes", successor="00" * 31)
+    signed("member-unknown", "an unknown member", z=1)
+    wrong, by_role = "UntrustedSigner", "signed by role control"
+    refused("trust-role-wrong", wrong, by_role, listed(body, m.CONTROL), TRUSTED)
+    other = m.role_key("installation")
+    refused(
+        "trust-key-wrong",
+        wrong,
+        "signed by a key that the installation certified",
+        listed(body, other),
+        TRUSTED,
+    )
+    large = [
+        {"key": f"{key:064x}", "since": m.CREATED, "reason": "x" * 1000} for key in range(1, 1000)
+    ]  # fmt: skip
+    signed("large", "more than a trust list may have", distrusted=large)
 
 
 def bad_marks() -> None:

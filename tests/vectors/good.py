@@ -43,6 +43,7 @@ from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import bare, encode_secrets
 from strongroom.container.segment import unpack_rows
 from strongroom.container.stanza import Recipient, Stanza
+from strongroom.container.trust_list import Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
@@ -521,6 +522,7 @@ def manifest_record(*containers: ContainerEntry) -> Manifest:
         not_contained=("PKI and database engines",),
         containers=listed,
         previous=m.fixed("previous").hex(),
+        trust=0,
     )
 
 
@@ -550,7 +552,9 @@ def manifest() -> Vector:
 
 def head_record() -> LedgerHead:
     digests = m.fixed("ledger").hex(), m.fixed("event").hex()
-    return LedgerHead(ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED)
+    return LedgerHead(
+        ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED, trust=0
+    )
 
 
 @scenario
@@ -558,6 +562,29 @@ def head() -> Vector:
     made = head_record()
     body = sign_head(made, m.CONTROL)
     return vector("head", "event 42", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+def trust_record() -> TrustList:
+    leaked = sorted((m.CONTROL, m.PRUNE), key=lambda key: key.public)
+    distrusted = [
+        Distrusted(key=key.public.hex(), since=m.CREATED, reason="laptop lost on the train") for key in leaked
+    ]
+    return TrustList(number=2, distrusted=tuple(distrusted), successor=None, made_at=m.CREATED)
+
+
+@scenario
+def trust() -> Vector:
+    made = trust_record()
+    body = sign_list(made, m.INSTALLATION)
+    return vector("trust", "two keys that leaked", body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def trust_handed_over() -> Vector:
+    made = replace(trust_record(), number=3, distrusted=(), successor=m.STRANGERS.public.hex())
+    body = sign_list(made, m.INSTALLATION)
+    comment = "another installation key follows"
+    return vector("trust", comment, body, TRUSTED, body_field(canonical.encode(made)))
 
 
 def deletion_record() -> DeletionMark:

@@ -87,4 +87,5 @@ def _manifest(container: Container, size: int) -> Manifest:
         not_contained=(),
         containers=(),
         previous=None,
+        trust=0,
     )

@@ -126,6 +126,7 @@ def build_manifest(run: Run, services: Services) -> Manifest:
         not_contained=facts.plan.not_contained,
         containers=containers,
         previous=facts.previous,
+        trust=facts.trust,
     )
 
 

@@ -46,10 +46,12 @@ class Plan(PlannedPieces, frozen=True, kw_only=True):
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """The facts that a backup begins with. ``previous`` is the digest of the policy's manifest before it."""
+    """The facts that a backup begins with. ``previous`` is the digest of the policy's manifest before it,
+    ``trust`` the number of the newest trust list that is known here, or 0."""
 
     plan: Plan
     previous: str | None
+    trust: int
 
 
 prepare(Planned)
@@ -74,7 +76,8 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
         not_contained=source.not_contained() if isinstance(source, Partial) else (),
         unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
     )
-    return Planned(plan=plan, previous=_previous_manifest(spec, services))
+    trust = services.signers("control").trust
+    return Planned(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
 
 
 def _count_pieces(spilled: name_list.Spilled, container_bytes: int) -> int:

@@ -83,10 +83,11 @@ def publish(services: Services, targets: Sequence[str]) -> Published:
         LedgerCut: the record ends before such a head.
     """
     untaken = _taken(services)
-    head = _head(services.store)
+    signer = services.signers("control")
+    head = _head(services.store, trust=signer.trust)
     if head is None:
         return Published(head=None, untaken=untaken)
-    content = sign_head(head, services.signers("control"))
+    content = sign_head(head, signer)
     with ThreadPoolExecutor(max(1, len(targets))) as pool:
         places = pool.map(lambda name: _place(services, name, head, content), targets)
         return Published(head=head, places=tuple(places), untaken=untaken)
@@ -100,7 +101,7 @@ def _taken(services: Services) -> str:
     return ""
 
 
-def _head(store: RunStore) -> LedgerHead | None:
+def _head(store: RunStore, *, trust: int) -> LedgerHead | None:
     newest, first = store.newest_link(), next(chain(store), None)
     if newest is None or first is None:
         return None
@@ -114,6 +115,7 @@ def _head(store: RunStore) -> LedgerHead | None:
         at=rfc3339(newest.at),
         sha256=newest.chain,
         made_at=rfc3339(datetime.now(UTC).timestamp()),
+        trust=trust,
     )
 
 

@@ -312,4 +312,5 @@ def _manifest(
         not_contained=(),
         containers=(container_entry(receipt, sign_receipt(receipt, signer), signer.public),),
         previous=None,
+        trust=signer.trust,
     )

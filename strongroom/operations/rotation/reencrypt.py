@@ -134,6 +134,7 @@ class _Work:
             self._rotation.recipients,
             backup=self._id,
             previous=hashlib.sha256(old).hexdigest(),
+            trust=self._rotation.signer.trust,
         )
         return sign_manifest(manifest, self._rotation.signer)
 

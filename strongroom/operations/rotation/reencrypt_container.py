@@ -78,10 +78,12 @@ def resealed_manifest(
     *,
     backup: str,
     previous: str,
+    trust: int,
 ) -> Manifest:
     """Return the manifest of a backup that was sealed anew: the same but for keys and containers.
 
-    ``previous`` is the SHA-256 (hex) of the manifest that this one replaces.
+    ``previous`` is the SHA-256 (hex) of the manifest that this one replaces, ``trust`` the number of the
+    newest trust list that its signer knows.
     """
     counts = Counts(
         secrets=sum(entry.secrets for entry in entries),
@@ -97,6 +99,7 @@ def resealed_manifest(
         recipients=tuple(manifest_recipient(recipient) for recipient in recipients),
         containers=tuple(entries),
         previous=previous,
+        trust=trust,
     )
 
 

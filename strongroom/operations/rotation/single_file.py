@@ -191,6 +191,7 @@ def _reseal(
         rotation.recipients,
         backup=successor_of(manifest.backup_id),
         previous=hashlib.sha256(content).hexdigest(),
+        trust=rotation.signer.trust,
     )
     _add(new, manifest_name(sealed.backup_id), sign_manifest(sealed, rotation.signer))
     return sealed

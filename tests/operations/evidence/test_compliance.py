@@ -211,7 +211,12 @@ def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: Worl
     services.store.event("key.proven", key="k")
     [link] = services.store.links()
     head = LedgerHead(
-        ledger=link.chain, event=1, at=rfc3339(link.at), sha256=link.chain, made_at="2999-01-01T00:00:00Z"
+        ledger=link.chain,
+        event=1,
+        at=rfc3339(link.at),
+        sha256=link.chain,
+        made_at="2999-01-01T00:00:00Z",
+        trust=0,
     )
     signer, trusted = services.signers("control"), services.signer_fingerprints
     ledger_heads.put(services.target("eu"), head, sign_head(head, signer), trusted)

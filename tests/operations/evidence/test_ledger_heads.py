@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import MissingPiece
@@ -195,9 +196,9 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
     world: World, services: Services
 ) -> None:
     head = published(services)
-    later = LedgerHead(ledger=head.ledger, event=900, at=head.at, sha256="ab" * 32, made_at=head.made_at)
+    later = structs.replace(head, event=900, sha256="ab" * 32)
     forged(world, sign_head(later, certified("control")), later)
-    other = LedgerHead(ledger=head.ledger, event=901, at=head.at, sha256="cd" * 32, made_at=head.made_at)
+    other = structs.replace(head, event=901, sha256="cd" * 32)
     forged(world, sign_head(head, services.signers("control")), other)
 
     assert {one.target: (one.newest, one.foreign) for one in held_on(services)} == {
@@ -212,9 +213,7 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
 def test_junk_without_end_is_not_read_without_end(world: World, services: Services) -> None:
     head = published(services)
     for number in range(TRIED + 50):
-        one = LedgerHead(
-            ledger=head.ledger, event=1000 + number, at=head.at, sha256="ab" * 32, made_at=head.made_at
-        )
+        one = structs.replace(head, event=1000 + number, sha256="ab" * 32)
         forged(world, b"junk", one)
     counted = Counted(world.targets["us"])
     there = replace(services, targets={**services.targets, "us": counted})
