@@ -70,6 +70,7 @@ QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
     StepKind.COMMIT: CONTROL,
     StepKind.VERIFY: VERIFY,
     StepKind.INDEX: SEAL,
+    StepKind.INDEX_RECEIPT: CONTROL,
     StepKind.INDEX_UPLOAD: TRANSFER,
     StepKind.REPAIR: TRANSFER,
     StepKind.RESTORE_PLAN: RECOVER,

@@ -21,6 +21,7 @@ STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
             StepKind.UPLOAD,
             StepKind.COMMIT,
             StepKind.INDEX,
+            StepKind.INDEX_RECEIPT,
             StepKind.INDEX_UPLOAD,
             StepKind.VERIFY,
             StepKind.REPORT,

@@ -28,7 +28,7 @@ MAX_DOCUMENT = 64 * 1024 * 1024
 _VERSION = re.compile(rb"([0-9]{1,4})\",\n")
 _OURS = re.compile(
     rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
-    rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report|trust)/"
+    rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report|trust|index)/"
 )
 _FRAME = re.compile(
     rb'"body":([^\n]+),\n"certificate":([^\n]+),\n"signature":"([0-9a-f]{128})",\n"length":"[0-9]{12}"\}\n'

@@ -23,7 +23,7 @@ from strongroom.container.canonical import unhex
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import KEY_SIZE, Random
 from strongroom.container.digests import name_hash
-from strongroom.container.errors import Malformed, NotABackup
+from strongroom.container.errors import FormatError, Malformed, NotABackup
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
 from strongroom.container.rows import VersionRow
@@ -32,7 +32,7 @@ from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import Sealed, Sink, write_container
 from strongroom.model import Media, Secret, SecretBytes, Version, VersionState, prepare
 
-SOURCE = "strongroom-index/2"
+SOURCE = "strongroom-names/1"
 """The source of such a container. No source is called so, since a name of one has no slash."""
 HEAD = "head"
 GONE = -1
@@ -42,6 +42,8 @@ MOST_OLDER = 100_000
 MOST_BLOCK = 16 * 1024 * 1024
 FULL_BLOCK = 4 * 1024 * 1024
 """Bytes of lines at which a writer ends a block."""
+LONGEST = 200
+"""Indexes that continue one another at most: whoever reads the last reads them all."""
 _LEVEL = 1
 _QUOTED = re.compile(rb'\["(?:[^"\\]|\\.)*"')
 
@@ -288,10 +290,13 @@ def _part(name: str, value: bytes) -> Secret:
 
 
 class NameIndex:
-    """An opened index. Everything is read on demand and authenticated before use."""
+    """An opened index. Everything is read on demand and authenticated before use.
+
+    ``damage`` is what was found to be wrong with it since."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        self.damage: FormatError | None = None
         if container.about.source != SOURCE:
             raise NotABackup("This is a container of secrets, and no index of names.")
         self.head = canonical.decode(self._read(HEAD), IndexHead, "The head of an index of names")
@@ -317,7 +322,11 @@ class NameIndex:
 
     def block(self, number: int) -> bytes:
         """Return the lines of one block."""
-        return unpack_block(self._read(_block_name(number)))
+        try:
+            return unpack_block(self._read(_block_name(number)))
+        except FormatError as error:
+            self.damage = error
+            raise
 
     def _read(self, name: str) -> bytes:
         found = self._container.find(name)

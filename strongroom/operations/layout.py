@@ -61,6 +61,11 @@ def index_name(chain: str, backup: str, sha256: str) -> str:
     return f"{INDEXES}{chain}/{backup}/{sha256}"
 
 
+def receipt_name(index: str) -> str:
+    """Return the name of the receipt of an index that has this name."""
+    return f"{index}.json"
+
+
 def kept_prefix(policy: str, run: str = "") -> str:
     """Return what the names begin with of what the stage keeps of a policy's indexes, or of one of them."""
     return f"{INDEXES}{policy}/{run}/" if run else f"{INDEXES}{policy}/"

@@ -58,6 +58,7 @@ class StepKind(StrEnum):
     COMMIT = "commit"
     VERIFY = "verify"
     INDEX = "index"
+    INDEX_RECEIPT = "index-receipt"
     INDEX_UPLOAD = "index-upload"
     REPAIR = "repair"
     RECOVERY_CHECK = "recovery-check"

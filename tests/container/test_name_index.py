@@ -56,7 +56,7 @@ def test_a_reader_that_was_written_from_the_document_alone_reads_it(name: str) -
     vector = parse(stored()[name])
     keys = Keys(keyfiles=[bytes.fromhex(m.KEY_FILE_LINE[1])])
     found = read_container(read_outer(vector.body, keys), keys)
-    assert (found.index["source"], found.index["pieces"]) == ("strongroom-index/2", 1)
+    assert (found.index["source"], found.index["pieces"]) == ("strongroom-names/1", 1)
     parts = {secret.row["name"]: secret.values[0] for secret in found.secrets}
     head = json.loads(parts.pop("head"))
     lines = b"".join(zstandard.ZstdDecompressor().decompress(parts[name]) for name in sorted(parts))

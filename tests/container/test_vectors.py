@@ -16,6 +16,7 @@ from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
 from strongroom.container.envelope import DETACHED, open_detached
 from strongroom.container.head import HEAD, parse_head
+from strongroom.container.index_receipt import INDEX, parse_index_receipt
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
 from strongroom.container.marks import DELETION, HOLD, MarkKind, open_mark
@@ -100,6 +101,11 @@ def read_list(vector: Vector) -> Content:
     return Content([parse(TRUST_LIST, vector.body, trusted=trusted(vector)).body])
 
 
+def read_index_receipt(vector: Vector) -> Content:
+    parse_index_receipt(vector.body, trusted=trusted(vector))
+    return Content([parse(INDEX, vector.body, trusted=trusted(vector)).body])
+
+
 def read_mark(kind: MarkKind[Any], vector: Vector) -> Content:
     open_mark(kind, vector.body, trusted=trusted(vector))
     return Content([parse(kind.document, vector.body, trusted=trusted(vector)).body])
@@ -132,6 +138,7 @@ READERS: dict[str, Callable[[Vector], Content]] = {
     "manifest": read_manifest,
     "envelope": read_envelope,
     "head": read_head,
+    "index": read_index_receipt,
     "deletion": partial(read_mark, DELETION),
     "hold": partial(read_mark, HOLD),
     "trust": read_list,

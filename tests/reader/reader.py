@@ -770,7 +770,7 @@ def document_begun(data: bytes, kind: str) -> None:
     require(not version, "UnsupportedVersion")
     ours = re.match(
         rb'\{"format":"strongroom-(manifest|envelope|metadata|head|quarantine|deletion|hold|incident|audit-report'
-        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report|trust)/",
+        rb"|incident-report|recovery|recovery-report|drill-report|security-review|restore-plan|compliance-report|trust|index)/",
         data,
     )
     other = ours and not magic.startswith(ours[0])
@@ -783,6 +783,7 @@ SIGNERS = {
     "manifest": ("control", "recover"), "head": ("control", "recover"), "quarantine": ("control", "recover"),
     "envelope": ("recover",), "deletion": ("prune", "control", "recover"), "hold": ("control", "recover"),
     "trust": ("installation",),
+    "index": ("control", "recover"),
 }  # fmt: skip
 
 
@@ -893,6 +894,21 @@ def trust(data: bytes, keys: Keys) -> bytes:
     require(certificate is not None and certificate[1] == certificate[3], "UntrustedSigner")
     leaked = [each["key"] for each in decode(body, TRUST)["distrusted"]]
     require(leaked == sorted(set(leaked)), "Malformed")
+    return body
+
+
+RECEIPT = record(
+    backup_id=text, sha256=hexed(32), containers=hexed(32), chain=text,
+    previous=optional(record(backup_id=text, sha256=hexed(32))), made_at=moment,
+)  # fmt: skip
+
+
+def index_receipt(data: bytes, keys: Keys) -> bytes:
+    body = document(data, "index", keys)
+    found = decode(body, RECEIPT)
+    own, chain, before = found["backup_id"], found["chain"], found["previous"]
+    follows = chain <= before["backup_id"] < own if before else chain == own
+    require(follows and (not before or chain != own), "Malformed")
     return body
 
 

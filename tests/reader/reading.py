@@ -42,6 +42,7 @@ SIGNED: dict[str, Callable[[bytes, reader.Keys], bytes]] = {
     "manifest": _manifest,
     "envelope": lambda data, keys: reader.envelope(data, keys)[1],
     "head": reader.head,
+    "index": reader.index_receipt,
     "deletion": reader.deletion,
     "hold": reader.hold,
     "trust": reader.trust,

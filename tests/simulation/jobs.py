@@ -24,7 +24,7 @@ from strongroom.model import EVERY_POLICY, Depth
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.commit import Committed
 from strongroom.operations.backup.facts import PlannedPieces, pieces_of
-from strongroom.operations.backup.name_index import Indexed, IndexFile, IndexUploaded
+from strongroom.operations.backup.name_index import Indexed, IndexFile, IndexUploaded, Vouched
 from strongroom.operations.backup.plan import Plan, Planned
 from strongroom.operations.backup.quorum import complete_targets, missing_from_quorum
 from strongroom.operations.backup.repair import Published, Repaired, ToRepair
@@ -222,6 +222,10 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
 def _index(year: Year, run: Run, step: Step) -> Indexed:
     _need_stage(year)
     return Indexed(staged="index", files=(IndexFile(backup=run.id, sha256="", size=1),))
+
+
+def _vouch(year: Year, run: Run, step: Step) -> Vouched:
+    return Vouched(document="receipt")
 
 
 def _upload_index(year: Year, run: Run, step: Step) -> IndexUploaded:
@@ -482,6 +486,7 @@ WORK: Mapping[RunKind, Mapping[StepKind, Performed]] = {
         StepKind.COMMIT: _commit,
         StepKind.VERIFY: _verify,
         StepKind.INDEX: _index,
+        StepKind.INDEX_RECEIPT: _vouch,
         StepKind.INDEX_UPLOAD: _upload_index,
     },
     RunKind.REPAIR: {

@@ -15,6 +15,7 @@ from strongroom.container.certificate import Certificate, CertifiedSigner, certi
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import HEAD, sign_head
+from strongroom.container.index_receipt import INDEX, sign_index_receipt
 from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import MANIFEST, sign_manifest
 from strongroom.container.marks import DELETION, HOLD, sign_mark
@@ -410,6 +411,7 @@ def documents() -> None:
     every = {
         "manifest": made, "envelope": envelope, "head": head, "deletion": deletion, "hold": hold,
         "trust": sign_list(good.trust_record(), m.INSTALLATION),
+        "index-receipt": sign_index_receipt(good.index_receipt_record(), m.CONTROL),
     }  # fmt: skip
     for kind, data in every.items():
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
@@ -426,6 +428,7 @@ def documents() -> None:
     bad_manifests()
     refused("hold-is-deletion", "NotABackup", "a deletion mark in a hold's place", deletion, TRUSTED)
     bad_heads()
+    bad_receipts()
     bad_marks()
     bad_lists()
     bad_certificates(made, envelope)
@@ -608,6 +611,27 @@ def bad_lists() -> None:
         {"key": f"{key:064x}", "since": m.CREATED, "reason": "x" * 1000} for key in range(1, 1000)
     ]  # fmt: skip
     signed("large", "more than a trust list may have", distrusted=large)
+
+
+def bad_receipts() -> None:
+    """Receipts of indexes of names that are signed and yet break a rule."""
+    made = good.index_receipt_record(continues=True)
+
+    def signed(name: str, comment: str, **changed: object) -> None:
+        content = {**msgspec.json.decode(canonical.encode(made)), **changed}
+        body = document.write(INDEX, msgspec.json.encode(content), m.CONTROL)
+        refused(f"index-receipt-{name}", "Malformed", comment, body, TRUSTED)
+
+    signed("hex-short", "a digest of 31 bytes", sha256="00" * 31)
+    signed("time-without-zone", "a time of no zone", made_at="2026-01-31T00:00:00")
+    signed("member-unknown", "an unknown member", z=1)
+    later = {"backup_id": made.backup_id, "sha256": "0" * 64}
+    signed("continues-itself", "it continues the index of its own backup", previous=later)
+    signed("first-of-another-chain", "it continues none, in the chain of another", previous=None)
+    signed("chain-later", "its chain begins after what it continues", chain=made.backup_id)
+    comment = "signed by role seal, whose key sealed the index"
+    body = document.write(INDEX, canonical.encode(made), m.SEAL)
+    refused("index-receipt-role-wrong", "UntrustedSigner", comment, body, TRUSTED)
 
 
 def bad_marks() -> None:

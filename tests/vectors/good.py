@@ -17,6 +17,7 @@ from strongroom.container import canonical
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import LedgerHead, sign_head
+from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -380,6 +381,37 @@ def index_next() -> Vector:
     comment = "an index of names that continues the one before: a secret is gone, another has a new version"
     link = Link(backup_id="20261125T024501Z-00000001", sha256=hashlib.sha256(index_first().body).hexdigest())
     return of_names("index next", comment, NAMES_NEXT, backup="20261126T024501Z-00000002", previous=link)
+
+
+def index_receipt_record(*, continues: bool = False) -> IndexReceipt:
+    """Return the receipt of one of the indexes above."""
+    first, backup = index_first(), "20261125T024501Z-00000001"
+    link = Link(backup_id=backup, sha256=hashlib.sha256(first.body).hexdigest())
+    return IndexReceipt(
+        backup_id="20261126T024501Z-00000002" if continues else backup,
+        sha256=hashlib.sha256(index_next().body).hexdigest() if continues else link.sha256,
+        containers="7" * 64,
+        chain=backup,
+        previous=link if continues else None,
+        made_at="2026-11-25T02:45:01Z",
+    )
+
+
+@scenario
+def index_receipt() -> Vector:
+    made = index_receipt_record()
+    body, comment = sign_index_receipt(made, m.CONTROL), "the receipt of index-first"
+    return vector("index", comment, body, TRUSTED, body_field(canonical.encode(made)))
+
+
+@scenario
+def index_receipt_next() -> Vector:
+    made = index_receipt_record(continues=True)
+    body, comment = (
+        sign_index_receipt(made, m.RECOVER),
+        "the receipt of index-next, signed again by recover",
+    )
+    return vector("index", comment, body, TRUSTED, body_field(canonical.encode(made)))
 
 
 @scenario

@@ -1,36 +1,51 @@
-"""The indexes of names that places show: which there are, and how they continue one another.
+"""The indexes of names that places show: which there are, which count, and how they continue one another.
 
-An index is never believed alone. It counts for a backup whose manifest counts and names the very containers
-that the index is of; any other backup is read itself. Whoever may write to a target may put something there
-that is none, or remove one: that costs time.
+An index is never believed alone. Its receipt, which the control role signed as the backup was made, names its
+file; and it counts for a backup whose manifest counts and names the very containers that the index is of.
+Any other backup is read itself. Whoever may write to a target may put something there that is none, or remove
+one: that costs time.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+import weakref
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import accumulate, islice
-from typing import NamedTuple
+from contextlib import suppress
+from functools import partial
+from itertools import islice
+from typing import IO, NamedTuple, TypeVar
 
-from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.container.errors import Malformed, MissingPiece, Tampered
+from strongroom.container.index_receipt import MOST, IndexReceipt, parse_index_receipt
+from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import NameIndex, digest_of
-from strongroom.container.ranges import BytesReader
+from strongroom.container.name_index import LONGEST, NameIndex, digest_of
+from strongroom.container.ranges import RangeReader
+from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
+from strongroom.operations.archive.envelopes import KEYS, find_newest, newest_of
 from strongroom.operations.layout import INDEXES
-from strongroom.targets.repaired import Objects
+from strongroom.targets.repaired import Objects, sound_copy
 
 MOST_TRIED = 4
 """Files of one backup that are opened: who fills a target with junk makes nobody read all of it."""
 SMALL = 1024 * 1024
-"""Bytes up to which a file is read in one piece, with others at once."""
+"""Bytes up to which a file is held in memory."""
 ALL_SMALL = 64 * 1024 * 1024
-"""Bytes of them that are held at once; the others are read in ranges."""
+"""Bytes of them that are held at once; the others go through files, sealed as they are."""
+MOST_BYTES = 1024 * 1024 * 1024
+"""Of an index that is read. It has some 40 a secret."""
 AT_ONCE = 8
-_NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})")
+_NAME = re.compile(rf"{INDEXES}([^/]+)/([^/]+)/([0-9a-f]{{64}})(\.json)?(?:\.r[1-9])?")
 
+T = TypeVar("T")
 Told = Callable[[str, StrongroomError], None]
 
 
@@ -40,34 +55,153 @@ class File(NamedTuple):
     objects: Objects
 
 
-def list_indexes(places: Mapping[str, Objects], *, told: Told) -> dict[str, dict[str, list[File]]]:
-    """Return what lies there as an index, by chain and by backup.
+class Shown(NamedTuple):
+    """An index and its receipt, as places show them: copies of each."""
+
+    files: list[File]
+    receipts: list[File]
+
+
+Chains = dict[str, dict[str, dict[str, Shown]]]
+"""What lies there, by chain, by backup and by the digest of the file."""
+
+
+def list_indexes(places: Mapping[str, Objects], *, told: Told) -> Chains:
+    """Return what lies there as an index that has a receipt.
 
     Args:
         told: is given the name of what could not be listed, and why.
     """
-    chains: dict[str, dict[str, list[File]]] = {}
+    chains: Chains = {}
     for place, objects in places.items():
         try:
             for info in objects.list(INDEXES):
                 if match := _NAME.fullmatch(info.name):
-                    files = chains.setdefault(match[1], {}).setdefault(match[2], [])
-                    files.append(File(info.name, info.size, objects))
+                    chain, backup, sha256, receipt = match.groups()
+                    shown = chains.setdefault(chain, {}).setdefault(backup, {})
+                    one = shown.setdefault(sha256, Shown([], []))
+                    (one.receipts if receipt else one.files).append(File(info.name, info.size, objects))
         except StrongroomError as error:
             told(f"{place}/{INDEXES}", error)
-    return chains
+    return {chain: vouched for chain, backups in chains.items() if (vouched := _vouched(chain, backups))}
 
 
-class Chain:
-    """Indexes that continue one another, and what else lies among them. Each file is opened once."""
+def _vouched(chain: str, backups: Mapping[str, Mapping[str, Shown]]) -> dict[str, dict[str, Shown]]:
+    """Leave out what has no receipt, or no file: it counts for nothing, and nobody need hear of it."""
+    both = {
+        backup: {sha256: one for sha256, one in shown.items() if one.files and one.receipts}
+        for backup, shown in backups.items()
+        if chain <= backup
+    }
+    return {backup: shown for backup, shown in both.items() if shown}
+
+
+def read_receipt(objects: Objects, name: str, *, trusted: frozenset[str]) -> bytes:
+    """Return the bytes of a receipt that counts; raise why there is none."""
+
+    def parsed(content: bytes) -> bytes:
+        parse_index_receipt(content, trusted=trusted)
+        return content
+
+    return sound_copy(objects, name, parsed)
+
+
+class Envelopes:
+    """The newest envelopes of wrapping keys over several places. Each place is listed once."""
+
+    def __init__(self, places: Iterable[Objects]) -> None:
+        self._places = list(places)
+        self._by_key: dict[str, list[Objects]] | None = None
+
+    def of(self, key: str, *, trusted: frozenset[str]) -> WrappingKeyRecord | None:
+        """Return the record that counts; nothing if it is the one that the file itself carries."""
+        if self._by_key is None:
+            self._by_key = self._listed()
+        return newest_of(find_newest(one, key, trusted=trusted).newest for one in self._by_key.get(key, ()))
+
+    def _listed(self) -> dict[str, list[Objects]]:
+        found: dict[str, list[Objects]] = {}
+        for place in self._places:
+            with suppress(StrongroomError):  # one that is away says nothing
+                for key in {info.name.split("/")[1] for info in place.list(KEYS)}:
+                    found.setdefault(key, []).append(place)
+        return found
+
+
+class _Held(NamedTuple):
+    """A file, compared with its receipt."""
+
+    receipt: IndexReceipt
+    reader: RangeReader
+
+
+class Indexes:
+    """The indexes that some places show.
+
+    Args:
+        told: is given the name of what does not count, and why; the same thing once.
+    """
+
+    def __init__(self, places: Mapping[str, Objects], identities: Sequence[Opener], *, told: Told) -> None:
+        self._identities = identities
+        self._told = told
+        self._said: set[tuple[str, str]] = set()
+        self._chains = list_indexes(places, told=told)
+        self._envelopes = Envelopes(places.values())
+
+    @property
+    def backups(self) -> frozenset[str]:
+        """The backups of which there may be an index."""
+        return frozenset(backup for chain in self._chains.values() for backup in chain)
+
+    def lines(
+        self, manifests: Collection[str], *, trusted: frozenset[str], covered: Collection[str]
+    ) -> Iterator[tuple[str, list[NameIndex]]]:
+        """Yield chains by name, and the indexes in them up to one of these backups, the first of them first.
+
+        Args:
+            covered: is asked anew each time. Whoever reads a line adds the backups of which it tells.
+        """
+        tried: Counter[str] = Counter()
+        for name in sorted(self._chains, reverse=True):
+            shown = self._chains[name]
+            chain = _Chain(name, shown, self._envelopes, self._identities, trusted)
+            for backup in sorted(shown.keys() & manifests, reverse=True):
+                if backup in covered or tried[backup] == MOST_TRIED:
+                    continue
+                tried[backup] += 1
+                try:
+                    line = chain.up_to(backup)
+                except StrongroomError as error:
+                    self.tell(name, error)
+                    continue
+                yield name, line
+
+    def tell(self, chain: str, error: StrongroomError) -> None:
+        """Say what is wrong with a chain."""
+        if (chain, error.message) not in self._said:
+            self._said.add((chain, error.message))
+            self._told(f"{INDEXES}{chain}/", error)
+
+
+class _Chain:
+    """Indexes that continue one another, and what else lies among them. Each file is read once."""
 
     def __init__(
-        self, files: Mapping[str, Sequence[File]], identities: Sequence[Opener], trusted: frozenset[str]
+        self,
+        name: str,
+        shown: Mapping[str, Mapping[str, Shown]],
+        envelopes: Envelopes,
+        identities: Sequence[Opener],
+        trusted: frozenset[str],
     ) -> None:
-        self._files = files
+        self._name = name
+        self._shown = shown
+        self._envelopes = envelopes
         self._identities = identities
         self._trusted = trusted
-        self._small = _read_small(files)
+        self._size = 0
+        self._held: dict[tuple[str, str], _Held | StrongroomError] = {}
         self._known: dict[tuple[str, str], NameIndex | StrongroomError] = {}
 
     def up_to(self, backup: str) -> list[NameIndex]:
@@ -76,63 +210,125 @@ class Chain:
         Raises:
             StrongroomError: why one of them does not count.
         """
-        line = [self._opened(backup)]
+        line = [self._newest(backup)]
         while (previous := line[-1].head.previous) is not None:
-            if previous.backup_id >= line[-1].about.backup_id:
-                raise Tampered(f"The index of {line[-1].about.backup_id} continues a later one.")
+            if len(line) == LONGEST:
+                raise Tampered(f"The index of {backup} continues more than {LONGEST} others.")
+            self._read_ahead()
             line.append(self._opened(previous.backup_id, previous.sha256))
         return line[::-1]
 
-    def _opened(self, backup: str, sha256: str = "") -> NameIndex:
-        """Return the index of a backup; ``sha256`` is that of the file, where it is known."""
-        key = backup, sha256
-        if key not in self._known:
-            self._known[key] = self._first_sound(backup, sha256)
-        if isinstance(known := self._known[key], StrongroomError):
-            raise known
-        return known
-
-    def _first_sound(self, backup: str, sha256: str) -> NameIndex | StrongroomError:
-        files = [one for one in self._files.get(backup, ()) if one.name.endswith(sha256)]
+    def _newest(self, backup: str) -> NameIndex:
         failure: StrongroomError = MissingPiece(f"The index of {backup} is not there.")
-        for file in files[:MOST_TRIED]:
-            content = self._small.get(file.name)
-            reader = _Ranged(file) if content is None else BytesReader(content)
+        for sha256 in islice(sorted(self._shown.get(backup, ())), MOST_TRIED):
             try:
-                index = NameIndex.open(reader, self._identities, trusted=self._trusted)
-                if index.about.backup_id == backup:
-                    return index
-                failure = Tampered(f"The index of {backup} is another one's.")
+                return self._opened(backup, sha256)
             except StrongroomError as error:
                 failure = error
-        return failure
+        raise failure
+
+    def _opened(self, backup: str, sha256: str) -> NameIndex:
+        key = backup, sha256
+        if key not in self._known:
+            try:
+                self._known[key] = self._open(backup, sha256)
+            except StrongroomError as error:
+                self._known[key] = error
+        known = self._known[key]
+        failure = known if isinstance(known, StrongroomError) else known.damage
+        if failure is not None:
+            raise failure
+        assert isinstance(known, NameIndex)
+        return known
+
+    def _open(self, backup: str, sha256: str) -> NameIndex:
+        held = self._compared(backup, sha256)
+        if isinstance(held, StrongroomError):
+            raise held
+        record = read_outer(held.reader, trusted=self._trusted).envelope.wrapping_key
+        newer = self._envelopes.of(record.id, trusted=self._trusted)
+        index = NameIndex.open(held.reader, self._identities, newer=newer, trusted=self._trusted)
+        said = (index.about.backup_id, index.head.containers, index.head.previous)
+        if said != (held.receipt.backup_id, held.receipt.containers, held.receipt.previous):
+            raise Tampered(f"The index of {backup} is not what its receipt says.")
+        return index
+
+    def _compared(self, backup: str, sha256: str) -> _Held | StrongroomError:
+        """Return the bytes that the receipt names. What was compared is what is read: none is read twice."""
+        key = backup, sha256
+        if key not in self._held:
+            try:
+                self._held[key] = self._read(backup, sha256)
+            except StrongroomError as error:
+                self._held[key] = error
+        return self._held[key]
+
+    def _read(self, backup: str, sha256: str) -> _Held:
+        shown = self._shown.get(backup, {}).get(sha256)
+        if shown is None:
+            raise MissingPiece(f"The index of {backup} is not there, or has no receipt.")
+        receipt = _first([partial(self._receipt, copy) for copy in shown.receipts])
+        if (receipt.backup_id, receipt.sha256, receipt.chain) != (backup, sha256, self._name):
+            raise Tampered(f"The receipt of the index of {backup} is another one's.")
+        return _Held(receipt, _first([partial(self._whole, copy, sha256) for copy in shown.files]))
+
+    def _receipt(self, copy: File) -> IndexReceipt:
+        return parse_index_receipt(b"".join(copy.objects.read(copy.name, length=MOST)), trusted=self._trusted)
+
+    def _whole(self, copy: File, sha256: str) -> RangeReader:
+        if copy.size > MOST_BYTES:
+            raise Malformed(f"'{copy.name}' is larger than any index that is read.")
+        fits = copy.size <= SMALL and self._size + copy.size <= ALL_SMALL
+        self._size += copy.size if fits else 0
+        return _copied(copy, sha256, in_memory=fits)
+
+    def _read_ahead(self) -> None:
+        """Read the small files of a chain at once: each is a request, and they are needed one by one."""
+        wanted = [
+            (backup, sha256)
+            for backup, shown in self._shown.items()
+            for sha256, one in islice(shown.items(), MOST_TRIED)
+            if (backup, sha256) not in self._held and one.files[0].size <= SMALL
+        ]
+        if len(self._held) < LONGEST:
+            with ThreadPoolExecutor(AT_ONCE) as threads:
+                list(threads.map(lambda one: self._compared(*one), wanted[:LONGEST]))
 
 
-def _read_small(files: Mapping[str, Sequence[File]]) -> dict[str, bytes]:
-    """Read the small files of a chain at once: each is a request, and they are needed one by one."""
-    small = {file.name: file for each in files.values() for file in each if file.size <= SMALL}
-    fitting = sum(total <= ALL_SMALL for total in accumulate(file.size for file in small.values()))
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        read = threads.map(_content, islice(small.values(), fitting))
-        return {name: content for name, content in read if content}
+def _first(attempts: Sequence[Callable[[], T]]) -> T:
+    """Return what the first copy gives that is sound; raise what is wrong with the last one tried."""
+    failure: StrongroomError = MissingPiece("It is not there.")
+    for attempt in attempts[:MOST_TRIED]:
+        try:
+            return attempt()
+        except StrongroomError as error:
+            failure = error
+    raise failure
 
 
-class _Ranged:
-    """Ranged reads of a file whose size the listing told."""
+def _copied(file: File, sha256: str, *, in_memory: bool) -> RangeReader:
+    kept: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115  # its reader's
+    reader = _FileReader(kept, file.size)
+    weakref.finalize(reader, kept.close)
+    digest = hashlib.sha256()
+    for chunk in file.objects.read(file.name, length=file.size):
+        digest.update(chunk)
+        kept.write(chunk)
+    if digest.hexdigest() != sha256:
+        raise Tampered(f"'{file.name}' is not the file that its name says.")
+    return reader
 
-    def __init__(self, file: File) -> None:
+
+class _FileReader:
+    """Ranged reads of a file that was compared."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
         self._file = file
-        self.size = file.size
+        self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
-        return b"".join(self._file.objects.read(self._file.name, offset=offset, length=length))
-
-
-def _content(file: File) -> tuple[str, bytes]:
-    try:
-        return file.name, b"".join(file.objects.read(file.name, length=SMALL))
-    except StrongroomError:
-        return file.name, b""  # read in ranges, which says what is wrong
+        self._file.seek(offset)
+        return self._file.read(length)
 
 
 def is_of(index: NameIndex, manifest: Manifest | None) -> bool:

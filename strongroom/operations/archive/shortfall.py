@@ -38,7 +38,7 @@ from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.hold_marks import standing_holds
-from strongroom.operations.archive.index_files import Chain, is_of, list_indexes
+from strongroom.operations.archive.index_files import Indexes, is_of
 from strongroom.operations.archive.live_comparison import Numbers
 from strongroom.operations.archive.marks import MarksThere, merge_marks
 from strongroom.operations.archive.open import Listed
@@ -538,20 +538,16 @@ def _lines(
 ) -> Iterator[_Line]:
     """Yield lines of indexes that tell of as many of these backups as there are indexes that count."""
     places = {name: listing.objects for name, listing in chooser.listings.items()}
-    covered: frozenset[str] = frozenset()
-    for _, files in sorted(list_indexes(places, told=_ignored).items(), reverse=True):
-        chain = Chain(files, identities, trusted)
-        for backup in sorted(files.keys() & manifests.keys(), reverse=True):
-            if backup in covered:
-                continue
-            with suppress(StrongroomError):  # an index that does not count costs time, and tells nothing
-                line = _Line(chain.up_to(backup), manifests)
-                covered |= line.backups
-                yield line
+    covered: set[str] = set()
+    indexes = Indexes(places, identities, told=_ignored)
+    for _, line in indexes.lines(manifests.keys(), trusted=trusted, covered=covered):
+        found = _Line(line, manifests)
+        covered |= found.backups
+        yield found
 
 
 def _ignored(name: str, error: StrongroomError) -> None:
-    """A place without its indexes is asked for its backups."""
+    """An index that does not count costs time, and tells nothing."""
 
 
 def _row_of(listed: Listed) -> IndexRow:

@@ -1,6 +1,7 @@
 """The backup as a job: plan → capture × N → upload × N × targets → commit → verify × N × targets → report.
 
-Beside the verification the index of names is made and uploaded: index → index-upload × targets.
+Beside the verification the index of names is made, vouched for and uploaded: index → index-receipt →
+index-upload × targets.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from strongroom.operations.backup.facts import has_manifest, pieces_of
 from strongroom.operations.backup.name_index import (
     Indexed,
     IndexUploaded,
+    Vouched,
     abort_uploads,
     index,
     upload_index,
+    vouch,
 )
 from strongroom.operations.backup.outcome import backup_outcome, count_missing_secrets
 from strongroom.operations.backup.plan import Planned, plan
@@ -63,6 +66,7 @@ class BackupJob(Job):
         StepKind.COMMIT: Action(commit, Committed, waits_for=(QuorumNotMet, TargetUnavailable)),
         StepKind.VERIFY: VERIFY,
         StepKind.INDEX: Action(index, Indexed, tolerated=True),
+        StepKind.INDEX_RECEIPT: Action(vouch, Vouched, tolerated=True),
         StepKind.INDEX_UPLOAD: Action(upload_index, IndexUploaded, tolerated=True, where=Where.THREAD),
     }
 
@@ -78,9 +82,8 @@ class BackupJob(Job):
                 read_back = verifications(pieces_of(run), targets)
                 indexed = run.spec.sealed and run.spec.policy != COMMAND
                 return Verdict(facts=facts, follow=(*read_back, *[Step(StepKind.INDEX)] * indexed))
-            case Indexed(staged=staged) if staged:
-                holding = complete_targets(run.spec, tally, pieces_of(run))
-                return Verdict(follow=tuple(Step(StepKind.INDEX_UPLOAD, target=name) for name in holding))
+            case Indexed() | Vouched() if follow := _after_indexing(run, tally, result):
+                return Verdict(follow=follow)
             case _ if step.kind is StepKind.UPLOAD:
                 return with_wake(_decide_uploaded(run, tally), run, tally, step)
             case _:
@@ -170,9 +173,16 @@ def first_tries(services: Services, policy: str) -> str:
     return HOURLY if len(runs) < A_DAY_OF_TRIES else DAILY
 
 
-INDEXING = (StepKind.INDEX, StepKind.INDEX_UPLOAD)
+INDEXING = (StepKind.INDEX, StepKind.INDEX_RECEIPT, StepKind.INDEX_UPLOAD)
 """What a backup can do without, and waits for nothing and nobody."""
 JOB = BackupJob()
+
+
+def _after_indexing(run: Run, tally: Tally, result: Indexed | Vouched) -> tuple[Step, ...]:
+    if isinstance(result, Indexed):
+        return (Step(StepKind.INDEX_RECEIPT),) if result.staged else ()
+    holding = complete_targets(run.spec, tally, pieces_of(run))
+    return tuple(Step(StepKind.INDEX_UPLOAD, target=name) for name in holding)
 
 
 def _decide_uploaded(run: Run, tally: Tally) -> Verdict:

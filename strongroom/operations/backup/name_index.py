@@ -1,9 +1,13 @@
-"""index: write what a backup's index of names says, as far as it differs from the index before it.
+"""index, index-receipt, index-upload: write what a backup's index of names says, as far as it differs from
+the index before it; have the control role vouch for it; and copy both to each target.
 
 The cluster cannot open an index: it is sealed to people. So what the newest one says stays on the stage,
 sealed under the work key, and the next is held against that. Where that is lost, is of other recipients, has
 grown long or lies on no target yet, as of a backup that is under way at the same time, an index begins anew
-with all names. Nothing rests on an index: a wrong one costs time.
+with all names.
+
+A search believes an index, so a seal worker's signature alone does not do: its key could be stolen later. The
+control role signs which index is a backup's while that is made, from the record that the seal role signed.
 """
 
 from __future__ import annotations
@@ -18,10 +22,12 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-from strongroom.container import cobblestone
+from strongroom.container import canonical, cobblestone
 from strongroom.container.check import check_sealed
-from strongroom.container.errors import FormatError, MissingPiece
+from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
+from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
 from strongroom.container.name_index import (
+    LONGEST,
     SOURCE,
     Block,
     IndexHead,
@@ -33,19 +39,21 @@ from strongroom.container.name_index import (
     unpack_block,
     write_name_index,
 )
+from strongroom.container.signing import verify_any
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import COMMAND, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.approval.changes import (
     require_known_index_recipients,
     require_known_recipients,
 )
+from strongroom.operations.archive.index_files import read_receipt
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.index_rows import read_lines
 from strongroom.operations.backup.upload import place
-from strongroom.operations.layout import INDEXES, index_name, kept_head, kept_prefix
+from strongroom.operations.layout import INDEXES, index_name, kept_head, kept_prefix, receipt_name
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Pinned, Services
@@ -54,8 +62,6 @@ from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
-LONGEST = 200
-"""Indexes that continue one another at most: whoever reads the last reads them all."""
 IN_MEMORY = 16 * 1024 * 1024
 """Bytes of an index that is being written; a larger one goes through a file, sealed as it is."""
 
@@ -70,14 +76,24 @@ class IndexFile(Struct, frozen=True, kw_only=True):
 
 class Indexed(Struct, frozen=True, kw_only=True):
     """An index of a backup's names on the stage, as ``staged``. ``files`` are those that it continues, and
-    last itself. Nothing is ``staged`` where a policy has no index."""
+    last itself. Nothing is ``staged`` where a policy has no index.
+
+    ``receipt`` is what the seal role says of it, signed for the control role alone."""
 
     staged: str = ""
     files: tuple[IndexFile, ...] = ()
+    receipt: IndexReceipt | None = None
+    signature: str = ""
 
     @property
     def chain(self) -> str:
         return self.files[0].backup
+
+
+class Vouched(Struct, frozen=True, kw_only=True):
+    """The receipt of an index, signed by the control role: a whole document."""
+
+    document: str
 
 
 class IndexUploaded(Struct, frozen=True, kw_only=True):
@@ -109,7 +125,7 @@ class Kept(Struct, frozen=True, kw_only=True):
     blocks: tuple[KeptBlock, ...]
 
 
-prepare(IndexFile, Indexed, IndexUploaded, Kept)
+prepare(IndexFile, Indexed, IndexUploaded, Kept, Vouched)
 
 
 def index(run: Run, step: Step, services: Services) -> Indexed:
@@ -138,7 +154,20 @@ class _Making:
         self._keep(written)
         self._forget_others()
         staged = f"{self._prefix}{written.files[-1].sha256}"
-        return Indexed(staged=staged, files=written.files)
+        receipt = self._receipt(written.files)
+        signature = self._services.signers("seal").sign(_SEALED, canonical.encode(receipt)).hex()
+        return Indexed(staged=staged, files=written.files, receipt=receipt, signature=signature)
+
+    def _receipt(self, files: Sequence[IndexFile]) -> IndexReceipt:
+        *before, own = files
+        return IndexReceipt(
+            backup_id=own.backup,
+            sha256=own.sha256,
+            containers=containers_of(self._run, self._services),
+            chain=files[0].backup,
+            previous=_link(before[-1]) if before else None,
+            made_at=rfc3339(self._run.created_at),
+        )
 
     def _rows(self) -> Iterator[bytes]:
         """Yield the rows of all pieces, ascending by name."""
@@ -186,8 +215,8 @@ class _Making:
         """Seal an index and put it on the stage."""
         head = IndexHead(
             source=self._run.spec.source,
-            containers=digest_of(self._containers()),
-            previous=None if previous is None else Link(backup_id=previous.backup, sha256=previous.sha256),
+            containers=containers_of(self._run, self._services),
+            previous=None if previous is None else _link(previous),
             blocks=tuple((block.first, block.rows) for block in rows),
         )
         with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as file:
@@ -198,7 +227,8 @@ class _Making:
                 backup_id=self._run.id,
                 policy=self._run.spec.policy,
                 created_at=rfc3339(self._run.created_at),
-                wrapping_key=self._wrapping_key(),
+                # Never the containers': who may learn names need not open values.
+                wrapping_key=WrappingKey.create(self._pinned.index_recipients, may_lack=True),
                 signer=self._services.signers("seal"),
             )
             check_sealed(_FileReader(file, sealed.size), sealed)
@@ -210,21 +240,6 @@ class _Making:
         chunks = iter(lambda: file.read(1024 * 1024), b"")
         name = f"{self._prefix}{sealed.hexdigest}"
         self._services.stage.put(name, chunks, size=sealed.size, sha256=sealed.sha256)
-
-    def _containers(self) -> list[str]:
-        rows = sorted(
-            self._services.store.rows(self._run.id, StepKind.CAPTURE), key=lambda row: row.step.piece
-        )
-        signed = (
-            run_integrity.receipt_of(self._run, row.step.piece, row.result, self._services) for row in rows
-        )
-        return [one.receipt.sha256 for one in signed]
-
-    def _wrapping_key(self) -> WrappingKey:
-        recipients = self._pinned.index_recipients
-        if recipients == self._pinned.recipients:
-            return self._services.wrapping_key(self._run.id, recipients)
-        return WrappingKey.create(recipients, may_lack=True)
 
     def _recipients(self) -> tuple[str, ...]:
         return tuple(sorted(one.fingerprint for one in self._pinned.index_recipients))
@@ -346,37 +361,101 @@ def differences(before: Iterator[bytes], now: Iterator[bytes]) -> Iterator[bytes
         old = next(before, None)
 
 
+def containers_of(run: Run, services: Services) -> str:
+    """Return one digest for a run's containers, by the receipts that the seal role signed."""
+    rows = sorted(services.store.rows(run.id, StepKind.CAPTURE), key=lambda row: row.step.piece)
+    signed = (run_integrity.receipt_of(run, row.step.piece, row.result, services) for row in rows)
+    return digest_of(one.receipt.sha256 for one in signed)
+
+
+def _link(file: IndexFile) -> Link:
+    return Link(backup_id=file.backup, sha256=file.sha256)
+
+
 def _remove(stage: Target, prefix: str) -> None:
     for name in [info.name for info in stage.list(prefix)]:
         stage.delete(name)
+
+
+# -- the control role's word --------------------------------------------------------
+
+_SEALED = b"strongroom/v1/index-sealed"
+
+
+def vouch(run: Run, step: Step, services: Services) -> Vouched:
+    """Sign the receipt of the index that the seal role made, held to the run's record.
+
+    It derives from the record alone, so a second claimant signs the very same bytes.
+    """
+    run_integrity.check_time(run)
+    run_integrity.check_policy(run, services)
+    receipt = _sealed_receipt(run, _indexed(run, services), services)
+    said = (receipt.backup_id, receipt.containers, receipt.made_at)
+    if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
+        raise RecordRefused(f"the index of names of run {run.id} belongs elsewhere")
+    return Vouched(document=sign_index_receipt(receipt, services.signers("control")).decode())
+
+
+def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexReceipt:
+    try:
+        signature = canonical.unhex(indexed.signature, 64, "A signature")
+        verify_any(services.trusted("seal"), _SEALED, canonical.encode(indexed.receipt), signature)
+    except (Malformed, Tampered):
+        indexed = Indexed()
+    if indexed.receipt is None:
+        raise RecordRefused(f"the index of names of run {run.id} is not the one that the seal role made")
+    return indexed.receipt
+
+
+def _indexed(run: Run, services: Services) -> Indexed:
+    making = Step(StepKind.INDEX)
+    return read_result(run, making, services.store.row(run.id, making).result, Indexed)
 
 
 # -- to a target ---------------------------------------------------------------------
 
 
 def upload_index(run: Run, step: Step, services: Services) -> IndexUploaded:
-    """Copy an index to one target, with those that it continues and that the target lacks: a new one, say, or
-    one that was away."""
+    """Copy an index and its receipt to one target, with those that it continues and that the target lacks: a
+    new one, say, or one that was away."""
     target = run_integrity.check_target(run, step.target, services)
-    making = Step(StepKind.INDEX)
-    indexed = read_result(run, making, services.store.row(run.id, making).result, Indexed)
+    indexed = _indexed(run, services)
     there = {info.name for info in target.list(f"{INDEXES}{indexed.chain}/")}
-    lacking = [
-        file for file in indexed.files if index_name(indexed.chain, file.backup, file.sha256) not in there
-    ]
+    *before, own = indexed.files
+    lacking = [file for file in before if not {*_names(indexed.chain, file)} <= there]
     for file in lacking:
-        _copy(file, indexed, target, run, services)
-    return IndexUploaded(placed=len(lacking))
+        _carry(file, indexed.chain, target, run, services)
+    name, receipt = _names(indexed.chain, own)
+    place(target, name, lambda: services.stage.read(indexed.staged), size=own.size, sha256=own.sha256)
+    _place_receipt(target, receipt, _vouched(run, services).document.encode())
+    return IndexUploaded(placed=len(lacking) + (not {name, receipt} <= there))
 
 
-def _copy(file: IndexFile, indexed: Indexed, target: Target, run: Run, services: Services) -> None:
-    name = index_name(indexed.chain, file.backup, file.sha256)
-    places = [(services.stage, indexed.staged)] if file == indexed.files[-1] else []
-    others = (services.target(pin.name) for pin in run.spec.targets if pin.name != target.name)
-    for source, copy in (*places, *((other, name) for other in others)):
-        if _has(source, copy, file):
-            place(target, name, lambda: source.read(copy), size=file.size, sha256=file.sha256)  # noqa: B023
-            return
+def _names(chain: str, file: IndexFile) -> tuple[str, str]:
+    name = index_name(chain, file.backup, file.sha256)
+    return name, receipt_name(name)
+
+
+def _vouched(run: Run, services: Services) -> Vouched:
+    vouching = Step(StepKind.INDEX_RECEIPT)
+    return read_result(run, vouching, services.store.row(run.id, vouching).result, Vouched)
+
+
+def _place_receipt(target: Target, name: str, content: bytes) -> None:
+    sha256 = hashlib.sha256(content).hexdigest()
+    place(target, name, lambda: [content], size=len(content), sha256=sha256)
+
+
+def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Services) -> None:
+    """Copy an earlier index with its receipt from a target that has both."""
+    name, receipt = _names(chain, file)
+    for source in (services.target(pin.name) for pin in run.spec.targets if pin.name != target.name):
+        with suppress(TargetError, FormatError):  # one that is away, or has no receipt that counts
+            content = read_receipt(source, receipt, trusted=services.signer_fingerprints)
+            if _has(source, name, file):
+                place(target, name, lambda: source.read(name), size=file.size, sha256=file.sha256)  # noqa: B023
+                _place_receipt(target, receipt, content)
+                return
     # No target has it, so nobody could read what continues it: the next one begins anew.
     services.stage.delete(kept_head(run.spec.policy, run.id))
     raise MissingPiece(f"no target has the index of names of {file.backup}, which later ones continue")

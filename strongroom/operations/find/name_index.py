@@ -1,8 +1,6 @@
 """Looking names up in the indexes that lie beside backups, instead of in each backup.
 
-An index is never believed alone. It counts for a backup whose manifest counts and names the very containers
-that the index is of; any other backup is read itself. Whoever may write to a target may put something there
-that is none, or remove one: that costs time.
+Which of them count, :mod:`~strongroom.operations.archive.index_files` decides; any other backup is read.
 """
 
 from __future__ import annotations
@@ -17,12 +15,9 @@ import msgspec
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, quoted_name
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.keys import Opener
-from strongroom.operations.archive.index_files import Chain, File, Told, is_of, list_indexes
+from strongroom.operations.archive.index_files import Indexes, is_of
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import MOST_NAMES, Wanted, too_many
-from strongroom.operations.layout import INDEXES
-from strongroom.targets.repaired import Objects
 
 
 class Period(NamedTuple):
@@ -32,53 +27,27 @@ class Period(NamedTuple):
     backups: tuple[str, ...]
 
 
-class NameIndexes:
-    """The indexes that some places show.
-
-    Args:
-        told: is given the name of an index that does not count, and why.
-    """
-
-    def __init__(self, places: Mapping[str, Objects], identities: Sequence[Opener], *, told: Told) -> None:
-        self._identities = identities
-        self._told = told
-        self._said: set[tuple[str, str]] = set()
-        self._chains: dict[str, dict[str, list[File]]] = list_indexes(places, told=told)
-
-    @property
-    def backups(self) -> frozenset[str]:
-        """The backups of which there may be an index."""
-        return frozenset(backup for chain in self._chains.values() for backup in chain)
+class NameIndexes(Indexes):
+    """The indexes that some places show, in which secrets are looked up."""
 
     def search(
         self, wanted: Wanted, manifests: Mapping[str, Manifest], *, trusted: frozenset[str]
     ) -> tuple[list[Period], frozenset[str]]:
         """Return what the indexes say, and of which of these backups they say everything."""
         found: list[Period] = []
-        covered: frozenset[str] = frozenset()
-        for name in sorted(self._chains, reverse=True):
-            files = self._chains[name]
-            chain = Chain(files, self._identities, trusted)
-            for backup in sorted(files.keys() & manifests.keys() - covered, reverse=True):
-                if backup in covered:
-                    continue
-                try:
-                    line = _Line(chain.up_to(backup), manifests, covered)
-                    periods = list(line.search(wanted))
-                except UsageError:  # too much is asked for, wherever it is looked up
-                    raise
-                except StrongroomError as error:
-                    self._tell(f"{INDEXES}{name}/", error)
-                    continue
-                found += periods
-                covered |= line.covered
-        return found, covered
-
-    def _tell(self, name: str, error: StrongroomError) -> None:
-        """Say what is wrong with a chain, the same thing once."""
-        if (name, error.message) not in self._said:
-            self._said.add((name, error.message))
-            self._told(name, error)
+        covered: set[str] = set()
+        for chain, indexes in self.lines(manifests.keys(), trusted=trusted, covered=covered):
+            line = _Line(indexes, manifests, covered)
+            try:
+                periods = list(line.search(wanted))
+            except UsageError:  # too much is asked for, wherever it is looked up
+                raise
+            except StrongroomError as error:
+                self.tell(chain, error)
+                continue
+            found += periods
+            covered |= line.covered
+        return found, frozenset(covered)
 
 
 class _Line:

@@ -10,25 +10,30 @@ from dataclasses import replace
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from strongroom.container.document import parse
+from strongroom.container.index_receipt import INDEX, parse_index_receipt
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
 from strongroom.container.ranges import BytesReader
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.backup import name_index
 from strongroom.operations.backup.capture import capture
 from strongroom.operations.backup.job import JOB, submit_backup
+from strongroom.operations.backup.name_index import vouch
 from strongroom.operations.layout import INDEXES, kept_head, kept_prefix
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
-from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
+from strongroom.state.records import Run, RunState, Step, StepKind, StepState, Ticket
 from strongroom.system import files
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from tests.operations.backup.test_crashes import Crash, Fuse, migrated, with_fuse
+from tests.operations.test_run_integrity import edit
 from tests.operations.world import POLICY, World, made_up, make_world
 from tests.seed import drawn
 
@@ -54,6 +59,14 @@ def names_on(target: Target) -> list[str]:
     return [info.name for info in target.list(INDEXES)]
 
 
+def files_on(target: Target) -> list[str]:
+    """Return the names of the indexes alone: each has its receipt."""
+    names = names_on(target)
+    files = [name for name in names if not name.endswith(".json")]
+    assert sorted(names) == sorted([*files, *(f"{name}.json" for name in files)])
+    return files
+
+
 def indexes(world: World, target: str = "eu") -> list[NameIndex]:
     """Return the indexes on a target, in the order of their backups."""
     place = world.targets[target]
@@ -63,7 +76,7 @@ def indexes(world: World, target: str = "eu") -> list[NameIndex]:
             (world.identity,),
             trusted=frozenset({world.installation.fingerprint}),
         )
-        for name in sorted(names_on(place), key=lambda name: name.split("/")[2])
+        for name in sorted(files_on(place), key=lambda name: name.split("/")[2])
     ]
 
 
@@ -118,6 +131,76 @@ def test_a_late_attempt_at_a_capture_takes_back_all_that_it_staged_and_nothing_e
     for before, meanwhile, after in seen:
         assert any("/index/" in name for name in set(meanwhile) - set(before))
         assert after == before
+
+
+def test_the_receipt_of_an_index_is_the_control_roles_and_twice_the_same(world: World) -> None:
+    services = indexing(world)
+    run, tickets = submit_backup(services, policy=POLICY)
+    signed: list[str] = []
+
+    def again(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.INDEX_RECEIPT:
+            signed.append(vouch(services.store.load(run), ticket.step, services).document)
+
+    assert drive(run, tickets, services, processes=1, watch=again).state is RunState.DONE
+    for target in world.targets.values():
+        [name] = files_on(target)
+        content = b"".join(target.read(f"{name}.json"))
+        assert [content] == [one.encode() for one in signed]
+        receipt = parse_index_receipt(content, trusted=frozenset({world.installation.fingerprint}))
+        assert (receipt.backup_id, receipt.chain, receipt.previous) == (run, run, None)
+        assert receipt.sha256 == sha256(b"".join(target.read(name))).hexdigest()
+    assert parse(INDEX, content, trusted=None).certificate.role == "control"
+
+
+@pytest.mark.parametrize("edited", ["another file", "no receipt", "of another run"])
+def test_an_index_that_the_seal_role_did_not_make_gets_no_receipt_and_lies_nowhere(
+    world: World, edited: str
+) -> None:
+    """Whoever holds the state database swaps the row that names the index."""
+    other = back_up(world)
+    services = indexing(world)
+    stolen = services.store.row(other.id, Step(StepKind.INDEX)).result
+    run, tickets = submit_backup(services, policy=POLICY)
+
+    def swapped(result: dict[str, Any]) -> dict[str, Any]:
+        if edited == "another file":
+            return {**result, "receipt": {**result["receipt"], "sha256": "00" * 32}}
+        return {**result, "receipt": None} if edited == "no receipt" else stolen
+
+    def meanwhile(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.INDEX:
+            edit(world, "steps", "result", f"kind = 'index' AND run = '{run}'", swapped)
+
+    ended = drive(run, tickets, services, processes=1, watch=meanwhile)
+    row = services.store.row(run, Step(StepKind.INDEX_RECEIPT))
+    assert (row.state, str(row.error).partition(":")[0]) == (StepState.MISSED, "RecordRefused")
+    assert not services.store.rows(run, StepKind.INDEX_UPLOAD)
+    assert not any(f"/{run}/" in name for name in names_on(world.targets["eu"]))
+    assert ended.state is RunState.DONE, "the backup is whole all the same"
+
+
+def test_a_target_that_was_away_is_given_the_receipts_it_missed_with_the_next(world: World) -> None:
+    back_up(world)
+    target = world.targets["us"]
+    for name in names_on(target):
+        target.delete(name) if name.endswith(".json") else None
+    change(world, count=1)
+    back_up(world)
+    assert len(files_on(target)) == 2, "each with its receipt"
+
+
+def test_an_index_begins_anew_after_one_whose_receipt_no_target_has(world: World) -> None:
+    back_up(world)
+    for target in world.targets.values():
+        target.delete(f"{files_on(target)[0]}.json")
+    change(world, count=1)
+    back_up(world)
+    change(world, count=2)
+    back_up(world)
+    names = {info.name for info in world.targets["eu"].list(INDEXES)}
+    sound = sorted(name for name in names if f"{name}.json" in names)
+    assert len({name.split("/")[1] for name in sound}) == len(sound) == 1
 
 
 def test_a_later_index_has_what_changed_came_and_went_alone(world: World) -> None:
@@ -190,7 +273,7 @@ def test_a_target_that_was_away_is_given_the_indexes_it_missed_with_the_next(wor
     assert names_on(world.targets["us"]) == []
     change(world, count=1)
     back_up(world)
-    assert len(names_on(world.targets["us"])) == 2
+    assert len(files_on(world.targets["us"])) == 2
     assert names_on(world.targets["us"]) == names_on(world.targets["eu"])
 
 
@@ -311,7 +394,7 @@ def test_what_an_interrupted_put_of_an_index_left_goes_with_the_next_report(tmp_
     targets: dict[str, Target] = {**made}
     world = world.with_targets(targets)
     back_up(world)
-    [whole] = (folders["eu"] / "index").glob("*/*/*")
+    whole, _ = sorted((folders["eu"] / "index").glob("*/*/*"))
     abandoned = whole.with_name(files.provisional_name(whole.name))
     abandoned.write_bytes(b"half")
     back_up(world)

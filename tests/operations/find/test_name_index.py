@@ -11,9 +11,20 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.errors import Tampered
+from strongroom.container import canonical, document
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.errors import Malformed, Tampered
+from strongroom.container.index_receipt import IndexReceipt, parse_index_receipt, sign_index_receipt
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import IndexHead, Link, digest_of, write_name_index
+from strongroom.container.name_index import (
+    Block,
+    IndexHead,
+    IndexRow,
+    Link,
+    digest_of,
+    encode_row,
+    write_name_index,
+)
 from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -22,7 +33,7 @@ from strongroom.operations.archive import index_files
 from strongroom.operations.archive.open import Backup, read_manifest
 from strongroom.operations.find.name_index import NameIndexes
 from strongroom.operations.find.search import Findings, Found, Wanted
-from strongroom.operations.layout import INDEXES, index_name
+from strongroom.operations.layout import INDEXES, index_name, receipt_name
 from strongroom.operations.services import Pinned
 from strongroom.sources import Change
 from strongroom.targets import Target
@@ -208,6 +219,7 @@ def test_an_index_with_a_block_that_is_none_ends_no_search(world: World) -> None
         signer=world.signers["seal"],
     )
     put(target, index_name(newest, newest, sealed.hexdigest), bytes(content))
+    vouch(world, newest, sealed.hexdigest, head=head)
     looked = Looked(world, Wanted())
     assert looked.covered == held.keys()
     assert [error.code for error in looked.told.values()] == ["Malformed"]
@@ -215,7 +227,35 @@ def test_an_index_with_a_block_that_is_none_ends_no_search(world: World) -> None
 
 def indexes_on(target: Target) -> list[str]:
     """Return the names of the indexes on a target, in the order of their backups."""
-    return sorted((info.name for info in target.list(INDEXES)), key=lambda name: name.split("/")[2])
+    names = (info.name for info in target.list(INDEXES))
+    return sorted((one for one in names if not one.endswith(".json")), key=lambda name: name.split("/")[2])
+
+
+def receipts_on(target: Target) -> list[str]:
+    """Return the names of their receipts."""
+    return [receipt_name(name) for name in indexes_on(target)]
+
+
+def vouch(
+    world: World,
+    backup: str,
+    sha256: str,
+    *,
+    head: IndexHead,
+    chain: str = "",
+    signer: CertifiedSigner | None = None,
+) -> None:
+    """Put the receipt of an index beside it."""
+    receipt = IndexReceipt(
+        backup_id=backup,
+        sha256=sha256,
+        containers=head.containers,
+        chain=chain or backup,
+        previous=head.previous,
+        made_at="2026-11-25T02:45:01Z",
+    )
+    content = sign_index_receipt(receipt, signer or world.signers["control"])
+    put(world.targets["eu"], receipt_name(index_name(receipt.chain, backup, sha256)), content)
 
 
 def put(target: Target, name: str, content: bytes) -> None:
@@ -239,6 +279,8 @@ def sign_third_by_a_stranger(target: Target, names: list[str], world: World) -> 
     content = b"".join(planted.read(indexes_on(planted)[0]))
     target.delete(names[2])
     put(target, names[2], content)
+    target.delete(receipt_name(names[2]))
+    put(target, receipt_name(names[2]), b"".join(planted.read(receipts_on(planted)[0])))
 
 
 def put_second_in_the_place_of_third(target: Target, names: list[str], world: World) -> None:
@@ -282,6 +324,10 @@ def test_junk_beside_an_index_stands_in_no_way(world: World) -> None:
     put(target, index_name(newest[1], newest[2], "0" * 64), b"junk")
     put(target, f"{INDEXES}nothing/of/ours", b"junk")
     put(target, f"{INDEXES}{'9' * 24}/{newest[2]}/{'1' * 64}", b"SRCT\r\n\x1a\n junk")
+    for number in range(3):
+        name = index_name(newest[1], newest[2], f"{number:064}")
+        put(target, f"{name}.r1", b"junk")
+        put(target, receipt_name(name), b"junk")
     assert Looked(world, Wanted()).covered == manifests(world).keys()
 
 
@@ -315,6 +361,116 @@ def test_a_backup_whose_manifest_is_gone_is_in_no_answer_though_its_index_is_the
     assert looked.found == read_themselves(world, wanted)
 
 
+def remove_receipt(world: World, name: str) -> None:
+    world.targets["eu"].delete(receipt_name(name))
+
+
+def exchange_receipt(world: World, name: str) -> None:
+    target = world.targets["eu"]
+    target.delete(receipt_name(name))
+    put(target, receipt_name(name), b"".join(target.read(receipts_on(target)[0])))
+
+
+def damage_receipt(world: World, name: str) -> None:
+    target = world.targets["eu"]
+    content = b"".join(target.read(receipt_name(name)))
+    target.delete(receipt_name(name))
+    put(target, receipt_name(name), content.replace(b"index/1", b"index/1", 1)[:-40] + b"0" + content[-39:])
+
+
+def sign_receipt_by_seal(world: World, name: str) -> None:
+    """Who has a seal worker's key and may write can do that much."""
+    target = world.targets["eu"]
+    own = parse_index_receipt(b"".join(target.read(receipt_name(name))), trusted=None)
+    kind = document.Kind("index", "receipt", ("seal",))
+    target.delete(receipt_name(name))
+    put(target, receipt_name(name), document.write(kind, canonical.encode(own), world.signers["seal"]))
+
+
+@pytest.mark.parametrize("harm", [remove_receipt, exchange_receipt, damage_receipt, sign_receipt_by_seal])
+@pytest.mark.parametrize("which", [2, -1])
+def test_an_index_without_a_receipt_that_counts_is_not_believed(
+    world: World, harm: Callable[[World, str], None], which: int
+) -> None:
+    harm(world, indexes_on(world.targets["eu"])[which])
+    backups = sorted(manifests(world))
+    assert Looked(world, Wanted()).covered == set(backups[:which])
+
+
+def test_a_receipt_that_is_missing_altogether_is_no_news(world: World) -> None:
+    """A crash before it was placed leaves such an index, and so does anybody who may write there."""
+    remove_receipt(world, indexes_on(world.targets["eu"])[-1])
+    assert Looked(world, Wanted()).told == {}
+
+
+def test_one_who_stole_the_seal_key_later_hides_and_invents_nothing(world: World) -> None:
+    """The index is rightly sealed and signed, of the very containers: only its receipt he cannot make."""
+    held, target = manifests(world), world.targets["eu"]
+    newest = max(held)
+    expected = read_themselves(world, Wanted())
+    content, sealed, head = lying_index(world, newest)
+    for chain in (newest, min(held), "0"):
+        put(target, index_name(chain, newest, sealed), content)
+        receipt = IndexReceipt(
+            backup_id=newest,
+            sha256=sealed,
+            containers=head.containers,
+            chain=chain,
+            previous=None,
+            made_at="2026-11-25T02:45:01Z",
+        )
+        kind = document.Kind("index", "receipt", ("seal",))
+        forged = document.write(kind, canonical.encode(receipt), world.signers["seal"])
+        put(target, receipt_name(index_name(chain, newest, sealed)), forged)
+    looked = Looked(world, Wanted())
+    assert looked.found == expected
+    assert {error.code for error in looked.told.values()} == {"UntrustedSigner"}
+
+
+def test_a_file_that_was_put_in_the_place_of_one_with_a_receipt_is_not_believed(world: World) -> None:
+    """Read in ranges, one signed by the same key would pass for it."""
+    newest = max(manifests(world))
+    name = indexes_on(world.targets["eu"])[-1]
+    content, _, _ = lying_index(world, newest)
+    world.targets["eu"].delete(name)
+    put(world.targets["eu"], name, content)
+    looked = Looked(world, Wanted())
+    assert newest not in looked.covered
+    assert {error.code for error in looked.told.values()} == {"Tampered"}
+
+
+def lying_index(world: World, backup: str) -> tuple[bytes, str, IndexHead]:
+    """Return an index of a backup, sealed with the seal role's key, that tells of one secret alone."""
+    manifest = manifests(world)[backup]
+    line = encode_row(IndexRow("CANARY-INVENTED", 1))
+    head = IndexHead(
+        source="vault",
+        containers=digest_of(entry.sha256 for entry in manifest.containers),
+        previous=None,
+        blocks=(("CANARY-INVENTED", 1),),
+    )
+    content = bytearray()
+    sealed = write_name_index(
+        content.extend,
+        head,
+        lambda number: Block.of([line]).frame,
+        backup_id=backup,
+        policy=manifest.policy,
+        created_at="2026-11-25T02:45:01Z",
+        wrapping_key=WrappingKey.create([world.identity.recipient()]),
+        signer=world.signers["seal"],
+    )
+    return bytes(content), sealed.hexdigest, head
+
+
+def test_a_chain_that_is_too_long_costs_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_files, "LONGEST", 3)
+    looked = Looked(world, Wanted())
+    backups = sorted(manifests(world))
+    assert looked.covered == set(backups[:3])
+    assert {error.code for error in looked.told.values()} == {"Tampered"}
+
+
 def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
     """Two that continue each other would be read for ever."""
     target, newest = world.targets["eu"], max(manifests(world))
@@ -334,6 +490,9 @@ def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
         signer=world.signers["seal"],
     )
     put(target, index_name(chain, first, sealed.hexdigest), bytes(content))
+    with pytest.raises(Malformed):
+        vouch(world, first, sealed.hexdigest, head=head)
+    vouch(world, first, sealed.hexdigest, head=replace(head, previous=None))
     told: dict[str, StrongroomError] = {}
     indexes = NameIndexes({"eu": target}, (world.identity,), told=told.__setitem__)
     indexes.search(
