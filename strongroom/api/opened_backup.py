@@ -403,7 +403,7 @@ def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
     from strongroom.keys import roles
 
     folder = settings.state_dir / "keys" / "roles"
-    signers = roles.believed(folder) | frozenset(settings.trust.signers)
+    signers = roles.believed(folder, settings.trust.signers)
     return Signers().with_named(typed) if typed else signers
 
 

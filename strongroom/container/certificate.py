@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
 from strongroom.container import canonical
-from strongroom.container.errors import Malformed, Tampered, UntrustedSigner
+from strongroom.container.errors import Malformed, Tampered, TrustListMissing, UntrustedSigner
 from strongroom.container.signing import SIGNERS, Signer, Signers, fingerprint, verify
 from strongroom.model import prepare
 from strongroom.timestamps import rfc3339
@@ -170,6 +170,21 @@ def require_trusted(certificate: Certificate, trusted: frozenset[str] | None) ->
             f"Signed by {key}, a key of role '{certificate.role}' which is distrusted here since "
             f"{trusted.distrusted[key]}.",
             hint="What was made before that may be good: see 'strongroom signers re-sign'.",
+        )
+
+
+def require_listed(certificate: Certificate, stated: int, trusted: frozenset[str] | None) -> None:
+    """Refuse what states a newer trust list than any that was found.
+
+    Raises:
+        TrustListMissing: somebody keeps it back, and so maybe that a key is distrusted.
+    """
+    found = trusted.lists.get(certificate.fingerprint) if isinstance(trusted, Signers) else None
+    if found is not None and stated > found:
+        there = f"the highest that was found is {found}" if found else "none was found"
+        raise TrustListMissing(
+            f"Trust list {stated} of installation {certificate.fingerprint} is missing: {there}. It may "
+            "distrust a key that was believed here without it."
         )
 
 

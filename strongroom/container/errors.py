@@ -78,6 +78,15 @@ class UntrustedSigner(FormatError, Untrusted):
     default_hint = "Compare the fingerprint with the recovery kit; then give it with --signer."
 
 
+class TrustListMissing(FormatError, Untrusted):
+    """A trust list that must be there is not: a key may be distrusted that would be believed here."""
+
+    default_hint = (
+        "Read another target, or put a copy of that file into the folder 'trust' beside the backup. With "
+        "--any-signer the backup is read without knowing who made it."
+    )
+
+
 class Stale(FormatError, Damaged):
     """An older generation or backup was put in a newer one's place."""
 

@@ -12,7 +12,13 @@ from msgspec.structs import astuple
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, printable, unhex
-from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
+from strongroom.container.certificate import (
+    MANIFEST_ROLES,
+    Certificate,
+    CertifiedSigner,
+    require_in_time,
+    require_listed,
+)
 from strongroom.container.digests import SIZE
 from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed, Tampered
@@ -159,7 +165,8 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None, receipts: bool
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
     UntrustedSigner, UnsupportedVersion of before the first release, Malformed, UntrustedSigner again if a
-    retired key made it after its time, and Tampered if a container's receipt is not its signer's.
+    retired key made it after its time, TrustListMissing if it states a newer trust list than was found, and
+    Tampered if a container's receipt is not its signer's.
     ``trusted=None`` accepts any installation, and the caller has to say so.
     """
     parsed = document.parse(MANIFEST, data, trusted=trusted)
@@ -167,6 +174,7 @@ def open_manifest(data: bytes, *, trusted: frozenset[str] | None, receipts: bool
     manifest = canonical.decode(parsed.body, Manifest, "The manifest")
     check_manifest(manifest)
     require_in_time(parsed.certificate, manifest.created_at, trusted)
+    require_listed(parsed.certificate, manifest.trust, trusted)
     if receipts:
         check_receipts(manifest)
     return SignedManifest(manifest, parsed.certificate)

@@ -113,10 +113,13 @@ class Signers(frozenset[str]):
     ``retired`` says until when what a role's key makes counts (RFC 3339): a key that was rotated away
     stays good for what it signed then. ``distrusted`` are the keys that do not count any more, with
     since when and why. Both are by the role key's own fingerprint; they narrow trust and never widen it.
+    ``lists`` has the number of the highest trust list that was found of an installation, by its fingerprint,
+    where the places that are read were asked for lists; whoever states a higher one is not believed.
     """
 
     retired: Mapping[str, str]
     distrusted: Mapping[str, str]
+    lists: Mapping[str, int]
 
     def __new__(
         cls,
@@ -124,9 +127,11 @@ class Signers(frozenset[str]):
         *,
         retired: Mapping[str, str] | None = None,
         distrusted: Mapping[str, str] | None = None,
+        lists: Mapping[str, int] | None = None,
     ) -> Self:
         signers = super().__new__(cls, trusted)
         signers.retired, signers.distrusted = dict(retired or {}), dict(distrusted or {})
+        signers.lists = dict(lists or {})
         return signers
 
     def __or__(self, other: AbstractSet[object]) -> Signers:
@@ -136,6 +141,7 @@ class Signers(frozenset[str]):
             {*self, *more},
             retired={**more.retired, **self.retired},
             distrusted={**more.distrusted, **self.distrusted},
+            lists={**more.lists, **self.lists},
         )
 
     __ror__ = __or__
@@ -150,13 +156,14 @@ class Signers(frozenset[str]):
         named = frozenset(fingerprints)
         keys = named & (self.retired.keys() | self.distrusted.keys())
         return Signers(
-            {*self, *(named - keys)},
+            {*(self - keys), *(named - keys)},
             retired={
                 fingerprint: until for fingerprint, until in self.retired.items() if fingerprint not in keys
             },
             distrusted={
                 fingerprint: why for fingerprint, why in self.distrusted.items() if fingerprint not in keys
             },
+            lists=self.lists,
         )
 
 

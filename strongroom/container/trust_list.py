@@ -8,6 +8,7 @@ installation's fingerprint alone learns of a leak from any target.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 
@@ -18,7 +19,7 @@ from strongroom.container.canonical import check_hex, printable
 from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed, UnsupportedVersion, UntrustedSigner
-from strongroom.container.signing import Signer, fingerprint
+from strongroom.container.signing import Signer, Signers, fingerprint
 from strongroom.model import prepare
 
 ROLE = "installation"
@@ -41,6 +42,11 @@ class Distrusted(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def fingerprint(self) -> str:
         """What people compare."""
         return fingerprint(bytes.fromhex(self.key))
+
+    @property
+    def words(self) -> str:
+        """Since when and why, for people."""
+        return f"{self.since}: {self.reason}"
 
 
 class TrustList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -117,6 +123,60 @@ def check_number(number: int, what: str, *, lowest: int = 0) -> None:
     """Hold the number of a trust list to its range; raise Malformed. Manifests and heads state one, or 0."""
     if not lowest <= number <= MAX_NUMBER:
         raise Malformed(f"{what} is out of its range.")
+
+
+def with_lists(pins: Signers, lists: Sequence[SignedTrustList]) -> Signers:
+    """Return who counts where these lists were found, of whomever: those of the pinned installations count.
+
+    Of an installation the highest number counts, and of two with one number both. The successor that its
+    highest list names is pinned too, and its lists go on with the numbers.
+    """
+    numbers: dict[str, int] = {}
+    for chain in _chains(pins, lists):
+        highest = _highest(chain)
+        numbers |= {one: max(highest, numbers.get(one, 0)) for one in chain}
+    distrusted = {key.fingerprint: key.words for key in counting(pins, lists)}
+    return Signers(numbers, retired=pins.retired, distrusted={**distrusted, **pins.distrusted}, lists=numbers)
+
+
+def counting(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[Distrusted]:
+    """Return the keys that count for nothing, by those of these lists that count."""
+    return [
+        key
+        for chain in _chains(pins, lists)
+        for own in chain.values()
+        for one in own
+        if one.number == _highest(chain)
+        for key in one.distrusted
+    ]
+
+
+_Chain = Mapping[str, Sequence[TrustList]]
+
+
+def _chains(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[_Chain]:
+    by_signer: dict[str, list[TrustList]] = {}
+    for signed in lists:
+        by_signer.setdefault(signed.fingerprint, []).append(signed.list)
+    return [_chain(pin, by_signer) for pin in sorted(pins)]
+
+
+def _highest(chain: _Chain) -> int:
+    return max((each.number for own in chain.values() for each in own), default=0)
+
+
+def _chain(pin: str, by_signer: _Chain) -> _Chain:
+    """Return the highest lists of an installation and of each that follows it, by their fingerprints."""
+    chain: dict[str, list[TrustList]] = {}
+    following = [pin]
+    while following:
+        one = following.pop()
+        if one not in chain:
+            own = by_signer.get(one, ())
+            highest = max((each.number for each in own), default=0)
+            chain[one] = [each for each in own if each.number == highest]
+            following += [fingerprint(bytes.fromhex(o.successor)) for o in chain[one] if o.successor]
+    return chain
 
 
 _TAIL = 128

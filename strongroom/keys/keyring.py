@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.keys import rolelist, roles
+from strongroom.keys import kept_lists, rolelist, roles
 
-Stamp = tuple[int, int] | None
+Stamp = tuple[tuple[int, int] | None, ...]
 
 
 class Keyring:
@@ -24,7 +24,7 @@ class Keyring:
         self._lock = threading.Lock()
         self._signers: dict[str, CertifiedSigner] = {}
         self._listed = rolelist.Listed()
-        self._seen: Stamp = None
+        self._seen: Stamp = ()
 
     def signer(self, role: str) -> CertifiedSigner:
         """Return the key that a role signs with now, made if there is none."""
@@ -48,9 +48,13 @@ class Keyring:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Return what changes when the list of keys does; ``None`` if there is no list."""
+    """Return what changes when the list of keys does, or a trust list comes in."""
+    return _stat(folder / rolelist.TRUSTED), _stat(folder / kept_lists.FOLDER)
+
+
+def _stat(path: Path) -> tuple[int, int] | None:
     try:
-        found = (folder / rolelist.TRUSTED).stat()
+        found = path.stat()
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns

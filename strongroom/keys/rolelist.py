@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from strongroom.container.certificate import Certificate
 from strongroom.container.errors import FormatError
 from strongroom.container.signing import PUBLIC, fingerprint
+from strongroom.container.trust_list import Distrusted, SignedTrustList, counting
 from strongroom.errors import ConfigError
+from strongroom.keys import kept_lists
 from strongroom.system import files
 
 TRUSTED = "trusted.json"
@@ -62,10 +65,11 @@ class RoleKey(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omi
 
 class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The installation's public key (hex, empty before there is one), and every role's keys, the oldest
-    version first."""
+    version first. ``former`` are the installation keys that were handed over, the oldest first."""
 
     installation: str = ""
     roles: dict[str, tuple[RoleKey, ...]] = {}
+    former: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -78,15 +82,47 @@ class Listed(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def with_keys(self, role: str, keys: tuple[RoleKey, ...]) -> Listed:
         """Return the list with a role's keys exchanged."""
-        return Listed(installation=self.installation, roles={**self.roles, role: keys})
+        return structs.replace(self, roles={**self.roles, role: keys})
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """The fingerprints under which people pin this installation, the present one first."""
+        keys = (self.installation, *reversed(self.former)) if self.installation else ()
+        return tuple(fingerprint(bytes.fromhex(key)) for key in keys)
 
 
 def read(folder: Path) -> Listed:
-    """Return the list; an empty one if there is none.
+    """Return the list, with what the newest trust list of the installation says of its keys; an empty one if
+    there is none.
 
     Raises:
         ConfigError: the list is damaged, or others may change it: whoever can adds a signer.
     """
+    listed = _read(folder)
+    return _distrusting(listed, kept_lists.read(folder)) if listed.installation else listed
+
+
+def _distrusting(listed: Listed, lists: Sequence[SignedTrustList]) -> Listed:
+    """Return the list with those keys distrusted that another host distrusted."""
+    leaked = {key.key: key for key in counting(listed.fingerprints, lists)}
+    if not leaked:
+        return listed
+    return structs.replace(
+        listed,
+        roles={
+            role: tuple(_as_listed(key, leaked.get(key.certificate.key)) for key in keys)
+            for role, keys in listed.roles.items()
+        },
+    )
+
+
+def _as_listed(key: RoleKey, leaked: Distrusted | None) -> RoleKey:
+    if leaked is None or key.distrusted:
+        return key
+    return structs.replace(key, distrusted=leaked.since, reason=leaked.reason)
+
+
+def _read(folder: Path) -> Listed:
     path = folder / TRUSTED
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
@@ -125,9 +161,11 @@ def _parse(path: Path, text: str) -> Listed:
         listed = msgspec.convert(plain, Listed)
         if len(bytes.fromhex(listed.installation)) != (PUBLIC if listed.installation else 0):
             raise ValueError(listed.installation)
+        if any(len(bytes.fromhex(key)) != PUBLIC for key in listed.former):
+            raise ValueError(listed.former)
         for role, keys in listed.roles.items():
             for key in keys:
-                _check(key, role, listed.installation)
+                _check(key, role, (listed.installation, *listed.former))
     except (ValueError, TypeError, RecursionError, msgspec.ValidationError, FormatError):
         raise ConfigError(f"'{path}' is damaged", hint="Bring it back from another host.") from None
     return listed
@@ -160,12 +198,12 @@ def _require_certificates(path: Path, plain: object) -> None:
         )
 
 
-def _check(key: RoleKey, role: str, installation: str) -> None:
+def _check(key: RoleKey, role: str, installations: tuple[str, ...]) -> None:
     """Hold an entry to its certificate: whoever edits the list cannot add a key to it."""
     for moment in filter(None, (key.since, key.until, key.distrusted)):
         if datetime.fromisoformat(moment).tzinfo is None:
             raise ValueError(moment)
     key.certificate.check_form()
     key.certificate.verify()
-    if (key.certificate.role, key.certificate.installation) != (role, installation):
+    if key.certificate.role != role or key.certificate.installation not in installations:
         raise ValueError(role)

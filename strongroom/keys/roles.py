@@ -8,7 +8,7 @@ the ones before it signed is checked with their public halves, which stay listed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,8 +18,9 @@ import msgspec
 from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.signing import PUBLIC, Signer, Signers
+from strongroom.container.trust_list import with_lists
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import rolelist
+from strongroom.keys import kept_lists, rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
 from strongroom.system import files, private_file
 
@@ -59,7 +60,7 @@ def load_role(folder: Path, role: str) -> CertifiedSigner:
     signer = _load(_path(folder, role), role)
     for key in rolelist.read(folder).of(role):
         if key.raw == signer.public:
-            return CertifiedSigner.of(signer, key.certificate)
+            return CertifiedSigner.of(signer, key.certificate, trust=list_number(folder))
     raise ConfigError(
         f"the private key of role '{role}' is not listed as certified",
         hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom signers rotate {role}",
@@ -76,16 +77,28 @@ def trusted(folder: Path) -> dict[str, bytes]:
     return {role: key.raw for role, key in found.items() if key is not None}
 
 
-def believed(folder: Path) -> Signers:
+def believed(folder: Path, also: Iterable[str] = ()) -> Signers:
     """Return whose signatures under what is kept count: this installation's, but for keys that are
-    retired or distrusted here."""
+    retired or distrusted here.
+
+    Args:
+        also: fingerprints of other installations that are pinned here.
+    """
     listed = rolelist.read(folder)
     keys = [key for found in listed.roles.values() for key in found]
-    return Signers(
-        [listed.fingerprint] if listed.installation else (),
+    pins = Signers(
+        (*listed.fingerprints, *also),
         retired={key.fingerprint: key.until for key in keys if key.until},
         distrusted={key.fingerprint: f"{key.distrusted}: {key.reason}" for key in keys if key.distrusted},
     )
+    known = with_lists(pins, kept_lists.read(folder))
+    return Signers(known, retired=known.retired, distrusted=known.distrusted)
+
+
+def list_number(folder: Path) -> int:
+    """Return the number of this installation's newest trust list that is known here; 0 if there is none."""
+    pins = Signers(rolelist.read(folder).fingerprints)
+    return max(with_lists(pins, kept_lists.read(folder)).lists.values(), default=0)
 
 
 def installation_fingerprint(folder: Path) -> str:

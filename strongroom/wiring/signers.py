@@ -39,4 +39,4 @@ def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
 
 def fingerprints(settings: Settings, folder: Path) -> Signers:
     """Return the fingerprints of the installations whose backups are believed here."""
-    return roles.believed(folder) | frozenset(settings.trust.signers)
+    return roles.believed(folder, settings.trust.signers)

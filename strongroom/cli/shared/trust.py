@@ -22,8 +22,7 @@ def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
     for word in typed:
         if not _FINGERPRINT.fullmatch(word):
             raise UsageError("--signer needs a fingerprint.", hint="It is 'sr1:' and 64 hexadecimal digits.")
-    known = roles.believed(place.role_keys) | frozenset(trusted_in_file(place))
-    return known.with_named(typed)
+    return roles.believed(place.role_keys, trusted_in_file(place)).with_named(typed)
 
 
 def require_trust(signed: SignedManifest, known: Signers) -> None:

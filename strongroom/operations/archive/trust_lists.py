@@ -1,0 +1,144 @@
+"""Who counts on some places: the pinned installations, by the trust lists that the places hold.
+
+The one place where pins become trust. A list that distrusts a key lies on every target, and what is signed
+later states its number: so who withholds it has to withhold those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import groupby, islice
+from pathlib import Path
+from typing import NamedTuple
+
+from strongroom.container.certificate import Certificate, require_listed
+from strongroom.container.errors import FormatError, Tampered
+from strongroom.container.signing import Signers
+from strongroom.container.trust_list import (
+    FOLDER,
+    MAX_LIST,
+    SignedTrustList,
+    number_in,
+    open_list,
+    with_lists,
+)
+from strongroom.errors import StrongroomError
+from strongroom.keys import kept_lists
+from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.repaired import Objects
+
+STATING = 8
+"""Newest backups of a place, of those whose manifest counts, that are asked which list is the newest."""
+AT_ONCE = 8
+
+
+class FoundList(NamedTuple):
+    """A trust list as it lies on a place."""
+
+    content: bytes
+    signed: SignedTrustList
+
+
+def believed_on(
+    pins: Signers,
+    places: Sequence[ManifestListing],
+    *,
+    named: Iterable[str] = (),
+    folder: Path | None = None,
+) -> Signers:
+    """Return whose signatures count on some places, by the trust lists there and those that are kept here.
+
+    Args:
+        pins: the installations that are believed, and what is known here of their keys.
+        named: what a person gave with ``--signer``, which lifts the distrust of a key.
+        folder: where this host keeps its role keys: it keeps the lists too.
+
+    Raises:
+        TrustListMissing: a manifest that counts states a newer list than any that was found.
+    """
+    found = [one for each in _at_once(pins, places) for one in each]
+    if folder is not None:
+        adopt(folder, found)
+    kept = [] if folder is None else kept_lists.read(folder)
+    known = with_lists(pins, [*kept, *(one.signed for one in found)]).with_named(named)
+    for place in places:
+        for certificate, stated in _stated(place, known):
+            require_listed(certificate, stated, known)
+    return known
+
+
+def adopt(folder: Path, found: Iterable[FoundList]) -> bool:
+    """Keep the lists that were found, where there is an installation to keep them; tell if any was new."""
+    with suppress(StrongroomError):  # a process that may not write there believes them all the same
+        return folder.is_dir() and kept_lists.keep(folder, [one.content for one in found])
+    return False
+
+
+def _at_once(pins: Signers, places: Sequence[ManifestListing]) -> Iterator[list[FoundList]]:
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield from threads.map(lambda place: _if_there(place.objects, pins), places)
+
+
+def _if_there(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
+    try:
+        return lists_on(objects, pins)
+    except StrongroomError:  # whoever reads the place for more is told
+        return []
+
+
+def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
+    """Return the highest lists of each pinned installation on a place, and of those that follow it.
+
+    Raises:
+        TargetError: the place does not answer.
+    """
+    names = [
+        (number, info.name)
+        for info in objects.list(FOLDER)
+        if info.size <= MAX_LIST and (number := number_in(info.name)) is not None
+    ]
+    names.sort(key=lambda one: (-one[0], one[1]))
+    pinned = Signers(pins)
+    while True:
+        found = list(_downwards(objects, names, pinned))
+        following = with_lists(pinned, [one.signed for one in found])
+        if following <= pinned:
+            return found
+        pinned = following
+
+
+def _downwards(objects: Objects, names: Sequence[tuple[int, str]], pinned: Signers) -> Iterator[FoundList]:
+    """Yield each installation's lists of its highest number, read on through what anybody put above."""
+    wanted = set(pinned)
+    for number, same in groupby(names, key=lambda one: one[0]):
+        found = [one for _, name in same if (one := _list_at(objects, name, number, pinned)) is not None]
+        yield from (one for one in found if one.signed.fingerprint in wanted)
+        wanted -= {one.signed.fingerprint for one in found}
+        if not wanted:
+            return
+
+
+def _list_at(objects: Objects, name: str, number: int, pinned: Signers) -> FoundList | None:
+    try:
+        content = b"".join(objects.read(name, length=MAX_LIST + 1))
+        signed = open_list(content, trusted=frozenset(pinned))
+        if signed.list.number != number:
+            raise Tampered(f"'{name}' is another list.")
+    except FormatError:
+        return None
+    return FoundList(content, signed)
+
+
+def _stated(place: ManifestListing, known: Signers) -> Iterator[tuple[Certificate, int]]:
+    """Yield the numbers that the newest manifests of a place state, of those that count."""
+    counting = Signers(known, retired=known.retired, distrusted=known.distrusted)
+
+    def read() -> Iterator[tuple[Certificate, int]]:
+        for backup in reversed(place.backups):
+            with suppress(StrongroomError):
+                signed = place.read(backup, trusted=counting, receipts=False)
+                yield signed.certificate, signed.manifest.trust
+
+    return islice(read(), STATING)
