@@ -416,3 +416,39 @@ def test_what_is_in_quarantine_is_found_and_said_to_be(house: Machine, nights: l
 )
 def test_words_that_name_no_two_sides_are_refused(house: Machine, words: list[str]) -> None:
     assert house.run("diff", *words).failed_with(UsageError)
+
+
+def test_after_a_rotation_the_new_key_finds_by_the_indexes_and_the_old_one_by_nothing(
+    house: Machine, nights: list[str]
+) -> None:
+    house.ok("keygen", "--output", "next.key")
+    told = house.ok("rotate-backup-key", "--current-key", "recovery.key", "--new-key", "next.key")
+    assert told.out.count("2 keys, 1 of them of indexes of names, re-wrapped (opened with the new key)") == 3
+    again = house.ok("rotate-backup-key", "--current-key", "recovery.key", "--new-key", "next.key")
+    assert again.out.count("nothing to do") == 3
+    file = house.path("strongroom.toml")
+    file.write_text(file.read_text().replace("identity_file", "# "))
+    for pattern in ("db/password", "db/*"):
+        done = house.ok("find", pattern, "--json", "--identity", "next.key", "--policy", "nightly")
+        assert "not used" not in done.err
+        told_of = {one for secret in found(done) for v in secret["versions"] for one in backups_of(v)}
+        assert told_of == set(nights[:3])
+        old = house.run("find", pattern, "--identity", "recovery.key", "--policy", "nightly")
+        assert old.failed_with(WrongKey)
+    assert "not used" not in house.ok("history", "db/password", "--identity", "next.key").err
+
+
+def test_a_key_that_is_for_names_alone_is_rotated_alone(house: Machine, nights: list[str]) -> None:
+    for name in ("operators", "next"):
+        house.ok("keygen", "--output", f"{name}.key")
+    file = house.path("strongroom.toml")
+    keys = "".join(
+        f'[keys.{name}]\nkind = "hpke"\npublic_key_file = "{house.home}/{name}.key.pub"\n'
+        for name in ("operators", "next")
+    )
+    file.write_text(f'{file.read_text()}{keys}[index]\nrecipients = ["operators"]\n')
+    newest = _backup(house)
+    house.ok("rotate-backup-key", "--current-key", "operators.key", "--new-key", "next.key")
+    done = house.run("find", "db/*", "--identity", "next.key", "--json")
+    told = {one for secret in found(done) for v in secret["versions"] for one in backups_of(v)}
+    assert newest in told

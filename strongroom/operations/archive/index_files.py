@@ -67,7 +67,7 @@ Chains = dict[str, dict[str, dict[str, Shown]]]
 
 
 def list_indexes(places: Mapping[str, Objects], *, told: Told) -> Chains:
-    """Return what lies there as an index that has a receipt.
+    """Return what lies there as an index that has a receipt somewhere.
 
     Args:
         told: is given the name of what could not be listed, and why.
@@ -94,6 +94,31 @@ def _vouched(chain: str, backups: Mapping[str, Mapping[str, Shown]]) -> dict[str
         if chain <= backup
     }
     return {backup: shown for backup, shown in both.items() if shown}
+
+
+def receipt_of(
+    shown: Shown, chain: str, backup: str, sha256: str, *, trusted: frozenset[str]
+) -> IndexReceipt:
+    """Return the receipt that counts of the index that has this place; raise why there is none."""
+
+    def read(copy: File) -> IndexReceipt:
+        return parse_index_receipt(b"".join(copy.objects.read(copy.name, length=MOST)), trusted=trusted)
+
+    receipt = _first([partial(read, copy) for copy in shown.receipts])
+    if (receipt.backup_id, receipt.sha256, receipt.chain) != (backup, sha256, chain):
+        raise Tampered(f"The receipt of the index of {backup} is another one's.")
+    return receipt
+
+
+def whole(shown: Shown, sha256: str, *, in_memory: Callable[[int], bool] = lambda _: False) -> RangeReader:
+    """Return the bytes that a receipt names. What was compared is what is read: none is read twice."""
+
+    def read(copy: File) -> RangeReader:
+        if copy.size > MOST_BYTES:
+            raise Malformed(f"'{copy.name}' is larger than any index that is read.")
+        return _copied(copy, sha256, in_memory=in_memory(copy.size))
+
+    return _first([partial(read, copy) for copy in shown.files])
 
 
 def read_receipt(objects: Objects, name: str, *, trusted: frozenset[str]) -> bytes:
@@ -254,7 +279,6 @@ class _Chain:
         return index
 
     def _compared(self, backup: str, sha256: str) -> _Held | StrongroomError:
-        """Return the bytes that the receipt names. What was compared is what is read: none is read twice."""
         key = backup, sha256
         if key not in self._held:
             try:
@@ -267,20 +291,13 @@ class _Chain:
         shown = self._shown.get(backup, {}).get(sha256)
         if shown is None:
             raise MissingPiece(f"The index of {backup} is not there, or has no receipt.")
-        receipt = _first([partial(self._receipt, copy) for copy in shown.receipts])
-        if (receipt.backup_id, receipt.sha256, receipt.chain) != (backup, sha256, self._name):
-            raise Tampered(f"The receipt of the index of {backup} is another one's.")
-        return _Held(receipt, _first([partial(self._whole, copy, sha256) for copy in shown.files]))
+        receipt = receipt_of(shown, self._name, backup, sha256, trusted=self._trusted)
+        return _Held(receipt, whole(shown, sha256, in_memory=self._has_room))
 
-    def _receipt(self, copy: File) -> IndexReceipt:
-        return parse_index_receipt(b"".join(copy.objects.read(copy.name, length=MOST)), trusted=self._trusted)
-
-    def _whole(self, copy: File, sha256: str) -> RangeReader:
-        if copy.size > MOST_BYTES:
-            raise Malformed(f"'{copy.name}' is larger than any index that is read.")
-        fits = copy.size <= SMALL and self._size + copy.size <= ALL_SMALL
-        self._size += copy.size if fits else 0
-        return _copied(copy, sha256, in_memory=fits)
+    def _has_room(self, size: int) -> bool:
+        fits = size <= SMALL and self._size + size <= ALL_SMALL
+        self._size += size if fits else 0
+        return fits
 
     def _read_ahead(self) -> None:
         """Read the small files of a chain at once: each is a request, and they are needed one by one."""
@@ -336,5 +353,9 @@ def is_of(index: NameIndex, manifest: Manifest | None) -> bool:
     if manifest is None:
         return False
     said = (index.about.policy, index.head.source, index.head.containers)
-    held = digest_of(entry.sha256 for entry in manifest.containers)
-    return said == (manifest.policy, manifest.source, held)
+    return said == (manifest.policy, manifest.source, of_containers(manifest))
+
+
+def of_containers(manifest: Manifest) -> str:
+    """Return what an index of a backup says its containers are."""
+    return digest_of(entry.sha256 for entry in manifest.containers)

@@ -18,6 +18,7 @@ from strongroom.container.keyless import read_outer
 from strongroom.errors import TargetError
 from strongroom.model import ObjectInfo
 from strongroom.operations.archive.envelopes import envelopes_prefix
+from strongroom.operations.archive.index_keys import IndexKeys
 from strongroom.operations.archive.old_versions import UNKNOWN, old_versions
 from strongroom.operations.archive.open import ObjectReader
 from strongroom.operations.layout import EMERGENCY, INDEXES, containers_prefix, manifest_name
@@ -57,7 +58,14 @@ class Removed(Struct, frozen=True, kw_only=True):
         return "what the target keeps of deleted objects cannot be told" if self.hidden else ""
 
 
-def remove_backup(target: Target, backup: str, keys: Iterable[str], *, forget_names: bool = False) -> Removed:
+def remove_backup(
+    target: Target,
+    backup: str,
+    keys: Iterable[str],
+    *,
+    trusted: frozenset[str],
+    forget_names: bool = False,
+) -> Removed:
     """Remove a backup from a target, with the envelopes of these wrapping keys.
 
     It may be repeated, and die at any point: the next attempt goes on.
@@ -66,7 +74,8 @@ def remove_backup(target: Target, backup: str, keys: Iterable[str], *, forget_na
         forget_names: remove every index that tells its names, though others are told there too: who reads
             those needs more time then. Else an index goes with the last backup that it tells of.
     """
-    prefixes = [*_prefixes(backup, keys), *_index_prefixes(target, backup, forget_names=forget_names)]
+    chains = list(_chains(target, backup, forget_names=forget_names))
+    prefixes = [*_prefixes(backup, keys), *_index_prefixes(target, chains, trusted)]
     before = list(_objects(target, backup, prefixes))
     target.abort_incomplete(containers_prefix(backup))
     locked: list[str] = []
@@ -111,7 +120,16 @@ def _prefixes(backup: str, keys: Iterable[str]) -> Sequence[str]:
     return [manifest_name(backup), *map(envelopes_prefix, keys), *folders]
 
 
-def _index_prefixes(target: Target, backup: str, *, forget_names: bool) -> Iterator[str]:
+def _index_prefixes(target: Target, chains: Sequence[str], trusted: frozenset[str]) -> Iterator[str]:
+    """Yield what is to go with chains of indexes. Their envelopes go first: the indexes tell of them."""
+    indexes = IndexKeys({target.name: target}, trusted=trusted) if chains else None
+    for chain in chains:
+        found = indexes.in_chain(chain) if indexes else ()
+        yield from dict.fromkeys(envelopes_prefix(one.record.id) for one in found)
+        yield f"{INDEXES}{chain}/"
+
+
+def _chains(target: Target, backup: str, *, forget_names: bool) -> Iterator[str]:
     """Yield the chains of indexes that are to go with a backup. None can be read without those before it."""
     chains: dict[str, set[str]] = {}
     for info in target.list(INDEXES):
@@ -119,7 +137,7 @@ def _index_prefixes(target: Target, backup: str, *, forget_names: bool) -> Itera
         chains.setdefault(chain, set()).update(rest[:1])
     for chain, told in chains.items():
         if backup in told and (forget_names or not any(_shows(target, one) for one in told - {backup})):
-            yield f"{INDEXES}{chain}/"
+            yield chain
 
 
 def _shows(target: Target, backup: str) -> bool:

@@ -26,6 +26,7 @@ from strongroom.container import canonical, cobblestone
 from strongroom.container.check import check_sealed
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
 from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
+from strongroom.container.keyless import read_outer
 from strongroom.container.name_index import (
     LONGEST,
     SOURCE,
@@ -50,6 +51,8 @@ from strongroom.operations.approval.changes import (
     require_known_recipients,
 )
 from strongroom.operations.archive.index_files import read_receipt
+from strongroom.operations.archive.open import ObjectReader
+from strongroom.operations.archive.write_envelope import copy_newest
 from strongroom.operations.backup.capture import Captured
 from strongroom.operations.backup.index_rows import read_lines
 from strongroom.operations.backup.upload import place
@@ -446,6 +449,11 @@ def _place_receipt(target: Target, name: str, content: bytes) -> None:
     place(target, name, lambda: [content], size=len(content), sha256=sha256)
 
 
+def _key_of(target: Target, name: str, services: Services) -> str:
+    outer = read_outer(ObjectReader(target, name), trusted=services.signer_fingerprints)
+    return outer.envelope.wrapping_key.id
+
+
 def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Services) -> None:
     """Copy an earlier index with its receipt from a target that has both."""
     name, receipt = _names(chain, file)
@@ -455,6 +463,10 @@ def _carry(file: IndexFile, chain: str, target: Target, run: Run, services: Serv
             if _has(source, name, file):
                 place(target, name, lambda: source.read(name), size=file.size, sha256=file.sha256)  # noqa: B023
                 _place_receipt(target, receipt, content)
+                # Without it the copy opens for whom it was sealed first.
+                copy_newest(
+                    source, target, _key_of(target, name, services), trusted=services.signer_fingerprints
+                )
                 return
     # No target has it, so nobody could read what continues it: the next one begins anew.
     services.stage.delete(kept_head(run.spec.policy, run.id))

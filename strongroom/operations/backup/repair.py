@@ -18,6 +18,7 @@ from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.archive.deletions import deleted_from
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.first_answer import first_answer
+from strongroom.operations.archive.index_keys import IndexKeys
 from strongroom.operations.archive.locks import left_unlocked, lock_replicas
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.select_backup import lacking_on
@@ -205,8 +206,10 @@ def publish(run: Run, step: Step, services: Services) -> Published:
 def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     trusted = services.signer_fingerprints
     manifest = parse_manifest(content, trusted=trusted)
-    targets = [services.target(pin.name) for pin in run.spec.targets]
-    bring_up(targets, wrapping_keys(manifest), trusted=trusted)
+    targets = {pin.name: services.target(pin.name) for pin in run.spec.targets}
+    indexes = IndexKeys(targets, trusted=trusted).of(manifest)
+    keys = [*wrapping_keys(manifest), *(one.record.id for one in indexes)]
+    bring_up(list(targets.values()), keys, trusted=trusted)
 
 
 def _place_manifest(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:

@@ -36,6 +36,10 @@ class Swap(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether a backup with these recipients is sealed for either of the two keys."""
         return not {self.fingerprint, self.new.fingerprint}.isdisjoint(fingerprints)
 
+    def over(self, recipients: Sequence[Recipient]) -> tuple[Recipient, ...]:
+        """Return these recipients with the new key where the current one was."""
+        return tuple(self.new if one.fingerprint == self.fingerprint else one for one in recipients)
+
     def applied(self, recipients: Sequence[ManifestRecipient]) -> tuple[Recipient, ...]:
         """Return whom a backup is to open for.
 
@@ -61,15 +65,16 @@ def swapped(services: Services, swap: Swap) -> Services:
 
     def pinned(policy: str) -> Pinned:
         found = services.pinned(policy)
-        recipients = tuple(
-            swap.new if recipient.fingerprint == swap.fingerprint else recipient
-            for recipient in found.recipients
-        )
+        recipients = swap.over(found.recipients)
         pins = tuple(
             pin_recipient(pin.name, recipient) if pin.fingerprint == swap.fingerprint else pin
             for pin, recipient in zip(found.spec.recipients, recipients, strict=True)
         )
-        return Pinned(spec=msgspec.structs.replace(found.spec, recipients=pins), recipients=recipients)
+        return Pinned(
+            spec=msgspec.structs.replace(found.spec, recipients=pins),
+            recipients=recipients,
+            index_recipients=swap.over(found.index_recipients),
+        )
 
     identities = services.identities
     return replace(services, pinned=pinned, identities=lambda: (*swap.openers, *identities()))

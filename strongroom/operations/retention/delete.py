@@ -239,7 +239,7 @@ class _Deletion:
         return Left(why="it is locked", until=until) if until else None
 
     def _removed(self, one: Doomed) -> Left | None:
-        removed = remove_backup(self._target, one.backup, self._keys(one))
+        removed = remove_backup(self._target, one.backup, self._keys(one), trusted=self._trusted)
         self.objects += removed.deleted
         self.freed += removed.freed
         if removed.left or removed.hidden > 0:

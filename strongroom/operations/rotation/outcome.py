@@ -69,7 +69,6 @@ def outcome(run: Run, services: Services) -> Ending:
     bad = [row for row in rows if row.step.kind is StepKind.ROTATE and row.state is not StepState.DONE]
     done = rotated_backups(run, rows)
     untold = set(plan) - done.keys() - {plan[row.step.piece] for row in bad if row.step.piece < backups}
-    short = [backup.missed for backup in done.values() if backup.missed]
     if bad and len(bad) == backups:
         happened, to_do = recorded_errors.apart(bad[0].error)
         return Ending(RunState.FAILED, recorded_errors.joined(f"{happened} (no backup was rotated)", to_do))
@@ -81,14 +80,22 @@ def outcome(run: Run, services: Services) -> Ending:
     if untold:
         missed = f"{len(untold)} of {plural(backups, 'backup')} {verb(len(untold), 'were')}"
         return Ending(RunState.DEGRADED, f"{missed} not looked at; repeat the rotation")
-    if short:
-        names = ", ".join(sorted({name for missed in short for name in missed}))
-        count = plural(len(short), "backup")
-        return Ending(RunState.DEGRADED, f"{count} not yet on {names}; repeat the rotation")
-    if late := being_made(services, run.spec.policy):
-        unfinished = f"backup {late[0]} is being made for other keys"
-        return Ending(RunState.DEGRADED, f"{unfinished}; repeat the rotation then")
+    if left := _left_over(run, done, services):
+        return Ending(RunState.DEGRADED, left)
     return Ending(RunState.DONE)
+
+
+def _left_over(run: Run, done: Mapping[str, BackupRotated], services: Services) -> str:
+    """Say what a rotation that came to its end left as it was."""
+    if short := [backup.missed for backup in done.values() if backup.missed]:
+        names = ", ".join(sorted({name for missed in short for name in missed}))
+        return f"{plural(len(short), 'backup')} not yet on {names}; repeat the rotation"
+    if unopened := [backup.unopened for backup in done.values() if backup.unopened]:
+        indexes = f"the indexes of names of {plural(len(unopened), 'backup')} open as before"
+        return f"{indexes} ({unopened[0]}); repeat the rotation with the key that opens them"
+    if late := being_made(services, run.spec.policy):
+        return f"backup {late[0]} is being made for other keys; repeat the rotation then"
+    return ""
 
 
 def being_made(services: Services, policy: str) -> list[str]:

@@ -111,7 +111,9 @@ def _remove_from_target(
         if manifest is not None and (until := locked_until(manifest, target)):
             return f"locked until {until}"
         keys = _keys(services, target, backup, manifest)
-        removed = remove_backup(target, backup, keys, forget_names=True)  # a key that leaked opens them too
+        trusted = services.signer_fingerprints
+        # A key that leaked opens the indexes too.
+        removed = remove_backup(target, backup, keys, trusted=trusted, forget_names=True)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"
     return removed.why if removed.left else hidden_of(target, backup, keys)

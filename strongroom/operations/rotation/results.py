@@ -24,7 +24,8 @@ class RotationPlan(Struct, frozen=True, kw_only=True):
 class BackupRotated(Struct, frozen=True, kw_only=True):
     """What a backup was and is. ``missed`` says why a target was not reached.
 
-    ``keys`` are those that were re-wrapped. ``new`` is the backup that it was re-encrypted to,
+    ``keys`` are those that were re-wrapped, ``indexes`` those of its indexes of names, and ``unopened`` why
+    one of these was not. ``new`` is the backup that it was re-encrypted to,
     ``verified`` how deep that was read back. ``still`` says where keys that were rotated away still open it.
     """
 
@@ -32,6 +33,8 @@ class BackupRotated(Struct, frozen=True, kw_only=True):
     sealed: bool
     missed: Mapping[str, str]
     keys: tuple[KeyRotated, ...] | UnsetType = UNSET
+    indexes: tuple[KeyRotated, ...] | UnsetType = UNSET
+    unopened: str | UnsetType = UNSET
     new: str | UnsetType = UNSET
     verified: str | UnsetType = UNSET
     still: tuple[StillOpens, ...] | UnsetType = UNSET

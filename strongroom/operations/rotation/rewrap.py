@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from msgspec import Struct
 
@@ -26,6 +27,7 @@ from strongroom.operations.archive.envelopes import (
     wrapping_keys,
 )
 from strongroom.operations.archive.first_answer import first_answer, most_telling
+from strongroom.operations.archive.index_keys import IndexKey
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.archive.write_envelope import lock_envelope, place_envelope, remove_older
 from strongroom.operations.errors import RotationContended
@@ -87,24 +89,37 @@ def rewrap_backup(manifest: Manifest, targets: Sequence[Target], rotation: Rotat
         TargetError: no target took the new one; transient if one of them may later.
         RotationContended: others were rotating at the same time. Nothing is lost.
     """
+    backup = manifest.backup_id
     for key, entry in wrapping_keys(manifest).items():
         rotation.pace()
-        yield _Key(key, entry, manifest.backup_id, targets, rotation).rotate()
+        carried = partial(_carried, backup, entry)
+        yield _Key(key, carried, backup, targets, rotation).rotate()
+
+
+def _carried(backup: str, entry: ContainerEntry, target: Target) -> WrappingKeyRecord:
+    return carried_record(target, backup, entry)
+
+
+def rewrap_index(index: IndexKey, targets: Sequence[Target], rotation: Rotation) -> KeyRotated:
+    """Rotate the wrapping key of an index of names on the targets that show it. As :func:`rewrap_backup`."""
+    rotation.pace()
+    there = [target for target in targets if target.name in index.targets]
+    return _Key(index.record.id, lambda _: index.record, index.backup, there, rotation).rotate()
 
 
 class _Key:
-    """One wrapping key on several targets."""
+    """One wrapping key on several targets. ``carried`` reads what is sealed under it for its own record."""
 
     def __init__(
         self,
         key: str,
-        entry: ContainerEntry,
+        carried: Callable[[Target], WrappingKeyRecord],
         backup: str,
         targets: Sequence[Target],
         rotation: Rotation,
     ) -> None:
         self._key = key
-        self._entry = entry
+        self._carried = carried
         self._backup = backup
         self._rotation = rotation
         self._missed: dict[str, StrongroomError] = {}
@@ -144,7 +159,7 @@ class _Key:
     def _own(self) -> WrappingKeyRecord:
         return first_answer(
             self._targets,
-            lambda target: carried_record(target, self._backup, self._entry),
+            self._carried,
             of=f"backup {self._backup}",
             earlier=self._missed.values(),
         )

@@ -11,17 +11,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 
 import msgspec
 from msgspec.structs import replace
 
-from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.container.errors import MissingPiece, Tampered, WrongKey
 from strongroom.container.manifest import Manifest, check_receipts, parse_manifest
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import prepare
 from strongroom.operations import run_integrity
-from strongroom.operations.approval.changes import require_known_recipients
+from strongroom.operations.approval.changes import (
+    require_known_index_recipients,
+    require_known_recipients,
+)
 from strongroom.operations.archive.first_answer import most_telling
+from strongroom.operations.archive.index_keys import IndexKeys
 from strongroom.operations.archive.locks import lock_until
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.identities import openers
@@ -29,7 +34,7 @@ from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rotation.results import BackupRotated, RotationPlan, backups_of
-from strongroom.operations.rotation.rewrap import Rotation, rewrap_backup
+from strongroom.operations.rotation.rewrap import KeyRotated, Rotation, rewrap_backup, rewrap_index
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding import record
 from strongroom.state.errors import RecordRefused
@@ -122,12 +127,43 @@ class Rotator:
                 if reencrypted.new
                 else result
             )
-        keys = list(rewrap_backup(manifest, targets, rotation))
+        keys = tuple(rewrap_backup(manifest, targets, rotation))
+        result = self._with_indexes(replace(result, keys=keys), manifest, targets, rotation)
         away = away_from(self._replicas[backup], targets)
         still = still_opens(manifest, targets, self._pinned.recipients, away=away)
-        for key in keys:
+        for key in (*keys, *(result.indexes or ())):
             missed |= key.missed
-        return replace(result, missed=missed, keys=tuple(keys), still=tuple(still))
+        return replace(result, missed={**result.missed, **missed}, still=tuple(still))
+
+    def _with_indexes(
+        self, result: BackupRotated, manifest: Manifest, targets: Sequence[Target], rotation: Rotation
+    ) -> BackupRotated:
+        """Rotate the keys of a backup's indexes of names, for those who may learn names now.
+
+        A key that is for names alone need not be here. Then the backup is rotated all the same.
+        """
+        rotation = replace(rotation, recipients=self._pinned.index_recipients or rotation.recipients)
+        done: list[KeyRotated] = []
+        unopened = ""
+        for one in self._indexes.of(manifest, kept=self._kept):
+            try:
+                done.append(rewrap_index(one, targets, rotation))
+            except WrongKey as error:
+                unopened = f"{error.code}: {error.message}"
+        away = {name: f"{error.code}: {error.message}" for name, error in self._indexes.away.items()}
+        result = replace(result, missed={**away, **result.missed}, indexes=tuple(done))
+        return replace(result, unopened=unopened) if unopened else result
+
+    @cached_property
+    def _indexes(self) -> IndexKeys:
+        services, recipients = self._services, self._pinned.index_recipients
+        require_known_index_recipients(services, self._run.spec.policy, recipients)
+        targets = {pin.name: services.target(pin.name) for pin in self._run.spec.targets}
+        return IndexKeys(targets, trusted=services.signer_fingerprints)
+
+    @cached_property
+    def _kept(self) -> frozenset[str]:
+        return frozenset(self._services.store.names(self._run.spec.policy))
 
     def _rotation(self, manifest: Manifest) -> Rotation:
         services = self._services

@@ -64,7 +64,13 @@ def _seen(
 def _removed(
     services: Services, meant_backup: MeantBackup, target: Target, closes: Gone, last: TargetNow
 ) -> TargetNow:
-    removed = remove_backup(target, meant_backup.backup, meant_backup.wrapping_keys, forget_names=True)
+    removed = remove_backup(
+        target,
+        meant_backup.backup,
+        meant_backup.wrapping_keys,
+        trusted=services.signer_fingerprints,
+        forget_names=True,
+    )
     opens = _opens(services, meant_backup, target, closes)
     return msgspec.structs.replace(
         last,

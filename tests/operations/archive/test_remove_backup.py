@@ -33,20 +33,20 @@ def chains(target: MemoryTarget) -> set[str]:
 
 
 def test_a_chain_of_indexes_stays_while_a_backup_is_there_that_it_tells_of(target: MemoryTarget) -> None:
-    remove_backup(target, "night-1", ())
+    remove_backup(target, "night-1", (), trusted=frozenset())
     assert chains(target) == {"night-1", "night-3"}
     assert len(list(target.list(f"{INDEXES}night-1/"))) == 2, "the second cannot be read without the first"
 
 
 def test_a_chain_goes_with_the_last_backup_that_it_tells_of(target: MemoryTarget) -> None:
-    remove_backup(target, "night-1", ())
-    removed = remove_backup(target, "night-2", ())
+    remove_backup(target, "night-1", (), trusted=frozenset())
+    removed = remove_backup(target, "night-2", (), trusted=frozenset())
     assert chains(target) == {"night-3"}
     assert (removed.deleted, removed.left) == (4, 0), "a manifest, a container and two indexes"
 
 
 def test_where_the_names_are_to_be_forgotten_the_whole_chain_goes_at_once(target: MemoryTarget) -> None:
-    remove_backup(target, "night-2", (), forget_names=True)
+    remove_backup(target, "night-2", (), trusted=frozenset(), forget_names=True)
     assert chains(target) == {"night-3"}
     assert [info.name for info in target.list("manifests/")] == [
         manifest_name("night-1"),
@@ -57,11 +57,11 @@ def test_where_the_names_are_to_be_forgotten_the_whole_chain_goes_at_once(target
 def test_a_copy_of_a_manifest_beside_a_damaged_one_keeps_its_chain(target: MemoryTarget) -> None:
     target.delete(manifest_name("night-2"))
     put(target, f"{manifest_name('night-2')}.r1")
-    remove_backup(target, "night-1", ())
+    remove_backup(target, "night-1", (), trusted=frozenset())
     assert "night-1" in chains(target)
 
 
 def test_junk_among_the_indexes_is_let_be(target: MemoryTarget) -> None:
     put(target, f"{INDEXES}junk")
-    remove_backup(target, "night-1", ())
+    remove_backup(target, "night-1", (), trusted=frozenset())
     assert [info.name for info in target.list(f"{INDEXES}junk")] == [f"{INDEXES}junk"]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from strongroom.container.stanza import Stanza
+from strongroom.container.stanza import Recipient, Stanza
 from strongroom.keys import Identity
 from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient
 from strongroom.model import Secret
@@ -89,10 +89,10 @@ class Rotated:
         self.recipient = CountingRecipient(key, label="new")
         self.trusted = frozenset({self.world.installation.fingerprint})
 
-    def services(self, *identities: Identity, **changed: object) -> Services:
-        """Return a process whose policy names the new key."""
+    def services(self, *identities: Identity, index: Sequence[Recipient] = (), **changed: object) -> Services:
+        """Return a process whose policy names the new key, and whose indexes of names are for these."""
         spec = self.world.with_spec(recipients=(pin_recipient("new", self.recipient),)).spec
-        pinned = Pinned(spec=spec, recipients=(self.recipient,))
+        pinned = Pinned(spec=spec, recipients=(self.recipient,), index_recipients=tuple(index))
         return self.world.services(
             pinned=lambda _: pinned,
             identities=lambda: identities,

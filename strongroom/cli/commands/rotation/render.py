@@ -94,11 +94,15 @@ def _backup_line(result: Mapping[str, Any]) -> str:
     if new := result.get("new"):
         gone = f"; the old one is gone from {', '.join(result['removed'])}" if result.get("removed") else ""
         return f"  backup {result['backup']}: re-encrypted as {new} (verified: {result['verified']}){gone}"
-    keys = result.get("keys", ())
-    if not any(key["made"] for key in keys):
-        return f"  backup {result['backup']}: nothing to do"
+    keys = [key for key in (*result.get("keys", ()), *result.get("indexes", ())) if key["made"]]
+    why = result.get("unopened")
+    left = f"; its index of names opens as before ({why})" if why else ""
+    if not keys:
+        return f"  backup {result['backup']}: nothing to do{left}"
     tried = "opened with the new key" if all(key["opened_by"] for key in keys) else "read back; not opened"
-    return f"  backup {result['backup']}: {plural(len(keys), 'key')} re-wrapped ({tried})"
+    of_names = sum(key["made"] for key in result.get("indexes", ()))
+    count = plural(len(keys), "key") + (f", {of_names} of them of indexes of names," if of_names else "")
+    return f"  backup {result['backup']}: {count} re-wrapped ({tried}){left}"
 
 
 def _file_line(file: FileRotated) -> str:

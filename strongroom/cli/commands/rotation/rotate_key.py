@@ -127,7 +127,9 @@ def _policies(arguments: Namespace, settings: Settings, services: Services, swap
     for name, policy in settings.policies.items():
         if arguments.policy and name not in arguments.policy:
             continue
-        if policy.sealed and swap.concerns(pin.fingerprint for pin in services.pinned(name).spec.recipients):
+        pinned = services.pinned(name)
+        readers = (*pinned.spec.recipients, *pinned.index_recipients)
+        if policy.sealed and swap.concerns(one.fingerprint for one in readers):
             yield name
         elif name in arguments.policy:
             raise UsageError(f"Policy '{name}' is sealed to neither of the two keys.", hint="")
