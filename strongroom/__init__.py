@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from strongroom.api.opened_backup import (
         LeftAsideWarning,
         LessThanKnownWarning,
+        LostPartWarning,
         OpenedBackup,
         OpenedSecret,
         open,  # noqa: A004
@@ -41,6 +42,7 @@ __all__ = [
     "LeftAsideWarning",
     "LessThanKnown",
     "LessThanKnownWarning",
+    "LostPartWarning",
     "MissingPiece",
     "NewestUnseen",
     "NotYetSeen",
@@ -70,6 +72,7 @@ _HOMES = {
     "LeftAsideWarning": "strongroom.api.opened_backup",
     "LessThanKnown": "strongroom.operations.errors",
     "LessThanKnownWarning": "strongroom.api.opened_backup",
+    "LostPartWarning": "strongroom.api.opened_backup",
     "MissingPiece": "strongroom.container.errors",
     "NewestUnseen": "strongroom.operations.errors",
     "NotYetSeen": "strongroom.operations.errors",

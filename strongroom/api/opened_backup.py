@@ -27,8 +27,10 @@ from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import COMMAND, ApprovalAction, Secret
 from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
+from strongroom.operations.archive.failover import InOnePlace
 from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.archive.salvage import Lost, LostPart, Salvaged, before_in
 from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.archive.single_container import LoneContainer
@@ -42,12 +44,17 @@ from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.single_file import BundleReader
 
+NOBODY = Signers()
 T = TypeVar("T")
 Identities = str | Path | Opener | Sequence[str | Path | Opener]
 
 
 class LeftAsideWarning(UserWarning):
     """Something beside the backup does not count: damaged, a stranger's, or of an older rotation."""
+
+
+class LostPartWarning(UserWarning):
+    """A part of the backup is lost: what came of its secrets is from earlier backups, the rest is missing."""
 
 
 class LessThanKnownWarning(UserWarning):
@@ -111,9 +118,10 @@ class _Attempt:
 class OpenedSecret:
     """One secret of a backup. Its ``repr`` shows no value."""
 
-    def __init__(self, secret: Secret, admit: Callable[[], None]) -> None:
+    def __init__(self, secret: Secret, admit: Callable[[], None], manifest: Manifest) -> None:
         self._secret = secret
         self._admit = admit
+        self._manifest = manifest
 
     def __repr__(self) -> str:
         return f"<OpenedSecret {self.name!r}>"
@@ -121,6 +129,16 @@ class OpenedSecret:
     @property
     def name(self) -> str:
         return self._secret.name
+
+    @property
+    def backup(self) -> str:
+        """The backup that it is from: an earlier one if its part of the opened one is lost."""
+        return self._manifest.backup_id
+
+    @property
+    def as_of(self) -> str:
+        """When the backup was made that it is from."""
+        return self._manifest.created_at
 
     @property
     def tags(self) -> dict[str, str]:
@@ -151,7 +169,7 @@ class OpenedBackup:
 
     def __init__(
         self,
-        backup: Backup,
+        backup: Salvaged,
         *,
         signer: str,
         left_aside: str,
@@ -168,6 +186,11 @@ class OpenedBackup:
 
     def __repr__(self) -> str:
         return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
+
+    @property
+    def lost(self) -> Lost | None:
+        """What of it could not be read so far, and what came from earlier backups instead; or ``None``."""
+        return self._backup.lost
 
     @property
     def id(self) -> str:
@@ -201,13 +224,21 @@ class OpenedBackup:
     def __getitem__(self, name: str) -> OpenedSecret:
         """Return one secret, by a few ranged reads. Raises SecretNotFound."""
         secret = self._find(name)
+        if secret is None and (loss := self._backup.error()) is not None:
+            raise loss
         if secret is None:
             raise SecretNotFound(f"Backup {self.id} holds no secret '{name}'.", hint="See names().")
-        return OpenedSecret(secret, self._admit)
+        return self._opened(secret)
+
+    def _opened(self, secret: Secret) -> OpenedSecret:
+        return OpenedSecret(secret, self._admit, self._backup.source_of(secret.name))
 
     def secrets(self) -> Iterator[OpenedSecret]:
-        """Yield every secret; memory is bounded, whatever their number."""
-        return (OpenedSecret(one, self._admit) for one in self._record.of(self._backup.secrets()))
+        """Yield every secret; memory is bounded, whatever their number.
+
+        What lay in lost parts comes last, out of earlier backups. :attr:`lost` says then what is missing.
+        """
+        return map(self._opened, self._record.of(self._backup.secrets()))
 
 
 @contextmanager
@@ -279,7 +310,9 @@ def _opened(
         with record.settling():
             lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
         aside_lone = f"This is {lone.described}."
-        return OpenedBackup(lone, signer="", left_aside=aside_lone, record=record, settings=settings)
+        return OpenedBackup(
+            _salvaged(lone), signer="", left_aside=aside_lone, record=record, settings=settings
+        )
     objects = _objects(where, settings, stack)
     name, less = _chosen(objects, asked, trusted, settings)
     signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
@@ -290,13 +323,22 @@ def _opened(
     aside = look_beside(objects, signed.manifest, trusted=pins, newest=not asked.backup).aside
     left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
     return OpenedBackup(
-        Backup(objects, signed.manifest, openers, trusted=pins),
+        _salvaged(Backup(objects, signed.manifest, openers, trusted=pins), pins),
         signer=signed.fingerprint,
         left_aside=left_aside,
         record=record,
         settings=settings,
         less=less,
     )
+
+
+def _salvaged(backup: Backup, pins: Signers = NOBODY) -> Salvaged:
+    """Return a backup as far as it is sound, and what is lost of it out of those before it in its place."""
+    return Salvaged(InOnePlace(backup), before_in(backup, trusted=pins) if pins else (), told=_warn_of_lost)
+
+
+def _warn_of_lost(part: LostPart) -> None:
+    warnings.warn(f"Lost of backup {part.backup}: {part.words}", LostPartWarning, stacklevel=2)
 
 
 def _require_approved(settings: Settings, manifest: Manifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import ge, itemgetter
 
 from strongroom.container import layout
@@ -109,17 +109,34 @@ class Container:
             raise Tampered(f"Container {entry.piece} does not hold what the manifest says.")
         self._last = entry.last
 
+    @property
+    def segments(self) -> list[int]:
+        """How many secrets each of its segments has."""
+        return [segment.secrets for segment in self._index.segments]
+
     def rows(self) -> Iterator[Row]:
         """Yield every secret's metadata; reads and decrypts no value."""
         for number in range(len(self._outer.entries)):
-            yield from self._whole_rows(number).rows
+            yield from self.rows_of(number)
 
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret with its values, in the order in which they are stored."""
         for number in range(len(self._outer.entries)):
-            rows, values = self._segment(number)
-            self._check_rows(number, rows)
-            yield from to_secrets(rows.rows, values)
+            yield from self.secrets_of(number)
+
+    def rows_of(self, number: int) -> list[Row]:
+        """Return the metadata of one segment's secrets."""
+        return self._whole_rows(number).rows
+
+    def secrets_of(self, number: int) -> Iterable[Secret]:
+        """Return one segment's secrets with their values: all of them, or none if a byte was changed."""
+        rows, values = self._segment(number)
+        self._check_rows(number, rows)
+        return to_secrets(rows.rows, values)
+
+    def could_have_lain(self, number: int, name: str) -> bool:
+        """Tell whether a name would be in one segment if it is in this container."""
+        return self._index.find(name_hash(self.about.name_key, name)) == number
 
     def by_hash(self) -> Iterator[tuple[bytes, Secret]]:
         """Yield every secret after its name's hash, and in their order: as a writer takes them."""

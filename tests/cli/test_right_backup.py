@@ -222,13 +222,16 @@ def test_an_emptied_target_costs_nothing_where_another_is_whole_and_is_named_at_
     assert "'east': " in words_of(done)
 
 
-def test_when_no_backup_is_whole_that_is_said_and_nothing_is_written(house: Machine, lost: Machine) -> None:
+def test_when_nothing_is_left_of_the_only_backup_that_is_said_and_nothing_is_written(
+    house: Machine, lost: Machine
+) -> None:
     backup = ids(house)["monthly-full"]
     for region in ("east", "west"):
         shutil.rmtree(lost.path(f"copy/{region}/containers/{backup}"))
     done = everything(lost, house, "--from-target", "copy/east", "--from-target", "copy/west")
     assert done.failed_with(MissingPiece)
-    assert "1 of 1 container is nowhere to be found" in words_of(done)
+    assert f"3 secrets of backup {backup} cannot be read. 3 are lost." in words_of(done)
+    assert names(lost) == []
 
 
 def test_junk_and_a_strangers_backup_are_passed_over_in_a_word(

@@ -37,6 +37,7 @@ from strongroom.targets.errors import TargetUnavailable
 
 if TYPE_CHECKING:
     from strongroom.container.signing import Signers
+    from strongroom.operations.archive.salvage import Salvaged
     from strongroom.operations.archive.shortfall import Shortfall
     from strongroom.targets import Target
 
@@ -296,6 +297,24 @@ def _report_stale(
     if error := rollback_check.find_newer_envelope(target, signed.manifest, place, trusted=pins):
         output.warn(error.message)
         output.end_with(error)
+
+
+@contextmanager
+def telling_losses(read: Sequence[Salvaged], output: Output) -> Iterator[None]:
+    """Say at the end what of the backups that were read is lost, and have the command end by that.
+
+    Args:
+        read: the backups, by then.
+    """
+    try:
+        yield
+    finally:
+        for backup in read:
+            if (lost := backup.lost) is not None:
+                for line in lost.lines():
+                    output.warn(line)
+        losses = [error for backup in read if (error := backup.error()) is not None]
+        output.end_with(next(iter(losses), None), first=True)
 
 
 @contextmanager

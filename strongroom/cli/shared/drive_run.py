@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.terminal.output import Output
+from strongroom.errors import by_name
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
 from strongroom.operations.errors import RunDegraded
@@ -68,4 +69,6 @@ def require_whole(run: Run) -> None:
     require_good(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
+        if (kind := by_name(recorded_errors.code_of(happened))) is not None:
+            raise kind(happened.partition(": ")[2], hint=hint or None)
         raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,22 +13,24 @@ from strongroom.cli.shared import access_log, backup_selection, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
+from strongroom.keys import Identity
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.salvage import Before, Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.errors import NotCovered
 
 MOST = 21
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
-Opened = tuple[Replicated, Callable[[], None]]
+Opened = tuple[Salvaged, Callable[[], None]]
 """A backup, and what says that it is the one that is read."""
 
 
 @contextmanager
 def backup_on_targets(
     arguments: Namespace, asked: Asked, output: Output, installation: Place
-) -> Iterator[Replicated]:
+) -> Iterator[Salvaged]:
     """Open the backup on targets that a command is to look into."""
     with backups_on_targets(arguments, asked, output, installation) as backups:
         backup, tell = next(backups)
@@ -44,6 +46,7 @@ def backups_on_targets(
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known, strangers=True)
     identities = identities_of(arguments, output, installation)
+    read: list[Salvaged] = []
 
     def opened() -> Iterator[Opened]:
         for number, choice in enumerate(_choices(chooser, asked)):
@@ -56,13 +59,26 @@ def backups_on_targets(
                 arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
             )
             pins = backup_selection.report_unlisted(choice, known, output, installation)
-            backup = Replicated(choice, identities, trusted=pins, told=chooser.note)
+            before = _before(choice, chooser, asked, identities, pins)
+            backup = Salvaged(Replicated(choice, identities, trusted=pins, told=chooser.note), before)
+            read.append(backup)
             yield backup, partial(backup_selection.report_choice, choice, chooser, asked, output)
             if asked.name:
                 chooser.pass_over(choice.manifest, f"it does not hold '{asked.name}'")
 
-    with backup_selection.reporting_damage(chooser, output, installation):
+    with (
+        backup_selection.reporting_damage(chooser, output, installation),
+        backup_selection.telling_losses(read, output),
+    ):
         yield opened()
+
+
+def _before(
+    choice: Choice, chooser: Chooser, asked: Asked, identities: Sequence[Identity], pins: frozenset[str]
+) -> Before:
+    """Give the backups that tell of what is lost of one, as they are asked for."""
+    earlier = chooser.before(choice.manifest, asked)
+    return (Replicated(one, identities, trusted=pins, told=chooser.note) for one in earlier)
 
 
 def _choices(chooser: Chooser, asked: Asked) -> Iterator[Choice]:

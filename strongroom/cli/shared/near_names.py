@@ -13,12 +13,13 @@ from strongroom.words import did_you_mean
 if TYPE_CHECKING:
     from strongroom.operations.archive.failover import Replicated
     from strongroom.operations.archive.open import Backup
+    from strongroom.operations.archive.salvage import Salvaged
 
 MOST_READ, MOST_COMPARED = 100_000, 5_000
 """Names of a backup that are read, and compared letter by letter: an error must not take a minute."""
 
 
-def near_name(name: str, backup: Backup | Replicated | None) -> str:
+def near_name(name: str, backup: Backup | Replicated | Salvaged | None) -> str:
     """Ask whether the nearest name in a backup was meant; empty if none is near or it cannot be read."""
     if backup is None or backup.manifest.counts.secrets > MOST_READ:
         return ""

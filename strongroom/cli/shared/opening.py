@@ -19,7 +19,9 @@ from strongroom.container.manifest import SignedManifest, open_manifest
 from strongroom.container.signing import Signers
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now
+from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
+from strongroom.operations.archive.salvage import before_in
 from strongroom.operations.archive.unlisted_objects import look_beside
 
 if TYPE_CHECKING:
@@ -185,6 +187,13 @@ def _report_container(
     output.note(f"note: this is {lone.described}; it holds no secret of the others")
     access_log.record_opening(arguments, output, place, lone.manifest.backup_id)
     return lone
+
+
+def before_in_file(backup: Backup, arguments: Namespace, place: Place) -> Iterator[Replicated]:
+    """Open the earlier backups in a file, as they are asked for: it may hold two."""
+    if not is_container(arguments):
+        known = trust.trusted_signers(place, getattr(arguments, "signer", ()))
+        yield from before_in(backup, trusted=known)
 
 
 @contextmanager

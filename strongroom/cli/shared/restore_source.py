@@ -22,16 +22,16 @@ from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.container.errors import Malformed, MissingPiece, Tampered, Truncated
 from strongroom.container.kinds import FileKind
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.failover import InOnePlace, Replicated
 from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.open import Backup
+from strongroom.operations.archive.salvage import Before, Lost, Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from strongroom.operations.incident.leaked import Leaked
 
 WRITERS = ("restore", "restore-secret")
-UNREADABLE = (Malformed, MissingPiece, Tampered, Truncated)
-"""What shows that no place gives a backup whole: what differs at the destination is something else."""
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
@@ -59,7 +57,7 @@ class RestoreSource:
         self,
         name: str,
         openers: list[Opener],
-        backup: Backup | Replicated | None,
+        backup: Salvaged | None,
         secrets: list[Secret],
         *,
         older: _OlderBackups | None = None,
@@ -69,6 +67,7 @@ class RestoreSource:
         self.name = name
         self.openers = openers
         self._backup = backup
+        self.read = [] if backup is None else [backup]
         self._secrets = secrets
         self._older = older
         self._making = earlier
@@ -132,38 +131,37 @@ class RestoreSource:
     def _as_restored(self, name: str) -> tuple[Secret, Manifest] | None:
         """Return a secret as it would be restored, and the backup that it is from."""
         assert self._backup is not None
-        earlier = self.backup_of(name)
+        earlier = self._filled.backup_of(name) if self._filled is not None else ""
         backup = self._filled.opened(earlier) if self._filled is not None and earlier else self._backup
         secret = backup.find(name)
-        return None if secret is None else (secret, backup.manifest)
-
-    @contextmanager
-    def naming_older(self) -> Iterator[None]:
-        """Have what no place gives whole told with the backup before it, which may."""
-        try:
-            yield
-        except UNREADABLE as error:
-            older = self.earlier.before() if self.earlier is not None else None
-            if older is None or self.manifest is None:
-                raise
-            made = f"backup {older.manifest.backup_id}, made {older.manifest.created_at}"
-            raise type(error)(
-                error.message,
-                hint="No place gives it whole: 'strongroom replicas "
-                f"{self.manifest.backup_id}'. The one before it is {made}: the same command with "
-                f"--backup {older.manifest.backup_id}",
-            ) from None
+        return None if secret is None else (secret, backup.source_of(name))
 
     def fill(self, names: Names | None = None) -> Filled | None:
         """Take what it lacks from earlier backups; what from which, if that is known already."""
-        if self.earlier is not None and isinstance(self._backup, Replicated):
+        if self.earlier is not None and self._backup is not None:
             self._filled = Filled(self._backup, self.earlier, names)
             self._filled.open_all()
         return self._filled
 
     def backup_of(self, name: str) -> str:
         """Return the earlier backup that a secret is taken from, if it is."""
-        return self._filled.backup_of(name) if self._filled is not None else ""
+        filled = self._filled.backup_of(name) if self._filled is not None else ""
+        return filled or (self._backup.backup_of(name) if self._backup is not None else "")
+
+    def taken_from(self) -> list[Manifest]:
+        """Return the earlier backups that something is taken from, so far."""
+        filled = [self._filled.opened(one).manifest for one in self._filled.backups] if self._filled else []
+        salvaged = self._backup.earlier() if self._backup is not None else []
+        return [*filled, *(one for one in salvaged if one not in filled)]
+
+    @property
+    def lost(self) -> Lost | None:
+        """What of the backup could not be read so far, and what came from earlier ones instead."""
+        return next((lost for one in self.read if (lost := one.lost) is not None), None)
+
+    def loss(self) -> StrongroomError | None:
+        """Return how whatever hands it out ends if something of it is lost."""
+        return next((error for one in self.read if (error := one.error()) is not None), None)
 
     def select(self, selection: Selection) -> Iterator[Secret]:
         if self._filled is not None:
@@ -192,6 +190,8 @@ class RestoreSource:
             found = self._in_older(name, version, self._older)
         if found is not None:
             return at_version(found, version, where=self.name)
+        if first is None and (loss := self.loss()) is not None:
+            raise loss
         if first is not None and version is not None:
             raise no_version(first, version, where=f"{self.name[0].upper()}{self.name[1:]}")
         raise SecretNotFound(
@@ -202,11 +202,13 @@ class RestoreSource:
 
     def _in_older(self, name: str, version: int | None, older: _OlderBackups) -> Secret | None:
         what = f"'{name}'" if version is None else f"version {version} of '{name}'"
-        for choice, backup in older.backups(what, self.manifest):
+        for choice, opened in older.backups(what, self.manifest):
+            backup = Salvaged(opened)
             found = backup.find(name)
             if found is not None and holds(found, version):
                 older.tell(choice)
                 self._backup = backup
+                self.read.append(backup)
                 self.name = f"backup {backup.manifest.backup_id}"
                 return found
         return None
@@ -235,6 +237,10 @@ class _TargetOptions(NamedTuple):
         known = trust.trusted_signers(self.here, self.arguments.signer)
         pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
+
+    def before(self, choice: Choice) -> Before:
+        """Open the backups that tell of what is lost of one, as they are asked for."""
+        return map(self.open, self.found.before(choice.manifest, self.asked))
 
     def earlier(self, choice: Choice, installation: Place) -> Earlier:
         """Return the backups before one, of the same source."""
@@ -312,7 +318,12 @@ def _from_file(arguments: Namespace, output: Output, installation: Place) -> Ite
         _refuse_without_values(backup)
         if getattr(arguments, "full_restore", False) and (limits := limits_of(backup.manifest)):
             output.warn(f"this backup holds only secrets {limits}: it brings back no others.")
-        yield RestoreSource(f"backup {backup.manifest.backup_id}", openers, backup, [])
+        before = opening.before_in_file(backup, arguments, installation)
+        origin = RestoreSource(
+            f"backup {backup.manifest.backup_id}", openers, Salvaged(InOnePlace(backup), before), []
+        )
+        with backup_selection.telling_losses(origin.read, output):
+            yield origin
 
 
 def _from_targets(arguments: Namespace, output: Output, installation: Place) -> Iterator[RestoreSource]:
@@ -335,15 +346,17 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
     older = _OlderBackups(choices, means) if asked.name else None
     dry = getattr(arguments, "dry_run", False)
     with backup_selection.reporting_damage(chooser, output, installation, dry=dry), opening.explaining_keys():
-        yield RestoreSource(
+        origin = RestoreSource(
             f"backup {choice.manifest.backup_id}",
             openers,
-            means.open(choice),
+            Salvaged(means.open(choice), () if getattr(arguments, "plan", None) else means.before(choice)),
             [],
             older=older,
             earlier=partial(means.earlier, choice, installation),
             incidents=partial(_incidents, installation, known, chooser),
         )
+        with backup_selection.telling_losses(origin.read, output):
+            yield origin
 
 
 def _by_name(selection: Selection) -> Selection:

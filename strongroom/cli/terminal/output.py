@@ -31,9 +31,13 @@ class Output:
         self._document: Mapping[str, Any] | Struct | None = None
         self._settled = False
 
-    def end_with(self, error: StrongroomError | None) -> None:
-        """Have the command end with an error, once it has done all that it can."""
-        self.ending = self.ending or error
+    def end_with(self, error: StrongroomError | None, *, first: bool = False) -> None:
+        """Have the command end with an error, once it has done all that it can.
+
+        Args:
+            first: it goes before what was said already.
+        """
+        self.ending = (error or self.ending) if first else (self.ending or error)
 
     def answer(self, document: Mapping[str, Any] | Struct, lines: Iterable[str]) -> None:
         """Print the command's answer: the lines for people now, the document for machines when it ends."""

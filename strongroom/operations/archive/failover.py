@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from strongroom.container.digests import name_hashes
-from strongroom.container.errors import DAMAGE, WrongKey
+from strongroom.container.errors import DAMAGE, FormatError, MissingPiece, WrongKey
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError, TargetError
 from strongroom.keys import Identity
@@ -48,11 +48,7 @@ class Replicated:
         trusted: frozenset[str] | None,
         told: Told,
     ) -> None:
-        self.manifest: Manifest = choice.manifest
-        self.gave: Counter[str] = Counter()
-        self.failed: dict[str, str] = {}
-        self._told = told
-        self._places: dict[str, Backup] = {
+        places = {
             replica.name: Backup(
                 replica.objects,
                 choice.manifest,
@@ -64,6 +60,15 @@ class Replicated:
             )
             for replica in choice.replicas
         }
+        self._begin(choice.manifest, places, told)
+
+    def _begin(self, manifest: Manifest, places: dict[str, Backup], told: Told) -> None:
+        self.manifest = manifest
+        self.gave: Counter[str] = Counter()
+        self.failed: dict[str, str] = {}
+        self._told = told
+        self._name_key: bytes | None = None
+        self._places = places
 
     @property
     def places(self) -> Mapping[str, Backup]:
@@ -77,28 +82,28 @@ class Replicated:
 
     def readers(self) -> Manifest:
         """Return the manifest with those who can open the backup now: it may have been rotated since."""
-        return self._first(lambda backup: backup.readers())
+        return self.first(lambda backup: backup.readers())
 
     def unlock(self) -> None:
         """Open one container of each wrapping key: a wrong key, or a person who is asked, shows here."""
-        self._first(lambda backup: backup.unlock())
+        self.first(lambda backup: backup.unlock())
 
     def rows(self) -> Iterator[Listed]:
         """Yield the metadata of every secret; values are not read."""
         for entry in self.manifest.containers:
-            yield from self._each(lambda backup, entry=entry: backup.rows_in(entry))  # type: ignore[misc]
+            yield from self.each(lambda backup, entry=entry: backup.rows_in(entry))  # type: ignore[misc]
 
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret; memory is bounded by one segment."""
         for entry in self.manifest.containers:
-            yield from self._each(lambda backup, entry=entry: backup.secrets_in(entry))  # type: ignore[misc]
+            yield from self.each(lambda backup, entry=entry: backup.secrets_in(entry))  # type: ignore[misc]
 
     def some(self, names: Collection[str]) -> Iterator[Secret]:
         """Yield those of the named secrets that are in it, in its order; only what may hold one is read."""
-        for entry, here in self._placed(names):
-            yield from self._each(lambda backup, entry=entry, here=here: backup.some_in(entry, here))  # type: ignore[misc]
+        for entry, here in self.placed(names):
+            yield from self.each(lambda backup, entry=entry, here=here: backup.some_in(entry, here))  # type: ignore[misc]
 
-    def _placed(self, names: Collection[str]) -> Iterator[tuple[ContainerEntry, Collection[str]]]:
+    def placed(self, names: Collection[str]) -> Iterator[tuple[ContainerEntry, Collection[str]]]:
         """Yield each container that may hold some of the names, with these."""
         if not self.manifest.sealed:
             yield from ((entry, frozenset(names)) for entry in self.manifest.containers)
@@ -113,31 +118,43 @@ class Replicated:
     def digested(self) -> Iterator[tuple[str, dict[int, bytes]]]:
         """Yield each secret's name, with the keyed digest of each of its values by the version's number."""
         for entry in self.manifest.containers:
-            yield from self._each(lambda backup, entry=entry: backup.container(entry).digested())  # type: ignore[misc]
+            yield from self.each(lambda backup, entry=entry: backup.container(entry).digested())  # type: ignore[misc]
 
     def digested_rows(self) -> Iterator[DigestedRow]:
         """Yield the metadata and the digests of every secret; values are not read."""
         for entry in self.manifest.containers:
-            yield from self._each(lambda backup, entry=entry: backup.digested_rows_in(entry))  # type: ignore[misc]
+            yield from self.each(lambda backup, entry=entry: backup.digested_rows_in(entry))  # type: ignore[misc]
 
     def digested_row(self, name: str) -> DigestedRow | None:
         """Return one secret's metadata and digests with a few ranged reads, or ``None``."""
-        return self._first(lambda backup: backup.digested_row(name))
+        return self.first(lambda backup: backup.digested_row(name))
 
     def name_key(self) -> bytes:
-        """Return the key under which the backup hashes names; it is known to whoever opens the backup."""
-        first = self.manifest.containers[0]
-        return self._first(lambda backup: backup.container(first).about.name_key)
+        """Return the key under which the backup hashes names: any container that opens has it.
+
+        Raises:
+            FormatError: none opens.
+        """
+        failures: list[StrongroomError] = []
+        for entry in self.manifest.containers if self._name_key is None else ():
+            try:
+                self._name_key = self.first(lambda backup: backup.container(entry)).about.name_key  # noqa: B023
+                break
+            except FormatError as error:
+                failures.append(error)
+        if self._name_key is None:
+            raise most_telling(failures) if failures else MissingPiece("the backup has no container")
+        return self._name_key
 
     def find(self, name: str) -> Secret | None:
         """Return one secret with a few ranged reads, or ``None``."""
-        return self._first(lambda backup: backup.find(name))
+        return self.first(lambda backup: backup.find(name))
 
-    def _first(self, work: Callable[[Backup], T]) -> T:
+    def first(self, work: Callable[[Backup], T]) -> T:
         """Do something with the first place that lets it be done."""
-        return next(iter(self._each(lambda backup: iter([work(backup)]))))
+        return next(iter(self.each(lambda backup: iter([work(backup)]))))
 
-    def _each(self, work: Callable[[Backup], Iterator[T]]) -> Iterator[T]:
+    def each(self, work: Callable[[Backup], Iterator[T]]) -> Iterator[T]:
         """Yield what work yields; where a place fails, go on at the same point with the next one.
 
         The bytes are the same everywhere, by the digest in the signed manifest, and so is what they yield.
@@ -165,3 +182,14 @@ class Replicated:
     def _set_back(self, name: str) -> None:
         """Ask a place that failed last from now on."""
         self._places[name] = self._places.pop(name)
+
+
+class InOnePlace(Replicated):
+    """A backup that lies in one place: in a file, or on the only target that was asked."""
+
+    def __init__(self, backup: Backup, told: Told | None = None, *, name: str = "") -> None:
+        self._begin(backup.manifest, {name: backup}, told or _untold)
+
+
+def _untold(name: str, why: str, damaged: str) -> None:
+    """Of a file nothing is repaired from elsewhere."""

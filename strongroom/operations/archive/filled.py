@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from strongroom.container.errors import MissingPiece
 from strongroom.model import Secret
-from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.live_comparison import Numbers, batches
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.shortfall import Earlier
 
 Names = Callable[[], Iterable[tuple[str, str]]]
@@ -25,11 +25,11 @@ class Filled:
         names: what is taken from which of them; all that the newest lacks, if left out.
     """
 
-    def __init__(self, backup: Replicated, earlier: Earlier, names: Names | None = None) -> None:
+    def __init__(self, backup: Salvaged, earlier: Earlier, names: Names | None = None) -> None:
         self._backup = backup
         self._earlier = earlier
         self._names: Names = names or (lambda: ((one.name, one.backup) for one in earlier.missing()))
-        self._opened: dict[str, Replicated] = {}
+        self._opened: dict[str, Salvaged] = {}
         self._ids: list[str] = []
         self._of = Numbers()
         for name, backup_id in self._names():
@@ -47,12 +47,12 @@ class Filled:
         number = self._of.get(name)
         return "" if number is None else self._ids[number]
 
-    def opened(self, backup: str) -> Replicated:
+    def opened(self, backup: str) -> Salvaged:
         """Return an earlier backup, opened once."""
         if backup not in self._opened:
             if backup not in self._earlier.choices:
                 raise MissingPiece(f"backup {backup}, which some of the secrets are from, is not there")
-            self._opened[backup] = self._earlier.open(backup)
+            self._opened[backup] = Salvaged(self._earlier.open(backup))
         return self._opened[backup]
 
     def open_all(self) -> None:
@@ -73,7 +73,10 @@ class Filled:
         """Yield what is taken from earlier backups."""
         for batch in batches(self._names()):
             for backup, names in _by_backup(batch).items():
-                yield from self.opened(backup).some(names)
+                opened = self.opened(backup)
+                for secret in opened.some(names):
+                    self._backup.came_from(secret.name, opened.manifest)
+                    yield secret
 
 
 def _by_backup(batch: Iterable[tuple[str, str]]) -> Mapping[str, list[str]]:

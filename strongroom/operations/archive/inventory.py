@@ -35,8 +35,8 @@ REMEMBERED = 200
 """Backups on record that are missed where no place shows them: older ones nobody takes for the newest."""
 
 
-def known_backups(store: RunStore) -> tuple[list[Known], frozenset[str]]:
-    """Return the newest backups on record, and which of them the record has as damaged everywhere.
+def known_backups(store: RunStore) -> list[Known]:
+    """Return the newest backups on record.
 
     The places of each are those that were to have it: what is noticed to be gone stays missed.
     """
@@ -44,8 +44,7 @@ def known_backups(store: RunStore) -> tuple[list[Known], frozenset[str]]:
     entries = [one for one in islice(store.backups(), REMEMBERED) if one.backup not in active]
     replicas = store.replicas_of([entry.backup for entry in entries])
     known = [_known(entry, replicas.get(entry.backup, ())) for entry in entries]
-    bad = {backup for backup, each in replicas.items() if each and not any(replica.good for replica in each)}
-    return [one for one in known if one.places], frozenset(bad)
+    return [one for one in known if one.places]
 
 
 def _known(entry: CatalogEntry, replicas: Iterable[Replica]) -> Known:

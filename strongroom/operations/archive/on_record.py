@@ -11,12 +11,11 @@ from strongroom.operations.archive.select_backup import Chooser, Holder, Known
 
 
 class Record(NamedTuple):
-    """What the record here says of backups: in quarantine, shredded, known, damaged everywhere, and held."""
+    """What the record here says of backups: in quarantine, shredded, known, and held."""
 
     quarantined: Mapping[str, Recorded] = {}
     gone: frozenset[str] = frozenset()
     known: Sequence[Known] = ()
-    doubted: frozenset[str] = frozenset()
     held: Mapping[str, HoldMark] = {}
 
     def chooser(
@@ -35,5 +34,4 @@ class Record(NamedTuple):
             quarantined=self.quarantined,
             gone=self.gone,
             known=self.known if known is None else known,
-            doubted=self.doubted,
         )

@@ -124,6 +124,16 @@ class Backup:
         self._name_key = name_key
 
     @property
+    def objects(self) -> Objects:
+        """Where it lies."""
+        return self._objects
+
+    @property
+    def identities(self) -> Sequence[Identity]:
+        """Who tries to open it."""
+        return self._identities
+
+    @property
     def aside(self) -> tuple[Aside, ...]:
         """Envelopes that were left aside with nothing in their place, of the containers opened so far."""
         return self._newest.aside

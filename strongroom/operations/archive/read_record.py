@@ -9,11 +9,9 @@ from strongroom.state.store import RunStore
 
 def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
     """Return what a record says. ``gone`` are the backups that are shredded."""
-    known, doubted = inventory.known_backups(store)
     return Record(
         quarantined=quarantine.quarantined_on_record(store),
         gone=gone,
-        known=known,
-        doubted=doubted,
+        known=inventory.known_backups(store),
         held=holds.recorded_holds(store),
     )

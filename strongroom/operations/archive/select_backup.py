@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
-from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
+from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
@@ -27,9 +27,6 @@ from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import (
     nothing_there,
-    readable_container,
-    require_digest,
-    require_size,
 )
 from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
 from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
@@ -156,8 +153,6 @@ class Chooser:
         gone: backups that are not to be brought back, and are never chosen.
         known: what the record here has as good, newest first: a place that was rolled back looks as sound as
             any.
-        doubted: backups that the record has as damaged on every place. They are read through before one of
-            them is taken for everything.
         now: the time of this host, in seconds since the epoch.
 
     ``passed``: what was not taken. ``troubles``: what is wrong with a place. ``damaged``: the same by
@@ -173,12 +168,10 @@ class Chooser:
         quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
         known: Sequence[Known] = (),
-        doubted: frozenset[str] = frozenset(),
         now: float | None = None,
     ) -> None:
         self._trusted = trusted
         self._known = known
-        self._doubted = doubted
         self.now = time.time() if now is None else now
         self._strangers = strangers
         self._quarantined = dict(quarantined or {})
@@ -290,6 +283,14 @@ class Chooser:
                 continue
             why = self.why_quarantined(read.backup)
             yield Choice(signed=signed, replicas=self._replicas(signed), quarantine=why)
+
+    def before(self, than: Manifest, asked: Asked) -> Iterator[Choice]:
+        """Yield the backups that tell of the lost parts of one, newest first: those with values, of the same
+        source and selection, that were made before it."""
+        for one in self.earlier(than):
+            same = one.manifest.selection == than.selection
+            if same and (asked.use_quarantined or not one.quarantine):
+                yield one
 
     def lost(self, asked: Asked, than: Manifest | None) -> Lost | None:
         """Return the newest known backup that may cover what is asked for and that no place here shows.
@@ -436,10 +437,6 @@ class Chooser:
         why = self.why_quarantined(read.backup)
         if why and not asked.use_quarantined:
             self.pass_over(manifest, f"{ASIDE} {why}")
-        elif missing := self._missing(manifest, replicas):
-            self.pass_over(manifest, missing, _broken(manifest, replicas))
-        elif (error := self._unsound(manifest, replicas, asked)) is not None:
-            self.pass_over(manifest, f"{error.message}, on every place that answers", error)
         else:
             choice = Choice(signed=signed, replicas=replicas, quarantine=why)
             if not is_ahead(manifest, self.now):
@@ -447,15 +444,6 @@ class Chooser:
             ahead.append(choice)
             self.pass_over(manifest, AHEAD_OF_HERE)
         return None
-
-    def _unsound(
-        self, manifest: Manifest, replicas: Sequence[Replica], asked: Asked
-    ) -> StrongroomError | None:
-        """Return what is wrong with a container that no place has whole, where the record says so."""
-        if manifest.backup_id not in self._doubted or asked.name or not asked.values:
-            return None
-        found = (_read_through(entry, manifest.backup_id, replicas) for entry in manifest.containers)
-        return next((error for error in found if error is not None), None)
 
     def _refused(self, read: _Read) -> None:
         error = read.refusal
@@ -509,18 +497,6 @@ class Chooser:
         except FormatError as error:
             return f"its manifest of {manifest.backup_id}: {error.code}: {error.message}"
         return "" if same else f"its manifest of {manifest.backup_id} is another one"
-
-    def _missing(self, manifest: Manifest, replicas: Sequence[Replica]) -> str:
-        """Say what no place has of a backup."""
-        lacking = set(range(len(manifest.containers)))
-        for replica in replicas:
-            if not lacking:
-                return ""
-            lacking &= lacking_on(replica.objects, manifest)
-        if not lacking:
-            return ""
-        of = plural(len(manifest.containers), "container")
-        return f"{len(lacking):,} of {of} {verb(len(lacking), 'are')} nowhere to be found{self._unseen()}"
 
     def note(self, name: str, what: str, backup: str = "") -> None:
         """Note what is wrong with a place, and with which backup there; the first thing counts."""
@@ -581,31 +557,6 @@ def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:
         return first
     said = "; ".join(f"'{name}': {error.message}" for name, error in away.items())
     return type(first)(f"None of the {len(away):,} targets that were asked answers: {said}", hint=first.hint)
-
-
-def _broken(manifest: Manifest, replicas: Sequence[Replica]) -> StrongroomError | None:
-    """Return what is wrong with the first container that no place shows as its manifest names it."""
-    lacking = set.intersection(*(lacking_on(one.objects, manifest) for one in replicas))
-    entry = manifest.containers[min(lacking)]
-    objects = replicas[0].objects
-    try:
-        require_size(objects, readable_container(objects, manifest.backup_id, entry), entry)
-    except FormatError as error:
-        return error
-    return None
-
-
-def _read_through(entry: ContainerEntry, backup: str, replicas: Sequence[Replica]) -> StrongroomError | None:
-    """Read a container until a place gives it whole; return what the last one did not give."""
-    failure: StrongroomError | None = None
-    for replica in replicas:
-        try:
-            require_digest(replica.objects, readable_container(replica.objects, backup, entry), entry)
-        except StrongroomError as error:
-            failure = error
-        else:
-            return None
-    return failure
 
 
 def lacking_on(objects: Objects, manifest: Manifest) -> set[int]:

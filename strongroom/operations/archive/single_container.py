@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from strongroom.container.certificate import require_in_time
-from strongroom.container.manifest import Counts, Manifest, ManifestSelection
+from strongroom.container.manifest import ContainerEntry, Counts, Manifest, ManifestSelection
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
 from strongroom.keys import Identity
-from strongroom.model import Secret
-from strongroom.operations.archive.open import Backup, Listed
+from strongroom.operations.archive.open import Backup
 
 
 class LoneContainer(Backup):
@@ -20,6 +19,7 @@ class LoneContainer(Backup):
     def __init__(self, container: Container, size: int) -> None:
         self.manifest = _manifest(container, size)
         self._container = container
+        self._name_key = container.about.name_key
 
     @classmethod
     def open(
@@ -52,19 +52,9 @@ class LoneContainer(Backup):
         """Return the manifest: nothing is known of a rotation."""
         return self.manifest
 
-    def containers(self) -> Iterator[Container]:
-        yield self._container
-
-    def rows(self) -> Iterator[Listed]:
-        """Yield the metadata of every secret in it."""
-        return self._container.rows()
-
-    def secrets(self) -> Iterator[Secret]:
-        """Yield every secret in it."""
-        return self._container.secrets()
-
-    def find(self, name: str) -> Secret | None:
-        return self._container.find(name)
+    def container(self, entry: ContainerEntry) -> Container:  # noqa: ARG002 - there is no other
+        """It is the only one."""
+        return self._container
 
 
 def _manifest(container: Container, size: int) -> Manifest:
@@ -85,7 +75,23 @@ def _manifest(container: Container, size: int) -> Manifest:
         regions=0,
         providers=0,
         not_contained=(),
-        containers=(),
+        containers=(_entry(container, size),),
         previous=None,
         trust=0,
+    )
+
+
+def _entry(container: Container, size: int) -> ContainerEntry:
+    """Return what a manifest's entry would say of it, but for its receipt: any name may be in it."""
+    return ContainerEntry(
+        piece=container.about.piece,
+        sha256="",
+        size=size,
+        secrets=container.secrets_count,
+        versions=container.versions_count,
+        first="0" * 32,
+        last="f" * 32,
+        wrapping_key=container.record.id,
+        signer="",
+        signature="",
     )

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from strongroom.model import Entry, prepare
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.drills.environment import of_host, proved
 from strongroom.operations.drills.facts import Proved
 from strongroom.operations.findings import Finding
@@ -65,7 +65,7 @@ def validate_restored(run: Run, step: Step, services: Services) -> RunValidated:
     return RunValidated(secrets=found.secrets, wrong=wrong, remarks=remarks)
 
 
-def _restored(run: Run, backup: Replicated) -> Iterator[Entry]:
+def _restored(run: Run, backup: Salvaged) -> Iterator[Entry]:
     relocation = options_of(run).relocation
     names = (secret.name for secret in asked_of(run, backup))
     return (Entry(relocation.there(name), 0) for name in names if relocation.covers(name))

@@ -8,6 +8,7 @@ from glob import escape
 import msgspec
 
 from strongroom.model import Selection, prepare
+from strongroom.operations.archive.salvage import Lost
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.recovery_objective import OBJECTIVES, Scope
 from strongroom.operations.restore.journal import Restored
@@ -60,7 +61,8 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     on the stage, the pieces in the order in which they are done. ``waves`` says how many pieces are done at
     the same time: what others rest on, then what is critical, then the rest. ``made_at`` is when it was made,
     to the microsecond: the folders of its pieces are named by it, and those of a later plan come after them.
-    ``shortfall`` is what the backup lacks of those before it, without a name.
+    ``shortfall`` is what the backup lacks of those before it, and ``lost`` what of it could not be read. Both
+    are without a name.
     """
 
     digest: str
@@ -72,6 +74,7 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[str, ...]
     waves: tuple[int, ...]
     shortfall: Shortfall | None = None
+    lost: Lost | None = None
     signature: str = ""
 
     @property

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import msgspec
 from msgspec.structs import replace
 
+from strongroom.container.errors import FormatError
+from strongroom.errors import by_name
 from strongroom.model import Selection
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import spec_about
@@ -81,6 +83,7 @@ class RestoreJob(ApprovedJob):
             raise RecordRefused(f"run {run.id} does not record what it restored and compared")
         shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
         shortfalls += [less] if (less := _planned(run).less) else []
+        shortfalls[:0] = _lost(_planned(run), facts.restore)
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 
     def shortfall_of(self, run: Run) -> Shortfall | None:
@@ -123,6 +126,21 @@ def _ends(waves: tuple[int, ...]) -> Iterator[int]:
     for pieces in waves:
         end += pieces
         yield end
+
+
+def _lost(plan: StagedPlan, done: RunRestored) -> Iterator[str]:
+    """Say what of the backup could not be read. It begins with the class of the first loss: by that the run
+    ends for whoever waits for it."""
+    since = next(
+        (code for code in done.not_done_by if issubclass(by_name(code) or Exception, FormatError)), ""
+    )
+    if plan.lost is not None:
+        yield f"{plan.lost.parts[0].code}: {plan.lost.said}"
+        yield from (
+            f"{one.secrets:,} as in backup {one.backup}, made {one.created_at}" for one in plan.lost.taken
+        )
+    elif since:
+        yield f"{since}: backup {plan.backup} was damaged after the plan was made: make another one"
 
 
 def _shortfalls(done: RunRestored, compared: Compared) -> Iterator[str]:

@@ -7,8 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 
 from msgspec.structs import replace
 
+from strongroom.container.manifest import Manifest
+from strongroom.operations.archive.salvage import Lost
 from strongroom.operations.archive.shortfall import Missing
-from strongroom.operations.restore.plan import FIRST, Action, Note, PlanEntry, RestorePlan, encode_entry
+from strongroom.operations.restore.plan import (
+    FIRST,
+    TELLS,
+    Action,
+    EarlierBackup,
+    Note,
+    PlanEntry,
+    RestorePlan,
+    encode_entry,
+    manifest_digest,
+)
 from strongroom.operations.restore.record import spelled
 from strongroom.operations.restore.restore import Choose, plan_restore
 from strongroom.sources import Destination
@@ -29,6 +41,14 @@ def _missing(one: Missing, asked: RestorePlan) -> PlanEntry:
     )
 
 
+def _lost(name: str, asked: RestorePlan) -> PlanEntry:
+    return PlanEntry(name=spelled(name), to=spelled(asked.relocation.there(name)), action=Action.LOST)
+
+
+def _none() -> tuple[()]:
+    return ()
+
+
 def make_plan(
     asked: RestorePlan,
     choose: Choose,
@@ -39,6 +59,8 @@ def make_plan(
     tried: frozenset[str] = frozenset(),
     backup_of: Callable[[str], str] = _own,
     missing: Iterable[Missing] = (),
+    earlier: Callable[[], Iterable[Manifest]] = _none,
+    lost: Callable[[], Lost | None] = lambda: None,
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.
 
@@ -49,11 +71,13 @@ def make_plan(
         tried: what interrupted restores were writing.
         backup_of: names the earlier backup that a secret is taken from; empty for the plan's own.
         missing: what it lacks and is not taken from another one.
+        earlier: gives the backups that something was taken from, when all is known.
+        lost: says what of the backup could not be read, when all was.
     """
     entries = hashlib.sha256()
 
     def keep(entry: PlanEntry) -> None:
-        entry = replace(entry, backup=backup_of(entry.name)) if entry.action is not Action.MISSING else entry
+        entry = replace(entry, backup=backup_of(entry.name)) if entry.action not in TELLS else entry
         entries.update(encode_entry(entry))
         note(entry)
 
@@ -70,4 +94,20 @@ def make_plan(
     for one in missing:
         if asked.relocation.covers(one.name):
             keep(_missing(one, asked))
-    return replace(asked, totals=totals, entries=entries.hexdigest())
+    found = lost()
+    for name in found.names if found is not None else ():
+        if asked.relocation.covers(name):
+            keep(_lost(name, asked))
+    return replace(
+        asked,
+        totals=totals,
+        entries=entries.hexdigest(),
+        earlier=tuple(map(_earlier, earlier())),
+        lost=found,
+    )
+
+
+def _earlier(manifest: Manifest) -> EarlierBackup:
+    return EarlierBackup(
+        backup=manifest.backup_id, manifest=manifest_digest(manifest), created_at=manifest.created_at
+    )

@@ -19,6 +19,7 @@ from strongroom.container import canonical
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import Selection, prepare
+from strongroom.operations.archive.salvage import Lost
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
@@ -31,7 +32,7 @@ class Action(StrEnum):
 
     No plan is made with ``moved``: it is what has become of an entry that is looked at again. An undo leaves
     with ``stay`` what the destination never removes. With ``missing`` nothing is done: the backup lacks it,
-    and an earlier one has it.
+    and an earlier one has it. Nor with ``lost``: its value is damaged, and no earlier backup has one.
     """
 
     CREATE = "create"
@@ -44,9 +45,12 @@ class Action(StrEnum):
     STAY = "stay"
     CANNOT = "cannot"
     MISSING = "missing"
+    LOST = "lost"
 
 
 WRITES: Final = frozenset({Action.CREATE, Action.CHANGE, Action.FINISH})
+TELLS: Final = frozenset({Action.MISSING, Action.LOST})
+"""What a plan says of secrets that it does nothing with, since it has no value of them."""
 
 
 class Side(StrEnum):
@@ -165,6 +169,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         entries: the SHA-256 of all entries in their order.
         earlier: the backups that what it lacks is taken from.
         shortfall: what it lacks of those before it.
+        lost: what of it could not be read when the plan was made, and what is from earlier ones instead.
         secret_version: the version of the one secret that is asked for; the newest if none is named.
     """
 
@@ -184,6 +189,7 @@ class RestorePlan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     entries: str = ""
     earlier: tuple[EarlierBackup, ...] = ()
     shortfall: Shortfall | None = None
+    lost: Lost | None = None
 
     @property
     def digest(self) -> str:
@@ -236,7 +242,7 @@ class PlannedEntries:
     """A plan's entries, in step with the secrets that a restore writes."""
 
     def __init__(self, entries: Iterable[PlanEntry]) -> None:
-        self._rest = (entry for entry in entries if entry.action is not Action.MISSING)
+        self._rest = (entry for entry in entries if entry.action not in TELLS)
         self._ahead: dict[str, PlanEntry] = {}
 
     def take(self, names: Sequence[str]) -> dict[str, PlanEntry]:
@@ -257,10 +263,13 @@ class PlannedEntries:
             self._ahead[entry.to] = entry
         return self._ahead.pop(name)
 
+    def left(self) -> list[str]:
+        """Return what the plan has entries of and did not come, by its name at the destination."""
+        return [*self._ahead, *(entry.to for entry in self._rest)]
+
     def finish(self) -> None:
         """Raise PlanMismatch if the plan has entries of secrets that did not come."""
-        left = [*self._ahead, *(entry.to for entry in self._rest)]
-        if left:
+        if left := self.left():
             raise PlanMismatch(
                 f"the backup did not give {len(left):,} secrets of the restore plan: '{left[0]}'"
             )

@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import SourceError, StrongroomError, UsageError
 from strongroom.model import Entry, Secret, Selection
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.restore.journal import Account, Restored
 from strongroom.operations.restore.plan import (
@@ -76,7 +77,7 @@ T = TypeVar("T")
 
 
 def chosen(
-    backup: Backup | Replicated, *, names: Sequence[str] = (), selection: Selection | None = None
+    backup: Backup | Replicated | Salvaged, *, names: Sequence[str] = (), selection: Selection | None = None
 ) -> Iterator[Secret]:
     """Yield the secrets that are asked for; every one of ``names`` must be there."""
     if not names:
@@ -84,6 +85,8 @@ def chosen(
         return
     for name in names:
         secret = backup.find(name)
+        if secret is None and isinstance(backup, Salvaged) and backup.first is not None:
+            continue  # it is told with all that is lost
         if secret is None:
             raise SecretNotFound(
                 f"backup {backup.manifest.backup_id} holds no secret '{name}'",
@@ -209,6 +212,7 @@ def restore(
     tried: frozenset[str] = frozenset(),
     guard: Guard | None = None,
     newest_only: bool = False,
+    loss: Callable[[], StrongroomError | None] | None = None,
 ) -> Restored:
     """Write secrets with check-and-set, then read back and compare each.
 
@@ -227,6 +231,7 @@ def restore(
         guard: what it refuses is left as it is.
         newest_only: whether what replaces another value is the newest version alone, and not the history
             before it too.
+        loss: says why secrets of a plan did not come, if something of the backup cannot be read any more.
     """
     kept = Account() if account is None else account
     refuse = None if account is None else account.refuse
@@ -253,8 +258,17 @@ def restore(
         if progress is not None:
             progress(len(secrets))
     if entries is not None:
-        entries.finish()
+        _finish(entries, kept, None if loss is None else loss())
     return kept.counts
+
+
+def _finish(entries: PlannedEntries, account: Account, loss: StrongroomError | None) -> None:
+    """Hold a plan to what came: what a damaged backup does not give any more is told, all else is refused."""
+    if loss is None:
+        entries.finish()
+        return
+    for name in entries.left():
+        account.refuse(name, loss)
 
 
 def _write(

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from strongroom.container import canonical
 from strongroom.container.errors import Tampered
 from strongroom.container.signing import verify_any
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.layout import staged_plan
 from strongroom.operations.restore.facts import StagedPlan, facts_of
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan, comes_first, decode_entry, encode_entry
@@ -90,6 +90,7 @@ def stage_plan(
         pieces=tuple(piece for pieces in waves for piece in pieces),
         waves=tuple(map(len, waves)),
         shortfall=head.shortfall.nameless if head.shortfall is not None else None,
+        lost=head.lost.without_names if head.lost is not None else None,
     )
     signature = services.signers("recover").sign(DOMAIN, _signed_bytes(run, plan))
     return replace(plan, signature=signature.hex())
@@ -102,7 +103,7 @@ def _seal(run: Run, content: bytes, services: Services) -> str:
     )
 
 
-def wave_of_names(backup: Replicated, destination: Destination, first: Sequence[str]) -> WaveOf:
+def wave_of_names(backup: Salvaged, destination: Destination, first: Sequence[str]) -> WaveOf:
     """Return which wave each secret belongs to, by its type and tags; reads no value."""
     layers = frozenset(destination.layers()) if isinstance(destination, Layered) else frozenset[str]()
     waves: dict[str, int] = {}

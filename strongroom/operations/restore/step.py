@@ -21,6 +21,7 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.holds import recorded_holds
 from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
 from strongroom.operations.archive.shortfall import Earlier, Shortfall
 from strongroom.operations.errors import BackupQuarantined
@@ -49,6 +50,7 @@ from strongroom.operations.restore.journal import (
 )
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
+    TELLS,
     WRITES,
     PlanEntry,
     RestorePlan,
@@ -99,7 +101,15 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
         shortfall=_shortfall(run, services),
     )
     return spill.finish(
-        make_plan(asked, partial(asked_of, run, backup), destination, note=spill.add, tried=frozenset())
+        make_plan(
+            asked,
+            partial(asked_of, run, backup),
+            destination,
+            note=spill.add,
+            backup_of=backup.backup_of,
+            earlier=backup.earlier,
+            lost=lambda: backup.lost,
+        )
     )
 
 
@@ -113,10 +123,6 @@ def _shortfall(run: Run, services: Services) -> Shortfall | None:
 def shortfall_of(run: Run, services: Services, asked: Asked) -> Shortfall | None:
     """Return what a backup lacks of those before it on the run's targets. Where nothing tells, it goes on."""
     trusted, identities = services.signer_fingerprints, services.identities()
-
-    def opened(choice: Choice) -> Replicated:
-        return Replicated(choice, identities, trusted=trusted, told=partial(_put_on_record, services.store))
-
     try:
         chooser = _chooser(run, services)
         earlier = Earlier(
@@ -125,7 +131,7 @@ def shortfall_of(run: Run, services: Services, asked: Asked) -> Shortfall | None
             chooser,
             identities=identities,
             trusted=trusted,
-            opened=opened,
+            opened=partial(_opened, services=services),
             held=recorded_holds(services.store),
         )
         return earlier.shortfall()
@@ -133,7 +139,7 @@ def shortfall_of(run: Run, services: Services, asked: Asked) -> Shortfall | None
         return None
 
 
-def asked_of(run: Run, backup: Replicated) -> Iterator[Secret]:
+def asked_of(run: Run, backup: Salvaged) -> Iterator[Secret]:
     """Yield the secrets of the backup that a run is to restore."""
     return chosen(backup, names=options_of(run).names, selection=run.spec.selection)
 
@@ -164,13 +170,14 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     with on_failure(lambda: account.end(STOPPED)):
         _require_undoable(recorder)
         restore(
-            lambda: backup.some([entry.name for entry in entries]),
+            partial(backup.planned, [(one.name, one.backup) for one in entries if one.action not in TELLS]),
             destination,
             plan=entries,
             relocation=options.relocation,
             undo=undo_into(folder, destination, sealer),
             account=account,
             tried=account.tried.union(*(attempt.tried for attempt in earlier)),
+            loss=backup.error,
         )
     account.wrote_before(_written_before(entries, before, traces_of([folder]), account))
     account.end(PARTIAL if account.counts.not_done else DONE)
@@ -267,9 +274,16 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
 # -- the backup --------------------------------------------------------------------
 
 
-def open_fixed(run: Run, services: Services) -> Replicated:
-    """Open the backup of a restore run: the one that its first step found, and no other of that name."""
-    backup = open_anywhere(run, services)
+def open_fixed(run: Run, services: Services) -> Salvaged:
+    """Open the backup of a restore run: the one that its first step found, and no other of that name.
+
+    What of it no target gives is taken from the backups before it.
+    """
+    opened = open_anywhere(run, services, whole=False)
+    asked = Asked(backup=run.spec.backup, selection=run.spec.selection, partial=True)
+    before = (_opened(choice, services) for choice in _chooser(run, services).before(opened.manifest, asked))
+    backup = Salvaged(opened, before)
+    backup.unlock()
     if manifest_digest(backup.manifest) != facts_of(run).manifest:
         raise Tampered(
             f"Backup {run.spec.backup} has another manifest now than when this restore was planned.",
@@ -278,7 +292,9 @@ def open_fixed(run: Run, services: Services) -> Replicated:
     return backup
 
 
-def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: bool = False) -> Replicated:
+def open_anywhere(
+    run: Run, services: Services, *, backup: str = "", or_newest: bool = False, whole: bool = True
+) -> Replicated:
     """Open the run's backup, or the newest that covers what it is to restore, from all targets that have it.
 
     Each wrapping key is opened once: what does not open from one target may from another.
@@ -286,20 +302,26 @@ def open_anywhere(run: Run, services: Services, *, backup: str = "", or_newest: 
     Args:
         backup: the backup to open, if it is not the one that the run is about.
         or_newest: take the newest of the policy instead if the backup is quarantined.
+        whole: a container of each wrapping key has to open.
     """
     openers(run.spec, services)  # one that opens nothing asks no target
     chooser = _chooser(run, services)
     choice = _choose(chooser, run, backup or run.spec.backup, or_newest=or_newest)
     put_damaged_on_record(services.store, chooser.damaged)
-    opened = Replicated(
+    opened = _opened(choice, services)
+    opened.failed |= {name: f"{error.code}: {error.message}" for name, error in chooser.away.items()}
+    if whole:
+        opened.unlock()
+    return opened
+
+
+def _opened(choice: Choice, services: Services) -> Replicated:
+    return Replicated(
         choice,
         services.identities(),
         trusted=services.signer_fingerprints,
         told=partial(_put_on_record, services.store),
     )
-    opened.failed |= {name: f"{error.code}: {error.message}" for name, error in chooser.away.items()}
-    opened.unlock()
-    return opened
 
 
 def _chooser(run: Run, services: Services) -> Chooser:

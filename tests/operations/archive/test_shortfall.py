@@ -264,7 +264,7 @@ def test_a_backup_that_is_on_record_and_nowhere_to_be_seen_is_missed(nights: Nig
     older, newest = nights.night(), nights.night()
     for target in nights.world.targets.values():
         target.delete(f"manifests/{newest}.json")
-    known, _ = known_backups(nights.services.store)
+    known = known_backups(nights.services.store)
     found = nights.earlier(known=known).shortfall()
     assert found.backup == older
     assert [one.why for one in found.findings] == [Why.LOST]

@@ -6,6 +6,7 @@ import time
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -29,13 +30,13 @@ from strongroom.cli.commands.restore.account_lines import (
 from strongroom.cli.commands.restore.request import PlanOut, Request
 from strongroom.cli.shared import access_log, approval, estimate, options, sources
 from strongroom.cli.shared.backup_selection import report_shortfall
-from strongroom.cli.shared.restore_source import UNREADABLE, RestoreSource
+from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.shared.undo_seal import undo_sealer
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
-from strongroom.container.errors import VerificationFailed
+from strongroom.container.errors import DAMAGE, VerificationFailed
 from strongroom.errors import InstallationError, SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import Secret
 from strongroom.operations.archive.filled import Filled
@@ -56,9 +57,9 @@ from strongroom.operations.restore.journal import (
 from strongroom.operations.restore.make_plan import make_plan
 from strongroom.operations.restore.plan import (
     FIRST,
+    TELLS,
     WRITES,
     Action,
-    EarlierBackup,
     Note,
     PlanEntry,
     RestorePlan,
@@ -66,6 +67,7 @@ from strongroom.operations.restore.plan import (
     name_destination,
     require_fitting,
 )
+from strongroom.operations.restore.plan_file import PlanFile
 from strongroom.operations.restore.record import Recorder
 from strongroom.operations.restore.restore import Undo, plan_restore, restore
 from strongroom.operations.restore.undo import seal_record_key, undo_into
@@ -173,6 +175,7 @@ class RestoreJob:
                     account=self._account,
                     tried=frozenset().union(*(one.tried for one in self._earlier)),
                     newest_only=self._request.version is not None,
+                    loss=self._origin.loss,
                 )
         except BaseException as stopped:  # noqa: BLE001 - as above
             self.stopped = stopped
@@ -197,7 +200,8 @@ class RestoreJob:
         self._origin.unlock()
         self._shortfall = told = earlier.shortfall()
         if self._fills and told.missing:
-            self._filled = self._origin.fill()
+            with suppress(*DAMAGE):  # what it lacks is said as a number, and what is lost of it comes back
+                self._filled = self._origin.fill()
         report_shortfall(told, self._output, filled=self._filled is not None, fillable=self._can_fill)
 
     @property
@@ -229,7 +233,7 @@ class RestoreJob:
         plan = self._request.plan
         if plan is None or not head.earlier:
             return None
-        taken = self._origin.fill(lambda: ((one.name, one.backup) for one in plan.entries() if one.backup))
+        taken = self._origin.fill(lambda: _taken_by(plan))
         for one in head.earlier:
             if taken is None or manifest_digest(taken.opened(one.backup).manifest) != one.manifest:
                 raise PlanMismatch(
@@ -286,6 +290,8 @@ class RestoreJob:
                 first=self._first(),
                 backup_of=self._origin.backup_of,
                 missing=self._missing(),
+                earlier=self._origin.taken_from,
+                lost=lambda: self._origin.lost,
             )
 
     def _missing(self) -> Iterable[Missing]:
@@ -322,17 +328,7 @@ class RestoreJob:
             secret_version=request.version,
             overwrite=request.overwrite,
             relocation=request.relocation,
-            earlier=self._earlier_backups(),
             shortfall=self._shortfall,
-        )
-
-    def _earlier_backups(self) -> tuple[EarlierBackup, ...]:
-        if self._filled is None:
-            return ()
-        opened = [self._filled.opened(backup).manifest for backup in self._filled.backups]
-        return tuple(
-            EarlierBackup(backup=one.backup_id, manifest=manifest_digest(one), created_at=one.created_at)
-            for one in opened
         )
 
     @property
@@ -441,7 +437,7 @@ class RestoreJob:
             words.append(f"--plan {quote(str(given.plan.absolute()))}")
         words += self._from()
         if given.backup_file is None and given.plan is None:
-            words.append(f"--backup {quote(self._to_go_on_with())}")
+            words.append(f"--backup {quote(self._backup)}")
         if name := getattr(given, "secret_name", None):
             words.append(f"--secret-name {quote(name)}")
             words += [f"--version {given.version}"] if given.version is not None else []
@@ -452,13 +448,6 @@ class RestoreJob:
         if given.relocate is not None:
             words.append(f"--relocate {quote(given.relocate)}")
         return " ".join([*words, *self._given(to=given.plan is None)])
-
-    def _to_go_on_with(self) -> str:
-        """Return the backup that a restore goes on with: the one before it if no place gives it whole."""
-        earlier = self._origin.earlier
-        if not isinstance(self.stopped, UNREADABLE) or earlier is None or (older := earlier.before()) is None:
-            return self._backup
-        return older.manifest.backup_id
 
     def _given(self, *, to: bool = True) -> Iterator[str]:
         """Yield the typed options for what opens, and for where to."""
@@ -487,8 +476,8 @@ class RestoreJob:
     def _outcome(self) -> BaseException | None:
         """Return what stopped it, or else the worst that happened to a secret."""
         done, worst = self.done, self._account.worst
-        if self.stopped is not None:
-            return self.stopped
+        if (ended := self.stopped or self._origin.loss()) is not None:
+            return ended
         if self.dry:
             return _cannot(self._planned.codes, done.total, one=bool(self._request.names))
         if worst is not None:
@@ -582,6 +571,7 @@ class RestoreJob:
             "estimate": self._estimate(self.done).document() if self.dry else None,
             "losses": list(account.losses),
             "shortfall": self._shortfall_document(),
+            "lost": self._origin.lost,
             "leaked": self._leaked,
         }
 
@@ -695,6 +685,11 @@ class RestoreJob:
         yield f"  {said}: all equal" if total == same else f"  {said}: {same:,} equal, {total - same:,} not"
 
 
+def _taken_by(plan: PlanFile) -> Iterator[tuple[str, str]]:
+    """Yield what a plan takes from earlier backups."""
+    return ((one.name, one.backup) for one in plan.entries() if one.backup and one.action not in TELLS)
+
+
 WOULD = {
     Action.CREATE: "would be created",
     Action.FINISH: "would be finished: an interrupted restore began to write them",
@@ -704,6 +699,7 @@ WOULD = {
     Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
     Action.CANNOT: "could not be restored",
     Action.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
+    Action.LOST: "lost: the values are damaged, and no earlier backup has one",
 }
 
 

@@ -52,14 +52,11 @@ def _perform(
     *,
     tell: Callable[[RestoreJob], T],
 ) -> T:
-    with (
-        origins.open_restore_source(arguments, output, installation) as origin,
-        origin.naming_older(),
-    ):
+    with origins.open_restore_source(arguments, output, installation) as origin:
         job = RestoreJob(arguments, output, installation, origin, request)
         job.do()
         if job.stopped is None and not job.done.total:
-            raise request.nothing(job.elsewhere)
+            raise origin.loss() or request.nothing(job.elsewhere)
         if arguments.verify_after_restore and not job.dry:
             job.verify()
         return tell(job)
@@ -94,10 +91,7 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             f"'{arguments.secret_name}' does not begin with '{request.relocation.source}', which --relocate "
             "renames."
         )
-    with (
-        origins.open_restore_source(arguments, output, installation) as origin,
-        origin.naming_older(),
-    ):
+    with origins.open_restore_source(arguments, output, installation) as origin:
         job = RestoreJob(arguments, output, installation, origin, request)
         origin.find(arguments.secret_name, request.version)  # what no backup has has begun nothing
         if not (request.overwrite or job.dry) and job.differs():

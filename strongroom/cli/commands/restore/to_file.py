@@ -91,7 +91,7 @@ def seal_chosen(arguments: Namespace, output: Output, installation: Place, reque
                 lambda: request.secrets_of(origin), store, relocation=request.relocation, progress=advance
             )
         if not done.total:
-            raise request.nothing()
+            raise origin.loss() or request.nothing()
         access_log.record_access(
             evidence_access_log.RESTORED,
             arguments,

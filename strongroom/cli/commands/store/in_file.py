@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from strongroom.cli.commands.store.answers import (
     answer_names,
@@ -11,7 +12,7 @@ from strongroom.cli.commands.store.answers import (
     missing,
     named,
 )
-from strongroom.cli.shared import legacy, opening
+from strongroom.cli.shared import backup_selection, legacy, opening
 from strongroom.cli.shared.backup_argument import kind_of, open_file
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.shared.show_value import Holder
@@ -20,6 +21,8 @@ from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
 from strongroom.container.metadata import read_document
 from strongroom.model import Entry, Secret
+from strongroom.operations.archive.failover import InOnePlace
+from strongroom.operations.archive.salvage import Salvaged
 
 NOTHING = "The backup holds no such secret."
 
@@ -39,8 +42,17 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
     if unsealed is not None:
         yield from (Entry(secret.name, 0, tags=secret.tags) for secret in unsealed)
         return
-    with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
+    with _salvaged(arguments, output) as backup:
         yield from (Entry(row.name, 0, tags=row.tags) for row in backup.rows())
+
+
+@contextmanager
+def _salvaged(arguments: Namespace, output: Output) -> Iterator[Salvaged]:
+    """Open the file as far as it is sound; what is lost is said at the end."""
+    with opening.backup_for_inspection(arguments, output, place.find()) as opened, opening.explaining_keys():
+        backup = Salvaged(InOnePlace(opened), opening.before_in_file(opened, arguments, place.find()))
+        with backup_selection.telling_losses([backup], output):
+            yield backup
 
 
 def _secret(arguments: Namespace, output: Output) -> tuple[Secret, Holder]:
@@ -49,11 +61,14 @@ def _secret(arguments: Namespace, output: Output) -> tuple[Secret, Holder]:
     if unsealed is not None:
         file = str(arguments.backup_file)
         return named(arguments.name, unsealed, file), Holder(f"file '{file}'", file)
-    with opening.backup_for_inspection(arguments, output, place.find()) as backup, opening.explaining_keys():
-        secret = backup.find(arguments.name) or missing(
+    with _salvaged(arguments, output) as backup:
+        secret = backup.find(arguments.name)
+        if secret is None and (loss := backup.error()) is not None:
+            raise loss
+        secret = secret or missing(
             arguments.name, f"backup {backup.manifest.backup_id}", near_name(arguments.name, backup)
         )
-        return secret, Holder.backup(backup.manifest)
+        return secret, Holder.backup(backup.source_of(arguments.name))
 
 
 def _unsealed(arguments: Namespace, output: Output) -> list[Secret] | None:

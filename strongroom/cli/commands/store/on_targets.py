@@ -18,7 +18,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.container.manifest import Manifest
 from strongroom.model import Entry, Secret
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.restore.version import holds
 
 
@@ -37,8 +37,15 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         looked, manifest, secret = _found(chain([(first, _told)], backups), arguments)
         where = f"backup {first.manifest.backup_id}"
         where += f", nor in the {looked - 1} before it that may hold it" if looked > 1 else ""
-        secret = secret or missing(arguments.name, where, near_name(arguments.name, first))
+        secret = secret or _missing(first, arguments.name, where)
     answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
+
+
+def _missing(first: Salvaged, name: str, where: str) -> Secret:
+    """Raise what to say of a secret that none of them has: what is lost, if it could have lain there."""
+    if (loss := first.error()) is not None:
+        raise loss
+    return missing(name, where, near_name(name, first))
 
 
 def _told() -> None:
@@ -54,9 +61,9 @@ def _found(backups: Iterator[Opened], arguments: Namespace) -> tuple[int, Manife
         secret = backup.find(arguments.name)
         if secret is not None and holds(secret, arguments.version):
             tell()
-            return looked, backup.manifest, secret
+            return looked, backup.source_of(arguments.name), secret
         if newest is None or newest[1] is None:
-            newest = backup.manifest, secret
+            newest = backup.source_of(arguments.name), secret
     assert newest is not None  # there is one at least
     return looked, *newest
 
@@ -70,7 +77,7 @@ def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:
 
 
 @contextmanager
-def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Replicated]:
+def _backup(asked: Asked, arguments: Namespace, output: Output) -> Iterator[Salvaged]:
     with (
         inspect_on_targets.backup_on_targets(arguments, asked, output, place.find()) as backup,
         opening.explaining_keys(),
