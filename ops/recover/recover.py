@@ -101,16 +101,21 @@ class Losses:
         self.first: Failure | None = None
         self.aside: dict[str, Failure] = {}  # by name; it does not count, and may hide something newer
         self.lost = 0
+        self.taken = 0  # of earlier backups, in place of what is lost
+        self.parts: list[tuple[Container | None, int, Failure]] = []  # a segment by its number, or a piece
+        self.name_key = ""  # of any container that opened
 
     @contextmanager
-    def within(self, what: str, secrets: int = 0) -> Iterator[None]:
-        """Go on after a failure of what is done within."""
+    def within(self, what: str, secrets: int = 0,
+               part: tuple[Container | None, int] | None = None) -> Iterator[None]:
+        """Go on after a failure of what is done within. The part that it was about is lost then."""
         try:
             yield
-        except Failure as failure:
+        except (Failure, struct.error, OSError) as error:
+            odd = Failure("Damaged", f"It cannot be read ({type(error).__name__}).")
+            failure = error if isinstance(error, Failure) else odd
             self.add(failure, what, secrets)
-        except (struct.error, OSError) as error:
-            self.add(Failure("Damaged", f"It cannot be read ({type(error).__name__})."), what, secrets)
+            self.parts += [(*part, failure)] if part else []
 
     def add(self, failure: Failure, what: str, secrets: int = 0, verb: str = "LOST") -> None:
         self.first = self.first or failure
@@ -471,14 +476,18 @@ class Container:
 
     def secrets(self, losses: Losses, name: str | None = None) -> Iterator[Secret]:
         """Yield every secret, or those of the one segment that can hold a name; memory holds one segment."""
-        hashed = self.hash(name) if name is not None else ""
-        place = sum(first <= hashed for first, _, _ in self.index["segments"]) - 1
         for number, (_, count, _) in enumerate(self.index["segments"]):
-            if name is None or number == place:
+            if name is None or number == self.place(name):
                 secrets: list[Secret] = []
-                with losses.within(f"segment {number} of piece {self.index['piece']}", count):
+                what = f"segment {number} of piece {self.index['piece']}"
+                with losses.within(what, count, (self, number)):
                     secrets = self.segment(number, losses)
                 yield from secrets
+
+    def place(self, name: str) -> int:
+        """Return the number of the only segment that can hold a name."""
+        hashed = self.hash(name)
+        return sum(first <= hashed for first, _, _ in self.index["segments"]) - 1
 
     def hash(self, name: str) -> str:
         encoded = name.encode("utf-8", "surrogatepass")  # an odd name must not keep from the others
@@ -557,17 +566,22 @@ def derive(head: bytes, wrapped: Record, wrapping_key: bytes) -> dict[str, bytes
     need(hmac.compare_digest(tag, head[48:]), "The header was changed.")
     return {kind: hkdf(file_key, file_id, f"strongroom/v1/{kind}".encode()) for kind in KINDS}
 
-def read_segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Secret]:
-    """Take a segment's two plaintexts apart (section 5)."""
+def read_rows(packed: bytes, losses: Losses) -> tuple[list[tuple[Record, bytes]], int]:
+    """Take a segment's rows apart (section 5); return each row with its line, and how many digests follow."""
     need(len(packed) >= 12, "The rows are too short.")
     count, digests, length = struct.unpack_from(">III", packed)
     end = len(packed) - 16 * digests
     need(end >= 12 and length <= 32 * MIB, "The rows' counts are out of bounds.")
     lines = unzstd(packed[12:end], length).split(b"\n")
     need(lines.pop() == b"" and len(lines) == count > 0, "The rows are miscounted.")
+    return [(read_row(line, losses), line) for line in lines], digests
+
+def read_segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Secret]:
+    """Take a segment's two plaintexts apart (section 5)."""
+    rows, digests = read_rows(packed, losses)
     secrets, at, values = [], 0, plain or b""
-    for line in lines:
-        row, ends = read_row(line, losses), [at]
+    for row, line in rows:
+        ends = [at]
         ends += [at := at + each["length"] for each in row["versions"] if "length" in each]
         secrets.append(Secret(row, line + b"\n", tuple(values[a:b] for a, b in pairwise(ends))))
     need(sum(len(secret.values) for secret in secrets) == digests, "The digests are miscounted.")
@@ -755,18 +769,19 @@ class Backup:
         need(manifest["values"] or not for_values, said, "Missing")
         # Where nothing is pinned, containers and envelopes have to be of the manifest's own installation.
         keys = replace(self.keys, signers=self.keys.signers or frozenset({manifest["by"]}))
-        came, name_key = 0, ""
+        came, self.losses.parts, self.losses.name_key = 0, [], ""
         for entry in manifest["containers"]:
             opened: Container | None = None
             secrets: Iterable[Secret] = ()
-            with self.losses.within(f"piece {entry['piece']}", entry["secrets"]):
+            with self.losses.within(f"piece {entry['piece']}", entry["secrets"], (None, entry["piece"])):
                 if manifest["sealed"]:
                     opened = self._joined(manifest, entry, keys)
-                    same = name_key in ("", opened.index["name_key"])
+                    same = self.losses.name_key in ("", opened.index["name_key"])
                     need(same, "Its names are keyed otherwise than those of another piece.")
-                    name_key, secrets = opened.index["name_key"], opened.secrets(self.losses, name)
+                    self.losses.name_key = opened.index["name_key"]
+                    secrets = opened.secrets(self.losses, name)
                 else:
-                    part = self._piece(manifest, entry)
+                    part, _ = self._piece(manifest, entry)
                     secrets = extra("A backup of names only").secrets_of_names(part, manifest, entry)
             last = ""
             for secret in secrets:
@@ -793,22 +808,25 @@ class Backup:
         need(self.store.names("manifests"), "There is no manifest here.")
         raise (*failures, Failure("Missing", f"There is no manifest of backup '{backup}'."))[0]
 
-    def _piece(self, manifest: Record, entry: Record) -> Part:
-        """Return a piece: the first copy with the digest named; else what there is, noting that."""
+    def _piece(self, manifest: Record, entry: Record) -> tuple[Part, bool]:
+        """Return a piece, and if it is whole: the first copy with the digest named; else what there is."""
         name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
         copies = self.store.copies(name)
         need(copies, f"'{name}' is not there.", "Missing")
         for _, part in copies:
             if part.size == entry["size"] and part.digest() == entry["sha256"]:
-                return part
+                return part, True
         other = Failure("Damaged", "It is not the one that the manifest names.")
         self.losses.add(other, name, verb="DAMAGED")
-        return copies[0][1]
+        return copies[0][1], False
 
     def _joined(self, manifest: Record, entry: Record, keys: Keys) -> Container:
         """Open a container and join it with its manifest."""
-        part = self._piece(manifest, entry)
-        opened = open_container(part, keys, entry["signer"], lambda own: self.newest(own, keys))
+        part, whole = self._piece(manifest, entry)
+        try:
+            opened = open_container(part, keys, entry["signer"], lambda own: self.newest(own, keys))
+        except Failure as failure:  # what other bytes say of themselves is no finding about this backup
+            raise failure if whole else Failure("Damaged", failure.args[1]) from None
         index, segments = opened.index, opened.index["segments"]
         here = [index["backup_id"], index["piece"], index["pieces"], index["values"], opened.wrapping_key]
         here += [segments[0][0] if segments else ""]
@@ -930,7 +948,9 @@ def recover(given: argparse.Namespace, keys: Keys | None = None) -> int:
     """Hand out what was asked for; raise what the program is to end with."""
     losses = Losses()
     count = hand_out(given, secrets_in(given, keys or gather(given), losses))
-    note(counted(count) + (f"; {losses.lost} did not come out" if losses.lost else ""))
+    said = f", {losses.taken} of them from earlier backups" if losses.taken else ""
+    missing = max(0, losses.lost - losses.taken)
+    note(counted(count) + said + (f"; {missing} did not come out" if missing else ""))
     if losses.first:
         raise losses.first
     need(count or given.get is None, f"There is no secret '{given.get}' here.", "Missing")
@@ -950,8 +970,12 @@ def secrets_in(given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterato
 def secrets_of(backup: Backup, given: argparse.Namespace) -> Iterator[Secret]:
     """Yield the secrets of the backup that is asked for."""
     if given.backup and not backup.store.names(f"quarantine/{given.backup}"):
-        for_values = bool(given.out) or given.get is not None
-        yield from backup.secrets(backup.manifest(given.backup), given.get, for_values=for_values)
+        for_values, manifest = bool(given.out) or given.get is not None, backup.manifest(given.backup)
+        yield from backup.secrets(manifest, given.get, for_values=for_values)
+        if backup.losses.parts and EXTRA.is_file():
+            yield from extra("").secrets_before(backup, manifest, given)
+        elif backup.losses.parts:
+            note(f"An earlier backup may have what is lost: '{EXTRA.name}' beside this file looks for it.")
     else:
         ids = ", ".join(name[10:-5] for name in backup.store.names("manifests"))
         what = f"Choosing one of the backups ({ids}) without --backup, or reading its quarantine marks,"

@@ -42,6 +42,7 @@ from recover import (
     MIB,
     OPENERS,
     Backup,
+    Container,
     Failure,
     Keys,
     Losses,
@@ -199,18 +200,73 @@ def secrets_of_chosen(backup: Backup, given: argparse.Namespace) -> Iterator[Sec
 
     One secret is looked for in older ones, too.
     """
-    choice = Choice(backup, given)
+    choice, for_values = Choice(backup, given), bool(given.out) or given.get is not None
     for manifest in choice.manifests():
-        there = False
-        for secret in backup.secrets(
-            manifest, given.get, for_values=bool(given.out) or given.get is not None
-        ):
+        there, own = False, backup.secrets(manifest, given.get, for_values=for_values)
+        for secret in itertools.chain(own, secrets_before(backup, manifest, given)):
             there = there or secret.row["name"] == given.get
             yield secret
         if given.get is None or there:
             break
         note(f"'{given.get}' is not in backup {manifest['backup_id']}")
     backup.losses.first = backup.losses.first or choice.part
+
+
+def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) -> Iterator[Secret]:
+    """Yield what could have lain in the lost parts of a backup, out of those before it (section 13).
+
+    Of each name the backup before tells, unless its part of that one is lost too: then the one before that.
+    """
+    losses = backup.losses
+    shut = any(failure.args[0] == "CannotOpen" for _, _, failure in losses.parts)
+    if not losses.parts or (shut and not losses.name_key):  # a key that fits nothing is no damage
+        return
+    newer = [could_have_held(manifest, losses)]
+    for earlier in Choice(backup, given).before(manifest):
+        note("looking for what is lost in the backup before:")
+        own, taken = Losses(), 0
+        for secret in replace(backup, losses=own).secrets(earlier, given.get):
+            if all(held(secret.row["name"]) for held in newer):
+                taken += 1
+                losses.taken += 1
+                yield secret
+        place = f"backup {earlier['backup_id']}, made {earlier['created_at']}"
+        note(f"{recover.counted(taken)} in place of what is lost, as in {place}")
+        if not own.parts:
+            return
+        newer.append(could_have_held(earlier, own))
+
+
+def could_have_held(manifest: Record, losses: Losses) -> Callable[[str], bool]:
+    """Return what tells whether a name could have lain in a part of a backup that is lost."""
+    key = unhex(losses.name_key)
+    parts = []
+    for container, number, _ in losses.parts:
+        piece = container.index["piece"] if container else number
+        entry = manifest["containers"][piece]
+        parts.append((entry["first"], entry["last"], names_of(container, number) if container else always))
+
+    def held(name: str) -> bool:  # if no container opened, any name could have lain anywhere
+        hashed = hmac.digest(key, name.encode(), "sha256")[:16].hex() if key else ""
+        return any(not key or (first <= hashed <= last and own(name)) for first, last, own in parts)
+
+    return held
+
+
+def always(name: str) -> bool:
+    return True
+
+
+def names_of(container: Container, number: int) -> Callable[[str], bool]:
+    """Return what tells whether a lost segment could have held a name: its rows, if they are sound."""
+    try:
+        at, values, rows, _, digest = container.entries[number]
+        sealed = container.part.read(at + values, rows)
+        need(sha256(sealed) == digest, "It was changed.")
+        found, _ = recover.read_rows(container.message("rows", number, sealed), Losses())
+    except (Failure, struct.error, OSError):
+        return lambda name: container.place(name) == number
+    return {row["name"] for row, _ in found}.__contains__
 
 
 class Choice:
@@ -251,6 +307,22 @@ class Choice:
             yield manifest
         if not came:
             yield self.lesser(passed, refused)
+
+    def before(self, manifest: Record) -> Iterator[Record]:
+        """Yield the backups that tell of the lost parts of one, newest first."""
+        keys = self.backup.keys
+        keys = replace(keys, signers=keys.signers or frozenset({manifest["by"]}))
+        alike = ("source", "selection", "values")
+        for backup in self.ids():
+            if backup >= manifest["backup_id"]:
+                continue
+            try:
+                earlier = replace(self.backup, keys=keys).manifest(backup)
+            except Failure:
+                continue  # what does not count is of no use here
+            same = all(earlier[member] == manifest[member] for member in alike)
+            if same and not self.quarantined(earlier):
+                yield earlier
 
     def ids(self) -> list[str]:
         """Return the backups' ids, the newest first."""
@@ -436,7 +508,7 @@ def beside(manifest: Path) -> Path:
     return home.parent
 
 
-def open_lone(part: Part, keys: Keys, newer: Sequence[Record] = ()) -> recover.Container:
+def open_lone(part: Part, keys: Keys, newer: Sequence[Record] = ()) -> Container:
     """Open a container without a manifest, with the newest envelope of its wrapping key that is given."""
 
     def newest(own: Record) -> Record | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from unittest.mock import patch
 
@@ -17,7 +18,7 @@ from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.wrapping import WrappingKey
-from strongroom.model import Secret
+from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.layout import container_entry, container_name, sealed_receipt
 from tests.vectors import good
 from tests.vectors import material as m
@@ -36,6 +37,10 @@ Objects = dict[str, bytes]
 
 def value(name: str, backup: str) -> str:
     return f"CANARY-{name}-{backup}"
+
+
+def key_file() -> KeyFileIdentity:
+    return KeyFileIdentity(m.KEY_FILE)
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,16 @@ class Piece:
         return found | {"signature": len(self.data) - 60, "length": len(self.data) - 10}
 
     @property
+    def wrapping_key(self) -> str:
+        """The id of the wrapping key that it is sealed under."""
+        envelope = int.from_bytes(self.data[-20:-16], "big")
+        found: str = json.loads(self.data[-124 - envelope : -124])["wrapping_key"]["id"]
+        return found
+
+    @property
     def opened(self) -> Container:
-        return Container.open(BytesReader(self.data), [m_key()], trusted=None)
-
-
-def m_key() -> object:
-    from strongroom.keys.keyfile import KeyFileIdentity
-
-    return KeyFileIdentity(m.KEY_FILE)
+        """It as the product reads it; only of what was not rotated."""
+        return Container.open(BytesReader(self.data), [key_file()], trusted=None)
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class Damaged:
 
     objects: Objects
     pieces: Mapping[str, list[Piece]]
+    rotated: bool
 
     def flip(self, piece: Piece, place: str) -> None:
         content = bytearray(self.objects[piece.name])
@@ -94,7 +102,7 @@ def make(*, rotated: bool = False) -> Damaged:
         backup: _backup(backup, cut, objects, rotated=rotated)
         for backup, cut in ((OLDEST, 9), (OLDER, 13), (NEWEST, 11))
     }
-    return Damaged(objects, pieces)
+    return Damaged(objects, pieces, rotated)
 
 
 def _backup(backup: str, cut: int, objects: Objects, *, rotated: bool) -> list[Piece]:
@@ -117,7 +125,8 @@ def _backup(backup: str, cut: int, objects: Objects, *, rotated: bool) -> list[P
             objects[f"keys/{key.id}/{newer.record.generation:08}"] = write_detached(newer.record, m.RECOVER)
     manifest = replace(
         with_entries(good.manifest_record(), *entries),
-        backup_id=backup, previous=None, selection=ManifestSelection(), not_contained=(),
+        backup_id=backup, created_at=f"2026-11-{backup[6:8]}T02:45:01Z", previous=None,
+        selection=ManifestSelection(), not_contained=(),
     )  # fmt: skip
     objects[f"manifests/{backup}.json"] = sign_manifest(manifest, m.CONTROL)
     return found
