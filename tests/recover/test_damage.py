@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from strongroom.container.digests import name_hash
 from strongroom.container.errors import WrongKey
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
@@ -93,11 +94,11 @@ def lost_names(backup: str, made: Damaged) -> Callable[[str], bool]:
     if not any(parts is not None for parts in opened):
         return lambda name: True
     manifest = json.loads(sound.objects[f"manifests/{backup}.json"].split(b"\n")[1][7:-1])
-    key = m.fixed(f"name key of {backup}").hex()
+    key = m.fixed(f"name key of {backup}")
 
     def is_lost(name: str) -> bool:
         for parts, entry in zip(opened, manifest["containers"], strict=True):
-            if entry["first"] <= recover.hash_of(key, name) <= entry["last"]:
+            if entry["first"] <= name_hash(key, name).hex() <= entry["last"]:
                 return parts is None or name in parts or any(held(name) for held in parts[None])
         return False
 
