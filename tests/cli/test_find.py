@@ -6,19 +6,25 @@ import re
 import shlex
 import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from strongroom.cli.shared.identities import load_key
 from strongroom.cli.shared.sources import way_into
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import Tampered, UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
+from strongroom.keys import roles
+from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.errors import NotAllRead
 from strongroom.sources.errors import SecretNotFound
+from strongroom.targets.directory import DirectoryTarget
 from tests.cli.furnished import furnished
 from tests.cli.program import Done, Machine
+from tests.operations.find.lying import plant
 
 CONFIG = """
 [targets.east]
@@ -452,3 +458,75 @@ def test_a_key_that_is_for_names_alone_is_rotated_alone(house: Machine, nights: 
     done = house.run("find", "db/*", "--identity", "next.key", "--json")
     told = {one for secret in found(done) for v in secret["versions"] for one in backups_of(v)}
     assert newest in told
+
+
+def lie(machine: Machine, backup: str, *names: str, frame: Callable[[bytes], bytes] = bytes) -> None:
+    """Have the index of a backup say that it has these names alone."""
+    folders = [machine.path(f"regions/{name}") for name in ("east", "west")]
+    targets = [DirectoryTarget(folder, name=folder.name, region=folder.name) for folder in folders]
+    identity = load_key(machine.path("recovery.key"))
+    manifest = read_manifest(targets[0], backup, trusted=None)
+    plant(
+        targets,
+        manifest,
+        identity.recipient(),
+        lambda role: roles.load_role(machine.state / "keys" / "roles", role),
+        names=names,
+        frame=frame,
+    )
+
+
+def test_that_the_newest_backup_lacks_a_name_no_index_is_believed(house: Machine, nights: list[str]) -> None:
+    expected = found(house.ok("find", "api/key", "--policy", "nightly", "--json", "--no-index"))
+    lie(house, nights[2], "db/password")
+    done = house.ok("find", "api/key", "--policy", "nightly", "--json")
+    assert found(done) == expected
+    assert f"not believed: the index of names of {nights[2]}" in done.err
+    told = house.ok("history", "api/key", "--policy", "nightly", "--json").document["sources"]
+    assert [period["present"] for period in told[0]["periods"]] == [True]
+
+
+def test_a_name_that_is_not_there_costs_one_look_and_no_note(house: Machine, nights: list[str]) -> None:
+    done = house.run("find", "db/nothing", "--policy", "nightly")
+    assert done.failed_with(SecretNotFound)
+    assert "not " not in done.err.partition("strongroom:")[0]
+
+
+def test_who_may_learn_names_alone_is_told_that_the_index_alone_was_asked(
+    house: Machine, nights: list[str]
+) -> None:
+    house.ok("keygen", "--output", "operators.key")
+    file = house.path("strongroom.toml")
+    key = f'[keys.operators]\nkind = "hpke"\npublic_key_file = "{house.home}/operators.key.pub"\n'
+    without = file.read_text().replace("identity_file", "# ")
+    file.write_text(f'{without}{key}[index]\nrecipients = ["operators"]\n')
+    newest = _backup(house)
+    asked = ("--policy", "nightly", "--identity", "operators.key")
+    done = house.run("find", "db/nothing", *asked)
+    assert f"not checked: {newest}: no key here opens it" in done.err
+    assert newest in house.run("find", "db/password", *asked).out
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        lambda frame: b"\0" * len(frame),
+        lambda frame: frame[:-1],
+        lambda frame: b"",
+        lambda frame: b"CANARY-JUNK",
+        lambda frame: frame + frame,
+    ],
+    ids=["zeros", "cut", "empty", "junk", "twice"],
+)
+def test_a_block_that_is_none_costs_time_and_is_no_answer(
+    house: Machine, nights: list[str], frame: Callable[[bytes], bytes]
+) -> None:
+    expected = {
+        command: house.ok(*command, "--policy", "nightly", "--json", "--no-index").document
+        for command in (("find", "db/*"), ("find", "db/password"), ("history", "db/password"))
+    }
+    lie(house, nights[2], "db/password", frame=frame)
+    for command, document in expected.items():
+        done = house.ok(*command, "--policy", "nightly", "--json")
+        assert done.document == document
+        assert "not used: index/" in done.err

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
+from functools import cached_property
 from heapq import merge
 from itertools import groupby, islice
 from operator import itemgetter
@@ -54,6 +55,8 @@ LEAST = 3
 one, and those of every week beside it are of less."""
 MOST = 200
 """Earlier backups that are looked at, by their manifests."""
+FEW = 32
+"""Secrets left out by an index that are looked for in the backup one by one; of more, all names are read."""
 OPENED = 2
 """Earlier backups that are read themselves where no index tells what they held."""
 _SOUND = re.compile(r"of the [\d,]+ secrets? of backup (\S+)$")
@@ -311,6 +314,16 @@ class Earlier:
             self._read = _Names(self, self._chooser, self._identities, self._trusted, self._asked.selection)
         return self._read
 
+    def holds(self, name: str) -> bool:
+        """Tell whether the backup itself has a secret with a value: that costs a ranged read."""
+        found = self._own.digested_row(name)
+        return found is not None and found[0].versions[-1].state is VersionState.LIVE
+
+    @cached_property
+    def _own(self) -> Replicated:
+        assert self._open is not None  # whoever opens none names none
+        return self._open(self.choice)
+
     def held_names(self, choice: Choice) -> Iterator[Listed]:
         """Yield what a backup itself says of its secrets."""
         assert self._open is not None
@@ -453,6 +466,7 @@ class _Names:
         read = self._worth_reading(told)
         needless = self._own in told and not read
         self._has: Numbers | None = None if needless else self._names_of(earlier.choice)
+        self._looked_for = 0
         self._others: list[_Row] = sorted(self._unindexed(read), key=itemgetter(0))
 
     def lacking(self) -> Iterator[tuple[IndexRow, str]]:
@@ -470,7 +484,13 @@ class _Names:
         return row.state is VersionState.LIVE and all(matches(one, item) for one in self._selections)
 
     def _is_held(self, name: str) -> bool:
-        return self._has is not None and self._has.get(name) is not None
+        """Tell whether the backup itself has a secret. That it does not, no index is believed."""
+        if self._has is None and self._looked_for < FEW:
+            self._looked_for += 1
+            return self._earlier.holds(name)
+        if self._has is None:
+            self._has = self._names_of(self._earlier.choice)
+        return self._has.get(name) is not None
 
     def _names_of(self, choice: Choice) -> Numbers:
         found = Numbers()

@@ -26,6 +26,7 @@ from strongroom.operations.drift.mass_change import describe_mass_change
 from strongroom.operations.layout import INDEXES
 from strongroom.operations.services import Pinned, Services
 from strongroom.sources import Change
+from tests.operations.find.lying import plant
 from tests.operations.world import World, make_world
 
 ALL = Asked()
@@ -270,3 +271,21 @@ def test_a_backup_that_is_on_record_and_nowhere_to_be_seen_is_missed(nights: Nig
     assert [one.why for one in found.findings] == [Why.LOST]
     assert "'ap' does not show it" in found.findings[0].said
     assert nights.earlier(Asked(policy="other", backup=older), known=known).shortfall().findings == ()
+
+
+@pytest.mark.parametrize("few", [0, 32], ids=["all names at once", "one by one"])
+def test_that_it_lacks_a_secret_no_index_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Else what the newest has would be filled from an older backup, over its newer value."""
+    monkeypatch.setattr(shortfall, "FEW", few)
+    nights = Nights(tmp_path, index=True)
+    nights.night()
+    nights.lose("app/007")
+    newest = nights.night()
+    world = nights.world
+    manifest = read_manifest(world.targets["eu"], newest, trusted=None)
+    recipient, signers = world.identity.recipient(), world.signers.__getitem__
+    plant(list(world.targets.values()), manifest, recipient, signers, names=["app/000"])
+    assert [one.name for one in nights.earlier().missing()] == ["app/007"]
+    assert nights.shortfall().missing == 1

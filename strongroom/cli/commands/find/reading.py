@@ -14,7 +14,7 @@ from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.container.errors import UntrustedSigner
+from strongroom.container.errors import UntrustedSigner, WrongKey
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
@@ -35,6 +35,9 @@ from strongroom.sources.errors import SecretNotFound
 from strongroom.words import plural
 
 T = TypeVar("T")
+_Told = tuple[str, Period]
+_BY_THE_INDEX = "no key here opens it, so its index of names alone says that it does not have the secret"
+_LEFT_OUT = "it leaves out what the backup has, so the backups of this policy were read themselves"
 Take = Callable[[Choice, T], None]
 _IN_MEMORY = (KeyFileIdentity, HpkeIdentity, PassphraseIdentity, AllOfIdentity)
 """Identities that open by computing alone; that of several together is made of the others at hand."""
@@ -96,14 +99,15 @@ class Reader:
 
     def each(
         self, asked: Asked, look: Callable[[Replicated], T], take: Take[T], *, wanted: Wanted
-    ) -> list[tuple[str, Period]]:
+    ) -> list[_Told]:
         """Look into every backup that may hold what is asked for, newest first, several at once.
 
         What indexes of names say of ``wanted`` is returned, with the source, and the backups of which they
-        tell it are not looked into. They count as read.
+        tell it are not looked into. They count as read. That the newest backup of a policy does not have a
+        name, no index is believed: that costs one look.
 
         Args:
-            look: reads one backup, maybe in a thread.
+            look: reads one backup, maybe in a thread; what it returns is false if nothing is there.
             take: is given what was read of each.
 
         Raises:
@@ -118,10 +122,50 @@ class Reader:
         others = [one for one in choices if one.manifest.backup_id not in covered]
         for choice, outcome in outcomes(others, self.open, look, together=self._may_share):
             self._took(choice, outcome, take)
+        if wanted.name:
+            periods, covered = self._confirmed(choices, periods, covered, look, take)
         self.read += [one for one in choices if one.manifest.backup_id in covered]
         self.read.sort(key=lambda choice: choice.manifest.backup_id, reverse=True)
         self._report(asked)
         return periods
+
+    def _confirmed(
+        self,
+        choices: Sequence[Choice],
+        periods: list[_Told],
+        covered: frozenset[str],
+        look: Callable[[Replicated], T],
+        take: Take[T],
+    ) -> tuple[list[_Told], frozenset[str]]:
+        """Return what indexes say that is to be believed: where one leaves out what the newest backup of its
+        policy has, all of the policy are looked into instead."""
+        having = {backup for _, period in periods for backup in period.backups}
+        newest = {one.manifest.policy: one for one in reversed(choices)}.values()
+        silent = [one for one in newest if one.manifest.backup_id in covered - having]
+        for choice, outcome in outcomes(silent, self.open, look, together=self._may_share):
+            access_log.record_outcome(outcome if isinstance(outcome, StrongroomError) else None)
+            if isinstance(outcome, StrongroomError):
+                covered -= self._unconfirmed(choice, outcome)
+            elif outcome:
+                indexed = [one for one in choices if one.manifest.backup_id in covered]
+                lying = [one for one in indexed if one.manifest.policy == choice.manifest.policy]
+                covered -= self._instead(lying, look, take)
+        return [one for told in periods if (one := _within(told, covered))], covered
+
+    def _unconfirmed(self, choice: Choice, error: StrongroomError) -> set[str]:
+        """Say that an index alone tells of a backup. What no key opens here, was to be told by it alone."""
+        if isinstance(error, WrongKey):
+            self._output.note(f"not checked: {choice.manifest.backup_id}: {_BY_THE_INDEX}")
+            return set()
+        self._not_read(choice.signed, error)
+        return {choice.manifest.backup_id}
+
+    def _instead(self, doubted: Sequence[Choice], look: Callable[[Replicated], T], take: Take[T]) -> set[str]:
+        """Look into backups of which an index was not believed; return them."""
+        self._output.note(f"not believed: the index of names of {doubted[0].manifest.backup_id}: {_LEFT_OUT}")
+        for choice, outcome in outcomes(doubted, self.open, look, together=self._may_share):
+            self._took(choice, outcome, take)
+        return {one.manifest.backup_id for one in doubted}
 
     def _choices(self, asked: Asked) -> Iterator[Choice]:
         meant: list[SignedManifest] = []
@@ -133,15 +177,13 @@ class Reader:
         with ThreadPoolExecutor(AT_ONCE) as threads:  # each place is asked what it has of each
             yield from threads.map(self._choice, meant)
 
-    def _indexed(
-        self, wanted: Wanted, choices: Sequence[Choice]
-    ) -> tuple[list[tuple[str, Period]], frozenset[str]]:
+    def _indexed(self, wanted: Wanted, choices: Sequence[Choice]) -> tuple[list[_Told], frozenset[str]]:
         """Return what the indexes of names say of these backups, and of which of them they tell."""
         if vars(self._arguments).get("no_index"):
             return [], frozenset()
         places = {name: listing.objects for name, listing in self.chooser.listings.items()}
         indexes = NameIndexes(places, self._openers, told=self._index_passed_over)
-        found: list[tuple[str, Period]] = []
+        found: list[_Told] = []
         covered: frozenset[str] = frozenset()
         by_pins: dict[frozenset[str], dict[str, Manifest]] = {}
         for choice in choices:
@@ -229,6 +271,12 @@ class Reader:
     def not_read(self) -> int:
         """How many backups could not be read."""
         return len(self._failures) + len(self.chooser.passed)
+
+
+def _within(told: _Told, covered: frozenset[str]) -> _Told | None:
+    source, period = told
+    backups = tuple(one for one in period.backups if one in covered)
+    return (source, period._replace(backups=backups)) if backups else None
 
 
 @contextmanager

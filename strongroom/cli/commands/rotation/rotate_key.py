@@ -128,8 +128,9 @@ def _policies(arguments: Namespace, settings: Settings, services: Services, swap
         if arguments.policy and name not in arguments.policy:
             continue
         pinned = services.pinned(name)
-        readers = (*pinned.spec.recipients, *pinned.index_recipients)
-        if policy.sealed and swap.concerns(one.fingerprint for one in readers):
+        readers = [one.fingerprint for one in pinned.spec.recipients]
+        readers += [one.fingerprint for one in pinned.index_recipients]
+        if policy.sealed and swap.concerns(readers):
             yield name
         elif name in arguments.policy:
             raise UsageError(f"Policy '{name}' is sealed to neither of the two keys.", hint="")
