@@ -38,7 +38,7 @@ import urllib.parse
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ Record = dict[str, Any]
 
 CODES = {"Refused": 4, "CannotOpen": 10, "Damaged": 11, "Missing": 12, "Untrusted": 13, "LeftAside": 70}
 ADVICE = {
-    "Untrusted": "Compare the fingerprint with the recovery kit; then give it with --signer.",
+    "Untrusted": "Compare an installation's fingerprint with the kit; then give it with --signer.",
     "CannotOpen": "Nothing is known to be damaged.",
     "Refused": "Take another backup: name it with --backup.",
     "LeftAside": "Compare with another copy of this backup, which may be newer.",
@@ -262,7 +262,7 @@ def open_hpke(kem: int, shared: bytes, info: bytes, sealed: bytes) -> bytes | No
 
 ROLES = {
     "manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover"),
-    "quarantine": ("control", "recover"),
+    "quarantine": ("control", "recover"), "trust": ("installation",),
 }
 
 @dataclass(frozen=True)
@@ -270,6 +270,7 @@ class Keys:
     """What is at hand to open with, by type of stanza, and which installations to believe."""
     held: dict[str, tuple[Any, ...]]
     signers: frozenset[str] = frozenset()
+    lists: Any = None  # by installation: the number of its highest trust list, and the keys it distrusts
 
     def trust(self, certificate: dict[str, str], kind: str) -> str:
         """Hold a signer's certificate to section 12; return its installation's fingerprint."""
@@ -279,7 +280,15 @@ class Keys:
         name = "sr1:" + sha256(installation).hex()
         need(role in ROLES[kind], f"The key of role '{role}' does not sign a {kind}.", "Untrusted")
         need(not self.signers or name in self.signers, f"Signed by installation {name}.", "Untrusted")
+        # For a container its manifest vouches, whatever became of the key that sealed it.
+        leaked = self.list_of(name)[1].get(certificate["key"]) if kind != "container" else None
+        need(not leaked, f"Signed by a key of role '{role}' that is distrusted since {leaked}.", "Untrusted")
+        own = kind != "trust" or certificate["key"] == certificate["installation"]
+        need(own, "An installation key alone signs a trust list.", "Untrusted")
         return name
+
+    def list_of(self, installation: str) -> tuple[int, dict[str, str]]:
+        return (self.lists or {}).get(installation, (0, {}))
 
 CERTIFICATE = {
     "installation": 32, "role": matching("[a-z]{1,16}"), "key": 32,
@@ -689,8 +698,8 @@ MANIFEST = {
     "trust": integers(0, 99_999_999),
 }
 
-def read_manifest(data: bytes, keys: Keys) -> Record:
-    """Read a manifest and hold it to section 7, its receipts included."""
+def read_manifest(data: bytes, keys: Keys, *, alone: bool = True) -> Record:
+    """Read a manifest and hold it to section 7; unless ``alone``, not to its receipts and its trust list."""
     body, by = signed_body(data, "manifest", keys)
     first_release = not re.search(rb',"previous":(null|"[^"\\]*")\}\Z', body)
     need(first_release, "It was written before Strongroom's first release.", "CannotOpen")
@@ -703,13 +712,50 @@ def read_manifest(data: bytes, keys: Keys) -> Record:
         right = right and (not full or last < entry["first"] <= entry["last"])
         need(right, "The containers are misnumbered, or the ranges of names overlap.")
         last = entry["last"] or last
-        receipt = {"run": manifest["backup_id"]} | {name: entry[name] for name in RECEIPT}
-        check_signature(unhex(entry["signer"]), "receipt", canonical(receipt), unhex(entry["signature"]))
+        if alone:
+            receipt = {"run": manifest["backup_id"]} | {name: entry[name] for name in RECEIPT}
+            check_signature(unhex(entry["signer"]), "receipt", canonical(receipt), unhex(entry["signature"]))
     sums = {name: sum(entry[name] for entry in containers) for name in ("secrets", "versions", "size")}
     need(manifest["counts"] == sums, "The counts are not those of the containers.")
+    if alone:
+        require_list(manifest | {"by": by}, keys)
     return manifest | {"by": by}
 
-# -- a whole backup (section 13) -----------------------------------------------------------------
+# -- a whole backup (sections 12 and 13) ---------------------------------------------------------
+
+def backup_ids(store: Store) -> list[str]:
+    """Return the ids of the backups in a store, the newest first."""
+    matches = (re.fullmatch(r"manifests/([^/]+)\.json(\.r[1-9])?", name) for name in store.names("manifests"))
+    return sorted({match[1] for match in matches if match}, reverse=True)
+
+def by_lists(store: Store, keys: Keys) -> Keys:
+    """Return the keys with what the trust lists in a store say; no list that counts may be missing."""
+    listed = dict.fromkeys(keys.signers, (0, dict[str, str]()))
+    if store.names("trust"):
+        listed = extra("A trust list").read_lists(store, keys.signers)
+    keys = replace(keys, lists=listed, signers=keys.signers and frozenset(listed))
+    manifests = (counting(store, keys, backup) for backup in backup_ids(store) if keys.signers)
+    for manifest in islice(filter(None, manifests), 8):
+        require_list(manifest, keys)
+    return keys
+
+def counting(store: Store, keys: Keys, backup: str) -> Record | None:
+    """Return a backup's manifest that counts, its receipts aside; None if none does."""
+    for _, part in store.copies(f"manifests/{backup}.json"):
+        with suppress(Failure):
+            manifest = read_manifest(part.whole(), keys, alone=False)
+            if manifest["backup_id"] == backup:
+                return manifest
+    return None
+
+def require_list(manifest: Record, keys: Keys) -> None:
+    """Refuse a manifest that states a higher trust list than there is, if its installation is pinned."""
+    number, here = manifest["trust"], keys.list_of(manifest["by"])[0]
+    said = f"Trust list {number} of installation {manifest['by']} is missing. The highest here is {here}. "
+    said += "A key may be distrusted on it that would be believed here."
+    if keys.signers and keys.lists is not None and number > here:
+        name = f"trust/{number:08}.json"
+        raise Failure("Untrusted", said, f"Take another copy of the target, or put its {name} into this one.")
 
 class Store:
     """The objects of a backup by their names, in a copy of a target."""
@@ -757,6 +803,9 @@ class Backup:
     store: Store
     keys: Keys
     losses: Losses
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "keys", by_lists(self.store, self.keys))
 
     def secrets(self, manifest: Record, name: str | None = None, *,
                 for_values: bool = False) -> Iterator[Secret]:

@@ -26,6 +26,7 @@ import re
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -326,9 +327,7 @@ class Choice:
 
     def ids(self) -> list[str]:
         """Return the backups' ids, the newest first."""
-        pattern = re.compile(r"manifests/([^/]+)\.json(\.r[1-9])?")
-        matches = map(pattern.fullmatch, self.store.names("manifests"))
-        ids = sorted({match[1] for match in matches if match}, reverse=True)
+        ids = recover.backup_ids(self.store)
         need(ids, "There is no manifest here.")
         return ids
 
@@ -403,6 +402,66 @@ MARK = {
     "backup_id": TEXT, "number": integers(1, 99_999_999), "state": matching("quarantined|released"),
     "reason": TEXT, "incident": TEXT, "by": TEXT, "at": lambda value: TEXT(value) and a_time(value),
 }  # fmt: skip
+
+
+# -- trust lists (section 12) ----------------------------------------------------------------------
+
+TRUST = {
+    "number": integers(1, 99_999_999),
+    "distrusted": [{"key": 32, "since": lambda value: TEXT(value) and a_time(value), "reason": TEXT}],
+    "successor": (32, None), "made_at": lambda value: TEXT(value) and a_time(value),
+}  # fmt: skip
+Listed = dict[str, tuple[int, dict[str, str]]]
+
+
+def read_lists(store: Store, pins: Iterable[str]) -> Listed:
+    """Return the number of each pinned installation's highest trust list, and the keys that it distrusts.
+
+    The installation that follows one is pinned too. If none is pinned, each counts for what it made.
+    """
+    signed: dict[str, list[Record]] = {}
+    for name in store.names("trust"):
+        with suppress(Failure):
+            made, by = read_list(store, name)
+            signed.setdefault(by, []).append(made)
+    found: Listed = {}
+    everybody: dict[str, str] = {}
+    for pin in pins or signed:
+        chain = followed(pin, signed)
+        number = max((each["number"] for own in chain.values() for each in own), default=0)
+        counting = [each for own in chain.values() for each in own if each["number"] == number]
+        leaked = {o["key"]: f"{o['since']}: {o['reason']}" for each in counting for o in each["distrusted"]}
+        if pins:
+            everybody |= leaked
+            found |= {one: (max(number, found.get(one, (0,))[0]), everybody) for one in chain}
+        else:
+            found[pin] = (number, leaked)
+    return found
+
+
+def read_list(store: Store, name: str) -> tuple[Record, str]:
+    """Return a list under its own name, and which installation signed it; anybody can put others there."""
+    match, part = re.fullmatch(r"trust/([0-9]{8})\.json(\.r[1-9])?", name), store.get(name)
+    need(match and part, "It is no trust list.")
+    body, by = recover.signed_body(part.whole(MIB) if part else b"", "trust", Keys({}))
+    made: Record = strict(body, TRUST, "A trust list")
+    keys = [each["key"] for each in made["distrusted"]]
+    need(match and made["number"] == int(match[1]) and recover.ascending(keys), "It is another list.")
+    return made, by
+
+
+def followed(pin: str, signed: dict[str, list[Record]]) -> dict[str, list[Record]]:
+    """Return the highest lists of an installation and of each that follows it."""
+    chain: dict[str, list[Record]] = {}
+    following = [pin]
+    while following:
+        one = following.pop()
+        if one not in chain:
+            highest = max((each["number"] for each in signed.get(one, [])), default=0)
+            chain[one] = [each for each in signed.get(one, []) if each["number"] == highest]
+            keys = [unhex(each["successor"]) for each in chain[one] if each["successor"]]
+            following += ["sr1:" + sha256(key).hex() for key in keys]
+    return chain
 
 
 # -- backup files (section 9), and other files ---------------------------------------------------

@@ -261,6 +261,9 @@ class Keys:
     quorums: list[bytes] = field(default_factory=list)
     hsm: list[tuple[int, ec.EllipticCurvePrivateKey]] = field(default_factory=list)
     pins: frozenset[str] = frozenset()
+    distrusted: frozenset[str] = frozenset()
+    lists: dict[str, int] = field(default_factory=dict)
+    """The number of the highest trust list that was found, of each pinned installation."""
 
 
 WRAP = {"salt": hexed(32), "wrapped": hexed(48)}
@@ -484,8 +487,9 @@ def installation_of(data: bytes) -> str:
     return fingerprint(bytes.fromhex(match[1].decode()))
 
 
-def signer(certificate: bytes, roles: tuple[str, ...], pins: frozenset[str]) -> bytes:
+def signer(certificate: bytes, roles: tuple[str, ...], keys: Keys) -> bytes:
     """Hold a certificate to section 12; return the key that it is of."""
+    pins = keys.pins
     match = CERTIFICATE.fullmatch(certificate)
     if match is None:
         refuse("Malformed")
@@ -495,6 +499,7 @@ def signer(certificate: bytes, roles: tuple[str, ...], pins: frozenset[str]) -> 
     signed(public, "strongroom/v1/certificate", unsigned, bytes.fromhex(signature))
     require(role in roles, "UntrustedSigner")
     require(not pins or fingerprint(public) in pins, "UntrustedSigner")
+    require(key not in keys.distrusted, "UntrustedSigner")
     return bytes.fromhex(key)
 
 
@@ -559,7 +564,7 @@ def outer(data: bytes, keys: Keys, sealed_by: str | None = None) -> Outer:
     match = CERTIFICATE.fullmatch(certificate)
     require(match, "Malformed")
     require(match and match[3].decode() == data[-124:-92].hex(), "Tampered")
-    signer(certificate, ("seal", "recover"), keys.pins)
+    signer(certificate, ("seal", "recover"), keys)
     entries = tiles(directory, start)
     require(sealed_by in (None, data[-124:-92].hex()), "Tampered")
     return Outer(data, data[:80], entries, directory, index, found, written, data[-124:-92].hex())
@@ -803,7 +808,7 @@ def document(data: bytes, kind: str, keys: Keys) -> bytes:
         refuse("Tampered")
     public = bytes.fromhex(match[3].decode())
     signed(public, f"strongroom/v1/{kind}", body + b"\n" + certificate, bytes.fromhex(signature.decode()))
-    signer(certificate, SIGNERS[kind], keys.pins)
+    signer(certificate, SIGNERS[kind], keys)
     return body
 
 
@@ -834,7 +839,7 @@ MANIFEST = record(
 )  # fmt: skip
 
 
-def manifest(data: bytes, keys: Keys) -> dict[str, Any]:
+def manifest(data: bytes, keys: Keys, *, receipts: bool = True) -> dict[str, Any]:
     body = document(data, "manifest", keys)
     require(not re.search(rb',"previous":(null|"[^"\\]*")\}\Z', body), "UnsupportedVersion")
     found: dict[str, Any] = decode(body, MANIFEST)
@@ -850,7 +855,8 @@ def manifest(data: bytes, keys: Keys) -> dict[str, Any]:
         require(len(entry["wrapping_key"]) == (32 if found["sealed"] else 0), "Malformed")
         require(not size or last < entry["first"] <= entry["last"], "Malformed")
         last = entry["last"] or last
-    for entry in entries:
+    require(found["trust"] <= keys.lists.get(installation_of(data), found["trust"]), "TrustListMissing")
+    for entry in entries if receipts else ():
         receipt = ",".join(
             f'"{name}":{entry[name]}' if isinstance(entry[name], int) else f'"{name}":"{entry[name]}"'
             for name in ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
@@ -1067,10 +1073,63 @@ def directory(folder: Path) -> dict[str, bytes]:
 COPIES = ("", *(f".r{n}" for n in range(1, 10)))
 
 
+def by_lists(objects: Mapping[str, bytes], keys: Keys) -> Keys:
+    """Return the keys with what the trust lists of the pinned installations say."""
+    lists: dict[str, list[dict[str, Any]]] = {}
+    for name, content in objects.items():
+        match = re.fullmatch(r"trust/([0-9]{8})\.json(\.r[1-9])?", name)
+        try:
+            found = decode(trust(content, Keys()), TRUST) if match else None
+        except RefusedError:
+            continue
+        if match and found and found["number"] == int(match[1]):
+            lists.setdefault(installation_of(content), []).append(found)
+    numbers: dict[str, int] = {}
+    distrusted: set[str] = set()
+    for pin in keys.pins:
+        chain: dict[str, list[dict[str, Any]]] = {}
+        following = [pin]
+        while following:
+            one = following.pop()
+            if one not in chain:
+                highest = max((each["number"] for each in lists.get(one, [])), default=0)
+                chain[one] = [each for each in lists.get(one, []) if each["number"] == highest]
+                named = [each["successor"] for each in chain[one] if each["successor"]]
+                following += [fingerprint(bytes.fromhex(each)) for each in named]
+        own = [each for found in chain.values() for each in found]
+        highest = max((each["number"] for each in own), default=0)
+        distrusted |= {key["key"] for each in own if each["number"] == highest for key in each["distrusted"]}
+        numbers |= {one: max(highest, numbers.get(one, 0)) for one in chain}
+    return replace(keys, pins=frozenset(numbers), distrusted=frozenset(distrusted), lists=numbers)
+
+
+STATING = 8
+
+
+def require_lists(objects: Mapping[str, bytes], ids: set[str], keys: Keys) -> None:
+    """Refuse to go on without a list that one of the newest manifests states."""
+    unasked, stating = replace(keys, lists={}), 0
+    for backup in sorted(ids, reverse=True):
+        for content in (objects.get(f"manifests/{backup}.json{copy}") for copy in COPIES):
+            try:
+                found = manifest(content, unasked, receipts=False) if content is not None else None
+            except RefusedError:
+                continue
+            if found and found["backup_id"] == backup:
+                require(found["trust"] <= keys.lists[installation_of(content or b"")], "TrustListMissing")
+                stating += 1
+                break
+        if stating == STATING:
+            return
+
+
 def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -> Whole:
     """Open the backup of a target by section 13."""
     names = [name for name in objects if re.fullmatch(r"manifests/[^/]+\.json(\.r[1-9])?", name)]
     ids = {re.sub(r"\.json(\.r[1-9])?$", "", name[len("manifests/") :]) for name in names}
+    keys = by_lists(objects, keys)
+    if keys.pins:
+        require_lists(objects, ids, keys)
     require(ids, "NotABackup")
     require(wanted is None or wanted in ids, "MissingPiece")
     refused: list[str] = []
@@ -1082,10 +1141,14 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
             try:
                 found = manifest(content, keys) if content is not None else {"backup_id": None}
                 require(found["backup_id"] == backup, "MissingPiece")
+                pinned = keys
+                if not keys.pins:
+                    alone = replace(keys, pins=frozenset({installation_of(content or b"")}))
+                    pinned = replace(by_lists(objects, alone), lists={})
+                    manifest(content or b"", pinned)
             except RefusedError as error:
                 own += [error.kind] if content is not None else []
                 continue
-            pinned = replace(keys, pins=keys.pins or frozenset({installation_of(content or b"")}))
             if is_aside(objects, backup, pinned):
                 require(wanted is None, "BackupQuarantined")
                 set_aside = True
@@ -1107,7 +1170,7 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
             require(joined == (listing["backup_id"], entry["piece"], pieces, entry["secrets"]), "Tampered")
             into.secrets += [Secret(line, {}, b"", []) for line in lines]
             continue
-        found = outer(data, keys, entry["signer"])
+        found = outer(data, replace(keys, distrusted=frozenset()), entry["signer"])
         own = found.envelope["wrapping_key"]
         require(own["id"] == entry["wrapping_key"], "Tampered")
         if own["id"] not in newest:

@@ -22,7 +22,7 @@ from tests.recover.families import family
 from tests.vectors.vector import Vector, parse, stored
 
 PROGRAM = Path(__file__).parents[2] / "ops" / "recover" / "recover.py"
-ELSEWHERE = ("head", "deletion", "hold", "trust", "target")
+ELSEWHERE = ("head", "index", "deletion", "hold", "trust", "target")
 STORED = {name: data for name, data in stored().items() if parse(data).one("kind") not in ELSEWHERE}
 """A ledger head is no part of a backup: recovering one reads none. For targets see test_targets.py."""
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from msgspec.structs import replace
 
+from strongroom.container import canonical, document
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
@@ -20,6 +22,8 @@ from strongroom.container.marks import QUARANTINE, QuarantineMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
+from strongroom.container.signing import Signer
+from strongroom.container.trust_list import TRUST_LIST, Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import WrappingKey
 from strongroom.model import Secret
 from strongroom.operations.layout import container_entry, container_name, sealed_receipt
@@ -326,9 +330,104 @@ def joins() -> None:
     target("join-name-key", "Tampered", "two containers, two keys for names", odd.objects)
 
 
+def trust_lists() -> None:
+    """Keys that count for nothing, by a list of the installation's."""
+    leaked = CertifiedSigner.issued(
+        Signer.from_private(m.fixed("a key that leaked")),
+        installation=m.INSTALLATION,
+        role="control",
+        issued_at=m.ISSUED,
+    )
+    older, newest = made("older", OTHER), made("plain")
+
+    def told(
+        number: int, *keys: Signer, by: Signer = m.INSTALLATION, successor: Signer | None = None
+    ) -> bytes:
+        distrusted = [
+            Distrusted(key=key.public.hex(), since=m.CREATED, reason="a host was stolen")
+            for key in sorted(keys, key=lambda key: key.public)
+        ]
+        following = successor.public.hex() if successor else None
+        one = TrustList(number=number, distrusted=tuple(distrusted), successor=following, made_at=m.CREATED)
+        return sign_list(one, by)
+
+    def forged(trust: int = 0, by: CertifiedSigner = leaked) -> dict[str, bytes]:
+        record = replace(newest.manifest, trust=trust)
+        return {**older.objects, **newest.objects, newest.name(): sign_manifest(record, by)}
+
+    def of_older(trust: int) -> dict[str, bytes]:
+        record = replace(older.manifest, trust=trust)
+        return {older.name(): sign_manifest(record, m.CONTROL)}
+
+    one, two, three = (f"trust/{number:08}.json" for number in (1, 2, 3))
+    aside, took = ("aside", "UntrustedSigner"), ("taken", OTHER)
+    believed = {**forged(), one: told(1)}
+    target("trust", "ok", "a list that distrusts nobody", believed, ("taken", m.BACKUP))
+    refused = {**forged(), one: told(1), two: told(2, leaked)}
+    comment = "the newest of two backups was signed by a key that the highest list distrusts"
+    target("trust-distrusted", "ok", comment, refused, took, aside)
+    target(
+        "trust-distrusted-named", "UntrustedSigner", "that one is asked for", refused, ("backup", m.BACKUP)
+    )
+    target(
+        "trust-unpinned",
+        "ok",
+        "the same, and no installation is pinned",
+        refused,
+        ("no-trust", ""),
+        took,
+        aside,
+    )
+    lifted = {**refused, three: told(3)}
+    target("trust-lifted", "ok", "a later list believes the key again", lifted, ("taken", m.BACKUP))
+    both = {**forged(), two: told(2), two + ".r1": told(2, leaked)}
+    target("trust-two-of-one-number", "ok", "two lists of one number: both count", both, took, aside)
+    renamed = {**refused, three: told(2)}
+    target("trust-renamed", "ok", "a list under another number's name", renamed, took, aside)
+    strangers = {**refused, three: told(3, by=m.STRANGERS)}
+    target("trust-strangers", "ok", "a stranger's list with a higher number", strangers, took, aside)
+    own = {**forged(), one: document.write(TRUST_LIST, LIST, m.CONTROL)}
+    target("trust-role", "ok", "a list that a role's key signed", own, ("taken", m.BACKUP))
+    withheld = {**forged(), **of_older(2), one: told(1)}
+    target("trust-withheld", "TrustListMissing", "the older backup states a list that is not there", withheld)
+    target(
+        "trust-withheld-named",
+        "TrustListMissing",
+        "the newer one is asked for",
+        withheld,
+        ("backup", m.BACKUP),
+    )
+    unknown = {**withheld, **of_older(1), newest.name(): forged(7)[newest.name()]}
+    target("trust-demanded", "TrustListMissing", "the newest backup states one that nobody has", unknown)
+    demanded = {**unknown, **of_older(2), two: told(2, leaked)}
+    comment = "a key that is distrusted demands a list"
+    target("trust-demanded-distrusted", "ok", comment, demanded, took, aside)
+    other = m.role_key("control", NEXT)
+    handed = {**forged(3, by=other), two: told(2, leaked, successor=NEXT), three: told(3, leaked, by=NEXT)}
+    comment = "the next installation key made the newest, and goes on with the lists"
+    target("trust-successor", "ok", comment, handed, ("taken", m.BACKUP))
+    short = {name: content for name, content in handed.items() if name != three}
+    target("trust-successor-withheld", "TrustListMissing", "the same without its list", short)
+    not_named = {**forged(3, by=other), two: told(2), three: told(3, by=NEXT)}
+    comment = "another installation that no list names"
+    target("trust-successor-unnamed", "ok", comment, not_named, took, aside)
+    sealed = {**newest.objects, one: told(1, m.SEAL)}
+    comment = "the key that sealed the containers leaked: the manifest vouches for them"
+    target("trust-container", "ok", comment, sealed)
+    rotated = made("rotated")
+    rotated.rotate()
+    envelope = {**rotated.objects, one: told(1, m.RECOVER)}
+    comment = "the key that signed the newer envelope leaked: the older readers are back"
+    target("trust-envelope", "ok", comment, envelope, aside)
+
+
+NEXT = Signer.from_private(m.fixed("the next installation"))
+LIST = canonical.encode(TrustList(number=1, distrusted=(), successor=None, made_at=m.CREATED))
+
+
 def scenarios() -> dict[str, Scenario]:
     """Return every scenario of a target by name."""
     if not TARGETS:
-        for publish in (good_ones, left_aside, quarantined, lost, joins):
+        for publish in (good_ones, left_aside, quarantined, lost, joins, trust_lists):
             publish()
     return TARGETS
