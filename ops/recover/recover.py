@@ -453,7 +453,10 @@ def check_ends(part: Part, magic: bytes, version: bytes, end: bytes, least: int)
     need(head[:8] == magic or head[16:21] != b"gAAAA", "For an old file give --legacy.", "CannotOpen")
     need(head[:8] == magic, "This is another kind of file, or its beginning was changed.")
     same = head[8:].startswith(version)
-    need(same or part.size < least, "A newer Strongroom wrote this: take its recover.py.", "CannotOpen")
+    said = "A newer Strongroom wrote this: take its recover.py."
+    if head[8:12] == b"\0\1\0\1":
+        said = "It was written before Strongroom's first release."
+    need(same or part.size < least, said, "CannotOpen")
     whole = same and tail.endswith(end) and int.from_bytes(tail[-16:-8], "big") == part.size >= least
     need(whole, "The file is cut, or its end was changed.")
     return tail
@@ -485,18 +488,25 @@ class Container:
 
     def secrets(self, losses: Losses, name: str | None = None) -> Iterator[Secret]:
         """Yield every secret, or those of the one segment that can hold a name; memory holds one segment."""
-        for number, (_, count, _) in enumerate(self.index["segments"]):
+        index, before, span = self.index, losses.lost, list[str]()
+        for number, (_, count, _) in enumerate(index["segments"]):
             if name is None or number == self.place(name):
                 secrets: list[Secret] = []
-                what = f"segment {number} of piece {self.index['piece']}"
+                what = f"segment {number} of piece {index['piece']}"
                 with losses.within(what, count, (self, number)):
                     secrets = self.segment(number, losses)
+                hashes = [self.hash(secret.row["name"]) for secret in secrets]
+                span = [min(span + hashes), max(span + hashes)] if hashes else span
                 yield from secrets
+        with losses.within(f"the names of piece {index['piece']}: its secrets are handed out all the same"):
+            edges = [index["first"], index["last"]] if span else []
+            here = all(index["first"] <= each <= index["last"] for each in span)
+            some = name is not None or losses.lost > before
+            need(here and (some or span == edges), "They are not those that the index ranges over.")
 
     def place(self, name: str) -> int:
         """Return the number of the only segment that can hold a name."""
-        hashed = self.hash(name)
-        return sum(first <= hashed for first, _, _ in self.index["segments"]) - 1
+        return sum(bound <= name for bound, _, _ in self.index["segments"]) - 1
 
     def hash(self, name: str) -> str:
         encoded = name.encode("utf-8", "surrogatepass")  # an odd name must not keep from the others
@@ -511,21 +521,20 @@ class Container:
         plain = self.message("values", number, v) if values else None
         secrets = read_segment(packed, plain, losses)
         with losses.within(f"the order of segment {number}: its secrets are handed out all the same"):
-            first, count, versions = self.index["segments"][number]
-            following = [*self.index["segments"], ["g"]][number + 1][0]
+            bound, count, versions = self.index["segments"][number]
             names = [secret.row["name"] for secret in secrets]
-            places = [self.hash(name) for name in names]
-            placed = min(places) == first and max(places) < following and ascending(names)
+            following = [each for each, _, _ in self.index["segments"][number + 1 : number + 2]]
+            placed = ascending(names) and bound <= names[0] and all(names[-1] < each for each in following)
             there = len(secrets), sum(len(secret.row["versions"]) for secret in secrets)
             need(placed and there == (count, versions), "The names are not those of the index.")
         return secrets
 
-KINDS = ("values", "rows", "index")
+KINDS, HASH = ("values", "rows", "index"), (16, 0)
 ENVELOPE = {"file_key": WRAPPED, "wrapping_key": RECORD, "certificate": CERTIFICATE}
 INDEX = {
     "backup_id": str, "piece": int, "pieces": int, "source": str, "policy": str, "values": bool,
-    "created_at": str, "name_key": 32, "signer": 32, "directory": 32,
-    "segments": [lambda each: isinstance(each, list) and len(each) == 3 and fits(each[0], 16)
+    "created_at": str, "name_key": 32, "first": HASH, "last": HASH, "signer": 32, "directory": 32,
+    "segments": [lambda each: isinstance(each, list) and len(each) == 3 and fits(each[0], str)
                  and fits(each[1:], [int]) and 1 <= each[1] <= each[2]],
 }
 
@@ -533,7 +542,7 @@ def open_container(
     part: Part, keys: Keys, signer: str | None = None, newer: Callable[[Record], Record | None] | None = None
 ) -> Container:
     """Check and open a container of a manifest's ``signer``; ``newer`` finds the envelope that counts."""
-    tail = check_ends(part, CONTAINER, b"\0\1\0\1\0\0\0\0", b"\nSRCTEND", 204)
+    tail = check_ends(part, CONTAINER, b"\0\1\0\2\0\0\0\0", b"\nSRCTEND", 204)
     head, (d, i, e) = part.read(0, 80), struct.unpack(">III", tail[-28:-16])
     start = part.size - 124 - d - i - e
     fit = start >= 80 and d <= 65_536 * 72 and d % 72 == 0 and i <= 16 * MIB and e <= 256 * 1024
@@ -555,12 +564,14 @@ def open_container(
     own = record["wrapping_key"]
     derived = derive(head, record["file_key"], unlock((newer and newer(own)) or own, keys))
     container = Container(part, head, entries, by, own["id"], derived, {})
-    opened = strict(container.message("index", 0, index), INDEX, "The index")
+    plain = container.message("index", 0, index)
+    opened = strict(unpadded(plain, len(plain.rstrip(b"\0"))), INDEX, "The index")
     signed = (opened["signer"], opened["directory"]) == (public.hex(), sha256(directory).hex())
     need(signed, "Another signer sealed this container, or its directory was exchanged.")
-    firsts = [first for first, _, _ in opened["segments"]]
-    whole = len(entries) == len(firsts) and all(bool(entry[1]) == opened["values"] for entry in entries)
-    right = 0 <= opened["piece"] < opened["pieces"] and ascending(firsts)
+    bounds, edges = [bound for bound, _, _ in opened["segments"]], (opened["first"], opened["last"])
+    whole = len(entries) == len(bounds) and all(bool(entry[1]) == opened["values"] for entry in entries)
+    right = 0 <= opened["piece"] < opened["pieces"] and ascending(bounds) and bounds[:1] in ([], [""])
+    right = right and edges[0] <= edges[1] and {bool(edge) for edge in edges} == {bool(bounds)}
     need(whole and right, "The index does not fit the directory.")
     return replace(container, index=opened)
 
@@ -576,14 +587,15 @@ def derive(head: bytes, wrapped: Record, wrapping_key: bytes) -> dict[str, bytes
     return {kind: hkdf(file_key, file_id, f"strongroom/v1/{kind}".encode()) for kind in KINDS}
 
 def read_rows(packed: bytes, losses: Losses) -> tuple[list[tuple[Record, bytes]], int]:
-    """Take a segment's rows apart (section 5); return each row with its line, and how many digests follow."""
-    need(len(packed) >= 12, "The rows are too short.")
-    count, digests, length = struct.unpack_from(">III", packed)
-    end = len(packed) - 16 * digests
-    need(end >= 12 and length <= 32 * MIB, "The rows' counts are out of bounds.")
-    lines = unzstd(packed[12:end], length).split(b"\n")
-    need(lines.pop() == b"" and len(lines) == count > 0, "The rows are miscounted.")
-    return [(read_row(line, losses), line) for line in lines], digests
+    """Take a segment's rows apart (section 5); return each row, its lines, and the number of digests."""
+    need(len(packed) >= 16, "The rows are too short.")
+    count, digests, length, size = struct.unpack_from(">IIII", packed)
+    end = 16 + size + 16 * digests
+    need(end <= len(packed) and length <= 32 * MIB, "The rows' counts are out of bounds.")
+    cells = unzstd(unpadded(packed, end)[16 : 16 + size], length).split(b"\n")
+    need(cells.pop() == b"" and len(cells) == len(ROW) * count > 0, "The rows are miscounted.")
+    rows = [cells[row::count] for row in range(count)]  # of each column the line of that row
+    return [(read_row(row, losses), b"\n".join([*row, b""])) for row in rows], digests
 
 def read_segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Secret]:
     """Take a segment's two plaintexts apart (section 5)."""
@@ -592,37 +604,46 @@ def read_segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Sec
     for row, line in rows:
         ends = [at]
         ends += [at := at + each["length"] for each in row["versions"] if "length" in each]
-        secrets.append(Secret(row, line + b"\n", tuple(values[a:b] for a, b in pairwise(ends))))
+        secrets.append(Secret(row, line, tuple(values[a:b] for a, b in pairwise(ends))))
     need(sum(len(secret.values) for secret in secrets) == digests, "The digests are miscounted.")
     if plain is None:
         names_only = not digests and not any("metadata" in secret.row for secret in secrets)
         need(names_only, "There is more than names.")
     else:
-        need(len(plain) == padded(at) and not any(plain[at:]), "The padding is wrong.")
+        unpadded(plain, at)
     return secrets
 
-def padded(length: int) -> int:
+def unpadded(plain: bytes, length: int) -> bytes:
+    """Cut off the zeros that hide a length (section 3)."""
     e = length.bit_length() - 1
     mask = (1 << (e - e.bit_length())) - 1 if length > 1024 else 1023
-    return (max(length, 1024) + mask) & ~mask
+    right = len(plain) == (max(length, 1024) + mask) & ~mask and not any(plain[length:])
+    need(right, "The padding is wrong.")
+    return plain[:length]
 
-def read_row(line: bytes, losses: Losses) -> Record:
+def read_row(cells: list[bytes], losses: Losses) -> Record:
     """Read a row. If it breaks a rule and can be read, it was sealed so: it is named and handed out."""
     row: Record = {}
     try:
-        row = json.loads(line, parse_int=integer)
-        lengths = [each.get("length", 0) for each in row["versions"]]
+        row = {"name": json.loads(cells[0]), "type": "", "versions": json.loads(cells[2], parse_int=integer)}
+        row["versions"] = [dict(zip(VERSION, each, strict=True)) for each in row["versions"]]
+        lengths = [each["length"] or 0 for each in row["versions"]]
         usable = type(row["name"]) is str and all(type(each) is int and each >= 0 for each in lengths)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, TypeError, RecursionError):
         usable = False
     need(usable, "A row cannot be read.")
-    metadata = row.pop("metadata", None)
+    row["versions"] = [
+        {name: each[name] for name in VERSION if each[name] != VERSION[name]} for each in row["versions"]
+    ]
     with losses.within(f"the rules of the row '{row['name']}' (its value is handed out)"):
-        need(fits(loads(line), ROW), "A row is not as it must be.")
-        own = canonical(row) if metadata is None else canonical(row)[:-1] + b',"metadata":'
-        whole = line == own if metadata is None else line.startswith(own + b"{") and line.endswith(b"}}")
-        need(whole, "A row is not canonical, but for the last member, whose own bytes are the writer's.")
-        row |= {} if metadata is None else {"metadata": line[len(own) : -1]}
+        for (member, shape), cell in zip(ROW.items(), cells, strict=True):
+            if member == "metadata?" and cell:
+                whole = cell.startswith(b"{") and cell.endswith(b"}") and fits(loads(cell), shape)
+                need(whole, "Metadata is not as it must be.")
+                row["metadata"] = cell  # the writer's own bytes
+            elif cell or member[-1] != "?":
+                found = strict(cell, shape, f"Its {member.rstrip('?')}")
+                row |= {} if member == "versions" else {member.rstrip("?"): found}
     return row
 
 def depth_of(value: Any) -> int:
@@ -636,13 +657,17 @@ def depth_of(value: Any) -> int:
 def ascending(values: list[Any]) -> bool:
     return values == sorted(set(values))
 
-VERSION = {
-    "number": int, "length?": int, "media?": matching("json|binary"), "state?": matching("deleted|destroyed"),
-    "created_at?": str,
-}
+# A version's members and their defaults; and the nine columns ("?": a line may be empty).
+VERSION = {"number": "", "length": None, "media": "text", "state": "live", "created_at": None}
+STATE, MEDIA = matching("live|deleted|destroyed"), matching("text|json|binary")
+
+def a_version(value: Any) -> bool:
+    shapes = (int, (int, None), MEDIA, STATE, (str, None))
+    return isinstance(value, list) and len(value) == 5 and all(map(fits, value, shapes))
+
 ROW = {
     "name": str, "type": str,
-    "versions": lambda value: value and fits(value, [VERSION]) and ascending([v["number"] for v in value]),
+    "versions": lambda value: value and fits(value, [a_version]) and ascending([each[0] for each in value]),
     "tags?": lambda value: texts(value) and value, "created_at?": str, "updated_at?": str, "expires_at?": str,
     "rotation?": ({"days": int}, {"days": int, "enabled": False}),
     "metadata?": lambda value: isinstance(value, dict) and value and depth_of(value) <= 64,
@@ -679,7 +704,6 @@ def read_envelope(data: bytes, keys: Keys) -> Record:
     note(f"envelope of generation {record['generation']} signed by installation {by}")
     return record
 
-HASH = (16, 0)
 RECEIPT = ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
 ENTRY = {
     "piece": int, "sha256": 32, "size": int, "secrets": int, "versions": int, "first": HASH,
@@ -832,13 +856,9 @@ class Backup:
                 else:
                     part, _ = self._piece(manifest, entry)
                     secrets = extra("A backup of names only").secrets_of_names(part, manifest, entry)
-            last = ""
             for secret in secrets:
-                came, last = came + 1, max(last, opened.hash(secret.row["name"]) if opened else "")
+                came += 1
                 yield secret
-            with self.losses.within(f"piece {entry['piece']}"):
-                whole = name is not None or not (opened and secrets) or last == entry["last"]
-                need(whole, "Its last name is not the manifest's.")
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, f"{came} of {counted(manifest['counts']['secrets'])} came out.", "Missing")
 
@@ -878,10 +898,10 @@ class Backup:
             raise failure if whole else Failure("Damaged", failure.args[1]) from None
         index, segments = opened.index, opened.index["segments"]
         here = [index["backup_id"], index["piece"], index["pieces"], index["values"], opened.wrapping_key]
-        here += [segments[0][0] if segments else ""]
+        here += [index["first"], index["last"]]
         here += [sum(each[1] for each in segments), sum(each[2] for each in segments)]
         there = [manifest["backup_id"], entry["piece"], len(manifest["containers"]), manifest["values"]]
-        there += [entry["wrapping_key"], entry["first"], entry["secrets"], entry["versions"]]
+        there += [entry["wrapping_key"], entry["first"], entry["last"], entry["secrets"], entry["versions"]]
         need(here == there, "The container and its manifest differ.")
         return opened
 

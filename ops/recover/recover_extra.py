@@ -621,9 +621,12 @@ def unzstd(frame: bytes, length: int) -> bytes:
 # -- backups of names only (section 8) -----------------------------------------------------------
 
 ABOUT = {"backup_id": str, "piece": int, "pieces": int, "source": str, "policy": str, "created_at": str}
-NAMED_VERSION = {name: recover.VERSION[name] for name in ("number", "state?", "created_at?")}
+NAMED_VERSION = {"number": int, "state?": matching("deleted|destroyed"), "created_at?": str}
 NAMED = {name: shape for name, shape in recover.ROW.items() if name != "metadata?"} | {
-    "tags?": lambda value: recover.texts(value) and value and list(value) == sorted(value)
+    "versions": lambda value: (
+        value and fits(value, [NAMED_VERSION]) and recover.ascending([each["number"] for each in value])
+    ),
+    "tags?": lambda value: recover.texts(value) and value and list(value) == sorted(value),
 }
 
 
@@ -645,9 +648,7 @@ def read_names(data: bytes) -> tuple[Record, list[Secret]]:
 
 
 def read_name(line: bytes) -> Secret:
-    row = strict(line, NAMED, "A line")
-    need(fits(row["versions"], [NAMED_VERSION]), "A line holds more than names.")
-    return Secret(row, line + b"\n", ())
+    return Secret(strict(line, NAMED, "A line"), line + b"\n", ())
 
 
 def secrets_of_names(part: Part, manifest: Record, entry: Record) -> list[Secret]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import ge
 
 from msgspec import Struct
 
@@ -10,6 +11,7 @@ from strongroom.container import canonical, digests
 from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE
 from strongroom.container.errors import Malformed
+from strongroom.container.padding import unpad, zeros
 from strongroom.model import prepare
 
 
@@ -18,7 +20,7 @@ class About(Struct, frozen=True, kw_only=True):
 
     ``piece`` counts from 0 to ``pieces - 1``. ``values`` is false in a sealed
     metadata-only backup. ``name_key`` (32 bytes) is the same in all containers of a
-    backup: names are sorted and looked up by their HMAC under it.
+    backup: which of them holds a name is told by its HMAC under it.
     """
 
     backup_id: str
@@ -35,16 +37,18 @@ class About(Struct, frozen=True, kw_only=True):
 
 
 class SegmentInfo(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A segment in the index: its first name's hash, and how much is in it."""
+    """A segment in the index, and how much is in it. Its names are not below its ``bound``, and all names of
+    the segments before it are."""
 
-    first: str
+    bound: str
     secrets: int
     versions: int
 
 
 class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The sealed index. ``signer`` and ``directory`` (a SHA-256) tie what can be read
-    without a key to what cannot be made without one."""
+    without a key to what cannot be made without one. ``first`` and ``last`` are the lowest and the highest
+    hash of its names (hex), empty if there is none."""
 
     backup_id: str
     piece: int
@@ -54,6 +58,8 @@ class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     values: bool
     created_at: str
     name_key: str
+    first: str
+    last: str
     signer: str
     directory: str
     segments: tuple[SegmentInfo, ...]
@@ -71,16 +77,18 @@ class Index(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             name_key=unhex(self.name_key, KEY_SIZE, "A name key"),
         )
 
-    def find(self, name_hash: bytes) -> int:
-        """Return the number of the only segment that can hold this hash, or -1."""
-        return bisect_right(self.segments, name_hash.hex(), key=lambda s: s.first) - 1
+    def find(self, name: str) -> int:
+        """Return the number of the only segment that can hold a name, or -1 if there is none."""
+        return bisect_right(self.segments, name, key=lambda s: s.bound) - 1
 
 
 prepare(Index)
 
 
-def make_index(about: About, segments: list[SegmentInfo], signer: bytes, directory: bytes) -> Index:
-    """Put an index together."""
+def make_index(
+    about: About, segments: list[SegmentInfo], span: tuple[bytes, bytes], signer: bytes, directory: bytes
+) -> Index:
+    """Put an index together; ``span`` is the lowest and the highest hash of the names."""
     return Index(
         backup_id=about.backup_id,
         piece=about.piece,
@@ -90,22 +98,44 @@ def make_index(about: About, segments: list[SegmentInfo], signer: bytes, directo
         values=about.values,
         created_at=about.created_at,
         name_key=about.name_key.hex(),
+        first=span[0].hex(),
+        last=span[1].hex(),
         signer=signer.hex(),
         directory=directory.hex(),
         segments=tuple(segments),
     )
 
 
+def encode_index(index: Index) -> bytes:
+    """Return an index as it is sealed: padded, for its length would tell that of names."""
+    plain = canonical.encode(index)
+    return plain + zeros(len(plain))
+
+
+def bound_between(before: str, name: str) -> str:
+    """Return the shortest beginning of a name that is above the name before it.
+
+    Code points are in the order of their UTF-8 bytes, so texts are compared as they are.
+    """
+    pairs = enumerate(zip(before, name, strict=False))
+    same = next((at for at, (one, other) in pairs if one != other), len(before))
+    return name[: same + 1]
+
+
 def decode_index(data: bytes) -> Index:
     """Parse an index strictly."""
-    index = canonical.decode(data, Index, "The index")
+    plain = data.rstrip(b"\0")
+    index = canonical.decode(unpad(data, len(plain), "The index"), Index, "The index")
     if not 0 <= index.piece < index.pieces:
         raise Malformed("A container's number is out of bounds.")
     unhex(index.name_key, KEY_SIZE, "A name key")
-    last = b""
-    for segment in index.segments:
-        first = unhex(segment.first, digests.SIZE, "A name's hash")
-        if first <= last or segment.secrets < 1 or segment.versions < segment.secrets:
-            raise Malformed("The index's segments do not ascend, or are empty.")
-        last = first
+    for text in (index.first, index.last):
+        unhex(text, digests.SIZE if index.segments else 0, "A name's hash")
+    if index.first > index.last:
+        raise Malformed("The index's range of names is upside down.")
+    bounds = [segment.bound for segment in index.segments]
+    if bounds[:1] not in ([], [""]) or any(map(ge, bounds, bounds[1:])):
+        raise Malformed("The index's segments do not ascend, or do not begin with every name.")
+    if any(segment.secrets < 1 or segment.versions < segment.secrets for segment in index.segments):
+        raise Malformed("The index has an empty segment.")
     return index

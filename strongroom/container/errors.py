@@ -27,6 +27,14 @@ class UnsupportedVersion(FormatError, CannotOpen):
     default_hint = "Use a Strongroom at least as new as the one that wrote it."
 
 
+def before_first_release(what: str) -> UnsupportedVersion:
+    """Return what refuses the format that was corrected before anybody used it."""
+    return UnsupportedVersion(
+        f"{what} was written before Strongroom's first release.",
+        hint="Nothing was altered: the version that wrote it opens it. Make a new backup with this one.",
+    )
+
+
 class LegacyFormat(FormatError, CannotOpen):
     """This is an old Fernet file. Strongroom reads one only if asked to."""
 

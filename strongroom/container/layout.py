@@ -11,13 +11,15 @@ import struct
 
 from msgspec import Struct
 
-from strongroom.container.errors import Malformed, UnsupportedVersion
+from strongroom.container.errors import Malformed, UnsupportedVersion, before_first_release
 
 MAGIC = b"SRCT\r\n\x1a\n"
 END = b"\nSRCTEND"
 VERSION = 1
-SUITE = 1
+SUITE = 2
 """AES-256-GCM, HKDF-SHA-512, HMAC-SHA-256, Ed25519. There is no negotiation."""
+EARLY_SUITE = 1
+"""That of containers from before the first release, which had rows of another layout."""
 
 HEADER = struct.Struct(">8sHHI32s32s")
 ENTRY = struct.Struct(">II32s32s")
@@ -88,6 +90,8 @@ def parse_header(data: bytes) -> Header:
     _, version, suite, flags, file_id, tag = HEADER.unpack(data)
     if version != VERSION:
         raise UnsupportedVersion(f"This container has version {version}; this Strongroom knows version 1.")
+    if suite == EARLY_SUITE:
+        raise before_first_release("This container")
     if suite != SUITE or flags:
         raise UnsupportedVersion("This container uses a suite or flag that this Strongroom does not know.")
     return Header(data[:48], file_id, tag)

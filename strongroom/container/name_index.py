@@ -261,10 +261,9 @@ def write_name_index(
 
     def secrets() -> Iterator[tuple[bytes, Secret]]:
         names = {HEAD: -1, **{_block_name(number): number for number in range(len(head.blocks))}}
-        hashes = sorted((name_hash(about.name_key, name), name) for name in names)
-        for digest, name in hashes:
+        for name in sorted(names):
             value = canonical.encode(head) if name == HEAD else frame(names[name])
-            yield digest, _part(name, value)
+            yield name_hash(about.name_key, name), _part(name, value)
 
     return write_container(
         sink,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from operator import ge, itemgetter
+from operator import ge
+
+from msgspec import Struct
 
 from strongroom.container import layout
 from strongroom.container.about import About, Index, decode_index
 from strongroom.container.certificate import Certificate
-from strongroom.container.digests import SIZE, name_hash, name_hashes
+from strongroom.container.digests import SIZE, name_hashes
 from strongroom.container.envelope import choose
 from strongroom.container.errors import Malformed, Tampered
 from strongroom.container.filekeys import FileKeys
@@ -31,7 +33,6 @@ class Container:
         self._outer = outer
         self._keys = FileKeys.of(file_key, outer.header)
         self._index = open_index(self._keys, outer)
-        self._last = ""
         self.about: About = self._index.about
 
     @classmethod
@@ -94,20 +95,16 @@ class Container:
         return sum(segment.versions for segment in self._index.segments)
 
     def check_entry(self, manifest: Manifest, entry: ContainerEntry) -> None:
-        """Hold it to what its manifest says of it; raise Tampered.
-
-        The last name is compared when its segment is read whole.
-        """
-        first = self._index.segments[0].first if self._index.segments else ""
+        """Hold it to what its manifest says of it; raise Tampered."""
         stated = (self.about.backup_id, self.about.piece, self.about.pieces, self.about.values)
-        holds = (first, self.secrets_count, self.versions_count, self.record.id)
+        span = (self._index.first, self._index.last)
+        holds = (*span, self.secrets_count, self.versions_count, self.record.id)
         if stated != (manifest.backup_id, entry.piece, len(manifest.containers), manifest.values):
             raise Tampered(
                 f"Container {entry.piece} belongs to another place or backup than the manifest says."
             )
-        if holds != (entry.first, entry.secrets, entry.versions, entry.wrapping_key):
+        if holds != (entry.first, entry.last, entry.secrets, entry.versions, entry.wrapping_key):
             raise Tampered(f"Container {entry.piece} does not hold what the manifest says.")
-        self._last = entry.last
 
     @property
     def segments(self) -> list[int]:
@@ -115,40 +112,35 @@ class Container:
         return [segment.secrets for segment in self._index.segments]
 
     def rows(self) -> Iterator[Row]:
-        """Yield every secret's metadata; reads and decrypts no value."""
-        for number in range(len(self._outer.entries)):
-            yield from self.rows_of(number)
+        """Yield every secret's metadata, in the order of the names; reads and decrypts no value."""
+        for segment in self._segments(values=False):
+            yield from segment.rows.rows
 
     def secrets(self) -> Iterator[Secret]:
-        """Yield every secret with its values, in the order in which they are stored."""
-        for number in range(len(self._outer.entries)):
-            yield from self.secrets_of(number)
+        """Yield every secret with its values, in the order of the names."""
+        for segment in self._segments(values=True):
+            yield from segment.secrets
 
     def rows_of(self, number: int) -> list[Row]:
         """Return the metadata of one segment's secrets."""
-        return self._whole_rows(number).rows
+        return self._checked(number, values=False).rows.rows
 
     def secrets_of(self, number: int) -> Iterable[Secret]:
         """Return one segment's secrets with their values: all of them, or none if a byte was changed."""
-        rows, values = self._segment(number)
-        self._check_rows(number, rows)
-        return to_secrets(rows.rows, values)
+        return self._checked(number, values=True).secrets
 
     def could_have_lain(self, number: int, name: str) -> bool:
         """Tell whether a name would be in one segment if it is in this container."""
-        return self._index.find(name_hash(self.about.name_key, name)) == number
+        return self._index.find(name) == number
 
-    def by_hash(self) -> Iterator[tuple[bytes, Secret]]:
-        """Yield every secret after its name's hash, and in their order: as a writer takes them."""
-        for number in range(len(self._outer.entries)):
-            rows, values = self._segment(number)
-            hashes = self._check_rows(number, rows)
-            pairs = zip(hashes, to_secrets(rows.rows, values), strict=True)
-            yield from sorted(pairs, key=itemgetter(0))
+    def hashed(self) -> Iterator[tuple[bytes, Secret]]:
+        """Yield every secret after its name's hash, in the order of the names: as a writer takes them."""
+        for segment in self._segments(values=True):
+            yield from zip(segment.hashes, segment.secrets, strict=True)
 
     def find(self, name: str) -> Secret | None:
         """Return one secret, reading one segment; ``None`` if it is not in here."""
-        number = self._index.find(name_hash(self.about.name_key, name))
+        number = self._index.find(name)
         if number < 0:
             return None
         rows, values = self._segment(number)
@@ -162,8 +154,8 @@ class Container:
     def some(self, names: Collection[str]) -> Iterator[Secret]:
         """Yield those of the named secrets that are in here, reading only the segments that may hold one."""
         wanted: dict[int, set[str]] = {}
-        for name, hashed in zip(names, name_hashes(self.about.name_key, list(names)), strict=True):
-            wanted.setdefault(self._index.find(hashed), set()).add(name)
+        for name in names:
+            wanted.setdefault(self._index.find(name), set()).add(name)
         for number in sorted(wanted.keys() - {-1}):
             rows, values = self._segment(number)
             start = 0
@@ -186,26 +178,34 @@ class Container:
 
         No value is read or decrypted.
         """
-        for number in range(len(self._outer.entries)):
-            yield from self._digested_rows(number)
+        for segment in self._segments(values=False):
+            yield from _digested(segment.rows)
 
     def digested_row(self, name: str) -> tuple[Row, dict[int, bytes]] | None:
         """Return the same of one secret, reading the rows of one segment; ``None`` if it is not in here."""
-        number = self._index.find(name_hash(self.about.name_key, name))
-        described = self._digested_rows(number) if number >= 0 else iter(())
+        number = self._index.find(name)
+        described = _digested(self._checked(number, values=False).rows) if number >= 0 else iter(())
         return next((found for found in described if found[0].name == name), None)
 
-    def _digested_rows(self, number: int) -> Iterator[tuple[Row, dict[int, bytes]]]:
-        rows = self._whole_rows(number)
-        digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
-        for row in rows.rows:
-            yield row, {v.number: next(digests) for v in row.versions if v.length is not None}
+    def _segments(self, *, values: bool) -> Iterator[_Segment]:
+        """Yield every segment: every name is in its place, none is there twice, and none is missing."""
+        span: tuple[bytes, ...] = ()
+        for number in range(len(self._outer.entries)):
+            segment = self._checked(number, values=values)
+            seen = [*span, *segment.hashes]
+            span = (min(seen), max(seen))
+            yield segment
+        if [each.hex() for each in span] != [self._index.first, self._index.last][: len(span)]:
+            raise Malformed("The range of names is not the one that the index says.")
 
-    def _whole_rows(self, number: int) -> Rows:
+    def _checked(self, number: int, *, values: bool) -> _Segment:
+        """Return a segment that was held to the index."""
+        rows, plain = self._segment(number) if values else (self._rows(number), b"")
+        return _Segment(rows, plain, self._check_rows(number, rows))
+
+    def _rows(self, number: int) -> Rows:
         message = read_rows(self._reader, self._outer.entries[number])
-        rows = unpack_rows(self._keys.open(layout.ROWS, number, message))
-        self._check_rows(number, rows)
-        return rows
+        return unpack_rows(self._keys.open(layout.ROWS, number, message))
 
     def _segment(self, number: int) -> tuple[Rows, bytes]:
         values, message = read_segment(self._reader, self._outer.entries[number])
@@ -215,24 +215,37 @@ class Container:
         return rows, check_values(self._keys.open(layout.VALUES, number, values), rows.rows)
 
     def _check_rows(self, number: int, rows: Rows) -> list[bytes]:
-        """Hold a segment to the index: every name in its place, none twice. Return the names' hashes."""
+        """Hold a segment to the index. Return the names' hashes."""
         info, names = self._index.segments[number], [row.name for row in rows.rows]
         if any(map(ge, names, names[1:])):
             raise Malformed("A segment's names do not ascend.")
+        following = self._index.segments[number + 1 : number + 2]
+        if names[0] < info.bound or (following and names[-1] >= following[0].bound):
+            raise Malformed("A name is in another segment than its own.")
         hashes = name_hashes(self.about.name_key, names)
-        if max(hashes) >= self._end(number):
-            raise Malformed("A name is in a segment before its own.")
-        if min(hashes).hex() != info.first:
-            raise Malformed("A segment does not begin with the hash that the index says.")
+        if min(hashes).hex() < self._index.first or max(hashes).hex() > self._index.last:
+            raise Malformed("A name is in another container than its own.")
         if len(hashes) != info.secrets or sum([len(r.versions) for r in rows.rows]) != info.versions:
             raise Malformed("A segment does not hold as much as the index says.")
-        if self._last and number == len(self._index.segments) - 1 and max(hashes).hex() != self._last:
-            raise Tampered("The container does not end with the name that the manifest says.")
         return hashes
 
-    def _end(self, number: int) -> bytes:
-        following = self._index.segments[number + 1 : number + 2]
-        return bytes.fromhex(following[0].first) if following else b"\xff" * (SIZE + 1)
+
+class _Segment(Struct, frozen=True):
+    """A segment that was read, its values if they were asked for, and the hashes of its names."""
+
+    rows: Rows
+    values: bytes
+    hashes: list[bytes]
+
+    @property
+    def secrets(self) -> Iterator[Secret]:
+        return to_secrets(self.rows.rows, self.values)
+
+
+def _digested(rows: Rows) -> Iterator[tuple[Row, dict[int, bytes]]]:
+    digests = iter(rows.digests[at : at + SIZE] for at in range(0, len(rows.digests), SIZE))
+    for row in rows.rows:
+        yield row, {v.number: next(digests) for v in row.versions if v.length is not None}
 
 
 def open_index(keys: FileKeys, outer: Outer) -> Index:

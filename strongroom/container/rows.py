@@ -1,22 +1,23 @@
-"""Rows: a secret's metadata as a segment stores it, one JSON line each."""
+"""Rows: a secret's metadata as a segment stores it, by columns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
-from msgspec.structs import asdict, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom import freeform
 from strongroom.container import canonical
+from strongroom.container.columns import ABSENT, Column, decode_columns, encode_column
 from strongroom.container.errors import Malformed
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
 
 
-class VersionRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """One version. ``length`` is that of its value in bytes; absent if none is stored."""
+class VersionRow(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One version. ``length`` is that of its value in bytes; ``None`` if none is stored. Field order is the
+    format's."""
 
     number: int
     length: int | None = None
@@ -25,8 +26,8 @@ class VersionRow(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=
     created_at: str | None = None
 
 
-class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """A secret without its values. Field names and order are the format's."""
+class Row(Struct, frozen=True, gc=False):
+    """A secret without its values. The order of the fields is that of the format's columns."""
 
     name: str
     type: str
@@ -47,18 +48,53 @@ class Row(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, g
         return sum([v.length for v in versions if v.length])
 
 
-class _Written(Row, frozen=True, omit_defaults=True, forbid_unknown_fields=True, gc=False):
-    """A row whose metadata is as it was written. Nobody else's text of a number is ours to judge."""
-
-    metadata: Raw | UnsetType = UNSET  # type: ignore[assignment]
-
-
 MOST_NUMBER = canonical.MOST
 """The highest number of a version; what is keyed over it has 8 bytes for it."""
 
-_ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Row, float_hook=freeform.number)
-_WRITTEN = msgspec.json.Decoder(_Written)
+
+class _Metadata(Column[dict[str, Any]]):
+    """Free-form metadata may be any spelling of a JSON object. Nearly always it is our own."""
+
+    def __init__(self) -> None:
+        super().__init__(dict[str, Any], default=dict, float_hook=freeform.number)
+
+    def read(self, lines: Sequence[bytes], data: bytes, at: int) -> tuple[list[dict[str, Any]], int]:
+        try:
+            found, end = super().read(lines, data, at)
+        except (Malformed, ValueError):
+            end = at + sum(map(len, lines)) + len(lines)
+            return [_parse_metadata(line) if line else {} for line in lines], end
+        flat = data.find(b"[", at, end) < 0 and data.count(b"{", at, end) <= len(lines)
+        if not flat and not all(map(freeform.fits, found)):
+            raise Malformed("Metadata is nested deeper than the format allows.")
+        return found, end
+
+
+def _parse_metadata(line: bytes) -> dict[str, Any]:
+    try:
+        metadata = freeform.parse(line)
+    except ValueError:
+        # No cause: a message can quote what it read.
+        raise Malformed("A secret's metadata is not what the format asks for.") from None
+    if not metadata or not line.startswith(b"{") or not line.endswith(b"}"):
+        raise Malformed("A secret's metadata is empty, or has white space around it.")
+    return metadata
+
+
+_TEXT = Column[str](str)
+_TIME = Column[str | None](str, default=lambda: None)
+_COLUMNS: tuple[Column[Any], ...] = (
+    _TEXT,
+    _TEXT,
+    Column[tuple[VersionRow, ...]](tuple[VersionRow, ...]),
+    Column[dict[str, str]](dict[str, str], default=dict),
+    _TIME,
+    _TIME,
+    _TIME,
+    Column[Rotation | None](Rotation, default=lambda: None),
+    _Metadata(),
+)
+COLUMNS = len(_COLUMNS)
 
 
 def bare(secret: Secret) -> Secret:
@@ -104,68 +140,43 @@ def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
     return versions
 
 
-def encode_rows(rows: Sequence[Row]) -> bytes:
-    """Return the JSON lines, each ended by a line feed."""
-    return _ENCODER.encode_lines(rows)
+def encode_columns(secrets: Sequence[Secret]) -> list[bytes]:
+    """Return the columns of the rows of secrets. Of a value nothing but its length is there.
+
+    Raises:
+        TypeError: the metadata holds what JSON does not know, a value among it.
+    """
+    return [
+        encode_column([secret.name for secret in secrets]),
+        encode_column([secret.type for secret in secrets]),
+        encode_column([_written(secret.versions) for secret in secrets]),
+        encode_column([secret.tags or ABSENT for secret in secrets]),
+        encode_column([ABSENT if (time := secret.created_at) is None else time for secret in secrets]),
+        encode_column([ABSENT if (time := secret.updated_at) is None else time for secret in secrets]),
+        encode_column([ABSENT if (time := secret.expires_at) is None else time for secret in secrets]),
+        encode_column([secret.rotation or ABSENT for secret in secrets]),
+        encode_column([secret.metadata or ABSENT for secret in secrets]),
+    ]
+
+
+def _written(versions: tuple[Version, ...]) -> list[tuple[object, ...]]:
+    return [
+        (v.number, None if v.value is None else len(v.value), v.media, v.state, v.created_at)
+        for v in versions
+    ]
 
 
 def encode_secrets(secrets: Sequence[Secret]) -> bytes:
-    """Return the rows of secrets as JSON lines.
-
-    A secret is its own row: its fields are the format's, and a value stands there as its length.
-    Making a row of each would cost a backup of many small secrets a tenth of its time.
-
-    Raises:
-        TypeError: the metadata holds what JSON does not know; of a value nothing but its length would stay.
-    """
-    lengths: list[int] = []
-
-    def length(value: object) -> int:
-        if not isinstance(value, SecretBytes):
-            raise TypeError
-        lengths.append(len(value))
-        return lengths[-1]
-
-    lines = msgspec.json.Encoder(enc_hook=length).encode_lines(secrets)
-    if len(lengths) != sum([v.value is not None for secret in secrets for v in secret.versions]):
-        raise TypeError
-    return lines
+    """Return the columns together, as a frame holds them."""
+    return b"".join(encode_columns(secrets))
 
 
-def decode_rows(data: bytes) -> list[Row]:
-    """Parse JSON lines strictly: known fields, one encoding but for ``metadata``, sane versions."""
-    rows = _decode_own(data)
-    if rows is None:
-        if not data.endswith(b"\n"):
-            raise Malformed("A segment's rows do not end in a line feed.")
-        rows = [_decode_row(line) for line in data[:-1].split(b"\n")]
-    for row in rows:
-        if not ascending(row):
-            raise Malformed("The versions of a secret do not ascend, or have an impossible length.")
-    return rows
-
-
-def _decode_own(data: bytes) -> list[Row] | None:
-    """Return the rows if this very library writes them, metadata included, as they stand: nearly always."""
-    try:
-        rows = _DECODER.decode_lines(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        return None
-    alike = encode_rows(rows) == data and all(freeform.fits(row.metadata) for row in rows if row.metadata)
-    return rows if alike else None
-
-
-def _decode_row(line: bytes) -> Row:
-    """Parse a row whose metadata may be any spelling of a JSON object; all else has its one encoding."""
-    try:
-        row = _WRITTEN.decode(line)
-        metadata = {} if row.metadata is UNSET else freeform.parse(bytes(row.metadata))
-    except (ValueError, RecursionError):
-        # No cause: a validation message can quote what it read.
-        raise Malformed("A segment's rows are not what the format asks for.") from None
-    if _ENCODER.encode(row) != line or (not metadata and row.metadata is not UNSET):
-        raise Malformed("A segment's rows are not in their one canonical encoding.")
-    return Row(**{**asdict(row), "metadata": metadata})
+def decode_rows(data: bytes, rows: int) -> list[Row]:
+    """Parse columns strictly: known members, one encoding but for ``metadata``, sane versions."""
+    found = list(map(Row, *decode_columns(data, rows, _COLUMNS)))
+    if not all(map(ascending, found)):
+        raise Malformed("The versions of a secret do not ascend, or have an impossible length.")
+    return found
 
 
 def ascending(row: Row) -> bool:

@@ -18,7 +18,7 @@ from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, printable
 from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.document import Kind
-from strongroom.container.errors import Malformed, UnsupportedVersion, UntrustedSigner
+from strongroom.container.errors import Malformed, UntrustedSigner, before_first_release
 from strongroom.container.signing import Signer, Signers, fingerprint
 from strongroom.model import prepare
 
@@ -189,10 +189,7 @@ def require_numbered(body: bytes, last: bytes, what: str) -> None:
         last: the member that was the last one then.
     """
     if re.search(rb',"%b":(?:null|"[^"\\]*")\}\Z' % last, body[-_TAIL:]):
-        raise UnsupportedVersion(
-            f"{what} was written before Strongroom's first release.",
-            hint="Nothing was altered: the version that wrote it opens it. Make a new backup with this one.",
-        )
+        raise before_first_release(what)
 
 
 def number_in(name: str) -> int | None:

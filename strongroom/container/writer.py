@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate
+from itertools import pairwise
+from operator import ge
 from typing import NoReturn
 
 from msgspec import Struct
 
 from strongroom import freeform
 from strongroom.container import canonical, derive, layout
-from strongroom.container.about import About, SegmentInfo, make_index
+from strongroom.container.about import About, SegmentInfo, bound_between, encode_index, make_index
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random, require_key
-from strongroom.container.digests import SIZE, ValueDigester, value_digester
+from strongroom.container.digests import ValueDigester, value_digester
 from strongroom.container.envelope import Envelope, encode_envelope
 from strongroom.container.errors import DuplicateSecret, SecretTooLarge
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import CONTAINER_DOMAIN, signed_message
 from strongroom.container.layout import Trailer
-from strongroom.container.rows import MOST_NUMBER, bare, encode_secrets
+from strongroom.container.rows import COLUMNS, MOST_NUMBER, bare, encode_columns
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import SourceError
@@ -29,7 +30,7 @@ from strongroom.model import Secret, SecretBytes, Version
 
 SEGMENT_SECRETS = 1024
 SEGMENT_VALUES = 256 * 1024
-SEGMENT_JSON = 640 * 1024
+SEGMENT_COLUMNS = 640 * 1024
 """Where a segment is full: so that one secret is found with few and small reads."""
 
 MAX_VALUES = 64 * 1024 * 1024
@@ -37,7 +38,7 @@ MAX_ROW = 16 * 1024 * 1024
 
 BATCH = 64
 BATCH_VALUES = SEGMENT_VALUES // 4
-BATCH_JSON = SEGMENT_JSON // 4
+BATCH_COLUMNS = SEGMENT_COLUMNS // 4
 
 Sink = Callable[[bytes], object]
 Pair = tuple[bytes, Secret]
@@ -85,7 +86,7 @@ def write_container(
 
     Args:
         rows: name hash (:func:`digests.name_hash` under ``about.name_key``) and secret,
-            ascending by hash.
+            ascending by name.
         digest_key: 32 bytes; keys the digest stored for each value.
         note: is told of each secret that was taken, with its digests.
 
@@ -128,11 +129,11 @@ class _Output:
 class _Segment:
     """What the segment being filled holds so far."""
 
-    def __init__(self, first: bytes) -> None:
-        self.first = first
-        self.json = bytearray()
-        self.names: list[str] = []
-        self.stored: list[int] = []
+    def __init__(self, bound: str) -> None:
+        self.bound = bound
+        self.last = ""
+        self.columns = [bytearray() for _ in range(COLUMNS)]
+        self.size = 0
         self.values: list[bytes] = []
         self.digests: list[bytes] = []
         self.length = 0
@@ -144,25 +145,20 @@ class _Segment:
         return not self.secrets or (
             self.secrets + len(batch.pairs) <= SEGMENT_SECRETS
             and self.length + batch.length <= SEGMENT_VALUES
-            and len(self.json) + len(batch.json) <= SEGMENT_JSON
+            and self.size + batch.size <= SEGMENT_COLUMNS
         )
 
-    def sort(self) -> None:
-        """Bring the rows, with what belongs to each, in the order of the names.
-
-        Neighbours by hash are strangers; by name they are alike, and compress to three quarters.
-        """
-        order = sorted(range(len(self.names)), key=self.names.__getitem__)
-        lines = self.json.split(b"\n")
-        self.json = bytearray(b"\n".join([*[lines[at] for at in order], b""]))
-        if self.stored.count(1) == len(order):  # as nearly always, and this is done for every secret
-            self.values = [self.values[at] for at in order]
-            self.digests = [self.digests[at] for at in order]
-            return
-        ends = list(accumulate(self.stored))
-        indices = [index for at in order for index in range(ends[at] - self.stored[at], ends[at])]
-        self.values = [self.values[index] for index in indices]
-        self.digests = [self.digests[index] for index in indices]
+    def add(self, batch: _Batch, digests: list[bytes]) -> None:
+        """Add a batch, with the digest of each of its values."""
+        for column, part in zip(self.columns, batch.columns, strict=True):
+            column.extend(part)
+        self.size += batch.size
+        self.secrets += len(batch.pairs)
+        self.versions += batch.versions
+        self.length += batch.length
+        self.values += batch.values
+        self.digests += digests
+        self.last = batch.pairs[-1][1].name
 
 
 class _Batch:
@@ -178,12 +174,13 @@ class _Batch:
         self._secrets = [secret for _, secret in pairs]
         self.length = sum(map(len, values))
         self.versions = sum([len(secret.versions) for secret in self._secrets])
-        self.json = _encode(self._secrets)
+        self.columns = _encode(self._secrets)
+        self.size = sum(map(len, self.columns))
 
     @property
     def small(self) -> bool:
         """Whether the batch is far below what a segment holds."""
-        return self.length <= BATCH_VALUES and len(self.json) <= BATCH_JSON
+        return self.length <= BATCH_VALUES and self.size <= BATCH_COLUMNS
 
     def digests(self, digester: ValueDigester) -> list[bytes]:
         """Return the digest of each value."""
@@ -255,16 +252,17 @@ class _Writer:
                 certificate=signer.certificate,
             )
         )
-        self._segment: _Segment | None = None
+        self._segment = _Segment("")
         self._infos: list[SegmentInfo] = []
         self._directory = bytearray()
         self._fold = hashlib.sha256()
-        self._last = b""
+        self._last: str | None = None
+        self._span: tuple[bytes, ...] = ()
         self._out.write(self._keys.header.raw)
 
     def add_all(self, rows: Iterable[Pair]) -> None:
         for batch in _batches(rows, values=self._about.values):
-            self._check_order(batch.pairs)
+            self._take(batch.pairs)
             if batch.small:
                 self._add(batch)
                 continue
@@ -274,48 +272,43 @@ class _Writer:
 
     def _add(self, batch: _Batch) -> None:
         segment = self._segment
-        if segment is not None and not segment.fits(batch):
+        if not segment.fits(batch):
             self._flush(segment)
-            segment = None
-        if segment is None:
-            segment = self._segment = _Segment(batch.pairs[0][0])
-        segment.json += batch.json
-        segment.names += [secret.name for _, secret in batch.pairs]
-        segment.stored += batch.stored
-        segment.secrets += len(batch.pairs)
-        segment.versions += batch.versions
-        segment.length += batch.length
-        segment.values += batch.values
+            segment = self._segment = _Segment(bound_between(segment.last, batch.pairs[0][1].name))
         digests = batch.digests(self._digester)
-        segment.digests += digests
+        segment.add(batch, digests)
         if self._note is not None:
             self._note(batch.pairs, batch.stored, digests)
 
-    def _check_order(self, pairs: list[Pair]) -> None:
-        hashes = [self._last, *[name_hash for name_hash, _ in pairs]]
-        if hashes != sorted(set(hashes)):
-            _refuse_order(self._last, pairs)
-        self._last = hashes[-1]
+    def _take(self, pairs: list[Pair]) -> None:
+        """Hold a batch to the order of the names, and widen the range of hashes by it."""
+        names = [secret.name for _, secret in pairs]
+        if self._last is not None:
+            names.insert(0, self._last)
+        if any(map(ge, names, names[1:])):
+            _refuse_order(names)
+        self._last = names[-1]
+        hashes = [*self._span, *[name_hash for name_hash, _ in pairs]]
+        self._span = (min(hashes), max(hashes))
 
     def _flush(self, segment: _Segment) -> None:
         number = len(self._infos)
         if number == layout.MAX_SEGMENTS:
             raise SecretTooLarge("A container cannot hold this many secrets.")
-        segment.sort()
         values = plain = b""
         if self._about.values:
             plain = pack_values(segment.values, segment.length)
             values = self._keys.seal(layout.VALUES, number, plain, self._random)
             self._out.write(values)
-        packed = Packed.of(segment.json, segment.secrets, segment.digests)
+        packed = Packed.of(segment.columns, segment.secrets, segment.digests)
         rows = self._keys.seal(layout.ROWS, number, pack_rows(packed), self._random)
         self._out.write(rows)
         self._directory += layout.ENTRY.pack(len(values), len(rows), _sha256_or_zero(values), _sha256(rows))
-        self._infos.append(SegmentInfo(segment.first.hex(), segment.secrets, segment.versions))
+        self._infos.append(SegmentInfo(segment.bound, segment.secrets, segment.versions))
         fold_segment(self._fold.update, packed, plain)
 
     def finish(self) -> Sealed:
-        if self._segment is not None:
+        if self._segment.secrets:
             self._flush(self._segment)
         self._write_end()
         return Sealed(
@@ -323,8 +316,8 @@ class _Writer:
             sha256=self._out.digest(),
             secrets=sum(info.secrets for info in self._infos),
             versions=sum(info.versions for info in self._infos),
-            first_hash=bytes.fromhex(self._infos[0].first) if self._infos else b"",
-            last_hash=self._last,
+            first_hash=min(self._span, default=b""),
+            last_hash=max(self._span, default=b""),
             wrapping_key_id=self._wrapping_key_id,
             file_key=SecretBytes(self._file_key),
             fold=self._fold.digest(),
@@ -332,8 +325,11 @@ class _Writer:
 
     def _write_end(self) -> None:
         directory = bytes(self._directory)
-        record = make_index(self._about, self._infos, self._signer.public, _sha256(directory))
-        index = self._keys.seal(layout.INDEX, 0, canonical.encode(record), self._random)
+        span = (min(self._span, default=b""), max(self._span, default=b""))
+        record = make_index(self._about, self._infos, span, self._signer.public, _sha256(directory))
+        index = self._keys.seal(layout.INDEX, 0, encode_index(record), self._random)
+        if len(index) > layout.MAX_INDEX:
+            raise SecretTooLarge("The names are too long for a container of this many secrets.")
         tail = directory + index + self._envelope
         total = self._out.size + len(tail) + layout.SIGNATURE.size + layout.TRAILER.size
         trailer = Trailer(len(directory), len(index), len(self._envelope), total)
@@ -349,7 +345,7 @@ def fold_segment(update: Callable[[bytes], object], rows: Packed, values: bytes)
         update(part)
 
 
-def _encode(secrets: list[Secret]) -> bytes:
+def _encode(secrets: list[Secret]) -> list[bytes]:
     for secret in secrets:
         if not _ascend(secret.versions):
             raise SourceError(f"The versions of {secret.name!r} do not ascend, or have no possible number.")
@@ -361,7 +357,7 @@ def _encode(secrets: list[Secret]) -> bytes:
                 "that JSON does not know."
             )
     try:
-        return encode_secrets(secrets)
+        return encode_columns(secrets)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
 
@@ -378,7 +374,7 @@ def _ascend(versions: tuple[Version, ...]) -> bool:
 def _unencodable(secrets: list[Secret]) -> str:
     for secret in secrets:
         try:
-            encode_secrets([secret])
+            encode_columns([secret])
         except (TypeError, ValueError, OverflowError, RecursionError):
             return secret.name
     return "a secret"
@@ -388,20 +384,17 @@ def _check_limits(batch: _Batch) -> None:
     name = batch.pairs[0][1].name
     if batch.length > MAX_VALUES:
         raise SecretTooLarge(f"The values of {name!r} come to more than {MAX_VALUES >> 20} MiB.")
-    if len(batch.json) > MAX_ROW:
+    if batch.size > MAX_ROW:
         raise SecretTooLarge(f"The metadata of {name!r} comes to more than {MAX_ROW >> 20} MiB.")
 
 
-def _refuse_order(last: bytes, pairs: list[Pair]) -> NoReturn:
-    for name_hash, secret in pairs:
-        if len(name_hash) != SIZE:
-            raise ValueError(f"a name's hash has {SIZE} bytes")
-        if name_hash == last:
-            raise DuplicateSecret(f"There are two secrets named {secret.name!r}.")
-        if name_hash < last:
+def _refuse_order(names: list[str]) -> NoReturn:
+    for before, name in pairwise(names):
+        if name == before:
+            raise DuplicateSecret(f"There are two secrets named {name!r}.")
+        if name < before:
             break
-        last = name_hash
-    raise ValueError("secrets must be sorted by their name's hash")
+    raise ValueError("secrets must be sorted by their names")
 
 
 def _sha256(data: bytes) -> bytes:

@@ -100,7 +100,7 @@ def about(*, values: bool = True, piece: int = 0, pieces: int = 1) -> About:
 
 
 def hashed(secrets: Iterable[Secret]) -> list[tuple[bytes, Secret]]:
-    return sorted(((name_hash(NAME_KEY, s.name), s) for s in secrets), key=lambda pair: pair[0])
+    return sorted(((name_hash(NAME_KEY, s.name), s) for s in secrets), key=lambda pair: pair[1].name)
 
 
 def sealed(

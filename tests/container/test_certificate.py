@@ -137,6 +137,7 @@ def test_a_container_is_held_to_each_thing_that_its_manifest_says_of_it() -> Non
         {"secrets": 1},
         {"versions": 3},
         {"first": "00" * 16},
+        {"last": "ff" * 16},
         {"wrapping_key": "00" * 16},
     )
     for wrong in wrongs:
@@ -144,9 +145,6 @@ def test_a_container_is_held_to_each_thing_that_its_manifest_says_of_it() -> Non
             _held(data, msgspec.structs.replace(right, **wrong))
     with pytest.raises(Tampered, match="place or backup"):
         _held(data, right, right)
-    for read in (Container.secrets, Container.rows):
-        with pytest.raises(Tampered, match="end with the name"):
-            list(read(_held(data, msgspec.structs.replace(right, last="ff" * 16))))
 
 
 def _held(data: bytes, *entries: object) -> Container:

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import zstandard
 
-from strongroom.container import segment
+from strongroom.container import columns
 from strongroom.container.errors import Malformed, VerificationFailed
+from strongroom.container.padding import padded, zeros
 from strongroom.container.rows import Row, VersionRow
-from strongroom.container.segment import Packed, check_values, pack_values, padded, unpack_rows
+from strongroom.container.segment import Packed, check_values, pack_values, unpack_rows
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,8 @@ def test_padding_is_checked_to_the_last_byte() -> None:
 @pytest.mark.parametrize("stated", [0, 1, 64 * 1024 * 1024])
 def test_a_frame_that_would_unpack_to_more_than_the_limit_is_never_unpacked(stated: int) -> None:
     frame = zstandard.ZstdCompressor(level=1).compress(bytes(64 * 1024 * 1024))
-    plain = b"".join(number.to_bytes(4, "big") for number in (1, 0, stated)) + frame
+    plain = b"".join(number.to_bytes(4, "big") for number in (1, 0, stated, len(frame))) + frame
+    plain += zeros(len(plain))
     tracemalloc.start()
     with pytest.raises(Malformed):
         unpack_rows(plain)
@@ -50,13 +52,20 @@ def test_a_frame_that_would_unpack_to_more_than_the_limit_is_never_unpacked(stat
 
 
 class Forgetful:
-    """A compressor with a fault: the last byte is another one."""
+    """A compressor with a fault: the last byte of what it is given is another one."""
 
     def __init__(self, *, level: int) -> None:
-        self._sound = zstandard.ZstdCompressor(level=level)
+        self._level = level
+
+    def compressobj(self, *, size: int) -> Forgetful:
+        self._sound = zstandard.ZstdCompressor(level=self._level).compressobj(size=size)
+        return self
 
     def compress(self, data: bytes) -> bytes:
         return self._sound.compress(data[:-1] + b"!")
+
+    def flush(self, mode: int = zstandard.COMPRESSOBJ_FLUSH_FINISH) -> bytes:
+        return self._sound.flush(mode)
 
 
 def test_rows_that_a_compressor_spoiled_are_not_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,9 +73,10 @@ def test_rows_that_a_compressor_spoiled_are_not_sealed(monkeypatch: pytest.Monke
         ZstdCompressor=Forgetful,
         ZstdDecompressor=zstandard.ZstdDecompressor,
         ZstdError=zstandard.ZstdError,
+        COMPRESSOBJ_FLUSH_BLOCK=zstandard.COMPRESSOBJ_FLUSH_BLOCK,
         get_frame_parameters=zstandard.get_frame_parameters,
     )
-    Packed.of(b"{}\n", 1, [])
-    monkeypatch.setattr(segment, "zstandard", faulty)
+    Packed.of([b"{}\n"], 1, [])
+    monkeypatch.setattr(columns, "zstandard", faulty)
     with pytest.raises(VerificationFailed, match="does not come back"):
-        Packed.of(b"{}\n", 1, [])
+        Packed.of([b"{}\n"], 1, [])

@@ -78,12 +78,18 @@ def read_container(vector: Vector) -> Content:
     )
     secrets = list(opened.secrets())
     assert len(list(opened.rows())) == opened.secrets_count == len(secrets)
-    segments = [opened._segment(number)[0].json for number in range(len(opened._index.segments))]
-    lines = b"".join(segments).splitlines(keepends=True)
+    lines = [line for number in range(len(opened._index.segments)) for line in _lines(opened, number)]
     values = [
         b"".join(v.value.reveal() for v in secret.versions if v.value is not None) for secret in secrets
     ]
     return Content((part for pair in zip(lines, values, strict=True) for part in pair), len(secrets))
+
+
+def _lines(container: Container, number: int) -> list[bytes]:
+    """Return for each row of a segment its lines of all columns."""
+    rows, _ = container._segment(number)
+    lines, many = rows.columns.split(b"\n"), len(rows.rows)
+    return [b"\n".join([*lines[row : many * 9 : many], b""]) for row in range(many)]
 
 
 def read_manifest(vector: Vector) -> Content:

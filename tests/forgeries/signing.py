@@ -191,7 +191,7 @@ def by_strangers() -> None:
             made.pieces[0],
             next(content for name, content in strangers(BACKUP).objects.items() if "containers" in name),
         ),
-        "Truncated",
+        "Tampered",
     )
     forgery("the container signed anew", STRANGER, re_sign_container(THEIRS["seal"]), "Tampered")
     forgery(

@@ -49,7 +49,7 @@ def make_backup(
         created_at="2026-01-01T00:00:00Z",
         name_key=os.urandom(32),
     )
-    rows = sorted((name_hash(about.name_key, secret.name), secret) for secret in made_up(1))
+    rows = [(name_hash(about.name_key, secret.name), secret) for secret in made_up(1)]
     content = bytearray()
     sealed = write_container(
         content.extend,

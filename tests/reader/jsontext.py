@@ -35,10 +35,9 @@ class Number:
 
 @dataclass(frozen=True)
 class Object:
-    """An object: its members in their order, and where each value began and ended."""
+    """An object: its members in their order."""
 
     members: dict[str, Json]
-    spans: dict[str, tuple[int, int]]
 
 
 Json: TypeAlias = "bool | str | Number | list[Json] | Object | None"
@@ -84,19 +83,17 @@ class _Parser:
 
     def _object(self, depth: int) -> Object:
         members: dict[str, Json] = {}
-        spans: dict[str, tuple[int, int]] = {}
         while self._another("}", first=not members):
             name = self._string()
             self._space()
             self._take(":")
             self._space()
-            start = self.at
             value = self.value(depth + 1)
             if name in members:
                 raise BadJsonError("a name twice")
-            members[name], spans[name] = value, (start, self.at)
+            members[name] = value
             self._space()
-        return Object(members, spans)
+        return Object(members)
 
     def _list(self, depth: int) -> list[Json]:
         found: list[Json] = []

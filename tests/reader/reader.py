@@ -189,6 +189,10 @@ def other_than(check: Check, *defaults: object) -> Check:
     return check_it
 
 
+def optional(check: Check) -> Check:
+    return lambda value: None if value is None else check(value)
+
+
 def one_of(*allowed: str) -> Check:
     def check(value: Json) -> str:
         require(value in allowed, "Malformed")
@@ -520,7 +524,7 @@ def unlock(raw: dict[str, Any], keys: Keys, body: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Secret:
-    """A row's line, what it says, its metadata as it was written, and its values."""
+    """A row's lines, what they say, its metadata as it was written, and its values."""
 
     line: bytes
     row: dict[str, Any]
@@ -549,7 +553,7 @@ def outer(data: bytes, keys: Keys, sealed_by: str | None = None) -> Outer:
         require(data[16:21] != b"gAAAA", "LegacyFormat")
         refuse("Tampered" if len(data) >= 16 and ending(data, *marks) == (True, True) else "NotABackup")
     require(len(data) >= 204, "Truncated")
-    require(data[8:16] == bytes([0, 1, 0, 1, 0, 0, 0, 0]), "UnsupportedVersion")
+    require(data[8:16] == bytes([0, 1, 0, 2, 0, 0, 0, 0]), "UnsupportedVersion")
     check_ending(data, *marks)
     sizes = struct.unpack(">III", data[-28:-16])
     start = len(data) - 124 - sum(sizes)
@@ -594,12 +598,13 @@ def a_segment(value: Json) -> tuple[str, int, int]:
     if not isinstance(value, list):
         refuse("Malformed")
     require(len(value) == 3, "Malformed")
-    return hexed(16)(value[0]), integer(value[1]), integer(value[2])
+    return text(value[0]), integer(value[1]), integer(value[2])
 
 
 INDEX = record(
     backup_id=text, piece=integer, pieces=integer, source=text, policy=text, values=truth, created_at=text,
-    name_key=hexed(32), signer=hexed(32), directory=hexed(32), segments=listed(a_segment),
+    name_key=hexed(32), first=hexed(16, 0), last=hexed(16, 0), signer=hexed(32), directory=hexed(32),
+    segments=listed(a_segment),
 )  # fmt: skip
 
 
@@ -635,40 +640,51 @@ def container(found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | No
         packed = cobblestone(sub[1], r, tag + b"\x02" + place)
         plain = cobblestone(sub[0], v, tag + b"\x01" + place) if v else None
         secrets += segment(packed, plain, index, number)
+    hashed = [name_hash(index, secret) for secret in secrets]
+    require(
+        min(hashed, default="") == index["first"] and max(hashed, default="") == index["last"], "Malformed"
+    )
     return Container(index, secrets)
 
 
+def name_hash(index: dict[str, Any], secret: Secret) -> str:
+    return hmac.digest(bytes.fromhex(index["name_key"]), secret.row["name"].encode(), "sha256")[:16].hex()
+
+
 def open_index(data: bytes, found: Outer) -> dict[str, Any]:
-    index: dict[str, Any] = decode(data, INDEX)
+    index: dict[str, Any] = decode(unpadded(data, len(data.rstrip(b"\0"))), INDEX)
     require(index["signer"] == found.key and index["directory"] == sha(found.directory).hex(), "Tampered")
     require(0 <= index["piece"] < index["pieces"], "Malformed")
     segments = index["segments"]
     require(len(segments) == len(found.entries), "Malformed")
     require(all((values > 0) == index["values"] for values, _, _, _ in found.entries), "Malformed")
     require(all(1 <= secrets <= versions for _, secrets, versions in segments), "Malformed")
-    require(all(a[0] < b[0] for a, b in itertools.pairwise(segments)), "Malformed")
+    bounds = [bound.encode() for bound, _, _ in segments]
+    require(not bounds or bounds[0] == b"", "Malformed")
+    require(all(a < b for a, b in itertools.pairwise(bounds)), "Malformed")
+    size = 32 if segments else 0
+    require(
+        len(index["first"]) == len(index["last"]) == size and index["first"] <= index["last"], "Malformed"
+    )
     return index
 
 
 def segment(packed: bytes, plain: bytes | None, index: dict[str, Any], number: int) -> list[Secret]:
-    require(len(packed) >= 12, "Malformed")
-    rows, values, length = struct.unpack(">III", packed[:12])
-    end = len(packed) - 16 * values
-    require(end >= 12 and length <= 32 << 20, "Malformed")
-    secrets = list(split(decompress(packed[12:end], length), plain))
+    require(len(packed) >= 16, "Malformed")
+    rows, values, length, size = struct.unpack(">IIII", packed[:16])
+    end = 16 + size + 16 * values
+    require(end <= len(packed) and length <= 32 << 20 and rows > 0, "Malformed")
+    unpadded(packed, end)
+    secrets = list(split(decompress(packed[16 : 16 + size], length), rows, plain))
     stored = [part for secret in secrets for part in secret.values]
-    lengths = [v for secret in secrets for v in secret.row["versions"] if "length" in v]
-    require(len(secrets) == rows > 0 and len(lengths) == values, "Malformed")
+    require(len(stored) == values, "Malformed")
     if plain is not None:
-        total = sum(map(len, stored))
-        require(len(plain) == padme(total) and plain[total:].count(0) == len(plain) - total, "Malformed")
-    first, many, versions = index["segments"][number]
+        unpadded(plain, sum(map(len, stored)))
+    _, many, versions = index["segments"][number]
     names = [secret.row["name"].encode() for secret in secrets]
     require(all(a < b for a, b in itertools.pairwise(names)), "Malformed")
-    key = bytes.fromhex(index["name_key"])
-    places = [hmac.digest(key, name, "sha256")[:16].hex() for name in names]
-    below = index["segments"][number + 1][0] if number + 1 < len(index["segments"]) else "g"
-    require(min(places) == first and max(places) < below, "Malformed")
+    bounds = [bound.encode() for bound, _, _ in index["segments"]][number : number + 2]
+    require(bounds[0] <= names[0] and all(names[-1] < bound for bound in bounds[1:]), "Malformed")
     require((len(secrets), sum(len(s.row["versions"]) for s in secrets)) == (many, versions), "Malformed")
     return secrets
 
@@ -684,20 +700,21 @@ def decompress(frame: bytes, length: int) -> bytes:
     return data
 
 
-def split(lines: bytes, plain: bytes | None) -> Iterator[Secret]:
-    require(lines.endswith(b"\n"), "Malformed")
+def split(columns: bytes, rows: int, plain: bytes | None) -> Iterator[Secret]:
+    lines = columns.split(b"\n")
+    require(len(lines) == 9 * rows + 1 and lines[-1] == b"", "Malformed")
     at = 0
-    for line in lines[:-1].split(b"\n"):
-        row, metadata = a_row(line)
-        values = []
+    for number in range(rows):
+        own = [lines[column * rows + number] for column in range(9)]
+        row, values = a_row(own), []
         for version in row["versions"]:
-            if "length" in version:
+            if version["length"] is not None:
                 require(plain is not None, "Malformed")
                 values.append((plain or b"")[at : at + version["length"]])
                 require(len(values[-1]) == version["length"], "Malformed")
                 at += version["length"]
-        require(plain is not None or not metadata, "Malformed")
-        yield Secret(line + b"\n", row, metadata, values)
+        require(plain is not None or not own[8], "Malformed")
+        yield Secret(b"".join(line + b"\n" for line in own), row, own[8], values)
 
 
 def a_rotation(value: Json) -> dict[str, Any]:
@@ -705,43 +722,50 @@ def a_rotation(value: Json) -> dict[str, Any]:
     return found
 
 
+VERSION: dict[str, Check] = {
+    "number": integer, "length": optional(integer), "media": one_of("text", "json", "binary"),
+    "state": one_of("live", "deleted", "destroyed"), "created_at": optional(text),
+}  # fmt: skip
+
+
+def a_version(value: Json) -> dict[str, Any]:
+    if not isinstance(value, list):
+        refuse("Malformed")
+    require(len(value) == len(VERSION), "Malformed")
+    return {name: check(each) for (name, check), each in zip(VERSION.items(), value, strict=True)}
+
+
 DATED = {"created_at": text, "updated_at": text, "expires_at": text}
-STATE = one_of("deleted", "destroyed")
-VERSION = sparse(
-    ("number",), number=integer, length=integer, media=one_of("json", "binary"), state=STATE,
-    created_at=text,
-)  # fmt: skip
-ROW = {
-    "name": text, "type": text, "versions": listed(VERSION),
+COLUMNS: dict[str, Check] = {
+    "name": text, "type": text, "versions": listed(a_version),
     "tags": other_than(mapping(text, in_order=False), {}), **DATED, "rotation": a_rotation,
 }  # fmt: skip
 
 
-def a_row(line: bytes) -> tuple[dict[str, Any], bytes]:
-    """Take a row apart: what is canonical of it, and the metadata as it stands there."""
-    try:
-        value, _ = parse(line)
-        if not isinstance(value, Object):
-            refuse("Malformed")
-        metadata = b""
-        if "metadata" in value.members:
-            require(list(value.members)[-1] == "metadata", "Malformed")
-            start, end = value.spans["metadata"]
-            metadata = line.decode()[start:end].encode()
+def a_row(lines: list[bytes]) -> dict[str, Any]:
+    """Return what the lines of a row say, but for its metadata, which is only held to the rules."""
+    row: dict[str, Any] = {}
+    for (name, check), line in zip(COLUMNS.items(), lines[:8], strict=True):
+        if line or name in {"name", "type", "versions"}:
+            row[name] = decode(line, check)
+    if metadata := lines[8]:
+        require(metadata.startswith(b"{") and metadata.endswith(b"}"), "Malformed")
+        try:
             held, depth = parse(metadata)
-            require(isinstance(held, Object) and held.members and depth <= 64, "Malformed")
-            del value.members["metadata"]
-        row = sparse(("name", "type", "versions"), **ROW)(value)
-        before = canonical(value).encode()
-    except BadJsonError:
-        refuse("Malformed")
-    require(line == (before[:-1] + b',"metadata":' + metadata + b"}" if metadata else before), "Malformed")
+        except BadJsonError:
+            refuse("Malformed")
+        require(isinstance(held, Object) and held.members and depth <= 64, "Malformed")
     ascending([version["number"] for version in row["versions"]])
-    return row, metadata
+    return row
 
 
 def ascending(numbers: list[int]) -> None:
     require(numbers and all(a < b for a, b in itertools.pairwise(numbers)), "Malformed")
+
+
+def unpadded(plain: bytes, length: int) -> bytes:
+    require(len(plain) == padme(length) and plain[length:].count(0) == len(plain) - length, "Malformed")
+    return plain[:length]
 
 
 def padme(n: int) -> int:
@@ -818,10 +842,6 @@ def envelope(data: bytes, keys: Keys) -> tuple[dict[str, Any], bytes]:
     found = decode(body, RECORD)
     check_stanzas(found)
     return found, body
-
-
-def optional(check: Check) -> Check:
-    return lambda value: None if value is None else check(value)
 
 
 ENTRY = record(
@@ -972,7 +992,7 @@ def is_aside(objects: Mapping[str, bytes], backup: str, keys: Keys) -> bool:
 
 
 ABOUT = record(backup_id=text, piece=integer, pieces=integer, source=text, policy=text, created_at=text)
-PLAIN_VERSION = sparse(("number",), number=integer, state=STATE, created_at=text)
+PLAIN_VERSION = sparse(("number",), number=integer, state=one_of("deleted", "destroyed"), created_at=text)
 PLAIN = sparse(
     ("name", "type", "versions"), name=text, type=text, versions=listed(PLAIN_VERSION),
     tags=other_than(mapping(text), {}), **DATED, rotation=a_rotation,
@@ -1181,14 +1201,11 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
         require(
             (index["pieces"], index["values"]) == (len(listing["containers"]), listing["values"]), "Tampered"
         )
-        require((segments[0][0] if segments else "") == entry["first"], "Tampered")
+        require((index["first"], index["last"]) == (entry["first"], entry["last"]), "Tampered")
         require(sum(each[1] for each in segments) == entry["secrets"], "Tampered")
         require(sum(each[2] for each in segments) == entry["versions"], "Tampered")
         name_keys.add(index["name_key"])
         require(len(name_keys) == 1, "Tampered")
-        key = bytes.fromhex(index["name_key"])
-        hashed = [hmac.digest(key, s.row["name"].encode(), "sha256")[:16].hex() for s in opened.secrets]
-        require(max(hashed, default="") == entry["last"], "Tampered")
         into.secrets += opened.secrets
     return into
 

@@ -32,7 +32,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from tests.vectors import bundling, good
 from tests.vectors import material as m
-from tests.vectors.forge import Parts, re_signed, rows_plain, values_plain
+from tests.vectors.forge import Parts, filled, re_signed, rows_plain, values_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -94,7 +94,10 @@ def changed_bytes() -> None:
     first = outer.entries[0]
     container("magic-changed", "Tampered", "one bit of the magic", flipped(data, 0))
     container("version-unknown", "UnsupportedVersion", "version 2", flipped(data, 9, 3))
-    container("suite-unknown", "UnsupportedVersion", "suite 2", flipped(data, 11, 3))
+    container("suite-unknown", "UnsupportedVersion", "suite 3", flipped(data, 11, 1))
+    container(
+        "suite-early", "UnsupportedVersion", "suite 1, of before the first release", flipped(data, 11, 3)
+    )
     container("flag-unknown", "UnsupportedVersion", "one flag", flipped(data, 15))
     container("file-id-changed", "Tampered", "one bit of the file id", flipped(data, 20))
     container("header-tag-changed", "Tampered", "one bit of the header tag", flipped(data, 50))
@@ -293,39 +296,37 @@ def contents() -> None:
     """What somebody with all the keys can put in."""
     made = parts()
     values, rows = made.segments[0]
-    listed = unpack_rows(rows)
-    json = listed.json
+    columns = unpack_rows(rows).columns
     segment = made.index["segments"][0]
 
     def rowed(name: str, comment: str, plain: bytes, *, expect: str = "Malformed") -> None:
         forged(name, expect, comment, made.change(segments=((values, plain),)))
 
-    def row_lines(name: str, comment: str, lines: bytes) -> None:
+    def column_lines(name: str, comment: str, lines: bytes) -> None:
+        assert lines != columns
         rowed(name, comment, rows_plain(lines, rows=4, digests=5))
 
-    flat = bytearray(values)
-    flat[-1] = 1
-    forged(
-        "padding-set", "Malformed", "padding that is not zero", made.change(segments=((bytes(flat), rows),))
-    )
-    longer = values + bytes(len(values))
-    forged("padding-long", "Malformed", "twice the padding", made.change(segments=((longer, rows),)))
-    reverse = b"".join(line + b"\n" for line in reversed(json.splitlines()))
-    row_lines("rows-unsorted", "rows not in the order of their names", reverse)
-    row_lines("row-spaced", "a row that is not canonical", json.replace(b":", b": ", 1))
-    row_lines("row-member-unknown", "a row with an unknown member", json.replace(b'"}\n', b'","z":1}\n', 1))
-    rowed("rows-miscounted", "five rows announced, four there", rows_plain(json, rows=5, digests=5))
-    rowed("digest-missing", "a digest less than values", rows_plain(json, rows=4, digests=4))
-    bomb = rows_plain(json, rows=4, digests=5, length=32 * 1024 * 1024 + 1)
-    rowed("rows-large", "more JSON announced than allowed", bomb)
-    liar = rows_plain(json, rows=4, digests=5, length=len(json) - 1)
+    def valued(name: str, comment: str, plain: bytes) -> None:
+        forged(name, "Malformed", comment, made.change(segments=((plain, rows),)))
+
+    for kind, plain, padded in (("values", values, valued), ("rows", rows, rowed)):
+        padded(f"{kind}-padding-set", "padding that is not zero", plain[:-1] + b"\x01")
+        padded(f"{kind}-padding-long", "twice the padding", plain + bytes(len(plain)))
+        padded(f"{kind}-padding-short", "a byte less than the padding", plain[:-1])
+    odd_columns(column_lines, columns)
+    rowed("rows-miscounted", "five rows announced, four there", rows_plain(columns, rows=5, digests=5))
+    rowed("rows-none", "no row", rows_plain(b"", rows=0, digests=0))
+    rowed("digest-missing", "a digest less than values", rows_plain(columns, rows=4, digests=4))
+    bomb = rows_plain(columns, rows=4, digests=5, length=32 * 1024 * 1024 + 1)
+    rowed("rows-large", "more bytes of columns announced than allowed", bomb)
+    liar = rows_plain(columns, rows=4, digests=5, length=len(columns) - 1)
     rowed("rows-length-wrong", "another length announced than the frame has", liar)
-    rowed(
-        "frame-damaged", "not a zstd frame", rows_plain(json, rows=4, digests=5).replace(b"\xb5/\xfd", b"abc")
-    )
-    rowed("rows-short", "a rows message of three bytes", b"abc")
-    zero = json.replace(b'"number":3', b'"number":9')
-    row_lines("versions-unordered", "version numbers that do not ascend", zero)
+    for name, longer in (("short", -1), ("long", 1), ("beyond", 1 << 20)):
+        plain = rows_plain(columns, rows=4, digests=5, longer=longer)
+        rowed(f"frame-{name}", f"a frame said to be {longer} bytes longer than it is", plain)
+    whole = rows_plain(columns, rows=4, digests=5)
+    rowed("frame-damaged", "not a zstd frame", whole.replace(b"\xb5/\xfd", b"abc"))
+    rowed("rows-short", "a rows message of three bytes", filled(b"abc"))
     twice()
     misplaced()
     odd_metadata()
@@ -334,13 +335,76 @@ def contents() -> None:
         forged(name, expect, comment, made.change(lies=members))
 
     indexed("index-miscounted", "one secret more in the index", segments=[[segment[0], 5, segment[2] + 1]])
-    indexed("index-first-wrong", "another first hash in the index", segments=[["00" * 16, *segment[1:]]])
+    indexed("index-first-low", "a first hash below that of any name", first="00" * 16)
+    indexed("index-last-high", "a last hash above that of any name", last="ff" * 16)
+    indexed("index-first-high", "a name whose hash is below the first", first=made.index["last"])
+    indexed("index-last-low", "a name whose hash is above the last", last=made.index["first"])
+    indexed("index-range-turned", "first above last", first="ff" * 16, last="00" * 16)
+    indexed("index-first-empty", "a secret, and no first hash", first="")
     indexed("index-piece-wrong", "piece 1 of 1", piece=1)
     indexed("index-number-large", "more pieces than a number has", pieces=canonical.MOST + 1)
     indexed("index-member-unknown", "an unknown member in the index", z=1)
     indexed("index-values-wrong", "values where the index says there are none", values=False)
     indexed("index-signer-wrong", "another signer in the index", "Tampered", signer="00" * 32)
-    forged("index-damaged", "Malformed", "an index that is not JSON", made.change(index_plain=b"{"))
+    changes: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+        "damaged": ("an index that is not JSON", lambda _: filled(b"{")),
+        "padding-set": ("padding that is not zero", lambda written: filled(written)[:-1] + b"\x01"),
+        "padding-long": ("padding up to the next length", lambda written: filled(written + bytes(1024))),
+        "padding-none": ("no padding", lambda written: written),
+    }
+    for name, (comment, written) in changes.items():
+        forged(f"index-{name}", "Malformed", comment, made.change(index_as=written))
+    bounds()
+
+
+def odd_columns(publish: Callable[[str, str, bytes], None], columns: bytes) -> None:
+    """Columns that break a rule of section 5."""
+    lines = [columns.split(b"\n")[at : at + 4] for at in range(0, 36, 4)]
+
+    def joined(changed: list[list[bytes]]) -> bytes:
+        return b"".join(line + b"\n" for column in changed for line in column)
+
+    def edit(name: str, comment: str, column: int, old: bytes, new: bytes) -> None:
+        changed = [
+            line.replace(old, new, 1) if number == column else line for number, line in enumerate(flat)
+        ]
+        publish(name, comment, b"\n".join([*changed, b""]))
+
+    flat = [b"\n".join(column) for column in lines]
+    publish("rows-unsorted", "rows not in the order of their names", joined([line[::-1] for line in lines]))
+    publish("columns-fewer", "a column less", joined(lines[:-1]))
+    publish("columns-more", "a column more", joined([*lines, [b""] * 4]))
+    publish("columns-line-missing", "a line less", joined(lines)[:-1])
+    publish("columns-line-more", "a line more", joined(lines) + b"\n")
+    publish("columns-end-missing", "no line feed at the end", columns + b"{}")
+    edit("row-spaced", "versions that are not canonical", 2, b"[[", b"[ [")
+    edit("row-member-unknown", "a rotation with an unknown member", 7, b'"days":90', b'"days":90,"z":1')
+    edit("row-name-empty", "no name", 0, b'"empty"', b"")
+    edit("row-name-null", "a name that is null", 0, b'"empty"', b"null")
+    edit("row-default-written", "tags that are empty, and written all the same", 3, b"\n", b"{}\n")
+    edit("row-null-written", "a time that is null, and written all the same", 5, b"\n", b"null\n")
+    edit("row-tag-twice", "a tag twice", 3, b"{", b'{"team":"x",')
+    edit("version-short", "a version of four members", 2, b',"text","live",null]', b',"text","live"]')
+    edit("version-long", "a version of six members", 2, b',"live",null]', b',"live",null,null]')
+    edit("versions-none", "no version", 2, b'[[1,0,"text","live",null]]', b"[]")
+    edit("versions-unordered", "version numbers that do not ascend", 2, b"[[3,", b"[[9,")
+    edit("version-state-unknown", "an unknown state", 2, b'"destroyed"', b'"missing"')
+    edit("version-length-negative", "a length below 0", 2, b"[1,0,", b"[1,-1,")
+
+
+def bounds() -> None:
+    """Indexes whose bounds do not part the names of their segments."""
+    made = Parts.of(three(), IDENTITY)
+    for name, comment, told in (
+        ("high", "a name below its segment's bound", ("", "large/1x", "large/2")),
+        ("low", "a name at the next segment's bound", ("", "large/0", "large/2")),
+        ("turned", "bounds that do not ascend", ("", "large/2", "large/1")),
+        ("twice", "a bound twice", ("", "large/1", "large/1")),
+        ("first", "a first bound that is not empty", ("large", "large/1", "large/2")),
+        ("number", "a bound that is no text", ("", 1, "large/2")),
+    ):
+        segments = [[bound, *rest] for bound, (_, *rest) in zip(told, made.index["segments"], strict=True)]
+        forged(f"index-bound-{name}", "Malformed", comment, made.change(lies={"segments": segments}))
 
 
 ODD_METADATA = {
@@ -359,7 +423,7 @@ ODD_METADATA = {
     "surrogate": ("half of a surrogate pair", b'{"a":"\\ud800"}'),
     "latin": ("a text that is not UTF-8", b'{"a":"\xe4"}'),
     "control": ("a control character in a text", b'{"a":"\x01"}'),
-    "more": ("something behind the metadata", b'{"a":1},"z":{"b":2}'),
+    "more": ("something behind the metadata", b'{"a":1},{"b":2}'),
 }
 
 
@@ -367,9 +431,9 @@ def odd_metadata() -> None:
     """Metadata that is no JSON object by the rules of section 5."""
     secret = m.secret("a", b"CANARY-a")
     made = Parts.of(m.container("bad/metadata", [secret], lambda r: [m.key_file(r)]), IDENTITY)
-    line = unpack_rows(made.segments[0][1]).json[:-2]
+    columns = unpack_rows(made.segments[0][1]).columns[:-1]
     for name, (comment, written) in ODD_METADATA.items():
-        plain = rows_plain(line + b',"metadata":' + written + b"}\n", rows=1, digests=1)
+        plain = rows_plain(columns + written + b"\n", rows=1, digests=1)
         changed = made.change(segments=((made.segments[0][0], plain),))
         forged(f"metadata-{name}", "Malformed", comment, changed)
 
@@ -382,24 +446,20 @@ def twice() -> None:
     made = base.change(
         segments=((values_plain(b"CANARY-a", b"CANARY-b"), rows_plain(lines, rows=2, digests=2)),)
     )
-    made = made.change(lies={"segments": [[base.index["segments"][0][0], 2, 2]]})
+    made = made.change(lies={"segments": [["", 2, 2]]})
     forged("name-twice", "Malformed", "one name twice", made)
 
 
 def misplaced() -> None:
     """A name in the segment before its own, where looking for it finds nothing."""
     made = Parts.of(m.container("bad/misplaced", THREE, lambda r: [m.key_file(r)]), IDENTITY)
-    secrets = sorted(THREE, key=lambda s: m.name_hash(m.NAME_KEY, s.name))
-    hashes = [m.name_hash(m.NAME_KEY, s.name).hex() for s in secrets]
 
     def segment(*kept: Secret) -> tuple[bytes, bytes]:
-        lines = encode_secrets(kept)
         values = [v.value.reveal() for s in kept for v in s.versions if v.value]
-        return values_plain(*values), rows_plain(lines, rows=len(kept), digests=len(kept))
+        return values_plain(*values), rows_plain(encode_secrets(kept), rows=len(kept), digests=len(kept))
 
-    first = sorted((secrets[0], secrets[2]), key=lambda s: s.name)
-    made = made.change(segments=(segment(*first), segment(secrets[1])))
-    made = made.change(lies={"segments": [[hashes[0], 2, 2], [hashes[1], 1, 1]]})
+    made = made.change(segments=(segment(THREE[0], THREE[2]), segment(THREE[1])))
+    made = made.change(lies={"segments": [["", 2, 2], ["name/1", 1, 1]]})
     forged("name-misplaced", "Malformed", "a name in the segment before its own", made)
 
 

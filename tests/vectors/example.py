@@ -137,8 +137,13 @@ def message_of(kind: str, key: bytes, message: bytes, context: bytes) -> Iterato
         hashlib.sha256(plain).digest(),
     )
     if kind == "rows":
-        frame = plain[12 : len(plain) - 16 * struct.unpack(">I", plain[4:8])[0]]
-        yield "first row", zstandard.ZstdDecompressor().decompress(frame).split(b"\n")[0].decode()
+        rows, digests, length, size = struct.unpack(">IIII", plain[:16])
+        yield "length of the rows' plaintext", str(len(plain))
+        stated = f"{rows} rows, {digests} values, {length} bytes of columns, {size} of the frame"
+        yield "what it begins with", stated
+        columns = zstandard.ZstdDecompressor().decompress(plain[16 : 16 + size]).split(b"\n")
+        for number, name in enumerate(("name", "type", "versions", "tags")):
+            yield f"{name} of the first row", columns[number * rows].decode() or "(an empty line)"
 
 
 def text() -> str:

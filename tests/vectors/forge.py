@@ -20,11 +20,16 @@ from strongroom.container.envelope import Envelope
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import CONTAINER_DOMAIN, read_outer, read_segments, signed_message
 from strongroom.container.layout import Trailer
+from strongroom.container.padding import zeros
 from strongroom.container.ranges import BytesReader
-from strongroom.container.segment import padded
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import unlock
 from tests.vectors.material import SEAL, stream
+
+
+def filled(plain: bytes) -> bytes:
+    """Return a plaintext with its padding."""
+    return plain + zeros(len(plain))
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Parts:
     envelope: bytes
     signer: CertifiedSigner = SEAL
     directory: bytes | None = None
-    index_plain: bytes | None = None
+    index_as: Callable[[bytes], bytes] = filled
     lies: dict[str, Any] = field(default_factory=dict)
     sealed: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
 
@@ -56,7 +61,7 @@ class Parts:
                 (keys.open(layout.VALUES, n, values) if values else b"", keys.open(layout.ROWS, n, rows))
                 for n, (values, rows) in enumerate(messages)
             ),
-            index=msgspec.json.decode(keys.open(layout.INDEX, 0, outer.index)),
+            index=msgspec.json.decode(keys.open(layout.INDEX, 0, outer.index).rstrip(b"\0")),
             envelope=canonical.encode(outer.envelope),
         )
 
@@ -87,7 +92,8 @@ class Parts:
         messages = self.messages(name)
         directory = directory_of(messages) if self.directory is None else self.directory
         tied = {"directory": hashlib.sha256(directory).hexdigest(), "signer": self.signer.public.hex()}
-        plain = self.index_plain or msgspec.json.encode({**self.index, **tied, **self.lies})
+        written = msgspec.json.encode({**self.index, **tied, **self.lies})
+        plain = self.index_as(written)
         sealed = keys.seal(layout.INDEX, 0, plain, random)
         body = b"".join(part for pair in messages for part in pair)
         return assemble(keys.header.raw + body, directory, sealed, self.envelope, self.signer)
@@ -119,16 +125,20 @@ def directory_of(messages: list[tuple[bytes, bytes]]) -> bytes:
     )
 
 
-def rows_plain(json: bytes, *, rows: int, digests: int, length: int | None = None, level: int = 1) -> bytes:
-    """Pack JSON lines into the plaintext of a rows message, with made-up digests."""
-    frame = zstandard.ZstdCompressor(level=level).compress(json)
-    head = b"".join(n.to_bytes(4, "big") for n in (rows, digests, len(json) if length is None else length))
-    return head + frame + bytes(16 * digests)
+def rows_plain(
+    columns: bytes, *, rows: int, digests: int, length: int | None = None, longer: int = 0, level: int = 1
+) -> bytes:
+    """Pack columns into the plaintext of a rows message, with made-up digests.
+
+    ``longer`` is by how much the length that is stated of the frame is more than it has.
+    """
+    frame = zstandard.ZstdCompressor(level=level).compress(columns)
+    stated = (rows, digests, len(columns) if length is None else length, len(frame) + longer)
+    return filled(b"".join(n.to_bytes(4, "big") for n in stated) + frame + bytes(16 * digests))
 
 
 def values_plain(*values: bytes) -> bytes:
-    joined = b"".join(values)
-    return joined + bytes(padded(len(joined)) - len(joined))
+    return filled(b"".join(values))
 
 
 def re_signed(

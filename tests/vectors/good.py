@@ -74,10 +74,7 @@ def vector(kind: str, comment: str, body: bytes, *fields: tuple[str, str]) -> Ve
 
 def plaintext(secrets: Iterable[Secret], *, values: bool = True) -> list[tuple[str, str]]:
     """Return the fields that say what must come out: see README.md."""
-    # By name within a segment. Those of large() fill one each, and segments are in the order of the hashes.
-    ordered = sorted(
-        secrets, key=lambda s: (m.name_hash(m.NAME_KEY, s.name) if "fill" in s.metadata else b"", s.name)
-    )
+    ordered = sorted(secrets, key=lambda s: s.name.encode())
     digest = hashlib.sha256()
     for secret in ordered:
         digest.update(encode_secrets([secret if values else bare(secret)]))
@@ -429,8 +426,45 @@ def container_several_segments() -> Vector:
 
 def large() -> list[Secret]:
     """Return three secrets, each of which fills a segment."""
-    made = [m.secret(f"large/{n}", b"CANARY-%d" % n) for n in range(3)]
-    return [Secret(name=s.name, versions=s.versions, metadata={"fill": "x" * 400_000}) for s in made]
+    return [filling(f"large/{n}") for n in range(3)]
+
+
+def filling(name: str) -> Secret:
+    """Return a secret that fills a segment."""
+    versions = m.secret(name, b"CANARY-fill").versions
+    return Secret(name=name, versions=versions, metadata={"fill": "x" * 400_000})
+
+
+@scenario
+def container_bounds() -> Vector:
+    comment = "five segments, cut by names that are near each other, one of which is empty"
+    names = ("", "a", "a\x00", "\uffff", "\U00010000")  # in UTF-16 the last two change places
+    return of_container(
+        "bounds", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=[filling(n) for n in names]
+    )
+
+
+@scenario
+def container_bounds_long() -> Vector:
+    comment = "three segments, whose bounds are longer than a writer of ours makes them"
+    made = Parts.of(
+        m.container("bounds long", large(), lambda r: [m.key_file(r)]), KeyFileIdentity(m.KEY_FILE)
+    )
+    bounds = ("", "large/0~", "large/2")
+    segments = [[bound, *rest] for bound, (_, *rest) in zip(bounds, made.index["segments"], strict=True)]
+    body = made.with_index(segments=segments).build("bounds long")
+    return vector("container", comment, body, TRUSTED, m.KEY_FILE_LINE, *plaintext(large()))
+
+
+@scenario
+def container_frame_in_one_block() -> Vector:
+    """No writer of ours compresses so, and a reader must not mind."""
+    made = Parts.of(m.container("one block", m.few(), lambda r: [m.key_file(r)]), KeyFileIdentity(m.KEY_FILE))
+    values, rows = made.segments[0]
+    plain = rows_plain(unpack_rows(rows).columns, rows=4, digests=5, level=19)
+    body = made.change(segments=((values, plain),)).build("one block")
+    comment = "columns that were compressed in one block, at another level"
+    return vector("container", comment, body, TRUSTED, m.KEY_FILE_LINE, *plaintext(m.few()))
 
 
 NUMBERS = (
@@ -463,9 +497,9 @@ def container_metadata_spelling() -> Vector:
         m.container("spelling", [m.secret("a", b"CANARY-a")], lambda r: [m.key_file(r)]),
         KeyFileIdentity(m.KEY_FILE),
     )
-    line = unpack_rows(made.segments[0][1]).json[:-2] + b',"metadata":' + SPELLED + b"}\n"
-    made = made.change(segments=((made.segments[0][0], rows_plain(line, rows=1, digests=1)),))
-    digest = hashlib.sha256(line + b"CANARY-a").hexdigest()
+    columns = unpack_rows(made.segments[0][1]).columns[:-1] + SPELLED + b"\n"
+    made = made.change(segments=((made.segments[0][0], rows_plain(columns, rows=1, digests=1)),))
+    digest = hashlib.sha256(columns + b"CANARY-a").hexdigest()
     fields = (TRUSTED, m.KEY_FILE_LINE, ("secrets", "1"), ("plaintext", digest))
     return vector("container", "metadata in a spelling of somebody else's", made.build("spelling"), *fields)
 

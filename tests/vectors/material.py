@@ -224,7 +224,7 @@ def piece(
 ) -> tuple[bytes, Sealed]:
     """Seal secrets as one container of a backup."""
     parts: list[bytes] = []
-    rows = sorted(((name_hash(told.name_key, s.name), s) for s in secrets), key=lambda pair: pair[0])
+    rows = sorted(((name_hash(told.name_key, s.name), s) for s in secrets), key=lambda pair: pair[1].name)
     sealed = write_container(
         parts.append,
         rows,

@@ -112,7 +112,7 @@ def _staged_by(captured: Captured, run: Run, step: Step) -> frozenset[str]:
 
 
 class _Reading:
-    """Secrets of a range in hash order, counting those that vanished since the plan."""
+    """Secrets of a range in the order of their names, counting those that vanished since the plan."""
 
     def __init__(self, source: Source, listed: Sequence[Placed]) -> None:
         self._source = source
@@ -153,7 +153,7 @@ def seal_into(
     digest_key: bytes,
     note: Note | None = None,
 ) -> Receipt:
-    """Seal secrets, ascending by their names' hashes; reopen and compare before the file key is dropped."""
+    """Seal secrets, ascending by their names; reopen and compare before the file key is dropped."""
     sealed = write_container(
         content.extend,
         rows,

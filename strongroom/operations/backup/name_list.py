@@ -9,10 +9,8 @@ the hash range in a manifest tells nothing.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 from functools import partial
-from operator import itemgetter
 
 import msgspec
 
@@ -22,7 +20,9 @@ from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.state.errors import RecordRefused
 from strongroom.targets import Target
 
-_hash = itemgetter(0)
+
+def _name(placed: Placed) -> str:
+    return placed[1].name
 
 
 class ChunkRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +54,7 @@ def spill(stage: Target, run: str, listing: Listing, *, work_key: bytes) -> Spil
 def read_range(
     stage: Target, run: str, chunks: Iterable[ChunkRef], *, piece: int, pieces: int, work_key: bytes
 ) -> list[Placed]:
-    """Return one piece's entries, ascending by hash."""
+    """Return one piece's entries, ascending by name: neighbours are then alike, and compress."""
     low, high = _bounds(piece, pieces)
     last = SECTIONS - 1 if high is None else high[0]
     found: list[Placed] = []
@@ -66,9 +66,9 @@ def read_range(
         raise RecordRefused(
             "another version of Strongroom planned this run: cancel it, and start again"
         ) from None
-    found.sort(key=_hash)
-    end = len(found) if high is None else bisect_left(found, high, key=_hash)
-    return found[bisect_left(found, low, key=_hash) : end]
+    here = [placed for placed in found if low <= placed[0] and (high is None or placed[0] < high)]
+    here.sort(key=_name)
+    return here
 
 
 def _bounds(piece: int, pieces: int) -> tuple[bytes, bytes | None]:

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from operator import itemgetter
 
 from msgspec import Struct
 
@@ -100,7 +99,7 @@ class _Sealing:
     def seal(self, secrets: Sequence[Secret]) -> tuple[Receipt, bytearray]:
         about = _about()
         hashes = name_hashes(about.name_key, (secret.name for secret in secrets))
-        rows = sorted(zip(hashes, secrets, strict=True), key=itemgetter(0))
+        rows = sorted(zip(hashes, secrets, strict=True), key=lambda pair: pair[1].name)
         content = bytearray()
         with uncollected():
             began = time.perf_counter()

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from strongroom.container.about import About
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import KEY_SIZE
-from strongroom.container.digests import name_hash
+from strongroom.container.digests import name_hashes
 from strongroom.container.manifest import (
     Counts,
     Manifest,
@@ -245,9 +245,10 @@ def seal_to_file(
 ) -> None:
     """Seal the named secrets as they are now into one single-file backup."""
     about = _about(source.name, policy)
-    hashed = sorted((name_hash(about.name_key, name), name) for name in names)
-    secrets = source.read([Entry(name, 0) for _, name in hashed])
-    rows = ((place, secret) for (place, _), secret in zip(hashed, secrets, strict=True) if secret is not None)
+    ordered = sorted(names)
+    hashes = name_hashes(about.name_key, ordered)
+    secrets = source.read([Entry(name, 0) for name in ordered])
+    rows = ((place, secret) for place, secret in zip(hashes, secrets, strict=True) if secret is not None)
     content = bytearray()
     sealed = write_container(
         content.extend,

@@ -40,8 +40,8 @@ def reseal(
 ) -> Resealed:
     """Seal a container's secrets anew, as a piece of another backup, and compare every value.
 
-    The key that names are hashed under stays: another would put the names into another
-    order, over all containers. It opens nothing; whoever knew it can tell whether a name that
+    The key that names are hashed under stays: another would put the names into other
+    containers. It opens nothing; whoever knew it can tell whether a name that
     they guess lies in a container's range.
 
     Raises:
@@ -51,7 +51,7 @@ def reseal(
     content = bytearray()
     sealed = write_container(
         content.extend,
-        old.by_hash(),
+        old.hashed(),
         about=about,
         wrapping_key=wrapping_key,
         signer=signer,
@@ -60,7 +60,7 @@ def reseal(
     reader = BytesReader(content)
     check_sealed(reader, sealed)
     new = Container(reader, read_outer(reader, trusted=None), sealed.file_key.reveal())
-    _compare(old.by_hash(), new.by_hash())
+    _compare(old.hashed(), new.hashed())
     receipt = sealed_receipt(about, sealed)
     return Resealed(content, container_entry(receipt, sign_receipt(receipt, signer), signer.public))
 
