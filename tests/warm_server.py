@@ -34,6 +34,8 @@ def main() -> None:
     sys.path[0] = ROOT
     for module in _usual_modules():
         importlib.import_module(module)
+    # A passphrase at the lowest cost that the format allows: there are hundreds in the tests.
+    importlib.import_module("strongroom.keys.passphrase").DEFAULT_LOG_N = 15
     gc.collect()
     gc.freeze()
     if (asked := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:

@@ -970,20 +970,26 @@ def hand_out(given: argparse.Namespace, secrets: Iterator[Secret]) -> int:
                 given.out.rmdir()
     return count
 
-def key_line(path: Path, kind: str) -> tuple[str, bytes]:
+def key_line(path: Path, kind: str, passphrases: Iterable[str] = ()) -> tuple[str, bytes]:
     """Read a key file: kind, variety, hex, checksum."""
     words = path.read_text("utf-8", "replace").split()
-    right = len(words) == 4 and words[0] == kind and words[1] in ("AES256", "mlkem768-x25519", "x25519")
-    right = right and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3] and fits(words[2], 32)
+    sealed, known = kind.replace("-", "-sealed-", 1), ("AES256", "mlkem768-x25519", "x25519")
+    right = len(words) == 4 and words[0] in (kind, sealed) and words[1] in known
+    size = 32 if words[:1] != [sealed] else 129 if words[1:2] == ["AES256"] else 145
+    right = right and sha256(" ".join(words[:3]).encode()).hex()[:8] == words[3] and fits(words[2], size)
     need(right, f"'{path}' is not a {kind} file, or it is damaged.", "CannotOpen")
-    return words[1], unhex(words[2])
+    content = unhex(words[2])
+    if size != 32:
+        unseal = extra("A key that a passphrase seals").unseal
+        content = unseal(path, f"{kind} {words[1]} ", content, passphrases)
+    return words[1], content
 
 def gather(given: argparse.Namespace) -> Keys:
     """Read every key that the command line names."""
     passphrases = [getpass.getpass("Passphrase: ")] if given.passphrase else []
     passphrases += [path.read_text("utf-8", "replace").rstrip("\r\n") for path in given.passphrase_file]
-    files = tuple(key_line(path, "strongroom-key-1")[1] for path in given.key_file)
-    private = tuple(key_line(path, "strongroom-private-key-1") for path in given.private_key)
+    files = tuple(key_line(path, "strongroom-key-1", passphrases)[1] for path in given.key_file)
+    private = tuple(key_line(path, "strongroom-private-key-1", passphrases) for path in given.private_key)
     held = {"passphrase": tuple(passphrases), "keyfile": files, "hpke": private}
     return Keys(held, frozenset(given.signer))
 
@@ -996,7 +1002,7 @@ def parse(words: list[str]) -> tuple[argparse.Namespace, Callable[[argparse.Name
     add("file", type=Path, nargs="+", help="a copy of a target")
     add("--backup", metavar="ID", help="which backup; default: the newest of everything, with values")
     add("--signer", action="append", default=[], help="the installation's fingerprint: believe it alone")
-    add("--passphrase", action="store_true", help="ask for a passphrase")
+    add("--passphrase", action="store_true", help="ask for a passphrase, also of a sealed key's file")
     add("--passphrase-file", **paths)
     add("--key-file", **paths)
     add("--private-key", **paths, help="a private key's file")

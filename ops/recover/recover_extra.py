@@ -25,6 +25,7 @@ import json
 import re
 import struct
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -154,6 +155,20 @@ def answer_of(text: str) -> bytes:
         answer = b""
     usable(len(answer) == 32, "--answer takes what Vault or KMS printed: 32 bytes in base64.")
     return answer
+
+
+def unseal(path: Path, kind: str, content: bytes, passphrases: Iterable[str]) -> bytes:
+    """Open a key file that a passphrase seals: one that was given, or one that is asked for."""
+    log_n, own, salt = content[0], content[1:-112], content[-112:-80]
+    args = {"salt": content[-80:-48].hex(), "wrapped": content[-48:].hex()}
+    need(recover.LOG_N(log_n), f"'{path}' is not as it must be.", "CannotOpen")
+    for words in (*passphrases, *([None] if sys.stdin.isatty() else [])):
+        typed = getpass.getpass(f"Passphrase of '{path}': ") if words is None else words
+        key = recover.scrypt(unicodedata.normalize("NFC", typed).encode(), salt, log_n)
+        opened = unwrap(key, args, b"strongroom/v1/sealed-key/" + kind.encode() + own)
+        if opened is not None:
+            return opened
+    raise Failure("CannotOpen", f"No passphrase that was given opens '{path}'. Give --passphrase.")
 
 
 def gather_quorums(given: argparse.Namespace) -> Iterator[bytes]:

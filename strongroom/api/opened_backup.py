@@ -264,7 +264,7 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
         partial: also take one that is made of less.
         identity: what opens it: key files, private keys, or identities of ``strongroom.keys``. The
             configured keys if neither this nor ``passphrase`` is given.
-        passphrase: one that opens it.
+        passphrase: one that opens it, or a sealed file of ``identity``.
         signer: the fingerprints (``sr1:…``) of the installations that are believed. This installation and
             those that its configuration names if left out.
         trust_any: believe whoever signed it. What it says may then be made up by anybody.
@@ -449,9 +449,17 @@ def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
     return Signers().with_named(typed) if typed else signers
 
 
+def _of_file(path: Path, passphrase: str | None) -> Opener:
+    if passphrase is not None:
+        return load_identity(path, lambda _: (passphrase,))
+    from strongroom.wiring import keys
+
+    return load_identity(path, keys.passphrases(None))
+
+
 def _openers(settings: Settings, identity: Identities, passphrase: str | None) -> list[Opener]:
     several = identity if isinstance(identity, Sequence) and not isinstance(identity, str) else [identity]
-    openers = [load_identity(Path(each)) if isinstance(each, str | Path) else each for each in several]
+    openers = [_of_file(Path(each), passphrase) if isinstance(each, str | Path) else each for each in several]
     if passphrase is not None:
         openers.append(PassphraseIdentity(passphrase))
     if not openers:

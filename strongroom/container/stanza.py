@@ -7,7 +7,6 @@ The implementations live in :mod:`strongroom.keys`, which gives these names on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, Protocol
 
 from msgspec import Struct
@@ -24,10 +23,6 @@ ITERATIONS: Final = range(100_000, 10_000_001)
 """Rounds of PBKDF2-HMAC-SHA-256 that a stanza may ask for."""
 LOG_N: Final = range(15, 21)
 """Powers of two that scrypt's N may be: 32 MiB to 1 GiB."""
-MOST_COST: Final = 1 << 25
-"""What the passphrases of one record may cost together: some seconds, in rounds of PBKDF2."""
-_SCRYPT_COST = 16
-"""What a unit of scrypt's N costs, in rounds of PBKDF2: that, measured, or a little less."""
 
 
 class Stanza(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,29 +57,6 @@ def legs_of(stanza: Stanza) -> Legs:
     if any(each.type == ALL_OF for leg in legs for each in leg):
         raise Malformed("An all-of stanza is inside another.")
     return legs
-
-
-def passphrase_cost(stanzas: Iterable[Stanza]) -> int:
-    """Return what trying a passphrase on all of these costs, in rounds of PBKDF2.
-
-    Whoever writes a file asks its readers for this work, so a record is held to :data:`MOST_COST` before
-    anything is tried. What breaks the bounds of its type is never tried, and costs nothing.
-    """
-    return sum(map(_cost, stanzas))
-
-
-def _cost(stanza: Stanza) -> int:
-    iterations, log_n = stanza.args.get("iterations"), stanza.args.get("log_n")
-    if stanza.type == PBKDF2:
-        return iterations if isinstance(iterations, int) and iterations in ITERATIONS else 0
-    if stanza.type == SCRYPT:
-        return _SCRYPT_COST << log_n if isinstance(log_n, int) and log_n in LOG_N else 0
-    if stanza.type != ALL_OF:
-        return 0
-    try:
-        return passphrase_cost(each for leg in legs_of(stanza) for each in leg)
-    except Malformed:
-        return 0
 
 
 class Recipient(Protocol):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hmac
 import os
 import re
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,7 +20,17 @@ from strongroom.container import canonical, derive
 from strongroom.container.canonical import printable, unhex
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.errors import FormatError, Malformed, Tampered, WrongKey
-from strongroom.container.stanza import MOST_COST, Identity, Recipient, Stanza, passphrase_cost
+from strongroom.container.stanza import (
+    ALL_OF,
+    ITERATIONS,
+    LOG_N,
+    PBKDF2,
+    SCRYPT,
+    Identity,
+    Recipient,
+    Stanza,
+    legs_of,
+)
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError, UsageError
 from strongroom.model import prepare
 
@@ -31,6 +41,10 @@ WRAPPED_SIZE = KEY_SIZE + 16
 MAX_STANZAS = 64
 MAX_GENERATION = 99_999_999
 MAX_LABEL = 128
+MOST_COST: Final = 1 << 25
+"""What the passphrases of one record may cost together: some seconds, in rounds of PBKDF2."""
+_SCRYPT_COST = 16
+"""What a unit of scrypt's N costs, in rounds of PBKDF2: that, measured, or a little less."""
 
 # The derived key wraps one key and is never used again, so the nonce may be constant.
 _NONCE = bytes(12)
@@ -185,6 +199,29 @@ def unlock(record: WrappingKeyRecord, identities: Sequence[Identity]) -> Wrappin
     if not hmac.compare_digest(mac, unhex(record.mac, 32, "A wrapping key's MAC")):
         raise Tampered("The list of recipients was altered.")
     return WrappingKey(key, record)
+
+
+def passphrase_cost(stanzas: Iterable[Stanza]) -> int:
+    """Return what trying a passphrase on all of these costs, in rounds of PBKDF2.
+
+    Whoever writes a file asks its readers for this work, so a record is held to :data:`MOST_COST` before
+    anything is tried. What breaks the bounds of its type is never tried, and costs nothing.
+    """
+    return sum(map(_cost, stanzas))
+
+
+def _cost(stanza: Stanza) -> int:
+    iterations, log_n = stanza.args.get("iterations"), stanza.args.get("log_n")
+    if stanza.type == PBKDF2:
+        return iterations if isinstance(iterations, int) and iterations in ITERATIONS else 0
+    if stanza.type == SCRYPT:
+        return _SCRYPT_COST << log_n if isinstance(log_n, int) and log_n in LOG_N else 0
+    if stanza.type != ALL_OF:
+        return 0
+    try:
+        return passphrase_cost(each for leg in legs_of(stanza) for each in leg)
+    except Malformed:
+        return 0
 
 
 def wrap_context(key_id: str) -> bytes:

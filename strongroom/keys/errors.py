@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strongroom.errors import Alarm, KeyServiceError, Untrusted
+from strongroom.errors import Alarm, CannotOpen, ConfigError, KeyServiceError, Untrusted
 
 
 class KeyServiceUnavailable(KeyServiceError):
@@ -82,6 +82,23 @@ class KeyNotDestroyed(KeyServiceError):
     """The key service did not destroy the key."""
 
     default_hint = "The backups still open. Have the right to destroy granted, or do it by hand, then resume."
+
+
+class WrongPassphrase(CannotOpen):
+    """A key's file is sealed by another passphrase than the one that was given."""
+
+    default_hint = (
+        "No backup is damaged. Give the passphrase that the file was made with, or use another key."
+    )
+
+
+class PassphraseNeeded(ConfigError):
+    """A key's file is sealed by a passphrase, and nobody is here to type it."""
+
+    default_hint = (
+        "No backup is damaged. Give --passphrase-file FILE, or set STRONGROOM_PASSPHRASE_FILE where this "
+        "runs (for workers: where 'strongroom up' starts)."
+    )
 
 
 class NotDerived(KeyServiceError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
@@ -18,13 +19,23 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from strongroom.container.derive import KEY_SIZE, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import keywrap
+from strongroom.keys import Opener, keywrap
 from strongroom.keys.holder import KeyHolder
 from strongroom.keys.keypair import SEED, Kem, PublicKey, private_handle, public_of
+from strongroom.keys.prompting import Passphrases, nobody
 from strongroom.model import SecretBytes
 from strongroom.system import private_file
+from strongroom.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from strongroom.keys.sealedfile import Sealed
 
 __all__ = ["KIND", "SUITES", "TYPE", "HpkeIdentity", "HpkeRecipient", "Kem", "PublicKey"]
+
+# Few keys' files are sealed by a passphrase, and all others would pay for importing it.
+_READ_SEALED = lazy("strongroom.keys.sealedfile:read")
+_WRITE_SEALED = lazy("strongroom.keys.sealedfile:write")
+_SEALED_IDENTITY = lazy("strongroom.keys.sealedfile:SealedIdentity")
 
 TYPE = "hpke"
 KIND = "strongroom-private-key-1"
@@ -96,17 +107,20 @@ class HpkeIdentity(KeyHolder):
         return cls(os.urandom(SEED), kem=kem)
 
     @classmethod
-    def load(cls, path: Path) -> HpkeIdentity:
-        """Read a private key's file. Raises ConfigError."""
-        variety, seed = private_file.read_line(path, kind=KIND)
-        if variety not in list(Kem) or len(seed) != SEED:
-            raise ConfigError(f"'{path}' holds a private key of an unknown kind")
-        return cls(seed, kem=Kem(variety))
+    def load(cls, path: Path, passphrases: Passphrases = nobody) -> HpkeIdentity:
+        """Read a private key's file. Raises ConfigError, or as :meth:`Sealed.open`."""
+        if not private_file.is_sealed(path):
+            return _made(path, *private_file.read_line(path, kind=KIND))
+        return _opened(_READ_SEALED(path, kind=KIND), passphrases)
 
-    def save(self, path: Path) -> None:
-        """Write the private key's file, mode 0600; refuse to overwrite (UsageError)."""
-        kem = self.public.kem.value
-        private_file.write_line(path, kind=KIND, variety=kem, content=self._seed.reveal())
+    def save(self, path: Path, *, passphrase: str | None = None) -> None:
+        """Write the private key's file, mode 0600, sealed if a passphrase is given; refuse to overwrite
+        (UsageError)."""
+        kem, seed = self.public.kem.value, self._seed.reveal()
+        if passphrase is None:
+            private_file.write_line(path, kind=KIND, variety=kem, content=seed)
+        else:
+            _WRITE_SEALED(path, passphrase, kind=KIND, variety=kem, key=seed, id=self.public.id)
 
     def describe(self) -> str:
         return f"the private key {self.public.id.hex()[:16]}"
@@ -149,6 +163,22 @@ def seal_args(seal: Seal, public: PublicKey, key: bytes, *, info: bytes) -> dict
     return {"kem": public.kem.number, "key": public.id.hex(), "sealed": sealed.hex()}
 
 
-def load_identity(path: Path) -> HpkeIdentity:
-    """Return what a private key opens with."""
-    return HpkeIdentity.load(path)
+def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
+    """Return what a private key opens with. Raises ConfigError."""
+    if not private_file.is_sealed(path):
+        return HpkeIdentity.load(path)
+    sealed = _READ_SEALED(path, kind=KIND)
+    if sealed.variety not in list(Kem) or len(sealed.id) != _ID:
+        raise ConfigError(f"'{path}' holds a private key of an unknown kind")
+    made: Opener = _SEALED_IDENTITY(sealed, type=TYPE, load=lambda: _opened(sealed, passphrases))
+    return made
+
+
+def _opened(sealed: Sealed, passphrases: Passphrases) -> HpkeIdentity:
+    return _made(sealed.path, sealed.variety, sealed.open(passphrases))
+
+
+def _made(path: Path, variety: str, seed: bytes) -> HpkeIdentity:
+    if variety not in list(Kem) or len(seed) != SEED:
+        raise ConfigError(f"'{path}' holds a private key of an unknown kind")
+    return HpkeIdentity(seed, kem=Kem(variety))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from strongroom.errors import UsageError
 from strongroom.keys import Opener
+from strongroom.keys.prompting import Passphrases, nobody
 from strongroom.system import private_file
 from strongroom.system.lazy import lazy
 
@@ -17,18 +18,20 @@ _KINDS = {
 }
 
 
-def load_identity(path: Path) -> Opener:
+def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
     """Return what a file opens with.
+
+    Args:
+        passphrases: what a file that is sealed by one is tried with, once it is needed.
 
     Raises:
         UsageError, ConfigError: it is no key, or is damaged or open to others.
     """
     _refuse_public_half(path)
-    words = private_file.read_private(path).split(maxsplit=1)
-    kind = words[0] if words else ""
+    kind = private_file.kind_of(path).replace(private_file.SEALED, "strongroom-", 1)
     for beginning, load in _KINDS.items():
         if kind.startswith(beginning):
-            opener: Opener = load(path)
+            opener: Opener = load(path, passphrases)
             return opener
     raise UsageError(f"'{path}' is neither a key file nor a private key.", hint="Check the path.")
 

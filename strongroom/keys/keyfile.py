@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from strongroom.container.derive import KEY_SIZE, Random, hkdf, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, UsageError
-from strongroom.keys import keywrap
+from strongroom.keys import Opener, keywrap
 from strongroom.keys.holder import KeyHolder
+from strongroom.keys.prompting import Passphrases, nobody
 from strongroom.model import SecretBytes
 from strongroom.system import private_file
+from strongroom.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from strongroom.keys.sealedfile import Sealed
+
+# Few keys' files are sealed by a passphrase, and all others would pay for importing it.
+_READ_SEALED = lazy("strongroom.keys.sealedfile:read")
+_WRITE_SEALED = lazy("strongroom.keys.sealedfile:write")
+_SEALED_IDENTITY = lazy("strongroom.keys.sealedfile:SealedIdentity")
 
 TYPE = "keyfile"
 KIND = "strongroom-key-1"
@@ -22,20 +35,40 @@ _ARGS = frozenset({"key", "salt", "wrapped"})
 _ID = 16
 
 
-def generate_key_file(path: Path, algorithm: str = ALGORITHM) -> None:
+def generate_key_file(path: Path, algorithm: str = ALGORITHM, *, passphrase: str | None = None) -> None:
     """Make a key file, mode 0600, durable; refuse to overwrite.
+
+    Args:
+        passphrase: seals the file.
 
     Raises:
         UsageError: the file exists or cannot be written, or the algorithm is not ``AES256``.
     """
     if algorithm != ALGORITHM:
         raise UsageError(f"unknown algorithm '{algorithm}'", hint=f"The one there is: {ALGORITHM}.")
-    private_file.write_line(path, kind=KIND, variety=ALGORITHM, content=os.urandom(KEY_SIZE))
+    write_key_file(path, os.urandom(KEY_SIZE), passphrase=passphrase)
 
 
-def load_key_file(path: Path) -> bytes:
-    """Return the 32 bytes of a key file. Raises ConfigError."""
-    variety, key = private_file.read_line(path, kind=KIND)
+def write_key_file(path: Path, key: bytes, *, passphrase: str | None = None) -> None:
+    """Write a key file, as :func:`generate_key_file` does."""
+    if passphrase is None:
+        private_file.write_line(path, kind=KIND, variety=ALGORITHM, content=key)
+    else:
+        _WRITE_SEALED(path, passphrase, kind=KIND, variety=ALGORITHM, key=key, id=_key_id(key))
+
+
+def load_key_file(path: Path, passphrases: Passphrases = nobody) -> bytes:
+    """Return the 32 bytes of a key file. Raises ConfigError, or as :meth:`Sealed.open`."""
+    if not private_file.is_sealed(path):
+        return _checked(path, *private_file.read_line(path, kind=KIND))
+    return _opened(_READ_SEALED(path, kind=KIND), passphrases)
+
+
+def _opened(sealed: Sealed, passphrases: Passphrases) -> bytes:
+    return _checked(sealed.path, sealed.variety, sealed.open(passphrases))
+
+
+def _checked(path: Path, variety: str, key: bytes) -> bytes:
     if variety != ALGORITHM or len(key) != KEY_SIZE:
         raise ConfigError(f"'{path}' holds a key of an unknown kind")
     return key
@@ -57,9 +90,20 @@ class KeyFileRecipient(KeyHolder):
 
     def __init__(self, key: bytes, *, label: str = "", random: Random = os.urandom) -> None:
         self._id = _key_id(key).hex()
-        self._key = SecretBytes(key)
+        self._key: Callable[[], bytes] = SecretBytes(key).reveal
         self._random = random
         self.label = label
+
+    @classmethod
+    def load(cls, path: Path, *, label: str = "", passphrases: Passphrases = nobody) -> KeyFileRecipient:
+        """Return the recipient of a key file. Of a sealed one the key is asked for once something is sealed.
+
+        Raises:
+            ConfigError: it is no key file.
+        """
+        if not private_file.is_sealed(path):
+            return cls(load_key_file(path), label=label)
+        return _SealedRecipient(_READ_SEALED(path, kind=KIND), label=label, passphrases=passphrases)
 
     @property
     def fingerprint(self) -> str:
@@ -71,8 +115,18 @@ class KeyFileRecipient(KeyHolder):
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         # The id says which key opens a copy, so that those of a leaked one can be looked for.
         args: dict[str, str | int] = {"key": self._id}
-        args |= keywrap.wrap(self._key.reveal(), key, label=LABEL, context=context, random=self._random)
+        args |= keywrap.wrap(self._key(), key, label=LABEL, context=context, random=self._random)
         return Stanza(type=TYPE, label=self.label, args=args)
+
+
+class _SealedRecipient(KeyFileRecipient):
+    """Seals to a key file that a passphrase seals."""
+
+    __slots__ = ()
+
+    def __init__(self, sealed: Sealed, *, label: str, passphrases: Passphrases) -> None:
+        self._id, self._random, self.label = _sealed_id(sealed), os.urandom, label
+        self._key = cache(lambda: _opened(sealed, passphrases))
 
 
 class KeyFileIdentity(KeyHolder):
@@ -105,6 +159,19 @@ class KeyFileIdentity(KeyHolder):
         return keywrap.unwrap(self._key.reveal(), stanza.args, label=LABEL, context=context)
 
 
-def load_identity(path: Path) -> KeyFileIdentity:
-    """Return what a key file opens with."""
-    return KeyFileIdentity(load_key_file(path))
+def load_identity(path: Path, passphrases: Passphrases = nobody) -> Opener:
+    """Return what a key file opens with. Raises ConfigError."""
+    if not private_file.is_sealed(path):
+        return KeyFileIdentity(load_key_file(path))
+    sealed = _READ_SEALED(path, kind=KIND)
+    _sealed_id(sealed)
+    made: Opener = _SEALED_IDENTITY(
+        sealed, type=TYPE, load=lambda: KeyFileIdentity(_opened(sealed, passphrases))
+    )
+    return made
+
+
+def _sealed_id(sealed: Sealed) -> str:
+    if sealed.variety != ALGORITHM or len(sealed.id) != _ID:
+        raise ConfigError(f"'{sealed.path}' holds a key of an unknown kind")
+    return sealed.id.hex()

@@ -20,7 +20,7 @@ from strongroom.keys import keywrap
 from strongroom.keys.errors import NotDerived
 from strongroom.keys.holder import KeyHolder
 from strongroom.model import SecretBytes
-from strongroom.system.turns import one_at_a_time
+from strongroom.system.files import one_at_a_time
 
 TYPE = PBKDF2
 """What a recipient that is a passphrase is called, whichever of the two its stanza is."""
@@ -74,7 +74,7 @@ class _Keys:
     __slots__ = ("_derived", "_passphrase")
 
     def __init__(self, passphrase: str) -> None:
-        self._passphrase = SecretBytes(_normalised(passphrase))
+        self._passphrase = SecretBytes(normalised(passphrase))
         self._derived: dict[tuple[str, bytes, int], SecretBytes] = {}
 
     def reveal(self) -> str:
@@ -192,7 +192,7 @@ def _label(type_: str) -> bytes:
     return b"strongroom/v1/wrap/" + type_.encode() + b"/"
 
 
-def _normalised(passphrase: str) -> bytes:
+def normalised(passphrase: str) -> bytes:
     """Return one encoding (NFC): the same words typed on another keyboard or system must open."""
     if not passphrase.strip():
         raise UsageError("the passphrase is empty", hint="Give one that cannot be guessed.")

@@ -22,7 +22,9 @@ from strongroom.system.errors import KeyFileExposed, KeyFileUnreadable
 LIMIT = 16 * 1024
 BEGINNING = 64
 """As many bytes tell a private key's file from anything else."""
-_KEY = re.compile(rb"\s*(strongroom-([a-z]+-)?key-[0-9]+ |-----BEGIN ([A-Z]+ )*PRIVATE KEY-----)")
+SEALED = "strongroom-sealed-"
+"""How the file of a key begins that a passphrase seals."""
+_KEY = re.compile(rb"\s*(strongroom-([a-z]+-)*key-[0-9]+ |-----BEGIN ([A-Z]+ )*PRIVATE KEY-----)")
 CHECKSUM = 8
 _AGAIN = "Type it again, or bring it back from its copy. No backup is affected."
 
@@ -34,10 +36,9 @@ def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
         UsageError: something of that name exists (a link counts), or it cannot be written.
             Nothing is left behind.
     """
-    body = f"{kind} {variety} {content.hex()}"
     try:
         with files.atomic(path, replace=False) as file:
-            file.write(f"{body} {_checksum(body)}\n".encode("ascii"))
+            file.write(f"{line(kind, variety, content)}\n".encode("ascii"))
     except FileExistsError:
         raise UsageError(
             f"'{path}' exists, and a key is never overwritten",
@@ -45,6 +46,12 @@ def write_line(path: Path, *, kind: str, variety: str, content: bytes) -> None:
         ) from None
     except OSError as error:
         raise UsageError(f"'{path}' cannot be written: {error.strerror}", hint="Check the path.") from None
+
+
+def line(kind: str, variety: str, content: bytes) -> str:
+    """Return ``kind variety hex checksum``."""
+    body = f"{kind} {variety} {content.hex()}"
+    return f"{body} {_checksum(body)}"
 
 
 def read_line(path: Path, *, kind: str) -> tuple[str, bytes]:
@@ -91,6 +98,20 @@ def read_private(path: Path) -> str:
             hint=f"Run: chmod 600 '{path}'. If somebody may have read it, make a new key.",
         )
     return _text(path, data, regular=stat.S_ISREG(mode))
+
+
+def kind_of(path: Path) -> str:
+    """Return the first word of a key's file. Raises as :func:`read_private`."""
+    words = read_private(path).split(maxsplit=1)
+    return words[0] if words else ""
+
+
+def is_sealed(path: Path) -> bool:
+    """Tell whether a file holds a key that a passphrase seals; no, if it cannot be read."""
+    try:
+        return kind_of(path).startswith(SEALED)
+    except ConfigError:
+        return False
 
 
 def begins_a_key(data: bytes) -> bool:

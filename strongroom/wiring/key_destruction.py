@@ -7,17 +7,18 @@ from pathlib import Path
 
 from strongroom.config import AllOfKey, HpkeKey, KeyFileKey, KmsKey, Pkcs11Key, Settings, TransitKey
 from strongroom.errors import ConfigError
-from strongroom.keys import hpke, keyfile, roles
+from strongroom.keys import Opener, hpke, keyfile, roles
 from strongroom.keys.destroying import Destroyer
 from strongroom.keys.destroying.files import FileDestroyer
 from strongroom.keys.destroying.kms import KmsDestroyer
 from strongroom.keys.destroying.transit import TransitDestroyer
-from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
-from strongroom.keys.keyfile import KeyFileIdentity, load_key_file
+from strongroom.keys.hpke import HpkeRecipient
+from strongroom.keys.identityfile import load_identity
+from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.operations.shredding.scope import ErasurePolicy, Scope
 from strongroom.system.lazy import lazy
 from strongroom.wiring import key_services
-from strongroom.wiring.keys import public_key
+from strongroom.wiring.keys import passphrases, public_key
 from strongroom.wiring.prompts import Ask
 
 _HSM_DESTROYER = lazy("strongroom.wiring.hsm:destroyer")
@@ -58,18 +59,20 @@ def _reached(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None
 
 def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | None:
     """Return what destroys a configured key; ``None`` if this host cannot."""
+
+    def load(file: Path) -> Opener:
+        return load_identity(file, passphrases(ask))
+
     match settings.keys[name]:
         case KeyFileKey(file=file):
-            return FileDestroyer(
-                name, file, type=keyfile.TYPE, public=lambda: _file_id(file), load=_load_file
-            )
+            return FileDestroyer(name, file, type=keyfile.TYPE, public=lambda: _file_id(file), load=load)
         case HpkeKey(identity_file=Path() as file) as pair:
             return FileDestroyer(
                 name,
                 file,
                 type=hpke.TYPE,
                 public=lambda: HpkeRecipient(public_key(pair)).fingerprint,
-                load=HpkeIdentity.load,
+                load=load,
             )
         case TransitKey() as key:
             return TransitDestroyer(name, key_services.transit_key(key, settings))
@@ -81,9 +84,5 @@ def destroyer(name: str, settings: Settings, ask: Ask | None) -> Destroyer | Non
     return None
 
 
-def _load_file(file: Path) -> KeyFileIdentity:
-    return KeyFileIdentity(load_key_file(file))
-
-
 def _file_id(file: Path) -> str:
-    return _load_file(file).recipient().fingerprint
+    return KeyFileRecipient.load(file).fingerprint

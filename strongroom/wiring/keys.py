@@ -7,13 +7,14 @@ Identities are all that the host was given besides: private keys, a token's PIN,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from strongroom.config import (
     AllOfKey,
     HpkeKey,
     KeyFileKey,
+    KeySettings,
     KmsKey,
     PassphraseKey,
     Pkcs11Key,
@@ -25,8 +26,10 @@ from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient, passphrase
 from strongroom.keys.allof import AllOfIdentity, AllOfRecipient
 from strongroom.keys.destroying.files import is_destroyed
-from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient, PublicKey
-from strongroom.keys.keyfile import KeyFileIdentity, KeyFileRecipient, load_key_file
+from strongroom.keys.hpke import HpkeRecipient, PublicKey
+from strongroom.keys.identityfile import load_identity
+from strongroom.keys.keyfile import KeyFileRecipient
+from strongroom.keys.prompting import Passphrases
 from strongroom.keys.quorum import QuorumRecipient, record
 from strongroom.operations.run_integrity import pin_recipient
 from strongroom.state.records import RecipientPin
@@ -60,7 +63,7 @@ def _of_file(name: str, key: FileKey, ask: Ask | None) -> Recipient:
             words = _passphrase(key, ask)
             return passphrase.PassphraseRecipient(words, label=name, iterations=key.iterations)
         case KeyFileKey():
-            return KeyFileRecipient(load_key_file(key.file), label=name)
+            return KeyFileRecipient.load(key.file, label=name, passphrases=passphrases(ask))
         case HpkeKey():
             return HpkeRecipient(public_key(key), label=name)
         case QuorumKey():
@@ -98,12 +101,34 @@ def identity(name: str, settings: Settings, ask: Ask | None = None) -> Iterator[
             yield passphrase.PassphraseIdentity(_passphrase(key, ask))
         case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file) if is_destroyed(file):
             return  # on purpose: whatever else is sealed still opens with the other keys
-        case KeyFileKey() as key:
-            yield KeyFileIdentity(load_key_file(key.file))
-        case HpkeKey(identity_file=Path() as file):
-            yield HpkeIdentity.load(file)
+        case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file):
+            yield load_identity(file, passphrases(ask))
         case Pkcs11Key() | TransitKey() | KmsKey() as key:
             yield from _KEPT_IDENTITY(name, key, settings, ask)
+
+
+def passphrases(ask: Ask | None) -> Passphrases:
+    """Return what the sealed file of a key is tried with here: what is given, or what a person types."""
+    return ask.key_file if ask is not None else _given_to_this_process
+
+
+def _given_to_this_process(path: Path) -> Iterable[str]:
+    words = _of_environment()
+    return () if words is None else (words,)
+
+
+def opening_file(key: KeySettings) -> Path | None:
+    """Return the file on this host that a key opens with, ``None`` if the key has none here."""
+    match key:
+        case KeyFileKey(file=file) | HpkeKey(identity_file=Path() as file) if file.exists():
+            return file
+    return None
+
+
+def sealed_file(key: KeySettings) -> Path | None:
+    """Return the file of a key that a passphrase seals, ``None`` if the key has none."""
+    file = opening_file(key)
+    return file if file is not None and private_file.is_sealed(file) else None
 
 
 _FILES = ("file", "identity_file", "public_key_file", "pin_file", "module")
@@ -145,19 +170,33 @@ def without_passphrase(settings: Settings) -> Iterator[str]:
                 f"({', '.join(sealed)}). Set its 'file' or STRONGROOM_PASSPHRASE_FILE where 'strongroom up' "
                 "starts."
             )
+        if (file := sealed_file(key)) is not None and _given_to_none():
+            yield (
+                f"keys.{name}: '{file}' is sealed by a passphrase, and this host has none, so nothing opens "
+                "a backup with it by itself (verification, drills). Set STRONGROOM_PASSPHRASE_FILE where "
+                "'strongroom up' starts, or open with it by hand."
+            )
 
 
 def _has_passphrase(key: PassphraseKey) -> bool:
-    variables = ("STRONGROOM_PASSPHRASE_FILE", "STRONGROOM_PASSPHRASE")
-    return key.file is not None or any(name in os.environ for name in variables)
+    return key.file is not None or not _given_to_none()
+
+
+def _given_to_none() -> bool:
+    return not {"STRONGROOM_PASSPHRASE_FILE", "STRONGROOM_PASSPHRASE"} & os.environ.keys()
+
+
+def _of_environment() -> str | None:
+    if file := os.environ.get("STRONGROOM_PASSPHRASE_FILE"):
+        return private_file.read_private(Path(file)).rstrip("\r\n")
+    return os.environ.get("STRONGROOM_PASSPHRASE")
 
 
 def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
-    file = key.file or os.environ.get("STRONGROOM_PASSPHRASE_FILE")
-    if file:
-        return private_file.read_private(Path(file)).rstrip("\r\n")
-    if "STRONGROOM_PASSPHRASE" in os.environ:
-        return os.environ["STRONGROOM_PASSPHRASE"]
+    if key.file:
+        return private_file.read_private(key.file).rstrip("\r\n")
+    if (words := _of_environment()) is not None:
+        return words
     if ask is not None:
         return ask.passphrase()
     raise ConfigError(

@@ -22,7 +22,7 @@ heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-MODULES = 282
+MODULES = 284
 """Eight of them are the errors of the packages on the way, each beside what raises them. Four ask whether a
 value may be shown, and of which version."""
 

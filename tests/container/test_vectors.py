@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,7 +29,9 @@ from strongroom.container.reader import Container
 from strongroom.container.stanza import Identity
 from strongroom.container.trust_list import TRUST_LIST, open_list
 from strongroom.errors import StrongroomError
+from strongroom.keys.errors import WrongPassphrase
 from strongroom.keys.hpke import HpkeIdentity, Kem
+from strongroom.keys.identityfile import load_identity
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.quorum.gathering import open_together
@@ -54,10 +59,22 @@ def identities(vector: Vector) -> list[Identity]:
     for text in vector.all("hpke"):
         kem, _, seed = text.partition(" ")
         found.append(HpkeIdentity(bytes.fromhex(seed), kem=Kem(kem)))
+    found += sealed(vector)
     found += [hsm(text) for text in vector.all("ec")]
     for text in vector.all("quorum"):
         found.append(open_together(decode_quorum(base64.b64decode(text)), vector.all("share")))
     return with_all_of(found)
+
+
+def sealed(vector: Vector) -> Iterator[Identity]:
+    """Yield what the sealed files of keys open with, if the passphrase of one is at hand."""
+    for text in vector.all("line"):
+        with tempfile.NamedTemporaryFile("w") as file, suppress(WrongPassphrase):
+            file.write(text)
+            file.flush()
+            opener = load_identity(Path(file.name), lambda _: vector.all("passphrase"))
+            opener.recipient()
+            yield opener
 
 
 def hsm(text: str) -> EcIdentity:

@@ -21,7 +21,7 @@ from strongroom.container.wrapping import WrappingKey, unlock
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import passphrase
 from strongroom.keys.passphrase import PassphraseIdentity, PassphraseRecipient
-from strongroom.system import turns
+from strongroom.system import files
 from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, shown, with_arg
 
 CANARY = "CANARY-passphrase é"
@@ -161,7 +161,7 @@ def test_the_processes_of_a_small_machine_derive_one_after_the_other(tmp_path: P
 
 
 def test_where_nothing_can_be_locked_it_is_derived_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "__file__", "/nonexistent/turns.py")
+    monkeypatch.setattr(files, "__file__", "/nonexistent/files.py")
 
     assert len(passphrase.scrypt(b"CANARY", bytes(32), 15)) == 32
 

@@ -341,6 +341,24 @@ def private_key(name: str, seed: bytes) -> tuple[int, int, hpke.Suite, Any, byte
     return 0x647A, 1120, suite, hpke.MLKEM768X25519PrivateKey(lattice, curve), public
 
 
+def key_line(line: str, passphrases: list[str]) -> tuple[str, bytes] | None:
+    """Return name and key of a key's file; None if it is sealed and no passphrase at hand opens it."""
+    kind, name, content, check = line.split(" ")
+    require(sha(f"{kind} {name} {content}".encode()).hex()[:8] == check, "Malformed")
+    if not kind.startswith("strongroom-sealed-"):
+        return name, bytes.fromhex(content)
+    size = {"strongroom-sealed-key-1": 16, "strongroom-sealed-private-key-1": 32}[kind]
+    data = bytes.fromhex(hexed(size + 113)(content))
+    log_n, own, kdf_salt, salt, wrapped = struct.unpack(f">B{size}s32s32s48s", data)
+    require(15 <= log_n <= 20, "Malformed")
+    inner = f"{kind.replace('sealed-', '')} {name} ".encode()
+    for words in passphrases:
+        kek = Scrypt(kdf_salt, 32, 1 << log_n, 8, 1).derive(unicodedata.normalize("NFC", words).encode())
+        if key := gcm(hkdf(kek, salt, b"strongroom/v1/sealed-key/" + inner + own), wrapped):
+            return name, key
+    return None
+
+
 CURVES = {16: (ec.SECP256R1, hashes.SHA256, 65), 17: (ec.SECP384R1, hashes.SHA384, 97)}
 
 

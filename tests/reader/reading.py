@@ -17,10 +17,18 @@ from tests.vectors.vector import Vector
 
 def keys_of(vector: Vector) -> reader.Keys:
     shares = vector.all("share")
+    lines = [reader.key_line(line, vector.all("passphrase")) for line in vector.all("line")]
+    made = [pair for pair in lines if pair is not None]
     return reader.Keys(
         passphrases=vector.all("passphrase"),
-        keyfiles=[bytes.fromhex(text) for text in vector.all("keyfile")],
-        private=[(name, bytes.fromhex(seed)) for name, seed in (t.split(" ") for t in vector.all("hpke"))],
+        keyfiles=[
+            *(bytes.fromhex(text) for text in vector.all("keyfile")),
+            *(key for name, key in made if name == "AES256"),
+        ],
+        private=[
+            *((name, bytes.fromhex(seed)) for name, seed in (t.split(" ") for t in vector.all("hpke"))),
+            *(pair for pair in made if pair[0] != "AES256"),
+        ],
         quorums=[shamir_mnemonic.combine_mnemonics(shares)] if shares else [],
         hsm=[_hsm(text) for text in vector.all("ec")],
         pins=frozenset(vector.all("trusted")),

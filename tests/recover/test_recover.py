@@ -7,7 +7,9 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,14 +46,30 @@ recover_extra: Any = recover.extra("the tests")
 def keys_of(vector: Vector) -> Any:
     private = tuple(text.split(" ") for text in vector.all("hpke"))
     shares = vector.all("share")
+    made = list(sealed_keys(vector))
     held = {
         "passphrase": tuple(vector.all("passphrase")),
-        "keyfile": tuple(bytes.fromhex(text) for text in vector.all("keyfile")),
-        "hpke": tuple((kind, bytes.fromhex(seed)) for kind, seed in private),
+        "keyfile": (
+            *(bytes.fromhex(text) for text in vector.all("keyfile")),
+            *(key for kind, key in made if kind == "AES256"),
+        ),
+        "hpke": (
+            *((kind, bytes.fromhex(seed)) for kind, seed in private),
+            *(pair for pair in made if pair[0] != "AES256"),
+        ),
         "quorum": (recover_extra.join_shares(shares),) if shares else (),
         "pkcs11-ec": tuple(hsm(text) for text in vector.all("ec")),
     }
     return recover.Keys(held, frozenset(vector.all("trusted")))
+
+
+def sealed_keys(vector: Vector) -> Iterator[tuple[str, bytes]]:
+    for text in vector.all("line"):
+        kind = text.split(" ")[0].replace("sealed-", "")
+        with tempfile.NamedTemporaryFile("w") as file, suppress(recover.Failure):
+            file.write(text)
+            file.flush()
+            yield recover.key_line(Path(file.name), kind, vector.all("passphrase"))
 
 
 def hsm(text: str) -> Any:

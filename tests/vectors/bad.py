@@ -26,6 +26,7 @@ from strongroom.container.signing import fingerprint
 from strongroom.container.stanza import Recipient
 from strongroom.container.trust_list import TRUST_LIST, sign_list
 from strongroom.container.wrapping import WrappingKey
+from strongroom.keys import hpke
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
@@ -131,6 +132,11 @@ def wrong_lengths() -> None:
 def wrong_keys() -> None:
     data = m.container("bad/keys", m.few(), lambda r: [m.passphrase(r), m.hpke(m.XWING, "recovery")])
     container("passphrase-wrong", "WrongKey", "another passphrase", data, ("passphrase", "guess"))
+    words = m.container("bad/words", m.few(), lambda r: [m.scrypt(r)])
+    container("scrypt-wrong", "WrongKey", "another passphrase, by scrypt", words, ("passphrase", "guess"))
+    line = m.sealed_line(hpke.KIND, m.Kem.XWING.value, m.fixed("x-wing seed"), m.XWING.public.id)
+    comment = "the right private key, sealed by a passphrase that is not at hand"
+    container("sealed-key-wrong", "WrongKey", comment, data, line, ("passphrase", "guess"))
     container("keyfile-wrong", "WrongKey", "another key file", one(), ("keyfile", "00" * 32))
     seed = ("hpke", f"mlkem768-x25519 {'00' * 32}")
     container("hpke-wrong", "WrongKey", "another private key", data, seed)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from strongroom import freeform
 from strongroom.container import canonical
-from strongroom.container.derive import Random
+from strongroom.container.derive import Random, hkdf
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import LedgerHead, sign_head
 from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
@@ -46,6 +46,7 @@ from strongroom.container.segment import unpack_rows
 from strongroom.container.stanza import Recipient, Stanza
 from strongroom.container.trust_list import Distrusted, TrustList, sign_list
 from strongroom.container.wrapping import WrappingKey
+from strongroom.keys import hpke, keyfile
 from strongroom.keys.allof import AllOfRecipient
 from strongroom.keys.hpke import HpkeIdentity
 from strongroom.keys.keyfile import KeyFileIdentity
@@ -135,6 +136,22 @@ def container_passphrases_at_most() -> Vector:
     unreal = [Service("passphrase", {"iterations": 10_000_001}), Service("scrypt", {"log_n": 21})]
     unreal += [Service("all-of", {"legs": "00"}), Service("scrypt", {"log_n": "11"})]
     return of_container("costly", comment, lambda r: [*costly, *unreal, m.key_file(r)], m.KEY_FILE_LINE)
+
+
+@scenario
+def container_sealed_private_key() -> Vector:
+    comment = "HPKE, hybrid; the private key's file is sealed by a passphrase"
+    line = m.sealed_line(hpke.KIND, m.Kem.XWING.value, m.fixed("x-wing seed"), m.XWING.public.id)
+    sealing = lambda _: [m.hpke(m.XWING, "recovery")]  # noqa: E731
+    return of_container("xwing", comment, sealing, line, m.PASSPHRASE_LINE)
+
+
+@scenario
+def container_sealed_key_file() -> Vector:
+    comment = "a key file that is sealed by a passphrase"
+    own = hkdf(m.KEY_FILE, salt=b"", info=b"strongroom/v1/keyfile-fingerprint")[:16]
+    line = m.sealed_line(keyfile.KIND, keyfile.ALGORITHM, m.KEY_FILE, own)
+    return of_container("keyfile", comment, lambda r: [m.key_file(r)], line, m.PASSPHRASE_LINE)
 
 
 @scenario

@@ -24,6 +24,7 @@ from strongroom.container.signing import Signer
 from strongroom.container.stanza import Recipient
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed, write_container
+from strongroom.keys import sealedfile
 from strongroom.keys.ec import SUITES as EC_SUITES
 from strongroom.keys.ec import EcRecipient
 from strongroom.keys.hpke import SUITES, HpkeIdentity, HpkeRecipient, Kem
@@ -32,6 +33,7 @@ from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.keys.quorum import QuorumRecipient
 from strongroom.keys.quorum.record import decode as decode_quorum
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
+from strongroom.system import private_file
 from tests.keys.software import EcIdentity
 
 RECORDED = Path(__file__).with_name("hpke_recorded.json")
@@ -85,6 +87,16 @@ PASSPHRASE_LINE = ("passphrase", PASSPHRASE)
 KEY_FILE_LINE = ("keyfile", KEY_FILE.hex())
 XWING_LINE = ("hpke", f"{Kem.XWING.value} {fixed('x-wing seed').hex()}")
 X25519_LINE = ("hpke", f"{Kem.X25519.value} {fixed('x25519 scalar').hex()}")
+
+
+def sealed_line(kind: str, variety: str, key: bytes, own: bytes) -> tuple[str, str]:
+    """Return a key's file, sealed by the passphrase at the lowest cost that the format allows."""
+    content = sealedfile.seal(
+        PASSPHRASE, kind=kind, variety=variety, key=key, id=own, log_n=15, random=stream(f"sealed {kind}")
+    )
+    return "line", private_file.line(sealedfile.sealed_kind(kind), variety, content)
+
+
 HSM_LINE = ("ec", f"p256 {HSM.version} {int.from_bytes(fixed('hsm')) >> 1:064x}")
 QUORUM_LINES = (
     ("quorum", base64.b64encode(QUORUM.encode()).decode()),

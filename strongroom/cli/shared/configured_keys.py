@@ -8,15 +8,19 @@ from strongroom.cli.shared.settings import asking
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.key_management.usage import pinned_key
-from strongroom.wiring.keys import pin
+from strongroom.wiring.keys import opening_file, pin, sealed_file
 
 
 class Configured(NamedTuple):
-    """A key of the configuration: what stanzas call it, in words who opens, and for which policies."""
+    """A key of the configuration: what stanzas call it, in words who opens, and for which policies.
+
+    ``sealed``: whether a passphrase seals its file; ``None`` if this host has no file that it opens with.
+    """
 
     key: str
     describes: str
     policies: tuple[str, ...]
+    sealed: bool | None = None
 
 
 def configured_keys(settings: Settings) -> tuple[dict[str, Configured], dict[str, str]]:
@@ -29,7 +33,9 @@ def configured_keys(settings: Settings) -> tuple[dict[str, Configured], dict[str
         except StrongroomError as error:
             broken[name] = f"{error.code}: {error.message}"
             continue
-        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, settings))
+        key = settings.keys[name]
+        sealed = None if opening_file(key) is None else sealed_file(key) is not None
+        keys[name] = Configured(pinned_key(recipient), recipient.describes, _policies(name, settings), sealed)
     return keys, broken
 
 

@@ -88,7 +88,7 @@ def _with_composition(openers: list[Opener]) -> list[Opener]:
 
 def load_key(path: Path) -> Opener:
     """Return what a file opens with. Raises UsageError or ConfigError."""
-    return load_identity(path)
+    return load_identity(path, passphrases.for_key_file)
 
 
 def _configured_identities(place: Place, output: Output) -> Iterator[Opener]:

@@ -6,12 +6,15 @@ import math
 import os
 import stat
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import ConfigError, UsageError
+from strongroom.keys.prompting import may_ask
+from strongroom.system.private_file import read_private
 
 LEAST_BITS: Final = 60
 """What 600,000 rounds of PBKDF2, or scrypt, keep out of reach of many graphics cards for years."""
@@ -19,11 +22,31 @@ LEAST_BITS: Final = 60
 _COMMON = ("password", "passwort", "passphrase", "qwerty", "12345", "letmein", "secret", "strongroom")
 
 
+_TRIES: Final = 3
+_given: list[str] = []
+"""What was given to this process by its option or environment: tried on the sealed files of keys, too."""
+
+
 def read_given(arguments: Namespace, output: Output) -> str | None:
     """Return the passphrase that the option or the environment gives, or ``None``."""
     if arguments.passphrase_file is not None:
-        return read_file(arguments.passphrase_file, output)
-    return from_environment(output)
+        passphrase: str | None = read_file(arguments.passphrase_file, output)
+    else:
+        passphrase = from_environment(output)
+    if passphrase is not None:
+        _given[:] = [passphrase]
+    return passphrase
+
+
+def for_key_file(path: Path) -> Iterator[str]:
+    """Yield the passphrases to try on the sealed file of a key: what is given, then what a person types."""
+    if not _given and (file := os.environ.get("STRONGROOM_PASSPHRASE_FILE")):
+        yield read_private(Path(file)).rstrip("\r\n")
+    else:
+        yield from _given or filter(None, [os.environ.get("STRONGROOM_PASSPHRASE")])
+    if may_ask() and prompts.somebody_there():
+        for _ in range(_TRIES):
+            yield prompts.hidden(f"Passphrase of '{path}': ")
 
 
 def from_environment(output: Output) -> str | None:
@@ -60,10 +83,24 @@ def warn_if_weak(passphrase: str, output: Output) -> str:
     """Return a passphrase, warning if it could be guessed."""
     if estimate_bits(passphrase) < LEAST_BITS:
         output.warn(
-            "This passphrase is weak: anyone who gets the backup can try guesses for years. "
+            "This passphrase is weak: anyone who gets what it seals can try guesses for years. "
             "Use six random words or 20 random letters."
         )
     return passphrase
+
+
+def for_new_key(arguments: Namespace, output: Output) -> str | None:
+    """Return the passphrase that shall seal a new key's file, ``None`` if none shall."""
+    if arguments.passphrase_file is not None:
+        return warn_if_weak(read_file(arguments.passphrase_file, output), output)
+    if not arguments.passphrase:
+        return None
+    if not prompts.somebody_there():
+        raise UsageError(
+            "There is no terminal to ask for the new key's passphrase on.",
+            hint="Nothing was written. Give --passphrase-file FILE.",
+        )
+    return _ask_twice("Passphrase for the new key's file", output)
 
 
 def ask_new(output: Output) -> str:
@@ -73,7 +110,11 @@ def ask_new(output: Output) -> str:
             "Nobody would be able to open this backup: no recipient and no passphrase is given.",
             hint="Give --recipient or --passphrase-file, or set STRONGROOM_PASSPHRASE_FILE.",
         )
-    passphrase = prompts.hidden_twice("Passphrase for the backup")
+    return _ask_twice("Passphrase for the backup", output)
+
+
+def _ask_twice(prompt: str, output: Output) -> str:
+    passphrase = prompts.hidden_twice(prompt)
     if not passphrase:
         raise UsageError("An empty passphrase protects nothing.", hint="Nothing was written. Repeat.")
     return warn_if_weak(passphrase, output)

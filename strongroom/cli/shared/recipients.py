@@ -15,7 +15,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.key_redundancy import UnlockPath, single_points_of_failure
 from strongroom.keys import Recipient
 from strongroom.keys.allof import AllOfRecipient
-from strongroom.keys.keyfile import KeyFileRecipient, load_key_file
+from strongroom.keys.keyfile import KeyFileRecipient
 from strongroom.keys.passphrase import PassphraseRecipient
 
 
@@ -125,7 +125,7 @@ def _recipient_of_file(path: Path) -> Recipient:
         begins = file.read(4096)
     if begins.startswith(b"srpub"):
         return _public_key(begins.decode("ascii", "replace").strip(), label=in_line(path.stem))
-    if begins.startswith(b"strongroom-private-key"):
+    if begins.startswith((b"strongroom-private-key", b"strongroom-sealed-private-key")):
         raise UsageError(
             f"{path} is the private half, which does not belong on a machine that makes backups.",
             hint="Give the public half, which 'strongroom keygen' wrote beside it.",
@@ -175,7 +175,7 @@ def _public_key(text: str, *, label: str = "") -> Recipient:
 
 
 def _key_file(path: Path, *, label: str) -> Recipient:
-    return KeyFileRecipient(load_key_file(path), label=label)
+    return KeyFileRecipient.load(path, label=label, passphrases=passphrases.for_key_file)
 
 
 def _passphrase_recipient(

@@ -18,7 +18,11 @@ def asking(output: Output | None = None) -> Ask:
             if it is weak. Without it one is asked for once, to open.
     """
     passphrase = cache(lambda: _ask_passphrase() if output is None else passphrases.ask_new(output))
-    return Ask(passphrase=passphrase, pin=lambda words: prompts.hidden(f"{words}: "))
+    return Ask(
+        passphrase=passphrase,
+        pin=lambda words: prompts.hidden(f"{words}: "),
+        key_file=passphrases.for_key_file,
+    )
 
 
 def _ask_passphrase() -> str:

@@ -21,6 +21,7 @@ def _generate_backup_key_arguments(parser: ArgumentParser) -> None:
         "--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600"
     )
     parser.add_argument("--algorithm", default="AES256", metavar="NAME", help="AES256, the only one there is")
+    _add_sealing(parser)
 
 
 def _keygen_arguments(parser: ArgumentParser) -> None:
@@ -32,6 +33,24 @@ def _keygen_arguments(parser: ArgumentParser) -> None:
         metavar="NAME",
         default="mlkem768-x25519",
         help="mlkem768-x25519 (default; holds against quantum computers too) or x25519",
+    )
+    _add_sealing(parser)
+    parser.add_argument(
+        "--from",
+        dest="again",
+        metavar="FILE",
+        type=Path,
+        help="make no new pair: write this private key again, with another passphrase or without one",
+    )
+
+
+def _add_sealing(parser: ArgumentParser) -> None:
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--passphrase", action="store_true", help="ask twice for a passphrase that seals the file"
+    )
+    group.add_argument(
+        "--passphrase-file", metavar="FILE", type=Path, help="file with the passphrase that seals it"
     )
 
 

@@ -6,12 +6,12 @@ import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from strongroom.cli.shared import key_separation
+from strongroom.cli.shared import key_separation, passphrases
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
 from strongroom.keys.hpke import HpkeIdentity, Kem
-from strongroom.keys.keyfile import KeyFileIdentity, generate_key_file, load_key_file
+from strongroom.keys.keyfile import KeyFileRecipient, generate_key_file
 from strongroom.system.atomic_file import refuse_existing, write_whole
 
 _KEEP = (
@@ -21,13 +21,17 @@ _KEEP = (
 
 def generate_file(arguments: Namespace, output: Output) -> None:
     key_separation.refuse_on_target(arguments.output, place.find())
-    generate_key_file(arguments.output, algorithm=arguments.algorithm)
-    fingerprint = KeyFileIdentity(load_key_file(arguments.output)).recipient().fingerprint
-    words = [
-        f"{arguments.output} holds a new key ({fingerprint}). Anyone who has it can seal and open.",
-        _KEEP,
-    ]
-    document = {"file": str(arguments.output), "algorithm": arguments.algorithm, "fingerprint": fingerprint}
+    passphrase = passphrases.for_new_key(arguments, output)
+    generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
+    fingerprint = KeyFileRecipient.load(arguments.output).fingerprint
+    who = "Anyone who has it" if passphrase is None else "Anyone who has it and knows its passphrase"
+    words = [f"{arguments.output} holds a new key ({fingerprint}). {who} can seal and open.", _KEEP]
+    document = {
+        "file": str(arguments.output),
+        "algorithm": arguments.algorithm,
+        "fingerprint": fingerprint,
+        "sealed": passphrase is not None,
+    }
     output.answer(document, words)
 
 
@@ -38,8 +42,10 @@ def generate_pair(arguments: Namespace, output: Output) -> None:
     public = private.with_name(private.name + ".pub")
     key_separation.refuse_on_target(private, place.find())
     refuse_existing(public, replace=False)
-    identity = HpkeIdentity.generate(kem=Kem(arguments.algorithm))
-    identity.save(private)
+    refuse_existing(private, replace=False)
+    identity = _identity(arguments)
+    passphrase = passphrases.for_new_key(arguments, output)
+    identity.save(private, passphrase=passphrase)
     write_whole(public, f"{identity.public}\n".encode())
     public.chmod(0o644)
     fingerprint = identity.recipient().fingerprint
@@ -49,13 +55,26 @@ def generate_pair(arguments: Namespace, output: Output) -> None:
         "fingerprint": fingerprint,
         "public_key": str(identity.public),
         "post_quantum": identity.recipient().post_quantum,
+        "sealed": passphrase is not None,
     }
-    output.answer(document, _pair_lines(private, public, fingerprint))
+    lines = _pair_lines(private, public, fingerprint, sealed=passphrase is not None)
+    output.answer(document, lines if arguments.again is None else [*lines[:4], _again(arguments.again)])
 
 
-def _pair_lines(private: Path, public: Path, fingerprint: str) -> list[str]:
+def _again(old: Path) -> str:
+    return f"It is the key of {old}. Remove that file once this one opens a backup."
+
+
+def _identity(arguments: Namespace) -> HpkeIdentity:
+    """Return a new private key, or the one of the file that is to be written again."""
+    if arguments.again is None:
+        return HpkeIdentity.generate(kem=Kem(arguments.algorithm))
+    return HpkeIdentity.load(arguments.again, passphrases.for_key_file)
+
+
+def _pair_lines(private: Path, public: Path, fingerprint: str, *, sealed: bool) -> list[str]:
     return [
-        f"{private} opens: the private half.",
+        f"{private} opens{' with its passphrase' if sealed else ''}: the private half.",
         _KEEP,
         f"{public} seals: the public half, all that a backup host needs.",
         f"fingerprint: {fingerprint}",

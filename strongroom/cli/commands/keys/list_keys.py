@@ -125,6 +125,7 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
     head = (
         "KEY",
         "KIND",
+        "FILE",
         "VERSION",
         "POLICIES",
         "OPENS",
@@ -138,7 +139,7 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
     rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
     used = {use.key for use in looked.keys}
     rows += [
-        (name, one.key.partition(":")[0], "", ", ".join(one.policies), 0, 0, 0, 0, "", "")
+        (name, one.key.partition(":")[0], _FILES[one.sealed], "", ", ".join(one.policies), 0, 0, 0, 0, "", "")
         for name, one in configured.items()
         if one.key not in used
     ]
@@ -151,11 +152,16 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
     yield from (f"{backup}: somebody said that its file is gone" for backup in looked.gone)
 
 
+_FILES = {None: "", True: "sealed", False: "open"}
+"""By whether a passphrase seals the file that a key opens with here."""
+
+
 def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) -> tuple[object, ...]:
     policies = configured[name].policies if name else ()
     return (
         name or _unnamed(use),
         use.type,
+        _FILES[configured[name].sealed if name else None],
         ", ".join(map(str, use.versions)),
         ", ".join(policies),
         len(use.backups),

@@ -60,12 +60,14 @@ def target(name: str, settings: Settings) -> Target:
 
 def is_asked(settings: Settings, name: str) -> bool:
     """Tell whether a person is asked before a key opens: that is not done here."""
+    given = bool({"STRONGROOM_PASSPHRASE", "STRONGROOM_PASSPHRASE_FILE"} & os.environ.keys())
     match settings.keys[name]:
         case PassphraseKey(file=None):
-            return not {"STRONGROOM_PASSPHRASE", "STRONGROOM_PASSPHRASE_FILE"} & os.environ.keys()
+            return not given
         case Pkcs11Key(module=Path(), pin_file=None):
             return True
-    return False
+        case key:
+            return wired.sealed_file(key) is not None and not given
 
 
 def attempt(name: str, settings: Settings) -> Key:

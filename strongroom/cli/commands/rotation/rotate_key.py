@@ -20,7 +20,7 @@ from strongroom.cli.terminal.place import Place
 from strongroom.config import Settings, load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener, Recipient
-from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
+from strongroom.keys.hpke import HpkeRecipient
 from strongroom.keys.keyfile import generate_key_file
 from strongroom.keys.passphrase import PassphraseRecipient
 from strongroom.model import ApprovalAction
@@ -117,7 +117,8 @@ def _swap(arguments: Namespace, output: Output, installation: Place) -> Swap:
 
 def _named(opener: Opener | None, path: Path) -> Recipient | None:
     """Return a private key's public half under the name that sealing for ``FILE.pub`` gives it."""
-    return HpkeRecipient(opener.public, label=path.name) if isinstance(opener, HpkeIdentity) else None
+    sealing = opener.recipient() if opener is not None else None
+    return HpkeRecipient(sealing.public, label=path.name) if isinstance(sealing, HpkeRecipient) else None
 
 
 # -- policies ------------------------------------------------------------------
