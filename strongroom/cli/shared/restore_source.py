@@ -148,6 +148,10 @@ class RestoreSource:
         filled = self._filled.backup_of(name) if self._filled is not None else ""
         return filled or (self._backup.backup_of(name) if self._backup is not None else "")
 
+    def stands_in(self, name: str) -> bool:
+        """Tell whether a secret is from an earlier backup because its part of this one is lost."""
+        return self._backup is not None and self._backup.stands_in(name)
+
     def taken_from(self) -> list[Manifest]:
         """Return the earlier backups that something is taken from, so far."""
         filled = [self._filled.opened(one).manifest for one in self._filled.backups] if self._filled else []

@@ -375,6 +375,7 @@ class Salvaged:
         self._numbers: dict[str, int] = {}
         self._taken = Numbers()
         self._counts: Counter[int] = Counter()
+        self._sought: set[str] | None = set()
 
     @property
     def manifest(self) -> Manifest:
@@ -405,6 +406,7 @@ class Salvaged:
 
     def secrets(self) -> Iterator[Secret]:
         """Yield every secret that is to be had; memory is bounded by one segment."""
+        self._sought = None
         yield from self.newest.secrets()
         for number, older in self._older():
             here = (row.name for row in older.rows() if self._is_of(row.name, number))
@@ -413,13 +415,18 @@ class Salvaged:
 
     def rows(self) -> Iterator[Listed]:
         """Yield the metadata of every secret of which it is to be had."""
+        self._sought = None
         yield from self.newest.rows()
         for number, older in self._older():
-            yield from (row for row in older.rows() if self._is_of(row.name, number))
+            for row in older.rows():
+                if self._is_of(row.name, number):
+                    self.came_from(row.name, older.manifest)
+                    yield row
 
     def some(self, names: Collection[str]) -> Iterator[Secret]:
         """Yield those of the named secrets that are to be had."""
         yield from self.newest.some(names)
+        self._note_sought(names)
         for number, older in self._older():
             if here := [name for name in names if self._is_of(name, number)]:
                 yield from self._take(older, here)
@@ -433,7 +440,9 @@ class Salvaged:
         by_backup: dict[str, list[str]] = {}
         for name, backup in taken:
             by_backup.setdefault(backup, []).append(name)
-        yield from self.newest.some(by_backup.pop("", []))
+        own = by_backup.pop("", [])
+        yield from self.newest.some(own)
+        self._note_sought(own)
         for number in count(1):
             if not by_backup or (older := self._at(number)) is None:
                 return
@@ -461,6 +470,10 @@ class Salvaged:
         number = self._taken.get(name)
         return "" if number is None else self._sources[number].backup_id
 
+    def stands_in(self, name: str) -> bool:
+        """Tell whether a secret came from an earlier backup because its part of this one is lost."""
+        return self._taken.get(name) is not None
+
     def source_of(self, name: str) -> Manifest:
         """Return the manifest of the backup that a secret came from."""
         return self._sources[self._taken.get(name) or 0]
@@ -481,14 +494,16 @@ class Salvaged:
         if not parts:
             return None
         known = [name for part in parts for name in part.names or ()]
-        names = tuple(name for name in known if self._taken.get(name) is None)
         unknown = sum(part.secrets for part in parts if part.names is None)
+        if self._sought is not None:  # no more was asked for
+            known, unknown = sorted(self._sought), 0
+        names = tuple(name for name in known if self._taken.get(name) is None)
         came = self._counts.total() - (len(known) - len(names))
         return Lost(
             backup=self.manifest.backup_id,
             created_at=self.manifest.created_at,
             parts=parts,
-            secrets=sum(part.secrets for part in parts),
+            secrets=len(known) + unknown,
             taken=tuple(self._groups()),
             names=names,
             nameless=max(0, unknown - came),
@@ -519,6 +534,11 @@ class Salvaged:
             self._chain += [Sound(one, self._told, must_open=False) for one in opened]
         return self._chain[number] if number < len(self._chain) else None
 
+    def _note_sought(self, names: Iterable[str]) -> None:
+        """Keep which names were asked for and are lost, as long as not all were asked for."""
+        if self._sought is not None:
+            self._sought.update(name for name in names if self.newest.could_have_lain(name))
+
     def _is_of(self, name: str, number: int) -> bool:
         """Tell whether a name could have lain in what is lost of all backups after one of the row."""
         return all(newer.could_have_lain(name) for newer in self._chain[:number])
@@ -537,6 +557,7 @@ def before_in(backup: Backup, *, trusted: frozenset[str]) -> Iterator[Replicated
 
 
 _HINT = (
-    "What could be read was handed out. Another copy may be whole: 'strongroom replicas {backup}' says where "
-    "copies lie, 'strongroom repair {backup}' mends from them, and --from-target reads one. Then repeat."
+    "All that can be read is given. Another copy may be whole: --from-target TARGET reads that one. On the "
+    "installation's own host 'strongroom replicas {backup}' says where copies lie, and 'strongroom repair "
+    "{backup}' mends from them. Then repeat."
 )

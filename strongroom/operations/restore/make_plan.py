@@ -25,6 +25,9 @@ from strongroom.operations.restore.record import spelled
 from strongroom.operations.restore.restore import Choose, plan_restore
 from strongroom.sources import Destination
 
+STANDS_IN = "its part of the backup is damaged"
+"""Why a plan takes a secret from an earlier backup that the planned one would give were it whole."""
+
 
 def _own(name: str) -> str:
     return ""
@@ -61,6 +64,7 @@ def make_plan(
     missing: Iterable[Missing] = (),
     earlier: Callable[[], Iterable[Manifest]] = _none,
     lost: Callable[[], Lost | None] = lambda: None,
+    stands_in: Callable[[str], bool] = lambda name: False,
 ) -> RestorePlan:
     """Give ``note`` each entry in the order in which it will be done, and return the plan's head.
 
@@ -73,11 +77,14 @@ def make_plan(
         missing: what it lacks and is not taken from another one.
         earlier: gives the backups that something was taken from, when all is known.
         lost: says what of the backup could not be read, when all was.
+        stands_in: tells whether a secret is from an earlier backup because its part of this one is lost.
     """
     entries = hashlib.sha256()
 
     def keep(entry: PlanEntry) -> None:
-        entry = replace(entry, backup=backup_of(entry.name)) if entry.action not in TELLS else entry
+        if entry.action not in TELLS:
+            why = entry.why or (STANDS_IN if stands_in(entry.name) else "")
+            entry = replace(entry, backup=backup_of(entry.name), why=why)
         entries.update(encode_entry(entry))
         note(entry)
 

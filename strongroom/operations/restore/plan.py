@@ -67,7 +67,7 @@ class PlanEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Args:
         name: what the backup calls it; ``to``: what the destination will.
-        why: why it cannot be restored; ``code``: the class of that error.
+        why: why it cannot be restored, or is from an earlier backup; ``code``: the class of that error.
         version: the backup's current one.
         expected: the version that is at the destination, ``None`` if there is no such secret.
         newer: which side was written last, if both have it and they differ.

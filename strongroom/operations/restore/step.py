@@ -109,6 +109,7 @@ def plan_step(run: Run, step: Step, services: Services) -> StagedPlan:
             backup_of=backup.backup_of,
             earlier=backup.earlier,
             lost=lambda: backup.lost,
+            stands_in=backup.stands_in,
         )
     )
 

@@ -26,7 +26,6 @@ from strongroom.system.deadlines import run_all
 PATIENCE: Final = 20.0
 """Seconds that a source has to answer: one that takes longer counts as lost until somebody says otherwise."""
 _WHOLE_SERVER: Final = "raft"
-NOWHERE_WHOLE: Final = "no target that answers has it undamaged"
 """Why a backup is passed over: a target that is away may have it whole."""
 
 
@@ -43,11 +42,8 @@ class Survey(Struct, frozen=True, kw_only=True):
     passed: tuple[str, ...]
 
 
-def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str] = frozenset()) -> Survey:
+def survey(arguments: Namespace, installation: Place) -> Survey:
     """Look at all sources and targets.
-
-    Args:
-        damaged: backups that no target that answers has undamaged.
 
     Raises:
         UsageError: no target is configured, and none is named.
@@ -59,7 +55,7 @@ def survey(arguments: Namespace, installation: Place, *, damaged: frozenset[str]
     with backup_selection.explaining_signers():
         chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
         names = _names(chooser, installation, arguments)
-        choices = {name: choices_of(chooser, name, arguments.at, damaged) for name in names}
+        choices = {name: choices_of(chooser, name, arguments.at) for name in names}
         held = backup_selection.read_record(installation).held
         lacking = {
             name: _shortfall(chooser, found[0], known, held)
@@ -102,9 +98,9 @@ def _shortfall(chooser: Chooser, choice: Choice, trusted: Signers, held: Mapping
     return earlier.shortfall()
 
 
-def choices_of(chooser: Chooser, source: str, until: float | None, damaged: frozenset[str]) -> list[Choice]:
+def choices_of(chooser: Chooser, source: str, until: float | None) -> list[Choice]:
     """Return the backups that bring a source back, the older first."""
-    whole = _newest(chooser, source, Asked(source=source, until=until), damaged)
+    whole = _newest(chooser, source, Asked(source=source, until=until))
     found = [] if whole is None else [whole]
     since = whole.manifest.created_at if whole is not None else ""
     policies = dict.fromkeys(
@@ -114,20 +110,14 @@ def choices_of(chooser: Chooser, source: str, until: float | None, damaged: froz
     )
     for policy in policies:
         asked = Asked(source=source, policy=policy, partial=True, until=until)
-        part = _newest(chooser, source, asked, damaged)
+        part = _newest(chooser, source, asked)
         if part is not None and part.manifest.created_at > since:
             found.append(part)
     return sorted(found, key=lambda one: one.manifest.created_at)
 
 
-def _newest(chooser: Chooser, source: str, asked: Asked, damaged: frozenset[str]) -> Choice | None:
-    for choice in chooser.choices(asked):
-        if choice.manifest.source != source:
-            continue
-        if choice.manifest.backup_id not in damaged:
-            return choice
-        chooser.pass_over(choice.manifest, NOWHERE_WHOLE)
-    return None
+def _newest(chooser: Chooser, source: str, asked: Asked) -> Choice | None:
+    return next((one for one in chooser.choices(asked) if one.manifest.source == source), None)
 
 
 def _is_newer_part(manifest: Manifest, source: str, since: str) -> bool:

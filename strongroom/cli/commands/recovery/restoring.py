@@ -11,12 +11,10 @@ from pathlib import Path
 from shlex import quote
 from typing import Final, NamedTuple
 
-from strongroom.cli.commands.recovery import steps
-from strongroom.cli.commands.recovery.assess import NOWHERE_WHOLE
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import PIPED, Ended, Shown
-from strongroom.cli.commands.recovery.secure import note_damage
+from strongroom.cli.commands.recovery.secure import note_lost
 from strongroom.cli.commands.restore.perform import Came, RestoreJob
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.runs import require_end
@@ -31,6 +29,7 @@ from strongroom.operations.archive.recoveries import About, Part, Step
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
 from strongroom.operations.restore.journal import NotDone
+from strongroom.operations.restore.make_plan import STANDS_IN
 from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.plan_file import PlanFile
 
@@ -137,25 +136,25 @@ def _may_fill(desk: Desk, planned: Sequence[_Planned]) -> bool:
 
 
 def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
-    """Plan every part. Where no target gives a backup undamaged, an older one takes its place."""
+    """Plan every part."""
     planned: list[_Planned] = []
     refused: Ended[Came] | None = None
     for part in _to_restore(desk):
         done = _plan(desk, part, overwrite=False, fill=fill)
-        if isinstance(done.error, DAMAGE):
-            desk.say(f"  Backup {part.backup}: {NOWHERE_WHOLE}: {done.error.message}")
-            note_damage(desk, part.backup, done.code, source=part.source)
-            shown = steps.locate(desk)
-            return shown if shown.error is not None else _plans(desk, fill=fill)
         if done.answer is not None:
             desk.say(*(f"  {line}" for line in _would(part, done.answer)))
-        if done.answer is None or not (done.code in STANDS or _goes_without(done.answer)):
+        if done.answer is None or not (_stands(done) or _goes_without(done.answer)):
             return done.shown(f"Nothing was written. {_elsewhere(desk)}")
         planned.append(_Planned(part, done.answer, _taken(desk, part)))
         refused = refused or done if _is_all_refused(done.answer) else refused
     if refused is not None and all(_is_all_refused(one.came) for one in planned):
         return refused.shown(f"Nothing was written. {_elsewhere(desk)}")
     return planned
+
+
+def _stands(done: Ended[Came]) -> bool:
+    """Tell whether what a restore wrote stands, or what it planned would: also if the rest of it is lost."""
+    return done.code in STANDS or (done.answer is not None and done.answer.lost is not None)
 
 
 def _elsewhere(desk: Desk) -> str:
@@ -241,7 +240,7 @@ def _taken(desk: Desk, part: Part) -> list[Taken]:
         return [
             Taken(one.to, one.backup, one.written_at or made.get(one.backup, ""))
             for one in plan.entries()
-            if one.backup in made
+            if one.backup in made and one.why != STANDS_IN  # that is no choice: nobody has the newer value
         ]
 
 
@@ -288,7 +287,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
     file = _plan_file(desk, part)
     if not file.exists():
         planned = _plan(desk, part, overwrite=_overwrites(desk, part), fill=_fills(desk))
-        if planned.answer is None or not (planned.code in STANDS or _goes_without(planned.answer)):
+        if planned.answer is None or not (_stands(planned) or _goes_without(planned.answer)):
             return planned.shown("Nothing was written. Remove the cause, then try again.")
     taken = Counter(one.backup for one in _taken(desk, part))
     words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]
@@ -300,7 +299,7 @@ def _restore(desk: Desk, part: Part) -> Shown:
         desk.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
         return done.shown("")
     desk.say(*(f"  {line}" for line in _told(came)))
-    stands = (done.code in STANDS and not came.counts.moved) or _is_as_agreed(came)
+    stands = (_stands(done) and not came.counts.moved) or _is_as_agreed(came)
     desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
     if not stands:
         return done.shown(_goes_on(desk, part, came))
@@ -330,6 +329,8 @@ def _note_left(desk: Desk, part: Part, code: str, came: Came) -> None:
     counts = came.counts
     if code in _UNSOUND:
         desk.left(_UNSOUND[code])
+    if came.lost is not None:
+        note_lost(desk, came.lost, source=part.source)
     if counts.not_done:
         said = f"{plural(counts.not_done, 'secret')} {verb(counts.not_done, 'were')} not restored"
         again = f" Once the cause is removed: {_rest_of(desk, part)}"

@@ -7,15 +7,16 @@ so it needs no configuration, and what the restore does not need keeps nobody fr
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import PurePath
 from shlex import quote
 
 from msgspec import Struct
 
 from strongroom.cli.commands.readiness.single_file import believed, machine_alone, room, run_guarded
-from strongroom.cli.commands.recovery.assess import NOWHERE_WHOLE, choices_of
+from strongroom.cli.commands.recovery.assess import choices_of
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.shared import backup_selection, identities, sources, trust
@@ -28,6 +29,7 @@ from strongroom.keys import Opener
 from strongroom.keys.prompting import unasked
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.recoveries import Scope, Step
+from strongroom.operations.archive.salvage import Lost
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.findings import Finding, State, remark, worst_error, wrong
 from strongroom.operations.readiness.backups import OPENS, TARGET, opens
@@ -36,16 +38,12 @@ from strongroom.operations.readiness.libraries import CORE
 from strongroom.operations.readiness.machine import clock
 
 CONFIGURATION = "configuration"
-DAMAGED = "damage"
-"""The check that no target that answers has a backup undamaged: steps 3 and 4 take another one."""
 
 
 class Looked(Struct, frozen=True, kw_only=True):
-    """What was found of this machine, and the backups that no target that answers has undamaged, each with
-    its source and the reason."""
+    """What was found of this machine, and of what opens the backups."""
 
     findings: tuple[Finding, ...]
-    damaged: Mapping[str, tuple[str, str]]
 
 
 def secure(desk: Desk) -> Shown:
@@ -55,13 +53,11 @@ def secure(desk: Desk) -> Shown:
     )
     scope = desk.recovery.scope
     assert scope is not None
-    done = desk.look_with(partial(_look, scope=scope, known=frozenset(damaged(desk))), Looked)
+    done = desk.look_with(partial(_look, scope=scope), Looked)
     if done.answer is None:
         desk.prove(Step.SECURE, "this machine", code=done.code)
         return done.shown("Put that right, then try again.")
     findings = done.answer.findings
-    for backup, (source, why) in done.answer.damaged.items():
-        note_damage(desk, backup, why, source=source)
     shown = [one for one in findings if one.state is not State.GOOD]
     desk.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
     desk.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
@@ -74,21 +70,12 @@ def secure(desk: Desk) -> Shown:
     return Shown(error=error)
 
 
-def damaged(desk: Desk) -> dict[str, str]:
-    """Return the backups that no target that answered had undamaged, each with the error's class."""
-    proofs = desk.recovery.steps[Step.LOCATE].proofs
-    return {one.of: one.code for one in proofs if one.check == DAMAGED}
-
-
-def note_damage(desk: Desk, backup: str, why: str, *, source: str) -> None:
-    """Put on record that no target that answers has a backup undamaged, and how to get it from the others."""
-    desk.prove(Step.LOCATE, DAMAGED, NOWHERE_WHOLE, of=backup, code=why)
-    elsewhere = _not_read(desk, backup)
-    everywhere = NOWHERE_WHOLE if elsewhere else "it is damaged on every target"
-    desk.left(
-        f"Backup {backup}: {everywhere} ({why}), so an older one was taken."
-        + (_once_it_answers(desk, backup, elsewhere, into=desk.into(source)) if elsewhere else "")
-    )
+def note_lost(desk: Desk, lost: Lost, *, source: str) -> None:
+    """Put on record what of a backup no target that answers has, and how to get it from the others."""
+    elsewhere = _not_read(desk, lost.backup)
+    told = "; ".join(line.strip() for line in lost.lines())
+    once = _once_it_answers(desk, lost.backup, elsewhere, into=desk.into(source)) if elsewhere else ""
+    desk.left(f"{told}.{once}")
 
 
 def _not_read(desk: Desk, backup: str) -> list[str]:
@@ -119,7 +106,7 @@ def _about(one: Finding) -> str:
 # -- apart --------------------------------------------------------------------------------
 
 
-def _look(arguments: Namespace, output: Output, *, scope: Scope, known: frozenset[str]) -> Looked:
+def _look(arguments: Namespace, output: Output, *, scope: Scope) -> Looked:
     here = place.find()
     findings = list(machine_alone(CORE))
     if here.problem:
@@ -129,51 +116,46 @@ def _look(arguments: Namespace, output: Output, *, scope: Scope, known: frozense
     findings += said
     findings += (remark(TARGET, error.message, error.hint).on(target=n) for n, error in chooser.away.items())
     openers = identities.identities_of(arguments, output, here, ask=False)
-    broken: dict[str, tuple[str, str]] = {}
     chosen: list[Choice] = []
     for source in scope.lost:
         found = _Opening(chooser, openers, trusted, arguments.at)
-        chosen += found.choose(source, known)
+        chosen += found.choose(source)
         findings += found.findings
-        broken |= {backup: (source, why) for backup, why in found.broken.items()}
     into = dict.fromkeys(scope.into.values())
     for name in into:
         findings += run_guarded(DESTINATION, partial(_destination, name))
     findings += room(here, max((one.manifest.counts.size for one in chosen), default=0))
     made = {one.manifest.backup_id: one.manifest.created_at for one in chosen}
     findings += (_remark(one) for one in clock(made))
-    return Looked(findings=tuple(findings), damaged=broken)
+    return Looked(findings=tuple(findings))
 
 
 class _Opening:
-    """Opens the backups of one source, the newest that is not damaged."""
+    """Opens the backups of one source, and of a damaged one those that stand in for it."""
 
     def __init__(
         self, chooser: Chooser, openers: list[Opener], trusted: Signers, until: float | None
     ) -> None:
         self._chooser, self._openers, self._trusted, self._until = chooser, openers, trusted, until
         self.findings: list[Finding] = []
-        self.broken: dict[str, str] = {}
 
-    def choose(self, source: str, known: frozenset[str]) -> list[Choice]:
+    def choose(self, source: str) -> list[Choice]:
         """Return the backups of a source that are to be read, and find out what opens them."""
-        while True:
-            choices = choices_of(self._chooser, source, self._until, known | frozenset(self.broken))
-            found = {one.manifest.backup_id: self._open(one) for one in choices}
-            if not self._damage(found):
-                self.findings += (finding for _, finding in sorted(found.items()))
-                return choices
+        choices = choices_of(self._chooser, source, self._until)
+        for choice in choices:
+            self._find_out(choice)
+        return choices
 
-    def _damage(self, found: Mapping[str, Finding]) -> bool:
-        """Note which of these are damaged, and tell whether any is."""
-        bad = {backup: one for backup, one in found.items() if one.damage}
-        self.broken |= {backup: one.code for backup, one in bad.items()}
-        self.findings += (_remark(one) for one in bad.values())
-        return bool(bad)
+    def _find_out(self, choice: Choice) -> None:
+        """Note what opens a backup; if it is damaged, also what opens those that stand in for it."""
+        found = self._open(choice)
+        self.findings.append(_remark(found) if found.damage else found)
+        for before in islice(self._chooser.before(choice.manifest, Asked()), 1 if found.damage else 0):
+            self._find_out(before)
 
     def _open(self, choice: Choice) -> Finding:
         """Open a backup from the first target that gives it."""
-        worst: StrongroomError = MissingPiece(NOWHERE_WHOLE)
+        worst: StrongroomError = MissingPiece("no target that answers has it undamaged")
         for replica in choice.replicas:
             try:
                 with unasked():

@@ -14,7 +14,6 @@ from strongroom.cli.commands.recovery.assess import Survey, destinations, survey
 from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import Shown
-from strongroom.cli.commands.recovery.secure import damaged
 from strongroom.cli.shared.configured_keys import configured_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural, table
@@ -177,9 +176,9 @@ def _into(desk: Desk, found: Survey, lost: tuple[str, ...]) -> dict[str, str]:
 
 
 def locate(desk: Desk) -> Shown:
-    """Choose the backups: for each lost source the newest that is trusted, whole and in no quarantine."""
+    """Choose the backups: for each lost source the newest that is trusted and in no quarantine."""
     try:
-        found = survey(desk.arguments, desk.here, damaged=frozenset(damaged(desk)))
+        found = survey(desk.arguments, desk.here)
     except StrongroomError as error:
         desk.prove(Step.LOCATE, "choice of backups", code=error.code)
         return Shown(error=error)
@@ -197,9 +196,9 @@ def locate(desk: Desk) -> Shown:
         on = ", ".join(part.on)
         desk.say(
             f"  '{part.source}': backup {part.backup} of policy '{part.policy}'",
-            f"    made {part.made_at}{limits}: {plural(part.secrets, 'secret')}, all there on {on}",
+            f"    made {part.made_at}{limits}: {plural(part.secrets, 'secret')}, on {on}",
         )
-        said = f"trusted, and all there on {plural(len(part.on), 'target')}: {on}"
+        said = f"trusted, and on {plural(len(part.on), 'target')}: {on}"
         desk.prove(Step.LOCATE, "choice of backups", said, of=part.backup)
     without = [name for name in scope.lost if name not in {part.source for part in parts}]
     desk.note(About.PARTS, Step.LOCATE, parts=tuple(parts))

@@ -40,6 +40,7 @@ from strongroom.container.errors import DAMAGE, VerificationFailed
 from strongroom.errors import InstallationError, SourceError, StrongroomError, UsageError, name_of
 from strongroom.model import Secret
 from strongroom.operations.archive.filled import Filled
+from strongroom.operations.archive.salvage import Lost
 from strongroom.operations.archive.shortfall import Missing, Shortfall
 from strongroom.operations.errors import LeakedValue, PlanMismatch, RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
@@ -95,6 +96,7 @@ class Came(Struct, frozen=True, kw_only=True):
     goes_on: str
     least_seconds: float | None
     losses: Sequence[str]
+    lost: Lost | None = None
     stopped: bool = False
     verified_otherwise: int = 0
 
@@ -292,6 +294,7 @@ class RestoreJob:
                 missing=self._missing(),
                 earlier=self._origin.taken_from,
                 lost=lambda: self._origin.lost,
+                stands_in=self._origin.stands_in,
             )
 
     def _missing(self) -> Iterable[Missing]:
@@ -538,6 +541,7 @@ class RestoreJob:
             goes_on=self._goes_on() if self._unfinished else "",
             least_seconds=self._estimate(self.done).least,
             losses=list(account.losses[:NAMED]),
+            lost=self._origin.lost.without_names if self._origin.lost is not None else None,
             stopped=self.stopped is not None,
             verified_otherwise=self._differing_since(),
         )
