@@ -897,12 +897,12 @@ class Backup:
         except Failure as failure:  # what other bytes say of themselves is no finding about this backup
             raise failure if whole else Failure("Damaged", failure.args[1]) from None
         index, segments = opened.index, opened.index["segments"]
-        here = [index["backup_id"], index["piece"], index["pieces"], index["values"], opened.wrapping_key]
-        here += [index["first"], index["last"]]
-        here += [sum(each[1] for each in segments), sum(each[2] for each in segments)]
-        there = [manifest["backup_id"], entry["piece"], len(manifest["containers"]), manifest["values"]]
-        there += [entry["wrapping_key"], entry["first"], entry["last"], entry["secrets"], entry["versions"]]
-        need(here == there, "The container and its manifest differ.")
+        there = manifest | entry | {"pieces": len(manifest["containers"])}
+        sums = {"secrets": sum(each[1] for each in segments), "versions": sum(each[2] for each in segments)}
+        here = index | sums | {"wrapping_key": opened.wrapping_key}
+        whose = ("backup_id", "policy", "source", "values", "piece", "pieces", "wrapping_key")
+        same = all(here[name] == there[name] for name in (*whose, "first", "last", "secrets", "versions"))
+        need(same, "The container and its manifest differ.")
         return opened
 
     def newest(self, own: Record, keys: Keys) -> Record | None:

@@ -669,9 +669,10 @@ def read_name(line: bytes) -> Secret:
 def secrets_of_names(part: Part, manifest: Record, entry: Record) -> list[Secret]:
     """Return the secrets of a document, which is joined with its manifest."""
     about, secrets = read_names(part.whole(1 << 40))
-    here = (about["backup_id"], about["piece"], about["pieces"], len(secrets))
-    there = (manifest["backup_id"], entry["piece"], len(manifest["containers"]), entry["secrets"])
-    need(here == there, "The document and its manifest differ.")
+    here = [about[name] for name in ("backup_id", "policy", "source", "piece", "pieces")]
+    there = [manifest["backup_id"], manifest["policy"], manifest["source"], entry["piece"]]
+    there += [len(manifest["containers"]), entry["secrets"]]
+    need([*here, len(secrets)] == there, "The document and its manifest differ.")
     return secrets
 
 

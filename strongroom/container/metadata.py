@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -28,6 +29,7 @@ from msgspec import Struct
 from strongroom.container import canonical
 from strongroom.container.document import LENGTH_TAIL, Kind, check_length, check_opening, length_tail
 from strongroom.container.errors import Malformed, Tampered
+from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.truncation import SEARCH
 from strongroom.errors import SourceError
@@ -144,10 +146,29 @@ def to_metadata(secret: Secret) -> MetadataRow:
     )
 
 
-def check_document(reader: RangeReader) -> Written:
+class Place(NamedTuple):
+    """The manifest that names a document, and its entry there."""
+
+    manifest: Manifest
+    entry: ContainerEntry
+
+    def check(self, about: DocumentAbout) -> None:
+        """Hold a document to what its manifest says of it; raise Tampered."""
+        manifest = self.manifest
+        stated = (about.backup_id, about.policy, about.source, about.piece, about.pieces)
+        of_it = (manifest.backup_id, manifest.policy, manifest.source)
+        if stated != (*of_it, self.entry.piece, len(manifest.containers)):
+            raise Tampered(f"Document {self.entry.piece} belongs to another backup than the manifest says.")
+
+
+def check_document(reader: RangeReader, *, place: Place | None = None) -> Written:
     """Read a whole document, check digest and structure, and say what is in it.
 
-    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, Malformed.
+    Args:
+        place: where a manifest names it; a document alone has none.
+
+    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, Malformed, Tampered if it is
+    not what its manifest says.
     The whole is hashed before a line is parsed, so an altered line is Tampered.
     """
     sha256 = _check_frame(reader)
@@ -156,13 +177,20 @@ def check_document(reader: RangeReader) -> Written:
     for row in lines.rows():
         secrets += 1
         versions += len(row.versions)
+    if place is not None:
+        place.check(lines.about)
+        if secrets != place.entry.secrets:
+            raise Tampered(f"Document {place.entry.piece} does not hold what the manifest says.")
     return Written(size=reader.size, sha256=sha256, secrets=secrets, versions=versions, about=lines.about)
 
 
-def read_document(reader: RangeReader) -> Iterator[Secret]:
+def read_document(reader: RangeReader, *, place: Place | None = None) -> Iterator[Secret]:
     """Yield every secret (its versions without values); checks as :func:`check_document`."""
     _check_frame(reader)
-    for row in _Lines(reader).rows():
+    lines = _Lines(reader)
+    if place is not None:
+        place.check(lines.about)
+    for row in lines.rows():
         yield _to_secret(row)
 
 

@@ -96,10 +96,12 @@ class Container:
 
     def check_entry(self, manifest: Manifest, entry: ContainerEntry) -> None:
         """Hold it to what its manifest says of it; raise Tampered."""
-        stated = (self.about.backup_id, self.about.piece, self.about.pieces, self.about.values)
+        about = self.about
+        stated = (about.backup_id, about.policy, about.source, about.piece, about.pieces, about.values)
+        of_it = (manifest.backup_id, manifest.policy, manifest.source)
         span = (self._index.first, self._index.last)
         holds = (*span, self.secrets_count, self.versions_count, self.record.id)
-        if stated != (manifest.backup_id, entry.piece, len(manifest.containers), manifest.values):
+        if stated != (*of_it, entry.piece, len(manifest.containers), manifest.values):
             raise Tampered(
                 f"Container {entry.piece} belongs to another place or backup than the manifest says."
             )

@@ -73,6 +73,7 @@ class Maker:
         secrets = list(
             {s.name: s for s in (self.secret() for _ in range(r.choice((0, 1, 2, 3, 5, 9))))}.values()
         )
+        self.whose = {"source": self.text(), "policy": self.text()}
         name_key = r.randbytes(32)
         ordered = sorted(secrets, key=lambda s: name_hash(name_key, s.name))
         pieces = self.cut(ordered)
@@ -84,7 +85,7 @@ class Maker:
             entries = self.document(pieces, objects)
             kept = pieces
         manifest = with_entries(good.manifest_record(), *entries)
-        manifest = replace(manifest, sealed=sealed, values=values, source=self.text(), not_contained=())
+        manifest = replace(manifest, sealed=sealed, values=values, not_contained=(), **self.whose)
         signer = r.choice((m.CONTROL, m.RECOVER))
         objects[f"manifests/{m.BACKUP}.json"] = sign_manifest(manifest, signer)
         odd = self.damage(objects) if r.random() < 0.3 else ""
@@ -162,7 +163,7 @@ class Maker:
         ]
         for number, piece in enumerate(pieces):
             about = About(
-                backup_id=m.BACKUP, piece=number, pieces=len(pieces), source=self.text(), policy=self.text(),
+                backup_id=m.BACKUP, piece=number, pieces=len(pieces), **self.whose,
                 values=values, created_at=self.text(), name_key=name_key,
             )  # fmt: skip
             with limits(r):
@@ -194,7 +195,7 @@ class Maker:
         for number, piece in enumerate(pieces):
             parts: list[bytes] = []
             about = DocumentAbout(
-                backup_id=m.BACKUP, piece=number, pieces=len(pieces), source=self.text(), policy=self.text(),
+                backup_id=m.BACKUP, piece=number, pieces=len(pieces), **self.whose,
                 created_at=self.text(),
             )  # fmt: skip
             written = write_document(parts.append, piece, about=about)

@@ -1196,6 +1196,9 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
     refuse("BackupQuarantined" if set_aside else refused[0])
 
 
+WHOSE = ("backup_id", "policy", "source")
+
+
 def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
     listing, name_keys = into.manifest, set()
     newest: dict[str, tuple[dict[str, Any], bytes] | None] = {}
@@ -1203,9 +1206,10 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
         data = piece(objects, listing["backup_id"], entry)
         if not listing["sealed"]:
             said, lines = metadata(data)
-            joined = (said["backup_id"], said["piece"], said["pieces"], len(lines))
             pieces = len(listing["containers"])
-            require(joined == (listing["backup_id"], entry["piece"], pieces, entry["secrets"]), "Tampered")
+            require((said["piece"], said["pieces"]) == (entry["piece"], pieces), "Tampered")
+            require(all(said[name] == listing[name] for name in WHOSE), "Tampered")
+            require(len(lines) == entry["secrets"], "Tampered")
             into.secrets += [Secret(line, {}, b"", []) for line in lines]
             continue
         found = outer(data, replace(keys, distrusted=frozenset()), entry["signer"])
@@ -1215,7 +1219,8 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
             newest[own["id"]] = newest_of(objects, own, keys, into.aside)
         opened = container(found, keys, newest[own["id"]])
         index, segments = opened.index, opened.index["segments"]
-        require((index["backup_id"], index["piece"]) == (listing["backup_id"], entry["piece"]), "Tampered")
+        require(all(index[name] == listing[name] for name in WHOSE), "Tampered")
+        require(index["piece"] == entry["piece"], "Tampered")
         require(
             (index["pieces"], index["values"]) == (len(listing["containers"]), listing["values"]), "Tampered"
         )

@@ -194,6 +194,10 @@ def documents() -> None:
     digest = hashlib.sha256(b"".join(lines)).hexdigest()
     fields = (("secrets", str(len(lines))), ("plaintext", digest))
     target("documents", "ok", "not sealed: two metadata documents", objects, *fields)
+    for name in ("policy", "source"):
+        signed = sign_manifest(replace(manifest, **{name: "another"}), m.CONTROL)
+        body = {**objects, f"manifests/{m.BACKUP}.json": signed}
+        target(f"join-document-{name}", "Tampered", f"another {name} than the documents'", body)
 
 
 def left_aside() -> None:
@@ -305,6 +309,8 @@ def joins() -> None:
         "pieces", "one container, and its index says two", containers=fewer.containers, counts=fewer.counts
     )
     signed("values", "no values, and there are some", values=False)
+    signed("policy", "another policy than the container's", policy="another")
+    signed("source", "another source than the container's", source="another")
     higher = f"{int(whole.containers[0].last, 16) + 1:032x}"
     lower = f"{int(whole.containers[0].first, 16) - 1:032x}"
     for name, changed in (

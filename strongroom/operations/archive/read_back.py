@@ -14,7 +14,7 @@ from strongroom.container.check import scrub
 from strongroom.container.digests import value_digester
 from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest
-from strongroom.container.metadata import check_document
+from strongroom.container.metadata import Place, check_document
 from strongroom.container.reader import Container
 from strongroom.container.signing import ever_trusted
 from strongroom.keys import Identity
@@ -70,7 +70,7 @@ def _read_container(
         return
     require_digest(objects, name, entry)
     if not manifest.sealed:
-        check_document(ObjectReader(objects, name))
+        check_document(ObjectReader(objects, name), place=Place(manifest, entry))
     elif depth is Depth.DIGEST:
         scrub(ObjectReader(objects, name), trusted=_ever(keys), signer=entry.signer)
     else:

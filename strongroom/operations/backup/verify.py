@@ -16,7 +16,7 @@ from msgspec import Struct
 from strongroom.container.digests import ValueDigester, value_digester
 from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed
 from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.container.metadata import check_document
+from strongroom.container.metadata import Place, check_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Opener
 from strongroom.model import Depth, Secret, prepare
@@ -189,7 +189,7 @@ def read_container(
             target, manifest, opening(), trusted=services.signer_fingerprints, names={ref.sha256: name}
         )
         return _open_all(opened, ref, depth, services)
-    check_document(ObjectReader(target, name))
+    check_document(ObjectReader(target, name), place=Place(manifest, ref))
     return Seen()
 
 

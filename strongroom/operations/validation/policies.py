@@ -14,13 +14,12 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import Manifest
-from strongroom.container.metadata import read_document
 from strongroom.errors import SourceError, StrongroomError
 from strongroom.keys import Identity
 from strongroom.model import Secret, Selection
 from strongroom.operations.archive.expected_secrets import FLOOR
 from strongroom.operations.archive.live_comparison import selected
-from strongroom.operations.archive.open import Backup, ObjectReader, Objects, readable_container
+from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.select_backup import Choice, Passed, describe_skipped
 from strongroom.operations.validation.live import Compared, against
 from strongroom.operations.validation.value_checks import Finding
@@ -108,10 +107,7 @@ def _compared(
 def _secrets(
     target: Objects, manifest: Manifest, identities: Sequence[Identity], trusted: frozenset[str]
 ) -> Iterator[Secret]:
-    if manifest.sealed:
-        return Backup(target, manifest, identities, trusted=trusted).secrets()
-    names = (readable_container(target, manifest.backup_id, entry) for entry in manifest.containers)
-    return (secret for name in names for secret in read_document(ObjectReader(target, name)))
+    return Backup(target, manifest, identities, trusted=trusted).secrets()
 
 
 def _fewer(held: Held) -> Iterator[Finding]:
