@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import WrongKey
+from strongroom.container.keyless import read_outer
 from strongroom.container.kinds import HEAD, FileKind, sniff
-from strongroom.container.manifest import Manifest, open_manifest
+from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
@@ -28,8 +29,10 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import COMMAND, ApprovalAction, Secret
 from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace
+from strongroom.operations.archive.maker import maker_of, maker_of_backup, manifest_of
 from strongroom.operations.archive.on_record import Record
-from strongroom.operations.archive.open import Backup, Objects, manifest_bytes, read_manifest
+from strongroom.operations.archive.open import Backup, Objects
+from strongroom.operations.archive.quarantine_marks import in_quarantine, why_quarantined
 from strongroom.operations.archive.salvage import Lost, LostPart, Salvaged, before_in
 from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
 from strongroom.operations.archive.shortfall import Earlier
@@ -176,6 +179,8 @@ class OpenedBackup:
         record: _Attempt,
         settings: Settings,
         less: str = "",
+        maker_known: bool = True,
+        quarantine: str = "",
     ) -> None:
         self._backup = backup
         self._admit = cache(partial(_require_approved, settings, backup.manifest))
@@ -183,6 +188,8 @@ class OpenedBackup:
         self.signer = signer
         self.left_aside = left_aside
         self.less = less
+        self.maker_known = maker_known
+        self.quarantine = quarantine
 
     def __repr__(self) -> str:
         return f"<OpenedBackup {self.id} of policy {self.policy!r}>"
@@ -252,6 +259,7 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
     passphrase: str | None = None,
     signer: str | Sequence[str] = (),
     trust_any: bool = False,
+    use_quarantined: bool = False,
     config: str | Path | None = None,
 ) -> Iterator[OpenedBackup]:
     """Open a backup to read secrets from it.
@@ -267,23 +275,30 @@ def open(  # noqa: A001 - strongroom.open, as gzip.open
         passphrase: one that opens it, or a sealed file of ``identity``.
         signer: the fingerprints (``sr1:…``) of the installations that are believed. This installation and
             those that its configuration names if left out.
-        trust_any: believe whoever signed it. What it says may then be made up by anybody.
+        trust_any: take what a stranger signed too: it may be intact, and nobody knows its maker
+            (``maker_known``). What it says may be made up by anybody. A key that is distrusted here signs
+            nothing that is taken.
+        use_quarantined: take a backup that was set aside (``quarantine`` says why).
         config: the configuration file, if not the one that the command line finds.
 
     Raises:
         UntrustedSigner: nobody who counts signed it.
+        BackupQuarantined: it was set aside in an incident.
         StrongroomError: it cannot be read or opened; each class says what to do.
     """
     settings = load_settings(path=config)
-    trusted = None if trust_any else _trusted(settings, [signer] if isinstance(signer, str) else signer)
+    known = _trusted(settings, [signer] if isinstance(signer, str) else signer)
     openers = _openers(settings, identity, passphrase)
     record = _Attempt(settings.state_dir, str(file_or_target))
     with ExitStack() as stack:
         opened = _opened(
             file_or_target,
-            asked=Asked(backup=backup or "", policy=policy or "", partial=partial),
+            asked=Asked(
+                backup=backup or "", policy=policy or "", partial=partial, use_quarantined=use_quarantined
+            ),
             openers=openers,
-            trusted=trusted,
+            known=known,
+            anybody=trust_any,
             settings=settings,
             stack=stack,
             record=record,
@@ -300,26 +315,28 @@ def _opened(
     *,
     asked: Asked,
     openers: Sequence[Opener],
-    trusted: Signers | None,
+    known: Signers,
+    anybody: bool,
     settings: Settings,
     stack: ExitStack,
     record: _Attempt,
 ) -> OpenedBackup:
     if Path(where).is_file() and _kind(Path(where)) is FileKind.CONTAINER:
-        record.begin("")  # which backup it is of, its key alone tells
-        with record.settling():
-            lone = LoneContainer.open(stack.enter_context(FileReader(Path(where))), openers, trusted=trusted)
-        aside_lone = f"This is {lone.described}."
-        return OpenedBackup(
-            _salvaged(lone), signer="", left_aside=aside_lone, record=record, settings=settings
-        )
+        reader = stack.enter_context(FileReader(Path(where)))
+        return _lone(reader, openers, known, settings, record, anybody=anybody)
     objects = _objects(where, settings, stack)
-    name, less = _chosen(objects, asked, trusted, settings)
-    signed = open_manifest(manifest_bytes(objects, name, trusted=trusted), trusted=trusted)
+    here = _on_record(settings)
+    name, less = _chosen(objects, asked, known, here, anybody=anybody)
+    signed = manifest_of(objects, name, known, anybody=anybody)
+    maker = maker_of_backup(signed, known)
+    maker.require(anybody=anybody)
+    pins = maker.pins(known)
+    name = signed.manifest.backup_id
+    quarantine = why_quarantined(objects, name, here.quarantined.get(name), trusted=pins)
+    if quarantine and not asked.use_quarantined:
+        raise in_quarantine(name, quarantine)
     _require_values(signed.manifest)
     record.begin(name)
-    # Of a stranger's backup, on request, only the stranger's own envelopes and containers count.
-    pins = Signers([signed.fingerprint]) if trusted is None else trusted
     aside = look_beside(objects, signed.manifest, trusted=pins, newest=not asked.backup).aside
     left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
     return OpenedBackup(
@@ -329,6 +346,33 @@ def _opened(
         record=record,
         settings=settings,
         less=less,
+        maker_known=maker.known,
+        quarantine=quarantine,
+    )
+
+
+def _lone(
+    reader: FileReader,
+    openers: Sequence[Opener],
+    known: Signers,
+    settings: Settings,
+    record: _Attempt,
+    *,
+    anybody: bool,
+) -> OpenedBackup:
+    """Open one container alone, which counts by its own certificate."""
+    maker = maker_of(read_outer(reader, trusted=None).envelope.certificate, known)
+    maker.require(anybody=anybody)
+    record.begin("")  # which backup it is of, its key alone tells
+    with record.settling():
+        lone = LoneContainer.open(reader, openers, trusted=maker.pins(known))
+    return OpenedBackup(
+        _salvaged(lone),
+        signer=maker.fingerprint,
+        left_aside=f"This is {lone.described}.",
+        record=record,
+        settings=settings,
+        maker_known=maker.known,
     )
 
 
@@ -367,16 +411,17 @@ def _require_approved(settings: Settings, manifest: Manifest) -> None:
     require_approval(build_services(settings, role=OPERATOR), request)
 
 
-def _chosen(objects: Objects, asked: Asked, trusted: Signers | None, settings: Settings) -> tuple[str, str]:
+def _chosen(
+    objects: Objects, asked: Asked, known: Signers, record: Record, *, anybody: bool
+) -> tuple[str | None, str]:
     """Return which backup is opened, by the rule of every command, and what makes it less than is known."""
     if asked.backup or isinstance(objects, BundleReader):
-        return read_manifest(objects, asked.backup or None, trusted=trusted).backup_id, ""
-    pins, record = frozenset(trusted or ()), _on_record(settings)
+        return asked.backup or None, ""
     name = getattr(objects, "name", "")
     chooser = Chooser(
         [Holder(name, lambda: objects)],
-        trusted=pins,
-        strangers=trusted is None,
+        trusted=known,
+        strangers=anybody,
         quarantined=record.quarantined,
         gone=record.gone,
         known=record.known,
@@ -390,7 +435,7 @@ def _chosen(objects: Objects, asked: Asked, trusted: Signers | None, settings: S
         less.append(f"It holds only secrets {limits_of(choice.manifest)}: no backup there is of everything.")
     newer = [one for one in chooser.passed if one.policy and one.why != NO_VALUES]
     less += [f"Newer, and not taken: {line}." for line in describe_skipped(newer)]
-    found = Earlier(choice, asked, chooser, identities=(), trusted=pins, opened=None, held=record.held)
+    found = Earlier(choice, asked, chooser, identities=(), trusted=known, opened=None, held=record.held)
     less += [f"About it: {line}." for line in found.shortfall().lines()]
     chosen = f"Backup {choice.manifest.backup_id} was chosen. " if less else ""
     return choice.manifest.backup_id, chosen + " ".join(less)
@@ -446,7 +491,10 @@ def _trusted(settings: Settings, typed: Sequence[str]) -> Signers:
 
     folder = settings.state_dir / "keys" / "roles"
     signers = roles.believed(folder, settings.trust.signers)
-    return Signers().with_named(typed) if typed else signers
+    if not typed:
+        return signers
+    named = signers.with_named(typed)  # and what is known of their keys counts on
+    return Signers(named & set(typed), retired=named.retired, distrusted=named.distrusted)
 
 
 def _of_file(path: Path, passphrase: str | None) -> Opener:

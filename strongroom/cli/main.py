@@ -15,7 +15,8 @@ from strongroom.cli.table import COMMANDS
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
 from strongroom.cli.terminal.stopping import in_order
-from strongroom.errors import StrongroomError
+from strongroom.errors import StrongroomError, Untrusted
+from strongroom.system.lazy import resolve
 
 _LEADING = frozenset({"--json", "-q", "--quiet"})
 
@@ -93,6 +94,9 @@ def _command(name: str, words: list[str], output: Output) -> None:
     except SystemExit:  # --help has printed
         return
     output.json, output.quiet = parsed.json, parsed.quiet
-    parser.load_work(parsed)(parsed, output)
-    if output.ending is not None:
-        raise output.ending
+    try:
+        parser.load_work(parsed)(parsed, output)
+        if output.ending is not None:
+            raise output.ending
+    except Untrusted as error:
+        raise resolve("strongroom.cli.shared.trust:explained")(error, parsed) from None

@@ -163,7 +163,7 @@ def require_trusted(certificate: Certificate, trusted: frozenset[str] | None) ->
     if trusted is None:
         return
     if certificate.fingerprint not in trusted:
-        raise UntrustedSigner(f"Signed by installation {certificate.fingerprint}, which is not trusted here.")
+        raise unknown_installation(certificate.fingerprint)
     key = certificate.key_fingerprint
     if isinstance(trusted, Signers) and key in trusted.distrusted:
         raise UntrustedSigner(
@@ -186,6 +186,11 @@ def require_listed(certificate: Certificate, stated: int, trusted: frozenset[str
             f"Trust list {stated} of installation {certificate.fingerprint} is missing: {there}. It may "
             "distrust a key that was believed here without it."
         )
+
+
+def unknown_installation(fingerprint: str) -> UntrustedSigner:
+    """Return what is said of a signature that is right, and of an installation that is not pinned."""
+    return UntrustedSigner(f"Signed by installation {fingerprint}, which is not trusted here.")
 
 
 def require_in_time(certificate: Certificate, made_at: str, trusted: frozenset[str] | None) -> None:

@@ -241,6 +241,15 @@ class LeftAside(Degraded):
     )
 
 
+class SetAside(Degraded):
+    """What is shown stands, but a backup among it is in quarantine: nothing restores it by default."""
+
+    default_hint = (
+        "'strongroom incident status' says why it was set aside; 'strongroom incident release' is for a "
+        "suspicion that proved wrong."
+    )
+
+
 class LessThanKnown(Degraded):
     """What was done stands, but the backup holds less than is known, or was made after a mass change."""
 

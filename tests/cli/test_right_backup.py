@@ -278,18 +278,18 @@ def test_the_kits_lines_for_a_policy_of_some_secrets_bring_back_what_it_holds(
 
 
 def test_a_target_whose_newest_manifest_is_damaged_is_not_verified_as_if_there_were_none(
-    lost: Machine,
+    house: Machine, lost: Machine
 ) -> None:
     newest = max(lost.path("copy/east/manifests").iterdir())
     newest.write_bytes(newest.read_bytes().replace(b'"created_at":"2', b'"created_at":"3'))
 
-    done = lost.run("verify-backup", "copy/east", "--identity", "recovery.key")
+    done = lost.run("verify-backup", "copy/east", *key(lost, house))
 
     assert done.code == LeftAside.exit_code
     assert f"manifests/{newest.name} (Tampered" in words_of(done)
     assert f"strongroom repair {newest.stem}" in words_of(done)
     older = min(lost.path("copy/east/manifests").iterdir()).stem
-    named = ("verify-backup", "copy/east", "--backup", older, "--identity", "recovery.key")
+    named = ("verify-backup", "copy/east", "--backup", older, *key(lost, house))
     assert lost.run(*named).code == 0  # what was named was not chosen
 
 

@@ -82,7 +82,9 @@ def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: 
     assert refused.failed_with(UntrustedSigner)
     assert "distrusted here since" in refused.err
     assert "laptop lost" in refused.err
-    looked = house.run("verify-backup", house.state / "targets" / "region-b", "--json")
+    assert house.run("verify-backup", "region-b").failed_with(UntrustedSigner)
+    looked = house.run("backup-info", "region-b", "--json")  # it shows what is claimed
+    assert looked.failed_with(UntrustedSigner)
     assert looked.document["signer_known"] is False
     assert "laptop lost" in looked.document["signer_doubt"]
     assert "laptop lost" in house.ok("keys").out

@@ -12,15 +12,14 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
 from strongroom.cli.errors import TargetsUnsound
-from strongroom.cli.shared import backup_argument, opening, rollback_check, shred_guard, trust
+from strongroom.cli.shared import backup_argument, opening, own_record, rollback_check, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
-from strongroom.container.errors import UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.errors import StrongroomError, TargetError, UsageError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
-from strongroom.operations.archive.on_record import Record
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.select_backup import (
     SHOWN,
     Choice,
@@ -71,30 +70,16 @@ def requested(
     )
 
 
-def make_chooser(
-    arguments: Namespace, installation: Place, known: frozenset[str], *, strangers: bool = False
-) -> Chooser:
+def make_chooser(arguments: Namespace, installation: Place, known: frozenset[str]) -> Chooser:
     """Look at the targets that are named, or at all that are configured."""
-    record = read_record(installation)
+    record = own_record.read_record(installation)
     holders = list(
         _named_holders(arguments.from_target, installation)
         if arguments.from_target
         else configured_holders(installation)
     )
     others = record.known or _shown_elsewhere({one.name for one in holders}, arguments, installation, known)
-    return record.chooser(holders, trusted=known, strangers=strangers, known=others)
-
-
-def read_record(installation: Place) -> Record:
-    """Return what the record here says of backups; a recovery needs no record."""
-    with suppress(StrongroomError):
-        if (store := shred_guard.find_run_store(installation)) is not None:
-            from strongroom.operations.archive.read_record import read_record as read
-            from strongroom.operations.shredding.record import shredded_backups
-
-            gone = frozenset(shredded_backups(store, trust.trusted_signers(installation)))
-            return read(store, gone=gone)
-    return Record()
+    return record.chooser(holders, trusted=known, strangers=trust.anybody(arguments), known=others)
 
 
 def _shown_elsewhere(
@@ -180,21 +165,11 @@ def choose_backup(chooser: Chooser, asked: Asked, output: Output) -> Choice:
     """Choose a backup, and say which one and what was passed over.
 
     Raises:
-        UntrustedSigner: says which fingerprint it is, and how to go on.
+        UntrustedSigner: says which fingerprint it is.
     """
-    with explaining_signers():
-        choice = chooser.choose(asked)
+    choice = chooser.choose(asked)
     report_choice(choice, chooser, asked, output)
     return choice
-
-
-@contextmanager
-def explaining_signers() -> Iterator[None]:
-    """Have an unknown signer told with the very words that go on from there."""
-    try:
-        yield
-    except UntrustedSigner as error:
-        raise trust.explain_unknown_signer(error) from None
 
 
 def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output) -> None:
@@ -280,7 +255,7 @@ def _ignored_manifests(chooser: Chooser, backup: str) -> LeftAside | None:
 
 def report_unlisted(choice: Choice, known: Signers, output: Output, installation: Place) -> frozenset[str]:
     """Say what lies beside a backup and does not count; return whose containers and envelopes do."""
-    pins = trust.signers_to_accept(choice.signed, known)
+    pins = maker_of_backup(choice.signed, known).pins(known)
     for replica in choice.replicas:
         with suppress(TargetError):  # one that went away tells nothing: reading tells that it did
             opening.report_unlisted(

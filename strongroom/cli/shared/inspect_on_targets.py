@@ -1,4 +1,4 @@
-"""Opening a backup to look into it: an unknown signer is said, and not refused."""
+"""Opening a backup on targets to look into it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import access_log, backup_selection, trust
+from strongroom.cli.shared import access_log, admission, backup_selection, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.keys import Identity
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.salvage import Before, Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.errors import NotCovered
@@ -44,7 +45,7 @@ def backups_on_targets(
 ) -> Iterator[Iterator[Opened]]:
     """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
     known = trust.trusted_signers(installation, arguments.signer)
-    chooser = backup_selection.make_chooser(arguments, installation, known, strangers=True)
+    chooser = backup_selection.make_chooser(arguments, installation, known)
     identities = identities_of(arguments, output, installation)
     read: list[Salvaged] = []
 
@@ -53,8 +54,7 @@ def backups_on_targets(
             if number == MOST:
                 output.warn(f"only the newest {MOST} that may hold it were opened; older: --at DATE")
                 return
-            if doubt := trust.doubt_about(choice.signed, known):
-                output.note(f"note: {doubt}")
+            admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
             access_log.record_opening(
                 arguments, output, installation, choice.manifest.backup_id, quarantine=choice.quarantine
             )
@@ -83,15 +83,14 @@ def _before(
 
 def _choices(chooser: Chooser, asked: Asked) -> Iterator[Choice]:
     """Choose what to look into. Where none covers all that is asked for, what there is may be looked at."""
-    with backup_selection.explaining_signers():
-        found = chooser.choices(asked)
-        try:
-            first = next(found, None) or chooser.choose(asked)
-        except NotCovered:
-            if asked.partial or asked.backup:
-                raise
-            chooser.passed.clear()
-            found = chooser.choices(replace(asked, partial=True))
-            first = next(found, None) or chooser.choose(replace(asked, partial=True))
+    found = chooser.choices(asked)
+    try:
+        first = next(found, None) or chooser.choose(asked)
+    except NotCovered:
+        if asked.partial or asked.backup:
+            raise
+        chooser.passed.clear()
+        found = chooser.choices(replace(asked, partial=True))
+        first = next(found, None) or chooser.choose(replace(asked, partial=True))
     yield first
     yield from found

@@ -12,11 +12,14 @@ from strongroom.model import Depth
 
 
 class InspectOptions(NamedTuple):
-    """How deep to inspect, with which keys, whose signature counts, and whether the catalog records it."""
+    """How deep to inspect, with which keys, and whether the catalog records it.
+
+    ``shows`` is for a command that shows what a backup claims, whoever made it.
+    """
 
     depth: Depth
     output: Output
     place: Place
     keys: Sequence[Identity] = ()
-    typed: Sequence[str] = ()
     entering: bool = False
+    shows: bool = False

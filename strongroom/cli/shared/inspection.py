@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.cli.shared import access_log, backup_argument, legacy, opening, rollback_check, trust
+from strongroom.cli.shared import (
+    access_log,
+    admission,
+    backup_argument,
+    legacy,
+    opening,
+    rollback_check,
+    trust,
+)
+from strongroom.cli.shared.admission import Admitted
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.record_verification import recorded
@@ -36,9 +45,9 @@ if TYPE_CHECKING:
 
 
 class Inspection(Struct, frozen=True, kw_only=True):
-    """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether this
-    installation trusts the signer (``None``: nothing is signed), ``signer_doubt`` why it does not.
-    ``live`` is how far the source has drifted since, if it was compared."""
+    """What was found. ``depth`` is how deep it was looked; ``signer_known`` whether somebody who is trusted
+    here signed it (``None``: nothing is signed), ``signer_doubt`` why it does not count; ``quarantine``, why
+    it was set aside. ``live`` is how far the source has drifted since, if it was compared."""
 
     kind: str
     depth: Depth
@@ -56,6 +65,7 @@ class Inspection(Struct, frozen=True, kw_only=True):
     signer: str | None = None
     signer_known: bool | None = None
     signer_doubt: str = ""
+    quarantine: str = ""
     not_contained: Sequence[str] = ()
     live: Drift | None = None
 
@@ -77,9 +87,9 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
         case FileKind.CONTAINER | FileKind.METADATA | FileKind.LEGACY if means.depth is Depth.LIVE:
             raise UsageError(f"'{path}' alone cannot be compared with a source.", hint="Give a whole backup.")
         case FileKind.METADATA:
-            return _inspect_document(path)
+            return _inspect_document(path, arguments)
         case FileKind.CONTAINER:
-            return _inspect_container(path, means)
+            return _inspect_container(path, arguments, means)
         case FileKind.LEGACY:
             return _inspect_legacy(arguments, means)
         case FileKind.MANIFEST | FileKind.ENVELOPE:
@@ -91,7 +101,7 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
 def _inspect_objects(
     objects: Objects, arguments: Namespace, means: InspectOptions, *, target: Target | None = None
 ) -> Inspection:
-    known = trust.trusted_signers(means.place, means.typed)
+    known = trust.trusted_signers(means.place, getattr(arguments, "signer", ()))
     held = nullcontext() if target is None else _compared_with_targets(target, arguments, means, known)
     with held:
         return _inspect_manifest(objects, arguments, means, known, target)
@@ -108,12 +118,17 @@ def _compared_with_targets(
 def _inspect_manifest(
     objects: Objects, arguments: Namespace, means: InspectOptions, known: Signers, target: Target | None
 ) -> Inspection:
-    signed = opening.signed_manifest(objects, arguments.backup, known=known, policy=arguments.policy)
-    if means.typed:
-        trust.require_trust(signed, known)
+    anybody = means.shows or trust.anybody(arguments)
+    signed = opening.signed_manifest(
+        objects, arguments.backup, known=known, policy=arguments.policy, anybody=anybody
+    )
+    let = admission.show if means.shows else admission.admit
+    admitted = let(signed, objects, arguments, means.output, means.place)
     manifest = signed.manifest
     if means.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE):
-        access_log.record_opening(arguments, means.output, means.place, manifest.backup_id)
+        access_log.record_opening(
+            arguments, means.output, means.place, manifest.backup_id, quarantine=admitted.quarantine
+        )
     elif target is not None:
         access_log.record_reading(
             arguments, means.output, means.place, backup=manifest.backup_id, where=target.name
@@ -131,7 +146,7 @@ def _inspect_manifest(
         live = _compare_live(objects, manifest, tools, means)
     except WrongKey as error:
         raise opening.explain_wrong_key(error) from None
-    return replace(_inspection_of(signed, means), live=live)
+    return replace(_inspection_of(signed, admitted, means), live=live)
 
 
 def _read_depth(means: InspectOptions) -> Depth:
@@ -189,9 +204,8 @@ def require_digest_key(means: InspectOptions) -> bytes | None:
     return clusterkeys.load_or_create(folder, "digest")
 
 
-def _inspection_of(signed: SignedManifest, means: InspectOptions) -> Inspection:
+def _inspection_of(signed: SignedManifest, admitted: Admitted, means: InspectOptions) -> Inspection:
     manifest = signed.manifest
-    doubt = trust.doubt_about(signed, trust.trusted_signers(means.place, means.typed))
     return Inspection(
         kind="backup",
         depth=means.depth,
@@ -207,13 +221,17 @@ def _inspection_of(signed: SignedManifest, means: InspectOptions) -> Inspection:
         size=manifest.counts.size,
         recipients=manifest.recipients,
         signer=signed.fingerprint,
-        signer_known=not doubt,
-        signer_doubt=doubt,
+        signer_known=admitted.maker.known,
+        signer_doubt=admitted.maker.doubt,
+        quarantine=admitted.quarantine,
         not_contained=manifest.not_contained,
     )
 
 
-def _inspect_document(path: Path) -> Inspection:
+def _inspect_document(path: Path, arguments: Namespace) -> Inspection:
+    """Look at a document that nobody signed: its digest guards against accidents alone."""
+    if getattr(arguments, "signer", ()):
+        raise UntrustedSigner(f"Nobody signed '{path}': it is a metadata document, alone.", hint=_UNSIGNED)
     with backup_argument.open_file(path) as reader:
         written = check_document(reader)
     return Inspection(
@@ -253,14 +271,14 @@ def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
     )
 
 
-def _inspect_container(path: Path, means: InspectOptions) -> Inspection:
+_UNSIGNED = "Leave --signer out to read it whoever made it, or name the target that has its manifest."
+
+
+def _inspect_container(path: Path, arguments: Namespace, means: InspectOptions) -> Inspection:
     with backup_argument.open_file(path) as reader:
         scrubbed = scrub(reader)
-        doubt = trust.doubt_about_certificate(
-            scrubbed.certificate, trust.trusted_signers(means.place, means.typed)
-        )
-        if doubt and means.typed:
-            raise trust.explain_unknown_signer(UntrustedSigner(doubt))
+        let = admission.show_container if means.shows else admission.admit_container
+        maker = let(scrubbed.certificate, arguments, means.output, means.place).maker
         found = Inspection(
             kind="container",
             depth=Depth.DIGEST,
@@ -275,8 +293,8 @@ def _inspect_container(path: Path, means: InspectOptions) -> Inspection:
             containers=1,
             size=scrubbed.size,
             signer=scrubbed.certificate.fingerprint,
-            signer_known=not doubt,
-            signer_doubt=doubt,
+            signer_known=maker.known,
+            signer_doubt=maker.doubt,
         )
         if means.depth in (Depth.PRESENT, Depth.DIGEST):
             return found

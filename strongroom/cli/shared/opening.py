@@ -3,49 +3,51 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import access_log, backup_argument, trust
+from strongroom.cli.shared import access_log, admission, backup_argument, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner, WrongKey
+from strongroom.container.errors import WrongKey
 from strongroom.container.keyless import read_outer
 from strongroom.container.kinds import FileKind
-from strongroom.container.manifest import SignedManifest, open_manifest
+from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.keys import Identity
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.open import Backup, Objects, backup_ids, manifest_bytes, read_manifest
+from strongroom.operations.archive.maker import maker_of_backup, manifest_of
+from strongroom.operations.archive.open import Backup, Objects
 from strongroom.operations.archive.salvage import before_in
 from strongroom.operations.archive.unlisted_objects import look_beside
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.single_container import LoneContainer
 
+Openers = Callable[[], Sequence[Identity]]
+"""What gives the keys once a backup may be opened: nobody is asked for a passphrase before."""
+
 
 def signed_manifest(
     objects: Objects,
     backup: str | None = None,
     *,
-    known: frozenset[str] = frozenset(),
+    known: Signers,
     policy: str | None = None,
+    anybody: bool = False,
 ) -> SignedManifest:
-    """Return a backup's manifest with its signer: one of those known, if one of its copies has such.
+    """Return a backup's manifest with its signer; its recipients are those for whom it opens now.
 
-    Its recipients are those whom the envelopes open for that would be opened.
+    Raises:
+        UntrustedSigner: nobody known signed it, and a stranger's will not do.
     """
-    wanted = backup or (newest_backup_of(policy, objects, known) if policy else newest_backup(objects, known))
-    try:
-        content = manifest_bytes(objects, wanted, trusted=known)
-    except FormatError:
-        content = manifest_bytes(objects, wanted, trusted=None)
-    signed = open_manifest(content, trusted=None)
-    pins = trust.signers_to_accept(signed, known if isinstance(known, Signers) else Signers(known))
+    signed = manifest_of(objects, backup, known, anybody=anybody, policy=policy)
+    pins = maker_of_backup(signed, known).pins(known)
     return SignedManifest(readers_now(objects, signed.manifest, trusted=pins), signed.certificate)
 
 
@@ -57,7 +59,7 @@ def report_unlisted(
     Args:
         newest: it was taken as the newest there, not named.
     """
-    pins = trust.signers_to_accept(signed, known)
+    pins = maker_of_backup(signed, known).pins(known)
     beside = look_beside(objects, signed.manifest, trusted=pins, newest=newest)
     for one in beside.repaired:
         output.note(f"note: {one.name} does not count ({one.code}); a copy beside it does")
@@ -74,27 +76,6 @@ def _more(found: Sequence[object]) -> str:
     return f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
 
 
-def newest_backup(objects: Objects, known: frozenset[str]) -> str:
-    """Return the newest backup of a known signer; of anybody, where none is of a known one."""
-    try:
-        return read_manifest(objects, trusted=known).backup_id
-    except FormatError:
-        return read_manifest(objects, trusted=None).backup_id
-
-
-def newest_backup_of(policy: str, objects: Objects, known: frozenset[str]) -> str:
-    """Return the newest backup of a policy by a known signer; by anybody, where none is by a known one."""
-    for trusted in (known, None):
-        for backup in reversed(backup_ids(objects)):
-            with suppress(FormatError):
-                if read_manifest(objects, backup, trusted=trusted).policy == policy:
-                    return backup
-    raise MissingPiece(
-        f"there is no backup of policy '{policy}' here",
-        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
-    )
-
-
 @contextmanager
 def objects_in_file(file: Path) -> Iterator[Objects]:
     """Open what ``--backup-file`` names."""
@@ -104,43 +85,29 @@ def objects_in_file(file: Path) -> Iterator[Objects]:
 
 
 def open_trusted(
-    objects: Objects, arguments: Namespace, output: Output, openers: Sequence[Identity], place: Place
+    objects: Objects, arguments: Namespace, output: Output, openers: Openers, place: Place
 ) -> Backup:
-    """Open a backup that is to be written somewhere: only one whose signer counts here. It goes on record.
+    """Open a backup: only one whose signer counts here, and that nobody set aside. It goes on record.
 
     Raises:
-        UntrustedSigner: says which fingerprint it is, and how to go on.
+        UntrustedSigner: says which fingerprint it is.
+        BackupQuarantined: it is in quarantine.
     """
     known = trust.trusted_signers(place, arguments.signer)
     backup = getattr(arguments, "backup", None)
-    signed = signed_manifest(objects, backup, known=known)
-    trust.require_trust(signed, known)
-    access_log.record_opening(arguments, output, place, signed.manifest.backup_id)
+    signed = signed_manifest(objects, backup, known=known, anybody=trust.anybody(arguments))
+    admitted = admission.admit(signed, objects, arguments, output, place)
+    access_log.record_opening(
+        arguments, output, place, signed.manifest.backup_id, quarantine=admitted.quarantine
+    )
     pins = report_unlisted(objects, signed, known, output, newest=not backup)
-    return Backup(objects, signed.manifest, openers, trusted=pins)
-
-
-def open_for_inspection(objects: Objects, arguments: Namespace, output: Output, place: Place) -> Backup:
-    """Open a backup to look into; an unknown signer is said, and refused only if another was typed. It goes
-    on record."""
-    known = trust.trusted_signers(place, getattr(arguments, "signer", ()))
-    backup = getattr(arguments, "backup", None)
-    signed = signed_manifest(objects, backup, known=known)
-    if getattr(arguments, "signer", ()):
-        trust.require_trust(signed, known)
-    if doubt := trust.doubt_about(signed, known):
-        output.note(f"note: {doubt}")
-    access_log.record_opening(arguments, output, place, signed.manifest.backup_id)
-    pins = report_unlisted(objects, signed, known, output, newest=not backup)
-    return Backup(objects, signed.manifest, identities_of(arguments, output, place), trusted=pins)
+    return Backup(objects, signed.manifest, openers(), trusted=pins)
 
 
 @contextmanager
-def backup_trusted(
-    arguments: Namespace, output: Output, openers: Sequence[Identity], place: Place
-) -> Iterator[Backup]:
-    """Open what ``--backup-file`` names, to be written somewhere: see
-    :func:`open_trusted`. A lone container counts by its own certificate."""
+def backup_trusted(arguments: Namespace, output: Output, openers: Openers, place: Place) -> Iterator[Backup]:
+    """Open what ``--backup-file`` names: see :func:`open_trusted`. A lone container counts by its own
+    certificate."""
     if not is_container(arguments):
         with objects_in_file(arguments.backup_file) as objects:
             yield open_trusted(objects, arguments, output, openers, place)
@@ -148,31 +115,19 @@ def backup_trusted(
     from strongroom.operations.archive.single_container import LoneContainer
 
     with backup_argument.open_file(arguments.backup_file) as reader:
-        try:
-            lone = LoneContainer.open(reader, openers, trusted=trust.trusted_signers(place, arguments.signer))
-        except UntrustedSigner as error:
-            raise trust.explain_unknown_signer(error) from None
+        certificate = read_outer(reader, trusted=None).envelope.certificate
+        maker = admission.admit_container(certificate, arguments, output, place).maker
+        pins = maker.pins(trust.trusted_signers(place, arguments.signer))
+        lone = LoneContainer.open(reader, openers(), trusted=pins)
         yield _report_container(lone, arguments, output, place)
 
 
 @contextmanager
 def backup_for_inspection(arguments: Namespace, output: Output, place: Place) -> Iterator[Backup]:
-    """Open what ``--backup-file`` names, to look into: see :func:`open_for_inspection`."""
-    if not is_container(arguments):
-        with objects_in_file(arguments.backup_file) as objects:
-            yield open_for_inspection(objects, arguments, output, place)
-        return
-    from strongroom.operations.archive.single_container import LoneContainer
-
-    with backup_argument.open_file(arguments.backup_file) as reader:
-        certificate = read_outer(reader, trusted=None).envelope.certificate
-        typed = getattr(arguments, "signer", ())
-        if doubt := trust.doubt_about_certificate(certificate, trust.trusted_signers(place, typed)):
-            if typed:
-                raise trust.explain_unknown_signer(UntrustedSigner(doubt))
-            output.note(f"note: {doubt}")
-        lone = LoneContainer.open(reader, identities_of(arguments, output, place), trusted=None)
-        yield _report_container(lone, arguments, output, place)
+    """Open what ``--backup-file`` names with what the command line gives: see :func:`backup_trusted`."""
+    openers = partial(identities_of, arguments, output, place)
+    with backup_trusted(arguments, output, openers, place) as backup:
+        yield backup
 
 
 def is_container(arguments: Namespace) -> bool:
@@ -219,4 +174,4 @@ def explain_wrong_key(error: WrongKey) -> WrongKey:
 def read_signer(path: Path) -> str:
     """Return the fingerprint of whoever signed a single-file backup."""
     with backup_argument.open_objects(path) as objects:
-        return signed_manifest(objects).fingerprint
+        return manifest_of(objects, None, Signers(), anybody=True).fingerprint

@@ -78,11 +78,7 @@ def add_backup_arguments(parser: Arguments, *, partial: bool = False) -> None:
             action="store_true",
             help="use a backup even if it covers less than what is asked for",
         )
-    parser.add_argument(
-        "--use-quarantined",
-        action="store_true",
-        help="use a backup even if it is in quarantine; that goes on record",
-    )
+    add_quarantine_argument(parser)
 
 
 def beginning(text: str) -> float:
@@ -150,7 +146,7 @@ def add_restore_source_arguments(
     add_target_argument(where, default=" (default: all configured)" if required else "")
     add_backup_arguments(group, partial=True)
     add_opening_arguments(parser)
-    add_signer_argument(parser)
+    add_trust_arguments(parser)
     add_legacy_argument(parser)
 
 
@@ -232,6 +228,25 @@ def add_signer_argument(parser: Arguments) -> None:
         action="append",
         default=[],
         help="trust what this installation signed too (sr1:…, from the recovery kit); repeatable",
+    )
+
+
+def add_trust_arguments(parser: Arguments) -> None:
+    """Let a command that reads backups be told whose it believes, or that anybody's will do."""
+    add_signer_argument(parser)
+    parser.add_argument(
+        "--any-signer",
+        action="store_true",
+        help="read what a stranger made too: it may be intact, and nobody knows its maker",
+    )
+
+
+def add_quarantine_argument(parser: Arguments) -> None:
+    """Let a command use what an incident set aside."""
+    parser.add_argument(
+        "--use-quarantined",
+        action="store_true",
+        help="use a backup even if it is in quarantine; that goes on record",
     )
 
 

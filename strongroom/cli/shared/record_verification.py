@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from strongroom.cli.shared import shred_guard
+from strongroom.cli.shared import shred_guard, trust
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.container.errors import DAMAGE
-from strongroom.container.manifest import Manifest
+from strongroom.container.manifest import Manifest, parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.verification.checks import checks_of_replica
 from strongroom.targets import Target
-from strongroom.targets.repaired import whole_copy
+from strongroom.targets.repaired import MOST_BYTES, whole_copy
 
 if TYPE_CHECKING:
     from strongroom.state.records import Replica
@@ -47,7 +47,8 @@ def _record_result(
 ) -> None:
     try:
         store = shred_guard.find_run_store(installation)
-        replica = _replica_on_record(store, target, manifest.backup_id) if store else None
+        known = trust.trusted_signers(installation)
+        replica = _replica_on_record(store, target, manifest.backup_id, known) if store else None
         if store is None or replica is None:
             return
         if depth is not None and not replica.good:
@@ -64,14 +65,21 @@ def _record_result(
         output.note(f"note: the catalog was not told: {error.message}")
 
 
-def _replica_on_record(store: RunStore, target: Target, backup: str) -> Replica | None:
-    """Return the catalog's replica, if the target holds the very manifest that is on record."""
+def _replica_on_record(store: RunStore, target: Target, backup: str, known: frozenset[str]) -> Replica | None:
+    """Return the catalog's replica, if the target holds the very manifest that is on record.
+
+    Raises:
+        UntrustedSigner: the key that signed it counts no more: no depth may say that it can be relied on.
+    """
     entry = store.backup(backup)
     found = next((one for one in store.replicas(backup) if one.target == target.name), None)
     if entry is None or found is None:
         return None
     recorded = whole_copy(target, manifest_name(backup), sha256=bytes.fromhex(entry.manifest_sha256))
-    return found if recorded is not None else None
+    if recorded is None:
+        return None
+    parse_manifest(b"".join(target.read(recorded, length=MOST_BYTES)), trusted=known, receipts=False)
+    return found
 
 
 def _is_as_deep(replica: Replica, depth: Depth) -> bool:

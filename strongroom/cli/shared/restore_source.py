@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.shared import (
     access_log,
+    admission,
     backup_selection,
     identities,
     legacy,
     opening,
     options,
+    own_record,
     shred_guard,
     trust,
 )
@@ -30,6 +32,7 @@ from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace, Replicated
 from strongroom.operations.archive.filled import Filled, Names
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.salvage import Before, Lost, Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser
@@ -235,10 +238,11 @@ class _TargetOptions(NamedTuple):
     def open(self, choice: Choice) -> Replicated:
         """Open a backup, which goes on record."""
         backup = choice.manifest.backup_id
+        known = trust.trusted_signers(self.here, self.arguments.signer)
+        admission.admit_maker(maker_of_backup(choice.signed, known), self.arguments, self.output)
         access_log.record_opening(
             self.arguments, self.output, self.here, backup, quarantine=choice.quarantine
         )
-        known = trust.trusted_signers(self.here, self.arguments.signer)
         pins = backup_selection.report_unlisted(choice, known, self.output, self.here)
         return Replicated(choice, self.openers, trusted=pins, told=self.found.note)
 
@@ -248,14 +252,15 @@ class _TargetOptions(NamedTuple):
 
     def earlier(self, choice: Choice, installation: Place) -> Earlier:
         """Return the backups before one, of the same source."""
+        known = trust.trusted_signers(self.here, self.arguments.signer)
         return Earlier(
             choice,
             self.asked,
             self.found,
             identities=self.openers,
-            trusted=trust.trusted_signers(self.here, self.arguments.signer),
+            trusted=maker_of_backup(choice.signed, known).pins(known),
             opened=self.open,
-            held=backup_selection.read_record(installation).held,
+            held=own_record.read_record(installation).held,
         )
 
 
@@ -316,7 +321,7 @@ def _from_file(arguments: Namespace, output: Output, installation: Place) -> Ite
         return
     openers = identities.identities_of(arguments, output, installation)
     with (
-        opening.backup_trusted(arguments, output, openers, installation) as backup,
+        opening.backup_trusted(arguments, output, lambda: openers, installation) as backup,
         opening.explaining_keys(),
     ):
         _refuse_without_values(backup)
@@ -337,9 +342,8 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
     asked = _requested(arguments)
-    with backup_selection.explaining_signers():
-        choices = chooser.choices(asked)
-        choice = next(choices, None) or chooser.choose(asked)
+    choices = chooser.choices(asked)
+    choice = next(choices, None) or chooser.choose(asked)
     if (lost := backup_selection.unseen(chooser, asked, choice.manifest)) and refuses_older(arguments, lost):
         raise lost
     backup_selection.report_choice(choice, chooser, asked, output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strongroom.cli.shared import trust
@@ -27,14 +28,20 @@ def refuse_shredded(installation: Place, backup: str) -> None:
         return
 
 
+def own_file(installation: Place) -> Path | None:
+    """Return the file that has the record of an installation, if it is in a file."""
+    state = installation.tables.get("state")
+    is_elsewhere = isinstance(state, dict) and "url" in state
+    return None if is_elsewhere else installation.state_dir / "state.db"
+
+
 def find_run_store(installation: Place) -> RunStore | None:
     """Return the run store of an installation that has one; looking makes none."""
-    state = installation.tables.get("state")
-    if isinstance(state, dict) and "url" in state:
+    file = own_file(installation)
+    if file is None:
         from strongroom.cli.shared.services import run_store
 
         return run_store()
-    file = installation.state_dir / "state.db"
     if not file.is_file():
         return None
     from strongroom.state.store import RunStore

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from strongroom.cli.shared import backup_selection, shred_guard
+from strongroom.cli.shared import backup_selection, own_record, shred_guard
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import MissingPiece, NotABackup, Stale
@@ -59,7 +59,7 @@ def _missing_replicas(target: Target, means: InspectOptions, known: frozenset[st
     with suppress(StrongroomError):
         store = shred_guard.find_run_store(means.place)
         if store is not None:
-            gone = backup_selection.read_record(means.place).gone
+            gone = own_record.read_record(means.place).gone
             lost = look_over(store, target, trusted=known, gone=gone, deep=False)
             known_before = still_lost(store, target, gone=gone)
             _put_on_record(store, lost, means.output, entering=means.entering)
@@ -79,7 +79,7 @@ def _put_on_record(store: RunStore, lost: Sequence[Lost], output: Output, *, ent
 def _newer_elsewhere(target: Target, means: InspectOptions, known: frozenset[str]) -> str:
     """Say which newer backup another configured target shows that this one was to hold too."""
     asked = Asked(values=False)
-    record = backup_selection.read_record(means.place)
+    record = own_record.read_record(means.place)
     holders = [one for one in backup_selection.configured_holders(means.place) if one.name != target.name]
     others = record.chooser(holders, trusted=known)
     here = record.chooser([Holder(target.name, lambda: target)], trusted=known)

@@ -30,6 +30,7 @@ class Output:
         self.ending: StrongroomError | None = None
         self._document: Mapping[str, Any] | Struct | None = None
         self._settled = False
+        self._warned: set[str] = set()
 
     def end_with(self, error: StrongroomError | None, *, first: bool = False) -> None:
         """Have the command end with an error, once it has done all that it can.
@@ -76,6 +77,12 @@ class Output:
     def warn(self, text: str) -> None:
         """Say something that a person should act on, on stderr, even when quiet."""
         print(f"{paint('warning:', '33;1')} {clean(text)}", file=sys.stderr)
+
+    def warn_once(self, text: str) -> None:
+        """Warn of what holds for many things that a command reads."""
+        if text not in self._warned:
+            self._warned.add(text)
+            self.warn(text)
 
     @property
     def lively(self) -> bool:

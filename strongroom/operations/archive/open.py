@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from strongroom.container.digests import name_hash
 from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
-from strongroom.container.manifest import ContainerEntry, Manifest, parse_manifest
-from strongroom.container.metadata import read_document
+from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
+from strongroom.container.metadata import Place, read_document
 from strongroom.container.reader import Container
 from strongroom.container.rows import Row
 from strongroom.container.signing import ever_trusted
@@ -35,6 +35,7 @@ __all__ = [
     "manifest_bytes",
     "open_backup",
     "read_manifest",
+    "signed_copy",
 ]
 
 
@@ -233,7 +234,7 @@ class Backup:
         """Yield the secrets of a piece that is not sealed: its digest is checked, since nothing else is."""
         reader = self.reader(entry)
         require_digest(self._objects, self._name(entry), entry)
-        yield from read_document(reader)
+        yield from read_document(reader, place=Place(self.manifest, entry))
 
 
 def backup_ids(objects: Objects) -> list[str]:
@@ -303,7 +304,7 @@ def read_manifest(objects: Objects, backup: str | None = None, *, trusted: froze
     if backup is None:
         return _newest(ManifestListing(objects), trusted)
     try:
-        return parse_manifest(manifest_bytes(objects, backup, trusted=trusted), trusted=trusted)
+        return signed_copy(objects, backup, trusted=trusted).manifest
     except MissingPiece as error:
         raise _not_there(ManifestListing(objects), backup, error) from None
 
@@ -351,6 +352,13 @@ def manifest_bytes(objects: Objects, backup: str, *, trusted: frozenset[str] | N
         return content
 
     return sound_copy(objects, manifest_name(backup), checked)
+
+
+def signed_copy(objects: Objects, backup: str, *, trusted: frozenset[str] | None) -> SignedManifest:
+    """Return the first manifest of a backup that is sound, with who signed it."""
+    return sound_copy(
+        objects, manifest_name(backup), lambda content: held_to_name(content, backup, trusted=trusted)
+    )
 
 
 def open_backup(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
-from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
+from strongroom.operations.archive.quarantine_marks import QUARANTINED, RELEASED, Recorded, why_aside
 from strongroom.operations.errors import BackupQuarantined
 from strongroom.state.records import Event
 from strongroom.targets import Target
@@ -24,7 +24,6 @@ if TYPE_CHECKING:  # a restore chooses with this, and loads no database
     from strongroom.operations.services import Services
     from strongroom.state.store import RunStore
 
-QUARANTINED, RELEASED = "backup.quarantined", "backup.released"
 _PAGE = 1000
 
 Unmarked = Mapping[str, Mapping[str, str]]

@@ -17,19 +17,21 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.errors import FormatError, MissingPiece, UntrustedSigner
+from strongroom.container.errors import FormatError, MissingPiece, TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.marks import QUARANTINE, QuarantineMark
+from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
 from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import (
     nothing_there,
 )
-from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
-from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
+from strongroom.operations.archive.quarantine_marks import Recorded, in_quarantine, why_aside
+from strongroom.operations.errors import LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
@@ -148,7 +150,7 @@ class Chooser:
 
     Args:
         trusted: whose manifests are believed.
-        strangers: take a backup of an unknown signer where there is none of a known one; who calls says so.
+        strangers: a backup of an unknown signer will do too; who calls says so.
         quarantined: what is in quarantine by a record here, and why. Marks on the places count besides.
         gone: backups that are not to be brought back, and are never chosen.
         known: what the record here has as good, newest first: a place that was rolled back looks as sound as
@@ -363,13 +365,13 @@ class Chooser:
 
     def _named(self, asked: Asked) -> Choice:
         read = self._read(asked.backup)
-        signed = read.signed or (read.stranger if self._strangers else None)
+        signed = self._taken(read)
         if signed is None:
             raise self._unread(read, asked.backup)
         replicas = self._replicas(signed)
         why = self.why_quarantined(asked.backup)
         if why and not asked.use_quarantined:
-            raise BackupQuarantined(f"Backup {asked.backup} is in quarantine {why}.", hint=_QUARANTINE)
+            raise in_quarantine(asked.backup, why)
         if lacking := lacks(signed.manifest, asked):
             raise self._not_covered(signed.manifest, lacking, asked)
         return Choice(signed=signed, replicas=replicas, quarantine=why)
@@ -416,16 +418,23 @@ class Chooser:
                 return _Read(backup, listing.read(backup, trusted=self._trusted), None, None)
             except StrongroomError as error:
                 failures.append(error)
-                if isinstance(error, UntrustedSigner):
+                if isinstance(error, UntrustedSigner | TrustListMissing):
                     stranger = stranger or _strangers(listing, backup)
         return _Read(backup, None, stranger, most_telling(failures) if failures else None)
+
+    def _taken(self, read: _Read) -> SignedManifest | None:
+        """Return a manifest that counts, or a stranger's if that will do: never one of a distrusted key."""
+        if read.signed is not None or read.stranger is None or not self._strangers:
+            return read.signed
+        maker = maker_of_backup(read.stranger, Signers() | self._trusted)
+        return read.stranger if maker.may_be_taken else None
 
     def _judged(self, read: _Read, asked: Asked, ahead: list[Choice]) -> Choice | None:
         """Return what is to be taken, or note why it is not.
 
         One that is dated ahead of this host is no newer for that: a clock was wrong. It comes last.
         """
-        signed = read.signed or (read.stranger if self._strangers and not self._trusted else None)
+        signed = self._taken(read)
         if signed is None:
             self._refused(read)
             return None
@@ -655,8 +664,4 @@ _LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
 _SET_ASIDE = (
     "'strongroom incident reseal' seals what an incident set aside under new keys; then it can be restored. "
     "If one of these is really meant, restore it with: --backup ID --use-quarantined"
-)
-_QUARANTINE = (
-    "Take another backup, such as the one that replaced it. If this one is really meant, add: "
-    "--use-quarantined. It goes on record."
 )

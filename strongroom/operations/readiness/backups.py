@@ -17,7 +17,8 @@ from strongroom.keys.quorum import TYPE as QUORUM
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
+from strongroom.operations.archive.quarantine_marks import in_quarantine
+from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Passed, describe_skipped
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.words import plural
@@ -139,15 +140,19 @@ def _answered(looked: Looked) -> dict[str, Seen]:
 # -- targets, and what they show -----------------------------------------------------------
 
 
-def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str]) -> Iterator[Finding]:
+def targets(
+    looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str], *, passed: Sequence[Passed] = ()
+) -> Iterator[Finding]:
     """Say of each target whether it answers, and holds the newest backup of each policy.
 
     What one target lacks is a remark as long as another has it: from there it can be recovered.
 
     Args:
         recorded: the newest backup of each policy on record here, if there is a record.
+        passed: what was not taken, and why.
     """
     newest = newest_of(looked)
+    refused = {one.backup: why for one in passed if (why := _refusal(one)) is not None}
     away = any(not isinstance(seen, Seen) for seen in looked.values())
     needed = [
         want
@@ -167,7 +172,18 @@ def targets(looked: Looked, wanted: Sequence[Want], recorded: Mapping[str, str])
             words = f"{none}; all of its source is in backup {newest[other].backup_id} of '{other}'"
             yield remark(BACKUP, words).on(policy=want.policy)
         else:
-            yield from _of_policy(want, newest.get(want.policy), recorded.get(want.policy, ""), away=away)
+            known = recorded.get(want.policy, "")
+            if want.required and (refusal := refused.get(known)) is not None:
+                yield wrong(BACKUP, refusal).on(policy=want.policy, backup=known)
+            else:
+                yield from _of_policy(want, newest.get(want.policy), known, away=away)
+
+
+def _refusal(one: Passed) -> StrongroomError | None:
+    """Return why a backup that is there is not believed, or not to be restored from."""
+    if one.why.startswith(ASIDE):
+        return in_quarantine(one.backup, one.why.removeprefix(ASIDE).strip())
+    return one.broken if isinstance(one.broken, UntrustedSigner) else None
 
 
 def _stand_in(want: Want, newest: Mapping[str, Manifest], recorded: Mapping[str, str]) -> str:

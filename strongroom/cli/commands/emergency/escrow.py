@@ -68,7 +68,7 @@ def _open(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     with open_objects(arguments.file) as objects:
         openers = identities.identities_of(arguments, output, installation)
-        backup = open_trusted(objects, arguments, output, openers, installation)
+        backup = open_trusted(objects, arguments, output, lambda: openers, installation)
         try:
             written = put_back(backup.secrets(), installation.state_dir)
         except WrongKey as error:

@@ -134,10 +134,15 @@ def _copy(settings: Settings, target: str) -> Iterator[str]:
 def _lines(
     choice: str, ways: Sequence[Way], signs: Sequence[RoleKeyStatus], *, beside: str | None, part: bool
 ) -> Iterator[str]:
-    yield f"strongroom verify-backup . {choice} --depth digest"
+    yield _verify(f". {choice}", signs)
     yield from _everything(_where(choice, part=part), ways, signs, beside=beside)
     program = f"{beside}/recover.py" if beside else '"$RECOVER"'
     yield from _without(program, f". {choice}", ways, installation_fingerprints(signs))
+
+
+def _verify(what: str, signs: Sequence[RoleKeyStatus]) -> str:
+    signers = "".join(f" --signer {each}" for each in installation_fingerprints(signs))
+    return f"strongroom verify-backup {what} --depth digest{signers}"
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[RoleKeyStatus]) -> Section:
@@ -145,7 +150,7 @@ def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[
     lines = [
         f"FILE={quote(str(path))}   # where it or a copy of it lies",
         "# is it whole? without any key:",
-        'strongroom verify-backup "$FILE" --depth digest',
+        _verify('"$FILE"', signs),
     ]
     if manifest.values:
         lines += _everything('--backup-file "$FILE"', ways, signs)

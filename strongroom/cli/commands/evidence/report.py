@@ -48,7 +48,7 @@ def check_report(arguments: Namespace, output: Output) -> None:
     file: Path = arguments.file
     content = _read(file)
     known = _known(content, file)
-    opened = _open(known.kind, content, arguments.signer)
+    opened = _open(known.kind, content, arguments)
     checked = [name.name for name in _check_beside(file, opened)]
     ledger = _compare(opened.report) if arguments.ledger else []
     document = {
@@ -77,11 +77,11 @@ def _known(content: bytes, file: Path) -> Known:
     )
 
 
-def _open(kind: ReportKind[Any], content: bytes, signers: list[str]) -> Opened[Any]:
+def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Opened[Any]:
     try:
-        return kind.open(content, trusted=trust.trusted_signers(place.find(), signers))
+        return kind.open(content, trusted=trust.trusted_signers(place.find(), arguments.signer))
     except UntrustedSigner as error:
-        raise trust.explain_unknown_signer(error, what="report") from None
+        raise trust.explained(error, arguments, what="report") from None
     except FormatError as error:
         raise type(error)(
             error.message, hint="Do not trust this copy. Ask for the one that was written."

@@ -59,18 +59,14 @@ def _diff_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--source", metavar="SPEC", help="what 'live' means (default: the backup's own source)"
     )
-    parser.add_argument(
-        "--use-quarantined",
-        action="store_true",
-        help="use a backup even if it is in quarantine; that goes on record",
-    )
+    options.add_quarantine_argument(parser)
     _add_reading_arguments(parser)
 
 
 def _add_reading_arguments(parser: ArgumentParser) -> None:
     options.add_target_argument(parser, default=" (default: all configured)")
     options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    options.add_trust_arguments(parser)
 
 
 COMMANDS = {

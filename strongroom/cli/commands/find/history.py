@@ -146,6 +146,7 @@ def _document(
         ],
         "backups_read": len(reader.read),
         "backups_not_read": reader.not_read,
+        "quarantined": reader.quarantined,
     }
 
 

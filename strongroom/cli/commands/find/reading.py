@@ -8,14 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-from strongroom.cli.shared import access_log, backup_selection, opening, trust
+from strongroom.cli.shared import access_log, admission, backup_selection, opening, own_record, trust
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.container.errors import UntrustedSigner, WrongKey
+from strongroom.container.errors import WrongKey
 from strongroom.container.manifest import Manifest, SignedManifest
+from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.keys.allof import AllOfIdentity
@@ -24,6 +25,7 @@ from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Choice, all_away, describe_skipped
 from strongroom.operations.archive.shortfall import Earlier
@@ -52,9 +54,7 @@ class Reader:
     def __init__(self, arguments: Namespace, output: Output, installation: Place) -> None:
         self.installation = installation
         self._known = trust.trusted_signers(installation, arguments.signer)
-        self.chooser = backup_selection.make_chooser(
-            arguments, installation, self._known, strangers=not self._known
-        )
+        self.chooser = backup_selection.make_chooser(arguments, installation, self._known)
         self.read: list[Choice] = []
         self.places: dict[str, list[str]] = {}
         self._arguments = arguments
@@ -70,7 +70,7 @@ class Reader:
 
     def replicated(self, choice: Choice) -> Replicated:
         """Return a backup of which the opening is on record already. Nothing is read yet."""
-        pins = trust.signers_to_accept(choice.signed, self._known)
+        pins = self._pins(choice)
         return Replicated(choice, self._openers, trusted=pins, told=self.chooser.note)
 
     def earlier(self, choice: Choice, asked: Asked) -> Earlier:
@@ -80,15 +80,17 @@ class Reader:
             asked,
             self.chooser,
             identities=(),
-            trusted=trust.signers_to_accept(choice.signed, self._known),
+            trusted=self._pins(choice),
             opened=None,
-            held=backup_selection.read_record(self.installation).held,
+            held=own_record.read_record(self.installation).held,
         )
 
+    def _pins(self, choice: Choice) -> Signers:
+        return maker_of_backup(choice.signed, self._known).pins(self._known)
+
     def _about_to_open(self, choice: Choice) -> None:
-        """Say if its signer does not count here, and put the attempt on record."""
-        if doubt := trust.doubt_about(choice.signed, self._known):
-            self._output.note(f"note: {choice.manifest.backup_id}: {doubt}")
+        """Say if nobody here knows who made it, and put the attempt on record."""
+        admission.admit_maker(maker_of_backup(choice.signed, self._known), self._arguments, self._output)
         access_log.record_opening(
             self._arguments,
             self._output,
@@ -170,12 +172,17 @@ class Reader:
     def _choices(self, asked: Asked) -> Iterator[Choice]:
         meant: list[SignedManifest] = []
         for signed, believed in self.chooser.listed(asked):
-            if not believed and self._known:
-                self._not_read(signed, UntrustedSigner(f"Signed by installation {signed.fingerprint}."))
+            refusal = None if believed else self._refusal(signed)
+            if refusal is not None:
+                self._not_read(signed, refusal)
             elif not lacks(signed.manifest, asked):
                 meant.append(signed)
         with ThreadPoolExecutor(AT_ONCE) as threads:  # each place is asked what it has of each
             yield from threads.map(self._choice, meant)
+
+    def _refusal(self, signed: SignedManifest) -> StrongroomError | None:
+        maker = maker_of_backup(signed, self._known)
+        return None if maker.may_be_taken and trust.anybody(self._arguments) else maker.refusal
 
     def _indexed(self, wanted: Wanted, choices: Sequence[Choice]) -> tuple[list[_Told], frozenset[str]]:
         """Return what the indexes of names say of these backups, and of which of them they tell."""
@@ -189,8 +196,7 @@ class Reader:
         for choice in choices:
             if choice.manifest.backup_id in indexes.backups:
                 self._about_to_open(choice)
-            pins = trust.signers_to_accept(choice.signed, self._known)
-            by_pins.setdefault(pins, {})[choice.manifest.backup_id] = choice.manifest
+            by_pins.setdefault(self._pins(choice), {})[choice.manifest.backup_id] = choice.manifest
         for pins, manifests in by_pins.items():
             periods, told = indexes.search(wanted, manifests, trusted=pins)
             found += ((manifests[one.backups[0]].source, one) for one in periods)
@@ -250,6 +256,7 @@ class Reader:
             raise nothing_there(self.chooser.listings)
         if self.not_read:
             self._output.end_with(NotAllRead(f"{plural(self.not_read, 'backup')} could not be read."))
+        self._output.end_with(admission.set_aside(self.quarantined))
 
     def missing(self, said: str, hint: str, kind: type[StrongroomError] = SecretNotFound) -> StrongroomError:
         """Return what to say where none of the backups read has what is asked for: another one may."""
@@ -266,6 +273,11 @@ class Reader:
         """Say that the values of a backup could not be compared with others."""
         self._output.note(f"not compared: {backup}: {error.code}: {error.message}")
         self._output.end_with(NotAllRead(f"The values of backup {backup} could not be compared."))
+
+    @property
+    def quarantined(self) -> dict[str, str]:
+        """The backups that were read and are in quarantine, and why."""
+        return {one.manifest.backup_id: one.quarantine for one in self.read if one.quarantine}
 
     @property
     def not_read(self) -> int:
@@ -285,7 +297,6 @@ def reading(arguments: Namespace, output: Output) -> Iterator[Reader]:
     reader = Reader(arguments, output, place.find())
     with (
         backup_selection.reporting_damage(reader.chooser, output, reader.installation),
-        backup_selection.explaining_signers(),
         opening.explaining_keys(),
     ):
         yield reader

@@ -29,7 +29,8 @@ def _file(parser: ArgumentParser) -> None:
 def _test_decrypt_arguments(parser: ArgumentParser) -> None:
     _file(parser)
     options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    options.add_trust_arguments(parser)
+    options.add_quarantine_argument(parser)
     options.add_legacy_argument(parser)
 
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from strongroom.cli.shared import trust
+from strongroom.cli.shared import admission, trust
 from strongroom.cli.shared.backup_argument import target_of
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, plural, size, table
 from strongroom.container.errors import MissingPiece, UntrustedSigner
+from strongroom.container.marks import QUARANTINE, QuarantineMark
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
 from strongroom.operations.archive.locks import left_unlocked
+from strongroom.operations.archive.marks import MarksThere
+from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.backup.replica_verdicts import unanswered
 from strongroom.operations.errors import LeftAside
 from strongroom.state.records import CatalogEntry, Replica
+from strongroom.state.store import RunStore
+from strongroom.targets import Target
 from strongroom.timestamps import for_people, if_any
 
 SHOWN = 5
@@ -29,9 +35,10 @@ def list_backups(arguments: Namespace, output: Output) -> None:
     store = run_store()
     found = store.backups(policy=arguments.policy, limit=arguments.limit)
     replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
+    aside = _quarantined(store, replicas)
     head = ("BACKUP", "POLICY", "SECRETS", "SIZE", "VALUES", "REPLICAS")
-    rows = [_row(entry, replicas[entry.backup]) for entry in found]
-    document = {"backups": [_document(entry, replicas[entry.backup]) for entry in found]}
+    rows = [_row(entry, replicas[entry.backup], aside) for entry in found]
+    document = {"backups": [_document(entry, replicas[entry.backup], aside) for entry in found]}
     output.answer(document, table(head, rows) if rows else [_nothing(arguments.policy)])
 
 
@@ -39,7 +46,13 @@ def _nothing(policy: str | None) -> str:
     return f"The catalog has no backup of policy '{policy}'." if policy else "The catalog is empty."
 
 
-def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
+def _quarantined(store: RunStore, backups: Iterable[str]) -> dict[str, str]:
+    """Return which backups are in quarantine by the record, and why."""
+    known = quarantined_on_record(store)
+    return {backup: known[backup].why for backup in backups if backup in known}
+
+
+def _row(entry: CatalogEntry, replicas: list[Replica], aside: Mapping[str, str]) -> tuple[object, ...]:
     good = sum(replica.good for replica in replicas)
     values = "yes" if entry.values else "no"
     return (
@@ -48,12 +61,13 @@ def _row(entry: CatalogEntry, replicas: list[Replica]) -> tuple[object, ...]:
         entry.secrets,
         size(entry.size),
         values,
-        f"{good} of {len(replicas)} good",
+        f"{good} of {len(replicas)} good{', in quarantine' if entry.backup in aside else ''}",
     )
 
 
-def _document(entry: CatalogEntry, replicas: list[Replica]) -> dict[str, Any]:
-    return {**msgspec.to_builtins(entry), "replicas": [_replica(one) for one in replicas]}
+def _document(entry: CatalogEntry, replicas: list[Replica], aside: Mapping[str, str]) -> dict[str, Any]:
+    more = {"replicas": [_replica(one) for one in replicas], "quarantine": aside.get(entry.backup)}
+    return {**msgspec.to_builtins(entry), **more}
 
 
 def _replica(one: Replica) -> dict[str, Any]:
@@ -65,22 +79,30 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> None:
     target = target_of(arguments.target, installation)
     store = run_store()
     store.examine()  # what is entered into a damaged file is lost with it
-    done = rebuild(store, target, trusted=trust.trusted_signers(installation, arguments.signer))
+    known = trust.trusted_signers(installation, arguments.signer)
+    done = rebuild(store, target, trusted=known)
     if not done.backups:
-        _explain_nothing(done, arguments.target)
+        raise _nothing_entered(done, arguments)
     if done.refused:
         refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
         output.end_with(LeftAside(f"{refused}: {', '.join(one.backup for one in done.refused[:SHOWN])}"))
+    aside = _quarantined(store, done.backups)
+    aside |= {one: mark.reason for one, mark in _marked(target, known).items() if one in done.backups}
+    output.end_with(admission.set_aside(aside))
     output.answer(done, _rebuilt_lines(done))
 
 
-def _explain_nothing(done: Rebuilt, target: str) -> None:
+def _marked(target: Target, known: frozenset[str]) -> dict[str, QuarantineMark]:
+    return MarksThere(target, QUARANTINE, trusted=known).all().standing("quarantined")
+
+
+def _nothing_entered(done: Rebuilt, arguments: Namespace) -> StrongroomError:
     for refused in done.refused:
         if refused.code == "UntrustedSigner":
-            raise trust.explain_unknown_signer(UntrustedSigner(refused.reason))
+            return UntrustedSigner(refused.reason)
     why = f" ({done.refused[0].reason})" if done.refused else ""
-    raise MissingPiece(
-        f"There is no backup on '{target}' that could be entered{why}.", hint="Check the target."
+    return MissingPiece(
+        f"There is no backup on '{arguments.target}' that could be entered{why}.", hint="Check the target."
     )
 
 
@@ -100,8 +122,15 @@ def show_replicas(arguments: Namespace, output: Output) -> None:
         )
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
     silent = unanswered(store, found)
+    aside = _quarantined(store, backups)
     lines = _matrix(found, unlocked, silent) or ["The catalog is empty."]
-    document = {"replicas": [_replica(one) for one in found], "unlocked": unlocked, "unanswered": silent}
+    lines += [f"in quarantine: {backup} {why}" for backup, why in aside.items()]
+    document = {
+        "replicas": [_replica(one) for one in found],
+        "unlocked": unlocked,
+        "unanswered": silent,
+        "quarantined": aside,
+    }
     output.answer(document, lines)
 
 

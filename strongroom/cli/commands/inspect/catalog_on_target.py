@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from strongroom.cli.shared import backup_selection, trust
+from strongroom.cli.shared import admission, backup_selection, trust
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, size, table
 from strongroom.container.manifest import SignedManifest
 from strongroom.operations.archive.coverage import Asked, limits_of
+from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
 
-_Listed = Sequence[tuple[SignedManifest, bool]]
+_Listed = Sequence[tuple[SignedManifest, Maker]]
 
 
 def list_there(arguments: Namespace, output: Output) -> None:
@@ -26,17 +27,19 @@ def list_there(arguments: Namespace, output: Output) -> None:
         NotABackup: none shows a backup.
     """
     installation = place.find()
-    chooser = backup_selection.make_chooser(
-        arguments, installation, trust.trusted_signers(installation, arguments.signer)
-    )
+    known = trust.trusted_signers(installation, arguments.signer)
+    chooser = backup_selection.make_chooser(arguments, installation, known)
     if chooser.away and not chooser.listings:
         raise all_away(chooser.away)
     asked = Asked(values=False, policy=arguments.policy or "")
-    listed = list(islice(chooser.listed(asked), arguments.limit))
+    found = [signed for signed, _ in islice(chooser.listed(asked), arguments.limit)]
+    listed = [(one, admission.show_maker(maker_of_backup(one, known), output)) for one in found]
     if not listed and not arguments.policy:
         raise nothing_there(chooser.listings)
+    ids = (signed.manifest.backup_id for signed in found)
+    output.end_with(admission.set_aside({one: why for one in ids if (why := chooser.why_quarantined(one))}))
     output.answer(
-        {"backups": [_document(signed, chooser, believed=believed) for signed, believed in listed]},
+        {"backups": [_document(signed, chooser, maker) for signed, maker in listed]},
         _lines(listed, chooser, arguments.policy),
     )
 
@@ -44,18 +47,17 @@ def list_there(arguments: Namespace, output: Output) -> None:
 def _lines(listed: _Listed, chooser: Chooser, policy: str | None) -> Iterator[str]:
     head = ("BACKUP", "POLICY", "MADE", "SECRETS", "SIZE", "VALUES", "HOLDS", "ON")
     if listed:
-        yield from table(head, [_row(signed, chooser, believed=believed) for signed, believed in listed])
+        yield from table(head, [_row(signed, chooser, maker) for signed, maker in listed])
     else:
         yield f"There is no backup of policy '{policy}' there."
-    if not all(believed for _, believed in listed):
-        yield "Nobody here trusts the signers marked (unknown): compare them with the recovery kit."
-        for fingerprint in sorted({signed.fingerprint for signed, believed in listed if not believed}):
-            yield f"  {fingerprint}"
+    if strangers := sorted({maker.fingerprint for _, maker in listed if maker.is_stranger}):
+        yield "Maker unknown, where it says (unknown): compare the fingerprint with the recovery kit."
+        yield from (f"  {fingerprint}" for fingerprint in strangers)
     yield from (f"no backup: {line}" for line in describe_skipped(chooser.passed))
     yield from (f"not looked at: '{name}': {error.message}" for name, error in chooser.away.items())
 
 
-def _row(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> tuple[object, ...]:
+def _row(signed: SignedManifest, chooser: Chooser, maker: Maker) -> tuple[object, ...]:
     manifest = signed.manifest
     quarantine = "quarantine: " if chooser.why_quarantined(manifest.backup_id) else ""
     return (
@@ -66,11 +68,17 @@ def _row(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> tuple[o
         size(manifest.counts.size),
         "yes" if manifest.values else "no",
         quarantine + (limits_of(manifest) or "everything"),
-        ", ".join(chooser.showing(manifest.backup_id)) + ("" if believed else " (unknown)"),
+        ", ".join(chooser.showing(manifest.backup_id)) + _mark(maker),
     )
 
 
-def _document(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> dict[str, Any]:
+def _mark(maker: Maker) -> str:
+    if maker.is_stranger:
+        return " (unknown)"
+    return "" if maker.known else " (NOT believed)"
+
+
+def _document(signed: SignedManifest, chooser: Chooser, maker: Maker) -> dict[str, Any]:
     manifest = signed.manifest
     return {
         "backup": manifest.backup_id,
@@ -82,7 +90,8 @@ def _document(signed: SignedManifest, chooser: Chooser, *, believed: bool) -> di
         "values": manifest.values,
         "selection": manifest.selection,
         "signer": signed.fingerprint,
-        "signer_known": believed,
+        "signer_known": maker.known,
+        "signer_doubt": maker.doubt,
         "quarantine": chooser.why_quarantined(manifest.backup_id) or None,
         "targets": chooser.showing(manifest.backup_id),
     }

@@ -48,6 +48,7 @@ def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:
     yield "sealed", "AES-256-GCM" if inspection.sealed else "no: names, types, dates and tags in plain text"
     yield from recipient_names.recipient_fields(inspection.recipients)
     yield "installation", _signer(inspection)
+    yield "quarantine", inspection.quarantine
     yield (
         "depth",
         "checked: the document agrees with its digest"
@@ -75,6 +76,4 @@ def _signer(inspection: Inspection) -> str:
         return ""
     if inspection.signer_known:
         return f"{inspection.signer} (known here)"
-    unknown = not inspection.signer_doubt or inspection.signer_doubt.endswith("is not trusted here.")
-    why = "known to this installation" if unknown else f"believed: {inspection.signer_doubt}"
-    return f"{inspection.signer} (NOT {why})"
+    return f"{inspection.signer} (maker unknown: {inspection.signer_doubt})"

@@ -14,11 +14,13 @@ from strongroom.cli.commands.inspect.render import lines_of
 from strongroom.cli.shared import identities, inspection
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.inspect_options import InspectOptions
+from strongroom.cli.shared.inspection import Inspection
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import LegacyFormat
 from strongroom.container.kinds import FileKind
 from strongroom.model import Depth
+from strongroom.operations.archive.maker import UNKNOWN
 
 
 def verify_backup(arguments: Namespace, output: Output) -> None:
@@ -28,18 +30,22 @@ def verify_backup(arguments: Namespace, output: Output) -> None:
     )
     depth = arguments.depth or (Depth.OPENED if keys else Depth.DIGEST)
     found = inspection.inspect_backup(
-        arguments, InspectOptions(depth, output, installation, keys, arguments.signer, entering=True)
+        arguments, InspectOptions(depth, output, installation, keys, entering=True)
     )
-    output.answer(found, lines_of(found, f"Verified: {arguments.file}"))
+    output.answer(found, lines_of(found, _verified(found, arguments)))
 
 
 def show_info(arguments: Namespace, output: Output) -> None:
-    found = inspection.inspect_backup(arguments, InspectOptions(Depth.PRESENT, output, place.find()))
+    found = inspection.inspect_backup(
+        arguments, InspectOptions(Depth.PRESENT, output, place.find(), shows=True)
+    )
     output.answer(found, lines_of(found, f"{arguments.file}"))
 
 
 def check_format(arguments: Namespace, output: Output) -> None:
-    found = inspection.inspect_backup(arguments, InspectOptions(Depth.DIGEST, output, place.find()))
+    found = inspection.inspect_backup(
+        arguments, InspectOptions(Depth.DIGEST, output, place.find(), shows=True)
+    )
     output.answer(found, lines_of(found, f"The format is valid: {arguments.file}"))
 
 
@@ -52,10 +58,16 @@ def test_decrypt(arguments: Namespace, output: Output) -> None:
     ]
     if arguments.file.is_file() and kind_of(arguments.file) is FileKind.LEGACY and not arguments.legacy:
         raise LegacyFormat(f"'{arguments.file}' is an old Fernet file.")
-    found = inspection.inspect_backup(
-        arguments, InspectOptions(Depth.OPENED, output, installation, keys, arguments.signer)
-    )
+    found = inspection.inspect_backup(arguments, InspectOptions(Depth.OPENED, output, installation, keys))
     opened = [one.describe() for one in keys if one.opened]
     by = f" with {', '.join(opened)}" if opened else ""
     document = {**to_builtins(found, enc_hook=str), "opened_with": opened}
-    output.answer(document, lines_of(found, f"It opens{by}: {arguments.file}. Nothing was written."))
+    whose = f"{UNKNOWN} " if found.signer_known is False else ""
+    output.answer(document, lines_of(found, f"{whose}It opens{by}: {arguments.file}. Nothing was written."))
+
+
+def _verified(found: Inspection, arguments: Namespace) -> str:
+    """Say what verifying came to: only what somebody trusted here signed is verified."""
+    if found.signer_known:
+        return f"Verified: {arguments.file}"
+    return f"{UNKNOWN if found.signer else 'Intact. Nobody signed it.'} {arguments.file}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, assert_never
 from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
 from strongroom.cli.commands.readiness.single_file import run_guarded
-from strongroom.cli.shared import backup_selection, custodians, identity_options, sources
+from strongroom.cli.shared import custodians, identity_options, own_record, sources
 from strongroom.cli.shared.choose_named import choose_named
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import existing_run_store
@@ -190,7 +190,7 @@ def _recovery(
         newest = {key: one for key, one in newest.items() if key in settings.policies}
     yield from unread or backups.signers(len(trusted), looked)
     wanted = list(_wanted(settings))
-    yield from backups.targets(looked, wanted, known)
+    yield from backups.targets(looked, wanted, known, passed=chooser.passed)
     yield from backups.passed_over(chooser, settings.policies)
     yield from backups.default_backup(chooser)
     yield from damaged(looked, wanted, record.bad)
@@ -216,7 +216,7 @@ def _looked(
     """Choose as a restore does, of the targets that answered; what becomes silent later is not waited for."""
 
     def look() -> tuple[Chooser, Looked]:
-        record = backup_selection.read_record(installation)
+        record = own_record.read_record(installation)
         holders = [Holder(name, partial(_answered, one)) for name, one in answers.items()]
         chooser = record.chooser(holders, trusted=trusted)
         looked = backups.choose_backups(chooser, settings.policies, recorded=known)

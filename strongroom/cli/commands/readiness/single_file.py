@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from strongroom.cli.commands.readiness import render
-from strongroom.cli.shared import backup_argument, opening, sources, trust
+from strongroom.cli.shared import admission, backup_argument, opening, sources, trust
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal import place
@@ -21,7 +21,9 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys.prompting import unasked
 from strongroom.model import Depth
 from strongroom.operations.archive.coverage import ESCROW
+from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.open import Objects
+from strongroom.operations.archive.quarantine_marks import in_quarantine
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.findings import Finding, attempted, good, remark, wrong
 from strongroom.operations.readiness import libraries as installed
@@ -87,11 +89,13 @@ def _file(file: Path, arguments: Namespace, output: Output, installation: Place)
         return
     with backup_argument.open_objects(file) as objects:
         known, said = believed(installation, arguments)
-        signed = opening.signed_manifest(objects, known=known)
+        signed = opening.signed_manifest(objects, known=known, anybody=True)
+        maker = maker_of_backup(signed, known)
         yield from _manifest(objects, signed, installation)
-        yield from said or run_guarded(SIGNERS, lambda: _signer(signed, known))
+        yield from said or run_guarded(SIGNERS, lambda: _signer(maker, arguments))
+        yield from run_guarded(BACKUP, lambda: _aside(signed, objects, maker.pins(known), installation))
         openers = identities_of(arguments, output, installation, ask=False)
-        trusted = trust.signers_to_accept(signed, known)
+        trusted = maker.pins(known)
         with unasked():
             yield from run_guarded(OPENS, lambda: [opens(objects, signed.manifest, openers, trusted=trusted)])
 
@@ -110,9 +114,16 @@ def _manifest(objects: Objects, signed: SignedManifest, installation: Place) -> 
     yield from machine.clock({manifest.backup_id: manifest.created_at})
 
 
-def _signer(signed: SignedManifest, known: Signers) -> Iterator[Finding]:
-    trust.require_trust(signed, known)
-    yield good(SIGNERS, f"signed by {signed.fingerprint}, which is believed here")
+def _signer(maker: Maker, arguments: Namespace) -> Iterator[Finding]:
+    if maker.refusal is not None:
+        raise trust.explained(maker.refusal, arguments)
+    yield good(SIGNERS, f"signed by {maker.fingerprint}, which is believed here")
+
+
+def _aside(signed: SignedManifest, objects: Objects, pins: Signers, installation: Place) -> Iterator[Finding]:
+    if why := admission.why_quarantined(objects, signed.manifest.backup_id, pins, installation):
+        raise in_quarantine(signed.manifest.backup_id, why)
+    yield from ()
 
 
 def believed(installation: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:

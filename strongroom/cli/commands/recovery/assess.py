@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from strongroom.cli.shared import backup_selection, sources, trust
+from strongroom.cli.shared import backup_selection, own_record, sources, trust
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.terminal.place import Place
 from strongroom.container.manifest import Manifest
@@ -52,22 +52,21 @@ def survey(arguments: Namespace, installation: Place) -> Survey:
     """
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
-    with backup_selection.explaining_signers():
-        chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
-        names = _names(chooser, installation, arguments)
-        choices = {name: choices_of(chooser, name, arguments.at) for name in names}
-        held = backup_selection.read_record(installation).held
-        lacking = {
-            name: _shortfall(chooser, found[0], known, held)
-            for name, found in choices.items()
-            if found and not limits_of(found[0].manifest)
-        }
-        sound = {
-            name: _part(chooser.choose(Asked(backup=one.sound, partial=True)), name)
-            for name, found in lacking.items()
-            for one in found.findings
-            if one.sound and not one.fillable
-        }
+    chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
+    names = _names(chooser, installation, arguments)
+    choices = {name: choices_of(chooser, name, arguments.at) for name in names}
+    held = own_record.read_record(installation).held
+    lacking = {
+        name: _shortfall(chooser, found[0], known, held)
+        for name, found in choices.items()
+        if found and not limits_of(found[0].manifest)
+    }
+    sound = {
+        name: _part(chooser.choose(Asked(backup=one.sound, partial=True)), name)
+        for name, found in lacking.items()
+        for one in found.findings
+        if one.sound and not one.fillable
+    }
     parts = {name: tuple(_part(one, name) for one in found) for name, found in choices.items()}
     passed = {(one.backup, one.why): one for one in chooser.passed}
     return Survey(

@@ -133,7 +133,7 @@ def _restore_snapshot_arguments(parser: ArgumentParser) -> None:
     options.add_target_argument(where)
     options.add_backup_arguments(group)
     options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    options.add_trust_arguments(parser)
     _server_arguments(parser)
 
 

@@ -18,6 +18,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.shared import (
     access_log,
+    admission,
     approval,
     backup_argument,
     backup_selection,
@@ -35,6 +36,7 @@ from strongroom.errors import UsageError
 from strongroom.keys import Opener
 from strongroom.model import ApprovalAction
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.archive.select_backup import Choice, Chooser, describe_skipped
 from strongroom.operations.errors import ConfirmationRequired
@@ -117,7 +119,10 @@ def _backups(
                 yield [_chosen(chooser, arguments, output, openers, installation)]
             return
         files = [stack.enter_context(backup_argument.open_objects(file)) for file in arguments.backup_file]
-        yield [opening.open_trusted(objects, arguments, output, openers, installation) for objects in files]
+        yield [
+            opening.open_trusted(objects, arguments, output, lambda: openers, installation)
+            for objects in files
+        ]
 
 
 def _chosen(
@@ -131,16 +136,15 @@ def _chosen(
 
     def opened(choice: Choice) -> Replicated:
         backup = choice.manifest.backup_id
+        known = trust.trusted_signers(installation, arguments.signer)
+        admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
         access_log.record_opening(arguments, output, installation, backup, quarantine=choice.quarantine)
-        pins = backup_selection.report_unlisted(
-            choice, trust.trusted_signers(installation, arguments.signer), output, installation
-        )
+        pins = backup_selection.report_unlisted(choice, known, output, installation)
         return Replicated(choice, openers, trusted=pins, told=chooser.note)
 
     asked = backup_selection.requested(arguments, values=True)
-    with backup_selection.explaining_signers():
-        choices = chooser.choices(asked)
-        first = next(choices, None) or chooser.choose(asked)
+    choices = chooser.choices(asked)
+    first = next(choices, None) or chooser.choose(asked)
     for choice in islice(chain([first], choices), LOOK_BACK):
         backup = opened(choice)
         row = next(backup.rows(), None)

@@ -131,7 +131,7 @@ class _Undo:
             with opening.explaining_keys():
                 objects = self._opened.enter_context(opening.objects_in_file(file))
                 given = Namespace(**{**vars(self._arguments), "backup_file": file, "backup": None})
-                backup = opening.open_trusted(objects, given, self._output, self._openers, self._here)
+                backup = opening.open_trusted(objects, given, self._output, lambda: self._openers, self._here)
                 backup.unlock()
             self._files[file] = backup
         return self._files[file]

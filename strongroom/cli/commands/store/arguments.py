@@ -29,7 +29,7 @@ def _add_backup_arguments(parser: ArgumentParser) -> None:
     options.add_target_argument(where)
     options.add_backup_arguments(parser)
     options.add_opening_arguments(parser)
-    options.add_signer_argument(parser)
+    options.add_trust_arguments(parser)
     options.add_legacy_argument(parser)
 
 

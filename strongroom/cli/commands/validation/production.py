@@ -11,7 +11,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from strongroom.cli.commands.validation.render import answer
-from strongroom.cli.shared import backup_selection, identities, sources, trust
+from strongroom.cli.shared import identities, own_record, sources, trust
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -124,7 +124,7 @@ def _chooser(settings: Settings, installation: Place, trusted: frozenset[str]) -
     """Look at the targets that policies name, as a restore does."""
     names = dict.fromkeys(name for policy in settings.policies.values() for name in policy.targets)
     holders = [Holder(name, partial(adapters.target, name, settings, prepare=False)) for name in names]
-    return backup_selection.read_record(installation).chooser(holders, trusted=trusted)
+    return own_record.read_record(installation).chooser(holders, trusted=trusted)
 
 
 def _as_a_whole(name: str) -> Validated:

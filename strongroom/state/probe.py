@@ -1,0 +1,27 @@
+"""Whether a record in a SQLite file may have something to say, without loading what reads it.
+
+Restoring from a file takes a moment, of which the database would be most.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from strongroom.system import sqlite_files
+
+_PATIENCE = 5.0
+"""Seconds that a writer is waited for."""
+
+
+def may_have_event(file: Path, kind: str) -> bool:
+    """Tell whether an event of a kind is on record; also if that cannot be told so simply."""
+    try:
+        connection = sqlite_files.connect(file, timeout=_PATIENCE)
+        try:
+            found = connection.execute("SELECT 1 FROM events WHERE kind = ? LIMIT 1", (kind,)).fetchone()
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return True
+    return found is not None
