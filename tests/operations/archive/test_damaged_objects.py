@@ -11,6 +11,7 @@ import pytest
 
 from strongroom.cli.shared.opening import signed_manifest
 from strongroom.container.errors import Tampered
+from strongroom.container.signing import Signers
 from strongroom.model import Depth
 from strongroom.operations.archive.catalog import rebuild
 from strongroom.operations.archive.open import Objects, backup_ids, open_backup
@@ -101,7 +102,8 @@ def test_a_damaged_locked_object_is_repaired_beside_it_and_every_reader_finds_th
     verified = finish(submit_verify(services, backup=backup, depth=Depth.COMPARED), services)
     assert verified.state is RunState.DONE
     assert backup_ids(us) == [backup]
-    assert signed_manifest(us, backup).manifest.backup_id == backup
+    known = Signers() | services.signer_fingerprints
+    assert signed_manifest(us, backup, known=known).manifest.backup_id == backup
     opened = open_backup(us, identities=[world.identity], trusted=services.signer_fingerprints)
     assert sorted(secret.name for secret in opened.secrets()) == [secret.name for secret in made_up(30)]
     assert opened.find("app/0007") == made_up(30)[7]
