@@ -288,6 +288,7 @@ ANYBODY_S = {
             "strongroom/operations/rotation/reencrypt_container.py",
         ),
     ),
+    "whose it is, it is sorted by afterwards": ("strongroom/keys/kept_lists.py",),
     "what is looked for is whose it is": (
         *("strongroom/operations/incident/re_sign.py", "strongroom/operations/retention/delete.py"),
     ),

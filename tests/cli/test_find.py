@@ -19,7 +19,7 @@ from strongroom.container.errors import Tampered, UntrustedSigner, WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.errors import NotAllRead
+from strongroom.operations.errors import NotAllRead, SetAside
 from strongroom.sources.errors import SecretNotFound
 from strongroom.targets.directory import DirectoryTarget
 from tests.cli.furnished import furnished
@@ -410,11 +410,12 @@ def test_a_server_as_a_whole_is_not_snapshotted_for_a_comparison(house: Machine)
 def test_what_is_in_quarantine_is_found_and_said_to_be(house: Machine, nights: list[str]) -> None:
     words = ("--reason", "a key leaked", "--quarantine-only", "--force", "--output", "incident.json")
     house.ok("incident", "open", "--backup", nights[2], *words)
-    [one] = found(house.ok("find", "db/password", "--json"))
+    [one] = found(done := house.run("find", "db/password", "--json"))
+    assert done.failed_with(SetAside)
     told = {backup["backup"]: backup["quarantine"] for v in one["versions"] for backup in v["backups"]}
     assert "a key leaked" in str(told[nights[2]])
     assert told[nights[1]] is None
-    said = house.ok("find", "db/password").out
+    said = house.run("find", "db/password").out
     assert f"{nights[2]} (quarantine)" in said
     assert f"--backup {nights[1]}\n" in said
 
