@@ -154,7 +154,8 @@ def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
 
 def _stands(done: Ended[Came]) -> bool:
     """Tell whether what a restore wrote stands, or what it planned would: also if the rest of it is lost."""
-    return done.code in STANDS or (done.answer is not None and done.answer.lost is not None)
+    came = done.answer
+    return done.code in STANDS or (came is not None and came.lost is not None and came.counts.total > 0)
 
 
 def _elsewhere(desk: Desk) -> str:

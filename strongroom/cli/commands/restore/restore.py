@@ -55,8 +55,8 @@ def _perform(
     with origins.open_restore_source(arguments, output, installation) as origin:
         job = RestoreJob(arguments, output, installation, origin, request)
         job.do()
-        if job.stopped is None and not job.done.total:
-            raise origin.loss() or request.nothing(job.elsewhere)
+        if job.stopped is None and not job.done.total and origin.loss() is None:
+            raise request.nothing(job.elsewhere)
         if arguments.verify_after_restore and not job.dry:
             job.verify()
         return tell(job)
