@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -19,6 +18,7 @@ from celery import signals
 
 from strongroom import __version__
 from strongroom.errors import StrongroomError
+from strongroom.system import secrecy
 from workers import beat_fallback, flower, logs, names, paths, status, telemetry
 from workers.redact import message_of
 
@@ -33,9 +33,11 @@ CRASHED: Final = 70
 
 def main(role: str) -> int:
     """Run the process of a role; return its exit status."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    locked = secrecy.keep_in_memory()
     os.environ["STRONGROOM_ROLE"] = role
     logs.set_up(role)
+    if not locked:
+        log.info("memory-not-locked", extra={"hint": "values may be swapped: see 'strongroom health'"})
     try:
         _run(role)
     except StrongroomError as error:

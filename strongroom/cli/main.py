@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import resource
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
@@ -17,13 +16,14 @@ from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_strea
 from strongroom.cli.terminal.stopping import in_order
 from strongroom.errors import StrongroomError, Untrusted
 from strongroom.system.lazy import resolve
+from strongroom.system.secrecy import keep_in_memory
 
 _LEADING = frozenset({"--json", "-q", "--quiet"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
-    _keep_no_core()
+    keep_in_memory()
     atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     fill_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -45,11 +45,6 @@ def _settle_accesses(error: BaseException | None) -> None:
     """Put on record what came of opening a backup, if this command tried to."""
     if (access_log := sys.modules.get("strongroom.cli.shared.access_log")) is not None:
         access_log.record_outcomes(error)
-
-
-def _keep_no_core() -> None:
-    """A core dump, of a fault or of Ctrl-\\, would hold keys and values."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _explain(error: BaseException, output: Output) -> int:

@@ -35,6 +35,7 @@ from strongroom.operations.health.catalog import Metrics
 from strongroom.operations.health.keys import history, judge_ages, labels_of
 from strongroom.operations.health.targets import TARGETS, answering
 from strongroom.operations.health.verification import VERIFICATION, covered
+from strongroom.operations.readiness import machine as readiness
 from strongroom.operations.services import Checked, Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
@@ -156,6 +157,7 @@ def _machine(settings: Settings, sizes: Mapping[str, int]) -> Iterator[tuple[str
         partial(machine.disks, list(_places(settings, sizes)), percent=settings.alerts.free_percent),
     )
     yield machine.FILES, partial(machine.modes, settings.state_dir, secret_files(settings).values())
+    yield readiness.SWAP, readiness.swap
 
 
 def _targets(settings: Settings) -> Iterator[Finding]:

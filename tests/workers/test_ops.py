@@ -122,6 +122,8 @@ def test_every_unit_starts_again_what_exits_and_dumps_no_core() -> None:
         text = unit.read_text()
         for line in ("Restart=always", "LimitCORE=0", "KillMode=mixed", "NoNewPrivileges=yes"):
             assert line in text, (unit.name, line)
+    for name in ("strongroom-worker@", "strongroom-beat"):  # they hold keys
+        assert "LimitMEMLOCK=infinity" in (SYSTEMD / f"{name}.service").read_text()
 
 
 def test_the_look_for_alerts_is_begun_by_time_alone_and_dumps_no_core() -> None:

@@ -25,6 +25,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.key_management.diagnose import diagnose
 from strongroom.operations.readiness.libraries import INSTALL
+from strongroom.system import secrecy
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.timestamps import rfc3339
 
@@ -128,16 +129,26 @@ def cores(pattern: Path = Path("/proc/sys/kernel/core_pattern")) -> Iterator[Fin
 
 
 def swap(swaps: Path = Path("/proc/swaps")) -> Iterator[Finding]:
-    """Look whether memory may be written to a disk. Compressed memory (zram) is no disk."""
-    areas = [line.split()[0] for line in _read(swaps).splitlines()[1:] if line.strip()]
-    disks = [area for area in areas if not area.startswith("/dev/zram")]
-    if disks:
-        words = f"values in memory may be written to {', '.join(disks)}"
-        yield remark(SWAP, words, "Turn it off for the recovery (swapoff -a), or see that it is encrypted.")
-    elif not swaps.exists():
+    """Look whether memory may be written to a disk."""
+    if secrecy.may_lock():
+        yield good(SWAP, "memory is locked, so it is not written to a disk")
+        return
+    try:
+        disks = secrecy.swaps(swaps)
+    except OSError:
         yield remark(SWAP, "this system does not tell whether it swaps")
+        return
+    if disks:
+        words = f"keys and values in memory may be written to {', '.join(disks)}"
+        yield remark(SWAP, words, _LOCK)
     else:
         yield good(SWAP, "memory is not written to a disk")
+
+
+_LOCK = (
+    "Let Strongroom lock its memory (LimitMEMLOCK=infinity in its unit, or ulimit -l unlimited), turn swap "
+    "off (swapoff -a), or see that it is encrypted."
+)
 
 
 def _read(path: Path) -> str:

@@ -136,6 +136,7 @@ def test_core_dumps_and_swap_are_told(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(resource, "getrlimit", lambda _, limit=limit: (limit, limit))
         pattern.write_text(text)
         assert states(machine.cores(pattern)) == [("core-dumps", expected)]
+    monkeypatch.setattr(machine.secrecy, "may_lock", lambda: False)
     for area, expected in (
         ("", "good"),
         ("/dev/zram0 partition 1 0 1\n", "good"),
@@ -144,6 +145,8 @@ def test_core_dumps_and_swap_are_told(tmp_path: Path, monkeypatch: pytest.Monkey
         swaps.write_text(head + area)
         assert states(machine.swap(swaps)) == [("swap", expected)]
     assert states(machine.swap(tmp_path / "none")) == [("swap", "remark")]
+    monkeypatch.setattr(machine.secrecy, "may_lock", lambda: True)
+    assert states(machine.swap(swaps)) == [("swap", "good")]  # what is locked is not swapped
 
 
 def test_a_restore_needs_room(tmp_path: Path) -> None:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
-import resource
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.errors import UsageError
 from strongroom.keys.quorum.ceremony import Ceremony
 from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
+from strongroom.system import secrecy
 
 _IN_ROW = 4
 # The terminal's second screen: what is shown there is in no scrollback once it is left. The first
@@ -23,9 +20,6 @@ _IN_ROW = 4
 _ENTER = "\x1b[?1049h\x1b[2J\x1b[3J\x1b[H"
 _LEAVE = "\x1b[2J\x1b[3J\x1b[H\x1b[?1049l"
 _CLEAR = "\x1b[2J\x1b[3J\x1b[H"
-# Linux's: prctl(2), mlockall(2).
-_SET_DUMPABLE = 4
-_CURRENT, _FUTURE = 1, 2
 
 
 def require_terminal() -> None:
@@ -111,27 +105,17 @@ def _say(text: str, *, end: str = "\n") -> None:
     print(text, end=end, file=sys.stderr, flush=True)
 
 
-def keep_in_memory(output: Output) -> None:
-    """Keep the key and the shares, which are made next, out of swap and of other processes' sight."""
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None, use_errno=True)
-    library.prctl(_SET_DUMPABLE, 0, 0, 0, 0)
-    if not (_may_lock_all() and library.mlockall(_CURRENT | _FUTURE) == 0) and _swaps():
+def warn_of_swapping(output: Output) -> None:
+    """Warn if the key and the shares, which are made next, could reach a disk by swapping."""
+    if sys.platform == "linux" and not secrecy.may_lock() and _swaps():
         output.warn(
             "This machine may write memory to its swap space, and words of shares with it. For a ceremony, "
             "turn it off (swapoff -a), or hold it as root."
         )
 
 
-def _may_lock_all() -> bool:
-    """Whether memory may be locked without a limit: under one, this process would run out half-way."""
-    unlimited = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] == resource.RLIM_INFINITY
-    return unlimited or os.geteuid() == 0
-
-
 def _swaps() -> bool:
     try:
-        return len(Path("/proc/swaps").read_text().splitlines()) > 1
+        return bool(secrecy.swaps())
     except OSError:
         return True

@@ -75,7 +75,7 @@ def _held(
     if not os.access(path.absolute().parent, os.W_OK):
         # Found out now, and not when everybody has written a share down.
         raise UsageError(f"'{path}' cannot be written: its folder is not there, or closed to us.")
-    ceremony.keep_in_memory(output)
+    ceremony.warn_of_swapping(output)
     held = Ceremony(
         name=name,
         custodians=custodians,
