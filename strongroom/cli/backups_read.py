@@ -24,7 +24,7 @@ class Aside(Enum):
     """What a command does with a backup in quarantine."""
 
     REFUSES = "4, and where none was named the one before it; `--use-quarantined` takes it"
-    REFUSES_ALWAYS = "4, or names it as passed over"
+    REFUSES_ALWAYS = "4, or names it as skipped"
     SHOWS = "shows it, says so, and ends with 70"
     TENDS = "looks after it as after any other: it is evidence, and what is not tended is lost"
 

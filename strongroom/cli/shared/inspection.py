@@ -271,7 +271,7 @@ def _inspect_legacy(arguments: Namespace, means: InspectOptions) -> Inspection:
     )
 
 
-_UNSIGNED = "Leave --signer out to read it whoever made it, or name the target that has its manifest."
+_UNSIGNED = "Leave --signer out to read it with its maker unknown, or name the target that has its manifest."
 
 
 def _inspect_container(path: Path, arguments: Namespace, means: InspectOptions) -> Inspection:

@@ -51,4 +51,4 @@ def _ways_on(fingerprint: str, options: Mapping[str, object]) -> Iterator[str]:
     else:
         yield f'name it in the configuration, under [trust]:\nsigners = ["{fingerprint}"]'
     if "any_signer" in options:
-        yield "To read it whoever made it: --any-signer"
+        yield "To read it with its maker unknown: --any-signer"
