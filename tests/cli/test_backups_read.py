@@ -7,6 +7,7 @@ import shutil
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import chain
+from typing import Any
 
 import pytest
 
@@ -272,6 +273,56 @@ def test_the_record_says_what_is_in_quarantine_too(filed: Machine, aside: str) -
     listed = filed.ok("catalog", "list").out
     assert {aside in line for line in listed.splitlines() if "in quarantine" in line} == {False, True}
     assert aside in filed.ok("replicas", "--json").document["quarantined"]
+
+
+# -- in Python -----------------------------------------------------------------------
+
+READ = ({"file_or_target": "full.sr"}, {"file_or_target": "east"}, {"file_or_target": "one.srct"})
+
+
+def enter(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Be a program on a machine; return what opens backups there."""
+    for name, value in machine.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(machine.home)
+    return {"identity": "recovery.key"}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("read", READ, ids=str)
+def test_a_program_is_refused_a_strangers_and_told_that_its_maker_is_unknown(
+    bare: Machine, monkeypatch: pytest.MonkeyPatch, read: dict[str, Any]
+) -> None:
+    key: Any = enter(bare, monkeypatch)
+    with pytest.raises(UntrustedSigner), strongroom.open(**read, **key):
+        pass
+    with strongroom.open(**read, **key, trust_any=True) as backup:
+        assert (NAMES[0] in backup.names(), backup.maker_known) == (True, False)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("read", READ, ids=str)
+def test_no_word_of_a_program_gets_past_a_distrusted_key(
+    distrusted: Machine, monkeypatch: pytest.MonkeyPatch, read: dict[str, Any]
+) -> None:
+    key: Any = enter(distrusted, monkeypatch)
+    own = distrusted.ok("signers", "list", "--json").document["installation"]
+    for words in ({}, {"trust_any": True}, {"signer": own}):
+        with pytest.raises(UntrustedSigner), strongroom.open(**read, **key, **words):
+            pass
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_program_is_refused_what_is_in_quarantine_unless_it_says_so(
+    filed: Machine, aside: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key: Any = enter(filed, monkeypatch)
+    for read in ({"file_or_target": "full.sr"}, {"file_or_target": "east", "backup": aside}):
+        words: dict[str, Any] = dict(read)
+        with pytest.raises(BackupQuarantined), strongroom.open(**words, **key):
+            pass
+        with strongroom.open(**words, **key, use_quarantined=True) as backup:
+            assert (NAMES[0] in backup.names(), "since" in backup.quarantine) == (True, True)
 
 
 # -- the code has no other way -------------------------------------------------------
