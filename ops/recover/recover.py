@@ -94,12 +94,15 @@ def shown(text: str) -> str:
 def counted(secrets: int) -> str:
     return f"{secrets} secret" + ("" if secrets == 1 else "s")
 
+SHOWN = 4
+
 class Losses:
     """What could not be read. The first loss decides how the program ends."""
 
     def __init__(self) -> None:
         self.first: Failure | None = None
         self.aside: dict[str, Failure] = {}  # by name; it does not count, and may hide something newer
+        self.ignored: dict[str, int] = {}  # by the folder at the top, which anybody may have filled
         self.lost = 0
         self.taken = 0  # of earlier backups, in place of what is lost
         self.parts: list[tuple[Container | None, int, Failure]] = []  # a segment by its number, or a piece
@@ -116,6 +119,13 @@ class Losses:
             failure = error if isinstance(error, Failure) else odd
             self.add(failure, what, secrets)
             self.parts += [(*part, failure)] if part else []
+
+    def ignore(self, name: str, failure: Failure) -> None:
+        """Say what does not count, but not all of it: it may be junk, and much of it."""
+        folder = name.partition("/")[0]
+        self.ignored[folder] = many = self.ignored.get(folder, 0) + 1
+        if many <= SHOWN:
+            note(f"left aside: {name}: {failure}" if many < SHOWN else f"left aside: more in {folder}/")
 
     def add(self, failure: Failure, what: str, secrets: int = 0, verb: str = "LOST") -> None:
         self.first = self.first or failure
@@ -262,7 +272,8 @@ def open_hpke(kem: int, shared: bytes, info: bytes, sealed: bytes) -> bytes | No
 
 ROLES = {
     "manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover"),
-    "quarantine": ("control", "recover"), "trust": ("installation",),
+    "quarantine": ("control", "recover"), "trust": ("installation",), "head": ("control", "recover"),
+    "deletion": ("prune", "control", "recover"),
 }
 
 @dataclass(frozen=True)
@@ -794,6 +805,12 @@ class Store:
         names = [f"{folder}/{entry.name}" for entry in entries if not entry.is_dir(follow_symlinks=False)]
         return sorted(name for name in names if stat.S_ISREG(self._mode(name)))
 
+    def folders(self, folder: str) -> list[str]:
+        """Return the names of the folders right in a folder, sorted."""
+        entries = os.scandir(self.path / folder) if stat.S_ISDIR(self._mode(folder)) else ()
+        names = [f"{folder}/{entry.name}" for entry in entries]
+        return sorted(name for name in names if stat.S_ISDIR(self._mode(name)))
+
     def get(self, name: str) -> Part | None:
         return Part.of(self.path / name) if stat.S_ISREG(self._mode(name)) else None
 
@@ -870,11 +887,11 @@ class Backup:
                 manifest = read_manifest(part.whole(), self.keys)
                 need(manifest["backup_id"] == backup, "It is another backup's.", "Missing")
             except Failure as failure:
-                note(f"left aside: {name}: {failure}")
+                self.losses.ignore(name, failure)
                 failures.append(failure)
                 continue
             return manifest
-        need(self.store.names("manifests"), "There is no manifest here.")
+        need(failures or self.store.names("manifests"), "There is no manifest here.")
         raise (*failures, Failure("Missing", f"There is no manifest of backup '{backup}'."))[0]
 
     def _piece(self, manifest: Record, entry: Record) -> tuple[Part, bool]:
@@ -918,7 +935,7 @@ class Backup:
                     same = (record["id"], record["generation"]) == (own["id"], generation)
                     need(same, "It is another envelope than its name says.")
                 except Failure as failure:  # anybody can put it there, and it must not keep from the next
-                    note(f"left aside: {name}: {failure}")
+                    self.losses.ignore(name, failure)
                     aside.append((name, failure))
                     continue
                 return record
@@ -1029,7 +1046,8 @@ def recover(given: argparse.Namespace, keys: Keys | None = None) -> int:
     if losses.first:
         raise losses.first
     need(count or given.get is None, f"There is no secret '{given.get}' here.", "Missing")
-    aside = ", ".join(f"{name} ({failure})" for name, failure in losses.aside.items())
+    aside = ", ".join(f"{name} ({failure})" for name, failure in [*losses.aside.items()][:SHOWN])
+    aside += f" and {len(losses.aside) - SHOWN} more" if len(losses.aside) > SHOWN else ""
     need(not aside, f"Everything that counts came out. This does not count: {aside}", "LeftAside")
     return 0
 
@@ -1044,7 +1062,8 @@ def secrets_in(given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterato
 
 def secrets_of(backup: Backup, given: argparse.Namespace) -> Iterator[Secret]:
     """Yield the secrets of the backup that is asked for."""
-    if given.backup and not backup.store.names(f"quarantine/{given.backup}"):
+    marks = backup.store.names(f"quarantine/{given.backup}") if given.backup else []
+    if given.backup and not marks and not (EXTRA.is_file() and backup.store.folders("ledger")):
         for_values, manifest = bool(given.out) or given.get is not None, backup.manifest(given.backup)
         yield from backup.secrets(manifest, given.get, for_values=for_values)
         if backup.losses.parts and EXTRA.is_file():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import functools
 import getpass
 import hashlib
@@ -29,7 +30,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -225,7 +226,7 @@ def secrets_of_chosen(backup: Backup, given: argparse.Namespace) -> Iterator[Sec
         if given.get is None or there:
             break
         note(f"'{given.get}' is not in backup {manifest['backup_id']}")
-    backup.losses.first = backup.losses.first or choice.part
+    backup.losses.first = backup.losses.first or choice.missed or choice.part
 
 
 def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) -> Iterator[Secret]:
@@ -294,57 +295,64 @@ class Choice:
         self.policy = getattr(given, "policy", None)
         self.use_quarantined = getattr(given, "use_quarantined", False)
         self.part: Failure | None = None  # all of a part came out, and nobody had asked for a part
+        self.missed: Failure | None = None  # all of it came out, and there was a newer one
+        self.heads: dict[frozenset[str], tuple[dict[str, str], dict[str, int]]] = {}
 
     def manifests(self) -> Iterator[Record]:
         """Yield the manifest of the backup to read; for one secret, those of older ones after it."""
         if self.wanted:
             manifest = self.backup.manifest(self.wanted)
             why = self.quarantined(manifest)
-            said = f"Backup {self.wanted}: {why}. If it is really meant: --use-quarantined."
-            need(not why, said, "Refused")
+            need(not why, f"Backup {self.wanted}: {why}. {MEANT}", "Refused")
             yield manifest
             return
-        refused: Refused = []
+        if not self.ids():
+            raise self.miss(None) or Failure("Damaged", "There is no manifest here.")
         passed: Passed = []
+        refused: Refused = []
         came = False
+        for manifest in self.believed(refused):
+            if why := self.lacks(manifest) or self.quarantined(manifest):
+                passed.append((manifest, why))
+                continue
+            self.tell([] if came else passed, refused)
+            if not came:
+                self.miss(manifest)
+            came = True
+            yield manifest
+        if not came:
+            yield self.lesser(passed, refused)
+
+    def believed(self, refused: Refused) -> Iterator[Record]:
+        """Yield the manifests that count, of the policy that is asked for, newest first."""
         for backup in self.ids():
             try:
                 manifest = self.backup.manifest(backup)
             except Failure as failure:
                 refused.append((f"manifests/{backup}.json", failure))
                 continue
-            if self.policy not in (None, manifest["policy"]):
-                continue
-            if why := self.quarantined(manifest) or self.lacks(manifest):
-                passed.append((manifest, why))
-                continue
-            self.tell([] if came else passed, refused)
-            came, refused = True, []
-            yield manifest
-        if not came:
-            yield self.lesser(passed, refused)
+            if self.policy in (None, manifest["policy"]):
+                yield manifest
 
     def before(self, manifest: Record) -> Iterator[Record]:
         """Yield the backups that tell of the lost parts of one, newest first."""
-        keys = self.backup.keys
-        keys = replace(keys, signers=keys.signers or frozenset({manifest["by"]}))
+        keys = self.pinned(manifest)
         alike = ("source", "selection", "values")
         for backup in self.ids():
             if backup >= manifest["backup_id"]:
                 continue
             try:
                 earlier = replace(self.backup, keys=keys).manifest(backup)
+                same = all(earlier[member] == manifest[member] for member in alike)
+                if not same or self.quarantined(earlier):
+                    continue
             except Failure:
                 continue  # what does not count is of no use here
-            same = all(earlier[member] == manifest[member] for member in alike)
-            if same and not self.quarantined(earlier):
-                yield earlier
+            yield earlier
 
     def ids(self) -> list[str]:
         """Return the backups' ids, the newest first."""
-        ids = recover.backup_ids(self.store)
-        need(ids, "There is no manifest here.")
-        return ids
+        return recover.backup_ids(self.store)
 
     def lacks(self, manifest: Record) -> str:
         """Say what a backup lacks to bring everything back, or one secret; nothing if it lacks nothing."""
@@ -359,20 +367,26 @@ class Choice:
         pairs = [("tagged", tags), ("named", ", ".join(limits["include"]))]
         pairs += [("not named", ", ".join(limits["exclude"]))]
         said = "; ".join(f"{word} {which}" for word, which in pairs if which)
-        return f"it holds only secrets {said}" if said and self.name is None else ""
+        return f"it holds only secrets {said}" if said and self.name is None and not self.part else ""
 
     def lesser(self, passed: Passed, refused: Refused) -> Record:
         """Return the best backup of those that lack something; raise what keeps from all."""
         if not passed:
             none = Failure("Missing", f"There is no backup of policy '{self.policy}' here.")
-            raise refused[0][1] if refused else none
-        fair = [(manifest, why) for manifest, why in passed if not why.startswith("it is ")]
-        family = "Missing" if all("escrow" in why for _, why in passed) else "Refused"
-        need(fair, f"No backup here is to be restored from: {passed[0][1]}.", family)
-        manifest, why = next((each for each in fair if each[0]["values"]), fair[0])
+            raise self.miss(None) or (refused[0][1] if refused else none)
+        fair = [each for each in passed if not each[1].startswith("it is ")]
+        for manifest, why in sorted(fair, key=lambda each: not each[0]["values"]):
+            if not (said := self.quarantined(manifest)):
+                break
+            passed[passed.index((manifest, why))] = manifest, said
+        else:
+            family = "Missing" if all("escrow" in why for _, why in passed) else "Refused"
+            said = f"No backup here is to be restored from: {passed[0][1]}."
+            raise self.miss(None) or Failure(family, said)
         self.tell([each for each in passed if each[0] is not manifest], refused)
         if manifest["values"]:
             self.part = Failure("Missing", f"There is no backup of everything here: {why}.")
+        self.miss(manifest)
         return manifest
 
     def tell(self, passed: Passed, refused: Refused) -> None:
@@ -381,41 +395,181 @@ class Choice:
             same = [other for other, said in passed if said == why]
             more = f" and {len(same) - 1} more like it" if same[1:] else ""
             note(f"passed over: {same[0]['backup_id']} of policy '{same[0]['policy']}'{more}: {why}")
-        self.losses.aside |= refused
+        set_aside = [(f"backup {one['backup_id']}", Failure("Refused", why)) for one, why in passed
+                     if why.startswith(ASIDE)]  # fmt: skip
+        self.losses.aside |= dict([*refused, *set_aside])
+        refused.clear()
+
+    def miss(self, taken: Record | None) -> Failure | None:
+        """Notice a newer backup that the signed heads know of, and that is not there (section 13)."""
+        keys = self.pinned(taken) if taken else self.backup.keys
+        for policy, backup in self.known(keys)[0].items() if keys.signers else ():
+            newer = not taken or backup > taken["backup_id"]
+            if newer and self.policy in (None, policy) and self.is_missed(backup, policy, keys):
+                said = f"A newer backup is known, and not here: {backup} of policy '{policy}'."
+                note(f"CAREFUL: {said}")
+                self.missed = self.missed or Failure("Missing", said)
+        return self.missed
+
+    def is_missed(self, backup: str, policy: str, keys: Keys) -> bool:
+        """Tell whether a backup that is known is not here, and nothing says why."""
+        try:
+            self.backup.manifest(backup)
+            return False
+        except Failure as failure:
+            if failure.args[0] == "Untrusted":
+                return False
+        mark, _, whole = counting(self.store, "quarantine", backup, keys)
+        due = self.known(keys)[1].get(backup, 0)
+        if mark and whole and mark["number"] >= due and mark["state"] == "quarantined":
+            return False
+        deletion = counting(self.store, "deletion", backup, keys)[0]
+        if deletion and (deletion["state"] == "deleted" or is_past(deletion["after"])):
+            return False
+        return not self.is_less(policy)
+
+    def is_less(self, policy: str) -> bool:
+        """Tell whether the newest backup of a policy that is here does not hold what is asked for."""
+        for backup in self.ids():
+            with contextlib.suppress(Failure):
+                if (manifest := self.backup.manifest(backup))["policy"] == policy:
+                    return bool(self.lacks(manifest))
+        return False
+
+    def known(self, keys: Keys) -> tuple[dict[str, str], dict[str, int]]:
+        """Return what the heads here know, by whoever is pinned."""
+        if keys.signers not in self.heads:
+            self.heads[keys.signers] = known_by_heads(self.store, keys)
+        return self.heads[keys.signers]
+
+    def pinned(self, manifest: Record) -> Keys:
+        """Where nobody is pinned, marks and heads have to be of the installation that made the backup."""
+        keys = self.backup.keys
+        return replace(keys, signers=keys.signers or frozenset({manifest["by"]}))
 
     def quarantined(self, manifest: Record) -> str:
-        """Say that a backup is in quarantine by the newest mark that counts; nothing if it is in none."""
-        backup, keys = manifest["backup_id"], self.backup.keys
-        keys = replace(keys, signers=keys.signers or frozenset({manifest["by"]}))
-        for name in reversed(self.store.names(f"quarantine/{backup}")):
-            try:
-                part = self.store.get(name)
-                body, _ = recover.signed_body(part.whole(16_384) if part else b"", "quarantine", keys)
-                mark = strict(body, MARK, "A quarantine mark")
-                own = f"quarantine/{mark['backup_id']}/{mark['number']:08}.json"
-                need(name == own, "It is another one's.")
-            except Failure as failure:
-                note(f"left aside: {name}: {failure}")
-                continue
-            since = f" since {mark['at']}" + (f" by {mark['by']}" if mark["by"] else "")
-            said = f"it is in quarantine{since}: {mark['reason']}" if mark["state"] != "released" else ""
-            if said and self.use_quarantined:
-                note(f"CAREFUL: backup {backup} is used, and {said}")
-            return "" if self.use_quarantined else said
-        return ""
+        """Say that a backup is in quarantine by the newest mark that counts; nothing if it is in none.
+
+        Where nobody can tell, that is refused: an older one would be what somebody wants who put junk there.
+        """
+        backup, keys = manifest["backup_id"], self.pinned(manifest)
+        mark, ignored, whole = counting(self.store, "quarantine", backup, keys)
+        if ignored:
+            self.losses.ignore(*ignored[0])
+            many = f"{len(ignored)} objects pose as marks there; the first: {ignored[0][1].args[1]}"
+            self.losses.aside[f"quarantine/{backup}/"] = Failure(ignored[0][1].args[0], many)
+        due = self.known(keys)[1].get(backup, 0)
+        gone = "" if (mark["number"] if mark else 0) >= due else f"mark {due} of it is known, and gone"
+        gone = gone if whole else f"{len(ignored)} objects or more pose as its marks"
+        said = f"nobody can tell whether it is in quarantine, since {gone}" if gone else ""
+        need(not said or self.use_quarantined, f"Backup {backup}: {said}. {MEANT}", "Refused")
+        if mark and mark["state"] == "quarantined" and not said:
+            by = f" by {mark['by']}" if mark["by"] else ""
+            said = f"{ASIDE} since {mark['at']}{by}: {mark['reason']}"
+        if said and self.use_quarantined:
+            note(f"CAREFUL: backup {backup} is used, and {said}")
+        return "" if self.use_quarantined else said
 
 
-def a_time(value: str) -> bool:
+ASIDE, MEANT = "it is in quarantine", "If it is really meant: --use-quarantined."
+
+# -- marks and heads (section 11) ----------------------------------------------------------------
+
+READ_ON = 100_000
+
+
+def counting(
+    store: Store, kind: str, backup: str, keys: Keys
+) -> tuple[Record | None, list[tuple[str, Failure]], bool]:
+    """Return a backup's mark that counts, what lies above it, and whether all could be looked through."""
+    ignored: list[tuple[str, Failure]] = []
+    names = [name for name in store.names(f"{kind}/{backup}") if re.fullmatch(r"\d{8}\.json", name[-13:])]
+    names = [name for name in names if len(name) == len(f"{kind}/{backup}/") + 13]
+    for name in names[: -READ_ON - 1 : -1]:
+        try:
+            return read_mark(store, kind, name, keys), ignored, True
+        except Failure as failure:
+            ignored.append((name, failure))
+    return None, ignored, len(names) <= READ_ON
+
+
+def read_mark(store: Store, kind: str, name: str, keys: Keys) -> Record:
+    """Read a quarantine or deletion mark that has its own name."""
+    part = store.get(name)
+    data = part.whole(16_384) if part else b""
+    mark: Record = strict(recover.signed_body(data, kind, keys)[0], MARKS[kind], "A mark")
+    own = f"{kind}/{mark['backup_id']}/{mark['number']:08}.json"
+    need(name == own, "It is another one's.")
+    if kind == "deletion":
+        need((mark["state"] == "marked") == bool(mark["after"]), "It says no time, or one too many.")
+        by_prune = mark["state"] == "undeleted" or b',"role":"prune",' in data
+        need(by_prune, "That role does not say this of a deletion.", "Untrusted")
+    return mark
+
+
+def known_by_heads(store: Store, keys: Keys) -> tuple[dict[str, str], dict[str, int]]:
+    """Return what the newest head of each ledger knows: each policy's newest backup, each backup's marks."""
+    backups: dict[str, str] = {}
+    marks: dict[str, int] = {}
+    for head in filter(None, (newest_head(store, ledger, keys) for ledger in store.folders("ledger"))):
+        for policy, backup in head["backups"].items():
+            backups[policy] = max(backup, backups.get(policy, ""))
+        for backup, number in head["marks"].items():
+            marks[backup] = max(number, marks.get(backup, 0))
+    return backups, marks
+
+
+def newest_head(store: Store, ledger: str, keys: Keys) -> Record | None:
+    """Return the head of a ledger that counts."""
+    names = (name for month in reversed(store.folders(ledger)) for name in reversed(store.names(month)))
+    shape = re.compile(r"ledger/[0-9a-f]{16}/\d{4}-\d{2}/\d{12}-[0-9a-f]{16}\.json")
+    for tried, name in enumerate(filter(shape.fullmatch, names)):
+        usable(tried < READ_ON, f"{READ_ON} objects in {ledger}/ pose as heads, and none of them counts.")
+        with contextlib.suppress(Failure):
+            part = store.get(name)
+            data = part.whole(1 << 18) if part else b""
+            head: Record = strict(recover.signed_body(data, "head", keys)[0], HEAD, "A head")
+            own = f"{head['ledger'][:16]}/{head['made_at'][:7]}/{head['event']:012}-{head['sha256'][:16]}"
+            need(name == f"ledger/{own}.json", "It is another one's.")
+            return head
+    return None
+
+
+def is_past(value: str) -> bool:
+    return value != "" and datetime.fromisoformat(value) <= datetime.now(UTC)
+
+
+def a_time(value: Any) -> bool:
     try:
         return datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
+    except (ValueError, TypeError):
         return False
 
 
+def by_name(value: Any, right: Callable[[Any], bool], most: int) -> bool:
+    there = isinstance(value, dict) and list(value) == sorted(value, key=str.encode) and len(value) <= most
+    return there and all(right(each) for each in value.values())
+
+
 TEXT = matching(recover.PRINTABLE + "{0,1000}")
-MARK = {
-    "backup_id": TEXT, "number": integers(1, 99_999_999), "state": matching("quarantined|released"),
-    "reason": TEXT, "incident": TEXT, "by": TEXT, "at": lambda value: TEXT(value) and a_time(value),
+NUMBER = integers(1, 99_999_999)
+TIME = {"at": lambda value: TEXT(value) and a_time(value)}
+MARKS = {
+    "quarantine": {
+        "backup_id": TEXT, "number": NUMBER, "state": matching("quarantined|released"),
+        "reason": TEXT, "incident": TEXT, "by": TEXT, **TIME,
+    },
+    "deletion": {
+        "backup_id": TEXT, "number": NUMBER, "state": matching("marked|undeleted|deleted"),
+        "after": lambda value: value == "" or TIME["at"](value), "reason": TEXT, "run": TEXT, "by": TEXT,
+        **TIME,
+    },
+}  # fmt: skip
+HEAD = {
+    "ledger": 32, "event": integers(1, (1 << 64) - 1), "at": a_time, "sha256": 32, "made_at": a_time,
+    "trust": integers(0, 99_999_999),
+    "backups": lambda value: by_name(value, lambda each: type(each) is str and each != "", 1_000),
+    "marks": lambda value: by_name(value, NUMBER, 4_000),
 }  # fmt: skip
 
 
@@ -523,6 +677,10 @@ class FileStore(Store):
 
     def names(self, folder: str) -> list[str]:
         return sorted(name for name in self.objects if name.rpartition("/")[0] == folder)
+
+    def folders(self, folder: str) -> list[str]:
+        below = (name[len(folder) + 1 :] for name in self.objects if name.startswith(f"{folder}/"))
+        return sorted({f"{folder}/{name.partition('/')[0]}" for name in below if "/" in name})
 
     def get(self, name: str) -> Part | None:
         return self.objects.get(name)

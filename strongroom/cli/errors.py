@@ -19,15 +19,6 @@ class RunEnded(Refused):
     )
 
 
-class TargetsUnsound(Degraded):
-    """Everything that was asked for is done, but a target that had to be read is damaged or away."""
-
-    default_hint = (
-        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "
-        "gets what it missed when it answers again."
-    )
-
-
 class ShredPending(Degraded):
     """Something that should be shredded can still be opened, or nobody could check it."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -11,12 +12,14 @@ from strongroom.container.canonical import unhex
 from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed
+from strongroom.container.marks import MAX_NUMBER
 from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
 HEAD = Kind("head", "ledger head", MANIFEST_ROLES)
-MOST = 2048
-"""Bytes of a whole head; it has some 570."""
+MOST = 256 * 1024
+"""Bytes of a whole head; it has some 600, and 40 for each backup that was ever in quarantine."""
+MOST_POLICIES, MOST_MARKED = 1_000, 4_000
 
 
 class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,6 +29,9 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     a database was lost, a new ledger begins. Digests are SHA-256 in hex. ``at`` is the event's time,
     ``made_at`` that of the signature, both RFC 3339. ``trust`` is the number of the newest trust list that
     the signer knew, or 0.
+
+    ``backups`` is each policy's newest backup that the place where the head lies was to hold, ``marks`` the
+    highest number of the quarantine marks of each backup that has any: what is gone from there shows.
     """
 
     ledger: str
@@ -34,6 +40,8 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sha256: str
     made_at: str
     trust: int
+    backups: Mapping[str, str] = {}
+    marks: Mapping[str, int] = {}
 
 
 prepare(LedgerHead)
@@ -42,7 +50,10 @@ prepare(LedgerHead)
 def sign_head(head: LedgerHead, signer: CertifiedSigner) -> bytes:
     """Return the head's file. The same head and signer give the same bytes."""
     _check(head)
-    return document.write(HEAD, canonical.encode(head), signer)
+    data = document.write(HEAD, canonical.encode(head), signer)
+    if len(data) > MOST:
+        raise Malformed("The ledger head would be larger than the format allows.")
+    return data
 
 
 def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
@@ -52,6 +63,8 @@ def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
     UnsupportedVersion of before the first release, Malformed, and UntrustedSigner again if a retired signer
     made it after its time.
     """
+    if len(data) > MOST:
+        raise Malformed("The ledger head is larger than the format allows.")
     parsed = document.parse(HEAD, data, trusted=trusted)
     require_numbered(parsed.body, b"made_at", "The ledger head")
     head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
@@ -70,3 +83,9 @@ def _check(head: LedgerHead) -> None:
     if head.event < 1 or None in zones:
         raise Malformed("The ledger head's number is below 1, or its time has no zone.")
     check_number(head.trust, "The number of the ledger head's trust list")
+    if len(head.backups) > MOST_POLICIES or len(head.marks) > MOST_MARKED:
+        raise Malformed("The ledger head names more than the format allows.")
+    if "" in head.backups.values() or not all(1 <= one <= MAX_NUMBER for one in head.marks.values()):
+        raise Malformed(
+            "The ledger head leaves a backup without a name, or a mark's number is out of its range."
+        )

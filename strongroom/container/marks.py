@@ -94,9 +94,9 @@ class MarkKind(Struct, Generic[M], frozen=True, kw_only=True):
     Args:
         prefix: what its names on a target begin with.
         roles: who may say what: the roles that sign each state.
-        safest: the state that keeps backups from harm: it counts where two marks have one number, and
-            where a true mark may lie hidden.
-        hidden: makes the mark that stands for such a one, of its folder, a reason and a time.
+        safest: the state that keeps backups from harm: it counts where two marks have one number.
+        hidden: makes the mark that stands for one that may lie hidden, of its folder, a reason and a time;
+            ``None`` where nothing may stand for it.
         check: holds a mark to the rules that this kind alone has; raises Malformed.
     """
 
@@ -106,7 +106,7 @@ class MarkKind(Struct, Generic[M], frozen=True, kw_only=True):
     prefix: str
     roles: Mapping[str, tuple[str, ...]]
     safest: str
-    hidden: Callable[[str, str, str], M]
+    hidden: Callable[[str, str, str], M] | None
     check: Callable[[M], None] = lambda mark: None
 
     @property
@@ -137,15 +137,7 @@ QUARANTINE = MarkKind(
     prefix="quarantine/",
     roles={"quarantined": MANIFEST_ROLES, "released": MANIFEST_ROLES},
     safest="quarantined",
-    hidden=lambda folder, reason, at: QuarantineMark(
-        backup_id=folder,
-        number=MAX_NUMBER,
-        state="quarantined",
-        reason=reason,
-        incident="",
-        by="",
-        at=at,
-    ),
+    hidden=None,  # either state of it moves a restore
 )
 DELETION = MarkKind(
     words="deletion mark",

@@ -250,6 +250,16 @@ class SetAside(Degraded):
     )
 
 
+class TargetUnsound(Degraded):
+    """Everything that was asked for is done, but a target that had to be read is damaged, holds junk among
+    its marks, lacks what is known to be there, or is away."""
+
+    default_hint = (
+        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "
+        "gets what it missed when it answers again."
+    )
+
+
 class LessThanKnown(Degraded):
     """What was done stands, but the backup holds less than is known, or was made after a mass change."""
 

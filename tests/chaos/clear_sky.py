@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.archive.ledger_found import PREFIX as HEADS
 from strongroom.operations.archive.open import manifest_bytes, open_backup
-from strongroom.operations.evidence.ledger_found import PREFIX as HEADS
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunKind, RunState
 from strongroom.targets.directory import MARKER

@@ -9,8 +9,8 @@ from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
+from strongroom.operations.archive.ledger_found import PREFIX as HEADS
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.evidence.ledger_found import PREFIX as HEADS
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunState, StepKind, StepState
 from strongroom.state.store import RunStore

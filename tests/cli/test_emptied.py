@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.errors import TargetsUnsound
 from strongroom.container.errors import MissingPiece, Stale
+from strongroom.operations.errors import TargetUnsound
 from tests.cli.program import Machine
 from tests.cli.test_right_backup import house, ids, words_of
 
@@ -101,7 +101,7 @@ def test_a_restore_puts_a_damaged_replica_on_record(house: Machine) -> None:
         content[len(content) // 2] ^= 1
         file.write_bytes(bytes(content))
     done = house.run("restore", "--full-restore", "--identity", "recovery.key")
-    assert done.failed_with(TargetsUnsound)
+    assert done.failed_with(TargetUnsound)
     assert good_on(house, "east")[backup] is False
 
 

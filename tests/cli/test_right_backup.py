@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.errors import TargetsUnsound
 from strongroom.container.errors import MissingPiece
-from strongroom.operations.errors import LeftAside, NotCovered
+from strongroom.operations.errors import LeftAside, NotCovered, TargetUnsound
 from strongroom.sources.errors import SecretNotFound
 from tests.cli.conftest import stock
 from tests.cli.furnished import furnished
@@ -200,7 +199,7 @@ def test_a_damaged_target_costs_nothing_where_another_is_whole_and_is_named_at_t
 ) -> None:
     damage(lost.path("copy/east"), ids(house)["monthly-full"])
     done = everything(lost, house, "--from-target", "copy/east", "--from-target", "copy/west")
-    assert done.failed_with(TargetsUnsound)
+    assert done.failed_with(TargetUnsound)
     assert names(lost) == NAMES
     assert "'copy/east': Tampered" in words_of(done)
     assert "strongroom repair --all" in words_of(done)
@@ -218,7 +217,7 @@ def test_an_emptied_target_costs_nothing_where_another_is_whole_and_is_named_at_
     lost.path("strongroom.toml").write_text(config.replace("create = true", ""))
     lost.path("recovery.key.pub").write_text(house.path("recovery.key.pub").read_text())
     done = everything(lost, house)
-    assert done.failed_with(TargetsUnsound)
+    assert done.failed_with(TargetUnsound)
     assert "'east': " in words_of(done)
 
 

@@ -197,5 +197,5 @@ def test_every_class_of_failure_has_a_vector() -> None:
     assert seen == {
         "ok", "WrongKey", "NotABackup", "UnsupportedVersion", "Malformed", "Truncated", "Tampered",
         "LegacyFormat", "UntrustedSigner", "Stale", "MissingPiece", "BackupQuarantined",
-        "TrustListMissing",
+        "TrustListMissing", "NewestUnseen",
     }  # fmt: skip

@@ -33,6 +33,8 @@ class Forgery:
     """The forgery plays on which backup is taken: who names one, as the workers do, meets nothing of it."""
     restored: str = ""
     """What a restore says, if it is refused by what the signed manifest says, before anything is opened."""
+    marks: bool = False
+    """It lies among the quarantine marks, where a file and a verification do not look."""
     sparse: dict[str, int] | None = None
     """Objects that are as many zero bytes on a directory, and take no room there."""
 
@@ -51,8 +53,9 @@ def forgery(
     key: str = "new",
     chooses: bool = False,
     restored: str = "",
+    marks: bool = False,
     sparse: dict[str, int] | None = None,
 ) -> None:
     """Enter a forgery into the table."""
     assert all(one.name != name for one in TABLE), name
-    TABLE.append(Forgery(name, group, forge, expect, aside, comes, key, chooses, restored, sparse))
+    TABLE.append(Forgery(name, group, forge, expect, aside, comes, key, chooses, restored, marks, sparse))

@@ -244,11 +244,19 @@ def by_strangers() -> None:
     for name, signer in false_certificates("recover").items():
         forgery(f"the envelope under {name}", STRANGER, seal_envelope(signer), aside="Tampered", key="old")
         forgery(f"generation 3 under {name}", STRANGER, seal_envelope(signer, 3), aside="Tampered")
-    forgery("its quarantine mark", STRANGER, put(MARK, marked("quarantined", THEIRS["control"])))
+    forgery(
+        "its quarantine mark",
+        STRANGER,
+        put(MARK, marked("quarantined", THEIRS["control"])),
+        aside="UntrustedSigner",
+        marks=True,
+    )
     forgery(
         "our mark of another backup under this one's name",
         STRANGER,
         put(MARK, marked("quarantined", OURS["control"], OLDER)),
+        aside="Tampered",
+        marks=True,
     )
     forgery(
         "its head of a ledger",
@@ -302,7 +310,13 @@ def by_other_roles() -> None:
         seal_envelope(with_certificate(OURS["transfer"], OURS["recover"].certificate), 3),
         aside="Tampered",
     )
-    forgery("seal signs a quarantine mark", ROLE, put(MARK, marked("quarantined", OURS["seal"])))
+    forgery(
+        "seal signs a quarantine mark",
+        ROLE,
+        put(MARK, marked("quarantined", OURS["seal"])),
+        aside="UntrustedSigner",
+        marks=True,
+    )
     forgery("recover signs the manifest, as it may", ROLE, sign(OURS["recover"]))
     forgery(
         "recover seals the containers, as it may",

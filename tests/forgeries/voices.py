@@ -51,6 +51,8 @@ IDENTITIES: dict[str, Any] = {"old": KeyFileIdentity(m.KEY_FILE), "new": m.X2551
 MOST = 65 << 20
 """As much of a sparse object as a reader of bytes in memory is given."""
 
+ASIDE = {"MissingPiece", "Malformed", "NotABackup", "Stale", "Tampered", "Truncated", "UntrustedSigner"}
+ASIDE |= {"UnsupportedVersion"}
 Values = dict[str, bytes]
 
 
@@ -75,6 +77,8 @@ def expected(forgery: Forgery, *, named: bool = False) -> tuple[str, str]:
     Args:
         named: the reader names the backup, and so meets nothing of what plays on the choice.
     """
+    if named and forgery.marks:
+        return "ok", ""
     if named and forgery.chooses:
         return ((forgery.aside or "MissingPiece") if forgery.comes == "older" else "ok"), ""
     return forgery.expect, forgery.aside
@@ -194,9 +198,9 @@ def _answer(said: Said, came: Values | None) -> Answer:
     if said.code == 0:
         return Answer("ok", "", came)
     named = re.search(r"strongroom: (\w+)", said.err)
-    if named and named[1] == "LeftAside":
-        found = set(re.findall(r"\((\w+): ", said.err.partition("LeftAside")[2])) or {f"? {said.err}"}
-        return Answer("ok", "/".join(sorted(found)), came)
+    if named and named[1] in {"LeftAside", "TargetUnsound"}:
+        found = set(re.findall(r"[(:] ?(\w+): ", said.err.partition(named[1])[2])) or {f"? {said.err}"}
+        return Answer("ok", "/".join(sorted(found & ASIDE)), came)
     return Answer(named[1] if named else str(said), "", came)
 
 
@@ -411,6 +415,10 @@ def cells(forgery: Forgery, folder: Path, database: Path) -> Iterator[Cell]:
         what = "directory" if form.is_dir() else "file"
         for ask in (verify_backup, dry_run, restore, recovery_program, independent_reader):
             wanted = _restored(forgery) if ask in {restore, dry_run} else expected(forgery)
+            if forgery.marks and (
+                ask is verify_backup or (form.is_file() and ask is restore) or ask is dry_run
+            ):
+                wanted = "ok", ""
             if ask is recovery_program:
                 wanted = family(wanted[0]), family(wanted[1])
             yield Cell(f"{ask.__name__} {what}", _asked(ask, place, form), wanted, comes(forgery))

@@ -466,7 +466,8 @@ def manifests() -> None:
             )
         ),
     )
-    forgery("a quarantine mark of junk", WRITE, put(f"quarantine/{BACKUP}/00000001.json", b"junk"))
+    mark = put(f"quarantine/{BACKUP}/00000001.json", b"junk")
+    forgery("a quarantine mark of junk", WRITE, mark, aside="NotABackup", marks=True)
 
 
 GIB = 1 << 30

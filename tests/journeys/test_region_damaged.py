@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.errors import TargetsUnsound
-from strongroom.operations.errors import LeftAside
+from strongroom.operations.errors import LeftAside, TargetUnsound
 from tests.cli.program import Done, Machine
 from tests.journeys.house import MONTHLY, House, in_page, typed, values, words_of
 
@@ -44,7 +43,7 @@ def test_everything_comes_back_and_the_damaged_region_is_named(
     done = both(house, other)
     assert values(other) == MONTHLY
     told = words_of(done)
-    assert done.failed_with(TargetsUnsound), done
+    assert done.failed_with(TargetUnsound), done
     assert f"'{other.path('region-a')}': " in told, done
     assert f"'{other.path('region-b')}': " not in told
     assert "Damaged" in told or "damaged" in told or "repair" in told
@@ -61,7 +60,7 @@ def test_a_region_that_was_rolled_back_gives_nothing_older_where_another_has_the
     done = both(house, other)
     assert values(other) == MONTHLY
     assert f"from backup {newest} of policy 'monthly-full'" in words_of(done)
-    assert done.failed_with(TargetsUnsound), done
+    assert done.failed_with(TargetUnsound), done
     assert f"'{region}': " in words_of(done), done
 
 

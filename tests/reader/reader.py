@@ -16,6 +16,7 @@ import struct
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -914,13 +915,10 @@ def moment(value: Json) -> str:
 
 
 def head(data: bytes, keys: Keys) -> bytes:
+    require(len(data) <= 1 << 18, "Malformed")
     body = document(data, "head", keys)
     require(not re.search(rb',"made_at":"[^"\\]*"\}\Z', body), "UnsupportedVersion")
-    shape = record(
-        ledger=hexed(32), event=other_than(integer, 0), at=moment, sha256=hexed(32), made_at=moment,
-        trust=between(0, 99_999_999),
-    )  # fmt: skip
-    decode(body, shape)
+    a_head(body)
     return body
 
 
@@ -954,6 +952,19 @@ def index_receipt(data: bytes, keys: Keys) -> bytes:
     follows = chain <= before["backup_id"] < own if before else chain == own
     require(follows and (not before or chain != own), "Malformed")
     return body
+
+
+MARKED = between(1, 99_999_999)
+HEAD = record(
+    ledger=hexed(32), event=other_than(integer, 0), at=moment, sha256=hexed(32), made_at=moment,
+    trust=between(0, 99_999_999), backups=mapping(other_than(text, "")), marks=mapping(MARKED),
+)  # fmt: skip
+
+
+def a_head(body: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = decode(body, HEAD)
+    require(len(found["backups"]) <= 1000 and len(found["marks"]) <= 4000, "Malformed")
+    return found
 
 
 MARK = record(
@@ -996,16 +1007,74 @@ def hold(data: bytes, keys: Keys) -> bytes:
     return body
 
 
-def is_aside(objects: Mapping[str, bytes], backup: str, keys: Keys) -> bool:
-    """Tell whether a backup is in quarantine: by the mark with the highest number that counts."""
-    for name in sorted((name for name in objects if name.startswith(f"quarantine/{backup}/")), reverse=True):
+READ_ON = 100_000
+
+
+def known_by_heads(objects: Mapping[str, bytes], keys: Keys) -> tuple[dict[str, str], dict[str, int]]:
+    """Return each policy's newest backup, and how far the marks of each backup go, by the heads there."""
+    shape = re.compile(r"ledger/([0-9a-f]{16})/[0-9]{4}-[0-9]{2}/[0-9]{12}-[0-9a-f]{16}\.json")
+    backups: dict[str, str] = {}
+    marks: dict[str, int] = {}
+    seen: set[str] = set()
+    for name in sorted(filter(shape.fullmatch, objects), reverse=True):
+        if (ledger := name[7:23]) in seen:
+            continue
+        try:
+            found = a_head(head(objects[name], keys))
+            own = f"{found['ledger'][:16]}/{found['made_at'][:7]}/{found['event']:012}-{found['sha256'][:16]}"
+            require(name == f"ledger/{own}.json", "Tampered")
+        except RefusedError:
+            continue
+        seen.add(ledger)
+        for policy, backup in found["backups"].items():
+            backups[policy] = max(backup, backups.get(policy, ""))
+        for backup, number in found["marks"].items():
+            marks[backup] = max(number, marks.get(backup, 0))
+    return backups, marks
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the quarantine marks of a backup say: whether it is set aside, whether nobody can tell, and the
+    class of what is ignored among them."""
+
+    aside: bool
+    unseen: bool
+    ignored: str = ""
+
+
+def standing(objects: Mapping[str, bytes], backup: str, keys: Keys) -> Standing:
+    """Return what the mark with the highest number that counts says, if it is the one that is due."""
+    shape = re.compile(re.escape(f"quarantine/{backup}/") + r"[0-9]{8}\.json")
+    ignored = ""
+    number, aside = 0, False
+    names = sorted(filter(shape.fullmatch, objects), reverse=True)
+    for name in names[:READ_ON]:
         try:
             require(len(objects[name]) <= 16 * 1024, "Malformed")
             found = decode(document(objects[name], "quarantine", keys), MARK)
             require(f"quarantine/{found['backup_id']}/{found['number']:08}.json" == name, "Tampered")
+        except RefusedError as error:
+            ignored = ignored or error.kind
+            continue
+        number, aside = found["number"], found["state"] == "quarantined"
+        break
+    due = known_by_heads(objects, keys)[1].get(backup, 0)
+    unseen = number < due or (not number and len(names) > READ_ON)
+    return Standing(aside and not unseen, unseen, ignored)
+
+
+def is_gone_on_purpose(objects: Mapping[str, bytes], backup: str, keys: Keys, now: datetime) -> bool:
+    """Tell whether the newest deletion mark of a backup that counts explains why it is not there."""
+    shape = re.compile(re.escape(f"deletion/{backup}/") + r"[0-9]{8}\.json")
+    for name in sorted(filter(shape.fullmatch, objects), reverse=True)[:READ_ON]:
+        try:
+            found = decode(deletion(objects[name], keys), DELETION)
+            require(f"deletion/{found['backup_id']}/{found['number']:08}.json" == name, "Tampered")
         except RefusedError:
             continue
-        return bool(found["state"] == "quarantined")
+        marked = found["state"] == "marked"
+        return found["state"] == "deleted" or (marked and datetime.fromisoformat(found["after"]) <= now)
     return False
 
 
@@ -1168,32 +1237,59 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
     keys = by_lists(objects, keys)
     if keys.pins:
         require_lists(objects, ids, keys)
-    require(ids, "NotABackup")
+    if not ids:
+        fresh(objects, keys, "", set())
+        refuse("NotABackup")
     require(wanted is None or wanted in ids, "MissingPiece")
     refused: list[str] = []
-    set_aside = False
+    shown: set[str] = set()
     for backup in [wanted] if wanted else sorted(ids, reverse=True):
-        own: list[str] = []
-        for copy in COPIES:
-            content = objects.get(f"manifests/{backup}.json{copy}")
-            try:
-                found = manifest(content, keys) if content is not None else {"backup_id": None}
-                require(found["backup_id"] == backup, "MissingPiece")
-                pinned = keys
-                if not keys.pins:
-                    alone = replace(keys, pins=frozenset({installation_of(content or b"")}))
-                    pinned = replace(by_lists(objects, alone), lists={})
-                    manifest(content or b"", pinned)
-            except RefusedError as error:
-                own += [error.kind] if content is not None else []
-                continue
-            if is_aside(objects, backup, pinned):
-                require(wanted is None, "BackupQuarantined")
-                set_aside = True
-                break
-            return contents(objects, pinned, Whole(found, aside=refused))
+        found, own = believed(objects, keys, backup)
+        shown |= {backup} if found or "UntrustedSigner" in own else set()
+        if found is not None:
+            listing, pinned = found
+            stands = standing(objects, backup, pinned)
+            own = [stands.ignored] if stands.ignored else []
+            require(not stands.unseen and not (stands.aside and wanted), "BackupQuarantined")
+            if not stands.aside:
+                if not wanted:
+                    fresh(objects, pinned, backup, shown)
+                return contents(objects, pinned, Whole(listing, aside=refused + own))
+            own.append("BackupQuarantined")
         refused += own
-    refuse("BackupQuarantined" if set_aside else refused[0])
+    if not wanted:
+        fresh(objects, keys, "", shown)
+    refuse("BackupQuarantined" if "BackupQuarantined" in refused else refused[0])
+
+
+def believed(
+    objects: Mapping[str, bytes], keys: Keys, backup: str
+) -> tuple[tuple[dict[str, Any], Keys] | None, list[str]]:
+    """Return a backup's manifest that counts and who is pinned then, and why other copies do not count."""
+    refused: list[str] = []
+    for name in (f"manifests/{backup}.json{copy}" for copy in COPIES):
+        if name not in objects:
+            continue
+        try:
+            found, pinned = manifest(objects[name], keys), keys
+            require(found["backup_id"] == backup, "MissingPiece")
+            if not keys.pins:
+                alone = replace(keys, pins=frozenset({installation_of(objects[name])}))
+                pinned = replace(by_lists(objects, alone), lists={})
+                manifest(objects[name], pinned)
+        except RefusedError as error:
+            refused.append(error.kind)
+            continue
+        return (found, pinned), refused
+    return None, refused
+
+
+def fresh(objects: Mapping[str, bytes], keys: Keys, taken: str, shown: set[str]) -> None:
+    """Refuse an older backup where the heads know of a newer one that is not there."""
+    now = datetime.now(UTC)
+    for newest in known_by_heads(objects, keys)[0].values() if keys.pins else ():
+        if newest > taken and newest not in shown and not standing(objects, newest, keys).aside:
+            require(is_gone_on_purpose(objects, newest, keys, now), "NewestUnseen")
 
 
 WHOSE = ("backup_id", "policy", "source")

@@ -76,7 +76,7 @@ def test_a_backup_in_quarantine_is_passed_over_by_a_mark_that_the_installation_s
     words = ["--reason", "made while under attack", "--output", "q.json", "--quarantine-only", "--force"]
     house.ok("incident", "open", "--backup", newest, *words)
     code, _, said = opened(house, east, "--out", house.path("out"))
-    assert (code, house.path("out/JWT_SECRET_KEY").read_text()) == (0, "CANARY-JWT")
+    assert (code, house.path("out/JWT_SECRET_KEY").read_text()) == (70, "CANARY-JWT")
     assert f"passed over: {newest} of policy 'monthly-full': it is in quarantine since" in said
     assert opened(house, east, "--backup", newest, "--list")[:2] == (4, "")
     code, _, said = opened(house, east, "--backup", newest, "--use-quarantined", "--list")
@@ -85,4 +85,4 @@ def test_a_backup_in_quarantine_is_passed_over_by_a_mark_that_the_installation_s
     shutil.copyfile(mark, mark.with_name("00000009.json"))
     mark.unlink()
     code, value, said = opened(house, east, "--get", "JWT_SECRET_KEY")
-    assert (code, "left aside: quarantine/" in said, value) == (0, True, "CANARY-NEWER")
+    assert (code, "left aside: quarantine/" in said, value) == (70, True, "CANARY-NEWER")

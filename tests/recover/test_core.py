@@ -118,8 +118,8 @@ def test_the_program_ends_as_the_product_does_where_something_was_left_aside() -
 
 def test_every_class_of_failure_of_the_format_belongs_to_a_family() -> None:
     classes = {kind.__name__ for kind in FormatError.__subclasses__()}
-    assert set(FAMILIES) == classes | {"BackupQuarantined"}
-    assert set(FAMILIES.values()) | {"LeftAside"} == set(recover.CODES)
+    assert set(FAMILIES) == classes | {"BackupQuarantined", "NewestUnseen", "TargetUnsound"}
+    assert set(FAMILIES.values()) == set(recover.CODES)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -15,7 +15,7 @@ from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.archive.select_backup import Chooser, Holder
+from strongroom.operations.archive.select_backup import ASIDE, Chooser, Holder
 from strongroom.operations.archive.trust_lists import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
@@ -45,43 +45,61 @@ def test_recover_gives_what_a_target_says_and_the_rest_where_something_is_lost(
     came: list[bytes] = []
     try:
         backup = recover.Backup(recover.Store(unpacked(vector, tmp_path)), keys_of(vector), losses)
-        came.extend(s.line + b"".join(s.values) for s in backup.secrets(taken(backup, vector)))
+        manifest, missed = taken(backup, vector)
+        came.extend(s.line + b"".join(s.values) for s in backup.secrets(manifest))
+        losses.first = losses.first or missed
     except recover.Failure as failure:
         losses.add(failure, "the whole")
     if vector.one("expect") == "ok":
         assert losses.first is None
         aside = [failure.args[0] for failure in losses.aside.values()]
         assert aside == [family(kind) for kind in vector.all("aside")]
-        assert vector.one("taken") in (None, taken(backup, vector)["backup_id"])
+        assert vector.one("taken") in (None, manifest["backup_id"])
         assert hashlib.sha256(b"".join(came)).hexdigest() == vector.one("plaintext")
         return
+    assert losses.first is not None
     assert losses.first.args[0] == family(str(vector.one("expect")))
     assert vector.one("rest") in (None, str(len(came)))
 
 
 def taken(backup: Any, vector: Vector) -> Any:
-    given = Namespace(backup=vector.one("backup"), get=None, out=None)
-    return next(recover_extra.Choice(backup, given).manifests())
+    """Return the manifest of the backup that is taken, and what is known to be newer and is gone."""
+    choice = recover_extra.Choice(backup, Namespace(backup=vector.one("backup"), get=None, out=None))
+    return next(choice.manifests()), choice.missed
 
 
-QUARANTINE = [name for name in NAMES if "quarantine" in name]
+CHOSEN = [name for name in NAMES if "quarantine" in name or "head" in name]
 
 
-@pytest.mark.parametrize("name", QUARANTINE)
+def choose(chooser: Chooser, asked: Asked) -> str:
+    """Return the backup that is taken; raise what it is to end with if a newer one is missed."""
+    manifest = chooser.choose(asked).manifest
+    if not asked.backup and (lost := chooser.lost(asked, manifest)) is not None:
+        raise lost.error(manifest)
+    return manifest.backup_id
+
+
+@pytest.mark.parametrize("name", CHOSEN)
 def test_the_product_takes_the_backup_that_a_target_says(name: str) -> None:
     vector, known = STORED[name], trusted(STORED[name]) or frozenset()
-    chooser = Chooser([Holder("target", lambda: target_of(vector))], trusted=known)
+    chooser = Chooser([Holder("target", lambda: target_of(vector))], trusted=known, strangers=not known)
     asked = Asked(backup=vector.one("backup") or "", partial=True)
-    if vector.one("expect") == "ok":
-        assert chooser.choose(asked).manifest.backup_id == vector.one("taken")
+    if vector.one("expect") != "ok":
+        with pytest.raises(StrongroomError) as caught:
+            choose(chooser, asked)
+        assert caught.value.code == vector.one("expect")
         return
-    with pytest.raises(StrongroomError) as caught:
-        chooser.choose(asked)
-    assert caught.value.code == vector.one("expect") or "it is in quarantine" in caught.value.message
+    assert vector.one("taken") in (None, choose(chooser, asked))
+    aside = ["BackupQuarantined" for one in chooser.passed if one.why.startswith(ASIDE)]
+    ignored = [kind for kind in vector.all("aside") if kind != "BackupQuarantined"]
+    assert [kind in why for kind, why in zip(ignored, chooser.wrong().values(), strict=True)] == [True] * len(
+        ignored
+    )
+    assert aside == [kind for kind in vector.all("aside") if kind == "BackupQuarantined"]
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("target-documents", "target-trust-unpinned", *QUARANTINE)]
+    "name", [name for name in NAMES if name not in ("target-documents", "target-trust-unpinned", *CHOSEN)]
 )
 def test_the_product_gives_what_a_target_says(name: str) -> None:
     vector = STORED[name]

@@ -635,8 +635,13 @@ def bad_heads() -> None:
     signed("hex-short", "a digest of 31 bytes", sha256="00" * 31)
     signed("time-without-zone", "a time of no zone", made_at="2026-01-31T00:00:00")
     signed("trust-large", "a trust list of nine digits", trust=100_000_000)
-    signed("before-release", "it ends with its time", "UnsupportedVersion", trust=None)
+    before = {"trust": None, "backups": None, "marks": None}
+    signed("before-release", "it ends with its time", "UnsupportedVersion", **before)
     signed("member-unknown", "an unknown member", z=1)
+    signed("backup-empty", "a policy's newest backup without a name", backups={"weekly": ""})
+    signed("backups-unsorted", "policies that are not in order", backups={"b": m.BACKUP, "a": m.BACKUP})
+    signed("mark-zero", "a mark before the first", marks={m.BACKUP: 0})
+    signed("marks-many", "more marks than a head has", marks={f"{n:04}": 1 for n in range(4001)})
 
 
 def bad_lists() -> None:

@@ -636,8 +636,10 @@ def manifest() -> Vector:
 def head_record() -> LedgerHead:
     digests = m.fixed("ledger").hex(), m.fixed("event").hex()
     return LedgerHead(
-        ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED, trust=0
-    )
+        ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED, trust=0,
+        backups={"daily-metadata": "20261124T124501000000Z-00000001", "weekly": m.BACKUP},
+        marks={m.BACKUP: 2},
+    )  # fmt: skip
 
 
 @scenario

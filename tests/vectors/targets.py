@@ -17,8 +17,9 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
+from strongroom.container.head import LedgerHead, sign_head
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
-from strongroom.container.marks import QUARANTINE, QuarantineMark, sign_mark
+from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
@@ -238,26 +239,114 @@ def quarantined() -> None:
         return sign_mark(QUARANTINE, told, signer)
 
     first, second = (f"quarantine/{m.BACKUP}/{number:08}.json" for number in (1, 2))
-    aside = {**both, first: marked(1, "quarantined")}
-    target(
-        "quarantined", "ok", "the newest of two is in quarantine: the one before it", aside, ("taken", OTHER)
-    )
+
+    def publish(
+        name: str, comment: str, objects: dict[str, bytes], taken: str, *ignored: str, expect: str = "ok"
+    ) -> None:
+        fields = [("taken", taken), *(("aside", kind) for kind in ignored)]
+        target(f"quarantine{name}", expect, comment, objects, *fields)
+
+    aside, older_one = {**both, first: marked(1, "quarantined")}, (OTHER, "BackupQuarantined")
+    publish("d", "the newest of two is in quarantine: the one before it, and that is said", aside, *older_one)
     target("quarantined-named", "BackupQuarantined", "that one is asked for", aside, ("backup", m.BACKUP))
     alone = {**one.objects, first: marked(1, "quarantined")}
     target("quarantined-alone", "BackupQuarantined", "there is no other", alone)
     free = {**aside, second: marked(2, "released")}
-    target("quarantine-released", "ok", "a later mark lets it free again", free, ("taken", m.BACKUP))
+    publish("-released", "a later mark lets it free again", free, m.BACKUP)
     forged = {**both, first: marked(1, "quarantined", STRANGERS_CONTROL)}
-    comment = "a stranger's mark sets nothing aside"
-    target("quarantine-strangers", "ok", comment, forged, ("taken", m.BACKUP))
+    publish("-strangers", "a stranger's mark sets nothing aside", forged, m.BACKUP, "UntrustedSigner")
     forged = {**aside, second: marked(2, "released", STRANGERS_CONTROL)}
-    target(
-        "quarantine-strangers-release", "ok", "a stranger's mark releases nothing", forged, ("taken", OTHER)
-    )
+    comment = "a stranger's mark releases nothing"
+    publish("-strangers-release", comment, forged, OTHER, "UntrustedSigner", "BackupQuarantined")
     moved = {**aside, second: marked(1, "released")}
-    target("quarantine-renamed", "ok", "a mark under a later one's name", moved, ("taken", OTHER))
+    publish("-renamed", "a mark under a later one's name", moved, OTHER, "Tampered", "BackupQuarantined")
     sealed = {**both, first: marked(1, "quarantined", m.SEAL)}
-    target("quarantine-role", "ok", "a mark by a role that signs none", sealed, ("taken", m.BACKUP))
+    publish("-role", "a mark by a role that signs none", sealed, m.BACKUP, "UntrustedSigner")
+    junk = {f"quarantine/{m.BACKUP}/{number:08}.json": b"" for number in range(2, 203)}
+    publish(
+        "-junk", "201 empty objects pose as marks, and there is none", {**both, **junk}, m.BACKUP, "Truncated"
+    )
+    comment = "a true mark below 201 empty objects"
+    publish("-junk-above", comment, {**aside, **junk}, OTHER, "Truncated", "BackupQuarantined")
+    comment = "201 empty objects below a mark that lets it free: nobody looks at them"
+    below = {**aside, **junk, f"quarantine/{m.BACKUP}/00000203.json": marked(203, "released")}
+    publish("-junk-below", comment, below, m.BACKUP)
+    odd = {f"quarantine/{m.BACKUP}/{name}": b"" for name in ("9.json", "99999999", "00000009.json.r1", "x/y")}
+    publish("-names-odd", "other names than marks have: nobody looks at them", {**both, **odd}, m.BACKUP)
+
+
+def heads() -> None:
+    """What a signed ledger head knows of what lies there, and is gone."""
+    one = made("plain")
+    digests = m.fixed("ledger").hex(), m.fixed("event").hex()
+
+    def head(number: int = 42, signer: Any = m.CONTROL, **known: Any) -> tuple[str, bytes]:
+        told = LedgerHead(
+            ledger=digests[0],
+            event=number,
+            at=m.CREATED,
+            sha256=digests[1],
+            made_at=m.CREATED,
+            trust=0,
+            **known,
+        )
+        name = f"ledger/{digests[0][:16]}/2026-11/{number:012}-{digests[1][:16]}.json"
+        return name, sign_head(told, signer)
+
+    def publish(
+        name: str, expect: str, comment: str, more: dict[str, bytes], *fields: tuple[str, str]
+    ) -> None:
+        rest = [("rest", "8")] if expect == "NewestUnseen" else []
+        target(f"head-{name}", expect, comment, {**one.objects, **more}, *rest, *fields)
+
+    newer = {"weekly": NEWER}
+    place, known = head(backups=newer)
+    publish(
+        "newest",
+        "ok",
+        "the newest backup that the head knows is there",
+        dict([head(backups={"weekly": m.BACKUP})]),
+    )
+    gone = "NewestUnseen"
+    publish("newest-gone", gone, "the newest backup that the head knows is gone", {place: known})
+    publish(
+        "newest-gone-unpinned",
+        gone,
+        "the same, and no installation is pinned",
+        {place: known},
+        ("no-trust", ""),
+    )
+    comment = "every manifest is gone, and the head is there"
+    emptied = {name: content for name, content in one.objects.items() if name != one.name()}
+    target("head-emptied", gone, comment, {**emptied, place: known}, ("rest", "0"))
+    publish("newest-gone-named", "ok", "the older one is asked for", {place: known}, ("backup", m.BACKUP))
+    junk = {place.replace("000000000042", f"{number:012}"): b"" for number in range(43, 244)}
+    publish("newest-gone-junk", gone, "201 empty objects pose as later heads", {place: known, **junk})
+    later = dict([head(43, backups={"weekly": m.BACKUP})])
+    publish("later", "ok", "a later head of the same ledger counts alone", {place: known, **later})
+    publish("strangers", "ok", "a stranger's head", dict([head(signer=STRANGERS_CONTROL, backups=newer)]))
+    publish("renamed", "ok", "a head under a later one's name", {head(44)[0]: known, **later})
+
+    def deletion(state: str, after: str = "") -> dict[str, bytes]:
+        told = DeletionMark(
+            backup_id=NEWER, number=1, state=state, after=after, reason="", run="", by="", at=m.CREATED
+        )  # fmt: skip
+        return {f"deletion/{NEWER}/00000001.json": sign_mark(DELETION, told, m.PRUNE)}
+
+    tombstone = {place: known, **deletion("deleted")}
+    publish("newest-deleted", "ok", "it was deleted on purpose, by its tombstone", tombstone)
+    due = {place: known, **deletion("marked", "2026-11-26T02:45:01Z")}
+    publish("newest-marked", "ok", "it is being deleted: its time of grace is over", due)
+    kept = {place: known, **deletion("undeleted")}
+    publish("newest-undeleted", gone, "somebody said that it is not to be deleted", kept)
+    marks = dict([head(marks={m.BACKUP: 1})])
+    comment = "a mark that the head knows is gone: nobody can tell what it said"
+    publish("mark-gone", "BackupQuarantined", comment, marks)
+    told = QuarantineMark(
+        backup_id=m.BACKUP, number=1, state="released", reason="", incident="", by="", at=m.CREATED
+    )
+    there = {**marks, f"quarantine/{m.BACKUP}/00000001.json": sign_mark(QUARANTINE, told, m.CONTROL)}
+    publish("mark", "ok", "the mark that the head knows is there", there)
 
 
 def lost() -> None:
@@ -435,6 +524,6 @@ LIST = canonical.encode(TrustList(number=1, distrusted=(), successor=None, made_
 def scenarios() -> dict[str, Scenario]:
     """Return every scenario of a target by name."""
     if not TARGETS:
-        for publish in (good_ones, left_aside, quarantined, lost, joins, trust_lists):
+        for publish in (good_ones, left_aside, quarantined, heads, lost, joins, trust_lists):
             publish()
     return TARGETS

@@ -11,7 +11,6 @@ from itertools import islice
 from shlex import quote
 from typing import TYPE_CHECKING, Any, cast
 
-from strongroom.cli.errors import TargetsUnsound
 from strongroom.cli.shared import backup_argument, opening, own_record, rollback_check, shred_guard, trust
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
@@ -21,6 +20,7 @@ from strongroom.model import Selection
 from strongroom.operations.archive.coverage import PART, Asked, limits_of
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.select_backup import (
+    ASIDE,
     SHOWN,
     Choice,
     Chooser,
@@ -29,7 +29,7 @@ from strongroom.operations.archive.select_backup import (
     describe_skipped,
     is_ahead,
 )
-from strongroom.operations.errors import LeftAside
+from strongroom.operations.errors import LeftAside, LessThanKnown, TargetUnsound
 from strongroom.operations.layout import manifest_name
 from strongroom.system.deadlines import run_all
 from strongroom.targets.errors import TargetUnavailable
@@ -191,14 +191,13 @@ def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output
         output.warn(f"{lost.message} {lost.hint}")
         output.end_with(lost)
     output.end_with(_ignored_manifests(chooser, manifest.backup_id))
+    output.end_with(_newer_set_aside(chooser, manifest.backup_id))
     for name, error in chooser.away.items():
         output.note(f"  not read: '{name}': {error.message}")
     if asked.partial and limits_of(manifest):
         output.warn(f"this backup holds only secrets {limits_of(manifest)}: it brings back no others.")
     if choice.quarantine:
         output.warn(f"this backup is in quarantine {choice.quarantine}. It is used nonetheless.")
-    for name, why in chooser.marks_aside.items():
-        output.note(f"  not believed: {name}: {why}")
 
 
 def unseen(
@@ -251,6 +250,21 @@ def _ignored_manifests(chooser: Chooser, backup: str) -> LeftAside | None:
     told = "; ".join(f"{manifest_name(one.backup)} ({one.why})" for one in newer[:SHOWN])
     more = f"; and {len(newer) - SHOWN:,} more" if len(newer) > SHOWN else ""
     return LeftAside(f"{plural(len(newer), 'newer manifest')} did not count: {told}{more}")
+
+
+def _newer_set_aside(chooser: Chooser, backup: str) -> LessThanKnown | None:
+    """Return how to end if a newer backup is in quarantine: what is taken is older than what there is."""
+    newer = [one for one in chooser.passed if one.backup > backup and one.why.startswith(ASIDE)]
+    if not newer:
+        return None
+    what = f"A newer backup, {newer[0].backup} made {newer[0].created_at}, is not taken"
+    return LessThanKnown(f"{what}: {newer[0].why}.", hint=_SET_ASIDE)
+
+
+_SET_ASIDE = (
+    "What was read stands, and is older. 'strongroom incident reseal' seals what an incident set aside under "
+    "new keys; then it can be restored."
+)
 
 
 def report_unlisted(choice: Choice, known: Signers, output: Output, installation: Place) -> frozenset[str]:
@@ -314,7 +328,7 @@ def reporting_damage(
             output.note(f"note: target '{name}': {why}")
     if wrong:
         told = "; ".join(f"'{name}': {why}" for name, why in wrong.items())
-        output.end_with(TargetsUnsound(f"Not every target is as it should be: {told}."))
+        output.end_with(TargetUnsound(f"Not every target is as it should be: {told}."))
 
 
 def _put_on_record(chooser: Chooser, installation: Place, *, dry: bool) -> None:

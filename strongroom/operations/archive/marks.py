@@ -11,6 +11,9 @@ import hashlib
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from itertools import islice
 from typing import Generic
 
 from msgspec import Struct
@@ -20,15 +23,16 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import FormatError, Tampered, VerificationFailed
 from strongroom.container.marks import MAX_MARK, MAX_NUMBER, M, MarkKind, open_mark, sign_mark
 from strongroom.errors import StrongroomError
+from strongroom.model import ObjectInfo
+from strongroom.operations.archive.read_on import LOOKED_THROUGH, read_on
+from strongroom.operations.errors import TargetUnsound
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339
+from strongroom.words import plural, verb
 
 _NAME = re.compile(r"([A-Za-z0-9._-]{1,200})/([0-9]{8})\.json")
 _TRIES = 20
-_READ = 200
-"""Objects posing as marks of one subject that are read on one place. Behind more of them a true mark could
-be hidden by whoever may write there, so the safest one counts then: it harms no backup."""
 
 
 class Marks(Struct, Generic[M], frozen=True, kw_only=True):
@@ -57,55 +61,103 @@ class MarksThere(Generic[M]):
         self._objects = objects
         self._kind: MarkKind[M] = kind
         self._trusted = trusted
-        self._names: dict[str, list[str]] = {}
-        self._newest: dict[str, M | None] = {}
+        self._infos: dict[str, list[ObjectInfo]] = {}
+        self._newest: dict[str, M | TargetUnsound | None] = {}
         self.aside: dict[str, str] = {}
         for info in objects.list(f"{kind.prefix}{folder}/" if folder else kind.prefix):
             if (match := _NAME.fullmatch(info.name.removeprefix(kind.prefix))) is not None:
-                self._names.setdefault(match[1], []).append(info.name)
+                self._infos.setdefault(match[1], []).append(info)
 
     @property
     def folders(self) -> Iterable[str]:
         """Those in which something lies that is called as a mark is."""
-        return self._names
+        return self._infos
 
     def newest(self, folder: str) -> M | None:
-        """Return the mark in a folder that counts here, if there is one."""
+        """Return the mark in a folder that counts here, if there is one.
+
+        Raises:
+            TargetUnsound: it could not be looked for.
+            TargetError: the place does not answer.
+        """
         if folder not in self._newest:
-            self._newest[folder] = self._read(folder)
-        return self._newest[folder]
+            try:
+                self._newest[folder] = self._read(folder)
+            except TargetUnsound as error:
+                self._newest[folder] = error
+        newest = self._newest[folder]
+        if isinstance(newest, TargetUnsound):
+            raise newest
+        return newest
 
     def all(self) -> Marks[M]:
-        """Return every mark that counts here."""
-        found = {folder: self.newest(folder) for folder in self._names}
+        """Return every mark that counts here. A folder that could not be looked through has none."""
+        found: dict[str, M | None] = {}
+        for folder in self._infos:
+            try:
+                found[folder] = self.newest(folder)
+            except TargetUnsound as error:
+                self.aside[f"{self._kind.prefix}{folder}/"] = f"{error.code}: {error.message}"
         return Marks(newest={name: mark for name, mark in found.items() if mark}, aside=self.aside)
 
-    def _read(self, folder: str) -> M | None:
-        names = sorted(self._names.get(folder, ()), reverse=True)
-        for name in names[:_READ]:
-            try:
-                return self._opened(name, folder)
-            except FormatError as error:
-                self.aside[name] = f"{error.code}: {error.message}"
-        return self._hidden(folder, len(names)) if len(names) > _READ else None
+    def names(self, folder: str) -> set[str]:
+        """Return the names in a folder that are taken, whatever lies under them."""
+        return {info.name for info in self._infos.get(folder, ())}
 
-    def _opened(self, name: str, folder: str) -> M:
-        content = b"".join(self._objects.read(name, length=MAX_MARK + 1))
-        mark = open_mark(self._kind, content, trusted=self._trusted).mark
-        if self._kind.object_name(mark.folder, mark.number) != name or mark.folder != folder:
-            raise Tampered(f"'{name}' is a mark about something else, or an older one.")
+    def _read(self, folder: str) -> M | None:
+        infos = sorted(self._infos.get(folder, ()), key=lambda info: info.name, reverse=True)
+        junk: list[str] = []
+        for info, opened in read_on(infos[:LOOKED_THROUGH], partial(self._open, folder)):
+            if not isinstance(opened, FormatError):
+                self._set_aside(folder, junk)
+                return opened
+            junk.append(f"{info.name.rpartition('/')[2]}: {opened.code}: {opened.message}")
+        self._set_aside(folder, junk)
+        return self._hidden(folder, len(infos)) if len(infos) > LOOKED_THROUGH else None
+
+    def _open(self, folder: str, info: ObjectInfo) -> M | FormatError:
+        fits = 0 < info.size <= MAX_MARK  # else its size says enough, and nothing is read
+        try:
+            read = self._objects.read(info.name, length=MAX_MARK + 1) if fits else ()
+            content = b"".join(read) or bytes(min(info.size, MAX_MARK + 1))
+            mark = open_mark(self._kind, content, trusted=self._trusted).mark
+            if self._kind.object_name(mark.folder, mark.number) != info.name or mark.folder != folder:
+                raise Tampered(f"'{info.name}' is a mark about something else, or an older one.")
+        except FormatError as error:
+            return error
         return mark
 
+    def _set_aside(self, folder: str, junk: Sequence[str]) -> None:
+        if many := len(junk):
+            what = f"{plural(many, 'object')} {verb(many, 'pose')} as {'marks' if many > 1 else 'a mark'}"
+            said = f"{what} there and {verb(many, 'count')} for nothing: {junk[0]}"
+            self.aside[f"{self._kind.prefix}{folder}/"] = said
+
     def _hidden(self, folder: str, names: int) -> M:
-        """Return the mark that stands for one which may lie behind objects that are no marks."""
-        reason = f"{names:,} objects pose as marks beside it, too many to look for a true one among them"
+        """Return the mark that stands for one which may lie below more objects than are read.
+
+        Raises:
+            TargetUnsound: of this kind none does: whoever may add objects must not choose what it says.
+        """
+        reason = f"{names:,} objects pose as marks there, too many to look for a true one among them"
+        if self._kind.hidden is None:
+            raise TargetUnsound(reason)
         return self._kind.hidden(folder, reason, rfc3339(time.time()))
 
 
 def newest_mark(places: Iterable[MarksThere[M]], kind: MarkKind[M], folder: str) -> M | None:
-    """Return the mark in a folder that counts over several places."""
-    marks = [mark for marks_there in places if (mark := marks_there.newest(folder)) is not None]
-    return max(marks, key=lambda mark: _rank(kind, mark), default=None)
+    """Return the mark in a folder that counts over several places, as far as they can be looked through."""
+    marks: list[M | None] = []
+    for place in places:
+        with suppress(TargetUnsound):
+            marks.append(place.newest(folder))
+    return highest(kind, marks)
+
+
+def highest(kind: MarkKind[M], marks: Iterable[M | None]) -> M | None:
+    """Return the mark that counts of those in one folder on several places."""
+    found = [mark for mark in marks if mark is not None]
+    return max(found, key=lambda mark: _rank(kind, mark), default=None)
 
 
 def merge_marks(kind: MarkKind[M], found: Iterable[Marks[M]]) -> Marks[M]:
@@ -142,30 +194,33 @@ def write_mark(
             targets which are away goes far ahead.
     """
     failed: dict[str, str] = {}
-    answering: list[Target] = []
+    answering: list[tuple[Target, set[str]]] = []
     number = 0
     for target in targets:
         try:
-            known = MarksThere(target, kind, trusted=trusted, folder=mark.folder).newest(mark.folder)
+            there = MarksThere(target, kind, trusted=trusted, folder=mark.folder)
+            known = there.newest(mark.folder)
         except StrongroomError as error:
             failed[target.name] = f"{error.code}: {error.message}"
             continue
         if known is not None and known.number == MAX_NUMBER:
             failed[target.name] = f"NotMarked: {known.reason}"
             continue
-        answering.append(target)
+        answering.append((target, there.names(mark.folder)))
         number = max(number, known.number if known else 0)
-    for target in answering:
+    for target, taken in answering:
         try:
-            _put(target, kind, replace(mark, number=number + ahead), signer)
+            _put(target, kind, replace(mark, number=number + ahead), signer, taken)
         except StrongroomError as error:
             failed[target.name] = f"{error.code}: {error.message}"
     return failed
 
 
-def _put(target: Target, kind: MarkKind[M], mark: M, signer: CertifiedSigner) -> None:
+def _put(target: Target, kind: MarkKind[M], mark: M, signer: CertifiedSigner, taken: set[str]) -> None:
     """Put a mark under the next free number: what a stranger put there first must not keep it out."""
-    for number in range(mark.number, mark.number + _TRIES):
+    numbers = range(mark.number, MAX_NUMBER + 1)
+    free = (number for number in numbers if kind.object_name(mark.folder, number) not in taken)
+    for number in islice(free, _TRIES):
         content = sign_mark(kind, replace(mark, number=number), signer)
         name = kind.object_name(mark.folder, number)
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())

@@ -11,12 +11,16 @@ from strongroom.operations.archive.select_backup import Chooser, Holder, Known
 
 
 class Record(NamedTuple):
-    """What the record here says of backups: in quarantine, shredded, known, and held."""
+    """What the record here says of backups: in quarantine, shredded, known, and held.
+
+    ``ledger`` is the digest of its first event, by which heads of it are found on targets.
+    """
 
     quarantined: Mapping[str, Recorded] = {}
     gone: frozenset[str] = frozenset()
     known: Sequence[Known] = ()
     held: Mapping[str, HoldMark] = {}
+    ledger: str = ""
 
     def chooser(
         self,
@@ -34,4 +38,5 @@ class Record(NamedTuple):
             quarantined=self.quarantined,
             gone=self.gone,
             known=self.known if known is None else known,
+            ledger=self.ledger,
         )

@@ -6,6 +6,9 @@ from strongroom.operations.archive import holds, inventory, quarantine
 from strongroom.operations.archive.on_record import Record
 from strongroom.state.store import RunStore
 
+BEFORE_ALL = -(2**62)
+"""The number before that of the first event, whatever somebody gave it."""
+
 
 def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
     """Return what a record says. ``gone`` are the backups that are shredded."""
@@ -14,4 +17,5 @@ def read_record(store: RunStore, *, gone: frozenset[str]) -> Record:
         gone=gone,
         known=inventory.known_backups(store),
         held=holds.recorded_holds(store),
+        ledger=next((link.chain for link in store.links(after=BEFORE_ALL, limit=1)), ""),
     )

@@ -19,25 +19,26 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import FormatError, MissingPiece, TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Manifest, SignedManifest
-from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.coverage import PART, Asked, lacks, limits_of
+from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
+from strongroom.operations.archive.head_knowledge import HeadKnowledge, known_on, merged
 from strongroom.operations.archive.maker import maker_of_backup
-from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.open import (
     nothing_there,
 )
-from strongroom.operations.archive.quarantine_marks import Recorded, in_quarantine, why_aside
-from strongroom.operations.errors import LessThanKnown, NewestUnseen, NotCovered
+from strongroom.operations.archive.quarantine_marks import Recorded, in_quarantine
+from strongroom.operations.archive.read_on import AT_ONCE
+from strongroom.operations.archive.standing import Standing
+from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
+from strongroom.timestamps import rfc3339
 from strongroom.words import plural, verb
 
-AT_ONCE = 8
 _WINDOW = 64
 """Manifests that are read ahead, several at once: a far target takes long for each."""
 SHOWN = 4
@@ -154,11 +155,13 @@ class Chooser:
         quarantined: what is in quarantine by a record here, and why. Marks on the places count besides.
         gone: backups that are not to be brought back, and are never chosen.
         known: what the record here has as good, newest first: a place that was rolled back looks as sound as
-            any.
+            any. What the signed heads on the places know counts besides.
+        ledger: the ledger that is kept here, if one is: its heads are found at once.
         now: the time of this host, in seconds since the epoch.
 
     ``passed``: what was not taken. ``troubles``: what is wrong with a place. ``damaged``: the same by
-    place and backup, as far as that replica is not as it should be.
+    place and backup, as far as that replica is not as it should be. ``marks_aside``: by folder and place,
+    what is wrong with the marks of the backups that were looked at.
     """
 
     def __init__(
@@ -170,21 +173,33 @@ class Chooser:
         quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
         known: Sequence[Known] = (),
+        ledger: str = "",
         now: float | None = None,
     ) -> None:
         self._trusted = trusted
         self._known = known
+        self._ledger = ledger
+        self._heads: dict[frozenset[str], Mapping[str, HeadKnowledge]] = {}
         self.now = time.time() if now is None else now
         self._strangers = strangers
-        self._quarantined = dict(quarantined or {})
         self._gone = gone
         self._needed = {holder.name for holder in holders if holder.needed}
         self.passed: list[Passed] = []
         self.troubles: dict[str, str] = {}
         self.damaged: dict[tuple[str, str], str] = {}
+        self.marks_aside: dict[str, str] = {}
+        self._odd_marks: dict[str, list[str]] = {}
         self.away: dict[str, StrongroomError] = {}
         self._listings = self._opened(holders)
-        self._marks = self._read_marks()
+        self._standing = Standing(
+            {name: listing.objects for name, listing in self._listings.items()},
+            pins=self._pins,
+            shows=lambda name, backup: backup in self._listings[name],
+            due=lambda backup: self._told_by_heads(self._pins(backup)).marks.get(backup, 0),
+            recorded=dict(quarantined or {}),
+            on_record=frozenset(one.backup for one in known),
+            told=self._note_marks,
+        )
 
     def _opened(self, holders: Sequence[Holder]) -> dict[str, ManifestListing]:
         """List the places, all at once: one that is away must not delay the others."""
@@ -197,19 +212,31 @@ class Chooser:
                     self.away[holder.name] = outcome
         return listings
 
-    def _read_marks(self) -> list[MarksThere[QuarantineMark]]:
-        found: list[MarksThere[QuarantineMark]] = []
-        for name, listing in self._listings.items():
-            try:
-                found.append(MarksThere(listing.objects, QUARANTINE, trusted=self._trusted))
-            except StrongroomError as error:
-                self.note(name, f"{error.code}: {error.message}")
-        return found
+    def _pins(self, backup: str) -> frozenset[str]:
+        """Return whose marks and heads count: if nobody is pinned, the installation that made the backup."""
+        if self._trusted:
+            return self._trusted
+        read = self._read(backup)
+        return frozenset({read.stranger.fingerprint}) if read.stranger is not None else frozenset()
 
-    @property
-    def marks_aside(self) -> dict[str, str]:
-        """Marks of the backups that were looked at which set nothing aside, and why."""
-        return {name: why for place in self._marks for name, why in place.aside.items()}
+    def _told_by_heads(self, pins: frozenset[str]) -> HeadKnowledge:
+        """Return what the signed heads on all places know."""
+        return merged(self._heads_on(pins).values())
+
+    def _heads_on(self, pins: frozenset[str]) -> Mapping[str, HeadKnowledge]:
+        if pins not in self._heads:
+            names = list(self._listings)
+            with ThreadPoolExecutor(AT_ONCE) as threads:
+                found = list(threads.map(lambda name: self._read_heads(name, pins), names))
+            self._heads[pins] = dict(zip(names, found, strict=True))
+        return self._heads[pins]
+
+    def _read_heads(self, name: str, pins: frozenset[str]) -> HeadKnowledge:
+        try:
+            return known_on(self._listings[name].objects, pins, ledger=self._ledger)
+        except StrongroomError as error:
+            self.note(name, f"{error.code}: {error.message}")
+            return HeadKnowledge()
 
     @property
     def listings(self) -> Mapping[str, ManifestListing]:
@@ -300,8 +327,19 @@ class Chooser:
         Args:
             than: the backup that is taken instead: what is older is of no matter.
         """
-        newer = (one for one in self._known if than is None or _is_newer(one, than, asked))
+        newer = (one for one in self._all_known(than) if than is None or _is_newer(one, than, asked))
         return next((self._as_lost(one) for one in newer if self._misses(one, asked)), None)
+
+    def _all_known(self, than: Manifest | None) -> list[Known]:
+        """Return what is known from the record or another place, and from the heads, newest first."""
+        pins = self._pins(than.backup_id) if than is not None else self._trusted
+        places: dict[tuple[str, str], set[str]] = {}
+        for name, heads in self._heads_on(pins).items():
+            for named in heads.backups.items():
+                places.setdefault(named, set()).add(name)
+        recorded = {one.backup for one in self._known}
+        told = [_known_by_head(*one, names) for one, names in places.items() if one[1] not in recorded]
+        return sorted((*self._known, *told), key=lambda one: one.backup, reverse=True)
 
     def _as_lost(self, known: Known) -> Lost:
         return Lost(
@@ -319,12 +357,13 @@ class Chooser:
             return False
         if asked.until is not None and _seconds(known.created_at) > asked.until:
             return False
-        if known.backup in self._gone or self.why_quarantined(known.backup):
+        verdict = self._standing.of(known.backup)
+        if known.backup in self._gone or (verdict.why and not verdict.unseen):
             return False
         read = self._read(known.backup)
         if read.signed is not None or isinstance(read.refusal, UntrustedSigner):
             return False
-        return not self._is_part(known) and not self._deleted(known.backup)
+        return not self._is_less(known, asked) and not self._deleted(known.backup)
 
     def _deleted(self, backup: str) -> bool:
         """Tell whether a backup is missing on purpose, by the marks on the places."""
@@ -336,18 +375,22 @@ class Chooser:
         except StrongroomError:
             return False
 
-    def _is_part(self, known: Known) -> bool:
-        """Tell whether what is seen of a policy says that its backups do not cover what is asked for."""
-        return any(one.policy == known.policy and one.why.startswith(PART) for one in self.passed)
+    def _is_less(self, known: Known, asked: Asked) -> bool:
+        """Tell whether the newest backup of a policy that is seen does not hold what is asked for.
+
+        Of a backup that is gone nobody knows what it held; its policy's others tell.
+        """
+        of_policy = islice(self._manifests(replace(asked, policy=known.policy)), 1)
+        return any(read.signed and lacks(read.signed.manifest, asked) for read in of_policy)
 
     def showing(self, backup: str) -> list[str]:
         """Return the places that show a backup, whatever it is worth there."""
         return [name for name, listing in self._listings.items() if backup in listing]
 
     def why_quarantined(self, backup: str) -> str:
-        """Say why a backup is in quarantine; nothing if it is not."""
-        mark = newest_mark(self._marks, QUARANTINE, backup)
-        return why_aside(mark, self._quarantined.get(backup))
+        """Say why a backup is in quarantine, or that nobody can tell; nothing if it is not."""
+        verdict = self._standing.of(backup)
+        return f"{_UNSEEN} {verdict.why}" if verdict.unseen else verdict.why
 
     def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
         """Note that a backup is not taken after all."""
@@ -361,6 +404,13 @@ class Chooser:
             )
         )
 
+    def _refusal(self, backup: str) -> BackupQuarantined:
+        verdict = self._standing.of(backup)
+        if verdict.unseen:
+            said = f"Nobody can tell whether backup {backup} is in quarantine: {verdict.why}."
+            return BackupQuarantined(said, hint=_TELL)
+        return in_quarantine(backup, verdict.why)
+
     # -- one that is named -------------------------------------------------------
 
     def _named(self, asked: Asked) -> Choice:
@@ -371,7 +421,7 @@ class Chooser:
         replicas = self._replicas(signed)
         why = self.why_quarantined(asked.backup)
         if why and not asked.use_quarantined:
-            raise in_quarantine(asked.backup, why)
+            raise self._refusal(asked.backup)
         if lacking := lacks(signed.manifest, asked):
             raise self._not_covered(signed.manifest, lacking, asked)
         return Choice(signed=signed, replicas=replicas, quarantine=why)
@@ -444,6 +494,8 @@ class Chooser:
             return None
         replicas = self._replicas(signed)
         why = self.why_quarantined(read.backup)
+        if self._standing.of(read.backup).unseen and not asked.use_quarantined:
+            raise self._refusal(read.backup)  # an older one would be what somebody wants who put junk there
         if why and not asked.use_quarantined:
             self.pass_over(manifest, f"{ASIDE} {why}")
         else:
@@ -513,6 +565,10 @@ class Chooser:
         if backup:
             self.damaged.setdefault((name, backup), what)
 
+    def _note_marks(self, name: str, folder: str, why: str) -> None:
+        self.marks_aside[f"{folder} on '{name}'"] = why
+        self._odd_marks.setdefault(name, []).append(f"{folder}: {why}")
+
     # -- none of them ------------------------------------------------------------
 
     def _require_answer(self) -> None:
@@ -537,6 +593,9 @@ class Chooser:
                 f"There is: {'; '.join(describe_skipped(believed))}",
                 hint=_hint(believed, asked),
             )
+        if believed and all(one.why.startswith(ASIDE) for one in believed):
+            said = f"No backup there is to be restored from. There is: {there}"
+            raise BackupQuarantined(said, hint=_hint(believed, asked))
         raise NotCovered(
             f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
             hint=_hint(believed, asked),
@@ -556,7 +615,14 @@ class Chooser:
     def wrong(self) -> dict[str, str]:
         """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
         away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
-        return {**away, **self.troubles}
+        return {**away, **self.troubles, **dict(self._with_marks())}
+
+    def _with_marks(self) -> Iterator[tuple[str, str]]:
+        """Yield the places with odd marks: once for each folder, however much lies in it."""
+        for name, told in self._odd_marks.items():
+            more = [f"and {len(told) - SHOWN:,} more folders of marks"] if len(told) > SHOWN else []
+            others = [self.troubles[name]] if name in self.troubles else []
+            yield name, "; ".join([*others, *told[:SHOWN], *more])
 
 
 def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:
@@ -614,6 +680,7 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
 
 
 ASIDE = "it is in quarantine"
+_UNSEEN = "as far as anybody can tell, for its marks cannot be read:"
 AHEAD_OF_HERE = "it is dated ahead of this host's clock"
 AHEAD = 300.0
 """Seconds by which a backup may be of the future: clocks differ."""
@@ -636,9 +703,30 @@ def _seconds(created_at: str) -> float:
         return float("inf")
 
 
+def _known_by_head(policy: str, backup: str, places: Iterable[str]) -> Known:
+    """Return what a head tells of a backup: of which source it is, and what it holds, is not known."""
+    return Known(
+        backup=backup,
+        policy=policy,
+        source="",
+        created_at=_made_by_id(backup),
+        values=True,
+        secrets=0,
+        places=frozenset(places),
+    )
+
+
+def _made_by_id(backup: str) -> str:
+    """Return the time with which a backup's id begins (FORMAT.md, section 13)."""
+    try:
+        return rfc3339(datetime.strptime(backup.partition("-")[0], "%Y%m%dT%H%M%S%f%z").timestamp())
+    except (ValueError, OverflowError):
+        return ""
+
+
 def _is_newer(known: Known, than: Manifest, asked: Asked) -> bool:
     """Tell whether a backup might have been taken instead: not one of another source than is preferred."""
-    preferred = asked.source == than.source != known.source
+    preferred = asked.source == than.source != known.source != ""
     return known.backup > than.backup_id and not preferred
 
 
@@ -664,4 +752,8 @@ _LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
 _SET_ASIDE = (
     "'strongroom incident reseal' seals what an incident set aside under new keys; then it can be restored. "
     "If one of these is really meant, restore it with: --backup ID --use-quarantined"
+)
+_TELL = (
+    "Ask a target that can be looked through, with --from-target. Or see who wrote there, and if this backup "
+    "is meant, add: --use-quarantined. It goes on record."
 )

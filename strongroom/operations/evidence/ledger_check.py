@@ -11,8 +11,7 @@ from msgspec import Struct
 
 from strongroom.container.head import LedgerHead
 from strongroom.errors import StrongroomError
-from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain
-from strongroom.operations.evidence.ledger_found import (
+from strongroom.operations.archive.ledger_found import (
     Seen,
     Strangers,
     first_signed,
@@ -20,6 +19,7 @@ from strongroom.operations.evidence.ledger_found import (
     list_heads,
     newest_of_each,
 )
+from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.targets import Target

@@ -9,19 +9,20 @@ that lie elsewhere, signed and, where a target locks, locked. A name says what i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.head import LedgerHead, sign_head
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.operations.evidence.access_log import take
-from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
-from strongroom.operations.evidence.ledger_found import (
+from strongroom.operations.archive.head_knowledge import marked, merged, newest_by_place
+from strongroom.operations.archive.ledger_found import (
     PREFIX,
     SHOWN,
     Strangers,
@@ -32,6 +33,8 @@ from strongroom.operations.evidence.ledger_found import (
     newest_of_each,
     signed,
 )
+from strongroom.operations.evidence.access_log import take
+from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.store import RunStore
@@ -84,13 +87,22 @@ def publish(services: Services, targets: Sequence[str]) -> Published:
     """
     untaken = _taken(services)
     signer = services.signers("control")
-    head = _head(services.store, trust=signer.trust)
-    if head is None:
+    bare = _head(services.store, trust=signer.trust)
+    if bare is None:
         return Published(head=None, untaken=untaken)
-    content = sign_head(head, signer)
     with ThreadPoolExecutor(max(1, len(targets))) as pool:
-        places = pool.map(lambda name: _place(services, name, head, content), targets)
+        found = list(pool.map(lambda name: _found(services, name, bare), targets))
+        head = replace(bare, marks=_marks(services, targets, found))
+        newest = newest_by_place(services.store)
+        heads = [replace(head, backups=newest.get(name, {})) for name in targets]
+        places = pool.map(partial(_place, services), targets, found, heads)
         return Published(head=head, places=tuple(places), untaken=untaken)
+
+
+def _marks(services: Services, targets: Sequence[str], found: Sequence[_Found | str]) -> Mapping[str, int]:
+    """Return how far the quarantine marks of each backup go, on any target: no head takes that back."""
+    before = merged(one.own for one in found if not isinstance(one, str) and one.own is not None).marks
+    return marked(map(services.target, targets), services.signer_fingerprints, before)
 
 
 def _taken(services: Services) -> str:
@@ -119,16 +131,17 @@ def _head(store: RunStore, *, trust: int) -> LedgerHead | None:
     )
 
 
-def _place(services: Services, name: str, head: LedgerHead, content: bytes) -> Placed:
+def _place(services: Services, name: str, found: _Found | str, head: LedgerHead) -> Placed:
+    if isinstance(found, str):
+        return Placed(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
     try:
-        found = _found(target, head, trusted)
         if before := found.own:
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:
                 _lock(target, name_of(before))  # whoever put it may have died before
                 return Placed(target=name)
-        put(target, head, content, trusted)
+        put(target, head, sign_head(head, services.signers("control")), trusted)
     except (LedgerChanged, LedgerCut):
         raise
     except StrongroomError as error:  # that target's own trouble, and no other's
@@ -142,14 +155,20 @@ class _Found(NamedTuple):
     doubt: str = ""
 
 
-def _found(target: Target, head: LedgerHead, trusted: frozenset[str]) -> _Found:
-    """Return what a head comes after. Strangers' names keep none from being put: it is evidence, too."""
+def _found(services: Services, name: str, head: LedgerHead) -> _Found | str:
+    """Return what a head comes after on a target, or why that does not answer.
+
+    Strangers' names keep none from being put: it is evidence, too.
+    """
+    target, trusted = services.target(name), services.signer_fingerprints
     try:
         if own := _newest_own(target, head, trusted):
             return _Found(own=own)
         return _Found(other=_other(target, head, trusted))
     except Strangers as error:
         return _Found(doubt=error.message)
+    except StrongroomError as error:  # that target's own trouble, and no other's
+        return error.message
 
 
 def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str]) -> None:

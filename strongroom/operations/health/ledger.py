@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 from strongroom.container.errors import UntrustedSigner
+from strongroom.operations.archive.ledger_found import STRANGERS
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
-from strongroom.operations.evidence.ledger_found import STRANGERS
 from strongroom.operations.findings import Finding, good, remark, unknown, wrong
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services

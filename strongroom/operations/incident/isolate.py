@@ -18,6 +18,7 @@ from strongroom.operations.archive import holds
 from strongroom.operations.archive.incidents import Incident, Outcome, read_incidents
 from strongroom.operations.archive.marks import MarksThere, newest_mark
 from strongroom.operations.archive.quarantine import quarantine, quarantined
+from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.services import Services
 from strongroom.words import plural
 
@@ -137,8 +138,15 @@ def _lacks_mark(services: Services, places: Places[QuarantineMark], backup: str)
     if not holding and services.store.backup(backup) is None:
         holding = set(places)
     here = [place for name, place in places.items() if name in holding]
-    marks = [None if place is None else place.newest(backup) for place in here]
-    return any(mark is None or mark.state != "quarantined" for mark in marks)
+    return any(place is None or _is_free(place, backup) for place in here)
+
+
+def _is_free(place: MarksThere[QuarantineMark], backup: str) -> bool:
+    try:
+        mark = place.newest(backup)
+    except TargetUnsound:
+        return True
+    return mark is None or mark.state != "quarantined"
 
 
 def _by_target(unmarked: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str, str]]:

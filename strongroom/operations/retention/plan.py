@@ -25,8 +25,9 @@ from strongroom.operations.archive import holds
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
+from strongroom.operations.archive.read_on import AT_ONCE
 from strongroom.operations.archive.remove_backup import locks_end, objects_of
-from strongroom.operations.archive.select_backup import AHEAD, AT_ONCE, Chooser, Holder, made_at
+from strongroom.operations.archive.select_backup import AHEAD, Chooser, Holder, made_at
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.layout import manifest_name

@@ -73,10 +73,12 @@ def test_a_mark_that_goes_far_ahead_counts_over_those_that_its_writer_did_not_se
     assert (mark.state, mark.number) == ("undeleted", 100)
 
 
-def test_a_hold_that_may_lie_hidden_holds_everything(world: World) -> None:
+def test_a_hold_that_may_lie_hidden_holds_everything(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     target = world.targets["eu"]
     write_mark([target], HOLD, HELD, signer=CONTROL, trusted=TRUSTED)
-    for number in range(201):
+    for number in range(4):
         put(target, HOLD.object_name(HELD.folder, MAX_NUMBER - number), b"junk")
+    assert MarksThere(target, HOLD, trusted=TRUSTED).newest(HELD.folder) == replace(HELD, number=1)
+    monkeypatch.setattr("strongroom.operations.archive.marks.LOOKED_THROUGH", 3)
     held = MarksThere(target, HOLD, trusted=TRUSTED).all().standing("held")
     assert [(mark.kind, mark.subject) for mark in held.values()] == [("everything", "")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -16,11 +17,14 @@ from strongroom.container.manifest import Manifest, ManifestSelection
 from strongroom.container.marks import MAX_NUMBER, QUARANTINE, QuarantineMark
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked, lacks
+from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.archive.failover import Replicated
+from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.marks import MarksThere, write_mark
 from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
-from strongroom.operations.archive.select_backup import Chooser, Holder
-from strongroom.operations.errors import NotCovered
+from strongroom.operations.archive.select_backup import Chooser, Holder, made_at
+from strongroom.operations.errors import BackupQuarantined, NewestUnseen, NotCovered
+from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -216,22 +220,177 @@ def put(target: Target, name: str, content: bytes) -> None:
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
-@pytest.mark.parametrize(("junk", "aside"), [(200, False), (201, True)])
-def test_a_mark_cannot_be_hidden_behind_junk(world: World, *, junk: int, aside: bool) -> None:
-    backup, target = world.back_up().id, world.targets["eu"]
-    for number in range(junk):
-        put(target, QUARANTINE.object_name(backup, MAX_NUMBER - number), b"junk")
-    there = MarksThere(target, QUARANTINE, trusted=world.services().signer_fingerprints)
-    mark = there.newest(backup)
-    assert (mark is not None and mark.state == "quarantined") is aside
+def litter(target: Target, backup: str, many: int) -> None:
+    for number in range(many):
+        put(target, QUARANTINE.object_name(backup, MAX_NUMBER - number), b"")
+
+
+def set_aside(world: World, backup: str, *names: str, state: Literal["quarantined", "released"]) -> None:
     failed = write_mark(
-        [target, world.targets["us"]],
+        [world.targets[name] for name in names],
         QUARANTINE,
-        replace(MARK, backup_id=backup),
+        replace(MARK, backup_id=backup, state=state),
         signer=world.services().signers("control"),
         trusted=world.services().signer_fingerprints,
     )
-    assert list(failed) == (["eu"] if aside else [])
+    assert failed == {}
+
+
+def test_junk_among_marks_neither_sets_a_backup_aside_nor_frees_it(world: World) -> None:
+    older, newer = sorted(world.back_up().id for _ in range(2))
+    litter(world.targets["eu"], newer, 201)
+    found = chooser(world, "eu")
+    assert found.choose(Asked()).manifest.backup_id == newer
+    assert found.wrong() == {
+        "eu": f"quarantine/{newer}/: 201 objects pose as marks there and count for nothing: "
+        "99999999.json: Truncated: The quarantine mark ends too early."
+    }
+    set_aside(world, newer, "eu", state="quarantined")
+    assert chooser(world, "eu").choose(Asked()).manifest.backup_id == older
+    set_aside(world, newer, "eu", state="released")
+    assert chooser(world, "eu").choose(Asked()).manifest.backup_id == newer
+
+
+def test_a_mark_is_written_under_the_next_free_number_whatever_somebody_put_there(world: World) -> None:
+    backup, target = world.back_up().id, world.targets["eu"]
+    for number in range(1, 42):
+        put(target, QUARANTINE.object_name(backup, number), b"junk")
+    set_aside(world, backup, "eu", state="quarantined")
+    there = MarksThere(target, QUARANTINE, trusted=world.services().signer_fingerprints)
+    mark = there.newest(backup)
+    assert (mark and mark.number, there.aside) == (42, {})
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a folder of marks be given up after three objects, not after 100,000."""
+    monkeypatch.setattr("strongroom.operations.archive.marks.LOOKED_THROUGH", 3)
+
+
+@pytest.mark.usefixtures("few")
+def test_where_marks_cannot_be_looked_through_the_other_places_decide(world: World) -> None:
+    older, newer = sorted(world.back_up().id for _ in range(2))
+    set_aside(world, newer, "us", state="quarantined")
+    litter(world.targets["eu"], newer, 4)
+    found = chooser(world, "eu", "us")
+    assert found.choose(Asked()).manifest.backup_id == older
+    assert "4 objects pose as marks there, too many" in found.wrong()["eu"]
+    set_aside(world, newer, "us", state="released")
+    assert chooser(world, "eu", "us").choose(Asked()).manifest.backup_id == newer
+
+
+@pytest.mark.usefixtures("few")
+def test_where_no_place_can_be_looked_through_the_record_decides_or_nobody(world: World) -> None:
+    older, newer = sorted(world.back_up().id for _ in range(2))
+    litter(world.targets["eu"], newer, 4)
+    with pytest.raises(BackupQuarantined, match="Nobody can tell") as caught:
+        chooser(world, "eu").choose(Asked())
+    assert "--use-quarantined" in caught.value.hint
+    assert chooser(world, "eu").choose(Asked(use_quarantined=True)).manifest.backup_id == newer
+    recorded = {newer: Recorded("since incident i1", 1.0)}
+    assert with_record(world, quarantined=recorded).choose(Asked()).manifest.backup_id == older
+    known = known_backups(world.services().store)
+    assert with_record(world, known=known).choose(Asked()).manifest.backup_id == newer
+
+
+def with_record(world: World, **record: Any) -> Chooser:
+    holder = Holder("eu", lambda: world.targets["eu"])
+    return Chooser([holder], trusted=world.services().signer_fingerprints, **record)
+
+
+# -- what the signed heads know ----------------------------------------------------------------
+
+
+def take_away(target: Target, prefix: str) -> None:
+    for name in [name for name in names_on(target) if name.startswith(prefix)]:
+        target.delete(name)
+
+
+@pytest.fixture
+def known(world: World) -> tuple[str, str]:
+    """Two backups that the heads on all targets know; the first is older."""
+    older, newer = sorted(world.back_up().id for _ in range(2))
+    publish(world.services(), list(world.targets))
+    return older, newer
+
+
+def missed(found: Chooser, asked: Asked) -> tuple[str, str]:
+    """Return which backup is taken, and which newer one is missed."""
+    manifest = found.choose(asked).manifest
+    lost = found.lost(asked, manifest)
+    return manifest.backup_id, lost.known.backup if lost is not None else ""
+
+
+def test_a_newer_backup_that_the_head_on_a_lone_target_knows_is_missed(
+    world: World, known: tuple[str, str]
+) -> None:
+    older, newer = known
+    assert missed(chooser(world, "eu"), Asked()) == (newer, "")
+    take_away(world.targets["eu"], f"manifests/{newer}")
+    assert missed(chooser(world, "eu"), Asked()) == (older, newer)
+    assert missed(chooser(world, "eu"), Asked(policy="weekly")) == (older, newer)
+    found = chooser(world, "eu")
+    manifest = found.choose(Asked()).manifest
+    assert found.lost(Asked(until=made_at(manifest) - 10), manifest) is None
+    assert missed(chooser(world, "eu", "us"), Asked()) == (newer, "")
+
+
+def test_a_newer_backup_is_missed_though_nothing_is_left_to_take(
+    world: World, known: tuple[str, str]
+) -> None:
+    for target in world.targets.values():
+        take_away(target, "manifests/")
+    with pytest.raises(NewestUnseen, match=known[1]):
+        chooser(world).choose(Asked())
+
+
+def test_a_tombstone_tells_why_a_backup_that_a_head_knows_is_gone(
+    world: World, known: tuple[str, str]
+) -> None:
+    older, newer = known
+    take_away(world.targets["eu"], f"manifests/{newer}")
+    write_deletion(world.services(), [world.targets["eu"]], make_mark(newer, "deleted", reason="prune"))
+    assert missed(chooser(world, "eu"), Asked()) == (older, "")
+
+
+def test_a_mark_that_a_head_knows_and_that_is_gone_is_told_and_no_older_backup_is_taken(
+    world: World, known: tuple[str, str]
+) -> None:
+    older, newer = known
+    set_aside(world, newer, *world.targets, state="quarantined")
+    world.services().store.event("key.proven", key="k")
+    publish(world.services(), list(world.targets))
+    assert chooser(world, "eu").choose(Asked()).manifest.backup_id == older
+    take_away(world.targets["eu"], f"quarantine/{newer}")
+    with pytest.raises(BackupQuarantined, match="mark 1 was set there, and is not to be seen"):
+        chooser(world, "eu").choose(Asked())
+    both = chooser(world, "eu", "us")
+    assert both.choose(Asked()).manifest.backup_id == older
+    assert "mark 1 was set there, and is not to be seen" in both.wrong()["eu"]
+
+
+def test_a_mark_that_another_target_shows_is_told_where_it_is_gone(world: World) -> None:
+    older, newer = sorted(world.back_up().id for _ in range(2))
+    set_aside(world, newer, *world.targets, state="quarantined")
+    take_away(world.targets["eu"], f"quarantine/{newer}")
+    found = chooser(world)
+    assert found.choose(Asked()).manifest.backup_id == older
+    assert list(found.wrong()) == ["eu"]
+
+
+def test_junk_in_every_folder_is_read_through_and_told_once(world: World, known: tuple[str, str]) -> None:
+    older, newer = known
+    eu = world.targets["eu"]
+    take_away(eu, f"manifests/{newer}")
+    head = next(name for name in names_on(eu) if name.startswith("ledger/"))
+    for number in range(3_000):
+        put(eu, f"manifests/{newer[:-8]}{number:08x}.json", b"")
+        put(eu, QUARANTINE.object_name(older, number + 1), b"")
+        put(eu, f"deletion/{newer}/{number + 1:08}.json", b"")
+        put(eu, head.rpartition("/")[0] + f"/{10**11 + number}-{'0' * 16}.json", b"junk")
+    found = chooser(world, "eu")
+    assert missed(found, Asked()) == (older, newer)
+    assert len(found.wrong()["eu"]) < 300
 
 
 def test_a_backup_that_is_dated_ahead_of_the_clock_is_taken_and_told(

@@ -14,12 +14,12 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import MissingPiece
 from strongroom.container.head import LedgerHead, parse_head, sign_head
+from strongroom.operations.archive.ledger_found import TRIED, name_of
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
 from strongroom.operations.evidence.ledger import check, verify_chain
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
-from strongroom.operations.evidence.ledger_found import TRIED, name_of
 from strongroom.operations.evidence.ledger_heads import Published
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut

@@ -245,8 +245,6 @@ class Reader:
             self._output.end_with(lost)
         for line in describe_skipped(self.chooser.passed):
             self._output.note(f"no backup: {line}")
-        for name, why in self.chooser.marks_aside.items():
-            self._output.note(f"not believed: {name}: {why}")
         for name, error in self.chooser.away.items():
             self._output.note(f"not looked at: '{name}': {error.message}")
         unread = [*self._failures, *(one.broken for one in self.chooser.passed if one.broken)]

@@ -33,10 +33,10 @@ from strongroom.operations.restore.make_plan import STANDS_IN
 from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.plan_file import PlanFile
 
-STANDS: Final = ("", "TargetsUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
+STANDS: Final = ("", "TargetUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
 _UNSOUND: Final = {
-    "TargetsUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
+    "TargetUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
     "LessThanKnown": "What was restored is not all that is known: see what step 3 says of the newest backup.",
     "LeakedValue": "Values were restored that an incident has as known to others: "
     "'strongroom incident rotate' changes them.",

@@ -12,13 +12,16 @@ from msgspec import Struct
 from strongroom.container.errors import FormatError
 from strongroom.container.head import MOST, LedgerHead, parse_head
 from strongroom.errors import TargetError
+from strongroom.operations.archive.read_on import LOOKED_THROUGH, read_on
+from strongroom.operations.errors import TargetUnsound
 from strongroom.targets import Target
+from strongroom.targets.repaired import Objects
 
 PREFIX = "ledger/"
 _NAME = re.compile(PREFIX + r"([0-9a-f]{16})/([0-9]{4}-[0-9]{2})/([0-9]{12})-([0-9a-f]{16})\.json")
 SHOWN = 16
 TRIED = 100
-"""How many names of a ledger are read in vain: anyone who may write to a target can leave any number."""
+"""How many names of a ledger are read in vain by who compares the record with them, every hour."""
 
 STRANGERS = (
     "Somebody who may write there left them, or another installation keeps its record there: see 'The record "
@@ -46,9 +49,10 @@ def name_of(head: LedgerHead) -> str:
     return f"{folder}/{head.event:012}-{head.sha256[:SHOWN]}.json"
 
 
-def list_heads(target: Target, prefix: str = PREFIX) -> list[Seen]:
-    """Return what is named like a head, the newest first within a ledger."""
-    matches = [match for info in target.list(prefix) if (match := _NAME.fullmatch(info.name))]
+def list_heads(target: Objects, prefix: str = PREFIX) -> list[Seen]:
+    """Return what is named like a head and may be one by its size, the newest first within a ledger."""
+    named = (info.name for info in target.list(prefix) if 0 < info.size <= MOST)
+    matches = [match for name in named if (match := _NAME.fullmatch(name))]
     made = [
         Seen(ledger=one[1], month=one[2], event=int(one[3]), digits=one[4], name=one[0]) for one in matches
     ]
@@ -60,7 +64,7 @@ def is_of(one: Seen, ledger: str) -> bool:
     return one.ledger == ledger[:SHOWN]
 
 
-def signed(target: Target, name: str, trusted: frozenset[str]) -> LedgerHead | None:
+def signed(target: Objects, name: str, trusted: frozenset[str]) -> LedgerHead | None:
     """Return the head of a name, or ``None`` if nobody who is trusted here signed one of that name.
 
     Raises:
@@ -113,3 +117,39 @@ def newest_of_each(
             raise Strangers(f"{error.message} If another installation keeps it: {again}.") from None
         if head is not None:
             yield head
+
+
+def newest_signed(
+    objects: Objects, trusted: frozenset[str], *, ledger: str = "", months: Collection[str] = ()
+) -> list[LedgerHead]:
+    """Return the newest signed head of each ledger on a place, however many names hide it.
+
+    Args:
+        ledger: the one that is kept here. If it has a head of one of these ``months``, no other counts.
+
+    Raises:
+        TargetUnsound: there are more names than are read.
+        TargetError: the place does not answer.
+    """
+    for month in months:
+        if found := _first_of_all(
+            objects, list_heads(objects, f"{PREFIX}{ledger[:SHOWN]}/{month}/"), trusted
+        ):
+            return [found]
+    named = list_heads(objects)
+    heads = (
+        _first_of_all(objects, list(of_one), trusted) for _, of_one in groupby(named, attrgetter("ledger"))
+    )
+    return [head for head in heads if head is not None]
+
+
+def _first_of_all(objects: Objects, named: list[Seen], trusted: frozenset[str]) -> LedgerHead | None:
+    for _, head in read_on(named[:LOOKED_THROUGH], lambda one: signed(objects, one.name, trusted)):
+        if head is not None:
+            return head
+    if len(named) > LOOKED_THROUGH:
+        raise TargetUnsound(
+            f"{PREFIX}{named[0].ledger}/: {len(named):,} objects pose as heads of a ledger there, too many "
+            "to look for a true one among them"
+        )
+    return None
