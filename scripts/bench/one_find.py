@@ -19,6 +19,7 @@ from pathlib import Path
 
 from scripts.bench import gen
 from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
 from strongroom.container.manifest import (
     Counts,
     Manifest,
@@ -41,7 +42,13 @@ from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.hpke import HpkeIdentity, HpkeRecipient
-from strongroom.operations.layout import container_entry, container_name, index_name, manifest_name
+from strongroom.operations.layout import (
+    container_entry,
+    container_name,
+    index_name,
+    manifest_name,
+    receipt_name,
+)
 
 PIECES = 16
 CHANGED, CAME, WENT = 0.01, 0.0005, 0.0005
@@ -153,7 +160,7 @@ class Nights:
         sealed = write_name_index(
             content.extend,
             head,
-            lambda number: made[number].frame,
+            lambda number: made[number].content,
             backup_id=backup,
             policy="nightly",
             created_at=manifest.created_at,
@@ -161,7 +168,17 @@ class Nights:
             signer=self._seal,
         )
         self._chain = self._chain or backup
-        self._put(index_name(self._chain, backup, sealed.hexdigest), bytes(content))
+        name = index_name(self._chain, backup, sealed.hexdigest)
+        receipt = IndexReceipt(
+            backup_id=backup,
+            sha256=sealed.hexdigest,
+            containers=head.containers,
+            chain=self._chain,
+            previous=self._previous,
+            made_at=manifest.created_at,
+        )
+        self._put(name, bytes(content))
+        self._put(receipt_name(name), sign_index_receipt(receipt, self._control))
         self._previous = Link(backup_id=backup, sha256=sealed.hexdigest)
 
     def _put(self, name: str, content: bytes) -> None:

@@ -1,32 +1,35 @@
 """An index of names: what a backup says of its secrets without their values, or how that differs from before.
 
 It is sealed as a container (FORMAT.md, section 15), so nothing of its own is needed to seal, sign or open it.
-Its blocks are the container's values. One name is found in one block, a pattern by a scan of all bytes.
+Its blocks are the container's values. One name is found in one block, a pattern by a scan of all names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, islice, pairwise
+from operator import ge
+from typing import Any
 
 import msgspec
-import zstandard
-from msgspec import Struct
+from msgspec import Raw, Struct
 from msgspec.structs import replace
 
-from strongroom.container import canonical
+from strongroom.container import canonical, segment
 from strongroom.container.about import About
 from strongroom.container.canonical import unhex
 from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.columns import ABSENT, Column, decode_columns, decompress, encode_column
 from strongroom.container.derive import KEY_SIZE, Random
-from strongroom.container.digests import name_hash
+from strongroom.container.digests import SIZE, name_hash
 from strongroom.container.errors import FormatError, Malformed, NotABackup
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import Container
-from strongroom.container.rows import VersionRow
+from strongroom.container.rows import MOST_NUMBER, VersionRow
 from strongroom.container.stanza import Identity
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord
 from strongroom.container.writer import Sealed, Sink, write_container
@@ -44,8 +47,6 @@ FULL_BLOCK = 4 * 1024 * 1024
 """Bytes of lines at which a writer ends a block."""
 LONGEST = 200
 """Indexes that continue one another at most: whoever reads the last reads them all."""
-_LEVEL = 1
-_QUOTED = re.compile(rb'\["(?:[^"\\]|\\.)*"')
 
 
 class Older(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -137,7 +138,6 @@ class IndexHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 prepare(IndexHead)
-_ROWS = msgspec.json.Decoder(IndexRow)
 
 
 def digest_of(containers: Iterable[str]) -> str:
@@ -149,27 +149,64 @@ def digest_of(containers: Iterable[str]) -> str:
 
 
 # -- lines and blocks ----------------------------------------------------------------
+#
+# A line is a row as work goes on with it: the members as the columns have them, and the digest in hex, with
+# tabs between. No JSON has a tab of its own. Lines ascend as rows do: by the names as JSON texts.
+
+GONE_LINE = b"\t" * 8
+"""What follows a name in the line that says that the secret is not there any more."""
+_NAME, _NUMBER, _STATE, _WRITTEN, _TAGS, _EXPIRES, _STORED, _OLDER = range(8)
+_TIME = Column[str | None](str, default=lambda: None)
+_NOT_THERE = Column[int](int, default=lambda: GONE)
+_COLUMNS: tuple[Column[Any], ...] = (
+    Column[str](str),
+    _NOT_THERE,
+    Column[VersionState](VersionState, default=lambda: VersionState.LIVE),
+    _TIME,
+    Column[dict[str, str]](dict[str, str], default=dict),
+    _TIME,
+    Column[bool](bool, default=lambda: True),
+    Column[tuple[Older, ...]](tuple[Older, ...], default=tuple),
+)
+
+
+def encode_rows(rows: Sequence[IndexRow]) -> list[bytes]:
+    """Return the lines of rows."""
+    there = [row.version != GONE for row in rows]
+    columns = (
+        [row.name for row in rows],
+        [row.version if row.version != GONE else ABSENT for row in rows],
+        [ABSENT if row.state is VersionState.LIVE else row.state for row in rows],
+        [ABSENT if row.written_at is None else row.written_at for row in rows],
+        [Raw(canonical.encode(row.tags)) if row.tags else ABSENT for row in rows],
+        [ABSENT if row.expires_at is None else row.expires_at for row in rows],
+        [False if held and not row.digest else ABSENT for row, held in zip(rows, there, strict=True)],
+        [row.older or ABSENT for row in rows],
+    )
+    written = [encode_column(column).split(b"\n") for column in columns]
+    digests = [row.digest.encode() for row in rows]
+    return [b"\t".join(fields) for fields in zip(*written, digests, strict=False)]
 
 
 def encode_row(row: IndexRow) -> bytes:
-    """Return the line of a row, ended by a line feed."""
-    return canonical.encode([row.name] if row.version == GONE else row) + b"\n"
+    """Return the line of one row."""
+    return encode_rows([row])[0]
 
 
-def gone(quoted: bytes) -> bytes:
+def gone(name: bytes) -> bytes:
     """Return the line that says that the secret of this :func:`quoted_name` is not there any more."""
-    return quoted + b"]\n"
+    return name + GONE_LINE
 
 
 def decode_row(line: bytes) -> IndexRow:
     """Parse one line."""
-    try:
-        row = _ROWS.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        # No cause: a validation message can quote what it read.
-        raise Malformed("A row of an index of names is not what the format asks for.") from None
-    if encode_row(row) != line.rstrip(b"\n") + b"\n":
-        raise Malformed("A row of an index of names is not in its one canonical encoding.")
+    *fields, digest = line.split(b"\t")
+    values = [one for [one] in decode_columns(b"\n".join([*fields, b""]), 1, _COLUMNS)]
+    name, version, state, written_at, tags, expires_at, stored, older = values
+    row = IndexRow(name, version, state, written_at, tags, expires_at, digest.decode(), older)
+    there = 0 <= version <= MOST_NUMBER and len(digest) == 2 * SIZE * stored
+    if encode_row(row) != line or not (there or line == gone(fields[_NAME])):
+        raise Malformed("A row of an index of names says what it cannot.")
     if row.older and not _ascend(row):
         raise Malformed("The older versions in a row of an index of names do not ascend, or are too many.")
     return row
@@ -183,53 +220,118 @@ def _ascend(row: IndexRow) -> bool:
 
 
 def quoted_name(line: bytes) -> bytes:
-    """Return the beginning of a line up to the end of its name; lines ascend by that."""
-    if (match := _QUOTED.match(line)) is None:
-        raise Malformed("A row of an index of names has no name.")
-    return match[0]
+    """Return the name of a line as it stands there; lines ascend by that."""
+    return line.partition(b"\t")[0]
+
+
+class Rows:
+    """The rows of a block: their names as they stand there, and their lines when they are asked for.
+
+    All names are looked at: that there are as many as were announced, ascending, from the ``first`` on. The
+    rest of a row is looked at by who decodes its line.
+    """
+
+    def __init__(self, data: bytes, digests: bytes, rows: int, first: str) -> None:
+        *self.names, self._rest = data.split(b"\n", rows)
+        self._digests = digests
+        said = (len(self.names), self._rest.count(b"\n"), self._rest[-1:])
+        whole = said == (rows, rows * (len(_COLUMNS) - 1), b"\n")
+        begins = self.names[:1] == [msgspec.json.encode(first)]
+        quoted = data.count(b'"\n"', 0, len(data) - len(self._rest)) == rows - 1
+        if not (whole and begins and quoted) or any(map(ge, self.names, islice(self.names, 1, None))):
+            raise Malformed("A block of an index of names is not what it says.")
+
+    @cached_property
+    def _columns(self) -> list[list[bytes]]:
+        rows, lines = len(self.names), self._rest.split(b"\n")
+        return [lines[at : at + rows] for at in range(0, len(lines) - 1, rows)]
+
+    @cached_property
+    def _before(self) -> list[int]:
+        """How many digests there are before each row's, or end with it."""
+        numbers, stored = self._columns[_NUMBER - 1], self._columns[_STORED - 1]
+        has = [bool(number) and not other for number, other in zip(numbers, stored, strict=True)]
+        before = [0, *accumulate(has)]
+        if before[-1] * SIZE != len(self._digests):
+            raise Malformed("A block of an index of names has not as many digests as values.")
+        return before
+
+    def find(self, name: bytes) -> int:
+        """Return the number of the row of a name as it stands there, or -1."""
+        at = bisect_left(self.names, name)
+        return at if self.names[at : at + 1] == [name] else -1
+
+    def tagged(self, part: bytes) -> Iterator[int]:
+        """Yield the numbers of the rows whose tags have a part."""
+        rows = len(self.names)
+        tags = self._rest.split(b"\n", (_TAGS - 1) * rows)[-1]
+        number, at, place = 0, 0, tags.find(part)
+        while place >= 0:
+            number += tags.count(b"\n", at, place)
+            if number >= rows:
+                return
+            yield number
+            number, at = number + 1, tags.index(b"\n", place) + 1
+            place = tags.find(part, at)
+
+    def tags(self, number: int) -> bytes:
+        """Return the tags of a row, as they stand there."""
+        return self._columns[_TAGS - 1][number]
+
+    def line(self, number: int) -> bytes:
+        """Return one row as a line."""
+        fields = (self.names[number], *(column[number] for column in self._columns))
+        digest = self._digests[self._before[number] * SIZE : self._before[number + 1] * SIZE]
+        return b"\t".join([*fields, digest.hex().encode()])
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield all rows as lines."""
+        hexed = self._digests.hex().encode()
+        digests = (hexed[2 * SIZE * at : 2 * SIZE * end] for at, end in pairwise(self._before))
+        return map(b"\t".join, zip(self.names, *self._columns, digests, strict=True))
 
 
 class Block(Struct, frozen=True):
-    """Lines, compressed: what the first is called, how many there are, and the frame."""
+    """Rows as an index has them: what the first is called, how many there are, and all of them packed."""
 
     first: str
     rows: int
-    frame: bytes
+    content: bytes
 
     @classmethod
     def of(cls, lines: Sequence[bytes]) -> Block:
-        joined = b"".join(lines)
-        first = msgspec.json.decode(quoted_name(lines[0])[1:], type=str)
-        return cls(first, len(lines), zstandard.ZstdCompressor(level=_LEVEL).compress(joined))
+        *columns, digests = zip(*(line.split(b"\t") for line in lines), strict=True)
+        held = [bytes.fromhex(one.decode()) for one in digests if one]
+        parts = segment.Packed.of([b"\n".join([*column, b""]) for column in columns], len(lines), held)
+        first = msgspec.json.decode(columns[_NAME][0], type=str)
+        return cls(first, len(lines), segment.join_rows(parts))
 
 
-def blocks(lines: Iterable[bytes], *, full: int = 0) -> Iterator[Block]:
-    """Cut lines into blocks of about ``full`` bytes; memory is bounded by one."""
-    full = full or FULL_BLOCK
+def blocks(lines: Iterable[bytes]) -> Iterator[Block]:
+    """Cut lines into blocks; memory is bounded by one."""
+    return map(Block.of, portions(lines, FULL_BLOCK))
+
+
+def portions(lines: Iterable[bytes], full: int) -> Iterator[list[bytes]]:
+    """Cut lines into portions of about ``full`` bytes."""
     gathered: list[bytes] = []
     size = 0
     for line in lines:
         if gathered and size + len(line) > full:
-            yield Block.of(gathered)
+            yield gathered
             gathered, size = [], 0
         gathered.append(line)
         size += len(line)
     if gathered:
-        yield Block.of(gathered)
+        yield gathered
 
 
-def unpack_block(frame: bytes) -> bytes:
-    """Return a block's lines. The frame's own size is compared first, so that none makes us allocate more."""
-    try:
-        size = zstandard.get_frame_parameters(frame).content_size
-        if not 0 < size <= MOST_BLOCK:
-            raise Malformed("A block of an index of names has an impossible length.")
-        lines = zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
-    except zstandard.ZstdError:
-        raise Malformed("A block of an index of names is damaged.") from None
-    if len(lines) != size or not lines.endswith(b"\n"):
-        raise Malformed("A block of an index of names is not what it says.")
-    return lines
+def unpack_block(content: bytes, first: str, rows: int) -> Rows:
+    """Return the rows of a block. Its own sizes are compared first, so that none makes us allocate more."""
+    parts, end = segment.part_rows(content)
+    if end != len(content) or not 0 < parts.length <= MOST_BLOCK or parts.rows != rows:
+        raise Malformed("A block of an index of names has an impossible length.")
+    return Rows(decompress(parts.frame, parts.length), parts.digests, parts.rows, first)
 
 
 # -- the file ------------------------------------------------------------------------
@@ -300,6 +402,9 @@ class NameIndex:
             raise NotABackup("This is a container of secrets, and no index of names.")
         self.head = canonical.decode(self._read(HEAD), IndexHead, "The head of an index of names")
         unhex(self.head.containers, 32, "A digest of containers")
+        self._firsts = [msgspec.json.encode(first) for first, _ in self.head.blocks]
+        if any(map(ge, self._firsts, self._firsts[1:])):
+            raise Malformed("The blocks of an index of names do not ascend.")
         if self.head.previous is not None:
             unhex(self.head.previous.sha256, 32, "An index's digest")
 
@@ -319,13 +424,17 @@ class NameIndex:
     def about(self) -> About:
         return self._container.about
 
-    def block(self, number: int) -> bytes:
-        """Return the lines of one block."""
+    def block(self, number: int) -> Rows:
+        """Return the rows of one block."""
+        first, rows = self.head.blocks[number]
         try:
-            return unpack_block(self._read(_block_name(number)))
+            block = unpack_block(self._read(_block_name(number)), first, rows)
+            if block.names[-1] >= min(self._firsts[number + 1 : number + 2], default=b"\xff"):
+                raise Malformed("A block of an index of names has a row of the next one.")
         except FormatError as error:
             self.damage = error
             raise
+        return block
 
     def _read(self, name: str) -> bytes:
         found = self._container.find(name)

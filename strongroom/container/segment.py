@@ -52,15 +52,27 @@ class Packed(Struct, frozen=True):
         return cls(rows, len(digests), length, frame, b"".join(digests))
 
 
+def join_rows(parts: Packed) -> bytes:
+    """Return what a rows message is before it is padded."""
+    head = _HEAD.pack(parts.rows, parts.values, parts.length, len(parts.frame))
+    return head + parts.frame + parts.digests
+
+
 def pack_rows(parts: Packed) -> bytes:
     """Return a rows message."""
-    head = _HEAD.pack(parts.rows, parts.values, parts.length, len(parts.frame))
-    message = head + parts.frame + parts.digests
+    message = join_rows(parts)
     return message + zeros(len(message))
 
 
 def split_rows(plain: bytes) -> Packed:
     """Take apart what :func:`pack_rows` made, without unpacking or parsing the rows."""
+    parts, end = part_rows(plain)
+    unpad(plain, end, "What a segment has of rows")
+    return parts
+
+
+def part_rows(plain: bytes) -> tuple[Packed, int]:
+    """Take apart what :func:`join_rows` made, and return where it ends."""
     if len(plain) < _HEAD.size:
         raise Malformed("A segment's rows are too short.")
     rows, values, length, size = _HEAD.unpack_from(plain)
@@ -68,8 +80,7 @@ def split_rows(plain: bytes) -> Packed:
     end = digests + values * SIZE
     if end > len(plain) or length > MAX_COLUMNS:
         raise Malformed("A segment's counts are out of bounds.")
-    unpad(plain, end, "What a segment has of rows")
-    return Packed(rows, values, length, plain[_HEAD.size : digests], plain[digests:end])
+    return Packed(rows, values, length, plain[_HEAD.size : digests], plain[digests:end]), end
 
 
 def unpack_rows(plain: bytes) -> Rows:

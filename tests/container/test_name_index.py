@@ -7,13 +7,15 @@ import os
 
 import msgspec
 import pytest
-import zstandard
 
 from strongroom.config.fields import Name
+from strongroom.container import segment
 from strongroom.container.errors import FormatError, Malformed, NotABackup
 from strongroom.container.name_index import (
+    GONE,
     MOST_BLOCK,
     SOURCE,
+    Block,
     IndexHead,
     IndexRow,
     NameIndex,
@@ -29,6 +31,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
 from tests.reader.reader import Keys
 from tests.reader.reader import container as read_container
+from tests.reader.reader import names as read_names
 from tests.reader.reader import outer as read_outer
 from tests.vectors import material as m
 from tests.vectors.good import NAMES_FIRST, NAMES_NEXT
@@ -46,8 +49,8 @@ def opened(content: bytes) -> NameIndex:
 @pytest.mark.parametrize("name", VECTORS)
 def test_a_published_index_gives_its_rows(name: str) -> None:
     index = opened(parse(stored()[name]).body)
-    lines = b"".join(index.block(number) for number in range(len(index.head.blocks)))
-    assert tuple(map(decode_row, lines.splitlines(keepends=True))) == VECTORS[name]
+    lines = (line for number in range(len(index.head.blocks)) for line in index.block(number).lines())
+    assert tuple(map(decode_row, lines)) == VECTORS[name]
     assert index.head.rows == len(VECTORS[name])
 
 
@@ -55,15 +58,14 @@ def test_a_published_index_gives_its_rows(name: str) -> None:
 def test_a_reader_that_was_written_from_the_document_alone_reads_it(name: str) -> None:
     vector = parse(stored()[name])
     keys = Keys(keyfiles=[bytes.fromhex(m.KEY_FILE_LINE[1])])
-    found = read_container(read_outer(vector.body, keys), keys)
-    assert (found.index["source"], found.index["pieces"]) == ("strongroom-names/1", 1)
-    parts = {secret.row["name"]: secret.values[0] for secret in found.secrets}
-    head = json.loads(parts.pop("head"))
-    lines = b"".join(zstandard.ZstdDecompressor().decompress(parts[name]) for name in sorted(parts))
-    rows = [json.loads(line) for line in lines.splitlines()]
-    assert [row[0] for row in rows] == [row.name for row in VECTORS[name]]
-    assert sum(count for _, count in head["blocks"]) == len(rows)
+    head, rows = read_names(read_container(read_outer(vector.body, keys), keys))
     assert (head["previous"] is None) == (name == "index-first")
+    assert [row["name"] for row in rows] == [row.name for row in VECTORS[name]]
+    for row, own in zip(rows, VECTORS[name], strict=True):
+        there = own.version != GONE
+        told = (row["number"], row["state"], row["written_at"], row["tags"], row["digest"])
+        assert told == (own.version if there else None, own.state, own.written_at, own.tags, own.digest)
+        assert [tuple(run) for run in row["older"]] == [msgspec.structs.astuple(run) for run in own.older]
 
 
 def test_a_container_of_secrets_is_no_index_even_if_one_is_called_as_its_parts_are() -> None:
@@ -87,44 +89,94 @@ def written(head: IndexHead, *frames: bytes) -> bytes:
     return bytes(content)
 
 
+LINES = [encode_row(IndexRow(name, 1, digest="00" * 16)) for name in ("a", "b", "c")]
+
+
+def block_of(*columns: bytes, digests: int = 3, rows: int = 3) -> bytes:
+    return segment.join_rows(segment.Packed.of(columns, rows, [bytes(16)] * digests))
+
+
+NAMES, REST = b'"a"\n"b"\n"c"\n', (b"1\n" * 3, *[b"\n" * 3] * 6)
+GOOD = block_of(NAMES, *REST)
+
+
+def test_a_block_is_what_the_document_says() -> None:
+    assert Block.of(LINES).content == GOOD
+    assert list(unpack_block(GOOD, "a", 3).lines()) == LINES
+
+
 @pytest.mark.parametrize(
-    "frame",
+    "content",
     [
-        b"no frame",
-        zstandard.compress(b""),
-        zstandard.compress(b'["no line feed"]'),
-        zstandard.compress(bytes(MOST_BLOCK + 1)),
-        zstandard.compress(b'["a"]\n') + b"more",
-        zstandard.ZstdCompressor(write_content_size=False).compress(b'["a"]\n'),
+        b"",
+        b"no block",
+        bytes(len(GOOD)),
+        GOOD[:-1],
+        GOOD + b"\0",
+        GOOD[:15] + b"\xff" + GOOD[16:],
+        block_of(NAMES, *REST, b"\n\n\n"),
+        block_of(NAMES, *REST[:-1]),
+        block_of(NAMES, *REST[:-1], b"\n\n", b"x"),
+        block_of(b'"a"\n"b"\n"d"\n"c"\n', *REST),
+        block_of(b'"a"\n"c"\n"b"\n', *REST),
+        block_of(b'"a"\n"b"\n"b"\n', *REST),
+        block_of(b'"b"\n"c"\n"d"\n', *REST),
+        block_of(b'"a"\n2\n"c"\n', *REST),
+        block_of(b'"a"\n\n"c"\n', *REST),
+        block_of(NAMES, *REST, rows=4),
+        block_of(NAMES, *REST, rows=0),
+        block_of(bytes(MOST_BLOCK), *REST),
     ],
-    ids=["junk", "empty", "cut", "a bomb", "behind", "no size"],
-)
-def test_a_block_that_is_none_is_refused(frame: bytes) -> None:
-    head = IndexHead(source="s", containers="0" * 64, previous=None, blocks=(("a", 1),))
+    ids=[
+        "empty", "junk", "zeros", "cut", "behind", "frame", "a column more", "a column less", "lines",
+        "one more", "unsorted", "twice", "another first", "no text", "a hole", "four", "none", "a bomb",
+    ],
+)  # fmt: skip
+def test_a_block_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(Malformed):
-        opened(written(head, frame)).block(0)
+        unpack_block(content, "a", 3)
+    head = IndexHead(source="s", containers="0" * 64, previous=None, blocks=(("a", 3),))
+    index = opened(written(head, content))
     with pytest.raises(Malformed):
-        opened(written(head, frame)).block(1)
+        index.block(0)
+    assert isinstance(index.damage, Malformed)
+
+
+@pytest.mark.parametrize("digests", [2, 4])
+def test_a_block_with_more_or_fewer_digests_than_values_is_refused(digests: int) -> None:
+    with pytest.raises(Malformed):
+        list(unpack_block(block_of(NAMES, *REST, digests=digests), "a", 3).lines())
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        b"[]\n",
-        b'["a",1,"live",null,{},null]\n\n',
-        b'["a", 1]\n',
-        b'["a",1,"asleep",null,{},null,""]\n',
-        b'["a",1,"live",null,{},null,""]\n',
-        b'["a",1,"live",null,{},null,"",2]\n',
-        b'["a",1,"live",null,{},null,"",[],2]\n',
-        b'["a",9,"live",null,{},null,"",[[3,3,"live",true,null]]]\n',
-        b'["a",9,"live",null,{},null,"",[[4,3,"live",true,null,null]]]\n',
-        b'["a",9,"live",null,{},null,"",[[3,9,"live",true,null,null]]]\n',
-        b'["a",9,"live",null,{},null,"",[[-2,3,"live",true,null,null]]]\n',
-        b'["a",9,"live",null,{},null,"",[[3,5,"live",true,null,null],[5,6,"live",false,null,null]]]\n',
-        b'["a",999999,"live",null,{},null,"",[[1,100001,"live",true,null,null]]]\n',
-        b'{"name":"a"}\n',
-        b"\xff\n",
+        b"",
+        b'"a"',
+        b'"a"\t1\t\t\t\t\t\t\t',
+        b'"a"\t1\t\t\t\t\t\t\t00',
+        b'"a"\t1\t\t\t\t\t\t\t\t',
+        b'"a"\t01\t\t\t\t\tfalse\t\t',
+        b'"a"\t-1\t\t\t\t\tfalse\t\t',
+        b'"a"\t-5\t\t\t\t\tfalse\t\t',
+        b'"a"\t1.0\t\t\t\t\tfalse\t\t',
+        b'"a"\t1\t"asleep"\t\t\t\tfalse\t\t',
+        b'"a"\t1\t"live"\t\t\t\tfalse\t\t',
+        b'"a"\t1\t\tnull\t\t\tfalse\t\t',
+        b'"a"\t1\t\t\t{}\t\tfalse\t\t',
+        b'"a"\t1\t\t\t{"b":"","a":""}\t\tfalse\t\t',
+        b'"a"\t1\t\t\t\t\ttrue\t\t' + b"0" * 32,
+        b'"a"\t1\t\t\t\t\tfalse\t\t' + b"0" * 32,
+        b'"a"\t\t"deleted"\t\t\t\t\t\t',
+        b'"a"\t\t\t\t\t\t\t\t' + b"0" * 32,
+        b'"a"\t1\t\t\t\t\tfalse\t[]\t',
+        b'"a"\t9\t\t\t\t\tfalse\t[[3,3,"live",true,null]]\t',
+        b'"a"\t9\t\t\t\t\tfalse\t[[4,3,"live",true,null,null]]\t',
+        b'"a"\t9\t\t\t\t\tfalse\t[[3,9,"live",true,null,null]]\t',
+        b'"a"\t9\t\t\t\t\tfalse\t[[-2,3,"live",true,null,null]]\t',
+        b'"a"\t9\t\t\t\t\tfalse\t[[3,5,"live",true,null,null],[5,6,"live",false,null,null]]\t',
+        b'"a"\t999999\t\t\t\t\tfalse\t[[1,100001,"live",true,null,null]]\t',
+        b"\xff\t1\t\t\t\t\tfalse\t\t",
     ],
 )
 def test_a_row_in_another_spelling_is_refused(line: bytes) -> None:
@@ -135,7 +187,7 @@ def test_a_row_in_another_spelling_is_refused(line: bytes) -> None:
 @pytest.mark.parametrize("name", ["", "a", 'a"b', "a\\", '\\"', "ü😀", "\n\t\x7f", '",1'])
 def test_the_name_of_a_line_is_found_whatever_is_in_it(name: str) -> None:
     line = encode_row(IndexRow(name, 1))
-    assert json.loads(quoted_name(line)[1:]) == name
+    assert json.loads(quoted_name(line)) == name
     assert decode_row(line).name == name
 
 
@@ -143,11 +195,10 @@ def test_many_lines_make_several_blocks_of_which_none_is_empty(monkeypatch: pyte
     monkeypatch.setattr("strongroom.container.name_index.FULL_BLOCK", 100)
     lines = [encode_row(IndexRow(f"{number:03}", number)) for number in range(50)]
     made = list(blocks(lines))
-    assert len(made) > 10
-    assert b"".join(unpack_block(block.frame) for block in made) == b"".join(lines)
-    assert [block.first for block in made] == [
-        decode_row(unpack_block(block.frame).splitlines()[0]).name for block in made
-    ]
+    assert len(made) == 10
+    unpacked = [list(unpack_block(block.content, block.first, block.rows).lines()) for block in made]
+    assert [line for each in unpacked for line in each] == lines
+    assert [block.first for block in made] == [decode_row(each[0]).name for each in unpacked]
     assert list(blocks([])) == []
 
 
@@ -155,3 +206,14 @@ def test_no_source_can_be_called_as_an_index() -> None:
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(SOURCE, Name)
     assert msgspec.convert("strongroom-index", Name)
+
+
+def test_rows_ascend_over_all_blocks() -> None:
+    other = Block.of([encode_row(IndexRow("b", 1)), encode_row(IndexRow("d", 1))])
+    head = IndexHead(source="s", containers="0" * 64, previous=None, blocks=(("a", 3), ("c", 1)))
+    index = opened(written(head, GOOD, other.content))
+    with pytest.raises(Malformed, match="row of the next one"):
+        index.block(0)
+    unsorted = IndexHead(source="s", containers="0" * 64, previous=None, blocks=(("b", 2), ("a", 3)))
+    with pytest.raises(Malformed, match="do not ascend"):
+        opened(written(unsorted, other.content, GOOD))

@@ -796,6 +796,76 @@ def padme(n: int) -> int:
     return -(-n // step) * step
 
 
+# -- indexes of names --------------------------------------------------------------
+
+OLDER: tuple[Check, ...] = (
+    integer, integer, one_of("live", "deleted", "destroyed"), truth, optional(text), optional(text),
+)  # fmt: skip
+
+
+def an_older(value: Json) -> list[Any]:
+    if not isinstance(value, list):
+        refuse("Malformed")
+    require(len(value) == len(OLDER), "Malformed")
+    return [check(one) for check, one in zip(OLDER, value, strict=True)]
+
+
+def a_block(value: Json) -> tuple[str, int]:
+    if not isinstance(value, list):
+        refuse("Malformed")
+    require(len(value) == 2, "Malformed")
+    return text(value[0]), integer(value[1])
+
+
+NAMES_HEAD = record(
+    source=text, containers=hexed(32), previous=optional(record(backup_id=text, sha256=hexed(32))),
+    blocks=listed(a_block),
+)  # fmt: skip
+NAME_COLUMNS: dict[str, tuple[Check, Json]] = {
+    "name": (text, None), "number": (integer, None),
+    "state": (one_of("deleted", "destroyed"), "live"), "written_at": (text, None),
+    "tags": (other_than(mapping(text), {}), {}), "expires_at": (text, None),
+    "stored": (other_than(truth, True), True), "older": (other_than(listed(an_older), []), []),
+}  # fmt: skip
+
+
+def names(found: Container) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the head of an index of names, and its rows."""
+    require(found.index["source"] == "strongroom-names/1", "NotABackup")
+    parts = {secret.row["name"]: secret.values[0] for secret in found.secrets}
+    head = decode(parts.pop("head"), NAMES_HEAD)
+    require(sorted(parts) == [f"{number:08}" for number in range(len(head["blocks"]))], "Malformed")
+    rows = [
+        row
+        for part, (first, count) in zip(sorted(parts), head["blocks"], strict=True)
+        for row in block(parts[part], first, count)
+    ]
+    ascending_names = [canonical(row["name"]).encode() for row in rows]
+    require(all(a < b for a, b in itertools.pairwise(ascending_names)), "Malformed")
+    return head, rows
+
+
+def block(packed: bytes, first: str, count: int) -> list[dict[str, Any]]:
+    rows, values, length, size = struct.unpack(">IIII", packed[:16])
+    require(rows == count and length <= 16 << 20 and len(packed) == 16 + size + 16 * values, "Malformed")
+    lines = decompress(packed[16 : 16 + size], length).split(b"\n")
+    require(len(lines) == len(NAME_COLUMNS) * rows + 1 and lines[-1] == b"", "Malformed")
+    digests = iter(packed[at : at + 16].hex() for at in range(16 + size, len(packed), 16))
+    found = []
+    for number in range(rows):
+        row: dict[str, Any] = {"digest": ""}
+        for column, (name, (check, default)) in enumerate(NAME_COLUMNS.items()):
+            line = lines[column * rows + number]
+            row[name] = decode(line, check) if line or name == "name" else default
+        if row["number"] is None:
+            require(not any(lines[column * rows + number] for column in range(1, 8)), "Malformed")
+        elif row["stored"]:
+            row["digest"] = next(digests, "") or refuse("Malformed")
+        found.append(row)
+    require(next(digests, None) is None and found[0]["name"] == first, "Malformed")
+    return found
+
+
 # -- documents -------------------------------------------------------------------
 
 _LENGTH = re.compile(rb',\n"length":"([0-9]{12})"\}\n')

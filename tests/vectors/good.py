@@ -370,7 +370,7 @@ def of_names(
     write_name_index(
         parts.append,
         head,
-        lambda number: made[number].frame,
+        lambda number: made[number].content,
         backup_id=backup,
         policy="weekly",
         created_at="2026-11-25T02:45:01Z",

@@ -539,7 +539,8 @@ class _Line:
     def _newest(self, lines: Sequence[tuple[int, bytes]]) -> tuple[str, IndexRow] | None:
         end = len(self._of)
         for number, line in reversed(lines):
-            if b"," in line and (row := decode_row(line)).version != GONE and row.state is VersionState.LIVE:
+            row = decode_row(line)
+            if row.version != GONE and row.state is VersionState.LIVE:
                 for backup in reversed(self._of[number:end]):
                     if backup:
                         return backup, row
@@ -549,7 +550,7 @@ class _Line:
 
 def _in_order(number: int, index: NameIndex) -> Iterator[tuple[bytes, int, bytes]]:
     for block in range(len(index.head.blocks)):
-        for line in index.block(block).split(b"\n")[:-1]:
+        for line in index.block(block).lines():
             yield quoted_name(line), number, line
 
 

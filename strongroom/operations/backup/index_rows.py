@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import accumulate
 
-from strongroom.container.name_index import IndexRow, blocks, encode_row, older_versions, unpack_block
+import zstandard
+
+from strongroom.container.name_index import IndexRow, encode_rows, older_versions, portions
 from strongroom.container.writer import Pair
 from strongroom.model import Secret
 from strongroom.operations.layout import index_rows_chunk
@@ -30,19 +32,19 @@ class IndexRows:
         """Note a few secrets, as the writer of a container tells of them."""
         ends = accumulate(stored)
         rows = [_row(secret, digests, end) for (_, secret), end in zip(pairs, ends, strict=True)]
-        self._lines += map(encode_row, rows)
+        self._lines += encode_rows(rows)
 
     def spill(self, piece: int) -> tuple[str, ...]:
         """Put what was noted on the stage, sealed under the work key, sorted by name; return the digests."""
         return tuple(
             put_sealed(
                 self._services.stage,
-                block.frame,
+                zstandard.compress(b"\n".join(lines), level=1),
                 place=partial(index_rows_chunk, self._run.id, piece),
                 work_key=self._services.work_key,
                 context=_context(self._run.id, piece),
             )
-            for block in blocks(sorted(self._lines), full=FULL)
+            for lines in portions(sorted(self._lines), FULL)
         )
 
 
@@ -65,14 +67,14 @@ def _row(secret: Secret, digests: Sequence[bytes], end: int) -> IndexRow:
 def read_lines(run: str, piece: int, chunks: Sequence[str], services: Services) -> Iterator[bytes]:
     """Yield the lines that were spilled of a piece; memory is bounded by one chunk."""
     for sha256 in chunks:
-        frame = get_sealed(
+        content = get_sealed(
             services.stage,
             index_rows_chunk(run, piece, sha256),
             sha256=sha256,
             work_key=services.work_key,
             context=_context(run, piece),
         )
-        yield from unpack_block(frame).splitlines(keepends=True)
+        yield from zstandard.ZstdDecompressor().decompress(content).split(b"\n")
 
 
 def _context(run: str, piece: int) -> bytes:

@@ -226,7 +226,7 @@ class _Making:
             sealed = write_name_index(
                 file.write,
                 head,
-                lambda number: self._frame(rows[number]),
+                lambda number: self._content(rows[number]),
                 backup_id=self._run.id,
                 policy=self._run.spec.policy,
                 created_at=rfc3339(self._run.created_at),
@@ -257,7 +257,7 @@ class _Making:
                 prefix=self._prefix,
                 sha256=put_sealed(
                     self._services.stage,
-                    block.frame,
+                    block.content,
                     place=lambda sha256: f"{self._prefix}{sha256}",
                     work_key=self._services.work_key,
                     context=self._context(),
@@ -266,7 +266,7 @@ class _Making:
             for block in made
         )
 
-    def _frame(self, block: KeptBlock) -> bytes:
+    def _content(self, block: KeptBlock) -> bytes:
         return get_sealed(
             self._services.stage,
             f"{block.prefix}{block.sha256}",
@@ -277,7 +277,7 @@ class _Making:
 
     def _lines(self, kept: Sequence[KeptBlock]) -> Iterator[bytes]:
         for block in kept:
-            yield from unpack_block(self._frame(block)).splitlines(keepends=True)
+            yield from unpack_block(self._content(block), block.first, block.rows).lines()
 
     def _context(self) -> bytes:
         return b"strongroom/v1/index-kept/" + f"{SOURCE}/{self._run.spec.policy}".encode()

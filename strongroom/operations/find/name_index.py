@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from strongroom.container.errors import FormatError
 from strongroom.container.manifest import Manifest
-from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row, quoted_name
+from strongroom.container.name_index import GONE, IndexRow, NameIndex, Rows, decode_row, quoted_name
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.index_files import Indexes, is_of
 from strongroom.operations.find.facts import Facts
@@ -69,18 +70,27 @@ class _Line:
         lines = _Matching(wanted)
         for number, index in enumerate(self._line):
             for block in lines.blocks(index):
-                if self._open:
-                    for name in self._open.keys() & set(map(_name, block.split(b"\n")[:-1])):
-                        yield from self._ended(name, number)
-                self._begin(lines.within(block), wanted, number)
+                for name in self._again(block):
+                    yield from self._ended(name, number)
+                try:
+                    self._begin(lines.within(block), wanted, number)
+                except FormatError as error:
+                    index.damage = error
+                    raise
         for name in list(self._open):
             yield from self._ended(name, len(self._line))
+
+    def _again(self, block: Rows) -> Iterable[bytes]:
+        """Return which of the names that were found so far have a row in a block."""
+        if len(self._open) * 8 < len(block.names):
+            return [name for name in self._open if block.find(name) >= 0]
+        return self._open.keys() & set(block.names)
 
     def _begin(self, lines: Iterable[bytes], wanted: Wanted, number: int) -> None:
         for line in lines:
             row = decode_row(line)
             if row.version != GONE and wanted.means(facts_of_row(row)):
-                self._open[_name(line)] = (row, number)
+                self._open[quoted_name(line)] = (row, number)
         if len(self._open) > MOST_NAMES:
             raise too_many()
 
@@ -89,11 +99,6 @@ class _Line:
         backups = tuple(backup for backup in self._backups[start:end] if backup in self.covered)
         if backups:
             yield Period(facts_of_row(row), backups)
-
-
-def _name(line: bytes) -> bytes:
-    """Return the name of a line as it stands there. This is asked of each line of a hundred indexes."""
-    return quoted_name(line)[2:-1] if b"\\" in line else line.split(b'"', 2)[1]
 
 
 def facts_of_row(row: IndexRow) -> Facts:
@@ -114,40 +119,41 @@ def facts_of_row(row: IndexRow) -> Facts:
 
 
 class _Matching:
-    """Finds the lines that may be meant without parsing the others. What it finds is looked at again."""
+    """Finds the rows that may be meant without parsing the others. What it finds is looked at again."""
 
     def __init__(self, wanted: Wanted) -> None:
+        self._name = _quoted(wanted.name) + b'"' if wanted.name else b""
         self._prefix = _quoted(re.split(r"[*?[]", wanted.pattern, maxsplit=1)[0])
-        self._pattern = re.compile(_pattern(wanted.pattern), re.MULTILINE)
-        parts = [_quoted(text)[1:] for text in re.split(r"\*|\?|\[!?\]?[^\]]*\]|\[", wanted.pattern)]
+        self._pattern = re.compile(_pattern(wanted.pattern))
         tags = [_quoted(key) + b'":' + _quoted(value) + b'"' for key, value in wanted.tags.items()]
-        self._parts = sorted([*tags, *parts], key=len, reverse=True)
+        self._tags = sorted(tags, key=len, reverse=True)
+        parts = [_quoted(text)[1:] for text in re.split(r"\*|\?|\[!?\]?[^\]]*\]|\[", wanted.pattern)]
+        self._part = max(parts, key=len)
 
-    def blocks(self, index: NameIndex) -> Iterator[bytes]:
+    def blocks(self, index: NameIndex) -> Iterator[Rows]:
         """Yield the blocks that may have a name that begins as the wanted ones do."""
         firsts = [_quoted(first) for first, _ in index.head.blocks]
         start = max(0, bisect_right(firsts, self._prefix) - 1)
         for number in range(start, bisect_right(firsts, self._prefix + b"\xff")):
             yield index.block(number)
 
-    def within(self, block: bytes) -> Iterator[bytes]:
-        """Yield the lines of a block that may be meant: those with the longest part first, since to find one
-        costs a twentieth of what a pattern does."""
-        if not self._parts[0]:
-            yield from (match[0] for match in self._pattern.finditer(block))
-            return
-        for line in _with(self._parts[0], block):
-            if all(part in line for part in self._parts) and self._pattern.match(line):
-                yield line
+    def within(self, block: Rows) -> Iterator[bytes]:
+        """Yield the lines of a block that may be meant."""
+        for number in self._maybe(block):
+            if self._tags and not all(tag in block.tags(number) for tag in self._tags):
+                continue
+            if self._pattern.fullmatch(block.names[number]):
+                yield block.line(number)
 
-
-def _with(part: bytes, block: bytes) -> Iterator[bytes]:
-    """Yield the lines that have a part."""
-    place = block.find(part)
-    while place >= 0:
-        end = block.index(b"\n", place) + 1
-        yield block[block.rfind(b"\n", 0, place) + 1 : end]
-        place = block.find(part, end)
+    def _maybe(self, block: Rows) -> Iterable[int]:
+        """Return the numbers of the rows with the longest part of what is looked for: to find one costs a
+        twentieth of what a pattern does."""
+        if self._name:
+            return [at] if (at := block.find(self._name)) >= 0 else []
+        part = self._part
+        if self._tags and len(self._tags[0]) > len(part):
+            return block.tagged(self._tags[0])
+        return (number for number, name in enumerate(block.names) if part in name)
 
 
 def _quoted(text: str) -> bytes:
@@ -162,13 +168,13 @@ _ANY = rb'(?:[^"\\\x80-\xff\n]|\\u[0-9a-f]{4}|\\.|[\xc2-\xf4][\x80-\xbf]+)'
 
 
 def _pattern(glob: str) -> bytes:
-    """Return a pattern that finds the line of each name that a glob means, or is, and maybe a few others."""
+    """Return a pattern for each name in JSON that a glob means, or is, and maybe a few others."""
     found = bytearray()
     rest = glob
     while rest:
         one, rest = rest[0], rest[1:]
         if one == "*":
-            found += rb"[^\n]*"
+            found += rb".*"
         elif one == "?":
             found += _ANY
         elif one == "[" and (match := _SET.match(rest)):
@@ -176,4 +182,4 @@ def _pattern(glob: str) -> bytes:
             found += _ANY
         else:
             found += re.escape(_quoted(one)[1:])
-    return rb'^\["(?:%b|%b)"[^\n]*\n' % (bytes(found), re.escape(_quoted(glob)[1:]))
+    return rb'"(?:%b|%b)"' % (bytes(found), re.escape(_quoted(glob)[1:]))

@@ -82,7 +82,7 @@ def indexes(world: World, target: str = "eu") -> list[NameIndex]:
 
 def rows(index: NameIndex) -> Iterator[IndexRow]:
     for number in range(len(index.head.blocks)):
-        yield from map(decode_row, index.block(number).splitlines(keepends=True))
+        yield from map(decode_row, index.block(number).lines())
 
 
 def put(world: World, *names: str) -> None:

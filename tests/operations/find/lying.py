@@ -51,7 +51,7 @@ def plant(
     sealed = write_name_index(
         content.extend,
         head,
-        lambda _: frame(block.frame),
+        lambda _: frame(block.content),
         backup_id=backup,
         policy=manifest.policy,
         created_at=manifest.created_at,

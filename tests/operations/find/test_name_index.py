@@ -375,7 +375,8 @@ def damage_receipt(world: World, name: str) -> None:
     target = world.targets["eu"]
     content = b"".join(target.read(receipt_name(name)))
     target.delete(receipt_name(name))
-    put(target, receipt_name(name), content.replace(b"index/1", b"index/1", 1)[:-40] + b"0" + content[-39:])
+    other = b"1" if content[-40:-39] == b"0" else b"0"
+    put(target, receipt_name(name), content[:-40] + other + content[-39:])
 
 
 def sign_receipt_by_seal(world: World, name: str) -> None:
@@ -453,7 +454,7 @@ def lying_index(world: World, backup: str) -> tuple[bytes, str, IndexHead]:
     sealed = write_name_index(
         content.extend,
         head,
-        lambda number: Block.of([line]).frame,
+        lambda number: Block.of([line]).content,
         backup_id=backup,
         policy=manifest.policy,
         created_at="2026-11-25T02:45:01Z",
