@@ -449,7 +449,7 @@ def large() -> list[Secret]:
 def filling(name: str) -> Secret:
     """Return a secret that fills a segment."""
     versions = m.secret(name, b"CANARY-fill").versions
-    return Secret(name=name, versions=versions, metadata={"fill": "x" * 400_000})
+    return Secret(name=name, versions=versions, metadata={"fill": "x" * 600_000})
 
 
 @scenario
