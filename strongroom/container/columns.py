@@ -16,7 +16,7 @@ T = TypeVar("T")
 ABSENT = Raw(b"")
 """What stands for a member that has its default: an empty line."""
 
-_LEVEL = 6
+_LEVEL = 1
 _ENCODER = msgspec.json.Encoder()
 
 

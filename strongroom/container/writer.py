@@ -28,9 +28,9 @@ from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import SourceError
 from strongroom.model import Secret, SecretBytes, Version
 
-SEGMENT_SECRETS = 1024
+SEGMENT_SECRETS = 2048
 SEGMENT_VALUES = 256 * 1024
-SEGMENT_COLUMNS = 640 * 1024
+SEGMENT_COLUMNS = 1024 * 1024
 """Where a segment is full: so that one secret is found with few and small reads."""
 
 MAX_VALUES = 64 * 1024 * 1024

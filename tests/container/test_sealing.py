@@ -10,13 +10,14 @@ import string
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import patch
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from strongroom.container import segment, writer
+from strongroom.container import layout, segment, writer
 from strongroom.container.check import check_sealed, scrub
 from strongroom.container.digests import keyed_hash, name_hash, value_digest
 from strongroom.container.errors import (
@@ -108,6 +109,37 @@ def test_any_secrets_come_out_as_they_went_in(secrets: list[Secret]) -> None:
     assert record.sha256 == scrub(BytesReader(data)).sha256
     for each in secrets:
         assert container.find(each.name) == each
+
+
+@given(secrets_, st.integers(1, 3))
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow], deadline=None)
+def test_wherever_segments_are_cut_each_name_is_found_and_no_other(secrets: list[Secret], few: int) -> None:
+    with patch.object(writer, "SEGMENT_SECRETS", few), patch.object(writer, "BATCH", few):
+        data, record = sealed(secrets)
+    check_sealed(BytesReader(data), record)
+    container = opened(data)
+    assert list(container.hashed()) == hashed(secrets)
+    names = {each.name: each for each in secrets}
+    for name in (*names, "", "\x00", "\U0010ffff", *(each + "\x00" for each in names)):
+        assert container.find(name) == names.get(name)
+        found = container.digested_row(name)
+        assert (found and found[0].name) == (name if name in names else None)
+    assert {each.name for each in container.some(names)} == set(names)
+
+
+def test_a_bound_is_the_shortest_beginning_that_parts_two_names() -> None:
+    names = ["", "a", "a\x00", "prod/db/a", "prod/db/b", "prod/dbx", "\uffff", "\U00010000"]
+    assert sorted(names) == names == sorted(names, key=str.encode)
+    with patch.object(writer, "SEGMENT_SECRETS", 1), patch.object(writer, "BATCH", 1):
+        data, _ = sealed([secret(name) for name in names])
+    bounds = [segment.bound for segment in opened(data)._index.segments]
+    assert bounds == ["", "a", "a\x00", "p", "prod/db/b", "prod/dbx", "\uffff", "\U00010000"]
+
+
+def test_an_index_that_no_reader_takes_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "MAX_INDEX", 1024)
+    with pytest.raises(SecretTooLarge, match="names are too long"):
+        sealed([secret("a")])
 
 
 def test_stored_digests_are_those_of_source_name_version_and_value() -> None:

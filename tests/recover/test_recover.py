@@ -125,6 +125,19 @@ def test_a_published_vector_gives_what_it_says(name: str, tmp_path: Path) -> Non
     assert caught.value.args[0] == family(str(vector.one("expect")))
 
 
+@pytest.mark.parametrize("name", ["container-bounds", "container-bounds-long", "container-several-segments"])
+def test_a_name_is_looked_for_in_its_own_segment_alone(name: str, tmp_path: Path) -> None:
+    vector = parse(STORED[name])
+    (tmp_path / "file").write_bytes(vector.body)
+    part = recover.Part.of(tmp_path / "file")
+    container = recover.open_container(part, keys_of(vector))
+    every = {secret.row["name"]: secret for secret in container.secrets(AtOnce())}
+    for number, (each, secret) in enumerate(every.items()):  # one fills a segment
+        assert list(container.secrets(AtOnce(), each)) == [secret]
+        assert container.place(each) == number
+    assert [one.row["name"] for one in container.secrets(AtOnce(), "zz")] != ["zz"]
+
+
 GUARDED = """
 import runpy, sys
 
