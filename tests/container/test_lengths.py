@@ -46,7 +46,7 @@ def index_size(secrets: Sequence[Secret]) -> int:
     write_name_index(
         parts.append,
         head,
-        lambda number: made[number].frame,
+        lambda number: made[number].content,
         backup_id="20261125T024501Z-3f9a0c1d",
         policy="weekly",
         created_at="2026-11-25T02:45:01Z",
