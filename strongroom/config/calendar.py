@@ -155,6 +155,16 @@ class ReviewEntry(EntrySettings, frozen=True, kw_only=True):
     schedule: Annotated[Times, Meta(examples=["0 8 15 6 *"])] = "0 8 5 1 *"
 
 
+class SignersEntry(EntrySettings, frozen=True, kw_only=True):
+    """Looking each month whether a role's signing key is to be rotated, which is once a year.
+
+    Where the installation key is on the host, the next key is announced a month before and signs then.
+    Elsewhere a person is asked to do it.
+    """
+
+    schedule: Annotated[Times, Meta(examples=["0 9 1 * *"])] = "0 9 6 * *"
+
+
 class CalendarSettings(Section, frozen=True, kw_only=True):
     """What is due again and again, besides the policies. Each entry is on unless something is missing."""
 
@@ -169,6 +179,7 @@ class CalendarSettings(Section, frozen=True, kw_only=True):
     failover_drill: FailoverDrillEntry = field(default=FailoverDrillEntry(), name="failover-drill")
     key_proof: KeyProofEntry = field(default=KeyProofEntry(), name="key-proof")
     rotation: RotationEntry = RotationEntry()
+    signers: SignersEntry = SignersEntry()
     review: ReviewEntry = ReviewEntry()
     access: AccessEntry = AccessEntry()
 

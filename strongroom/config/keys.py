@@ -102,8 +102,9 @@ class Pkcs11Key(Section, frozen=True, kw_only=True):
     public_key_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="The public half of an `ec` key (PEM). With it, sealing needs no module.",
-            examples=["/etc/strongroom/hsm-backup-v1.pem"],
+            description="The public half of an `ec` key: the line `srpub1:…` that `strongroom hsm create` "
+            "writes, or PEM. With it, sealing needs no module.",
+            examples=["/etc/strongroom/hsm-backup-v1.pub"],
         ),
     ] = None
     module: Annotated[

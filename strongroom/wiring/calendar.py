@@ -181,6 +181,19 @@ def _review(settings: Settings) -> Iterator[Scheduled]:
     )
 
 
+def _signers(settings: Settings) -> Iterator[Scheduled]:
+    found = settings.calendar.signers
+    minute, hour, *_ = found.schedule.split()
+    yield _entry(
+        "signers",
+        RunKind.CHECK,
+        found,
+        settings,
+        options={"check": "signers", "again": f"{minute} {hour} * * *"},
+        reason="has each role sign with a new key once a year; asks for it where a person has to do it",
+    )
+
+
 def _access(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.access
     yield _entry(
@@ -283,6 +296,7 @@ ENTRIES: tuple[Callable[[Settings], Iterator[Scheduled]], ...] = (
     _drills,
     _health,
     _key_proof,
+    _signers,
     _drift,
     _review,
     _access,

@@ -19,6 +19,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "access": "strongroom.wiring.access_logs:check",
     "health": "strongroom.wiring.health_areas:check_now",
     "keys": "strongroom.operations.key_management.scheduled_check:prove",
+    "signers": "strongroom.operations.key_management.signing_keys:renew",
     "review": "strongroom.wiring.security_review:remind",
 }
 

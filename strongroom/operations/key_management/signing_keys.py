@@ -1,0 +1,119 @@
+"""The yearly rotation of the roles' signing keys, which the calendar asks for.
+
+Where the installation key and a role's private key are both on this host, the next key is announced a month
+before it signs, so that other hosts can have the list by then; what the old one signs counts for a grace
+after that. Elsewhere a person has to do it, and the calendar says so each day.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from msgspec import Struct
+
+from strongroom.config import Settings
+from strongroom.errors import StrongroomError
+from strongroom.keys import rolelist, roles
+from strongroom.keys.rolelist import RoleKey
+from strongroom.model import ApprovalAction
+from strongroom.operations.services import Checked, Services
+
+YEAR: Final = timedelta(days=365)
+NOTICE: Final = timedelta(days=30)
+"""How long before its time a next key is announced, and how long it waits at least before it signs."""
+
+
+class _Due(Struct, frozen=True):
+    """A role whose key is nearly a year old; its next key, if that is announced."""
+
+    role: str
+    key: RoleKey
+    next: RoleKey | None
+
+    @property
+    def by(self) -> datetime:
+        """When its next key is to sign."""
+        year = datetime.fromisoformat(self.key.since) + YEAR
+        return year if self.next is None else max(year, datetime.fromisoformat(self.next.since) + NOTICE)
+
+
+def renew(services: Services, settings: Settings, *, now: datetime | None = None) -> Checked:
+    """Do what is due for the signing keys, as far as this host can; say what a person has to do."""
+    moment, folder = now or datetime.now(UTC), settings.state_dir / "keys" / "roles"
+    listed = rolelist.read(folder)
+    found = [_due(role, keys, moment) for role, keys in sorted(listed.roles.items())]
+    due = [one for one in found if one is not None]
+    if not roles.can_certify(folder) or _people_approve(settings):
+        return _left_to_people(due)
+    done, left = list[_Due](), list[_Due]()
+    for one in due:
+        try:
+            done += [one] * _advanced(services, settings, one, moment)
+        except StrongroomError:  # its private key lies on another host, or is another user's
+            left.append(one)
+    return _told(done, _left_to_people(left), moment)
+
+
+def _due(role: str, keys: tuple[RoleKey, ...], now: datetime) -> _Due | None:
+    key = rolelist.current(keys)
+    if key is None or not key.since or now < datetime.fromisoformat(key.since) + YEAR - NOTICE:
+        return None
+    announced = [one for one in keys if one.announced and not one.distrusted]
+    return _Due(role, key, announced[-1] if announced else None)
+
+
+def _people_approve(settings: Settings) -> bool:
+    """Tell whether people have to approve it, whom no schedule may pass by."""
+    return any(ApprovalAction.SIGNERS in rule.actions for rule in settings.approvals.rules.values())
+
+
+def _advanced(services: Services, settings: Settings, one: _Due, now: datetime) -> bool:
+    """Announce the next key, or have it sign if its time has come; tell whether anything was done."""
+    folder = settings.state_dir / "keys" / "roles"
+    if one.next is None:
+        made, kind = roles.announce(folder, one.role, now=now), "signer.announced"
+    elif now >= one.by:
+        made, kind = roles.rotate(folder, one.role, now=now), "signer.rotated"
+    else:
+        return False
+    services.store.event(kind, role=one.role, version=made.version, fingerprint=made.fingerprint)
+    return True
+
+
+def _told(done: list[_Due], left: Checked, now: datetime) -> Checked:
+    """Say once what was done, since people have to do something after it."""
+    announced = [one for one in done if one.next is None]
+    rotated = [one for one in done if one.next is not None]
+    bad, do = list(left.bad), [left.do] if left.do else []
+    if announced:
+        names, day = _names(announced), _day(now + NOTICE)
+        bad.append(f"the next signing keys of {names} are announced, and sign from {day}")
+        do.append(f"If roles work on other hosts, copy {roles.TRUSTED} there before that day.")
+    if rotated:
+        bad.append(f"{_names(rotated)} sign with new keys")
+        do.append("Make a new escrow and print the recovery kit again: both still have the old keys.")
+    return Checked(bad=tuple(bad), do=" ".join(do))
+
+
+def _left_to_people(due: list[_Due]) -> Checked:
+    if not due:
+        return Checked()
+    by = min(one.by for one in due)
+    return Checked(
+        bad=tuple(
+            f"the key of role '{one.role}' signs since {one.key.since[:10]}; the next is due {_day(one.by)}"
+            for one in due
+        ),
+        do="Bring the installation key to where the roles work. There: 'strongroom signers rotate "
+        f"{' '.join(one.role for one in due)} --announce --installation-key FILE'. Copy {roles.TRUSTED} to "
+        f"the other hosts, and repeat it without --announce by {_day(by)}.",
+    )
+
+
+def _names(several: list[_Due]) -> str:
+    return ", ".join(one.role for one in several)
+
+
+def _day(moment: datetime) -> str:
+    return moment.date().isoformat()
