@@ -32,9 +32,8 @@ from strongroom.operations.archive.failover import InOnePlace
 from strongroom.operations.archive.maker import maker_of, maker_of_backup, manifest_of
 from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.quarantine_marks import in_quarantine, why_quarantined
 from strongroom.operations.archive.salvage import Lost, LostPart, Salvaged, before_in
-from strongroom.operations.archive.select_backup import Chooser, Holder, describe_skipped
+from strongroom.operations.archive.select_backup import Holder, describe_skipped
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
@@ -332,13 +331,16 @@ def _opened(
     maker.require(anybody=anybody)
     pins = maker.pins(known)
     name = signed.manifest.backup_id
-    quarantine = why_quarantined(objects, name, here.quarantined.get(name), trusted=pins)
+    looked = here.of_one_place(objects, trusted=pins)
+    quarantine = looked.why_quarantined(name)
     if quarantine and not asked.use_quarantined:
-        raise in_quarantine(name, quarantine)
+        raise looked.refusal(name)
     _require_values(signed.manifest)
     record.begin(name)
     aside = look_beside(objects, signed.manifest, trusted=pins, newest=not asked.backup).aside
     left_aside = f"Objects next to the backup were ignored: {describe_ignored(aside)}" if aside else ""
+    odd = [f"{folder}: {why}" for folder, why in looked.marks_aside.items()]
+    left_aside = "; ".join(filter(None, [left_aside, *odd]))
     return OpenedBackup(
         _salvaged(Backup(objects, signed.manifest, openers, trusted=pins), pins),
         signer=signed.fingerprint,
@@ -418,14 +420,7 @@ def _chosen(
     if asked.backup or isinstance(objects, BundleReader):
         return asked.backup or None, ""
     name = getattr(objects, "name", "")
-    chooser = Chooser(
-        [Holder(name, lambda: objects)],
-        trusted=known,
-        strangers=anybody,
-        quarantined=record.quarantined,
-        gone=record.gone,
-        known=record.known,
-    )
+    chooser = record.chooser([Holder(name, lambda: objects)], trusted=known, strangers=anybody)
     less: list[str] = []
     try:
         choice = chooser.choose(asked)

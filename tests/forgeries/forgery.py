@@ -34,7 +34,7 @@ class Forgery:
     restored: str = ""
     """What a restore says, if it is refused by what the signed manifest says, before anything is opened."""
     marks: bool = False
-    """It lies among the quarantine marks, where a file and a verification do not look."""
+    """It lies among the quarantine marks, of which no run that names its backup tells what does not count."""
     sparse: dict[str, int] | None = None
     """Objects that are as many zero bytes on a directory, and take no room there."""
 

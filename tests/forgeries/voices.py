@@ -415,10 +415,6 @@ def cells(forgery: Forgery, folder: Path, database: Path) -> Iterator[Cell]:
         what = "directory" if form.is_dir() else "file"
         for ask in (verify_backup, dry_run, restore, recovery_program, independent_reader):
             wanted = _restored(forgery) if ask in {restore, dry_run} else expected(forgery)
-            if forgery.marks and (
-                ask is verify_backup or (form.is_file() and ask is restore) or ask is dry_run
-            ):
-                wanted = "ok", ""
             if ask is recovery_program:
                 wanted = family(wanted[0]), family(wanted[1])
             yield Cell(f"{ask.__name__} {what}", _asked(ask, place, form), wanted, comes(forgery))

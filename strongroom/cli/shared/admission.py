@@ -18,11 +18,12 @@ from strongroom.cli.terminal.place import Place
 from strongroom.container.certificate import Certificate
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
-from strongroom.operations.archive import quarantine_marks
+from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.maker import Maker, maker_of, maker_of_backup
+from strongroom.operations.archive.on_record import Record
 from strongroom.operations.archive.open import Objects
-from strongroom.operations.archive.quarantine_marks import in_quarantine
-from strongroom.operations.errors import SetAside
+from strongroom.operations.archive.select_backup import Chooser
+from strongroom.operations.errors import SetAside, TargetUnsound
 
 SHOWN = 4
 """Backups in quarantine that are named: more would hide what is said of them."""
@@ -47,9 +48,11 @@ def admit(
     known = _known(arguments, place)
     maker = admit_maker(maker_of_backup(signed, known), arguments, output)
     backup = signed.manifest.backup_id
-    quarantine = why_quarantined(objects, backup, maker.pins(known), place)
+    looked = look_at(objects, backup, maker.pins(known), place)
+    quarantine = looked.why_quarantined(backup)
     if quarantine and not getattr(arguments, "use_quarantined", False):
-        raise in_quarantine(backup, quarantine)
+        raise looked.refusal(backup)
+    _tell_unsound(looked, signed, arguments, output)
     if quarantine:
         output.warn(f"this backup is in quarantine {quarantine}. It is used nonetheless.")
     return Admitted(maker=maker, quarantine=quarantine)
@@ -80,7 +83,9 @@ def show(
     known = _known(arguments, place)
     maker = show_maker(maker_of_backup(signed, known), output)
     backup = signed.manifest.backup_id
-    quarantine = why_quarantined(objects, backup, maker.pins(known), place)
+    looked = look_at(objects, backup, maker.pins(known), place)
+    quarantine = looked.why_quarantined(backup)
+    _tell_unsound(looked, signed, arguments, output)
     output.end_with(set_aside({backup: quarantine} if quarantine else {}))
     return Admitted(maker=maker, quarantine=quarantine)
 
@@ -105,11 +110,23 @@ def set_aside(quarantined: Mapping[str, str]) -> SetAside | None:
     return SetAside(f"In quarantine: {told}{more}.")
 
 
-def why_quarantined(objects: Objects, backup: str, pins: Signers, place: Place) -> str:
-    """Say why a backup is in quarantine, by the record here or by a mark beside it; nothing if it is not."""
-    return quarantine_marks.why_quarantined(
-        objects, backup, own_record.quarantined(place, backup), trusted=pins
-    )
+def look_at(objects: Objects, backup: str, pins: Signers, place: Place) -> Chooser:
+    """Return what judges a backup by what lies beside it; by all of the record here only if it must."""
+    recorded = own_record.quarantined(place, backup)
+    found = Record(quarantined={backup: recorded} if recorded else {}).of_one_place(objects, trusted=pins)
+    if not found.nobody_can_tell(backup):
+        return found
+    return own_record.read_record(place).of_one_place(objects, trusted=pins)
+
+
+def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace, output: Output) -> None:
+    """Have a command end with what is wrong beside a backup, or with a newer one that is known and gone."""
+    given = vars(arguments)
+    if not given.get("backup"):
+        lost = looked.lost(Asked(values=False, policy=given.get("policy") or ""), signed.manifest)
+        output.end_with(None if lost is None else lost.error(signed.manifest))
+    odd = "; ".join(f"{folder}: {why}" for folder, why in looked.marks_aside.items())
+    output.end_with(TargetUnsound(f"Not all that lies beside the backup counts: {odd}.") if odd else None)
 
 
 def _known(arguments: Namespace, place: Place) -> Signers:

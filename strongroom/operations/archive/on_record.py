@@ -8,6 +8,7 @@ from typing import NamedTuple
 from strongroom.container.marks import HoldMark
 from strongroom.operations.archive.quarantine_marks import Recorded
 from strongroom.operations.archive.select_backup import Chooser, Holder, Known
+from strongroom.targets.repaired import Objects
 
 
 class Record(NamedTuple):
@@ -21,6 +22,11 @@ class Record(NamedTuple):
     known: Sequence[Known] = ()
     held: Mapping[str, HoldMark] = {}
     ledger: str = ""
+
+    def of_one_place(self, objects: Objects, *, trusted: frozenset[str]) -> Chooser:
+        """Return what judges the backups on one place by the rule that chooses among several."""
+        name = str(getattr(objects, "name", "")) or "what was named"
+        return self.chooser([Holder(name, lambda: objects)], trusted=trusted)
 
     def chooser(
         self,

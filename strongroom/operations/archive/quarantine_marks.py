@@ -5,11 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import NamedTuple
 
-from strongroom.container.marks import QUARANTINE, QuarantineMark
-from strongroom.operations.archive.marks import MarksThere, newest_mark
+from strongroom.container.marks import QuarantineMark
 from strongroom.operations.errors import BackupQuarantined
-from strongroom.targets.repaired import Objects
-from strongroom.targets.single_file import BundleReader
 
 QUARANTINED, RELEASED = "backup.quarantined", "backup.released"
 """The events that put a backup on record here as set aside, and that let it be used again."""
@@ -35,19 +32,6 @@ def why_aside(mark: QuarantineMark | None, recorded: Recorded | None) -> str:
     if recorded is None or (mark is not None and datetime.fromisoformat(mark.at).timestamp() >= recorded.at):
         return ""
     return recorded.why
-
-
-def why_quarantined(
-    objects: Objects, backup: str, recorded: Recorded | None, *, trusted: frozenset[str]
-) -> str:
-    """Say why a backup is in quarantine, by a record or by a mark beside it; nothing if it is not.
-
-    Args:
-        trusted: whose marks count: of a stranger's backup, the stranger's own.
-    """
-    is_file = isinstance(objects, BundleReader)  # marks lie on targets
-    places = [] if is_file else [MarksThere(objects, QUARANTINE, trusted=trusted, folder=backup)]
-    return why_aside(newest_mark(places, QUARANTINE, backup), recorded)
 
 
 def in_quarantine(backup: str, why: str) -> BackupQuarantined:

@@ -392,6 +392,10 @@ class Chooser:
         verdict = self._standing.of(backup)
         return f"{_UNSEEN} {verdict.why}" if verdict.unseen else verdict.why
 
+    def nobody_can_tell(self, backup: str) -> bool:
+        """Tell whether nothing that is seen here says whether a backup is in quarantine."""
+        return self._standing.of(backup).unseen
+
     def pass_over(self, manifest: Manifest, why: str, broken: StrongroomError | None = None) -> None:
         """Note that a backup is not taken after all."""
         self.passed.append(
@@ -404,7 +408,8 @@ class Chooser:
             )
         )
 
-    def _refusal(self, backup: str) -> BackupQuarantined:
+    def refusal(self, backup: str) -> BackupQuarantined:
+        """Return how a backup is refused that is in quarantine."""
         verdict = self._standing.of(backup)
         if verdict.unseen:
             said = f"Nobody can tell whether backup {backup} is in quarantine: {verdict.why}."
@@ -421,7 +426,7 @@ class Chooser:
         replicas = self._replicas(signed)
         why = self.why_quarantined(asked.backup)
         if why and not asked.use_quarantined:
-            raise self._refusal(asked.backup)
+            raise self.refusal(asked.backup)
         if lacking := lacks(signed.manifest, asked):
             raise self._not_covered(signed.manifest, lacking, asked)
         return Choice(signed=signed, replicas=replicas, quarantine=why)
@@ -494,8 +499,8 @@ class Chooser:
             return None
         replicas = self._replicas(signed)
         why = self.why_quarantined(read.backup)
-        if self._standing.of(read.backup).unseen and not asked.use_quarantined:
-            raise self._refusal(read.backup)  # an older one would be what somebody wants who put junk there
+        if self.nobody_can_tell(read.backup) and not asked.use_quarantined:
+            raise self.refusal(read.backup)  # an older one would be what somebody wants who put junk there
         if why and not asked.use_quarantined:
             self.pass_over(manifest, f"{ASIDE} {why}")
         else:

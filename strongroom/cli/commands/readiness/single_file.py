@@ -23,7 +23,6 @@ from strongroom.model import Depth
 from strongroom.operations.archive.coverage import ESCROW
 from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.open import Objects
-from strongroom.operations.archive.quarantine_marks import in_quarantine
 from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.findings import Finding, attempted, good, remark, wrong
 from strongroom.operations.readiness import libraries as installed
@@ -121,8 +120,10 @@ def _signer(maker: Maker, arguments: Namespace) -> Iterator[Finding]:
 
 
 def _aside(signed: SignedManifest, objects: Objects, pins: Signers, installation: Place) -> Iterator[Finding]:
-    if why := admission.why_quarantined(objects, signed.manifest.backup_id, pins, installation):
-        raise in_quarantine(signed.manifest.backup_id, why)
+    backup = signed.manifest.backup_id
+    looked = admission.look_at(objects, backup, pins, installation)
+    if looked.why_quarantined(backup):
+        raise looked.refusal(backup)
     yield from ()
 
 
