@@ -909,6 +909,7 @@ class Backup:
     def _joined(self, manifest: Record, entry: Record, keys: Keys) -> Container:
         """Open a container and join it with its manifest."""
         part, whole = self._piece(manifest, entry)
+        need(part.size == entry["size"], "It has another size than the manifest names.")
         try:
             opened = open_container(part, keys, entry["signer"], lambda own: self.newest(own, keys))
         except Failure as failure:  # what other bytes say of themselves is no finding about this backup

@@ -14,8 +14,10 @@ from strongroom.container.rows import encode_secrets
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
+from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import open_backup
-from strongroom.operations.archive.select_backup import ASIDE, Chooser, Holder
+from strongroom.operations.archive.salvage import Salvaged
+from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Holder
 from strongroom.operations.archive.trust_lists import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
@@ -132,6 +134,42 @@ def _read(vector: Vector, target: MemoryTarget) -> tuple[str, list[str]]:
         digest.update(encode_secrets([secret]))
         digest.update(b"".join(v.value.reveal() for v in secret.versions if v.value is not None))
     return digest.hexdigest(), [one.code for one in backup.aside]
+
+
+BEFORE = [name for name in NAMES if name.startswith("target-before")]
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_what_lay_in_lost_parts_comes_from_the_backup_that_a_target_says(name: str, tmp_path: Path) -> None:
+    vector = STORED[name]
+    backup = recover.Backup(
+        recover.Store(unpacked(vector, tmp_path)), keys_of(vector), losses := recover.Losses()
+    )
+    given = Namespace(backup=None, get=None, out=None)
+    came = [secret.row["name"] for secret in recover.secrets_of(backup, given)]
+    told = [line.partition(" ") for line in vector.all("before")]
+    assert losses.taken == len(told)
+    assert losses.first.args[0] == family(str(vector.one("expect")))
+    product = salvaged(vector)
+    names = [secret.name for secret in product.secrets()]
+    assert sorted(names) == sorted(came)
+    assert len(came) == int(vector.one("rest") or 0) + len(told)
+    from_earlier = {one: product.backup_of(one) for one in names if product.backup_of(one)}
+    assert from_earlier == {one: earlier for earlier, _, one in told}
+    error = product.error()
+    assert error is not None
+    assert error.code == vector.one("expect")
+
+
+def salvaged(vector: Vector) -> Salvaged:
+    target, known = target_of(vector), trusted(vector) or frozenset()
+    chooser = Chooser([Holder("target", lambda: target)], trusted=known)
+
+    def opened(choice: Choice) -> Replicated:
+        return Replicated(choice, identities(vector), trusted=known, told=chooser.note)
+
+    choice = chooser.choose(Asked(partial=True))
+    return Salvaged(opened(choice), map(opened, chooser.before(choice.manifest, Asked())))
 
 
 def test_the_program_ends_with_the_class_of_the_first_loss_and_hands_out_the_rest(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
@@ -35,6 +35,7 @@ from tests.vectors.vector import Vector
 Scenario = Callable[[], Vector]
 TARGETS: dict[str, Scenario] = {}
 OTHER = "20261124T024501Z-00000000"
+OLDEST = "20261123T024501Z-00000000"
 NEWER = "20261126T024501Z-ffffffff"
 STRANGERS_CONTROL = m.role_key("control", m.STRANGERS)
 STRANGERS_RECOVER = m.role_key("recover", m.STRANGERS)
@@ -81,11 +82,18 @@ def halves() -> list[list[Secret]]:
     return [ordered[:5], ordered[5:]]
 
 
-def made(seed: str, backup: str = m.BACKUP, *, name_keys: tuple[bytes, bytes] = (m.NAME_KEY,) * 2) -> Made:
+def made(
+    seed: str,
+    backup: str = m.BACKUP,
+    *,
+    name_keys: tuple[bytes, bytes] = (m.NAME_KEY,) * 2,
+    without: Collection[str] = (),
+) -> Made:
     random = m.stream(f"target/{seed}")
     key = WrappingKey.create([m.key_file(random)], _random=random)
     objects, entries = {}, []
-    for number, part in enumerate(halves()):
+    for number, half in enumerate(halves()):
+        part = [secret for secret in half if secret.name not in without]
         told = replace(m.about(piece=number, pieces=2), backup_id=backup, name_key=name_keys[number])
         data, sealed = m.piece(random, part, told, key)
         receipt = sealed_receipt(told, sealed)
@@ -369,8 +377,65 @@ def lost() -> None:
         left = 5 if place == second else len(halves()[1])
         comment = f"the other container, which is {name}, in a container's place"
         target(f"container-exchanged-{name}", expect, comment, body, ("rest", str(left)))
+    fallen_back()
     target("nothing", "NotABackup", "containers, and no manifest", {first: one.objects[first]})
     target("named-missing", "MissingPiece", "another backup is asked for", one.objects, ("backup", OTHER))
+
+
+def fallen_back() -> None:
+    """What lay in a lost part of the newest comes from the backup before, and nothing else does."""
+    one = made("plain")
+    first, second = one.pieces
+    held = [sorted(secret.name for secret in half) for half in halves()]
+    older = made("older", OTHER)
+    both = {**older.objects, **one.objects}
+    rests = [("rest", str(len(held[1]))), ("rest", str(len(held[0])))]
+
+    def before(*names: str, backup: str = OTHER) -> list[tuple[str, str]]:
+        return [("before", f"{backup} {name}") for name in sorted(names)]
+
+    dropped = {name: content for name, content in both.items() if name != first}
+    comment = "a container of the newest is missing: its secrets come from the backup before"
+    target("before-dropped", "MissingPiece", comment, dropped, rests[0], *before(*held[0]))
+    bad = Made(one.key, one.random, one.manifest, dict(both))
+    bad.spoil(second)
+    comment = "a bit of a container: its secrets come from the backup before"
+    target("before-damaged", "Tampered", comment, bad.objects, rests[1], *before(*held[1]))
+    flipped = bytearray(both[second])
+    flipped[80 + 60] ^= 1
+    comment = "a bit of the values of its only segment: the rows tell the names"
+    target(
+        "before-values", "Tampered", comment, {**both, second: bytes(flipped)}, rests[1], *before(*held[1])
+    )
+    fewer = made("fewer", OTHER, without=(held[0][0], held[1][0]))
+    deleted = {**fewer.objects, **{name: content for name, content in one.objects.items() if name != first}}
+    comment = (
+        "the backup before has two secrets less: one of them is lost, and the other one is in the newest"
+    )
+    target("before-fewer", "MissingPiece", comment, deleted, rests[0], *before(*held[0][1:]))
+    newer = made("fewer", m.BACKUP, without=(held[0][0], held[1][0]))
+    kept = {**older.objects, **newer.objects}
+    del kept[newer.pieces[0]]
+    comment = (
+        "the newest has two secrets less: that of the lost part comes back, and the other one was deleted"
+    )
+    many = ("rest", str(len(held[1]) - 1))
+    target("before-deleted", "MissingPiece", comment, kept, many, *before(*held[0]))
+    oldest = made("oldest", OLDEST)
+    row = {**oldest.objects, **dropped}
+    del row[older.pieces[0]]
+    comment = "the same part of two backups in a row is missing: the one before both"
+    target("before-two", "MissingPiece", comment, row, rests[0], *before(*held[0], backup=OLDEST))
+    gone = {name: content for name, content in both.items() if name not in one.pieces}
+    comment = "a manifest, and none of its containers: all names could have lain in them"
+    target("before-all", "MissingPiece", comment, gone, ("rest", "0"), *before(*held[0], *held[1]))
+    other = Made(older.key, older.random, replace(older.manifest, source="another"), dict(older.objects))
+    other.sign()
+    foreign = {**other.objects, **{name: content for name, content in one.objects.items() if name != first}}
+    target("before-source", "MissingPiece", "a backup before it of another source", foreign, rests[0])
+    strangers = dict(dropped)
+    strangers[older.name()] = sign_manifest(older.manifest, STRANGERS_CONTROL)
+    target("before-strangers", "MissingPiece", "a stranger's backup before it", strangers, rests[0])
 
 
 def joins() -> None:

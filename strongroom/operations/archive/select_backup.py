@@ -300,12 +300,15 @@ class Chooser:
             else:
                 self._refused(read)
 
-    def earlier(self, than: Manifest) -> Iterator[Choice]:
-        """Yield the sound backups with values of the same source that were made before one, newest first.
+    def earlier(self, than: Manifest, *, values: bool = True) -> Iterator[Choice]:
+        """Yield the backups of the same source that were made before one, newest first.
 
         Those in quarantine too, which say so: they tell what was there.
+
+        Args:
+            values: only those that hold values.
         """
-        asked = Asked(partial=True)
+        asked = Asked(partial=True, values=values)
         for read in self._manifests(asked, before=than.backup_id):
             signed = read.signed
             if signed is None or signed.manifest.source != than.source or lacks(signed.manifest, asked):
@@ -314,10 +317,10 @@ class Chooser:
             yield Choice(signed=signed, replicas=self._replicas(signed), quarantine=why)
 
     def before(self, than: Manifest, asked: Asked) -> Iterator[Choice]:
-        """Yield the backups that tell of the lost parts of one, newest first: those with values, of the same
-        source and selection, that were made before it."""
-        for one in self.earlier(than):
-            same = one.manifest.selection == than.selection
+        """Yield the backups that tell of the lost parts of one, newest first: those made before it of the
+        same source and selection, and with values if it has some."""
+        for one in self.earlier(than, values=than.values):
+            same = (one.manifest.selection, one.manifest.values) == (than.selection, than.values)
             if same and (asked.use_quarantined or not one.quarantine):
                 yield one
 
