@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -28,6 +29,23 @@ def number(text: str) -> float | Raw:
     """Return a number with a point or an exponent: a float if that is written alike, else the text."""
     parsed, written = float(text), text.encode()
     return parsed if _encode(parsed) == written else Raw(written)
+
+
+_quick = msgspec.json.Decoder(float_hook=number).decode
+_MINUS_ZERO = re.compile(rb"-0(?![.eE0-9])")
+
+
+def may_lose_a_sign(data: bytes | Raw) -> bool:
+    """Tell whether JSON may have a whole number ``-0``, which a decoder of msgspec gives back as 0."""
+    return _MINUS_ZERO.search(bytes(data)) is not None
+
+
+def decode(data: bytes | Raw) -> Any:
+    """Return any JSON value. Raises as msgspec's decoder does."""
+    found = _quick(data)
+    if not may_lose_a_sign(data):
+        return found
+    return json.loads(bytes(data), parse_float=number, parse_int=_integer)
 
 
 def parse(data: bytes) -> dict[str, Any]:

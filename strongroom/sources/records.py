@@ -60,7 +60,6 @@ listed = msgspec.json.Decoder(Listed).decode
 tagged = msgspec.json.Decoder(Tagged).decode
 _record = msgspec.json.Decoder(_Record).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
-_any = msgspec.json.Decoder(float_hook=freeform.number).decode
 _text = msgspec.json.Decoder(str).decode
 
 P = ParamSpec("P")
@@ -106,7 +105,9 @@ class _Shape:
         self._places = tuple(places.items())
 
     def parse(self, data: bytes) -> Secret | None:
-        """Decode one record; ``None`` if its rotation cannot be."""
+        """Decode one record; ``None`` if its rotation cannot be, or a number may come back as another."""
+        if freeform.may_lose_a_sign(data):
+            return None
         record = self._decode(data)
         rotation = cast("Rotation | None", record.rotation)
         if rotation is not None and not 0 < rotation.days <= MOST_DAYS:
@@ -210,7 +211,7 @@ def _version(value: str | Raw, number: int) -> Version:
 
 
 def _metadata(fields: dict[str, Raw]) -> dict[str, Any]:
-    found = {field: _any(value) for field, value in fields.items() if field not in KNOWN}
-    rotation = _any(fields["rotation"]) if "rotation" in fields else None
+    found = {field: freeform.decode(value) for field, value in fields.items() if field not in KNOWN}
+    rotation = freeform.decode(fields["rotation"]) if "rotation" in fields else None
     further = {field: value for field, value in (rotation or {}).items() if field not in ("days", "enabled")}
     return {**found, "rotation": further} if further else found

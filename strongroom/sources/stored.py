@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from strongroom import freeform
 from strongroom.model import Media, Rotation, Secret, SecretBytes, Version, VersionState
@@ -93,9 +93,17 @@ def unpack_head(plain: bytes, name: str, number: int) -> tuple[Secret, int]:
         updated_at=head.updated_at,
         expires_at=head.expires_at,
         rotation=head.rotation,
-        metadata=head.metadata,
+        metadata=_metadata(plain[4:end], head),
     )
     return secret, head.older
+
+
+def _metadata(about: bytes, head: _Head) -> dict[str, Any]:
+    """Return the metadata with its numbers as they were written."""
+    if not freeform.may_lose_a_sign(about):
+        return head.metadata
+    found: dict[str, Any] = freeform.decode(msgspec.json.decode(about, type=list[Raw])[-1])
+    return found
 
 
 def unpack_older(plain: bytes, number: int) -> Version:

@@ -21,8 +21,6 @@ FREE = "strongroom.metadata"
 EMPTY = Version(number=0, state=VersionState.DESTROYED)
 """Stands for a key that has metadata and never had a version."""
 
-_free = msgspec.json.Decoder(float_hook=freeform.number).decode
-
 
 class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What restoring needs to know beyond the secret itself. Defaults are left out.
@@ -117,7 +115,7 @@ def free_of(custom: dict[str, str]) -> dict[str, Any]:
     if FREE not in custom:
         return {}
     try:
-        found = _free(custom[FREE])
+        found = freeform.decode(custom[FREE].encode())
     except msgspec.DecodeError:
         return {}
     if not isinstance(found, dict) or VAULT in found:
