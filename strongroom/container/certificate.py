@@ -7,7 +7,7 @@ nothing else. Every signed document and every container carries the certificate 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Self
@@ -113,22 +113,38 @@ class CertifiedSigner(Signer):
     """A role's key with its certificate: what signs documents and containers.
 
     ``trust`` is the number of the newest trust list that whoever holds it knows, or 0: manifests and
-    ledger heads state it.
+    ledger heads state it. ``lists`` are the files that have to lie beside them then, by their names.
     """
 
-    __slots__ = ("certificate", "trust")
+    __slots__ = ("certificate", "lists", "trust")
 
-    def __init__(self, private: Ed25519PrivateKey, certificate: Certificate, *, trust: int = 0) -> None:
+    def __init__(
+        self,
+        private: Ed25519PrivateKey,
+        certificate: Certificate,
+        *,
+        trust: int = 0,
+        lists: Mapping[str, bytes] | None = None,
+    ) -> None:
         super().__init__(private)
         if certificate.public != self.public:
             raise ValueError("the certificate is another key's")
         self.certificate = certificate
         self.trust = trust
+        self.lists = dict(lists or {})
 
     @classmethod
-    def of(cls, signer: Signer, certificate: Certificate, *, trust: int = 0) -> Self:
+    def of(
+        cls,
+        signer: Signer,
+        certificate: Certificate,
+        *,
+        trust: int = 0,
+        lists: Mapping[str, bytes] | None = None,
+    ) -> Self:
         """Return a key together with its certificate."""
-        return cls(Ed25519PrivateKey.from_private_bytes(signer.private_bytes()), certificate, trust=trust)
+        private = Ed25519PrivateKey.from_private_bytes(signer.private_bytes())
+        return cls(private, certificate, trust=trust, lists=lists)
 
     @classmethod
     def issued(cls, signer: Signer, *, installation: Signer, role: str, issued_at: datetime) -> Self:

@@ -31,9 +31,10 @@ def read(folder: Path) -> list[SignedTrustList]:
     return list(_read(folder).values())
 
 
-def contents(folder: Path) -> list[bytes]:
-    """Return their files, as they were signed."""
-    return [path.read_bytes() for path in _read(folder)]
+def files_of(folder: Path, installations: Iterable[str]) -> list[tuple[bytes, SignedTrustList]]:
+    """Return the files of the lists that one of these installations signed, as they lie on targets."""
+    own = frozenset(installations)
+    return [(path.read_bytes(), one) for path, one in _read(folder).items() if one.fingerprint in own]
 
 
 def keep(folder: Path, found: Iterable[bytes]) -> bool:
@@ -45,11 +46,18 @@ def keep(folder: Path, found: Iterable[bytes]) -> bool:
         ConfigError: they cannot be written here.
     """
     with private_file.locked(folder):
-        kept = _read(folder)
-        new = [content for content in found if _is_new(kept, content)]
-        for content in new:
+        return put(folder, found)
+
+
+def put(folder: Path, found: Iterable[bytes]) -> bool:
+    """Keep lists as :func:`keep` does; the caller holds the folder's lock."""
+    kept = _read(folder)
+    new = False
+    for content in found:
+        if _is_new(kept, content):
             _write(folder, kept, content)
-        return bool(new)
+            new = True
+    return new
 
 
 def _read(folder: Path) -> Kept:

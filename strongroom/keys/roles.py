@@ -12,16 +12,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.certificate import CertifiedSigner, certify
 from strongroom.container.signing import PUBLIC, Signer, Signers
-from strongroom.container.trust_list import with_lists
+from strongroom.container.trust_list import counting, number_in, with_lists
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import kept_lists, rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
+from strongroom.keys.trust_making import check_reason, next_list
 from strongroom.system import files, private_file
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
@@ -60,7 +62,8 @@ def load_role(folder: Path, role: str) -> CertifiedSigner:
     signer = _load(_path(folder, role), role)
     for key in rolelist.read(folder).of(role):
         if key.raw == signer.public:
-            return CertifiedSigner.of(signer, key.certificate, trust=list_number(folder))
+            trust, lists = known_lists(folder)
+            return CertifiedSigner.of(signer, key.certificate, trust=trust, lists=lists)
     raise ConfigError(
         f"the private key of role '{role}' is not listed as certified",
         hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom signers rotate {role}",
@@ -95,10 +98,16 @@ def believed(folder: Path, also: Iterable[str] = ()) -> Signers:
     return Signers(known, retired=known.retired, distrusted=known.distrusted)
 
 
-def list_number(folder: Path) -> int:
-    """Return the number of this installation's newest trust list that is known here; 0 if there is none."""
-    pins = Signers(rolelist.read(folder).fingerprints)
-    return max(with_lists(pins, kept_lists.read(folder)).lists.values(), default=0)
+def known_lists(folder: Path) -> tuple[int, dict[str, bytes]]:
+    """Return the number of this installation's newest trust list that is known here, 0 if there is none, and
+    the lists that a reader needs, by their names on a target."""
+    own = rolelist.read(folder).fingerprints
+    lists: dict[str, bytes] = {}
+    for content, signed in kept_lists.files_of(folder, own):
+        name = signed.list.object_name
+        beside = (f"{name}.r{number}" for number in range(1, 10))
+        lists[next(one for one in (name, *beside) if one not in lists)] = content
+    return max((number_in(name) or 0 for name in lists), default=0), lists
 
 
 def installation_fingerprint(folder: Path) -> str:
@@ -247,6 +256,15 @@ def _known(listed: Listed, role: str, public: bytes) -> RoleKey | None:
 # -- leaks ---------------------------------------------------------------------------
 
 
+class Distrust(NamedTuple):
+    """A key that is distrusted now, its role, and the number of the trust list that says so; 0: none does,
+    since the installation key was not at hand."""
+
+    role: str
+    key: RoleKey
+    number: int
+
+
 def distrust(
     folder: Path,
     fingerprint: str,
@@ -254,16 +272,18 @@ def distrust(
     reason: str,
     now: datetime | None = None,
     installation_key: Path | None = None,
-) -> tuple[str, RoleKey]:
-    """Have nothing count any more that a key signs or signed; return its role, and its new entry.
+) -> Distrust:
+    """Have nothing count any more that a key signs or signed.
 
-    If it is the one that its role signs with, and that lies here, another takes its place, as long as the
-    installation key is at hand to certify it.
+    If it is the one that its role signs with, and that lies here, another takes its place; and the
+    installation's next trust list tells every other host and reader. Both need the installation key. Asked
+    again with it, it does what is left.
 
     Raises:
-        UsageError: no role ever had that key.
+        UsageError: no role ever had that key, or the reason cannot be told.
     """
     moment = now or datetime.now(UTC)
+    check_reason(reason)
     with private_file.locked(folder):
         listed = rolelist.read(folder)
         role, leaked = _found(listed, fingerprint)
@@ -274,11 +294,21 @@ def distrust(
             for key in listed.of(role)
         )
         rolelist.write(folder, listed.with_keys(role, keys))
-        replaceable = _path(folder, role).exists() and can_certify(folder, installation_key)
-        if rolelist.current(keys) is None and replaceable:
-            made = _announced(folder, role, moment, installation_key)
-            _begin(folder, role, made, ends=_stamp(moment))
-        return role, next(key for key in keys if key.fingerprint == fingerprint)
+        number = 0
+        if can_certify(folder, installation_key):
+            if rolelist.current(keys) is None and _path(folder, role).exists():
+                made = _announced(folder, role, moment, installation_key)
+                _begin(folder, role, made, ends=_stamp(moment))
+            number = _listed_as_leaked(folder, leaked) or next_list(
+                folder, _installation(folder, role, installation_key), now=moment
+            )
+        return Distrust(role, next(key for key in keys if key.fingerprint == fingerprint), number)
+
+
+def _listed_as_leaked(folder: Path, leaked: RoleKey) -> int:
+    """Return the number of the newest trust list if that distrusts a key already; else 0."""
+    listed = counting(rolelist.read(folder).fingerprints, kept_lists.read(folder))
+    return known_lists(folder)[0] if leaked.certificate.key in [key.key for key in listed] else 0
 
 
 @contextmanager

@@ -86,6 +86,7 @@ class Services:
     ``work_key`` seals the objects on the stage, ``digest_key`` keys the digests of values.
     ``span`` is within how many seconds verification reads each container once.
     ``approvals`` says what people have to approve before this process does it.
+    ``known_lists`` says who counts by the trust lists on the targets of each run that this process is at.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -117,6 +118,7 @@ class Services:
     listing: Lister = InProcessListing
     hands_out: bool = True
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
+    known_lists: dict[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def read_within(self) -> float:

@@ -84,7 +84,7 @@ def with_certificate(signer: Signer, certificate: Certificate) -> CertifiedSigne
     """Return a signer that shows a certificate which need not be its own."""
     found = CertifiedSigner.__new__(CertifiedSigner)
     Signer.__init__(found, signer._private)
-    found.certificate, found.trust = certificate, signer.trust if isinstance(signer, CertifiedSigner) else 0
+    found.certificate, found.trust, found.lists = certificate, 0, {}
     return found
 
 

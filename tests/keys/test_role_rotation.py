@@ -86,7 +86,8 @@ def test_nothing_of_a_distrusted_key_counts_and_another_takes_its_place(folder: 
     ring = Keyring(folder)
     leaked = ring.signer("control")
     roles.announce(folder, "control")
-    role, key = roles.distrust(folder, leaked.fingerprint, reason="laptop lost")
+    role, key, number = roles.distrust(folder, leaked.fingerprint, reason="laptop lost")
+    assert number == 1
     new = ring.signer("control")
     assert (role, key.reason) == ("control", "laptop lost")
     assert states(folder) == ["distrusted", "distrusted", "signs"]  # what was announced lay beside it

@@ -18,7 +18,7 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Holder
-from strongroom.operations.archive.trust_lists import believed_on
+from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.memory import MemoryTarget
 from tests.container.test_vectors import identities, trusted

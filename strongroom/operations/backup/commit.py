@@ -35,6 +35,7 @@ from strongroom.operations.backup.upload import digest_of
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.layout import container_entry, manifest_name
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Replica, Run, Step, StepKind
 from strongroom.targets import Target
@@ -67,10 +68,12 @@ def commit(run: Run, step: Step, services: Services) -> Committed:
     run_integrity.check_time(run)
     run_integrity.check_policy(run, services)
     manifest = build_manifest(run, services)
-    content = sign_manifest(manifest, services.signers("control"))
+    signer = services.signers("control")
+    content = sign_manifest(manifest, signer)
     complete = complete_targets(run.spec, services.store.tally(run.id), len(manifest.containers))
     placed = {
-        name: _put(run_integrity.check_target(run, name, services), manifest, content) for name in complete
+        name: _put(run_integrity.check_target(run, name, services), manifest, content, signer.lists)
+        for name in complete
     }
     created = [name for name, put in placed.items() if put.created]
     unplaced = {name: put.refusal for name, put in placed.items() if put.refusal is not None}
@@ -165,12 +168,13 @@ class _Put(NamedTuple):
     created: bool
 
 
-def _put(target: Target, manifest: Manifest, content: bytes) -> _Put:
+def _put(target: Target, manifest: Manifest, content: bytes, lists: Mapping[str, bytes]) -> _Put:
     name = manifest_name(manifest.backup_id)
     digest = hashlib.sha256(content)
     created = False
     try:
         check_containers(target, manifest)
+        put_lists(target, lists)
         created = target.put(name, [content], size=len(content), sha256=digest.digest())
         if digest_of(target, name, size=len(content)) != digest.hexdigest():
             raise VerificationFailed(f"target '{target.name}' holds another manifest of {manifest.backup_id}")

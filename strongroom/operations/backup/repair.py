@@ -30,6 +30,7 @@ from strongroom.operations.backup.verify import recorded_manifest
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.operations.verification.checks import pieces_read
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.errors import StateUnavailable
@@ -194,7 +195,10 @@ def publish(run: Run, step: Step, services: Services) -> Published:
     missed = {row.step.target for row in rows if row.state is not StepState.DONE}
     missed |= set(facts.away)
     whole = [pin.name for pin in run.spec.targets if pin.name not in missed]
-    refusals = {name: _place_manifest(services.target(name), manifest, content, digest) for name in whole}
+    lists = services.signers("control").lists
+    refusals = {
+        name: _place_manifest(services.target(name), manifest, content, digest, lists) for name in whole
+    }
     written = [name for name, why in refusals.items() if why is None]
     return Published(
         targets=tuple(written),
@@ -212,11 +216,14 @@ def _carry_envelopes(run: Run, content: bytes, services: Services) -> None:
     bring_up(list(targets.values()), keys, trusted=trusted)
 
 
-def _place_manifest(target: Target, manifest: Manifest, content: bytes, digest: str) -> str | None:
+def _place_manifest(
+    target: Target, manifest: Manifest, content: bytes, digest: str, lists: Mapping[str, bytes]
+) -> str | None:
     """Place the manifest; say why it could not be, if so."""
     name = manifest_name(manifest.backup_id)
     try:
         check_containers(target, manifest)
+        put_lists(target, lists)
         place(target, name, lambda: [content], size=len(content), sha256=digest)
     except StrongroomError as error:
         return f"{error.code}: {error.message}"

@@ -63,6 +63,7 @@ class ScrubJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    reads = True
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(plan_slice, Slice),
         StepKind.VERIFY: Action(check, Checked, tolerated=True, where=Where.FORKED),

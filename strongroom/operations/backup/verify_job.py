@@ -24,6 +24,7 @@ class VerifyJob(Job):
     """Reads a backup back from every target of its policy."""
 
     first = Step(StepKind.PLAN)
+    reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(list_to_verify, ToVerify),

@@ -34,6 +34,7 @@ class DriftJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(plan, Plan),

@@ -51,6 +51,7 @@ class DrillJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(pick.pick, Plan),

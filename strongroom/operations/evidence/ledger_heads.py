@@ -36,6 +36,7 @@ from strongroom.operations.archive.ledger_found import (
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
@@ -136,6 +137,7 @@ def _place(services: Services, name: str, found: _Found | str, head: LedgerHead)
         return Placed(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
     try:
+        put_lists(target, services.signers("control").lists)
         if before := found.own:
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:

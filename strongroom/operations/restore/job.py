@@ -50,6 +50,7 @@ class RestoreJob(ApprovedJob):
     """
 
     first = Step(StepKind.PLAN)
+    reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(fix_backup, FixedBackup),

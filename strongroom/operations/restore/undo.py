@@ -261,6 +261,8 @@ def seal_to_file(
     manifest = sign_manifest(_manifest(about, sealed, recipients, signer), signer)
     with BundleWriter(path, replace=replace) as bundle:
         _add(bundle, container_name(about.backup_id, sealed.hexdigest), content)
+        for name, trust_list in signer.lists.items():
+            _add(bundle, name, trust_list)
         _add(bundle, manifest_name(about.backup_id), manifest)
         bundle.close(commit=True)
 

@@ -25,6 +25,7 @@ class RotateJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    reads = True
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(rotate.plan, RotationPlan),
         StepKind.REWRAP: Action(batch.rewrap, SliceRewrapped, tolerated=True, where=Where.FORKED_AFTER_FIRST),

@@ -35,6 +35,7 @@ from strongroom.operations.layout import container_name, containers_prefix, mani
 from strongroom.operations.rotation.reencrypt_container import reseal, resealed_manifest
 from strongroom.operations.rotation.rewrap import Rotation
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.records import Replica, Run
 from strongroom.targets import Target
 from strongroom.targets.repaired import original_name, whole_copy
@@ -173,6 +174,7 @@ class _Work:
             if whole_copy(target, name, sha256=bytes.fromhex(entry.sha256), most=entry.size) is None:
                 source = self._whole(name, entry)
                 _place(target, backup=new.backup_id, entry=entry, content=partial(source.read, name))
+        put_lists(target, self._rotation.signer.lists)
         _publish(target, new.backup_id, content)
         lock_backup(target, new, lock_until(new, self._spec.minimum_retention_days))
 

@@ -193,6 +193,8 @@ def _reseal(
         previous=hashlib.sha256(content).hexdigest(),
         trust=rotation.signer.trust,
     )
+    for name, trust_list in rotation.signer.lists.items():
+        _add(new, name, trust_list)
     _add(new, manifest_name(sealed.backup_id), sign_manifest(sealed, rotation.signer))
     return sealed
 

@@ -23,6 +23,7 @@ from strongroom.operations.runs.job import Action, action_of, is_signed, job_of,
 from strongroom.operations.runs.lease_renewal import kept_alive
 from strongroom.operations.runs.report import Report, report
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import adopted
 from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
 from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
@@ -136,11 +137,21 @@ def _wait_or_fail(run: Run, claim: Claim, services: Services, error: StrongroomE
 def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
     """Do a step's work and return its result as it is recorded."""
     action = _action(run, step)
+    services = _knowing_lists(run, step, services)
     if step.kind is StepKind.PLAN:
         run_integrity.check_time(run)
         run_integrity.check_terms(run, job_of(run.spec.kind).terms, services)
     result: dict[str, Any] = msgspec.to_builtins(action.perform(run, step, services))
     return run_integrity.sign_record(run, result, services) if step.kind is StepKind.PLAN else result
+
+
+def _knowing_lists(run: Run, step: Step, services: Services) -> Services:
+    """Return the services with who counts by the trust lists on the run's targets, read once a run and
+    process. A step that seals or carries judges no signature there."""
+    if step.kind in (StepKind.HOOK, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.REPORT):
+        return services
+    targets = [pin.name for pin in run.spec.targets if pin.name in services.targets]
+    return adopted(services, run.id, targets or list(services.targets), strict=job_of(run.spec.kind).reads)
 
 
 def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:

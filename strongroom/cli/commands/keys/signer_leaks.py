@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 from msgspec import to_builtins
 
 from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
 from strongroom.cli.errors import SignersUnsettled
-from strongroom.cli.shared.services import open_services, run_store
+from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural, table
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.operations.incident.re_sign import ReSigned, Rests, re_sign_backup, rests_on
+from strongroom.operations.trust_lists.spread import learn_lists, spread
+from strongroom.targets import Target
 
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 
@@ -32,17 +34,47 @@ def distrust_key(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
     approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
     prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
-    role, key = roles.distrust(
+    targets = configured_targets()
+    learn_lists(folder, targets)  # the next one is numbered after those that other hosts made
+    role, key, number = roles.distrust(
         folder,
         arguments.fingerprint,
         reason=arguments.reason,
         installation_key=arguments.installation_key,
     )
     now = {name: public for name, public in roles.trusted(folder).items() if name == role}
-    run_store().event("signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason)
+    missed = spread(targets, roles.known_lists(folder)[1]) if number else {}
+    run_store().event(
+        "signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason, list=number
+    )
     words = [f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"]
-    words += _advice(role, folder / roles.TRUSTED)
-    output.answer({"role": role, "distrusted": key.fingerprint, "replaced": bool(now)}, words)
+    words += [*_told(number, targets, missed), *_advice(role, folder / roles.TRUSTED, replaced=bool(now))]
+    told = {"role": role, "distrusted": key.fingerprint, "replaced": bool(now)}
+    output.answer({**told, "list": number, "missed": dict(missed)}, words)
+    if not number:
+        raise SignersUnsettled(
+            "No trust list was made, since the installation key is not on this host. Other hosts and "
+            "recover.py believe the key until there is one.",
+            hint="Repeat the command with --installation-key FILE, or where that key is.",
+        )
+    if missed:
+        raise SignersUnsettled(
+            f"Trust list {number} is not yet on {', '.join(missed)}.",
+            hint="The next backup or ledger head there puts it there too. To do it now: repeat the command.",
+        )
+
+
+def _told(number: int, targets: Mapping[str, Target], missed: Mapping[str, str]) -> Iterator[str]:
+    """Say who learns of it."""
+    if not number:
+        return
+    there = [name for name in targets if name not in missed]
+    if there:
+        yield f"Trust list {number} says so on {', '.join(there)}. Who reads there, believes the key no more:"
+        yield "every host of this installation, and recover.py with the installation's fingerprint."
+    else:
+        yield f"Trust list {number} is made. No target is configured here that it could lie on."
+    yield from (f"  not yet on {name}: {why}" for name, why in missed.items())
 
 
 def _successor(role: str, *, found: bool) -> str:
@@ -51,8 +83,9 @@ def _successor(role: str, *, found: bool) -> str:
     return f"No other key signs yet: run 'strongroom signers rotate {role}' on the role's host."
 
 
-def _advice(role: str, path: object) -> Iterator[str]:
-    yield f"Copy {path} to every other host: they believe the key until then."
+def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
+    if replaced:
+        yield f"Where roles work on other hosts, copy {path} there: they know the new key by it."
     if role in roles.MANIFEST_SIGNERS:
         yield (
             "Backups that it signed are refused from now on. Make a new one first. Then sign again what was\n"

@@ -64,9 +64,14 @@ def believed_on(
     kept = [] if folder is None else kept_lists.read(folder)
     known = with_lists(pins, [*kept, *(one.signed for one in found)]).with_named(named)
     for place in places:
-        for certificate, stated in _stated(place, known):
-            require_listed(certificate, stated, known)
+        require_stated(place, known)
     return known
+
+
+def require_stated(place: ManifestListing, known: Signers) -> None:
+    """Raise TrustListMissing if a place's newest manifests state a newer list than any that was found."""
+    for certificate, stated in _stated(place, known):
+        require_listed(certificate, stated, known)
 
 
 def adopt(folder: Path, found: Iterable[FoundList]) -> bool:

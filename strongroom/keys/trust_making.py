@@ -1,0 +1,63 @@
+"""Making a trust list: the installation key's word on every key that counts for nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from strongroom.container.canonical import printable
+from strongroom.container.signing import Signer
+from strongroom.container.trust_list import (
+    MAX_REASON,
+    Distrusted,
+    TrustList,
+    counting,
+    sign_list,
+)
+from strongroom.errors import UsageError
+from strongroom.keys import kept_lists, rolelist
+from strongroom.keys.rolelist import Listed
+from strongroom.timestamps import rfc3339
+
+
+def check_reason(reason: str) -> None:
+    """Refuse a reason that no list can hold, before anything is done. Raises UsageError."""
+    if not printable(reason, MAX_REASON):
+        raise UsageError(
+            f"A reason has at most {MAX_REASON:,} characters, all of them printable.",
+            hint="It goes onto every target, signed.",
+        )
+
+
+def next_list(folder: Path, installation: Signer, *, now: datetime, successor: str | None = None) -> int:
+    """Make the installation's next trust list, keep it here, and return its number.
+
+    It holds what the one before has, and every key that is distrusted here. The caller holds the folder's
+    lock.
+
+    Args:
+        successor: the public half, in hex, of the installation key that this one is handed over to.
+    """
+    listed = rolelist.read(folder)
+    kept = kept_lists.read(folder)
+    distrusted = {key.key: key for key in (*_here(listed), *counting(listed.fingerprints, kept))}
+    own = [one.list for one in kept if one.fingerprint == installation.fingerprint]
+    before = max(own, key=lambda one: one.number, default=None)
+    numbers = [one.list.number for one in kept if one.fingerprint in listed.fingerprints]
+    made = TrustList(
+        number=1 + max(numbers, default=0),
+        distrusted=tuple(distrusted[key] for key in sorted(distrusted)),
+        successor=successor or (before.successor if before else None),
+        made_at=rfc3339(now),
+    )
+    kept_lists.put(folder, [sign_list(made, installation)])
+    return made.number
+
+
+def _here(listed: Listed) -> list[Distrusted]:
+    return [
+        Distrusted(key=key.certificate.key, since=key.distrusted, reason=key.reason)
+        for keys in listed.roles.values()
+        for key in keys
+        if key.distrusted
+    ]
