@@ -395,6 +395,7 @@ def simulated(year: Year) -> Iterator[None]:
         stack.enter_context(simulated_prune(year))
         for module, name, instead in (
             (steps, "kept_alive", lambda *_, **__: nullcontext()),
+            (steps, "adopted", lambda services, *_, **__: services),
             (run_integrity, "refusal", lambda *_, **__: None),
             (run_integrity, "sign_record", lambda run, result, services: result),
             (run_integrity, "check_time", lambda run: None),

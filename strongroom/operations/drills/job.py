@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -65,6 +65,10 @@ class DrillJob(Job):
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         facts = {} if result is None else {step.kind.value: msgspec.to_builtins(result)}
         return Verdict(facts=facts, follow=(_following(run, step, result),))
+
+    def asked(self, run: Run) -> Sequence[str]:
+        away = cut_off(run.spec.targets, options_of(run))
+        return [pin.name for pin in run.spec.targets if pin.name not in away]
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a drill that brought everything back to its objective."""

@@ -111,6 +111,10 @@ class Job(Protocol):
         """Record what the run read back, however it ends; return the targets with a good replica."""
         return ()
 
+    def asked(self, run: Run) -> Sequence[str]:
+        """Return the targets that are asked which keys are distrusted, before anything of the run is done."""
+        return [pin.name for pin in run.spec.targets]
+
     def must_wait(self, run: Run, tally: Tally, step: Step) -> bool:
         """Tell whether the run fails without this tolerated step, so that it waits for a passing error."""
         return False

@@ -150,8 +150,9 @@ def _knowing_lists(run: Run, step: Step, services: Services) -> Services:
     process. A step that seals or carries judges no signature there."""
     if step.kind in (StepKind.HOOK, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.REPORT):
         return services
-    targets = [pin.name for pin in run.spec.targets if pin.name in services.targets]
-    return adopted(services, run.id, targets or list(services.targets), strict=job_of(run.spec.kind).reads)
+    job = job_of(run.spec.kind)
+    targets = [name for name in job.asked(run) if name in services.targets]
+    return adopted(services, run.id, targets, strict=job.reads)
 
 
 def _refuse_record(run: Run, step: Step, services: Services) -> RecordRefused | None:
