@@ -162,3 +162,24 @@ def test_a_leg_of_a_composition_is_not_retired_while_a_policy_or_a_backup_needs_
     assert refused.failed_with(KeyStillNeeded)
     assert "cannot be opened without 'new'" in refused.err
     assert "TOGETHER" in house.ok("keys").out
+
+
+def test_a_key_for_names_alone_is_listed_and_is_not_retired_while_the_next_index_needs_it(
+    house: Machine,
+) -> None:
+    house.ok("keygen", "--output", "operators.key")
+    file = house.path("strongroom.toml")
+    before = file.read_text()
+    key = f'[keys.operators]\nkind = "hpke"\npublic_key_file = "{house.home}/operators.key.pub"\n'
+    file.write_text(f'{before}{key}[index]\nrecipients = ["operators"]\n')
+    house.ok("backup", "--policy", "all", "--force")
+    found = uses(house)
+    assert counts(found["operators"]) == (0, 0, 0)
+    assert len(found["operators"]["indexes"]) == 1
+    assert len(found["old"]["indexes"]) == 1, "the one before"
+    refused = house.run("keys", "--retire", "operators")
+    assert refused.failed_with(KeyStillNeeded)
+    assert "[index] names 'operators'" in refused.err
+    file.write_text(f"{before}{key}")
+    retired = house.ok("keys", "--retire", "operators")
+    assert "It opens the indexes of names of 1 backup" in " ".join(retired.out.split())

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from strongroom.keys import rolelist
+from strongroom.operations.backup.job import INDEXING
 from strongroom.operations.key_management.scheduled_check import CHECKED
 from strongroom.operations.rotation.outcome import results
-from strongroom.state.records import RunKind, RunState
+from strongroom.state.records import RunKind, RunState, StepState
 from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
 from tests.workers.test_worker_refuses import shell
@@ -57,6 +58,7 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
         assert (run.state, run.error, run.spec.kind) == (RunState.DONE, None, RunKind.ROTATE)
         [result] = results(house.store, run.id)
         assert result.get("new") == (f"{made.id}-r1" if anew else None)
+        assert anew or [key["generation"] for key in result["indexes"]] == [2]
     until(lambda: house.store.events(kind=CHECKED), what="the keys' first trial")
 
     words = ("rotate-secret", "app/1", "app/10", "--reason", "it leaked", "--on-cluster", "--force", "--json")
@@ -80,3 +82,7 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
     uses = json.loads(strongroom(house, "signers", "uses", leaked, "--json"))["uses"]
     assert [one["backup"] for one in uses if one["manifest"]] == [after.id]
     assert "message-refused" not in house.cluster.log
+    for run in (made, after, last):  # each has its index, and the control workers' word for it
+        steps = [row for kind in INDEXING for row in house.store.rows(run.id, kind)]
+        assert {row.state for row in steps} == {StepState.DONE}
+        assert {row.step.kind for row in steps} == set(INDEXING)

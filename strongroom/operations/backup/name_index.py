@@ -25,7 +25,7 @@ from msgspec import Struct
 from strongroom.container import canonical, cobblestone
 from strongroom.container.check import check_sealed
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
-from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
+from strongroom.container.index_receipt import IndexReceipt, parse_index_receipt, sign_index_receipt
 from strongroom.container.keyless import read_outer
 from strongroom.container.name_index import (
     LONGEST,
@@ -40,7 +40,7 @@ from strongroom.container.name_index import (
     unpack_block,
     write_name_index,
 )
-from strongroom.container.signing import verify_any
+from strongroom.container.signing import Signers, verify_any
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed
 from strongroom.errors import StrongroomError, TargetError
@@ -60,7 +60,7 @@ from strongroom.operations.layout import INDEXES, index_name, kept_head, kept_pr
 from strongroom.operations.runs.job import read_result
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Pinned, Services
-from strongroom.state.errors import RecordRefused, RunNotFound
+from strongroom.state.errors import RecordRefused, RunNotFound, StateError
 from strongroom.state.records import Run, Step, StepKind, StepState
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
@@ -70,11 +70,12 @@ IN_MEMORY = 16 * 1024 * 1024
 
 
 class IndexFile(Struct, frozen=True, kw_only=True):
-    """An index as it lies on targets."""
+    """An index as it lies on targets, and the fingerprint of the key that sealed it."""
 
     backup: str
     sha256: str
     size: int
+    signer: str
 
 
 class Indexed(Struct, frozen=True, kw_only=True):
@@ -236,7 +237,8 @@ class _Making:
             )
             check_sealed(_FileReader(file, sealed.size), sealed)
             self._stage(file, sealed)
-        return IndexFile(backup=self._run.id, sha256=sealed.hexdigest, size=sealed.size)
+        signer = self._services.signers("seal").certificate.key_fingerprint
+        return IndexFile(backup=self._run.id, sha256=sealed.hexdigest, size=sealed.size, signer=signer)
 
     def _stage(self, file: IO[bytes], sealed: Sealed) -> None:
         file.seek(0)
@@ -301,7 +303,19 @@ class _Making:
         same = (kept.recipients, kept.source) == (self._recipients(), self._run.spec.source)
         newest = kept.files[-1].backup
         earlier = newest < self._run.id and self._is_on_a_target(newest)
-        return same and len(kept.files) < LONGEST and earlier
+        return same and len(kept.files) < LONGEST and earlier and all(map(self._counts, kept.files))
+
+    def _counts(self, file: IndexFile) -> bool:
+        """Tell whether an index counts still: not if a key that signed it, or its receipt, was distrusted
+        since. Nobody would believe what continues it."""
+        trusted = self._services.signer_fingerprints
+        if isinstance(trusted, Signers) and file.signer in trusted.distrusted:
+            return False
+        with suppress(FormatError, StateError, RecordRefused):
+            vouched = _vouched(self._services.store.load(file.backup), self._services)
+            parse_index_receipt(vouched.document.encode(), trusted=trusted)
+            return True
+        return False
 
     def _is_on_a_target(self, backup: str) -> bool:
         """Tell whether some target has the index of a backup: nobody could read what continues it otherwise.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.container.stanza import Recipient, Stanza
@@ -17,6 +19,8 @@ from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.operations.archive.envelopes import find_newest, wrapping_keys
 from strongroom.operations.archive.file_backups import in_a_file, is_gone, opened_files, said_gone
 from strongroom.operations.archive.first_answer import first_answer
+from strongroom.operations.archive.index_files import Envelopes
+from strongroom.operations.archive.index_keys import IndexKeys
 from strongroom.operations.archive.open import carried_record, read_manifest
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, RecipientPin
@@ -69,7 +73,7 @@ class Opens(Struct, frozen=True, kw_only=True):
 
     ``first`` are the keys that its containers' own envelopes open for: anyone with one
     of those keys and a copy of the backup can always open it. ``file`` is where a command wrote it,
-    empty if it lies on targets.
+    empty if it lies on targets. ``indexes`` are the newest records of its indexes of names.
     """
 
     backup: str
@@ -78,6 +82,7 @@ class Opens(Struct, frozen=True, kw_only=True):
     records: tuple[WrappingKeyRecord, ...]
     first: frozenset[str]
     file: str = ""
+    indexes: tuple[WrappingKeyRecord, ...] = ()
 
 
 class KeyUse(Struct, frozen=True, kw_only=True):
@@ -86,8 +91,9 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     ``versions`` are the versions of it that stanzas name, if its kind has any. ``backups`` open
     with it now, by so many ``wrapping_keys``; ``together`` open with it and others, of whose
     composition it is a leg; ``only`` would be unreadable without it; ``by_copy`` open with it by
-    their containers' own envelope alone, since a rotation took it away. Times are those of the
-    oldest and newest backup that it opens, RFC 3339.
+    their containers' own envelope alone, since a rotation took it away. ``indexes`` are the backups
+    whose index of names opens with it. Times are those of the oldest and newest backup that it opens, or
+    whose index, RFC 3339.
     """
 
     key: str
@@ -99,6 +105,7 @@ class KeyUse(Struct, frozen=True, kw_only=True):
     together: tuple[str, ...]
     only: tuple[str, ...]
     by_copy: tuple[str, ...]
+    indexes: tuple[str, ...]
     oldest: str
     newest: str
 
@@ -146,8 +153,11 @@ def look_all(
     unread: dict[str, str] = {}
     gone: list[str] = []
     said = said_gone(services)
+    indexes = _Indexes(services)
     with ThreadPoolExecutor(READERS) as pool:
-        for entry, opens in pool.map(lambda entry: (entry, _attempt(services, entry, said)), entries):
+        for entry, opens in pool.map(
+            lambda entry: (entry, _attempt(services, entry, said, indexes)), entries
+        ):
             if isinstance(opens, StrongroomError):
                 unread[entry.backup] = f"{opens.code}: {opens.message}"
             elif opens is None:
@@ -159,13 +169,28 @@ def look_all(
     return Looked(found=openings, unread=unread, gone=tuple(gone))
 
 
+class _Indexes:
+    """The records of backups' indexes of names. Each target is listed once."""
+
+    def __init__(self, services: Services) -> None:
+        self._trusted = services.signer_fingerprints
+        self._keys = IndexKeys(services.targets, trusted=self._trusted, told_only=True)
+        self._envelopes = Envelopes(services.targets.values())
+        self._lock = Lock()
+
+    def of(self, manifest: Manifest) -> tuple[WrappingKeyRecord, ...]:
+        with self._lock:  # the envelopes are listed once
+            own = [one.record for one in self._keys.of(manifest)]
+            return tuple(self._envelopes.of(one.id, trusted=self._trusted) or one for one in own)
+
+
 def _attempt(
-    services: Services, entry: CatalogEntry, said: frozenset[str]
+    services: Services, entry: CatalogEntry, said: frozenset[str], indexes: _Indexes
 ) -> list[Opens] | StrongroomError | None:
     """Return what opens a backup: more than one thing where a file was sealed anew and the old one kept."""
     try:
         if not in_a_file(entry):
-            return [one] if (one := opens(services, entry.backup)) else []
+            return [one] if (one := opens(services, entry.backup, indexes)) else []
         return None if is_gone(services, entry.backup, said) else _file_opens(services, entry.backup)
     except StrongroomError as error:
         return error
@@ -177,8 +202,11 @@ def _file_opens(services: Services, backup: str) -> list[Opens]:
     return [_opens(file, manifest, trusted, file=file.address) for file, manifest in files if manifest.sealed]
 
 
-def opens(services: Services, backup: str) -> Opens | None:
+def opens(services: Services, backup: str, indexes: _Indexes | None = None) -> Opens | None:
     """Say what opens a backup that a policy made; ``None`` if it is not sealed.
+
+    Args:
+        indexes: tells what opens its indexes of names too.
 
     Raises:
         StrongroomError: no target gave its manifest and envelopes.
@@ -190,7 +218,10 @@ def opens(services: Services, backup: str) -> Opens | None:
     def read(name: str) -> Opens | None:
         target = services.targets[name]
         manifest = read_manifest(target, backup, trusted=trusted)
-        return _opens(target, manifest, trusted) if manifest.sealed else None
+        if not manifest.sealed:
+            return None
+        found = _opens(target, manifest, trusted)
+        return replace(found, indexes=indexes.of(manifest)) if indexes else found
 
     return first_answer(names or services.targets, read, of=f"backup {backup}")
 
@@ -257,7 +288,8 @@ def _uses(found: Sequence[Opens]) -> Iterator[KeyUse]:
         for stanza in now:
             for part in _parts(stanza):
                 stanzas[stanza_key(part)].append(part)
-        for key in {stanza_key(part) for stanza in now for part in _parts(stanza)} | one.first:
+        of_names = [stanza for record in one.indexes for stanza in record.stanzas]
+        for key in {stanza_key(part) for stanza in (*now, *of_names) for part in _parts(stanza)} | one.first:
             backups[key].append(one)
     for key in sorted(backups):
         yield _use(key, stanzas[key], backups[key])
@@ -289,6 +321,7 @@ def _use(key: str, stanzas: Sequence[Stanza], backups: Sequence[Opens]) -> KeyUs
         together=tuple(one.backup for one in legs),
         only=tuple(one.backup for one in only),
         by_copy=tuple(one.backup for one in backups if one not in now and key in one.first),
+        indexes=tuple(one.backup for one in backups if any(key in keys_of(own) for own in one.indexes)),
         oldest=times[0],
         newest=times[-1],
     )

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -14,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.document import parse
 from strongroom.container.index_receipt import INDEX, parse_index_receipt
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
 from strongroom.container.ranges import BytesReader
+from strongroom.container.signing import Signer, Signers
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.backup import name_index
 from strongroom.operations.backup.capture import capture
@@ -201,6 +204,27 @@ def test_an_index_begins_anew_after_one_whose_receipt_no_target_has(world: World
     names = {info.name for info in world.targets["eu"].list(INDEXES)}
     sound = sorted(name for name in names if f"{name}.json" in names)
     assert len({name.split("/")[1] for name in sound}) == len(sound) == 1
+
+
+@pytest.mark.parametrize("role", ["control", "seal"])
+def test_an_index_begins_anew_once_a_key_of_those_before_it_is_distrusted(world: World, role: str) -> None:
+    """Nobody believes these any more, so nobody would believe what continues them."""
+    back_up(world)
+    leaked = world.signers[role].certificate.key_fingerprint
+    renewed = CertifiedSigner.issued(
+        Signer.generate(),
+        installation=world.installation,
+        role=role,
+        issued_at=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    world = replace(world, signers={**world.signers, role: renewed})
+    trusted = Signers({world.installation.fingerprint}, distrusted={leaked: "2026-11-25T00:00:00Z: leaked"})
+    change(world, count=1)
+    back_up(world, signer_fingerprints=trusted)
+    change(world, count=2)
+    back_up(world, signer_fingerprints=trusted)
+    continued = [one.head.previous is not None for one in indexes(world)]
+    assert continued == [False, False, True]
 
 
 def test_a_later_index_has_what_changed_came_and_went_alone(world: World) -> None:

@@ -40,6 +40,11 @@ def show_keys(arguments: Namespace, output: Output) -> None:
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
     if arguments.retire:
+        if arguments.retire in settings.index.recipients:
+            raise KeyStillNeeded(
+                f"[index] names '{arguments.retire}': the next index of names would be sealed to it.",
+                hint="Nothing was changed. Take it out of the recipients there, rotate, then retire it.",
+            )
         _retire(arguments.retire, configured, looked, services, output)
     else:
         signs = list_role_keys(datetime.now(UTC))
@@ -76,6 +81,12 @@ def _retire(
     if looked.gone:
         words.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
     words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key.")
+    if use and use.indexes:
+        count = plural(len(use.indexes), "backup")
+        words.append(
+            f"It opens the indexes of names of {count}: without it, these backups are read themselves where a "
+            "name is looked up. 'strongroom rotate' gives the indexes to another key."
+        )
     document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
     output.answer(document, words)
 
@@ -132,6 +143,7 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
         "TOGETHER",
         "NEEDED BY",
         "BY COPY",
+        "NAMES OF",
         "OLDEST",
         "NEWEST",
     )
@@ -139,7 +151,7 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
     rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
     used = {use.key for use in looked.keys}
     rows += [
-        (name, one.key.partition(":")[0], _FILES[one.sealed], "", ", ".join(one.policies), 0, 0, 0, 0, "", "")
+        (name, one.key.partition(":")[0], _FILES[one.sealed], "", ", ".join(one.policies), *[0] * 5, "", "")
         for name, one in configured.items()
         if one.key not in used
     ]
@@ -168,6 +180,7 @@ def _row(name: str | None, use: KeyUse, configured: Mapping[str, Configured]) ->
         len(use.together),
         len(use.only),
         len(use.by_copy),
+        len(use.indexes),
         use.oldest[:10],
         use.newest[:10],
     )
