@@ -84,8 +84,8 @@ def _retire(
     if use and use.indexes:
         count = plural(len(use.indexes), "backup")
         words.append(
-            f"It opens the indexes of names of {count}: without it, these backups are read themselves where a "
-            "name is looked up. 'strongroom rotate' gives the indexes to another key."
+            f"It opens the indexes of names of {count}: without it, these backups are read themselves where "
+            "a name is looked up. 'strongroom rotate' gives the indexes to another key."
         )
     document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
     output.answer(document, words)
