@@ -69,8 +69,8 @@ def lost(house: Machine, other: Machine) -> Machine:
 
 
 def signer(house: Machine) -> str:
-    found = house.ok("catalog", "list", "--from-target", "east", "--json").document["backups"]
-    return str(found[0]["signer"])
+    found = house.run("catalog", "list", "--from-target", "east", "--json").document["backups"]
+    return str(found[0]["signer"])  # 70 where one of them is in quarantine
 
 
 def words_of(done: Done) -> str:
