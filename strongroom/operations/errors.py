@@ -252,7 +252,7 @@ class SetAside(Degraded):
 
 class TargetUnsound(Degraded):
     """Everything that was asked for is done, but a target that had to be read is damaged, holds junk among
-    its marks, lacks what is known to be there, or is away."""
+    its marks, lacks what is known to be there, or does not answer."""
 
     default_hint = (
         "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "

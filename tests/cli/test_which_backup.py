@@ -176,3 +176,19 @@ def test_what_was_pruned_is_not_missed(house: Machine, lost: Machine, two: tuple
     shutil.rmtree(lost.path(f"copy/east/containers/{two[0]}"))
     delete(lost.path("copy"), ["east"], two[0])
     assert everything(lost, house, "--from-target", "copy/east").code == 0
+
+
+@pytest.mark.parametrize("index", [[], ["--no-index"]])
+@pytest.mark.parametrize("folder", ["containers", "manifests"])
+def test_history_goes_on_past_a_damaged_backup_and_says_so(
+    house: Machine, two: tuple[str, str], folder: str, index: list[str]
+) -> None:
+    for name in ("east", "west"):
+        for damaged in house.path(f"regions/{name}/{folder}").glob(f"{two[0]}*/*"):
+            damaged.write_bytes(damaged.read_bytes()[:-9])
+        for damaged in house.path(f"regions/{name}/{folder}").glob(f"{two[0]}.json"):
+            damaged.write_bytes(damaged.read_bytes()[:-9])
+    done = house.run("history", "JWT_SECRET_KEY", "--identity", "recovery.key", *index)
+    assert done.code == 70, done
+    assert two[1] in done.out
+    assert two[0] in words_of(done)

@@ -126,7 +126,7 @@ def _tell_unsound(looked: Chooser, signed: SignedManifest, arguments: Namespace,
         lost = looked.lost(Asked(values=False, policy=given.get("policy") or ""), signed.manifest)
         output.end_with(None if lost is None else lost.error(signed.manifest))
     odd = "; ".join(f"{folder}: {why}" for folder, why in looked.marks_aside.items())
-    output.end_with(TargetUnsound(f"Not all that lies beside the backup counts: {odd}.") if odd else None)
+    output.end_with(TargetUnsound(f"Not all that is next to the backup counts: {odd}.") if odd else None)
 
 
 def _known(arguments: Namespace, place: Place) -> Signers:

@@ -30,8 +30,8 @@ from strongroom.operations.archive.open import (
     nothing_there,
 )
 from strongroom.operations.archive.quarantine_marks import Recorded, in_quarantine
+from strongroom.operations.archive.quarantine_verdict import Standing
 from strongroom.operations.archive.read_on import AT_ONCE
-from strongroom.operations.archive.standing import Standing
 from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
 from strongroom.targets.manifest_listing import ManifestListing
