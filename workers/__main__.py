@@ -33,11 +33,9 @@ CRASHED: Final = 70
 
 def main(role: str) -> int:
     """Run the process of a role; return its exit status."""
-    locked = secrecy.keep_in_memory()
+    secrecy.keep_in_memory()
     os.environ["STRONGROOM_ROLE"] = role
     logs.set_up(role)
-    if not locked:
-        log.info("memory-not-locked", extra={"hint": "values may be swapped: see 'strongroom health'"})
     try:
         _run(role)
     except StrongroomError as error:

@@ -160,11 +160,13 @@ class PassphraseIdentity(KeyHolder):
 
     __slots__ = ("_keys",)
 
+    words = "a passphrase"
+
     def __init__(self, passphrase: str) -> None:
         self._keys = _Keys(passphrase)
 
     def describe(self) -> str:
-        return "a passphrase"
+        return self.words
 
     def recipient(self) -> PassphraseRecipient:
         """Return the sealing side of the same passphrase."""

@@ -22,6 +22,8 @@ from strongroom.keys.prompting import Passphrases
 from strongroom.system import private_file
 from strongroom.system.errors import KeyFileUnreadable
 
+BY_PASSPHRASE = "sealed by a passphrase"  # noqa: S105 - words
+"""The end of what a sealed key is called."""
 _LABEL = b"strongroom/v1/sealed-key/"
 _TAIL = passphrase.SALT + keywrap.SALT + keywrap.WRAPPED
 
@@ -147,7 +149,7 @@ class SealedIdentity(KeyHolder):
         return self._opened is not None
 
     def describe(self) -> str:
-        return f"the key {self._sealed.id.hex()[:16]} in '{self._sealed.path}', sealed by a passphrase"
+        return f"the key {self._sealed.id.hex()[:16]} in '{self._sealed.path}', {BY_PASSPHRASE}"
 
     def recipient(self) -> Recipient:
         """Return the sealing side. Raises as :meth:`Sealed.open`."""

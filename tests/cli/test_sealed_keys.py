@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import strongroom
 from strongroom.container.errors import WrongKey
 from strongroom.errors import UsageError
 from strongroom.keys.errors import PassphraseNeeded, WrongPassphrase
@@ -166,3 +167,39 @@ def test_recover_py_opens_with_it(machine: Machine, backup: Path, words: Path) -
     assert (opened.returncode, opened.stdout) == (0, b"CANARY-value"), opened
     refused = recover(*given, "--get", "PAYMENTS")
     assert (refused.returncode, b"recovery.key" in refused.stderr) == (10, True), refused
+
+
+def test_a_trial_of_all_keys_goes_on_without_the_passphrase_and_proves_the_key_with_it(
+    machine: Machine, words: Path
+) -> None:
+    machine.ok("keygen", "--output", "recovery.key", "--passphrase-file", words)
+    machine.ok("generate-backup-key", "--output", "open.key")
+    machine.ok("init", "--target", f"a={machine.path('a')}", "--public-key", "recovery.key.pub")
+    config = machine.state / "strongroom.toml"
+    private = f'[keys.recovery]\nidentity_file = "{machine.path("recovery.key")}"'
+    spare = f'[keys.open]\nkind = "keyfile"\nfile = "{machine.path("open.key")}"\n\n'
+    text = config.read_text().replace("[keys.recovery]", f"{spare}{private}", 1)
+    config.write_text(text.replace('recipients = ["recovery"]', 'recipients = ["recovery", "open"]'))
+    machine.set("PAYMENTS", "CANARY-value")
+    machine.ok("backup", "--policy", "monthly-full", "--force")
+
+    without, given = machine.run("key-health", "check", "--json"), ("--passphrase-file", words)
+    outcomes = {one["label"]: (one["outcome"], one["why"]) for one in without.document["tried"]}
+    assert (outcomes["recovery"][0], outcomes["open"]) == ("away", ("opened", ""))
+    assert "PassphraseNeeded" in outcomes["recovery"][1]
+    assert without.code == 0
+
+    proven = machine.ok("key-health", "check", "--json", *given).document["tried"]
+    assert {one["label"]: one["outcome"] for one in proven} == {"recovery": "opened", "open": "opened"}
+
+
+def test_the_interface_in_python_takes_the_passphrase_of_a_key(backup: Path, machine: Machine) -> None:
+    key = machine.path("recovery.key")
+
+    with strongroom.open(backup, identity=key, passphrase=WORDS, trust_any=True) as opened:
+        assert opened["PAYMENTS"].reveal() == b"CANARY-value"
+    with (
+        strongroom.open(backup, identity=key, trust_any=True) as opened,
+        pytest.raises(PassphraseNeeded),
+    ):
+        opened.names()

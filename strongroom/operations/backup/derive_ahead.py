@@ -14,7 +14,7 @@ from strongroom.keys import Recipient, passphrase
 def sealed_ahead(recipients: Sequence[Recipient]) -> Iterator[Callable[[], object]]:
     """Derive the keys of the passphrases in a thread; yield a function that waits until that is done.
 
-    Deriving takes a tenth of a second, on whichever processor is free. It has to end before processes are
+    Deriving takes half a second, on whichever processor is free. It has to end before processes are
     forked: they inherit the keys, and no thread may be left by then. Other recipients ask a person or a
     service, and that must not go on after Ctrl-C.
     """

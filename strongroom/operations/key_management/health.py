@@ -25,6 +25,7 @@ from strongroom.container.stanza import Identity, Recipient, Stanza
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, wrap_context
 from strongroom.errors import KeyServiceError, UsageError
 from strongroom.keys import Opener
+from strongroom.keys.errors import PassphraseNeeded, WrongPassphrase
 from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.model import prepare
 from strongroom.operations.key_management.proofs import DAY, FAILED, PROVEN
@@ -101,10 +102,13 @@ def _class(newest: Opens, many: int, identities: Sequence[Identity]) -> Iterator
 def _try(
     record: WrappingKeyRecord, stanza: Stanza, identities: Sequence[Identity]
 ) -> tuple[Outcome, str, str]:
-    failure = ""
+    failure = away = ""
     for identity in identities:
         try:
             key = identity.unwrap(stanza, context=wrap_context(record.id))
+        except (PassphraseNeeded, WrongPassphrase) as error:
+            away = f"{error.code}: {error.message}"  # the key was not tried, so it did not fail
+            continue
         except (KeyServiceError, Malformed) as error:
             failure = f"{error.code}: {error.message}"
             continue
@@ -113,7 +117,7 @@ def _try(
         if WrappingKey(key, record).vouches_for(record):
             return Outcome.OPENED, identity.describe(), ""
         failure = "Tampered: it opens to another key than the one that sealed the backup"
-    return (Outcome.FAILED, "", failure) if failure else (Outcome.AWAY, "", "")
+    return (Outcome.FAILED, "", failure) if failure else (Outcome.AWAY, "", away)
 
 
 # -- proofs --------------------------------------------------------------------

@@ -14,6 +14,8 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
 from strongroom.keys.errors import KeyUnproven
+from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.keys.sealedfile import BY_PASSPHRASE
 from strongroom.operations.key_management.health import Tried, answer_challenge, confirm, make_challenge
 from strongroom.operations.key_management.proofs import KeyProof, Proof
 from strongroom.operations.key_management.scheduled_check import Health, check
@@ -51,6 +53,8 @@ def check_keys(arguments: Namespace, output: Output) -> None:
     }
     output.answer(document, _lines(health))
     tried, opened = bool(health.tried), {one.by for one in health.tried}
+    if any(by.endswith(BY_PASSPHRASE) for by in opened):
+        opened.add(PassphraseIdentity.words)
     if tried and (useless := [one.describe() for one in given if one.describe() not in opened]):
         raise KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
     if health.bad:
