@@ -39,11 +39,15 @@ LENGTH_TAIL = len(_LENGTH_OPEN) + 12 + len(_LENGTH_CLOSE)
 
 
 class Kind(Struct, frozen=True):
-    """A kind of document. ``name`` goes into ``format``, ``words`` into messages; ``roles`` sign it."""
+    """A kind of document. ``name`` goes into ``format``, ``words`` into messages; ``roles`` sign it.
+
+    ``most`` is how many bytes one has at most.
+    """
 
     name: str
     words: str
     roles: tuple[str, ...] = ()
+    most: int = MAX_DOCUMENT
 
     @property
     def family(self) -> bytes:
@@ -71,7 +75,7 @@ def write(kind: Kind, body: bytes, signer: CertifiedSigner) -> bytes:
     signature = signer.sign(kind.domain, signed_message(body, certificate)).hex().encode()
     head = kind.opening + b'"body":%b,\n"certificate":%b,\n"signature":"%b"' % (body, certificate, signature)
     data = head + length_tail(len(head) + LENGTH_TAIL)
-    if len(data) > MAX_DOCUMENT:
+    if len(data) > kind.most:
         raise Malformed(f"The {kind.words} would be larger than the format allows.")
     return data
 
@@ -94,7 +98,7 @@ def parse(kind: Kind, data: bytes, *, trusted: frozenset[str] | None) -> Documen
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered,
     UntrustedSigner. ``trusted=None`` accepts the certificate of any installation.
     """
-    if len(data) > MAX_DOCUMENT:
+    if len(data) > kind.most:
         raise NotABackup(f"This is too large for the {kind.words} that it should be.")
     check_opening(kind, data[:64], data[-LENGTH_TAIL:], len(data))
     check_length(kind.words, data[-SEARCH:], len(data))

@@ -16,7 +16,8 @@ from strongroom.container.wrapping import FileKeyWrap, WrappingKeyRecord
 from strongroom.model import prepare
 
 MAX_ENVELOPE = 256 * 1024
-DETACHED = Kind("envelope", "detached envelope", ENVELOPE_ROLES)
+_FRAME = 1024
+DETACHED = Kind("envelope", "detached envelope", ENVELOPE_ROLES, MAX_ENVELOPE + _FRAME)
 
 
 class Envelope(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

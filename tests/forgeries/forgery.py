@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.forgeries.genuine import Forge
 
@@ -37,6 +39,8 @@ class Forgery:
     """It lies among the quarantine marks, of which no run that names its backup tells what does not count."""
     sparse: dict[str, int] | None = None
     """Objects that are as many zero bytes on a directory, and take no room there."""
+    disk: Callable[[Path], object] | None = None
+    """What is done to the directory of a target that no file could hold: links, pipes, folders."""
 
 
 TABLE: list[Forgery] = []
@@ -55,7 +59,10 @@ def forgery(
     restored: str = "",
     marks: bool = False,
     sparse: dict[str, int] | None = None,
+    disk: Callable[[Path], object] | None = None,
 ) -> None:
     """Enter a forgery into the table."""
     assert all(one.name != name for one in TABLE), name
-    TABLE.append(Forgery(name, group, forge, expect, aside, comes, key, chooses, restored, marks, sparse))
+    TABLE.append(
+        Forgery(name, group, forge, expect, aside, comes, key, chooses, restored, marks, sparse, disk)
+    )

@@ -500,7 +500,7 @@ def oversized() -> None:
         "a megabyte after the envelope's beginning",
         WRITE,
         edit(envelope, lambda c: c[:40] + bytes(1 << 20)),
-        aside="Truncated",
+        aside="NotABackup",
         key="old",
     )
     forgery(

@@ -907,7 +907,7 @@ SIGNERS = {
 
 def document(data: bytes, kind: str, keys: Keys) -> bytes:
     """Return the body of a signed document."""
-    require(len(data) <= 64 << 20, "NotABackup")
+    require(len(data) <= (263_168 if kind == "envelope" else 64 << 20), "NotABackup")
     document_begun(data, kind)
     check_ending(data, document_ended, document_total)
     lines = data.split(b"\n")

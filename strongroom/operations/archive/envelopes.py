@@ -14,7 +14,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from strongroom.container.certificate import Certificate
-from strongroom.container.envelope import MAX_ENVELOPE, SignedEnvelope, open_detached
+from strongroom.container.envelope import DETACHED, SignedEnvelope, open_detached
 from strongroom.container.errors import FormatError, Malformed, Stale, Tampered
 from strongroom.container.keyless import ENDING_BYTES, read_outer
 from strongroom.container.manifest import ContainerEntry, Manifest
@@ -24,9 +24,8 @@ from strongroom.model import ObjectInfo
 
 KEYS = "keys/"
 _NAME = re.compile(r"([0-9]{8})(?:\.r[1-9])?")
-_FRAME = 1024
-MOST_BYTES = MAX_ENVELOPE + _FRAME
-"""Of a detached envelope, with the frame around it."""
+READ_BYTES = DETACHED.most + 1
+"""Of what may be a detached envelope: enough to see that it is too long for one."""
 
 
 class Readable(Protocol):
@@ -148,7 +147,7 @@ def read_signed(
 ) -> SignedEnvelope:
     """Read one envelope, with its signer's certificate; see :func:`read_envelope`."""
     # Read no further than an envelope can reach: what lies here may be anything.
-    data = b"".join(place.read(name, length=MOST_BYTES))
+    data = b"".join(place.read(name, length=READ_BYTES))
     signed = open_detached(data, trusted=trusted)
     record = signed.record
     if record.id != key:

@@ -209,6 +209,8 @@ class Backup:
 
     def name_key(self) -> bytes:
         """Return the key under which the backup hashes names; it is known to whoever opens the backup."""
+        if not self.manifest.containers:
+            raise MissingPiece(f"backup {self.manifest.backup_id} has no container, so no key of its names")
         return self.container(self.manifest.containers[0]).about.name_key
 
     def find(self, name: str) -> Secret | None:
@@ -226,6 +228,8 @@ class Backup:
             yield from (secret for secret in self._document(entry) if secret.name in names)
 
     def _candidates(self, name: str) -> Iterable[ContainerEntry]:
+        if not self.manifest.containers:
+            return ()
         if self._name_key is None:
             self.container(self.manifest.containers[0])
         return self.manifest.candidates(name_hash(self._name_key or b"", name))

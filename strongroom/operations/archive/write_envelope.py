@@ -14,7 +14,7 @@ from strongroom.container.errors import FormatError, MissingPiece, VerificationF
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import TargetError
 from strongroom.operations.archive.envelopes import (
-    MOST_BYTES,
+    READ_BYTES,
     envelope_name,
     find_newest,
     named,
@@ -61,7 +61,7 @@ def copy_newest(source: Target, target: Target, key: str, *, trusted: frozenset[
         return None
     generation = newest.newest.generation
     name = _whole_name(source, key, generation, trusted)
-    content = b"".join(source.read(name, length=MOST_BYTES))
+    content = b"".join(source.read(name, length=READ_BYTES))
     _bring(target, envelope_name(key, generation), content)
     if generation not in find_newest(target, key, trusted=trusted).records:
         raise VerificationFailed(f"target '{target.name}' does not give the envelope of {key} back")
