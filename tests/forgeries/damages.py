@@ -147,8 +147,8 @@ def replaced() -> None:
         WRITE,
         lambda objects, made: objects.update(
             {
-                container(made): objects[container(made)][:-28] + objects[second(made)][-28:],
-                second(made): objects[second(made)][:-28] + objects[container(made)][-28:],
+                container(made): objects[container(made)][:-TAIL] + objects[second(made)][-TAIL:],
+                second(made): objects[second(made)][:-TAIL] + objects[container(made)][-TAIL:],
             }
         ),
         "Tampered",

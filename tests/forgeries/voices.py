@@ -379,6 +379,9 @@ def _ended(run: Run, services: Services, came: Values | None) -> Answer:
         return Answer("ok", "", came)
     said = run.error or ""
     rows = [row.error or "" for row in services.store.rows(run.id)]
+    lost = re.match(r"(\w+): .* cannot be read\.", said)
+    if run.state is RunState.DEGRADED and lost:
+        return Answer(lost[1], "", came)
     if run.state is RunState.DEGRADED:
         found = set(re.findall(r" \((\w+)\)", said)) or {f"? {said}"}
         return Answer("ok", "/".join(sorted(found)), came)
@@ -444,7 +447,10 @@ class Cell:
         if not self._as_wanted():
             told, wanted = (" aside ".join(filter(None, pair)) for pair in ((kind, aside), self.wanted))
             return f"{self.reader}: {told}, not {wanted}"
-        if came is not None and any(self.genuine.get(name) != value for name, value in came.items()):
+        before = values_of(older().contents)  # what the newest backup lost is taken from the one before
+        if came is not None and any(
+            value not in (self.genuine.get(name), before.get(name)) for name, value in came.items()
+        ):
             return f"{self.reader}: FORGED values came out"
         if came is not None and kind == "ok" and came != self.genuine and not self.less:
             return f"{self.reader}: {len(came)} of {len(self.genuine)} secrets came out"
@@ -471,7 +477,7 @@ LESS = (unpinned, restore_secret, find, history)
 def _of_less(ask: Callable[[Place, Path], Answer], place: Place, form: Path) -> Cell:
     """Ask a reader of less than all. Without a word of whom to trust nobody may be trusted."""
     forgery = place.forgery
-    also = {"ok", forgery.restored, "UntrustedSigner" if ask is unpinned else ""}
+    also = {"ok", "TargetsUnsound", forgery.restored, "UntrustedSigner" if ask is unpinned else ""}
     also |= {"SecretNotFound"} if forgery.comes == "nothing" else set()
     what = f"{ask.__name__} {'directory' if form.is_dir() else 'file'}"
     return Cell(what, _asked(ask, place, form), expected(forgery), comes(forgery), less=frozenset(also))
