@@ -460,6 +460,8 @@ class Cell:
         kind, aside, _ = self.answer
         if not self.less:
             return (kind, aside) == self.wanted
+        if self.less >= {*FAMILIES}:
+            return kind in self.less
         return kind in self.less or (kind in FAMILIES and family(kind) in map(family, self.wanted))
 
 
@@ -475,9 +477,9 @@ LESS = (unpinned, restore_secret, find, history)
 
 
 def _of_less(ask: Callable[[Place, Path], Answer], place: Place, form: Path) -> Cell:
-    """Ask a reader of less than all. Without a word of whom to trust nobody may be trusted."""
+    """Ask a reader of less than all. Who is told of nobody to trust refuses whatever it is."""
     forgery = place.forgery
-    also = {"ok", "TargetsUnsound", forgery.restored, "UntrustedSigner" if ask is unpinned else ""}
+    also = {*FAMILIES} if ask is unpinned else {"ok", "TargetsUnsound", forgery.restored}
     also |= {"SecretNotFound"} if forgery.comes == "nothing" else set()
     what = f"{ask.__name__} {'directory' if form.is_dir() else 'file'}"
     return Cell(what, _asked(ask, place, form), expected(forgery), comes(forgery), less=frozenset(also))
