@@ -433,7 +433,7 @@ def test_after_a_rotation_the_new_key_finds_by_the_indexes_and_the_old_one_by_no
 ) -> None:
     house.ok("keygen", "--output", "next.key")
     told = house.ok("rotate-backup-key", "--current-key", "recovery.key", "--new-key", "next.key")
-    assert told.out.count("2 keys, 1 of them of indexes of names, re-wrapped (opened with the new key)") == 3
+    assert told.out.count("2 keys re-wrapped, 1 of them of an index of names (opened with the new key)") == 3
     again = house.ok("rotate-backup-key", "--current-key", "recovery.key", "--new-key", "next.key")
     assert again.out.count("nothing to do") == 3
     file = house.path("strongroom.toml")
@@ -458,7 +458,9 @@ def test_a_key_that_is_for_names_alone_is_rotated_alone(house: Machine, nights: 
     )
     file.write_text(f'{file.read_text()}{keys}[index]\nrecipients = ["operators"]\n')
     newest = _backup(house)
-    house.ok("rotate-backup-key", "--current-key", "operators.key", "--new-key", "next.key")
+    told = house.ok("rotate-backup-key", "--current-key", "operators.key", "--new-key", "next.key")
+    assert f"the index of names of backup {newest} on east, until it is deleted" in told.out
+    assert f"  backup {newest} on" not in told.out, "no value opens with it"
     done = house.run("find", "db/*", "--identity", "next.key", "--json")
     told = {one for secret in found(done) for v in secret["versions"] for one in backups_of(v)}
     assert newest in told

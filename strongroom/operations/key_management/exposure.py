@@ -34,7 +34,7 @@ class StillOpens(Struct, frozen=True, kw_only=True):
     ``keys`` say in words who that is. ``until`` is when the lock there ends: RFC 3339, empty if
     nothing holds it and it goes when it is deleted, ``unknown`` if the target did not say. One that
     was not ``reached``, a medium in a safe, opens for them as it did before. One that is ``deleted``
-    is there as ``old_versions`` alone.
+    is there as ``old_versions`` alone. ``names``: not the backup, but its index of names opens.
     """
 
     backup: str
@@ -45,6 +45,7 @@ class StillOpens(Struct, frozen=True, kw_only=True):
     reached: bool = True
     deleted: bool = False
     old_versions: OldVersions = NO_VERSIONS
+    names: bool = False
 
 
 def still_opens(

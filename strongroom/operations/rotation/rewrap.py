@@ -8,7 +8,7 @@ recipients is only carried to the targets that lack it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
@@ -20,6 +20,7 @@ from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.container.wrapping import WrappingKey, WrappingKeyRecord, unlock
 from strongroom.errors import KeyServiceError, StrongroomError, TargetError
 from strongroom.keys import Identity, Recipient
+from strongroom.keys.key_names import recipient_key, stanza_key
 from strongroom.operations.archive.envelopes import (
     Found,
     find_newest,
@@ -31,6 +32,7 @@ from strongroom.operations.archive.index_keys import IndexKey
 from strongroom.operations.archive.open import carried_record
 from strongroom.operations.archive.write_envelope import lock_envelope, place_envelope, remove_older
 from strongroom.operations.errors import RotationContended
+from strongroom.operations.key_management.exposure import StillOpens
 from strongroom.operations.key_management.usage import is_for
 from strongroom.targets import Target
 
@@ -105,6 +107,27 @@ def rewrap_index(index: IndexKey, targets: Sequence[Target], rotation: Rotation)
     rotation.pace()
     there = [target for target in targets if target.name in index.targets]
     return _Key(index.record.id, lambda _: index.record, index.backup, there, rotation).rotate()
+
+
+def names_still_open(
+    index: IndexKey, recipients: Sequence[Recipient], said: Iterable[StillOpens]
+) -> Iterator[StillOpens]:
+    """Yield where an index of names opens, as it was sealed, for whom it is not any more.
+
+    Args:
+        said: of whom it is said already that the backup itself opens for them.
+    """
+    wanted = set(map(recipient_key, recipients)).union(*(one.fingerprints for one in said))
+    gone = {key: one for one in index.record.stanzas if (key := stanza_key(one)) not in wanted}
+    for target in index.targets if gone else ():
+        yield StillOpens(
+            backup=index.backup,
+            target=target,
+            keys=tuple(one.label or one.type for one in gone.values()),
+            fingerprints=tuple(gone),
+            until="",
+            names=True,
+        )
 
 
 class _Key:

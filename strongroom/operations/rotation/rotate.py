@@ -34,7 +34,13 @@ from strongroom.operations.key_management.exposure import still_opens
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.reencrypt import away_from, reencrypt_backup
 from strongroom.operations.rotation.results import BackupRotated, RotationPlan, backups_of
-from strongroom.operations.rotation.rewrap import KeyRotated, Rotation, rewrap_backup, rewrap_index
+from strongroom.operations.rotation.rewrap import (
+    KeyRotated,
+    Rotation,
+    names_still_open,
+    rewrap_backup,
+    rewrap_index,
+)
 from strongroom.operations.services import Pinned, Services
 from strongroom.operations.shredding import record
 from strongroom.state.errors import RecordRefused
@@ -128,12 +134,13 @@ class Rotator:
                 else result
             )
         keys = tuple(rewrap_backup(manifest, targets, rotation))
-        result = self._with_indexes(replace(result, keys=keys), manifest, targets, rotation)
         away = away_from(self._replicas[backup], targets)
         still = still_opens(manifest, targets, self._pinned.recipients, away=away)
+        result = replace(result, keys=keys, still=tuple(still))
+        result = self._with_indexes(result, manifest, targets, rotation)
         for key in (*keys, *(result.indexes or ())):
             missed |= key.missed
-        return replace(result, missed={**result.missed, **missed}, still=tuple(still))
+        return replace(result, missed={**result.missed, **missed})
 
     def _with_indexes(
         self, result: BackupRotated, manifest: Manifest, targets: Sequence[Target], rotation: Rotation
@@ -144,14 +151,17 @@ class Rotator:
         """
         rotation = replace(rotation, recipients=self._pinned.index_recipients or rotation.recipients)
         done: list[KeyRotated] = []
+        still = list(result.still or ())
         unopened = ""
         for one in self._indexes.of(manifest, kept=self._kept):
             try:
                 done.append(rewrap_index(one, targets, rotation))
             except WrongKey as error:
                 unopened = f"{error.code}: {error.message}"
+            else:
+                still += names_still_open(one, rotation.recipients, result.still or ())
         away = {name: f"{error.code}: {error.message}" for name, error in self._indexes.away.items()}
-        result = replace(result, missed={**away, **result.missed}, indexes=tuple(done))
+        result = replace(result, missed={**away, **result.missed}, indexes=tuple(done), still=tuple(still))
         return replace(result, unopened=unopened) if unopened else result
 
     @cached_property

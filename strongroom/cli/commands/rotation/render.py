@@ -82,7 +82,8 @@ class RotationAnswer(NamedTuple):
         yield ""
         yield f"What {old} still opens:"
         for one in self._kept_backups():
-            yield f"  backup {one['backup']} on {one['target']}, {describe_remaining(one)}"
+            what = "the index of names of backup" if one.get("names") else "backup"
+            yield f"  {what} {one['backup']} on {one['target']}, {describe_remaining(one)}"
         yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
         yield "  every copy that was taken of any of these: offline media, snapshots of a target"
         yield "If the old key may be in wrong hands, rotate the secrets themselves too."
@@ -101,8 +102,8 @@ def _backup_line(result: Mapping[str, Any]) -> str:
         return f"  backup {result['backup']}: nothing to do{left}"
     tried = "opened with the new key" if all(key["opened_by"] for key in keys) else "read back; not opened"
     of_names = sum(key["made"] for key in result.get("indexes", ()))
-    count = plural(len(keys), "key") + (f", {of_names} of them of indexes of names," if of_names else "")
-    return f"  backup {result['backup']}: {count} re-wrapped ({tried}){left}"
+    names = f", {of_names} of them of an index of names" if of_names else ""
+    return f"  backup {result['backup']}: {plural(len(keys), 'key')} re-wrapped{names} ({tried}){left}"
 
 
 def _file_line(file: FileRotated) -> str:
