@@ -62,8 +62,10 @@ class Submission:
         """Wait for the run's end and return what came of it.
 
         Raises:
-            StrongroomError: what the run failed of; RunDegraded, whose ``backup`` and ``shortfall`` are those
-                of the outcome, if it made less than it was to make.
+            StrongroomError: what the run failed of. If it restored a damaged backup, all else is restored,
+                and this is of the class of the first loss, such as Tampered.
+            RunDegraded: it made less than it was to make; its ``backup`` and ``shortfall`` are those of the
+                outcome.
             NotYetSeen: no cluster takes it up. It stays on record.
             TimeoutError: it has not ended within ``timeout`` seconds. It goes on.
         """
@@ -96,6 +98,8 @@ def _outcome(run: Run) -> Outcome:
         raise recorded_errors.failure_of(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
+        if (loss := recorded_errors.loss_of(run)) is not None:
+            raise loss
         said = f"run {run.id} is degraded: {happened}"
         raise RunDegraded(said, hint=hint or None, backup=backup, shortfall=shortfall)
     return Outcome(

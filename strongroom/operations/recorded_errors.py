@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from strongroom.container.errors import FormatError
 from strongroom.errors import StrongroomError, by_name, public_class
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Run
@@ -48,6 +49,15 @@ def class_in(text: str | None) -> str:
     of secrets may not go."""
     error = parse_error(text)
     return error.code if error else code_of(text or "")
+
+
+def loss_of(run: Run) -> StrongroomError | None:
+    """Return the error of a run that made something of a damaged backup: the class of the first loss."""
+    happened, hint = apart(run.error)
+    kind = by_name(code_of(happened))
+    if kind is None or not issubclass(kind, FormatError):
+        return None
+    return kind(f"run {run.id}: {happened.partition(': ')[2]}", hint=hint or None)
 
 
 def failure_of(run: Run) -> StrongroomError:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.terminal.output import Output
-from strongroom.container.errors import FormatError
-from strongroom.errors import by_name
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
 from strongroom.operations.errors import RunDegraded
@@ -70,7 +68,6 @@ def require_whole(run: Run) -> None:
     require_good(run)
     if run.state is RunState.DEGRADED:
         happened, hint = recorded_errors.apart(run.error)
-        kind = by_name(recorded_errors.code_of(happened))
-        if kind is not None and issubclass(kind, FormatError):  # of a backup that is damaged
-            raise kind(happened.partition(": ")[2], hint=hint or None)
+        if (loss := recorded_errors.loss_of(run)) is not None:
+            raise loss
         raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -12,7 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.api.submission import Submission
+from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.render_restore import restore_fields
+from strongroom.container.errors import MissingPiece
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.operations.errors import RunDegraded
@@ -588,3 +591,74 @@ def test_a_run_that_restores_all_but_what_was_deleted_ends_well_and_says_so(tmp_
     assert (outcome.state, outcome.backup) == ("done", backup)
     assert outcome.shortfall is not None
     assert (outcome.shortfall.missing, outcome.shortfall.findings) == (1, ())
+
+
+# -- of a damaged backup ------------------------------------------------------------------
+
+
+def two_nights(folder: Path) -> tuple[World, list[str]]:
+    """Back up 40 secrets, give all of them another value, and back up again; return the backups' ids."""
+    world = make_world(folder, secrets=made_up(40), pieces=3)
+    first = world.back_up().id
+    world.source.write([Change(secret=secret, expected=1) for secret in made_up(40, size=60)])
+    return world, [first, world.back_up().id]
+
+
+def lose_a_container(world: World, backup: str) -> None:
+    for target in world.targets.values():
+        for name in sorted(info.name for info in target.list(f"containers/{backup}/"))[:1]:
+            target.delete(name)
+
+
+def sizes(there: MemoryStore) -> Counter[int]:
+    """Count the secrets by the length of their value, which tells the night."""
+    return Counter(
+        len(one.current.value) for one in there.read(list(there.list())) if one and one.current.value
+    )
+
+
+def test_a_run_brings_what_is_sound_and_the_rest_from_the_backup_before_and_ends_by_the_loss(
+    tmp_path: Path,
+) -> None:
+    world, (older, newest) = two_nights(tmp_path)
+    lose_a_container(world, newest)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    run = finish(submit_restore(services, backup=newest, options=OVER), services)
+    plan, compared = facts_of(run).restore_plan, facts_of(run).restore_compare
+    assert plan is not None
+    assert plan.lost is not None
+    assert compared is not None
+    lost = plan.lost.secrets
+    assert [(one.backup, one.secrets) for one in plan.lost.taken] == [(older, lost)]
+    assert sizes(there) == {52: lost, 72: 40 - lost}
+    assert (compared.same, compared.differ) == (40, 0)
+    assert run.state is RunState.DEGRADED
+    assert f"{lost} secrets of backup {newest} cannot be read" in str(run.error)
+    assert f"as in backup {older}, made" in str(run.error)
+    assert b"app/" not in msgspec.json.encode(run.facts)
+    with pytest.raises(MissingPiece):
+        require_whole(run)
+    with pytest.raises(MissingPiece):
+        Submission(id="asked", run=run.id, store=services.store).wait()
+
+
+def test_what_rots_after_a_run_was_planned_is_left_out_and_not_replaced_by_something_older(
+    tmp_path: Path,
+) -> None:
+    world, (_, newest) = two_nights(tmp_path)
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    run, due = submit_restore(services, backup=newest, options=OVER)
+
+    def watch(ticket: Ticket) -> None:
+        if ticket.step.kind is StepKind.RESTORE_PLAN:
+            lose_a_container(world, newest)
+
+    ended = drive(run, due, services, processes=1, watch=watch)
+    assert ended.state is RunState.DEGRADED
+    assert set(sizes(there)) == {72}
+    assert ended.facts["restore"]["not_done_by"] == {"MissingPiece": 40 - sizes(there).total()}
+    assert "was damaged after the plan was made" in str(ended.error)
+    with pytest.raises(MissingPiece):
+        require_whole(ended)

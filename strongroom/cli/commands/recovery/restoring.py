@@ -374,6 +374,8 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
             f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
         )
     desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
+    if facts.restore_plan is not None and facts.restore_plan.lost is not None:
+        note_lost(desk, facts.restore_plan.lost, source=part.source)
     if facts.restore is not None and facts.restore.not_done + facts.restore.left:
         kept = facts.restore.not_done + facts.restore.left
         desk.left(
@@ -419,10 +421,12 @@ def _follow(arguments: Namespace, output: Output) -> RecoveryFacts:
 def _is_as_agreed_by(facts: RecoveryFacts, code: str) -> bool:
     """Tell whether a run restored all that its backup holds, but what cannot be, or was to be left."""
     done, compared, plan = facts.restore, facts.restore_compare, facts.restore_plan
-    if code != RunDegraded.__name__ or done is None or compared is None or plan is None or done.moved:
+    if done is None or compared is None or plan is None or done.moved:
+        return False
+    if code != RunDegraded.__name__ and plan.lost is None:
         return False
     kept = done.not_done + done.left
-    if compared.differ > kept or not (kept or plan.less):
+    if compared.differ > kept or not (kept or plan.less or plan.lost):
         return False
     validated = facts.recovery_validate
     refused = (by_name(kind) for kind in done.not_done_by)
