@@ -8,6 +8,7 @@ is there that the key opens.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +129,7 @@ class SealedIdentity(KeyHolder):
         load: opens it, and makes of the key what opens.
     """
 
-    __slots__ = ("_failed", "_load", "_opened", "_sealed", "_type")
+    __slots__ = ("_alone", "_failed", "_load", "_opened", "_sealed", "_type")
 
     def __init__(
         self,
@@ -140,6 +141,7 @@ class SealedIdentity(KeyHolder):
         self._sealed = sealed
         self._type = type
         self._load = load
+        self._alone = threading.Lock()
         self._opened: Opener | None = None
         self._failed: Exception | None = None
 
@@ -162,15 +164,21 @@ class SealedIdentity(KeyHolder):
         return self._open().unwrap(stanza, context=context)
 
     def _open(self) -> Opener:
-        if self._failed is not None:  # each container would ask again
-            raise self._failed
-        if self._opened is None:
-            try:
-                self._opened = self._load()
-            except (WrongPassphrase, PassphraseNeeded) as error:
-                self._failed = error
-                raise
-        return self._opened
+        if self._opened is not None:
+            return self._opened
+        with self._alone:  # several replicas are read at once, and a person is asked once
+            if self._failed is not None:
+                raise self._failed
+            if self._opened is None:
+                self._opened = self._asked()
+            return self._opened
+
+    def _asked(self) -> Opener:
+        try:
+            return self._load()
+        except (WrongPassphrase, PassphraseNeeded) as error:
+            self._failed = error
+            raise
 
 
 def _context(kind: str, variety: str, own: bytes) -> bytes:

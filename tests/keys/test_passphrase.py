@@ -27,6 +27,7 @@ from tests.keys.conformance import CONTEXT, KEY, RecipientConformance, outcome, 
 CANARY = "CANARY-passphrase é"
 LEAST = 100_000
 LEAST_LOG_N = 15
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc, or limits memory")
 
 
 def recipient_of(words: str = CANARY, **options: object) -> PassphraseRecipient:
@@ -136,6 +137,8 @@ def test_scrypt_is_what_rfc_7914_says() -> None:
     assert passphrase.scrypt(b"pleaseletmein", b"SodiumChloride", 15) == other
 
 
+@LINUX
+@pytest.mark.platform
 def test_what_scrypt_took_is_given_back() -> None:
     before = _resident()
     passphrase.scrypt(b"CANARY", bytes(32), 17)
@@ -166,6 +169,8 @@ def test_where_nothing_can_be_locked_it_is_derived_all_the_same(monkeypatch: pyt
     assert len(passphrase.scrypt(b"CANARY", bytes(32), 15)) == 32
 
 
+@LINUX
+@pytest.mark.platform
 def test_without_the_memory_it_is_said_what_it_takes() -> None:
     program = (
         "import resource\nfrom strongroom.keys.passphrase import scrypt\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,19 @@ def test_a_wrong_passphrase_is_named_as_such_and_asked_for_once(tmp_path: Path) 
         assert "CANARY" not in str(caught.value) + caught.value.hint
         assert (str(path) in caught.value.message, caught.value.exit_code) == (True, 10)
     assert person.asked == [path] * 2
+
+
+def test_threads_that_need_the_key_at_once_ask_once(tmp_path: Path) -> None:
+    path = tmp_path / "some.key"
+    recipient = private_key(path)
+    stanzas = [recipient.wrap(KEY, context=CONTEXT) for _ in range(4)]
+    person = Person(WORDS)
+    opener = load_identity(path, person)
+
+    with ThreadPoolExecutor(4) as threads:
+        opened = list(threads.map(lambda stanza: opener.unwrap(stanza, context=CONTEXT), stanzas))
+
+    assert (opened, person.asked) == ([KEY] * 4, [path])
 
 
 def test_where_nobody_is_there_it_is_said_what_to_give(tmp_path: Path) -> None:
