@@ -166,10 +166,8 @@ class Rotator:
 
     @cached_property
     def _indexes(self) -> IndexKeys:
-        services, recipients = self._services, self._pinned.index_recipients
-        require_known_index_recipients(services, self._run.spec.policy, recipients)
-        targets = {pin.name: services.target(pin.name) for pin in self._run.spec.targets}
-        return IndexKeys(targets, trusted=services.signer_fingerprints)
+        targets = {pin.name: self._services.target(pin.name) for pin in self._run.spec.targets}
+        return IndexKeys(targets, trusted=self._services.signer_fingerprints)
 
     @cached_property
     def _kept(self) -> frozenset[str]:
@@ -201,6 +199,7 @@ def check_rotating(run: Run, services: Services) -> Pinned:
     if pinned.spec.sealed and not pinned.recipients:
         raise ConfigError(f"this process does not know the recipients of policy '{run.spec.policy}'")
     require_known_recipients(services, run.spec.policy, pinned.spec.recipients)
+    require_known_index_recipients(services, run.spec.policy, pinned.index_recipients)
     return pinned
 
 

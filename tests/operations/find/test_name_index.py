@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -500,3 +500,39 @@ def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
         Wanted(), {first: manifests(world)[first]}, trusted=frozenset({world.installation.fingerprint})
     )
     assert isinstance(next(iter(told.values())), Tampered)
+
+
+def test_thousands_of_objects_of_junk_cost_a_few_reads(world: World) -> None:
+    target, backups = world.targets["eu"], sorted(manifests(world))
+    expected = read_themselves(world, Wanted())
+    read: list[str] = []
+
+    class Counting(MemoryTarget):
+        def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+            read.append(name)
+            return super().read(name, offset=offset, length=length)
+
+    counting = Counting(name="eu", region="eu")
+    for info in target.list():
+        put(counting, info.name, b"".join(target.read(info.name)))
+    for number in range(1_500):
+        for chain, backup in (
+            (backups[0], backups[-1]),
+            (f"{number:08}", backups[number % 7]),
+            ("1", f"{number}"),
+        ):
+            name = index_name(chain, backup, f"{number + 2**240:064x}")
+            put(counting, name, b"junk")
+            put(counting, receipt_name(name), b"junk")
+        put(counting, f"keys/{number:032x}/00000002", b"junk")
+    counted = world.with_targets({"eu": counting})
+    read.clear()
+    told: dict[str, StrongroomError] = {}
+    indexes = NameIndexes({"eu": counting}, (world.identity,), told=told.__setitem__)
+    periods, covered = indexes.search(
+        Wanted(), manifests(counted), trusted=frozenset({world.installation.fingerprint})
+    )
+    assert len([name for name in read if name.startswith(("index/", "keys/"))]) < 100
+    assert covered <= set(backups)
+    whole = {one.name for one in expected}
+    assert {period.facts.name for period in periods} <= whole
