@@ -247,7 +247,9 @@ def unzstd(frame: bytes, length: int) -> bytes:
     if zstandard is None:
         return bytes(extra("The zstd of Python itself").unzstd(frame, length))
     try:
-        need(zstandard.get_frame_parameters(frame).content_size == length, "A frame has another size.")
+        stated = zstandard.get_frame_parameters(frame)
+        right = stated.content_size == length and stated.window_size <= 32 * MIB
+        need(right, "A frame has another size, or too large a window.")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError:
         raise Failure("Damaged", "A frame is damaged.") from None

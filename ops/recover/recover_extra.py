@@ -785,7 +785,7 @@ def unzstd(frame: bytes, length: int) -> bytes:
     """Decompress one frame of exactly the stated size with what Python 3.14 brings."""
     from compression import zstd  # type: ignore[import-not-found]
 
-    opened = zstd.ZstdDecompressor()
+    opened = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 25})
     data: bytes = opened.decompress(frame, max_length=length + 1)
     need(opened.eof and not opened.unused_data and len(data) == length, "A frame is damaged.")
     return data

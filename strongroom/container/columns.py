@@ -83,6 +83,10 @@ def decode_columns(data: bytes, rows: int, columns: Sequence[Column[Any]]) -> li
     return found
 
 
+MOST_WINDOW = 32 * 1024 * 1024
+"""What a decoder has to hold at once besides what comes out."""
+
+
 def compress(columns: Iterable[bytes | bytearray]) -> tuple[int, bytes]:
     """Return the length of the columns together and one frame of them.
 
@@ -108,8 +112,9 @@ def decompress(frame: bytes, length: int) -> bytes:
     # The frame's own size field is compared first, so that no frame makes us allocate
     # more than the limit already checked.
     try:
-        if zstandard.get_frame_parameters(frame).content_size != length:
-            raise Malformed("A compressed frame is not of the length it should have.")
+        stated = zstandard.get_frame_parameters(frame)
+        if stated.content_size != length or stated.window_size > MOST_WINDOW:
+            raise Malformed("A compressed frame has not the length it should have, or too large a window.")
         return zstandard.ZstdDecompressor().decompress(frame, allow_extra_data=False)
     except zstandard.ZstdError:
         raise Malformed("A compressed frame is damaged.") from None

@@ -710,7 +710,8 @@ def segment(packed: bytes, plain: bytes | None, index: dict[str, Any], number: i
 
 def decompress(frame: bytes, length: int) -> bytes:
     try:
-        require(zstandard.get_frame_parameters(frame).content_size == length, "Malformed")
+        stated = zstandard.get_frame_parameters(frame)
+        require(stated.content_size == length and stated.window_size <= 32 << 20, "Malformed")
         opened = zstandard.ZstdDecompressor().decompressobj()
         data = opened.decompress(frame)
     except zstandard.ZstdError:

@@ -33,7 +33,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from tests.vectors import bundling, good
 from tests.vectors import material as m
-from tests.vectors.forge import Parts, filled, re_signed, rows_plain, values_plain
+from tests.vectors.forge import Parts, filled, framed, re_signed, rows_plain, values_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -332,6 +332,8 @@ def contents() -> None:
         rowed(f"frame-{name}", f"a frame said to be {longer} bytes longer than it is", plain)
     whole = rows_plain(columns, rows=4, digests=5)
     rowed("frame-damaged", "not a zstd frame", whole.replace(b"\xb5/\xfd", b"abc"))
+    large = rows_plain(columns, rows=4, digests=5, frame=framed(columns, 26))
+    rowed("frame-window-large", "a frame with a window of 64 MiB", large)
     rowed("rows-short", "a rows message of three bytes", filled(b"abc"))
     twice()
     misplaced()

@@ -17,8 +17,10 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from tests.vectors import apart
+from tests.vectors.primitives import hkdf
 from tests.vectors.vector import parse, stored
 
 DOCUMENT = Path(__file__).parents[2] / "strongroom" / "container" / "FORMAT.md"
@@ -26,10 +28,6 @@ BEGIN, END = "<!-- example: written by tests/vectors/example.py -->\n", "<!-- en
 Line = tuple[str, bytes | str]
 KEM = b"\x64\x7a"
 SUITE = b"HPKE" + KEM + b"\x00\x03\x00\x02"
-
-
-def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
-    return HKDF(SHA512(), 32, salt, info).derive(key)
 
 
 def extract(salt: bytes, label: bytes, ikm: bytes) -> bytes:
@@ -162,3 +160,4 @@ def written(document: str) -> str:
 
 if __name__ == "__main__":
     DOCUMENT.write_text(written(DOCUMENT.read_text("utf-8")), "utf-8")
+    apart.write()

@@ -126,15 +126,29 @@ def directory_of(messages: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def rows_plain(
-    columns: bytes, *, rows: int, digests: int, length: int | None = None, longer: int = 0, level: int = 1
+    columns: bytes,
+    *,
+    rows: int,
+    digests: int,
+    length: int | None = None,
+    longer: int = 0,
+    level: int = 1,
+    frame: bytes = b"",
 ) -> bytes:
     """Pack columns into the plaintext of a rows message, with made-up digests.
 
     ``longer`` is by how much the length that is stated of the frame is more than it has.
     """
-    frame = zstandard.ZstdCompressor(level=level).compress(columns)
+    frame = frame or zstandard.ZstdCompressor(level=level).compress(columns)
     stated = (rows, digests, len(columns) if length is None else length, len(frame) + longer)
     return filled(b"".join(n.to_bytes(4, "big") for n in stated) + frame + bytes(16 * digests))
+
+
+def framed(content: bytes, window_log: int) -> bytes:
+    """Return a frame of one block that is not compressed, with this window in its header (RFC 8878)."""
+    head = bytes([0x80, window_log - 10 << 3]) + len(content).to_bytes(4, "little")
+    block = (len(content) << 3 | 1).to_bytes(3, "little")
+    return zstandard.MAGIC_NUMBER.to_bytes(4, "little") + head + block + content
 
 
 def values_plain(*values: bytes) -> bytes:

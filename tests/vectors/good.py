@@ -54,7 +54,7 @@ from strongroom.model import Rotation, Secret, SecretBytes, Version, VersionStat
 from strongroom.operations.layout import container_entry
 from tests.vectors import material as m
 from tests.vectors.bundling import bundle
-from tests.vectors.forge import Parts, rows_plain
+from tests.vectors.forge import Parts, framed, rows_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -268,6 +268,18 @@ def container_numbers_most() -> Vector:
     versions = tuple(Version(number=n, value=SecretBytes(b"CANARY-most")) for n in numbers)
     most = [Secret(name="most", versions=versions, rotation=Rotation(days=canonical.MOST))]
     return of_container("most", comment, lambda r: [m.key_file(r)], m.KEY_FILE_LINE, secrets=most)
+
+
+@scenario
+def container_frame_window() -> Vector:
+    comment = "a frame with the largest window, and nothing compressed"
+    data = m.container("window", m.few(), lambda r: [m.key_file(r)])
+    made = Parts.of(data, KeyFileIdentity(m.KEY_FILE))
+    [(values, rows)] = made.segments
+    columns = unpack_rows(rows).columns
+    plain = rows_plain(columns, rows=4, digests=5, frame=framed(columns, 25))
+    changed = made.change(segments=((values, plain),)).build("window")
+    return vector("container", comment, changed, TRUSTED, m.KEY_FILE_LINE, *plaintext(m.few()))
 
 
 @scenario

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.vectors import example
+from tests.vectors import apart, example
 from tests.vectors.vector import parse, stored
 
 
@@ -22,3 +22,13 @@ def test_the_example_ends_in_what_the_container_itself_says() -> None:
         commitment = values[f"commitment of {kind}"]
         assert isinstance(commitment, bytes)
         assert commitment in body
+
+
+def test_the_backup_on_the_page_is_what_its_vector_gives() -> None:
+    page = apart.PAGE.read_text("utf-8")
+    assert apart.written(page) == page
+
+
+def test_the_parts_on_the_page_are_the_whole_file() -> None:
+    data = apart.container_of(apart.backup()[0])
+    assert b"".join(content for _, content in apart.parts(data)) == data
