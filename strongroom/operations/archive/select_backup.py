@@ -623,14 +623,19 @@ class Chooser:
     def wrong(self) -> dict[str, str]:
         """Return what is wrong with the places: damaged ones, and those that are away and should not be."""
         away = {n: f"{e.code}: {e.message}" for n, e in self.away.items() if n in self._needed}
-        return {**away, **self.troubles, **dict(self._with_marks())}
+        odd = self.odd_marks
+        both = {name: f"{self.troubles[name]}; {odd[name]}" for name in odd if name in self.troubles}
+        return {**away, **self.troubles, **odd, **both}
 
-    def _with_marks(self) -> Iterator[tuple[str, str]]:
-        """Yield the places with odd marks: once for each folder, however much lies in it."""
-        for name, told in self._odd_marks.items():
-            more = [f"and {len(told) - SHOWN:,} more folders of marks"] if len(told) > SHOWN else []
-            others = [self.troubles[name]] if name in self.troubles else []
-            yield name, "; ".join([*others, *told[:SHOWN], *more])
+    @property
+    def odd_marks(self) -> dict[str, str]:
+        """What is wrong with the marks of places: once for each folder, however much is in it."""
+        return {name: "; ".join(_first_few(told)) for name, told in self._odd_marks.items()}
+
+
+def _first_few(told: Sequence[str]) -> list[str]:
+    more = [f"and {len(told) - SHOWN:,} more folders of marks"] if len(told) > SHOWN else []
+    return [*told[:SHOWN], *more]
 
 
 def all_away(away: Mapping[str, StrongroomError]) -> StrongroomError:

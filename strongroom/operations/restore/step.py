@@ -16,11 +16,11 @@ from strongroom.errors import StrongroomError
 from strongroom.keys import Recipient
 from strongroom.model import Secret, Selection
 from strongroom.operations.approval.require import end_approval
-from strongroom.operations.archive import quarantine
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.holds import recorded_holds
 from strongroom.operations.archive.inventory import put_damaged_on_record
+from strongroom.operations.archive.read_record import read_record
 from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser, Holder
 from strongroom.operations.archive.shortfall import Earlier, Shortfall
@@ -311,6 +311,7 @@ def open_anywhere(
     put_damaged_on_record(services.store, chooser.damaged)
     opened = _opened(choice, services)
     opened.failed |= {name: f"{error.code}: {error.message}" for name, error in chooser.away.items()}
+    opened.failed |= chooser.odd_marks
     if whole:
         opened.unlock()
     return opened
@@ -329,11 +330,9 @@ def _chooser(run: Run, services: Services) -> Chooser:
     record.check(services.store, run.spec.backup, services.signer_fingerprints)
     targets = [check_target(run, pin.name, services) for pin in run.spec.targets]
     trusted = services.signer_fingerprints
-    return Chooser(
-        [Holder(target.name, partial(_give_target, target)) for target in targets],
-        trusted=trusted,
-        quarantined=quarantine.quarantined_on_record(services.store),
-        gone=frozenset(record.shredded_backups(services.store, trusted)),
+    gone = frozenset(record.shredded_backups(services.store, trusted))
+    return read_record(services.store, gone=gone).chooser(
+        [Holder(target.name, partial(_give_target, target)) for target in targets], trusted=trusted
     )
 
 
