@@ -55,7 +55,7 @@ try:
 except ImportError:  # Python 3.14 and newer have their own
     zstandard = None  # type: ignore[assignment]
 
-CONTAINER, MIB = b"SRCT\r\n\x1a\n", 1024 * 1024
+CONTAINER, MIB, SHOWN = b"SRCT\r\n\x1a\n", 1024 * 1024, 4
 Record = dict[str, Any]
 
 # -- how it fails: FORMAT.md says which class of failure belongs to which family -----------------
@@ -93,8 +93,6 @@ def shown(text: str) -> str:
 
 def counted(secrets: int) -> str:
     return f"{secrets} secret" + ("" if secrets == 1 else "s")
-
-SHOWN = 4
 
 class Losses:
     """What could not be read. The first loss decides how the program ends."""
@@ -274,8 +272,7 @@ def open_hpke(kem: int, shared: bytes, info: bytes, sealed: bytes) -> bytes | No
 
 ROLES = {
     "manifest": ("control", "recover"), "envelope": ("recover",), "container": ("seal", "recover"),
-    "quarantine": ("control", "recover"), "trust": ("installation",), "head": ("control", "recover"),
-    "deletion": ("prune", "control", "recover"),
+    "quarantine": ("control", "recover"), "trust": ("installation",),
 }
 
 @dataclass(frozen=True)
@@ -800,18 +797,23 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.links: set[Path] = set()
+        self.listed: dict[str, dict[str, bool]] = {}
 
     def names(self, folder: str) -> list[str]:
         """Return the names of the objects right in a folder, sorted, so that a copy follows its original."""
-        entries = os.scandir(self.path / folder) if stat.S_ISDIR(self._mode(folder)) else ()
-        names = [f"{folder}/{entry.name}" for entry in entries if not entry.is_dir(follow_symlinks=False)]
-        return sorted(name for name in names if stat.S_ISREG(self._mode(name)))
+        return [name for name, is_folder in self.list(folder).items() if not is_folder]
 
-    def folders(self, folder: str) -> list[str]:
-        """Return the names of the folders right in a folder, sorted."""
-        entries = os.scandir(self.path / folder) if stat.S_ISDIR(self._mode(folder)) else ()
-        names = [f"{folder}/{entry.name}" for entry in entries]
-        return sorted(name for name in names if stat.S_ISDIR(self._mode(name)))
+    def list(self, folder: str) -> dict[str, bool]:
+        """List a folder, once: there may be any number of objects in it. What links lead to is not there."""
+        if folder not in self.listed:
+            found = {}
+            for entry in os.scandir(self.path / folder) if stat.S_ISDIR(self._mode(folder)) else ():
+                if entry.is_symlink():
+                    self._tell(Path(entry.path))
+                elif (is_folder := entry.is_dir()) or entry.is_file():
+                    found[f"{folder}/{entry.name}"] = is_folder
+            self.listed[folder] = dict(sorted(found.items()))
+        return self.listed[folder]
 
     def get(self, name: str) -> Part | None:
         return Part.of(self.path / name) if stat.S_ISREG(self._mode(name)) else None
@@ -837,8 +839,8 @@ class Store:
 
     def copies(self, name: str) -> list[tuple[str, Part]]:
         """Return what lies under a name and beside it, in the order of section 7."""
-        names = [name, *(f"{name}.r{n}" for n in range(1, 10))]
-        return [(each, part) for each in names if (part := self.get(each)) is not None]
+        names, there = [name, *(f"{name}.r{n}" for n in range(1, 10))], self.list(name.rpartition("/")[0])
+        return [(each, part) for each in names if each in there and (part := self.get(each)) is not None]
 
 @dataclass(frozen=True)
 class Backup:
@@ -1066,7 +1068,7 @@ def secrets_in(given: argparse.Namespace, keys: Keys, losses: Losses) -> Iterato
 def secrets_of(backup: Backup, given: argparse.Namespace) -> Iterator[Secret]:
     """Yield the secrets of the backup that is asked for."""
     marks = backup.store.names(f"quarantine/{given.backup}") if given.backup else []
-    if given.backup and not marks and not (EXTRA.is_file() and backup.store.folders("ledger")):
+    if given.backup and not marks and not (EXTRA.is_file() and backup.store.list("ledger")):
         for_values, manifest = bool(given.out) or given.get is not None, backup.manifest(given.backup)
         yield from backup.secrets(manifest, given.get, for_values=for_values)
         if backup.losses.parts and EXTRA.is_file():

@@ -419,11 +419,11 @@ class Choice:
         except Failure as failure:
             if failure.args[0] == "Untrusted":
                 return False
-        mark, _, whole = counting(self.store, "quarantine", backup, keys)
+        mark, _, whole = mark_of(self.store, "quarantine", backup, keys)
         due = self.known(keys)[1].get(backup, 0)
         if mark and whole and mark["number"] >= due and mark["state"] == "quarantined":
             return False
-        deletion = counting(self.store, "deletion", backup, keys)[0]
+        deletion = mark_of(self.store, "deletion", backup, keys)[0]
         if deletion and (deletion["state"] == "deleted" or is_past(deletion["after"])):
             return False
         return not self.is_less(policy)
@@ -453,7 +453,7 @@ class Choice:
         Where nobody can tell, that is refused: an older one would be what somebody wants who put junk there.
         """
         backup, keys = manifest["backup_id"], self.pinned(manifest)
-        mark, ignored, whole = counting(self.store, "quarantine", backup, keys)
+        mark, ignored, whole = mark_of(self.store, "quarantine", backup, keys)
         if ignored:
             self.losses.ignore(*ignored[0])
             many = f"{len(ignored)} objects pose as marks there; the first: {ignored[0][1].args[1]}"
@@ -476,9 +476,10 @@ ASIDE, MEANT = "it is in quarantine", "If it is really meant: --use-quarantined.
 # -- marks and heads (section 11) ----------------------------------------------------------------
 
 READ_ON = 100_000
+recover.ROLES |= {"head": ("control", "recover"), "deletion": ("prune", "control", "recover")}
 
 
-def counting(
+def mark_of(
     store: Store, kind: str, backup: str, keys: Keys
 ) -> tuple[Record | None, list[tuple[str, Failure]], bool]:
     """Return a backup's mark that counts, what lies above it, and whether all could be looked through."""
@@ -511,7 +512,7 @@ def known_by_heads(store: Store, keys: Keys) -> tuple[dict[str, str], dict[str, 
     """Return what the newest head of each ledger knows: each policy's newest backup, each backup's marks."""
     backups: dict[str, str] = {}
     marks: dict[str, int] = {}
-    for head in filter(None, (newest_head(store, ledger, keys) for ledger in store.folders("ledger"))):
+    for head in filter(None, (newest_head(store, ledger, keys) for ledger in folders(store, "ledger"))):
         for policy, backup in head["backups"].items():
             backups[policy] = max(backup, backups.get(policy, ""))
         for backup, number in head["marks"].items():
@@ -519,9 +520,14 @@ def known_by_heads(store: Store, keys: Keys) -> tuple[dict[str, str], dict[str, 
     return backups, marks
 
 
+def folders(store: Store, folder: str) -> list[str]:
+    """Return the names of the folders right in a folder, sorted."""
+    return [name for name, is_folder in store.list(folder).items() if is_folder]
+
+
 def newest_head(store: Store, ledger: str, keys: Keys) -> Record | None:
     """Return the head of a ledger that counts."""
-    names = (name for month in reversed(store.folders(ledger)) for name in reversed(store.names(month)))
+    names = (name for month in reversed(folders(store, ledger)) for name in reversed(store.names(month)))
     shape = re.compile(r"ledger/[0-9a-f]{16}/\d{4}-\d{2}/\d{12}-[0-9a-f]{16}\.json")
     for tried, name in enumerate(filter(shape.fullmatch, names)):
         usable(tried < READ_ON, f"{READ_ON} objects in {ledger}/ pose as heads, and none of them counts.")
@@ -675,12 +681,14 @@ class FileStore(Store):
         super().__init__(path)
         self.objects = open_file(Part.of(path))
 
-    def names(self, folder: str) -> list[str]:
-        return sorted(name for name in self.objects if name.rpartition("/")[0] == folder)
+        for name in sorted(self.objects):
+            parts = name.split("/")
+            for depth in range(1, len(parts)):
+                folder, below = "/".join(parts[:depth]), "/".join(parts[: depth + 1])
+                self.listed.setdefault(folder, {})[below] = depth + 1 < len(parts)
 
-    def folders(self, folder: str) -> list[str]:
-        below = (name[len(folder) + 1 :] for name in self.objects if name.startswith(f"{folder}/"))
-        return sorted({f"{folder}/{name.partition('/')[0]}" for name in below if "/" in name})
+    def list(self, folder: str) -> dict[str, bool]:
+        return self.listed.get(folder, {})
 
     def get(self, name: str) -> Part | None:
         return self.objects.get(name)
