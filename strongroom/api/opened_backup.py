@@ -26,6 +26,7 @@ from strongroom.keys.allof import AllOfIdentity
 from strongroom.keys.errors import KeyServiceUnavailable
 from strongroom.keys.identityfile import load_identity
 from strongroom.keys.passphrase import PassphraseIdentity
+from strongroom.keys.rolelist import ROLES
 from strongroom.model import COMMAND, ApprovalAction, Secret
 from strongroom.operations.archive.coverage import NO_VALUES, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace
@@ -39,11 +40,13 @@ from strongroom.operations.archive.single_container import LoneContainer
 from strongroom.operations.archive.unlisted_objects import describe_ignored, look_beside
 from strongroom.operations.errors import NotCovered, NothingOpens
 from strongroom.operations.evidence import access_log
+from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.sources.errors import SecretNotFound
 from strongroom.system.file_reader import FileReader
 from strongroom.system.person import who
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
+from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.single_file import BundleReader
 
 NOBODY = Signers()
@@ -325,6 +328,8 @@ def _opened(
         return _lone(reader, openers, known, settings, record, anybody=anybody)
     objects = _objects(where, settings, stack)
     here = _on_record(settings)
+    folder = settings.state_dir / ROLES
+    known = believed_on(known, [ManifestListing(objects)], folder=folder, strict=not anybody)
     name, less = _chosen(objects, asked, known, here, anybody=anybody)
     signed = manifest_of(objects, name, known, anybody=anybody)
     maker = maker_of_backup(signed, known)

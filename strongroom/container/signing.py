@@ -115,11 +115,13 @@ class Signers(frozenset[str]):
     since when and why. Both are by the role key's own fingerprint; they narrow trust and never widen it.
     ``lists`` has the number of the highest trust list that was found of an installation, by its fingerprint,
     where the places that are read were asked for lists; whoever states a higher one is not believed.
+    ``lifted`` are the keys that a person named, which no list distrusts.
     """
 
     retired: Mapping[str, str]
     distrusted: Mapping[str, str]
     lists: Mapping[str, int]
+    lifted: frozenset[str]
 
     def __new__(
         cls,
@@ -128,10 +130,11 @@ class Signers(frozenset[str]):
         retired: Mapping[str, str] | None = None,
         distrusted: Mapping[str, str] | None = None,
         lists: Mapping[str, int] | None = None,
+        lifted: Iterable[str] = (),
     ) -> Self:
         signers = super().__new__(cls, trusted)
         signers.retired, signers.distrusted = dict(retired or {}), dict(distrusted or {})
-        signers.lists = dict(lists or {})
+        signers.lists, signers.lifted = dict(lists or {}), frozenset(lifted)
         return signers
 
     def __or__(self, other: AbstractSet[object]) -> Signers:
@@ -142,6 +145,7 @@ class Signers(frozenset[str]):
             retired={**more.retired, **self.retired},
             distrusted={**more.distrusted, **self.distrusted},
             lists={**more.lists, **self.lists},
+            lifted=self.lifted | more.lifted,
         )
 
     __ror__ = __or__
@@ -156,7 +160,7 @@ class Signers(frozenset[str]):
         named = frozenset(fingerprints)
         keys = named & (self.retired.keys() | self.distrusted.keys())
         return Signers(
-            {*(self - keys), *(named - keys)},
+            {*self, *(named - keys)},
             retired={
                 fingerprint: until for fingerprint, until in self.retired.items() if fingerprint not in keys
             },
@@ -164,6 +168,7 @@ class Signers(frozenset[str]):
                 fingerprint: why for fingerprint, why in self.distrusted.items() if fingerprint not in keys
             },
             lists=self.lists,
+            lifted=self.lifted | named,
         )
 
 

@@ -136,7 +136,16 @@ def with_lists(pins: Signers, lists: Sequence[SignedTrustList]) -> Signers:
         highest = _highest(chain)
         numbers |= {one: max(highest, numbers.get(one, 0)) for one in chain}
     distrusted = {key.fingerprint: key.words for key in counting(pins, lists)}
-    return Signers(numbers, retired=pins.retired, distrusted={**distrusted, **pins.distrusted}, lists=numbers)
+    # Of a key that a person named it is known by now that it is no installation.
+    lifted = pins.lifted & distrusted.keys()
+    distrusted = {key: why for key, why in distrusted.items() if key not in lifted}
+    return Signers(
+        numbers.keys() - lifted,
+        retired=pins.retired,
+        distrusted={**distrusted, **pins.distrusted},
+        lists=numbers,
+        lifted=pins.lifted,
+    )
 
 
 def counting(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[Distrusted]:

@@ -45,7 +45,7 @@ def admit(
         UntrustedSigner: nobody who is trusted here signed it: its fingerprint, and how to go on.
         BackupQuarantined: it is in quarantine, and the command was not told to use it nonetheless.
     """
-    known = _known(arguments, place)
+    known = trust.signers_on(objects, arguments, place)
     maker = admit_maker(maker_of_backup(signed, known), arguments, output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)
@@ -80,7 +80,7 @@ def show(
     signed: SignedManifest, objects: Objects, arguments: Namespace, output: Output, place: Place
 ) -> Admitted:
     """Let a command show what a backup claims, and end with what speaks against believing it."""
-    known = _known(arguments, place)
+    known = trust.signers_on(objects, arguments, place)
     maker = show_maker(maker_of_backup(signed, known), output)
     backup = signed.manifest.backup_id
     looked = look_at(objects, backup, maker.pins(known), place)

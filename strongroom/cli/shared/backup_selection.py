@@ -79,7 +79,13 @@ def make_chooser(arguments: Namespace, installation: Place, known: frozenset[str
         else configured_holders(installation)
     )
     others = record.known or _shown_elsewhere({one.name for one in holders}, arguments, installation, known)
-    return record.chooser(holders, trusted=known, strangers=trust.anybody(arguments), known=others)
+    return record.chooser(
+        holders,
+        trusted=known,
+        folder=installation.role_keys,
+        strangers=trust.anybody(arguments),
+        known=others,
+    )
 
 
 def _shown_elsewhere(

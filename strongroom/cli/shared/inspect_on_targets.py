@@ -46,6 +46,7 @@ def backups_on_targets(
     """Open backups on targets, the newest first, as long as one more is asked for: at least one."""
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = chooser.trusted
     identities = identities_of(arguments, output, installation)
     read: list[Salvaged] = []
 

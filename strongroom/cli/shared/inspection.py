@@ -101,7 +101,7 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
 def _inspect_objects(
     objects: Objects, arguments: Namespace, means: InspectOptions, *, target: Target | None = None
 ) -> Inspection:
-    known = trust.trusted_signers(means.place, getattr(arguments, "signer", ()))
+    known = trust.signers_on(objects, arguments, means.place)
     held = nullcontext() if target is None else _compared_with_targets(target, arguments, means, known)
     with held:
         return _inspect_manifest(objects, arguments, means, known, target)

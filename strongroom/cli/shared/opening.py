@@ -93,7 +93,7 @@ def open_trusted(
         UntrustedSigner: says which fingerprint it is.
         BackupQuarantined: it is in quarantine.
     """
-    known = trust.trusted_signers(place, arguments.signer)
+    known = trust.signers_on(objects, arguments, place)
     backup = getattr(arguments, "backup", None)
     signed = signed_manifest(objects, backup, known=known, anybody=trust.anybody(arguments))
     admitted = admission.admit(signed, objects, arguments, output, place)
@@ -147,7 +147,7 @@ def _report_container(
 def before_in_file(backup: Backup, arguments: Namespace, place: Place) -> Iterator[Replicated]:
     """Open the earlier backups in a file, as they are asked for: it may hold two."""
     if not is_container(arguments):
-        known = trust.trusted_signers(place, getattr(arguments, "signer", ()))
+        known = trust.signers_on(backup.objects, arguments, place)
         yield from before_in(backup, trusted=known)
 
 

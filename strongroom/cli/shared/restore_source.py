@@ -238,7 +238,7 @@ class _TargetOptions(NamedTuple):
     def open(self, choice: Choice) -> Replicated:
         """Open a backup, which goes on record."""
         backup = choice.manifest.backup_id
-        known = trust.trusted_signers(self.here, self.arguments.signer)
+        known = self.found.trusted
         admission.admit_maker(maker_of_backup(choice.signed, known), self.arguments, self.output)
         access_log.record_opening(
             self.arguments, self.output, self.here, backup, quarantine=choice.quarantine
@@ -252,7 +252,7 @@ class _TargetOptions(NamedTuple):
 
     def earlier(self, choice: Choice, installation: Place) -> Earlier:
         """Return the backups before one, of the same source."""
-        known = trust.trusted_signers(self.here, self.arguments.signer)
+        known = self.found.trusted
         return Earlier(
             choice,
             self.asked,
@@ -341,6 +341,7 @@ def _from_targets(arguments: Namespace, output: Output, installation: Place) -> 
         shred_guard.refuse_shredded(installation, arguments.backup)
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = chooser.trusted
     asked = _requested(arguments)
     choices = chooser.choices(asked)
     choice = next(choices, None) or chooser.choose(asked)

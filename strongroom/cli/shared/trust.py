@@ -11,6 +11,9 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signers
 from strongroom.errors import Untrusted, UsageError
 from strongroom.keys import roles
+from strongroom.operations.trust_lists.believed import believed_on
+from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.repaired import Objects
 
 _FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 _UNKNOWN = re.compile(rf"Signed by installation ({_FINGERPRINT.pattern})")
@@ -22,6 +25,26 @@ def trusted_signers(place: Place, typed: Sequence[str] = ()) -> Signers:
         if not _FINGERPRINT.fullmatch(word):
             raise UsageError("--signer needs a fingerprint.", hint="It is 'sr1:' and 64 hexadecimal digits.")
     return roles.believed(place.role_keys, trusted_in_file(place)).with_named(typed)
+
+
+def signers_on(objects: Objects, arguments: Namespace, place: Place) -> Signers:
+    """Return whose signatures count on a place, by the trust lists there.
+
+    Raises:
+        TrustListMissing: one is missing there.
+    """
+    asked: list[tuple[Objects, Signers]] = vars(arguments).setdefault("signers_on", [])
+    for other, known in asked:
+        if other is objects:
+            return known
+    found = believed_on(
+        trusted_signers(place, getattr(arguments, "signer", ())),
+        [ManifestListing(objects)],
+        folder=place.role_keys,
+        strict=not anybody(arguments),
+    )
+    asked.append((objects, found))
+    return found
 
 
 def anybody(arguments: Namespace) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.container.marks import HoldMark
@@ -26,13 +27,15 @@ class Record(NamedTuple):
     def of_one_place(self, objects: Objects, *, trusted: frozenset[str]) -> Chooser:
         """Return what judges the backups on one place by the rule that chooses among several."""
         name = str(getattr(objects, "name", "")) or "what was named"
-        return self.chooser([Holder(name, lambda: objects)], trusted=trusted)
+        return self.chooser([Holder(name, lambda: objects)], trusted=trusted, strict=False)
 
     def chooser(
         self,
         holders: Sequence[Holder],
         *,
         trusted: frozenset[str],
+        folder: Path | None = None,
+        strict: bool = True,
         strangers: bool = False,
         known: Sequence[Known] | None = None,
     ) -> Chooser:
@@ -40,6 +43,8 @@ class Record(NamedTuple):
         return Chooser(
             holders,
             trusted=trusted,
+            folder=folder,
+            strict=strict,
             strangers=strangers,
             quarantined=self.quarantined,
             gone=self.gone,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from itertools import islice
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -34,6 +34,7 @@ from strongroom.operations.archive.quarantine_verdict import Standing
 from strongroom.operations.archive.read_on import AT_ONCE
 from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix
+from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
 from strongroom.timestamps import rfc3339
@@ -150,7 +151,9 @@ class Chooser:
     """Chooses backups on several places.
 
     Args:
-        trusted: whose manifests are believed.
+        trusted: whose manifests are believed, but for what the trust lists on the places say.
+        folder: where this host keeps the lists that it finds.
+        strict: whether nothing is read where a trust list is missing. Who takes strangers goes on.
         strangers: a backup of an unknown signer will do too; who calls says so.
         quarantined: what is in quarantine by a record here, and why. Marks on the places count besides.
         gone: backups that are not to be brought back, and are never chosen.
@@ -169,6 +172,8 @@ class Chooser:
         holders: Sequence[Holder],
         *,
         trusted: frozenset[str],
+        folder: Path | None = None,
+        strict: bool = True,
         strangers: bool = False,
         quarantined: Mapping[str, Recorded] | None = None,
         gone: frozenset[str] = frozenset(),
@@ -176,7 +181,6 @@ class Chooser:
         ledger: str = "",
         now: float | None = None,
     ) -> None:
-        self._trusted = trusted
         self._known = known
         self._ledger = ledger
         self._heads: dict[frozenset[str], Mapping[str, HeadKnowledge]] = {}
@@ -191,6 +195,8 @@ class Chooser:
         self._odd_marks: dict[str, list[str]] = {}
         self.away: dict[str, StrongroomError] = {}
         self._listings = self._opened(holders)
+        strict = strict and not strangers
+        self._trusted = self._by_lists(Signers() | trusted, folder=folder, strict=strict)
         self._standing = Standing(
             {name: listing.objects for name, listing in self._listings.items()},
             pins=self._pins,
@@ -211,6 +217,16 @@ class Chooser:
                 else:
                     self.away[holder.name] = outcome
         return listings
+
+    def _by_lists(self, pins: Signers, *, folder: Path | None, strict: bool) -> Signers:
+        if pins.lists:  # whoever calls asked the places already
+            return pins
+        return believed_on(pins, list(self._listings.values()), folder=folder, strict=strict)
+
+    @property
+    def trusted(self) -> Signers:
+        """Who counts on these places."""
+        return self._trusted
 
     def _pins(self, backup: str) -> frozenset[str]:
         """Return whose marks and heads count: if nobody is pinned, the installation that made the backup."""

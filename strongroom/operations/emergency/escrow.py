@@ -21,7 +21,7 @@ from strongroom.system.errors import WouldOverwrite
 SOURCE = "escrow"
 CONFIGURATION = "strongroom.toml"
 ALLOWED_SIGNERS = "allowed_signers"
-_PATTERNS = ("keys/*.key", "keys/roles/*.key", "keys/roles/trusted.json")
+_PATTERNS = ("keys/*.key", "keys/roles/*.key", "keys/roles/trusted.json", "keys/roles/trust/*.json")
 _HINT = "Nothing was changed. Open the escrow into an empty state directory."
 
 

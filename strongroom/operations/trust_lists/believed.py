@@ -42,18 +42,14 @@ class FoundList(NamedTuple):
 
 
 def believed_on(
-    pins: Signers,
-    places: Sequence[ManifestListing],
-    *,
-    named: Iterable[str] = (),
-    folder: Path | None = None,
+    pins: Signers, places: Sequence[ManifestListing], *, folder: Path | None = None, strict: bool = True
 ) -> Signers:
     """Return whose signatures count on some places, by the trust lists there and those that are kept here.
 
     Args:
         pins: the installations that are believed, and what is known here of their keys.
-        named: what a person gave with ``--signer``, which lifts the distrust of a key.
         folder: where this host keeps its role keys: it keeps the lists too.
+        strict: whether it ends where a list is missing; whoever takes anybody's backup goes on.
 
     Raises:
         TrustListMissing: a manifest that counts states a newer list than any that was found.
@@ -62,10 +58,17 @@ def believed_on(
     if folder is not None:
         adopt(folder, found)
     kept = [] if folder is None else kept_lists.read(folder)
-    known = with_lists(pins, [*kept, *(one.signed for one in found)]).with_named(named)
+    known = with_lists(pins, [*kept, *(one.signed for one in found)])
+    if not strict:
+        return unasked(known)
     for place in places:
         require_stated(place, known)
     return known
+
+
+def unasked(known: Signers) -> Signers:
+    """Return who counts, whatever number of a list is stated."""
+    return Signers(known, retired=known.retired, distrusted=known.distrusted, lifted=known.lifted)
 
 
 def require_stated(place: ManifestListing, known: Signers) -> None:
@@ -138,7 +141,7 @@ def _list_at(objects: Objects, name: str, number: int, pinned: Signers) -> Found
 
 def _stated(place: ManifestListing, known: Signers) -> Iterator[tuple[Certificate, int]]:
     """Yield the numbers that the newest manifests of a place state, of those that count."""
-    counting = Signers(known, retired=known.retired, distrusted=known.distrusted)
+    counting = unasked(known)
 
     def read() -> Iterator[tuple[Certificate, int]]:
         for backup in reversed(place.backups):

@@ -18,7 +18,7 @@ from strongroom.container.trust_list import MAX_LIST, with_lists
 from strongroom.errors import StrongroomError
 from strongroom.keys import kept_lists, rolelist, roles
 from strongroom.operations.services import Services
-from strongroom.operations.trust_lists.believed import adopt, lists_on, require_stated
+from strongroom.operations.trust_lists.believed import adopt, lists_on, require_stated, unasked
 from strongroom.system.deadlines import run_all
 from strongroom.targets import Target, locks
 from strongroom.targets.errors import TargetUnavailable
@@ -95,7 +95,7 @@ def _adopted(services: Services, targets: Iterable[str], *, strict: bool) -> Sig
     known, answered = _learn(services.state_dir / rolelist.ROLES, pins, asked)
     for name in answered if strict else ():
         require_stated(ManifestListing(asked[name]), known)
-    return known if strict else Signers(known, retired=known.retired, distrusted=known.distrusted)
+    return known if strict else unasked(known)
 
 
 def learn_lists(folder: Path, targets: Mapping[str, Target]) -> Signers:

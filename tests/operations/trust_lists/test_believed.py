@@ -140,7 +140,7 @@ def test_a_key_that_is_named_is_believed_again_and_pins_nothing() -> None:
     put_list(target, listed(CONTROL))
     made(target, "b1")
     typed = [CONTROL.fingerprint]
-    known = believed_on(PINS.with_named(typed), on(target), named=typed)
+    known = believed_on(PINS.with_named(typed), on(target))
     assert known == PINS
     assert on(target)[0].read("b1", trusted=known)
 

@@ -53,8 +53,9 @@ class Reader:
 
     def __init__(self, arguments: Namespace, output: Output, installation: Place) -> None:
         self.installation = installation
-        self._known = trust.trusted_signers(installation, arguments.signer)
-        self.chooser = backup_selection.make_chooser(arguments, installation, self._known)
+        known = trust.trusted_signers(installation, arguments.signer)
+        self.chooser = backup_selection.make_chooser(arguments, installation, known)
+        self._known = self.chooser.trusted
         self.read: list[Choice] = []
         self.places: dict[str, list[str]] = {}
         self._arguments = arguments

@@ -29,6 +29,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = chooser.trusted
     if chooser.away and not chooser.listings:
         raise all_away(chooser.away)
     asked = Asked(values=False, policy=arguments.policy or "")

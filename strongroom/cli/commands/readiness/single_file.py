@@ -87,7 +87,7 @@ def _file(file: Path, arguments: Namespace, output: Output, installation: Place)
         yield remark(OPENS, "an old Fernet file: opens for its passphrase alone, with --legacy", _LEGACY)
         return
     with backup_argument.open_objects(file) as objects:
-        known, said = believed(installation, arguments)
+        known, said = believed(installation, arguments, objects)
         signed = opening.signed_manifest(objects, known=known, anybody=True)
         maker = maker_of_backup(signed, known)
         yield from _manifest(objects, signed, installation)
@@ -127,9 +127,13 @@ def _aside(signed: SignedManifest, objects: Objects, pins: Signers, installation
     yield from ()
 
 
-def believed(installation: Place, arguments: Namespace) -> tuple[Signers, list[Finding]]:
+def believed(
+    installation: Place, arguments: Namespace, objects: Objects | None = None
+) -> tuple[Signers, list[Finding]]:
     """Return whose signature counts here; where the list of them cannot be read, nobody's, and why."""
     try:
+        if objects is not None:
+            return trust.signers_on(objects, arguments, installation), []
         return trust.trusted_signers(installation, arguments.signer), []
     except StrongroomError as error:
         return Signers(()), [wrong(SIGNERS, error)]

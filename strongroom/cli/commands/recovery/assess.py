@@ -52,6 +52,7 @@ def survey(arguments: Namespace, installation: Place) -> Survey:
     """
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
+    known = chooser.trusted
     chooser.choose(Asked(partial=True, until=arguments.at))  # nothing at all to restore from is told here
     names = _names(chooser, installation, arguments)
     choices = {name: choices_of(chooser, name, arguments.at) for name in names}

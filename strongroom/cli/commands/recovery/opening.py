@@ -29,7 +29,7 @@ def open_places(arguments: Namespace, here: Place) -> RecordPlaces:
     trusted = trust.trusted_signers(here, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, here, trusted)
     targets = {name: cast("Target", listing.objects) for name, listing in chooser.listings.items()}
-    return RecordPlaces(here.state_dir, targets, trusted=trusted, signer=signer)
+    return RecordPlaces(here.state_dir, targets, trusted=chooser.trusted, signer=signer)
 
 
 def opened(arguments: Namespace, places: RecordPlaces, output: Output) -> Recovery:

@@ -136,7 +136,7 @@ def _chosen(
 
     def opened(choice: Choice) -> Replicated:
         backup = choice.manifest.backup_id
-        known = trust.trusted_signers(installation, arguments.signer)
+        known = chooser.trusted
         admission.admit_maker(maker_of_backup(choice.signed, known), arguments, output)
         access_log.record_opening(arguments, output, installation, backup, quarantine=choice.quarantine)
         pins = backup_selection.report_unlisted(choice, known, output, installation)

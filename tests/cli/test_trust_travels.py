@@ -1,0 +1,169 @@
+"""A signing key leaks: what is distrusted on one host counts on no other one, and not for recover.py."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.errors import TrustListMissing, UntrustedSigner
+from strongroom.container.manifest import Counts, ManifestSelection, open_manifest, sign_manifest
+from strongroom.container.trust_list import open_list
+from strongroom.keys import roles
+from tests.cli.program import ROOT, Machine
+from tests.cli.test_signers import house, installation, signers
+
+__all__ = ["house"]
+
+RECOVER = ROOT / "ops" / "recover" / "recover.py"
+CONFIG = """
+[targets.region-a]
+kind = "directory"
+path = "{target}"
+region = "eu"
+"""
+
+
+def target(machine: Machine, name: str = "region-a") -> Path:
+    return Path(machine.state, "targets", name)
+
+
+def stolen_key(machine: Machine, role: str = "control") -> CertifiedSigner:
+    return roles.load_role(Path(machine.state, "keys/roles"), role)
+
+
+def forge(machine: Machine, thief: CertifiedSigner, *, trust: int = 0) -> str:
+    """Put a backup of nothing there that is newer than all others, as whoever holds the key may."""
+    there = max(target(machine).glob("manifests/*.json"))
+    genuine = open_manifest(there.read_bytes(), trusted=None).manifest
+    moment = datetime.now(UTC) + timedelta(seconds=60)
+    backup = f"{moment:%Y%m%dT%H%M%S%f}Z-00c0ffee"
+    forged = msgspec.structs.replace(
+        genuine,
+        backup_id=backup,
+        selection=ManifestSelection(),
+        counts=Counts(secrets=0, versions=0, size=0),
+        containers=(),
+        previous=None,
+        trust=trust,
+    )
+    Path(there.parent, f"{backup}.json").write_bytes(sign_manifest(forged, thief))
+    return backup
+
+
+def second_host(house: Machine, other: Machine) -> Machine:
+    """Return another host of the installation, which got its list of keys before anything leaked."""
+    folder = Path(other.state, "keys/roles")
+    folder.mkdir(parents=True)
+    shutil.copy(Path(house.state, "keys/roles/trusted.json"), folder)
+    other.path("strongroom.toml").write_text(CONFIG.format(target=target(house)))
+    return other
+
+
+def recovered(house: Machine, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", RECOVER, target(house), *words, "--list"]
+    return subprocess.run(
+        [str(word) for word in command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def distrusted(house: Machine) -> CertifiedSigner:
+    thief = stolen_key(house)
+    house.ok("signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
+    return thief
+
+
+def test_a_forgery_is_refused_on_another_host_and_by_recover_after_the_next_backup(
+    house: Machine, other: Machine
+) -> None:
+    pin, there = installation(house), second_host(house, other)
+    thief = distrusted(house)
+    forged = forge(house, thief)
+    house.ok("backup", "--policy", "all", "--force")
+
+    named = ("--backup", forged)
+    refused = there.run("verify-backup", "region-a", *named, "--depth", "digest")
+    assert refused.failed_with(UntrustedSigner)
+    assert "host stolen" in refused.err
+    assert "--any-signer" not in refused.err, "what is known of a key, nobody goes past"
+    done = recovered(house, "--signer", pin, *named, "--key-file", house.path("recovery.key"))
+    assert done.returncode == 13
+    assert "distrusted since" in done.stderr
+    whole = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
+    assert whole.returncode == 70, "all came out of the true one, and something newer does not count"
+    assert forged in whole.stderr
+
+    # Without the target that told it, the host remembers.
+    shutil.rmtree(target(house) / "trust")
+    assert there.run("verify-backup", "region-a", *named, "--depth", "digest").failed_with(UntrustedSigner)
+
+
+def test_a_target_that_withholds_the_list_is_noticed_by_both(house: Machine, other: Machine) -> None:
+    pin = installation(house)
+    forged = forge(house, distrusted(house))
+    house.ok("backup", "--policy", "all", "--force")
+    shutil.rmtree(target(house) / "trust")
+    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+    assert other.run(*words, "--backup", forged).failed_with(TrustListMissing)
+    refused = other.run(*words)
+    assert refused.failed_with(TrustListMissing)
+    assert "trust" in refused.err
+    done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
+    assert (done.returncode, done.stdout) == (13, "")
+    assert "Trust list 1" in done.stderr
+    # A copy of the list beside it helps, whoever brings it.
+    shutil.copytree(target(house, "region-b") / "trust", target(house) / "trust")
+    assert other.run(*words, "--backup", forged).failed_with(UntrustedSigner)
+    assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 70
+
+
+def test_what_the_leaked_key_signed_before_counts_again_once_it_is_signed_anew(
+    house: Machine, other: Machine
+) -> None:
+    pin = installation(house)
+    distrusted(house)
+    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+    assert other.run(*words).failed_with(UntrustedSigner)
+    house.ok("signers", "re-sign", "--force")
+    other.ok(*words)
+    assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 0
+
+
+def test_a_target_that_was_away_gets_the_list_with_the_next_backup(house: Machine) -> None:
+    away = target(house, "region-c")
+    away.rename(away.with_name("away"))
+    leaked = signers(house)[0]["fingerprint"]
+    done = house.run("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    assert done.document["list"] == 1
+    assert list(done.document["missed"]) == ["region-c"]
+    assert done.code != 0
+    away.with_name("away").rename(away)
+    house.ok("backup", "--policy", "all", "--force")
+    content = Path(away, "trust/00000001.json").read_bytes()
+    [key] = open_list(content, trusted=frozenset([installation(house)])).list.distrusted
+    assert key.fingerprint == leaked
+
+
+def test_without_the_installation_key_a_key_is_distrusted_here_and_it_is_said_what_is_left(
+    house: Machine,
+) -> None:
+    stick = house.path("stick.key")
+    Path(house.state, "keys/roles/installation.key").rename(stick)
+    leaked = signers(house)[0]["fingerprint"]
+    words = ("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    done = house.run(*words)
+    assert (done.code, done.document["list"]) != (0, 1)
+    assert "--installation-key FILE" in done.err
+    assert "distrusted" in signers(house)[0]["state"]
+    assert house.ok(*words, "--installation-key", stick).document["list"] == 1
+    assert house.ok(*words, "--installation-key", stick).document["list"] == 1, "there is nothing to add"
+    assert Path(target(house), "trust/00000001.json").exists()
