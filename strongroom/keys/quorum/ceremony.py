@@ -8,6 +8,7 @@ that is left half-way leaves shares of a key that nothing was ever sealed for.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NoReturn
 
 from strongroom.container.derive import Random
@@ -22,42 +23,21 @@ from strongroom.words import plural
 _TRIAL = b"strongroom/v1/ceremony"
 
 
-class Ceremony:
-    """One ceremony: ``show``, ``confirm`` for each custodian in turn, then ``finish``.
+class Papers:
+    """Shares that go onto paper: ``show`` and ``confirm`` for each custodian in turn.
 
     Args:
-        name: what the quorum is called.
         custodians: their names, in the order in which they come to the screen.
-        threshold: how many of them are needed.
-        created_at: RFC 3339.
-        replaces: the id of the quorum whose place this one takes.
-
-    Raises:
-        UsageError: names or numbers are out of bounds.
+        shares: one for each of them.
     """
 
-    __slots__ = ("_shares", "_shown", "_typed", "custodians", "quorum")
+    __slots__ = ("_shares", "_shown", "_typed", "custodians")
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        custodians: list[str],
-        threshold: int,
-        created_at: str,
-        replaces: str | None = None,
-        random: Random = os.urandom,
-    ) -> None:
-        check_names(name, custodians, threshold=threshold, error=UsageError)
+    def __init__(self, custodians: Sequence[str], shares: Sequence[Share]) -> None:
         self.custodians = tuple(custodians)
-        seed = random(SEED)
-        self._shares: list[Share] = split(seed, threshold=threshold, count=len(custodians))
+        self._shares = list(shares)
         self._typed: list[str] = []
         self._shown = 0
-        self.quorum = self._describe(seed, name, threshold, created_at, replaces)
-
-    def __repr__(self) -> str:
-        return f"Ceremony({self.quorum.name}, {len(self._typed)} of {len(self.custodians)} confirmed)"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an object that holds a key must not be pickled")
@@ -96,16 +76,60 @@ class Ceremony:
             raise ShareMistyped(f"word {', '.join(map(str, wrong))} is not what was shown")
         self._typed.append(parse(text).mnemonic)
 
+    def typed(self) -> list[str]:
+        """Return what was typed, and forget every share.
+
+        Raises:
+            CeremonyBroken: somebody has not typed the share back.
+        """
+        if self.next is not None:
+            raise CeremonyBroken(f"{self.next} has not typed the share back")
+        typed, self._typed, self._shares = self._typed, [], []
+        self._shown = -1  # over: nothing is shown or taken any more
+        return typed
+
+
+class Ceremony(Papers):
+    """One ceremony: ``show``, ``confirm`` for each custodian in turn, then ``finish``.
+
+    Args:
+        name: what the quorum is called.
+        custodians: their names, in the order in which they come to the screen.
+        threshold: how many of them are needed.
+        created_at: RFC 3339.
+        replaces: the id of the quorum whose place this one takes.
+
+    Raises:
+        UsageError: names or numbers are out of bounds.
+    """
+
+    __slots__ = ("quorum",)
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        custodians: list[str],
+        threshold: int,
+        created_at: str,
+        replaces: str | None = None,
+        random: Random = os.urandom,
+    ) -> None:
+        check_names(name, custodians, threshold=threshold, error=UsageError)
+        seed = random(SEED)
+        super().__init__(custodians, split(seed, threshold=threshold, count=len(custodians)))
+        self.quorum = self._describe(seed, name, threshold, created_at, replaces)
+
+    def __repr__(self) -> str:
+        return f"Ceremony({self.quorum.name}, {len(self._typed)} of {len(self.custodians)} confirmed)"
+
     def finish(self) -> Quorum:
         """Return the quorum, opened once with what was typed; forget every share.
 
         Raises:
             CeremonyBroken: somebody has not typed the share back, or what was typed does not open.
         """
-        if self.next is not None:
-            raise CeremonyBroken(f"{self.next} has not typed the share back")
-        typed, self._typed, self._shares = self._typed, [], []
-        self._shown = -1  # over: nothing is shown or taken any more
+        typed = self.typed()
         for first in range(len(typed)):
             some = [typed[(first + n) % len(typed)] for n in range(self.quorum.threshold)]
             self._try(some)
