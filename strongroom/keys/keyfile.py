@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +89,7 @@ class KeyFileRecipient(KeyHolder):
 
     def __init__(self, key: bytes, *, label: str = "", random: Random = os.urandom) -> None:
         self._id = _key_id(key).hex()
-        self._key: Callable[[], bytes] = SecretBytes(key).reveal
+        self._key = SecretBytes(key)
         self._random = random
         self.label = label
 
@@ -115,18 +114,24 @@ class KeyFileRecipient(KeyHolder):
     def wrap(self, key: bytes, *, context: bytes) -> Stanza:
         # The id says which key opens a copy, so that those of a leaked one can be looked for.
         args: dict[str, str | int] = {"key": self._id}
-        args |= keywrap.wrap(self._key(), key, label=LABEL, context=context, random=self._random)
+        args |= keywrap.wrap(self._reveal(), key, label=LABEL, context=context, random=self._random)
         return Stanza(type=TYPE, label=self.label, args=args)
+
+    def _reveal(self) -> bytes:
+        return self._key.reveal()
 
 
 class _SealedRecipient(KeyFileRecipient):
     """Seals to a key file that a passphrase seals."""
 
-    __slots__ = ()
+    __slots__ = ("_open",)
 
     def __init__(self, sealed: Sealed, *, label: str, passphrases: Passphrases) -> None:
         self._id, self._random, self.label = _sealed_id(sealed), os.urandom, label
-        self._key = cache(lambda: _opened(sealed, passphrases))
+        self._open = cache(lambda: SecretBytes(_opened(sealed, passphrases)))
+
+    def _reveal(self) -> bytes:
+        return self._open().reveal()
 
 
 class KeyFileIdentity(KeyHolder):
