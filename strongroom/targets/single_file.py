@@ -214,12 +214,15 @@ class BundleReader(_File):
             self._objects = {entry.name: entry for entry in bundle.read_index(self._reader)}
 
     def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """Stream a range of an object. Read whole, it is compared with its SHA-256."""
+        """Stream a range of an object. Read whole, without a length, it is compared with its SHA-256.
+
+        What is read by ranges has digests of its own, and a small container may be one range.
+        """
         entry = self._find(name)
-        stop = entry.size if length is None else min(entry.size, offset + length)
-        if (offset, stop) == (0, entry.size):
+        if length is None and not offset:
             yield from bundle.read_object(self._reader, entry)
             return
+        stop = entry.size if length is None else min(entry.size, offset + length)
         for at in range(offset, stop, _BLOCK):
             yield read_exactly(self._reader, entry.offset + at, min(_BLOCK, stop - at))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import warnings
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 import strongroom
 from strongroom.container.errors import MissingPiece, Tampered
+from strongroom.operations.errors import TargetUnsound
 from strongroom.targets.directory import MARKER
 from tests.cli.program import Done, Machine
 from tests.cli.test_right_backup import words_of
@@ -18,6 +20,7 @@ from tests.recover.damaged import HELD, NEWEST, OLDER, OLDEST, Damaged, make, va
 from tests.recover.test_damage import CASES, WHOLE, Held, changed, expected, flip
 from tests.recover.test_recover import run
 from tests.vectors import material as m
+from tests.vectors.bundling import bundle, index_of
 
 ON = [
     "--from-target", "copy", "--identity", "recovery.key", "--signer", m.INSTALLATION.fingerprint,
@@ -211,3 +214,62 @@ def test_a_program_gets_the_same_secrets_and_is_warned(
     assert {name: got for name, (got, _) in found.items()} == expected(made)
     assert {name: b for name, (_, b) in found.items() if b != NEWEST} == from_older(made)
     assert [one for one in told if one.category is strongroom.LostPartWarning]
+
+
+# -- in a file ------------------------------------------------------------------------------
+
+
+def file_of(machine: Machine, made: Damaged, *backups: str) -> Path:
+    """Put backups into one file, and have it damaged as they are by now."""
+    names = [
+        name
+        for backup in backups
+        for name in (*(piece.name for piece in made.pieces[backup]), f"manifests/{backup}.json")
+    ]
+    path, sound = machine.path("file.strongroom"), make().objects
+    index = index_of([(name, sound[name]) for name in names])
+    path.write_bytes(bundle([(name, made.objects[name]) for name in names], index))
+    return path
+
+
+@pytest.mark.parametrize("case", ["1 values of container 0", "2 rows of container 1", "index of container 0"])
+@pytest.mark.parametrize("backups", [(NEWEST,), (OLDER, NEWEST)], ids=["alone", "joined"])
+def test_a_file_is_read_past_damage_and_what_another_backup_in_it_has_stands_in(
+    machine: Machine, case: str, backups: tuple[str, ...]
+) -> None:
+    made = damaged(machine, case)
+    path = file_of(machine, made, *backups)
+    words = ["restore", "--full-restore", "--backup-file", path, *ON[2:]]
+    done = machine.run(*words)
+    assert done.failed_with(Tampered)
+    wanted = {name: got for name, got in expected(made).items() if got.endswith(NEWEST) or OLDER in backups}
+    assert store(machine) == wanted
+    program = run(path, "--key-file", machine.path("recovery.key"), *ON[-2:], "--jsonl")
+    told = {one["name"]: one["versions"][-1]["value"] for one in map(json.loads, program.stdout.splitlines())}
+    assert (told, program.returncode) == (wanted, done.code)
+
+
+def test_a_container_alone_with_a_damaged_segment_gives_the_others(machine: Machine) -> None:
+    made = damaged(machine, "1 values of container 0")
+    path = machine.path("container")
+    path.write_bytes(made.objects[made.pieces[NEWEST][0].name])
+    done = machine.run("restore", "--full-restore", "--backup-file", path, *ON[2:])
+    assert done.failed_with(Tampered)
+    program = run(path, "--key-file", machine.path("recovery.key"), *ON[-2:], "--jsonl")
+    told = {one["name"]: one["versions"][-1]["value"] for one in map(json.loads, program.stdout.splitlines())}
+    assert told
+    assert (store(machine), program.returncode) == (told, done.code)
+
+
+def test_what_is_damaged_on_one_target_comes_from_another_and_is_no_loss(machine: Machine) -> None:
+    """The same container is damaged on both, in different places."""
+    made = damaged(machine, "1 values of container 0")
+    second = machine.path("other")
+    shutil.copytree(machine.path("copy"), second)
+    piece = made.pieces[NEWEST][0]
+    again = make()
+    again.flip(again.pieces[NEWEST][0], "2 rows")
+    (second / piece.name).write_bytes(again.objects[piece.name])
+    done = machine.run("restore", "--full-restore", *ON, "--from-target", "other")
+    assert store(machine) == {name: value(name, NEWEST) for name in HELD[NEWEST]}
+    assert done.failed_with(TargetUnsound)

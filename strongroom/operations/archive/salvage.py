@@ -228,7 +228,7 @@ class Sound:
             if not self.manifest.sealed:
                 self._lose(entry, None, failure)
             yield from self._rest(entry, part, given, names)
-            if not any(piece == entry.piece for piece, _ in self._lost):  # all came out, and it is wrong
+            if names is None and given == entry.secrets:  # all came out, and are not what the index says
                 self._lose(entry, None, failure, names=())
             return
         yield from self._rest(entry, part, given, names)
