@@ -188,7 +188,8 @@ def require_certificates(state_dir: Path) -> None:
 
 def _require_certificates(path: Path, plain: object) -> None:
     """Tell a list that was made before there were certificates: it is whole, and no copy of it helps."""
-    if isinstance(plain, dict) and any(isinstance(entry, list) and entry for entry in plain.values()):
+    lists = [entry for name, entry in plain.items() if name != "former"] if isinstance(plain, dict) else []
+    if any(isinstance(entry, list) and entry for entry in lists):
         raise ConfigError(
             f"'{path}' was made by a version before the first release, whose keys have no certificates",
             hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "

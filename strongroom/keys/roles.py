@@ -14,16 +14,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
+from msgspec import structs
 
 from strongroom.container.certificate import MANIFEST_ROLES as MANIFEST_SIGNERS
 from strongroom.container.certificate import CertifiedSigner, certify
-from strongroom.container.signing import PUBLIC, Signer, Signers
+from strongroom.container.signing import PUBLIC, Signer, Signers, is_small_order
 from strongroom.container.trust_list import counting, number_in, with_lists
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import kept_lists, rolelist
 from strongroom.keys.rolelist import TRUSTED, Listed, RoleKey
-from strongroom.keys.trust_making import check_reason, next_list
+from strongroom.keys.trust_making import chain_of, check_reason, named_successor, next_list
 from strongroom.system import files, private_file
 
 __all__ = ["MANIFEST_SIGNERS", "ROLES", "TRUSTED"]
@@ -35,10 +35,13 @@ INSTALLATION_KIND = "strongroom-installation-key-1"
 GRACE = timedelta(hours=24)
 """How long what a retired key signs is still accepted as new: runs and messages on their way."""
 
+Certifier = Path | Signer | None
+"""The installation's private key, or where it lies; ``None``: with the role keys."""
+
 _VARIETY = "Ed25519"
 
 
-def load_or_create_role(folder: Path, role: str, *, installation_key: Path | None = None) -> CertifiedSigner:
+def load_or_create_role(folder: Path, role: str, *, installation_key: Certifier = None) -> CertifiedSigner:
     """Return a role's key, making and certifying it if there is none.
 
     Args:
@@ -98,10 +101,88 @@ def believed(folder: Path, also: Iterable[str] = ()) -> Signers:
     return Signers(known, retired=known.retired, distrusted=known.distrusted)
 
 
+def installation_signer(folder: Path, installation_key: Certifier = None) -> Signer:
+    """Return this installation's private key, making it for an installation that has none yet.
+
+    Raises:
+        ConfigError: it is not here, or what was given is another one.
+    """
+    with private_file.locked(folder):
+        _ready(folder, installation_key)
+        path = installation_key or folder / INSTALLATION
+        if not can_certify(folder, installation_key):
+            raise ConfigError(
+                f"the installation key is not here: there is no '{path}'",
+                hint="Give it: --installation-key FILE, or --installation-share FILE with its words.",
+            )
+        return _installation(folder, "installation", installation_key)
+
+
+def write_installation_key(path: Path, key: Signer) -> None:
+    """Write an installation key into a file of its own, and read it back."""
+    _install_as(path, key, INSTALLATION_KIND)
+    if _loaded(path).public != key.public:
+        raise ConfigError(f"'{path}' does not hold what was written", hint="Take another medium.")
+
+
+def make_all(folder: Path) -> Signer:
+    """Make every role's key, and return the installation key that certified them: it can go offline then."""
+    for role in ROLES:
+        load_or_create_role(folder, role)
+    return installation_signer(folder)
+
+
+def read_installation_key(path: Path) -> Signer:
+    """Return the installation key that a file holds. Raises ConfigError if it is none."""
+    return _loaded(path)
+
+
+def remove_installation_key(folder: Path) -> bool:
+    """Take the private installation key from beside the role keys; tell whether it was there."""
+    with private_file.locked(folder):
+        there = (folder / INSTALLATION).exists()
+        (folder / INSTALLATION).unlink(missing_ok=True)
+        files.sync(folder)
+        return there
+
+
+def hand_over(folder: Path, successor: Signer, *, installation_key: Certifier, now: datetime) -> int:
+    """Have another installation key certify from now on; return the number of its trust list.
+
+    The key before names it in its last list, so whoever pins that one goes on to this. The role keys stay,
+    with new certificates. Asked again, it does what is left.
+    """
+    with private_file.locked(folder):
+        listed = rolelist.read(folder)
+        if successor.public.hex() != listed.installation:
+            old = _installation(folder, "installation", installation_key)
+            if not named_successor(folder, old, successor):
+                next_list(folder, old, now=now, successor=successor.public.hex())
+            rolelist.write(folder, _certified_anew(listed, successor, now))
+        known = known_lists(folder)[0]
+        own = [one for _, one in kept_lists.files_of(folder, [successor.fingerprint])]
+        return known if own else next_list(folder, successor, now=now)
+
+
+def _certified_anew(listed: Listed, successor: Signer, now: datetime) -> Listed:
+    def anew(role: str, key: RoleKey) -> RoleKey:
+        if key.until or key.distrusted:
+            return key
+        certificate = certify(successor, role=role, public=key.raw, issued_at=now)
+        return structs.replace(key, certificate=certificate)
+
+    return structs.replace(
+        listed,
+        installation=successor.public.hex(),
+        former=(*listed.former, listed.installation),
+        roles={role: tuple(anew(role, key) for key in keys) for role, keys in listed.roles.items()},
+    )
+
+
 def known_lists(folder: Path) -> tuple[int, dict[str, bytes]]:
     """Return the number of this installation's newest trust list that is known here, 0 if there is none, and
     the lists that a reader needs, by their names on a target."""
-    own = rolelist.read(folder).fingerprints
+    own = chain_of(folder)
     lists: dict[str, bytes] = {}
     for content, signed in kept_lists.files_of(folder, own):
         name = signed.list.object_name
@@ -119,7 +200,7 @@ def installation_fingerprint(folder: Path) -> str:
 
 
 def announce(
-    folder: Path, role: str, *, now: datetime | None = None, installation_key: Path | None = None
+    folder: Path, role: str, *, now: datetime | None = None, installation_key: Certifier = None
 ) -> RoleKey:
     """Make a role's next key and list it, so that other hosts can be told before it signs.
 
@@ -136,7 +217,7 @@ def rotate(
     *,
     grace: timedelta = GRACE,
     now: datetime | None = None,
-    installation_key: Path | None = None,
+    installation_key: Certifier = None,
 ) -> RoleKey:
     """Have a role sign with its next key from now on; make one if none was announced.
 
@@ -154,7 +235,7 @@ def replace(
     *,
     grace: timedelta = GRACE,
     now: datetime | None = None,
-    installation_key: Path | None = None,
+    installation_key: Certifier = None,
 ) -> RoleKey:
     """Give a role whose private key is lost another one, certified by the same installation key.
 
@@ -209,7 +290,7 @@ def certify_key(
     *,
     grace: timedelta = GRACE,
     now: datetime | None = None,
-    installation_key: Path | None = None,
+    installation_key: Certifier = None,
 ) -> RoleKey:
     """Certify and list a key that :func:`request` made on another host: its role signs with it from now.
 
@@ -221,6 +302,12 @@ def certify_key(
     _require_role(role)
     if len(public) != PUBLIC:
         raise UsageError("That is no public key.", hint="It is the 64 digits that 'signers request' printed.")
+    if is_small_order(public):
+        raise UsageError(
+            "That is a public key of small order: anybody can sign for it.",
+            hint=f"No host makes such a key. Run 'strongroom signers request {role}' again, and look who "
+            "changed the line on its way.",
+        )
     moment = now or datetime.now(UTC)
     with private_file.locked(folder):
         made = _known(rolelist.read(folder), role, public)
@@ -271,7 +358,7 @@ def distrust(
     *,
     reason: str,
     now: datetime | None = None,
-    installation_key: Path | None = None,
+    installation_key: Certifier = None,
 ) -> Distrust:
     """Have nothing count any more that a key signs or signed.
 
@@ -288,7 +375,7 @@ def distrust(
         listed = rolelist.read(folder)
         role, leaked = _found(listed, fingerprint)
         keys = tuple(
-            msgspec.structs.replace(key, distrusted=_stamp(moment), reason=reason)
+            structs.replace(key, distrusted=_stamp(moment), reason=reason)
             if not key.distrusted and (key == leaked or (leaked.signs and key.announced))
             else key  # one that was announced lay beside the one that leaked
             for key in listed.of(role)
@@ -312,7 +399,7 @@ def _listed_as_leaked(folder: Path, leaked: RoleKey) -> int:
 
 
 @contextmanager
-def _rotating(folder: Path, role: str, installation_key: Path | None) -> Iterator[None]:
+def _rotating(folder: Path, role: str, installation_key: Certifier) -> Iterator[None]:
     """Hold the lock, where a role's own key lies, whatever became of that."""
     _require_role(role)
     with private_file.locked(folder):
@@ -323,7 +410,7 @@ def _rotating(folder: Path, role: str, installation_key: Path | None) -> Iterato
         yield
 
 
-def _announced(folder: Path, role: str, now: datetime, installation_key: Path | None) -> RoleKey:
+def _announced(folder: Path, role: str, now: datetime, installation_key: Certifier) -> RoleKey:
     listed = _ready(folder, installation_key)
     keys = listed.of(role)
     if keys[-1].announced and not keys[-1].distrusted:
@@ -337,7 +424,7 @@ def _announced(folder: Path, role: str, now: datetime, installation_key: Path | 
 
 
 def _certified(
-    folder: Path, role: str, public: bytes, now: datetime, installation_key: Path | None, *, version: int
+    folder: Path, role: str, public: bytes, now: datetime, installation_key: Certifier, *, version: int
 ) -> RoleKey:
     """Return a new entry that does not sign yet."""
     installation = _installation(folder, role, installation_key)
@@ -348,7 +435,7 @@ def _certified(
 def _begin(folder: Path, role: str, made: RoleKey, *, ends: str) -> RoleKey:
     """Let one key sign, listed or new, and what any other signs count until its end only."""
     listed = rolelist.read(folder)
-    begun = msgspec.structs.replace(made, announced=False)
+    begun = structs.replace(made, announced=False)
     before = tuple(_ended(key, ends) for key in listed.of(role) if key.raw != made.raw)
     rolelist.write(folder, listed.with_keys(role, tuple(sorted((*before, begun), key=_version))))
     _finish(folder, role)
@@ -359,7 +446,7 @@ def _ended(key: RoleKey, ends: str) -> RoleKey:
     """Return a key that signs no more, if it did; one that was announced never will."""
     if key.until or key.distrusted:
         return key
-    return msgspec.structs.replace(key, announced=False, until=ends)
+    return structs.replace(key, announced=False, until=ends)
 
 
 def _version(key: RoleKey) -> int:
@@ -391,30 +478,33 @@ def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
 # -- the installation key --------------------------------------------------------
 
 
-def can_certify(folder: Path, installation_key: Path | None = None) -> bool:
+def can_certify(folder: Path, installation_key: Certifier = None) -> bool:
     """Tell whether the installation's private key is at hand."""
-    return (installation_key or folder / INSTALLATION).exists()
+    return isinstance(installation_key, Signer) or (installation_key or folder / INSTALLATION).exists()
 
 
-def _ready(folder: Path, installation_key: Path | None) -> Listed:
+def _ready(folder: Path, installation_key: Certifier) -> Listed:
     """Return the list; of a new installation, make its key and begin the list with it."""
     listed = rolelist.read(folder)
     if listed.installation:
         return listed
+    _require_new(folder, installation_key)
     path = installation_key or folder / INSTALLATION
-    _require_new(folder, path)
-    if not path.exists():
+    if isinstance(path, Path) and not path.exists():
         _install_as(path, Signer.generate(), INSTALLATION_KIND)
-    public = _load_as(path, INSTALLATION_KIND, "the installation key").public
-    begun = Listed(installation=public.hex(), roles=listed.roles)
+    begun = structs.replace(listed, installation=_loaded(path).public.hex())
     rolelist.write(folder, begun)
     return begun
 
 
-def _require_new(folder: Path, installation_key: Path) -> None:
+def _loaded(key: Path | Signer) -> Signer:
+    return key if isinstance(key, Signer) else _load_as(key, INSTALLATION_KIND, "the installation key")
+
+
+def _require_new(folder: Path, installation_key: Certifier) -> None:
     """Refuse to begin a list where there was one. Without it an installation would quietly become another
     one, which nobody believes, or believe again a key that it distrusted."""
-    if not installation_key.exists() and any(folder.glob("*.key")):
+    if not can_certify(folder, installation_key) and any(folder.glob("*.key")):
         raise ConfigError(
             f"there are role keys in '{folder}', but neither {TRUSTED} nor {INSTALLATION}",
             hint=f"Bring {TRUSTED} back from another host or from the escrow. A host that joins an "
@@ -429,11 +519,11 @@ def _require_new(folder: Path, installation_key: Path) -> None:
         )
 
 
-def _installation(folder: Path, role: str, installation_key: Path | None) -> Signer:
+def _installation(folder: Path, role: str, installation_key: Certifier) -> Signer:
     """Return the installation's key, to certify a role's. Raises ConfigError if it is not the listed one."""
     listed = rolelist.read(folder)
     path = installation_key or folder / INSTALLATION
-    if not path.exists():
+    if not can_certify(folder, installation_key):
         raise ConfigError(
             f"a new key of role '{role}' needs the installation key to certify it, and '{path}' is not there",
             hint="Keys that are certified already go on working. Run 'strongroom signers request "
@@ -441,10 +531,11 @@ def _installation(folder: Path, role: str, installation_key: Path | None) -> Sig
             "Or bring that key here for one command: 'strongroom signers "
             f"{'replace' if listed.of(role) else 'create'} {role} --installation-key FILE'.",
         )
-    signer = _load_as(path, INSTALLATION_KIND, "the installation key")
+    signer = _loaded(path)
     if signer.public.hex() != listed.installation:
+        given = f"'{path}' is" if isinstance(path, Path) else "what was given is"
         raise ConfigError(
-            f"'{path}' is the key of another installation ({signer.fingerprint})",
+            f"{given} the key of another installation ({signer.fingerprint})",
             hint=f"This one is {listed.fingerprint}. Bring that key.",
         )
     return signer
@@ -481,7 +572,7 @@ def _load_as(path: Path, kind: str, what: str) -> Signer:
     return Signer.from_private(private)
 
 
-def _create(folder: Path, role: str, installation_key: Path | None) -> None:
+def _create(folder: Path, role: str, installation_key: Certifier) -> None:
     if rolelist.read(folder).of(role):
         raise ConfigError(
             f"the private key of role '{role}' is gone",
@@ -504,13 +595,13 @@ def _install_as(path: Path, signer: Signer, kind: str) -> None:
         raise ConfigError(error.message) from None
 
 
-def _trust(folder: Path, role: str, signer: Signer, installation_key: Path | None) -> None:
+def _trust(folder: Path, role: str, signer: Signer, installation_key: Certifier) -> None:
     """Certify a role's key that is new, or whose making was interrupted; never another one."""
     keys = rolelist.read(folder).of(role)
     if not keys:
         listed = _ready(folder, installation_key)
         made = _certified(folder, role, signer.public, datetime.now(UTC), installation_key, version=1)
-        rolelist.write(folder, listed.with_keys(role, (msgspec.structs.replace(made, announced=False),)))
+        rolelist.write(folder, listed.with_keys(role, (structs.replace(made, announced=False),)))
         return
     now = rolelist.current(keys)
     if now is not None and now.raw == signer.public:

@@ -6,13 +6,14 @@ from datetime import datetime
 from pathlib import Path
 
 from strongroom.container.canonical import printable
-from strongroom.container.signing import Signer
+from strongroom.container.signing import Signer, Signers
 from strongroom.container.trust_list import (
     MAX_REASON,
     Distrusted,
     TrustList,
     counting,
     sign_list,
+    with_lists,
 )
 from strongroom.errors import UsageError
 from strongroom.keys import kept_lists, rolelist
@@ -29,6 +30,17 @@ def check_reason(reason: str) -> None:
         )
 
 
+def chain_of(folder: Path) -> Signers:
+    """Return the fingerprints under which this installation signs lists, its successors' too."""
+    return with_lists(Signers(rolelist.read(folder).fingerprints), kept_lists.read(folder))
+
+
+def named_successor(folder: Path, installation: Signer, successor: Signer) -> bool:
+    """Tell whether an installation key's newest list names another one as the next."""
+    own = kept_lists.files_of(folder, [installation.fingerprint])
+    return any(one.list.successor == successor.public.hex() for _, one in own)
+
+
 def next_list(folder: Path, installation: Signer, *, now: datetime, successor: str | None = None) -> int:
     """Make the installation's next trust list, keep it here, and return its number.
 
@@ -40,10 +52,11 @@ def next_list(folder: Path, installation: Signer, *, now: datetime, successor: s
     """
     listed = rolelist.read(folder)
     kept = kept_lists.read(folder)
+    chain = chain_of(folder)
     distrusted = {key.key: key for key in (*_here(listed), *counting(listed.fingerprints, kept))}
     own = [one.list for one in kept if one.fingerprint == installation.fingerprint]
     before = max(own, key=lambda one: one.number, default=None)
-    numbers = [one.list.number for one in kept if one.fingerprint in listed.fingerprints]
+    numbers = [one.list.number for one in kept if one.fingerprint in chain]
     made = TrustList(
         number=1 + max(numbers, default=0),
         distrusted=tuple(distrusted[key] for key in sorted(distrusted)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from strongroom.config import Settings
@@ -11,6 +11,7 @@ from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError
 from strongroom.keys import roles
 from strongroom.keys.keyring import Keyring
+from strongroom.keys.rolelist import ROLES
 from strongroom.state.errors import RecordRefused
 
 OPERATOR = "operator"
@@ -35,6 +36,17 @@ def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
     if not (known := keyring.accepted(role)):
         raise RecordRefused(f"no key of role '{role}' is trusted here")
     return known
+
+
+def key_beside(settings: Settings) -> Iterator[str]:
+    """Yield a remark if the private installation key lies on this machine."""
+    path = settings.state_dir / ROLES / roles.INSTALLATION
+    if path.exists():
+        yield (
+            f"'{path}' is the private installation key. Whoever reads it passes for this installation, and "
+            "that cannot be revoked at those who pinned it. Nothing needs it but new certificates: take it "
+            "off with 'strongroom signers offline', onto paper or a medium."
+        )
 
 
 def fingerprints(settings: Settings, folder: Path) -> Signers:

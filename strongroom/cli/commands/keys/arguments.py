@@ -107,6 +107,7 @@ def _signers_arguments(parser: ArgumentParser) -> None:
     _add_signer_making(commands)
     _add_signer_rotation(commands)
     _add_signer_leaks(commands)
+    _add_installation(commands)
     for action in _CERTIFYING:
         commands.choices[action].add_argument(
             "--installation-key",
@@ -114,9 +115,55 @@ def _signers_arguments(parser: ArgumentParser) -> None:
             type=Path,
             help="where the installation's private key lies, if it is kept offline",
         )
+        commands.choices[action].add_argument(
+            "--installation-share",
+            metavar="FILE",
+            type=Path,
+            action="append",
+            default=[],
+            help="a file with its words, or those of one of its shares, instead of typing them; repeatable",
+        )
 
 
-_CERTIFYING = ("create", "certify", "replace", "rotate", "distrust")
+def _add_installation(commands: _SubParsersAction[Parser]) -> None:
+    for action, work, words in (
+        ("offline", "take_offline", "move the installation key to paper or a medium, off this machine"),
+        ("spare", "make_spare", "make a second installation key for paper or a medium, to be pinned too"),
+    ):
+        added = commands.add_parser(action, help=words)
+        added.set_defaults(run=f"installation:{work}")
+        add_paper_arguments(added)
+    hand = commands.add_parser("hand-over", help="have another installation key certify from now on")
+    hand.set_defaults(run="installation:hand_over")
+    hand.add_argument("--successor", metavar="FILE", type=Path, help="the spare's file (default: a new key)")
+    hand.add_argument(
+        "--successor-share",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a file with the spare's words, or those of one of its shares; repeatable",
+    )
+    hand.add_argument("--spare", action="store_true", help="ask for the words of the spare")
+    hand.add_argument("--force", action="store_true", help="do not ask first")
+
+
+def add_paper_arguments(parser: ArgumentParser) -> None:
+    """Let a command be told where a private installation key goes; on a terminal, onto paper."""
+    parser.add_argument("--to", metavar="FILE", type=Path, help="a file on a medium, instead of paper")
+    parser.add_argument(
+        "--custodian",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="split the words among these people; repeatable",
+    )
+    parser.add_argument(
+        "--threshold", metavar="K", type=int, help="how many of them are needed (default: all)"
+    )
+
+
+_CERTIFYING = ("create", "certify", "replace", "rotate", "distrust", "offline", "hand-over")
 """Actions that sign with the installation's key."""
 
 

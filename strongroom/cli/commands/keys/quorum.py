@@ -8,7 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from strongroom.cli.commands.keys import ceremony
+from strongroom.cli.shared import ceremony
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, fields, in_line
 from strongroom.errors import UsageError

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
+from strongroom.cli.shared.installation_key import given_key
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output
@@ -22,7 +23,7 @@ PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 def create_key(arguments: Namespace, output: Output) -> None:
     folder, role = place.find().role_keys, arguments.role
-    signer = roles.load_or_create_role(folder, role, installation_key=arguments.installation_key)
+    signer = roles.load_or_create_role(folder, role, installation_key=given_key(arguments, folder, output))
     words = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
     output.answer(_made(role, signer.certificate), words)
 
@@ -50,9 +51,8 @@ def certify_key(arguments: Namespace, output: Output) -> None:
         [arguments.role, arguments.key],
         f"certify the key {arguments.key} of role {arguments.role}",
     )
-    key = roles.certify_key(
-        folder, arguments.role, bytes.fromhex(arguments.key), installation_key=arguments.installation_key
-    )
+    certifier = given_key(arguments, folder, output)
+    key = roles.certify_key(folder, arguments.role, bytes.fromhex(arguments.key), installation_key=certifier)
     _record("signer.certified", arguments.role, key)
     words = [
         f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
@@ -64,7 +64,7 @@ def certify_key(arguments: Namespace, output: Output) -> None:
 def replace_key(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
     approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
-    key = roles.replace(folder, arguments.role, installation_key=arguments.installation_key)
+    key = roles.replace(folder, arguments.role, installation_key=given_key(arguments, folder, output))
     _record("signer.replaced", arguments.role, key)
     words = [
         f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
@@ -100,15 +100,16 @@ def rotate_keys(arguments: Namespace, output: Output) -> None:
     step = "announce" if arguments.announce else "rotate"
     approve_signers(step, sorted(chosen), f"{step} the keys of {', '.join(sorted(chosen))}")
     store, made = run_store(), []
+    certifier = given_key(arguments, folder, output)
     for role in chosen:
         key = (
-            roles.announce(folder, role, installation_key=arguments.installation_key)
+            roles.announce(folder, role, installation_key=certifier)
             if arguments.announce
             else roles.rotate(
                 folder,
                 role,
                 grace=timedelta(hours=arguments.grace),
-                installation_key=arguments.installation_key,
+                installation_key=certifier,
             )
         )
         kind = "signer.announced" if arguments.announce else "signer.rotated"

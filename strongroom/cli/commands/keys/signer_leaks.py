@@ -11,6 +11,7 @@ from msgspec import to_builtins
 
 from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
 from strongroom.cli.errors import SignersUnsettled
+from strongroom.cli.shared.installation_key import given_key
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, plural, table
@@ -40,7 +41,7 @@ def distrust_key(arguments: Namespace, output: Output) -> None:
         folder,
         arguments.fingerprint,
         reason=arguments.reason,
-        installation_key=arguments.installation_key,
+        installation_key=given_key(arguments, folder, output),
     )
     now = {name: public for name, public in roles.trusted(folder).items() if name == role}
     missed = spread(targets, roles.known_lists(folder)[1]) if number else {}

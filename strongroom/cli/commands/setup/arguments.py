@@ -32,6 +32,18 @@ def _config_arguments(parser: ArgumentParser) -> None:
 
 def _init_arguments(parser: ArgumentParser) -> None:
     _add_places(parser)
+    parser.add_argument(
+        "--installation-key-to",
+        metavar="FILE",
+        type=Path,
+        help="make the signing keys, and keep the installation's private key in this file alone, on a medium",
+    )
+    parser.add_argument(
+        "--spare-key-to",
+        metavar="FILE",
+        type=Path,
+        help="make a spare installation key too, keep it in this file alone, and pin it in the configuration",
+    )
 
 
 def _add_places(parser: ArgumentParser) -> None:

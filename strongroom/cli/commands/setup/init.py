@@ -6,18 +6,22 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import strongroom
 from strongroom.cli.commands.setup.config import custody, text_of
-from strongroom.cli.terminal import place
+from strongroom.cli.shared.installation_paper import keep, paper, spare_lines
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, in_line, table
 from strongroom.config import S3TargetSettings, Settings, SourceSettings, load_settings
 from strongroom.config.keys import PassphraseKey
 from strongroom.config.sources import AwsSource, LocalSource, VaultSource
+from strongroom.container.signing import Signer
 from strongroom.errors import TargetError
-from strongroom.keys import rolelist
+from strongroom.keys import rolelist, roles
+from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
 from strongroom.system.atomic_file import write_whole
@@ -44,6 +48,7 @@ def set_up(arguments: Namespace, output: Output) -> None:
         settings = load_settings(path=file)
     made = list(_mark_directories(settings)) if written else []
     marks = made if arguments.target else []  # nobody named the default ones
+    apart = list(_keys_apart(file, arguments, output, written=written))
     entries = planned(calendar(settings), now=time.time())
     output.answer(
         {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
@@ -52,6 +57,7 @@ def set_up(arguments: Namespace, output: Output) -> None:
             *marks,
             *(line for name, check in checks.items() for line in _lock(name, check)),
             *(custody(arguments) if written else ()),
+            *apart,
             "",
             *_calendar(entries),
             "",
@@ -89,6 +95,37 @@ def _mark_directories(settings: Settings) -> Iterator[str]:
                 yield f"{target.address} is marked as the directory of target '{name}'."
             except TargetError as error:
                 yield f"{in_line(error.message)}: target '{name}' takes no backup until that is mended."
+
+
+def _keys_apart(file: Path, arguments: Namespace, output: Output, *, written: bool) -> Iterator[str]:
+    """Take the installation key off this machine, and pin a spare, as far as somebody wants that."""
+    folder = place.find().role_keys
+    if arguments.installation_key_to or (
+        written and _wanted("The private installation key goes onto paper now, and off this machine")
+    ):
+        where = keep(roles.make_all(folder), paper(arguments.installation_key_to), output)
+        roles.remove_installation_key(folder)
+        yield f"The private installation key is kept {where}, and not on this machine."
+    if arguments.spare_key_to or (
+        written and _wanted("A spare installation key goes onto another paper, for the day the first is lost")
+    ):
+        key = Signer.generate()
+        yield from spare_lines(key, keep(key, paper(arguments.spare_key_to), output))
+        if written:
+            text = f'{file.read_text()}\n[trust]\nsigners = ["{key.fingerprint}"]  # the spare\n'
+            write_whole(file, text.encode(), replace=True)
+            file.chmod(0o644)
+            yield f"{file} has that line already."
+
+
+def _wanted(what: str) -> bool:
+    """Ask a person, if one is there."""
+    if not prompts.somebody_there():
+        return False
+    with suppress(ConfirmationRequired):
+        prompts.confirm(what, force=False)
+        return True
+    return False
 
 
 def _calendar(entries: Sequence[EntryStatus]) -> Iterator[str]:

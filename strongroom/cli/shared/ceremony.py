@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.errors import UsageError
-from strongroom.keys.quorum.ceremony import Ceremony
+from strongroom.keys.quorum.ceremony import Papers
 from strongroom.keys.quorum.errors import CeremonyBroken, ShareMistyped
 from strongroom.system import secrecy
 
@@ -31,7 +31,7 @@ def require_terminal() -> None:
         )
 
 
-def hold(ceremony: Ceremony) -> None:
+def hold(ceremony: Papers) -> None:
     """Give every custodian a turn.
 
     Raises:
@@ -42,7 +42,7 @@ def hold(ceremony: Ceremony) -> None:
             _turn(ceremony, in_line(name))
 
 
-def _turn(ceremony: Ceremony, name: str) -> None:
+def _turn(ceremony: Papers, name: str) -> None:
     count = len(ceremony.custodians)
     _say(f"{_CLEAR}{name} to the screen, please, with pen and paper; everybody else looks away.\n")
     _enter(f"Press Enter, {name}, when nobody else and no camera sees the screen. ")
@@ -51,13 +51,13 @@ def _turn(ceremony: Ceremony, name: str) -> None:
         f"{_CLEAR}The share of {name}: {len(words)} words, shown only now. There are {count} shares in all.\n"
     )
     _say("\n".join(_rows(words)))
-    _say("\nWrite them on paper, with their numbers, and the quorum's name.")
+    _say("\nWrite them on paper, with their numbers, and what they are a share of.")
     _say("No photograph, no file, no recording of this terminal.\n")
     _enter("Press Enter when they are written; they are not shown again. ")
     _read_back(ceremony, name)
 
 
-def _read_back(ceremony: Ceremony, name: str) -> None:
+def _read_back(ceremony: Papers, name: str) -> None:
     """Have the share typed from the paper until it is right."""
     _say(f"{_CLEAR}{name}, type the words from the paper, in order; then press Enter.\n")
     while True:

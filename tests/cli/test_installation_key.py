@@ -1,0 +1,133 @@
+"""The installation key goes off the machine, comes back for one command, and is handed over to another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from strongroom.container.errors import UntrustedSigner
+from strongroom.container.signing import Signer
+from strongroom.errors import ConfigError, UsageError
+from strongroom.keys import roles
+from strongroom.keys.quorum.shares import split
+from tests.cli.program import Machine
+from tests.cli.test_signers import house, installation, signers
+from tests.cli.test_trust_travels import recovered, target
+
+__all__ = ["house"]
+
+
+def beside(machine: Machine) -> Path:
+    return Path(machine.state, "keys/roles/installation.key")
+
+
+def test_a_machine_is_set_up_with_its_installation_key_on_a_medium_and_a_spare_pinned(
+    machine: Machine,
+) -> None:
+    stick, spare = machine.path("stick.key"), machine.path("spare.key")
+    done = machine.ok("init", "--installation-key-to", stick, "--spare-key-to", spare)
+    assert "not on this machine" in done.out
+    assert not beside(machine).exists()
+    assert {path.stem for path in beside(machine).parent.glob("*.key")} == set(roles.ROLES)
+    assert roles.read_installation_key(stick).fingerprint == installation(machine)
+    pinned = roles.read_installation_key(spare).fingerprint
+    assert f'signers = ["{pinned}"]' in Path(machine.state, "strongroom.toml").read_text()
+    assert machine.ok("config", "check", "--json").document["settings"]["trust"]["signers"] == [pinned]
+
+
+def test_without_a_terminal_init_leaves_the_installation_key_to_whoever_makes_it(machine: Machine) -> None:
+    machine.ok("init")
+    assert not beside(machine).parent.exists()
+
+
+def test_it_is_remarked_until_it_is_gone_and_its_words_certify(house: Machine) -> None:
+    def remarked() -> bool:
+        return any(
+            "signers offline" in one for one in house.ok("config", "check", "--json").document["remarks"]
+        )
+
+    assert remarked()
+    refused = house.run("signers", "offline")
+    assert refused.failed_with(UsageError)
+    assert "--to FILE" in refused.err
+    key = roles.read_installation_key(beside(house))
+    done = house.ok("signers", "offline", "--to", "stick.key", "--json").document
+    assert (done["removed"], done["installation"]) == (True, key.fingerprint)
+    assert not beside(house).exists()
+    assert not remarked()
+    assert house.run("signers", "rotate", "control").failed_with(ConfigError)
+
+    words = [share.mnemonic for share in split(key.private_bytes(), threshold=2, count=3)]
+    for number, text in enumerate(words):
+        house.path(f"share{number}").write_text(text)
+        house.path(f"share{number}").chmod(0o600)
+    one = house.run("signers", "rotate", "control", "--installation-share", "share2")
+    assert "2 shares" in one.err
+    house.ok(
+        *("signers", "rotate", "control", "--installation-share", "share2"),
+        *("--installation-share", "share0", "--installation-share", "share1"),
+    )
+    assert len(signers(house)) == 2
+    other = split(Signer.generate().private_bytes(), threshold=1, count=1)
+    house.path("other").write_text(other[0].mnemonic)
+    house.path("other").chmod(0o600)
+    refused = house.run("signers", "rotate", "control", "--installation-share", "other")
+    assert refused.failed_with(ConfigError)
+    assert "another installation" in refused.err
+
+
+def test_after_a_planned_change_the_printed_line_opens_what_the_new_key_certified(
+    house: Machine, other: Machine
+) -> None:
+    printed = installation(house)
+    done = house.ok("signers", "hand-over", "--force", "--json").document
+    assert done["before"] == printed
+    now = installation(house)
+    assert now == done["installation"] != printed
+    house.ok("signers", "rotate")  # by the new key alone
+    house.ok("backup", "--policy", "all", "--force")
+    key = ("--key-file", house.path("recovery.key"))
+    for pin in (printed, now):
+        other.ok("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+        assert recovered(house, "--signer", pin, *key).returncode == 0
+    first, second = sorted(target(house).glob("manifests/*.json"))
+    assert json.loads(second.read_text())["body"]["trust"] == 2
+    named = ("--backup", first.stem)
+    assert recovered(house, "--signer", printed, *key, *named).returncode == 0
+    assert other.run("verify-backup", target(house), "--signer", now, *named).failed_with(UntrustedSigner)
+    for backup in (first, second):
+        house.ok("verify-backup", "region-a", "--backup", backup.stem, "--depth", "digest")
+
+
+def test_a_leak_after_the_hand_over_is_told_to_who_pins_the_line_before(
+    house: Machine, other: Machine
+) -> None:
+    printed = installation(house)
+    house.ok("signers", "hand-over", "--force")
+    house.ok("backup", "--policy", "all", "--force")
+    leaked = signers(house)[0]["fingerprint"]
+    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    words = ("verify-backup", target(house), "--signer", printed, "--depth", "digest")
+    assert other.run(*words).failed_with(UntrustedSigner)
+    house.ok("signers", "re-sign", "--force")
+    other.ok(*words)
+
+
+def test_the_spare_goes_on_where_the_first_key_is_lost(house: Machine, other: Machine) -> None:
+    spare = house.ok("signers", "spare", "--to", "spare.key", "--json").document["spare"]
+    house.ok("signers", "hand-over", "--successor", "spare.key", "--force")
+    assert installation(house) == spare
+    assert not beside(house).exists(), "the one before certifies nothing any more"
+    house.ok("signers", "rotate", "control", "--installation-key", "spare.key")
+    house.ok("backup", "--policy", "all", "--force")
+    other.ok("verify-backup", target(house), "--signer", spare, "--depth", "digest")
+
+
+def test_another_host_goes_on_with_the_list_of_keys_that_it_had(house: Machine, other: Machine) -> None:
+    folder = Path(other.state, "keys/roles")
+    folder.mkdir(parents=True)
+    shutil.copy(Path(house.state, "keys/roles/trusted.json"), folder)
+    house.ok("signers", "hand-over", "--force")
+    house.ok("backup", "--policy", "all", "--force")
+    other.ok("verify-backup", target(house), "--depth", "digest")
