@@ -216,7 +216,7 @@ def _ascend(row: IndexRow) -> bool:
     ends = [number for run in row.older for number in (run.first - 1, run.last)]
     rising = all(low < high for low, high in zip(ends[::2], ends[1::2], strict=True))
     apart = all(low <= high for low, high in pairwise([-1, *ends, row.version - 1]))
-    return rising and apart and sum(run.last - run.first for run in row.older) < MOST_OLDER
+    return rising and apart and sum(run.last - run.first + 1 for run in row.older) <= MOST_OLDER
 
 
 def quoted_name(line: bytes) -> bytes:

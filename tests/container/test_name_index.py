@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 
 import msgspec
 import pytest
@@ -19,6 +20,7 @@ from strongroom.container.name_index import (
     IndexHead,
     IndexRow,
     NameIndex,
+    Older,
     blocks,
     decode_row,
     encode_row,
@@ -29,7 +31,9 @@ from strongroom.container.name_index import (
 from strongroom.container.ranges import BytesReader
 from strongroom.container.wrapping import WrappingKey
 from strongroom.keys.keyfile import KeyFileIdentity
-from tests.reader.reader import Keys
+from strongroom.model import VersionState
+from tests.reader.reader import Keys, RefusedError
+from tests.reader.reader import block as read_block
 from tests.reader.reader import container as read_container
 from tests.reader.reader import names as read_names
 from tests.reader.reader import outer as read_outer
@@ -217,3 +221,61 @@ def test_rows_ascend_over_all_blocks() -> None:
     unsorted = IndexHead(source="s", containers="0" * 64, previous=None, blocks=(("b", 2), ("a", 3)))
     with pytest.raises(Malformed, match="do not ascend"):
         opened(written(unsorted, other.content, GOOD))
+
+
+ODD = [
+    *(b"", b'"a"', b'"b"', b'"b\\u0000"', b'"\\u00e4"', '"ä"'.encode(), b'"\xff"', b'"a\\/b"'),
+    *(b' "a"', b'"\\ud800"'),
+    *(b"1", b"0", b"-1", b"01", b"1.0", b"%d" % 2**64, b"%d" % (2**64 - 1), b"%d" % 2**63, b"null", b"true"),
+    *(b"false", b'"live"', b'"deleted"', b"{}", b'{"a":"b"}', b'{"b":"","a":""}', b'{"a":1}', b"[]"),
+    b'[[1,1,"live",true,null,null]]',
+    b'[[1,2,"deleted",false,"x",null],[4,5,"live",true,null,"y"]]',
+    b'[[1,1,"live",true,null]]',
+    b'[[2,1,"live",true,null,null]]',
+    b'[[1,5,"live",true,null,null],[5,6,"live",true,null,null]]',
+    b'[[0,100000,"live",true,null,null]]',
+]  # fmt: skip
+SOME = [
+    IndexRow("a", 5, tags={"k": "v"}, digest="11" * 16, older=(Older(1, 2, VersionState.LIVE, True),)),
+    IndexRow("b", GONE),
+    IndexRow("c", 200_000, VersionState.DELETED, m.CREATED),
+    IndexRow("d", 3, digest="22" * 16),
+]
+
+
+def own_rows(content: bytes) -> list[tuple[object, ...]] | None:
+    try:
+        rows = [decode_row(line) for line in unpack_block(content, "a", 4).lines()]
+    except FormatError:
+        return None
+    return [(row.name, row.version, row.state, row.tags, row.digest, len(row.older)) for row in rows]
+
+
+def others_rows(content: bytes) -> list[tuple[object, ...]] | None:
+    try:
+        rows = read_block(content, "a", 4)
+    except RefusedError:
+        return None
+    names = [msgspec.json.encode(row["name"]) for row in rows]
+    if names != sorted(set(names)):
+        return None
+    numbers = [GONE if row["number"] is None else row["number"] for row in rows]
+    said = [(row["state"], row["tags"], row["digest"], len(row["older"])) for row in rows]
+    return [(row["name"], number, *rest) for row, number, rest in zip(rows, numbers, said, strict=True)]
+
+
+def test_two_readers_agree_on_blocks_of_odd_columns() -> None:
+    chance = random.Random(15)
+    *columns, digests = zip(*(line.split(b"\t") for line in map(encode_row, SOME)), strict=True)
+    accepted = 0
+    for _ in range(1_000):
+        odd = [list(column) for column in columns]
+        for _ in range(chance.choice((1, 1, 2))):
+            odd[chance.randrange(8)][chance.randrange(4)] = chance.choice(ODD)
+        held = [bytes.fromhex(one.decode()) for one in digests if one][: chance.choice((2, 2, 2, 1))]
+        parts = [b"\n".join([*column, b""]) for column in odd]
+        content = segment.join_rows(segment.Packed.of(parts, 4, held))
+        rows = own_rows(content)
+        assert rows == others_rows(content), odd
+        accepted += rows is not None
+    assert accepted > 30

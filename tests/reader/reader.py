@@ -862,6 +862,11 @@ def block(packed: bytes, first: str, count: int) -> list[dict[str, Any]]:
             require(not any(lines[column * rows + number] for column in range(1, 8)), "Malformed")
         elif row["stored"]:
             row["digest"] = next(digests, "") or refuse("Malformed")
+        below = -1
+        for low, high, *_ in row["older"]:
+            require(below < low <= high < row["number"], "Malformed")
+            below = high
+        require(sum(high - low + 1 for low, high, *_ in row["older"]) <= 100_000, "Malformed")
         found.append(row)
     require(next(digests, None) is None and found[0]["name"] == first, "Malformed")
     return found

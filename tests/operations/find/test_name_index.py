@@ -533,6 +533,5 @@ def test_thousands_of_objects_of_junk_cost_a_few_reads(world: World) -> None:
         Wanted(), manifests(counted), trusted=frozenset({world.installation.fingerprint})
     )
     assert len([name for name in read if name.startswith(("index/", "keys/"))]) < 100
-    assert covered <= set(backups)
-    whole = {one.name for one in expected}
-    assert {period.facts.name for period in periods} <= whole
+    assert covered == set(backups[:-1]), "the newest is read itself: its own index lies behind junk"
+    assert {period.facts.name for period in periods} <= {one.name for one in expected}
