@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
     from strongroom.operations.errors import (
         ApprovalNeeded,
+        BackupQuarantined,
         LessThanKnown,
         NewestUnseen,
         NotYetSeen,
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ApprovalNeeded",
+    "BackupQuarantined",
     "Client",
     "ConfigError",
     "LeftAsideWarning",
@@ -67,6 +69,7 @@ __all__ = [
 # Loaded on first use: whoever wants the version, or one room, does not wait for all of them.
 _HOMES = {
     "ApprovalNeeded": "strongroom.operations.errors",
+    "BackupQuarantined": "strongroom.operations.errors",
     "Client": "strongroom.api.client",
     "ConfigError": "strongroom.errors",
     "LeftAsideWarning": "strongroom.api.opened_backup",

@@ -7,6 +7,7 @@ import shutil
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from strongroom.cli import parser
 from strongroom.cli.backups_read import READ_NONE, READS, Aside, Trust
 from strongroom.cli.table import COMMANDS
 from strongroom.container.errors import UntrustedSigner
+from strongroom.container.signing import Signer
+from strongroom.container.trust_list import Distrusted, TrustList, sign_list
+from strongroom.keys import rolelist
 from strongroom.operations.errors import BackupQuarantined, SetAside
 from tests.cli.conftest import stock
 from tests.cli.furnished import Furnish
@@ -26,6 +30,7 @@ from tests.process import ROOT
 
 __all__ = ["house", "lost"]
 
+MOMENT = "2026-11-25T02:45:01Z"
 PUBLIC = {"strongroom.open", "strongroom.Client"}
 Words = tuple[str, ...]
 
@@ -185,7 +190,36 @@ def test_what_a_distrusted_key_signed_is_13_in_every_command(distrusted: Machine
         for way in ways:
             done = distrusted.run(*words, *way)
             assert done.failed_with(UntrustedSigner), (words, done)
-            assert "laptop lost" in done.out + done.err, done
+            assert "laptop lost" in " ".join((done.out + done.err).split()), done
+
+
+def distrust_on_targets(filed: Machine, *places: Path) -> None:
+    """Publish a trust list that distrusts every key which signs: nothing else than the targets says so."""
+    keys = filed.state / "keys" / "roles"
+    found = chain.from_iterable(rolelist.read(keys).roles.values())
+    distrusted = sorted(one.certificate.key for one in found)
+    made = TrustList(
+        number=1,
+        distrusted=tuple(Distrusted(key=key, since=MOMENT, reason="laptop lost") for key in distrusted),
+        successor=None,
+        made_at=MOMENT,
+    )
+    private = bytes.fromhex((keys / "installation.key").read_text().split()[2])
+    content = sign_list(made, Signer.from_private(private))
+    for place in places:
+        (place / "trust").mkdir()
+        (place / made.object_name).write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [one for one in TRIED if READS[one].trust is Trust.ASKS])
+def test_a_trust_list_on_a_target_is_heeded_by_who_pins_the_installation(
+    filed: Machine, bare: Machine, name: str
+) -> None:
+    distrust_on_targets(filed, bare.path("east"))
+    for words in (one for one in TRIED[name] if "east" in one):
+        done = bare.run(*words, "--signer", signer(filed))
+        assert done.failed_with(UntrustedSigner), (words, done)
+        assert "laptop lost" in " ".join(done.err.split()), done
 
 
 def test_no_depth_of_what_does_not_count_enters_the_catalog(distrusted: Machine) -> None:

@@ -139,12 +139,24 @@ class Choice(Struct, frozen=True, kw_only=True):
 
 
 class _Read(NamedTuple):
-    """What came of reading one backup's manifest."""
+    """What came of reading one backup's manifest.
+
+    ``foreign``: a place that has it as somebody signed it who does not count.
+    """
 
     backup: str
     signed: SignedManifest | None
-    stranger: SignedManifest | None
+    foreign: ManifestListing | None
     refusal: StrongroomError | None
+
+    def stranger(self) -> SignedManifest | None:
+        """Read the manifest that does not count; it may be as large as the format allows."""
+        if self.foreign is None:
+            return None
+        try:
+            return self.foreign.read(self.backup, trusted=None)
+        except StrongroomError:
+            return None
 
 
 class Chooser:
@@ -233,7 +245,8 @@ class Chooser:
         if self._trusted:
             return self._trusted
         read = self._read(backup)
-        return frozenset({read.stranger.fingerprint}) if read.stranger is not None else frozenset()
+        stranger = read.stranger()
+        return frozenset({stranger.fingerprint}) if stranger is not None else frozenset()
 
     def _told_by_heads(self, pins: frozenset[str]) -> HeadKnowledge:
         """Return what the signed heads on all places know."""
@@ -310,7 +323,7 @@ class Chooser:
     def listed(self, asked: Asked) -> Iterator[tuple[SignedManifest, bool]]:
         """Yield each backup's manifest, newest first, and whether its signer is believed; note the others."""
         for read in self._manifests(asked):
-            signed = read.signed or read.stranger
+            signed = read.signed or read.stranger()
             if signed is not None:
                 yield signed, read.signed is not None
             else:
@@ -485,7 +498,7 @@ class Chooser:
 
     def _read(self, backup: str) -> _Read:
         """Read a backup's manifest from the first place that has it as somebody believed signed it."""
-        stranger: SignedManifest | None = None
+        foreign: ManifestListing | None = None
         failures: list[StrongroomError] = []
         for listing in [one for one in self._listings.values() if backup in one]:
             try:
@@ -493,15 +506,16 @@ class Chooser:
             except StrongroomError as error:
                 failures.append(error)
                 if isinstance(error, UntrustedSigner | TrustListMissing):
-                    stranger = stranger or _strangers(listing, backup)
-        return _Read(backup, None, stranger, most_telling(failures) if failures else None)
+                    foreign = foreign or listing
+        return _Read(backup, None, foreign, most_telling(failures) if failures else None)
 
     def _taken(self, read: _Read) -> SignedManifest | None:
         """Return a manifest that counts, or a stranger's if that will do: never one of a distrusted key."""
-        if read.signed is not None or read.stranger is None or not self._strangers:
+        stranger = read.stranger() if self._strangers and read.signed is None else None
+        if stranger is None:
             return read.signed
-        maker = maker_of_backup(read.stranger, Signers() | self._trusted)
-        return read.stranger if maker.may_be_taken else None
+        maker = maker_of_backup(stranger, Signers() | self._trusted)
+        return stranger if maker.may_be_taken else None
 
     def _judged(self, read: _Read, asked: Asked, ahead: list[Choice]) -> Choice | None:
         """Return what is to be taken, or note why it is not.
@@ -605,7 +619,7 @@ class Chooser:
         if not any(len(listing) for listing in self._listings.values()):
             raise nothing_there(self._listings)
         believed = [one for one in self.passed if one.policy]
-        if not believed and (refusal := self._stranger(asked)) is not None:
+        if not believed and (refusal := self._stranger()) is not None:
             raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
             raise self._read(self.passed[0].backup).refusal or nothing_there(self._listings)
@@ -625,13 +639,10 @@ class Chooser:
             hint=_hint(believed, asked),
         )
 
-    def _stranger(self, asked: Asked) -> StrongroomError | None:
-        """Return why the newest backup is not believed that would do if it were."""
-        for one in self.passed[:_WINDOW]:
-            read = self._read(one.backup)
-            if read.stranger is not None and not lacks(read.stranger.manifest, asked):
-                return read.refusal
-        return None
+    def _stranger(self) -> StrongroomError | None:
+        """Return why the newest backup is not believed that might do if it were."""
+        reads = (self._read(one.backup) for one in self.passed[:_WINDOW])
+        return next((read.refusal for read in reads if read.foreign is not None), None)
 
     def _unseen(self) -> str:
         return f" ({', '.join(sorted(self.away))} did not answer)" if self.away else ""
@@ -699,9 +710,11 @@ def _hint(passed: Sequence[Passed], asked: Asked) -> str:
 
 def _is_meant(read: _Read, asked: Asked) -> bool:
     """Tell whether a backup is of the policy and time that are asked for; junk is of none."""
-    signed = read.signed or read.stranger
+    if not asked.policy and asked.until is None:
+        return True
+    signed = read.signed or read.stranger()
     if signed is None:
-        return not asked.policy and asked.until is None
+        return False
     manifest = signed.manifest
     if asked.policy and manifest.policy != asked.policy:
         return False
@@ -757,13 +770,6 @@ def _is_newer(known: Known, than: Manifest, asked: Asked) -> bool:
     """Tell whether a backup might have been taken instead: not one of another source than is preferred."""
     preferred = asked.source == than.source != known.source != ""
     return known.backup > than.backup_id and not preferred
-
-
-def _strangers(listing: ManifestListing, backup: str) -> SignedManifest | None:
-    try:
-        return listing.read(backup, trusted=None)
-    except StrongroomError:
-        return None
 
 
 def _list_manifests(holder: Holder) -> ManifestListing | StrongroomError:
