@@ -140,16 +140,21 @@ def _versions(rows: tuple[VersionRow, ...], values: bytes) -> list[Version]:
     return versions
 
 
-def encode_columns(secrets: Sequence[Secret]) -> list[bytes]:
+def encode_columns(secrets: Sequence[Secret], values: Sequence[bytes]) -> list[bytes]:
     """Return the columns of the rows of secrets. Of a value nothing but its length is there.
+
+    Args:
+        values: all that are stored of these secrets, in order.
 
     Raises:
         TypeError: the metadata holds what JSON does not know, a value among it.
     """
+    lengths = map(len, values)
+    versions = [[_written(version, lengths) for version in secret.versions] for secret in secrets]
     return [
         encode_column([secret.name for secret in secrets]),
         encode_column([secret.type for secret in secrets]),
-        encode_column([_written(secret.versions) for secret in secrets]),
+        encode_column(versions),
         encode_column([secret.tags or ABSENT for secret in secrets]),
         encode_column([ABSENT if (time := secret.created_at) is None else time for secret in secrets]),
         encode_column([ABSENT if (time := secret.updated_at) is None else time for secret in secrets]),
@@ -159,16 +164,14 @@ def encode_columns(secrets: Sequence[Secret]) -> list[bytes]:
     ]
 
 
-def _written(versions: tuple[Version, ...]) -> list[tuple[object, ...]]:
-    return [
-        (v.number, None if v.value is None else len(v.value), v.media, v.state, v.created_at)
-        for v in versions
-    ]
+def _written(v: Version, lengths: Iterator[int]) -> tuple[object, ...]:
+    return v.number, None if v.value is None else next(lengths), v.media, v.state, v.created_at
 
 
 def encode_secrets(secrets: Sequence[Secret]) -> bytes:
     """Return the columns together, as a frame holds them."""
-    return b"".join(encode_columns(secrets))
+    stored = [v.value.reveal() for secret in secrets for v in secret.versions if v.value is not None]
+    return b"".join(encode_columns(secrets, stored))
 
 
 def decode_rows(data: bytes, rows: int) -> list[Row]:

@@ -22,7 +22,7 @@ from strongroom.container.errors import DuplicateSecret, SecretTooLarge
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import CONTAINER_DOMAIN, signed_message
 from strongroom.container.layout import Trailer
-from strongroom.container.rows import COLUMNS, MOST_NUMBER, bare, encode_columns
+from strongroom.container.rows import COLUMNS, MOST_NUMBER, bare, encode_columns, encode_secrets
 from strongroom.container.segment import Packed, pack_rows, pack_values
 from strongroom.container.wrapping import FILE_ID_SIZE, WrappingKey
 from strongroom.errors import SourceError
@@ -174,7 +174,7 @@ class _Batch:
         self._secrets = [secret for _, secret in pairs]
         self.length = sum(map(len, values))
         self.versions = sum([len(secret.versions) for secret in self._secrets])
-        self.columns = _encode(self._secrets)
+        self.columns = _encode(self._secrets, values)
         self.size = sum(map(len, self.columns))
 
     @property
@@ -184,8 +184,9 @@ class _Batch:
 
     def digests(self, digester: ValueDigester) -> list[bytes]:
         """Return the digest of each value."""
+        values = iter(self.values)
         return [
-            digester(secret.name, version.number, version.value.reveal())
+            digester(secret.name, version.number, next(values))
             for secret in self._secrets
             for version in secret.versions
             if version.value is not None
@@ -345,7 +346,7 @@ def fold_segment(update: Callable[[bytes], object], rows: Packed, values: bytes)
         update(part)
 
 
-def _encode(secrets: list[Secret]) -> list[bytes]:
+def _encode(secrets: list[Secret], values: list[bytes]) -> list[bytes]:
     for secret in secrets:
         if not _ascend(secret.versions):
             raise SourceError(f"The versions of {secret.name!r} do not ascend, or have no possible number.")
@@ -357,7 +358,7 @@ def _encode(secrets: list[Secret]) -> list[bytes]:
                 "that JSON does not know."
             )
     try:
-        return encode_columns(secrets)
+        return encode_columns(secrets, values)
     except (TypeError, ValueError, OverflowError, RecursionError):
         raise SourceError(f"The metadata of {_unencodable(secrets)!r} cannot be written as JSON.") from None
 
@@ -374,7 +375,7 @@ def _ascend(versions: tuple[Version, ...]) -> bool:
 def _unencodable(secrets: list[Secret]) -> str:
     for secret in secrets:
         try:
-            encode_columns([secret])
+            encode_secrets([secret])
         except (TypeError, ValueError, OverflowError, RecursionError):
             return secret.name
     return "a secret"

@@ -54,11 +54,11 @@ def test_a_frame_that_would_unpack_to_more_than_the_limit_is_never_unpacked(stat
 class Forgetful:
     """A compressor with a fault: the last byte of what it is given is another one."""
 
-    def __init__(self, *, level: int) -> None:
-        self._level = level
+    def __init__(self, *, compression_params: zstandard.ZstdCompressionParameters) -> None:
+        self._parameters = compression_params
 
     def compressobj(self, *, size: int) -> Forgetful:
-        self._sound = zstandard.ZstdCompressor(level=self._level).compressobj(size=size)
+        self._sound = zstandard.ZstdCompressor(compression_params=self._parameters).compressobj(size=size)
         return self
 
     def compress(self, data: bytes) -> bytes:
