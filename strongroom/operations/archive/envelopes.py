@@ -63,6 +63,11 @@ class Found(Struct, frozen=True, kw_only=True):
         return tuple(one for one in self.aside if one.generation not in self.records)
 
     @property
+    def replaced(self) -> tuple[Aside, ...]:
+        """What was left aside with a copy in its place that counts."""
+        return tuple(one for one in self.aside if one.generation in self.records)
+
+    @property
     def newest(self) -> WrappingKeyRecord | None:
         """The record that counts; ``None`` if the containers' own is the newest."""
         return self.records[max(self.records)] if self.records else None

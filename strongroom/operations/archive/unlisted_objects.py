@@ -73,7 +73,7 @@ def look_beside(
     for key in wrapping_keys(manifest):
         found = find_newest(objects, key, trusted=trusted)
         aside += found.doubtful
-        repaired += (one for one in found.aside if one not in found.doubtful)
+        repaired += found.replaced
     listing = ManifestListing(objects)
     if newest:
         aside += _newer(listing, manifest.backup_id, trusted)
