@@ -22,7 +22,7 @@ heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-MODULES = 336
+MODULES = 338
 """Eight of them are the errors of the packages on the way, each beside what raises them. Four ask whether a
 value may be shown, and of which version. A dozen ask who made the backup, and whether it is in quarantine.
 Thirty read on past damage. Four keep the process's memory to itself."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripts import files_entered
 
-MOST = 180
+MOST = 182
 """Files that a reader has to know, to follow one backup into one file."""
 
 
