@@ -311,8 +311,7 @@ STANZA = {
 }
 RECORD = {
     "id": 16, "generation": integers(1, 99_999_999),
-    "stanzas": lambda value: fits(value, [STANZA]) and 1 <= len(value) <= 64 and cost(value) <= 1 << 25,
-    "mac": 32,
+    "stanzas": lambda some: fits(some, [STANZA]) and 0 < len(some) < 65 and cost(some) <= 2**25, "mac": 32,
 }
 WRAPPED = {"salt": 32, "wrapped": 48}
 
@@ -374,8 +373,7 @@ def open_with_xwing(seed: bytes, args: Record, info: bytes) -> bytes | None:
     shared = lattice.decapsulate(lattice_part) + exchanged + point + public[-32:] + b"\\.//^\\"
     return open_hpke(0x647A, hashlib.sha3_256(shared).digest(), info, sealed[1120:])
 
-ITERATIONS, LOG_N = integers(100_000, 10_000_000), integers(15, 20)
-SEALED = matching("([0-9a-f]{2}){48,4096}")
+ITERATIONS, LOG_N, SEALED = integers(100_000, 10**7), integers(15, 20), matching("([0-9a-f]{2}){48,4096}")
 # By type of stanza the shape of its arguments, and what opens it. recover_extra.py adds more.
 OPENERS: dict[str, tuple[Record, Callable[..., bytes | None]]] = {
     "passphrase": ({"iterations": ITERATIONS, "kdf_salt": 32, **WRAPPED}, open_with_passphrase),
