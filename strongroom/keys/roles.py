@@ -305,7 +305,7 @@ def certify_key(
     if is_small_order(public):
         raise UsageError(
             "That is a public key of small order: anybody can sign for it.",
-            hint=f"No host makes such a key. Run 'strongroom signers request {role}' again, and look who "
+            hint=f"No host makes such a key. Run 'strongroom signers request {role}' again, and check who "
             "changed the line on its way.",
         )
     moment = now or datetime.now(UTC)

@@ -43,9 +43,9 @@ def key_beside(settings: Settings) -> Iterator[str]:
     path = settings.state_dir / ROLES / roles.INSTALLATION
     if path.exists():
         yield (
-            f"'{path}' is the private installation key. Whoever reads it passes for this installation, and "
-            "that cannot be revoked at those who pinned it. Nothing needs it but new certificates: take it "
-            "off with 'strongroom signers offline', onto paper or a medium."
+            f"'{path}' is the private installation key. Anyone who reads it passes for this installation, "
+            "and that cannot be revoked at those who pinned it. Nothing needs it but new certificates: take "
+            "it off with 'strongroom signers offline', onto paper or a medium."
         )
 
 

@@ -22,10 +22,10 @@ heavy = [name for name in {HEAVY!r} if name in sys.modules]
 sys.stderr.write(f"LOADED {{heavy}}")
 sys.exit(code)
 """
-MODULES = 338
+MODULES = 345
 """Eight of them are the errors of the packages on the way, each beside what raises them. Four ask whether a
 value may be shown, and of which version. A dozen ask who made the backup, and whether it is in quarantine.
-Thirty read on past damage. Four keep the process's memory to itself."""
+Thirty read on past damage, six the trust lists. Four keep the process's memory to itself."""
 
 
 def loads(machine: Machine, *words: str | Path, run: str = RUN, **env: str) -> str:

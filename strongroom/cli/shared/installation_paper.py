@@ -16,7 +16,7 @@ from strongroom.keys.quorum.ceremony import Papers
 from strongroom.keys.quorum.errors import CeremonyBroken
 from strongroom.keys.quorum.shares import combine, parse, split
 
-PAPER = "the keeper of the installation key"
+PAPER = "the custodian of the installation key"
 _NEEDS = "Give --to FILE, on a medium for a safe. On a terminal the key is shown as words for paper."
 
 

@@ -44,5 +44,7 @@ def _old(key: RoleKey, now: datetime) -> bool:
 
 
 def installation_fingerprints(keys: Iterable[RoleKeyStatus]) -> list[str]:
-    """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one."""
-    return list(dict.fromkeys(one.key.certificate.fingerprint for one in keys))
+    """Return what a recovery elsewhere has to pin: this installation's fingerprint, once it has one, and
+    after it those of installation keys that were handed over."""
+    now_first = sorted(keys, key=lambda one: not one.key.signs)
+    return list(dict.fromkeys(one.key.certificate.fingerprint for one in now_first))

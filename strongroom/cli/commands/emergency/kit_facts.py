@@ -61,9 +61,16 @@ def kit(
             words=(
                 "Compare every digit. A backup of another installation is not yours.",
                 "The keys of the roles change; this line stays.",
+                "Which of them leaked since, the trust lists beside the backups say.",
             ),
-            head=("installation",),
-            rows=tuple((fingerprint,) for fingerprint in installation_fingerprints(signs)),
+            head=("installation", ""),
+            rows=(
+                *((fingerprint, "") for fingerprint in installation_fingerprints(signs)),
+                *(
+                    (fingerprint, "trust.signers: a spare, or another")
+                    for fingerprint in settings.trust.signers
+                ),
+            ),
         ),
         *_distrusted(signs),
         *_hsm(settings),
