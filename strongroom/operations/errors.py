@@ -107,7 +107,8 @@ class PlanMismatch(Refused):
 
 
 class BackupQuarantined(Refused):
-    """The backup was set aside in an incident. Strongroom does not restore from it until it is released."""
+    """The backup was set aside in an incident, or nobody can tell whether it was. Strongroom does not restore
+    from it until it is released."""
 
     default_hint = (
         "Restore another one, such as the backup that replaced it. 'strongroom incident status' says why it "
@@ -256,7 +257,7 @@ class TargetUnsound(Degraded):
 
     default_hint = (
         "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "
-        "gets what it missed when it answers again."
+        "gets what it missed when it answers again. Junk among marks changes nothing: see who writes there."
     )
 
 

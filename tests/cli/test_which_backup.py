@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import strongroom
 from strongroom.container.errors import Stale
 from strongroom.operations.errors import BackupQuarantined, NewestUnseen, TargetUnsound
 from tests.cli.conftest import stock
@@ -137,6 +138,26 @@ def test_a_deleted_newest_backup_is_said_on_the_own_host(
     delete(house.path("regions"), gone, two[1])
     done = house.run(*words(command, "east"), *signers(command, ["--identity", "recovery.key"]))
     assert tells(done, two[1]), done
+
+
+def test_a_deleted_newest_backup_is_said_before_a_recovery(house: Machine, two: tuple[str, str]) -> None:
+    delete(house.path("regions"), ["east", "west"], two[1])
+    house.state.joinpath("state.db").rename(house.path("lost.db"))  # as on a machine that takes over
+    done = house.run("check-recovery-environment", "--identity", "recovery.key")
+    assert (done.code, two[1] in done.out + done.err) == (12, True), done
+
+
+def test_a_deleted_newest_backup_is_said_to_a_program(
+    house: Machine, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by, region = signer(house), house.path("regions/east")
+    monkeypatch.setenv("STRONGROOM_STATE_DIR", str(house.path("none")))
+    opening = {"identity": house.path("recovery.key"), "signer": by}
+    with strongroom.open(region, **opening) as backup:
+        assert backup.less == ""
+    delete(house.path("regions"), ["east"], two[1])
+    with pytest.warns(strongroom.LessThanKnownWarning, match=two[1]), strongroom.open(region, **opening):
+        pass
 
 
 @pytest.mark.parametrize("command", [name for name in READS if "target" in READS[name][-1]])

@@ -131,7 +131,7 @@ class MarksThere(Generic[M]):
         if many := len(junk):
             what = f"{plural(many, 'object')} {verb(many, 'pose')} as {'marks' if many > 1 else 'a mark'}"
             said = f"{what} there and {verb(many, 'count')} for nothing: {junk[0]}"
-            self.aside[f"{self._kind.prefix}{folder}/"] = said
+            self.aside[f"{self._kind.prefix}{folder}/"] = said.rstrip(".")
 
     def _hidden(self, folder: str, names: int) -> M:
         """Return the mark that stands for one which may lie below more objects than are read.

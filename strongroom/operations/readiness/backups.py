@@ -118,9 +118,11 @@ def default_backup(found: Chooser) -> Iterator[Finding]:
         manifest = found.choose(Asked()).manifest
     except StrongroomError as error:
         yield remark(WHOLE, f"{error.message} ({error.code})", error.hint)
-    else:
-        words = f"a restore of everything takes backup {manifest.backup_id} of policy '{manifest.policy}'"
-        yield good(WHOLE, f"{words}, made {manifest.created_at}").on(backup=manifest.backup_id)
+        return
+    words = f"a restore of everything takes backup {manifest.backup_id} of policy '{manifest.policy}'"
+    yield good(WHOLE, f"{words}, made {manifest.created_at}").on(backup=manifest.backup_id)
+    if (lost := found.lost(Asked(), manifest)) is not None and lost.denied:
+        yield wrong(WHOLE, lost.error(manifest)).on(backup=lost.known.backup)
 
 
 def newest_of(looked: Looked) -> dict[str, Manifest]:

@@ -243,7 +243,7 @@ def test_junk_among_marks_neither_sets_a_backup_aside_nor_frees_it(world: World)
     assert found.choose(Asked()).manifest.backup_id == newer
     assert found.wrong() == {
         "eu": f"quarantine/{newer}/: 201 objects pose as marks there and count for nothing: "
-        "99999999.json: Truncated: The quarantine mark ends too early."
+        "99999999.json: Truncated: The quarantine mark ends too early"
     }
     set_aside(world, newer, "eu", state="quarantined")
     assert chooser(world, "eu").choose(Asked()).manifest.backup_id == older
