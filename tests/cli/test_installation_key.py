@@ -10,8 +10,9 @@ from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer
 from strongroom.errors import ConfigError, UsageError
 from strongroom.keys import roles
-from strongroom.keys.quorum.shares import split
+from strongroom.keys.quorum.shares import combine, parse, split
 from tests.cli.program import Machine
+from tests.cli.test_quorum import Table, at_table
 from tests.cli.test_signers import house, installation, signers
 from tests.cli.test_trust_travels import recovered, target
 
@@ -131,3 +132,49 @@ def test_another_host_goes_on_with_the_list_of_keys_that_it_had(house: Machine, 
     house.ok("signers", "hand-over", "--force")
     house.ok("backup", "--policy", "all", "--force")
     other.ok("verify-backup", target(house), "--depth", "digest")
+
+
+def test_on_a_terminal_it_goes_onto_paper_and_comes_back_by_its_words(house: Machine) -> None:
+    key = roles.read_installation_key(beside(house))
+    table = Table(slips={"Ada": 1})
+    code, shown = at_table(house, "signers", "offline", "--custodian", "Ada", answer=table.answer)
+    assert code == 0, shown
+    assert "Not yet right: word 5 is not what was shown." in shown
+    assert not beside(house).exists()
+    [share] = [parse(" ".join(words)) for words in table.papers.values()]
+    assert combine([share]) == key.private_bytes()
+
+    def typed(screen: str) -> bytes | None:
+        return f"{share.mnemonic}\n".encode() if screen.endswith("(Enter: without): ") else None
+
+    code, shown = at_table(house, "signers", "rotate", "control", answer=typed)
+    assert code == 0, shown
+    assert "version 2 signs" in shown
+
+
+def test_a_ceremony_that_is_left_leaves_the_key_where_it_was(house: Machine) -> None:
+    words = ("signers", "offline", "--custodian", "Ada", "--custodian", "Chi")
+    code, _ = at_table(house, *words, answer=Table(leaves="Chi").answer)
+    assert code != 0
+    assert beside(house).exists()
+
+
+def test_init_on_a_terminal_offers_paper_and_a_spare(machine: Machine) -> None:
+    table = Table()
+
+    def answer(screen: str) -> bytes | None:
+        if screen.endswith("Go on? [y/N] "):
+            return b"y\n"
+        if screen.endswith("camera sees the screen. "):
+            table.turns.append(f"paper {len(table.turns)}")
+            return b"\n"
+        return table.answer(screen)
+
+    code, shown = at_table(machine, "init", answer=answer)
+    assert code == 0, shown
+    first, second = (
+        Signer.from_private(combine([parse(" ".join(words))])) for words in table.papers.values()
+    )
+    assert first.fingerprint == installation(machine)
+    assert not beside(machine).exists()
+    assert second.fingerprint in Path(machine.state, "strongroom.toml").read_text()
