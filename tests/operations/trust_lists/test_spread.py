@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from strongroom.errors import UsageError
 from strongroom.keys import kept_lists, roles
+from strongroom.model import ObjectInfo
 from strongroom.operations.trust_lists.spread import learn_lists, put_lists, spread
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -33,7 +35,7 @@ def test_a_list_goes_onto_a_target_once_and_beside_what_somebody_put_there(tmp_p
 
 def test_a_target_that_is_away_is_named_and_holds_up_no_other(tmp_path: Path) -> None:
     class Away(MemoryTarget):
-        def list(self, prefix: str = "") -> object:  # type: ignore[override]
+        def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
             raise TargetUnavailable(f"{prefix} is away")
 
     leaked(tmp_path)
