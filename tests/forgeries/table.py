@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.forgeries import damages, disks, signing, spellings, writing
+from tests.forgeries import damages, disks, notes, signing, spellings, writing
 from tests.forgeries.forgery import TABLE, Forgery
 
 SINGLE = (writing, signing)
-MANY = (damages, disks, spellings)
+MANY = (damages, disks, spellings, notes)
 """Tables of many small changes, of which some are as good as all where time is short."""
 
 
