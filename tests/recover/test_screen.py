@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import zstandard
 from msgspec.structs import replace
 
 from strongroom.container.manifest import sign_manifest
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.wrapping import WrappingKey
+from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.operations.layout import container_entry, container_name, sealed_receipt
 from tests.forgeries.genuine import (
     BACKUP,
@@ -26,6 +29,7 @@ from tests.reader.reader import BAD
 from tests.recover.test_recover import PROGRAM, run
 from tests.vectors import good
 from tests.vectors import material as m
+from tests.vectors.forge import Parts, rows_plain
 from tests.vectors.targets import with_entries
 
 EVIL = "CANARY-\x1b[31m\x1b]0;x\x07\r\x9b2J\u202e\u200b\n\x7f\U000e0041"
@@ -127,3 +131,29 @@ def test_a_value_is_written_as_it_is_but_to_a_terminal(tmp_path: Path) -> None:
     assert unprintable(shown) == []
     assert b"CANARY-" in shown
     assert b"write it to a file" in done.stderr
+
+
+def test_half_a_surrogate_in_a_name_costs_a_word_and_no_other_secret(tmp_path: Path) -> None:
+    """Whoever has the key of the role that seals can write it; it was a fault of the program."""
+    made = genuine()
+    parts = Parts.of(made.objects[made.pieces[0]], KeyFileIdentity(m.KEY_FILE))
+    write_keys(tmp_path)
+    odd = parts.change(segments=tuple((values, _renamed(rows)) for values, rows in parts.segments))
+    (tmp_path / "lone").write_bytes(odd.build("surrogate"))
+    words = (tmp_path / "lone", "--key-file", tmp_path / "old.key")
+    done = run(*words, "--list")
+    assert b"fault" not in done.stderr
+    assert done.returncode == 11, done.stderr
+    assert len(done.stdout.splitlines()) == 4
+    assert b"\\ud800" in done.stdout
+    out = run(*words, "--out", tmp_path / "out")
+    assert b"fault" not in out.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 4
+
+
+def _renamed(rows: bytes) -> bytes:
+    """Return a rows message whose last name is half of a surrogate pair."""
+    count, digests, _, size = struct.unpack(">IIII", rows[:16])
+    columns = zstandard.ZstdDecompressor().decompress(rows[16 : 16 + size]).split(b"\n")
+    columns[count - 1] = b'"\\ud800"'
+    return rows_plain(b"\n".join(columns), rows=count, digests=digests)
