@@ -624,8 +624,8 @@ def read_segment(packed: bytes, plain: bytes | None, losses: Losses) -> list[Sec
 def unpadded(plain: bytes, length: int) -> bytes:
     """Cut off the zeros that hide a length (section 3)."""
     e = length.bit_length() - 1
-    mask = (1 << (e - e.bit_length())) - 1 if length > 1024 else 1023
-    right = len(plain) == (max(length, 1024) + mask) & ~mask and not any(plain[length:])
+    mask = (1 << (e - e.bit_length())) - 1 if length > 4096 else 4095
+    right = len(plain) == (max(length, 4096) + mask) & ~mask and not any(plain[length:])
     need(right, "The padding is wrong.")
     return plain[:length]
 

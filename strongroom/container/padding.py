@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from strongroom.container.errors import Malformed
 
-LEAST = 1024
+LEAST = 4096
 
 
 def padded(length: int) -> int:
@@ -12,8 +12,8 @@ def padded(length: int) -> int:
 
     Padme (Nikitin et al., "Reducing Metadata Leakage from Encrypted Files and
     Communication with PURBs", PETS 2019): at most 12 % more, and a file's size tells
-    O(log log n) bits of its content's. At least 1 KiB, for one short password's length
-    would show otherwise.
+    O(log log n) bits of its content's. At least 4 KiB: below that the steps are so short that
+    a text of ten bytes, which a compressed neighbour repeats, often shows.
     """
     if length <= LEAST:
         return LEAST

@@ -789,8 +789,8 @@ def unpadded(plain: bytes, length: int) -> bytes:
 
 
 def padme(n: int) -> int:
-    if n <= 1024:
-        return 1024
+    if n <= 4096:
+        return 4096
     e = n.bit_length() - 1
     s = e.bit_length()
     step = 1 << (e - s)

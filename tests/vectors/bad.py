@@ -357,7 +357,7 @@ def contents() -> None:
     changes: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
         "damaged": ("an index that is not JSON", lambda _: filled(b"{")),
         "padding-set": ("padding that is not zero", lambda written: filled(written)[:-1] + b"\x01"),
-        "padding-long": ("padding up to the next length", lambda written: filled(written + bytes(1024))),
+        "padding-long": ("padding up to the next length", lambda written: filled(written + bytes(4096))),
         "padding-none": ("no padding", lambda written: written),
     }
     for name, (comment, written) in changes.items():

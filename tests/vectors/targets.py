@@ -359,7 +359,7 @@ def heads() -> None:
 
 def lost() -> None:
     one = made("plain")
-    first, second = one.pieces
+    first, _ = one.pieces
     rest = ("rest", str(len(halves()[1])))
     dropped = {name: content for name, content in one.objects.items() if name != first}
     target("container-dropped", "MissingPiece", "one of two containers is missing", dropped, rest)
@@ -368,15 +368,11 @@ def lost() -> None:
     target("container-damaged", "Tampered", "a bit of a container, and no copy", bad.objects, rest)
     cut = {**one.objects, first: one.objects[first][:-1]}
     target("container-cut", "Truncated", "the last byte of a container is missing", cut, rest)
-    pair = sorted(one.pieces, key=lambda name: len(one.objects[name]))
-    for name, expect, place, other in (
-        ("larger", "Tampered", pair[0], pair[1]),
-        ("smaller", "Truncated", pair[1], pair[0]),
-    ):
-        body = {**one.objects, place: one.objects[other]}
-        left = 5 if place == second else len(halves()[1])
-        comment = f"the other container, which is {name}, in a container's place"
-        target(f"container-exchanged-{name}", expect, comment, body, ("rest", str(left)))
+    bare, _ = m.piece(one.random, halves()[0], replace(m.about(values=False), pieces=2), one.key)
+    full, _ = m.piece(one.random, [m.secret("large", bytes(10_000))], replace(m.about(), pieces=2), one.key)
+    for name, expect, other in (("larger", "Tampered", full), ("smaller", "Truncated", bare)):
+        comment = f"another container, which is {name}, in a container's place"
+        target(f"container-exchanged-{name}", expect, comment, {**one.objects, first: other}, rest)
     fallen_back()
     target("nothing", "NotABackup", "containers, and no manifest", {first: one.objects[first]})
     target("named-missing", "MissingPiece", "another backup is asked for", one.objects, ("backup", OTHER))
