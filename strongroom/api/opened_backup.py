@@ -329,7 +329,8 @@ def _opened(
     objects = _objects(where, settings, stack)
     here = _on_record(settings)
     folder = settings.state_dir / ROLES
-    known = believed_on(known, [ManifestListing(objects)], folder=folder, strict=not anybody)
+    places = [ManifestListing(objects)]
+    known = believed_on(known, places, folder=folder, strict=not anybody, strangers=anybody)
     name, less = _chosen(objects, asked, known, here, anybody=anybody)
     signed = manifest_of(objects, name, known, anybody=anybody)
     maker = maker_of_backup(signed, known)

@@ -116,12 +116,15 @@ class Signers(frozenset[str]):
     ``lists`` has the number of the highest trust list that was found of an installation, by its fingerprint,
     where the places that are read were asked for lists; whoever states a higher one is not believed.
     ``lifted`` are the keys that a person named, which no list distrusts.
+    ``strangers`` has what installations that are not pinned say of their own keys, where that was asked: it
+    counts for what they made, and for nothing else.
     """
 
     retired: Mapping[str, str]
     distrusted: Mapping[str, str]
     lists: Mapping[str, int]
     lifted: frozenset[str]
+    strangers: Mapping[str, Signers] | None
 
     def __new__(
         cls,
@@ -131,10 +134,12 @@ class Signers(frozenset[str]):
         distrusted: Mapping[str, str] | None = None,
         lists: Mapping[str, int] | None = None,
         lifted: Iterable[str] = (),
+        strangers: Mapping[str, Signers] | None = None,
     ) -> Self:
         signers = super().__new__(cls, trusted)
         signers.retired, signers.distrusted = dict(retired or {}), dict(distrusted or {})
         signers.lists, signers.lifted = dict(lists or {}), frozenset(lifted)
+        signers.strangers = strangers
         return signers
 
     def __or__(self, other: AbstractSet[object]) -> Signers:
@@ -146,6 +151,7 @@ class Signers(frozenset[str]):
             distrusted={**more.distrusted, **self.distrusted},
             lists={**more.lists, **self.lists},
             lifted=self.lifted | more.lifted,
+            strangers=more.strangers if self.strangers is None else self.strangers,
         )
 
     __ror__ = __or__
@@ -169,6 +175,17 @@ class Signers(frozenset[str]):
             },
             lists=self.lists,
             lifted=self.lifted | named,
+            strangers=self.strangers,
+        )
+
+    def of_stranger(self, installation: str) -> Signers:
+        """Return an installation that is not pinned, alone: by what it says itself of its keys, too."""
+        own = (self.strangers or {}).get(installation, Signers())
+        return Signers(
+            [installation],
+            retired=self.retired,
+            distrusted={**own.distrusted, **self.distrusted},
+            lists={} if self.strangers is None else {installation: own.lists.get(installation, 0)},
         )
 
 

@@ -363,9 +363,8 @@ def test_a_program_is_refused_what_is_in_quarantine_unless_it_says_so(
 
 ANYBODY_S = {
     "who signed is judged by what is read, and nothing is believed before": (
-        *("strongroom/operations/archive/maker.py", "strongroom/operations/archive/select_backup.py"),
-        *("strongroom/cli/shared/opening.py", "strongroom/api/opened_backup.py"),
-        "strongroom/cli/shared/inspection.py",
+        *("strongroom/operations/archive/maker.py", "strongroom/cli/shared/opening.py"),
+        *("strongroom/api/opened_backup.py", "strongroom/cli/shared/inspection.py"),
     ),
     "its digest, its name or another signature was held against something trusted already": (
         *(

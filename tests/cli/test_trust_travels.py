@@ -13,7 +13,8 @@ import msgspec
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Counts, ManifestSelection, open_manifest, sign_manifest
-from strongroom.container.trust_list import open_list
+from strongroom.container.signing import Signer
+from strongroom.container.trust_list import Distrusted, TrustList, open_list, sign_list
 from strongroom.keys import roles
 from tests.cli.program import ROOT, Machine
 from tests.cli.test_signers import house, installation, signers
@@ -167,3 +168,42 @@ def test_without_the_installation_key_a_key_is_distrusted_here_and_it_is_said_wh
     assert house.ok(*words, "--installation-key", stick).document["list"] == 1
     assert house.ok(*words, "--installation-key", stick).document["list"] == 1, "there is nothing to add"
     assert Path(target(house), "trust/00000001.json").exists()
+
+
+def test_who_takes_anybody_s_backup_is_told_what_its_maker_says_of_the_key(
+    house: Machine, other: Machine
+) -> None:
+    distrusted(house)
+    place, key = target(house), ("--identity", house.path("recovery.key"), "--any-signer")
+    for words in (
+        ("verify-backup", place, *key),
+        ("test-decrypt", place, *key),
+        ("restore", "--full-restore", "--dry-run", "--from-target", place, *key),
+        ("list", "--from-target", place, *key),
+        ("find", "--from-target", place, *key),
+        ("backup-info", place),
+        ("catalog", "list", "--from-target", place),
+    ):
+        refused = other.run(*words)
+        assert refused.failed_with(UntrustedSigner), words
+        assert "host stolen" in refused.err, words
+
+    house.ok("signers", "re-sign", "--force")
+    assert "Maker unknown" in other.ok("verify-backup", place, *key).out
+    house.ok("backup", "--policy", "all", "--force")
+    shutil.rmtree(place / "trust")
+    said = other.ok("verify-backup", place, *key)
+    assert "Trust list 1" in said.err, "withheld: nobody is pinned, so it is said and no failure"
+
+
+def test_a_stranger_s_list_distrusts_no_key_of_another_installation(house: Machine, other: Machine) -> None:
+    keys = sorted(str(one["fingerprint"]).removeprefix("sr1:") for one in signers(house))
+    moment = "2026-01-01T00:00:00Z"
+    lies = tuple(Distrusted(key=key, since=moment, reason="a lie") for key in keys)
+    lie = TrustList(number=7, distrusted=lies, successor=None, made_at=moment)
+    folder = target(house) / "trust"
+    folder.mkdir(exist_ok=True)
+    (folder / "00000007.json").write_bytes(sign_list(lie, Signer.generate()))
+    house.ok("verify-backup", "region-a", "--depth", "digest")
+    other.ok("verify-backup", target(house), "--any-signer", "--depth", "digest")
+    other.ok("backup-info", target(house))

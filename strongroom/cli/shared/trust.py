@@ -42,6 +42,8 @@ def signers_on(objects: Objects, arguments: Namespace, place: Place) -> Signers:
         [ManifestListing(objects)],
         folder=place.role_keys,
         strict=not anybody(arguments),
+        # Who has no such option shows a stranger's all the same.
+        strangers=getattr(arguments, "any_signer", True),
     )
     asked.append((objects, found))
     return found

@@ -8,7 +8,9 @@ distrusted here, or after the time of one that was retired, counts for nobody.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
 
 from msgspec import Struct
 
@@ -23,6 +25,7 @@ from strongroom.container.errors import FormatError, MissingPiece, TrustListMiss
 from strongroom.container.manifest import SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.operations.archive.open import Objects, backup_ids, read_manifest, signed_copy
+from strongroom.operations.trust_lists.believed import unasked
 
 UNKNOWN = "Intact. Maker unknown."
 """What is said of something whole that nobody trusted here signed."""
@@ -72,9 +75,7 @@ class Maker(Struct, frozen=True, kw_only=True):
 
         Of a stranger's, its own: another stranger's envelope must not stand in the way.
         """
-        if self.fingerprint in known:
-            return known
-        return Signers([self.fingerprint], retired=known.retired, distrusted=known.distrusted)
+        return known if self.fingerprint in known else unasked(known.of_stranger(self.fingerprint))
 
 
 def maker_of(certificate: Certificate, known: Signers, *, made_at: str = "", stated: int = 0) -> Maker:
@@ -86,16 +87,34 @@ def maker_of(certificate: Certificate, known: Signers, *, made_at: str = "", sta
         stated: the number of the trust list that its signer knew.
     """
     fingerprint = certificate.fingerprint
+    if fingerprint not in known:
+        return _stranger(certificate, known.of_stranger(fingerprint), made_at=made_at, stated=stated)
+    return Maker(
+        fingerprint=fingerprint, refusal=_refusal(certificate, known, made_at=made_at, stated=stated)
+    )
+
+
+def _stranger(certificate: Certificate, own: Signers, *, made_at: str, stated: int) -> Maker:
+    refusal = _refusal(certificate, own, made_at=made_at, stated=stated)
+    if isinstance(refusal, UntrustedSigner):
+        return Maker(fingerprint=certificate.fingerprint, refusal=refusal)
+    unknown = unknown_installation(certificate.fingerprint)
+    if refusal is not None:
+        unknown = UntrustedSigner(f"{unknown.message} {refusal.message}", hint=refusal.hint)
+    return Maker(fingerprint=certificate.fingerprint, refusal=unknown, is_stranger=True)
+
+
+def _refusal(
+    certificate: Certificate, known: Signers, *, made_at: str, stated: int
+) -> UntrustedSigner | TrustListMissing | None:
     try:
-        require_trusted(certificate, known | {fingerprint})
+        require_trusted(certificate, known)
         if made_at:
             require_in_time(certificate, made_at, known)
         require_listed(certificate, stated, known)
     except (UntrustedSigner, TrustListMissing) as error:
-        return Maker(fingerprint=fingerprint, refusal=error)
-    if fingerprint in known:
-        return Maker(fingerprint=fingerprint)
-    return Maker(fingerprint=fingerprint, refusal=unknown_installation(fingerprint), is_stranger=True)
+        return error
+    return None
 
 
 def maker_of_backup(signed: SignedManifest, known: Signers) -> Maker:
@@ -123,7 +142,16 @@ def manifest_of(
     except (UntrustedSigner, TrustListMissing):
         if not anybody:
             raise
-    return signed_copy(objects, wanted, trusted=None)
+    return anybodys(partial(signed_copy, objects, wanted), known)
+
+
+def anybodys(read: Callable[..., SignedManifest], known: Signers) -> SignedManifest:
+    """Return a manifest of whomever: of one signed again, a copy whose key its maker does not distrust."""
+    first = read(trusted=None)
+    if not maker_of_backup(first, known).may_be_taken:
+        with suppress(FormatError):
+            return read(trusted=unasked(known.of_stranger(first.fingerprint)))
+    return first
 
 
 def _newest(objects: Objects, known: Signers, policy: str | None, *, anybody: bool) -> str:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -25,7 +26,7 @@ from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
 from strongroom.operations.archive.head_knowledge import HeadKnowledge, known_on, merged
-from strongroom.operations.archive.maker import maker_of_backup
+from strongroom.operations.archive.maker import anybodys, maker_of_backup
 from strongroom.operations.archive.open import (
     nothing_there,
 )
@@ -149,12 +150,12 @@ class _Read(NamedTuple):
     foreign: ManifestListing | None
     refusal: StrongroomError | None
 
-    def stranger(self) -> SignedManifest | None:
+    def stranger(self, known: Signers) -> SignedManifest | None:
         """Read the manifest that does not count; it may be as large as the format allows."""
         if self.foreign is None:
             return None
         try:
-            return self.foreign.read(self.backup, trusted=None)
+            return anybodys(partial(self.foreign.read, self.backup), known)
         except StrongroomError:
             return None
 
@@ -233,7 +234,8 @@ class Chooser:
     def _by_lists(self, pins: Signers, *, folder: Path | None, strict: bool) -> Signers:
         if pins.lists:  # whoever calls asked the places already
             return pins
-        return believed_on(pins, list(self._listings.values()), folder=folder, strict=strict)
+        places = list(self._listings.values())
+        return believed_on(pins, places, folder=folder, strict=strict, strangers=self._strangers)
 
     @property
     def trusted(self) -> Signers:
@@ -245,7 +247,7 @@ class Chooser:
         if self._trusted:
             return self._trusted
         read = self._read(backup)
-        stranger = read.stranger()
+        stranger = read.stranger(self._trusted)
         return frozenset({stranger.fingerprint}) if stranger is not None else frozenset()
 
     def _told_by_heads(self, pins: frozenset[str]) -> HeadKnowledge:
@@ -323,7 +325,7 @@ class Chooser:
     def listed(self, asked: Asked) -> Iterator[tuple[SignedManifest, bool]]:
         """Yield each backup's manifest, newest first, and whether its signer is believed; note the others."""
         for read in self._manifests(asked):
-            signed = read.signed or read.stranger()
+            signed = read.signed or read.stranger(self._trusted)
             if signed is not None:
                 yield signed, read.signed is not None
             else:
@@ -451,8 +453,8 @@ class Chooser:
     # -- one that is named -------------------------------------------------------
 
     def _named(self, asked: Asked) -> Choice:
-        read = self._read(asked.backup)
-        signed = self._taken(read)
+        read = self._taken(self._read(asked.backup))
+        signed = read.signed
         if signed is None:
             raise self._unread(read, asked.backup)
         replicas = self._replicas(signed)
@@ -509,20 +511,21 @@ class Chooser:
                     foreign = foreign or listing
         return _Read(backup, None, foreign, most_telling(failures) if failures else None)
 
-    def _taken(self, read: _Read) -> SignedManifest | None:
-        """Return a manifest that counts, or a stranger's if that will do: never one of a distrusted key."""
-        stranger = read.stranger() if self._strangers and read.signed is None else None
+    def _taken(self, read: _Read) -> _Read:
+        """Return what was read, with a stranger's manifest if that will do: never one of a distrusted key."""
+        stranger = read.stranger(self._trusted) if self._strangers and read.signed is None else None
         if stranger is None:
-            return read.signed
-        maker = maker_of_backup(stranger, Signers() | self._trusted)
-        return stranger if maker.may_be_taken else None
+            return read
+        maker = maker_of_backup(stranger, self._trusted)
+        return read._replace(signed=stranger) if maker.may_be_taken else read._replace(refusal=maker.refusal)
 
     def _judged(self, read: _Read, asked: Asked, ahead: list[Choice]) -> Choice | None:
         """Return what is to be taken, or note why it is not.
 
         One that is dated ahead of this host is no newer for that: a clock was wrong. It comes last.
         """
-        signed = self._taken(read)
+        read = self._taken(read)
+        signed = read.signed
         if signed is None:
             self._refused(read)
             return None
@@ -641,7 +644,7 @@ class Chooser:
 
     def _stranger(self) -> StrongroomError | None:
         """Return why the newest backup is not believed that might do if it were."""
-        reads = (self._read(one.backup) for one in self.passed[:_WINDOW])
+        reads = (self._taken(self._read(one.backup)) for one in self.passed[:_WINDOW])
         return next((read.refusal for read in reads if read.foreign is not None), None)
 
     def _unseen(self) -> str:
@@ -712,7 +715,7 @@ def _is_meant(read: _Read, asked: Asked) -> bool:
     """Tell whether a backup is of the policy and time that are asked for; junk is of none."""
     if not asked.policy and asked.until is None:
         return True
-    signed = read.signed or read.stranger()
+    signed = read.signed or read.stranger(Signers())
     if signed is None:
         return False
     manifest = signed.manifest

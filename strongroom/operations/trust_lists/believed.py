@@ -42,7 +42,12 @@ class FoundList(NamedTuple):
 
 
 def believed_on(
-    pins: Signers, places: Sequence[ManifestListing], *, folder: Path | None = None, strict: bool = True
+    pins: Signers,
+    places: Sequence[ManifestListing],
+    *,
+    folder: Path | None = None,
+    strict: bool = True,
+    strangers: bool = False,
 ) -> Signers:
     """Return whose signatures count on some places, by the trust lists there and those that are kept here.
 
@@ -50,6 +55,7 @@ def believed_on(
         pins: the installations that are believed, and what is known here of their keys.
         folder: where this host keeps its role keys: it keeps the lists too.
         strict: whether it ends where a list is missing; whoever takes anybody's backup goes on.
+        strangers: whether it is also asked what others than the pinned say there of their own keys.
 
     Raises:
         TrustListMissing: a manifest that counts states a newer list than any that was found.
@@ -59,6 +65,8 @@ def believed_on(
         adopt(folder, found)
     kept = [] if folder is None else kept_lists.read(folder)
     known = with_lists(pins, [*kept, *(one.signed for one in found)])
+    if strangers:
+        known |= strangers_on(places, known)
     if not strict:
         return unasked(known)
     for place in places:
@@ -68,7 +76,20 @@ def believed_on(
 
 def unasked(known: Signers) -> Signers:
     """Return who counts, whatever number of a list is stated."""
-    return Signers(known, retired=known.retired, distrusted=known.distrusted, lifted=known.lifted)
+    return Signers(
+        known,
+        retired=known.retired,
+        distrusted=known.distrusted,
+        lifted=known.lifted,
+        strangers=known.strangers,
+    )
+
+
+def strangers_on(places: Sequence[ManifestListing], known: Signers) -> Signers:
+    """Return nobody, and what each installation that is not known says on some places of its own keys."""
+    found = [one.signed for each in _at_once(None, places) for one in each]
+    makers = {one.fingerprint for one in found} - known
+    return Signers(strangers={maker: with_lists(Signers([maker]), found) for maker in makers})
 
 
 def require_stated(place: ManifestListing, known: Signers) -> None:
@@ -84,14 +105,14 @@ def adopt(folder: Path, found: Iterable[FoundList]) -> bool:
     return False
 
 
-def _at_once(pins: Signers, places: Sequence[ManifestListing]) -> Iterator[list[FoundList]]:
+def _at_once(pins: Signers | None, places: Sequence[ManifestListing]) -> Iterator[list[FoundList]]:
     with ThreadPoolExecutor(AT_ONCE) as threads:
         yield from threads.map(lambda place: _if_there(place.objects, pins), places)
 
 
-def _if_there(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
+def _if_there(objects: Objects, pins: Iterable[str] | None) -> list[FoundList]:
     try:
-        return lists_on(objects, pins)
+        return list(_downwards(objects, _names(objects), None)) if pins is None else lists_on(objects, pins)
     except StrongroomError:  # whoever reads the place for more is told
         return []
 
@@ -102,12 +123,7 @@ def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
     Raises:
         TargetError: the place does not answer.
     """
-    names = [
-        (number, info.name)
-        for info in objects.list(FOLDER)
-        if info.size <= MAX_LIST and (number := number_in(info.name)) is not None
-    ]
-    names.sort(key=lambda one: (-one[0], one[1]))
+    names = _names(objects)
     pinned = Signers(pins)
     while True:
         found = list(_downwards(objects, names, pinned))
@@ -117,21 +133,33 @@ def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
         pinned = following
 
 
-def _downwards(objects: Objects, names: Sequence[tuple[int, str]], pinned: Signers) -> Iterator[FoundList]:
+def _names(objects: Objects) -> list[tuple[int, str]]:
+    """Return the numbers and names of what may be lists, the highest first."""
+    names = [
+        (number, info.name)
+        for info in objects.list(FOLDER)
+        if info.size <= MAX_LIST and (number := number_in(info.name)) is not None
+    ]
+    return sorted(names, key=lambda one: (-one[0], one[1]))
+
+
+def _downwards(
+    objects: Objects, names: Sequence[tuple[int, str]], pinned: frozenset[str] | None
+) -> Iterator[FoundList]:
     """Yield each installation's lists of its highest number, read on through what anybody put above."""
-    wanted = set(pinned)
+    done: set[str] = set()
     for number, same in groupby(names, key=lambda one: one[0]):
         found = [one for _, name in same if (one := _list_at(objects, name, number, pinned)) is not None]
-        yield from (one for one in found if one.signed.fingerprint in wanted)
-        wanted -= {one.signed.fingerprint for one in found}
-        if not wanted:
+        yield from (one for one in found if one.signed.fingerprint not in done)
+        done |= {one.signed.fingerprint for one in found}
+        if pinned is not None and pinned <= done:
             return
 
 
-def _list_at(objects: Objects, name: str, number: int, pinned: Signers) -> FoundList | None:
+def _list_at(objects: Objects, name: str, number: int, pinned: frozenset[str] | None) -> FoundList | None:
     try:
         content = b"".join(objects.read(name, length=MAX_LIST + 1))
-        signed = open_list(content, trusted=frozenset(pinned))
+        signed = open_list(content, trusted=None if pinned is None else frozenset(pinned))
         if signed.list.number != number:
             raise Tampered(f"'{name}' is another list.")
     except FormatError:

@@ -15,6 +15,7 @@ from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
+from strongroom.operations.trust_lists.believed import strangers_on
 
 _Listed = Sequence[tuple[SignedManifest, Maker]]
 
@@ -29,7 +30,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     installation = place.find()
     known = trust.trusted_signers(installation, arguments.signer)
     chooser = backup_selection.make_chooser(arguments, installation, known)
-    known = chooser.trusted
+    known = chooser.trusted | strangers_on(list(chooser.listings.values()), chooser.trusted)
     if chooser.away and not chooser.listings:
         raise all_away(chooser.away)
     asked = Asked(values=False, policy=arguments.policy or "")
