@@ -22,7 +22,7 @@ class WrongKey(FormatError, CannotOpen):
 
 
 class UnsupportedVersion(FormatError, CannotOpen):
-    """A newer Strongroom wrote this file, or it has an unknown suite or flag."""
+    """Another version of Strongroom wrote this file, or it has an unknown suite or flag."""
 
     default_hint = "Use a Strongroom at least as new as the one that wrote it."
 

@@ -187,16 +187,24 @@ def require_certificates(state_dir: Path) -> None:
 
 
 def _require_certificates(path: Path, plain: object) -> None:
-    """Tell a list that was made before there were certificates: it is whole, and no copy of it helps."""
-    lists = [entry for name, entry in plain.items() if name != "former"] if isinstance(plain, dict) else []
-    if any(isinstance(entry, list) and entry for entry in lists):
+    """Tell a list that was made before the first release: it is whole, and no copy of it helps."""
+    if _is_early(plain):
         raise ConfigError(
-            f"'{path}' was made by a version before the first release, whose keys have no certificates",
+            f"'{path}' was made by a version before the first release, whose keys and backups are of another "
+            "form",
             hint="Nothing was changed. Move the whole state directory elsewhere, and keep it together with "
             "that version, which alone opens its backups; so the database of 'state.url'. Then "
             "begin with a new one: it makes new keys. docs/how-to/upgrade.md says how the local store's "
             "secrets come along. Make new backups at once.",
         )
+
+
+def _is_early(plain: object) -> bool:
+    """Tell whether a list is of a form of before: the first had no certificates, the last no ``former``, which
+    is always written since backups are of the form that was released."""
+    if not isinstance(plain, dict) or "former" in plain:
+        return False
+    return bool(plain.get("roles")) or any(isinstance(entry, list) and entry for entry in plain.values())
 
 
 def _check(key: RoleKey, role: str, installations: tuple[str, ...]) -> None:

@@ -28,7 +28,17 @@ def age(machine: Machine) -> None:
     connection.close()
 
 
+def age_to_the_format_before(machine: Machine) -> None:
+    """Leave what the last version before the first release would have: a list of keys without ``former``."""
+    machine.ok("backup", "--policy", "metadata", "--force")
+    keys = machine.state / "keys" / "roles" / "trusted.json"
+    listed = json.loads(keys.read_text())
+    del listed["former"]
+    keys.write_text(json.dumps(listed))
+
+
 aged = furnished(stock, configure, age)
+aged_a_little = furnished(stock, configure, age_to_the_format_before)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -64,6 +74,15 @@ def test_every_command_refuses_it_says_what_to_do_and_changes_nothing(aged: Mach
     assert "made by a version before the first release" in said
     assert "docs/how-to/upgrade.md" in said
     assert contents(aged.home) == before
+
+
+@pytest.mark.parametrize("words", ["status", "backup --policy metadata", "find API_KEY", "signers list", "init"])
+def test_so_is_what_the_format_of_before_was_made_with(aged_a_little: Machine, words: str) -> None:
+    before = contents(aged_a_little.home)
+    done = aged_a_little.run(*words.split())
+    assert done.failed_with(ConfigError), done
+    assert "made by a version before the first release" in " ".join(done.err.split())
+    assert contents(aged_a_little.home) == before
 
 
 def test_the_secrets_of_its_local_store_come_along(aged: Machine, other: Machine) -> None:
