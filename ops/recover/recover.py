@@ -784,7 +784,7 @@ def require_list(manifest: Record, keys: Keys) -> None:
     """Refuse a manifest that states a higher trust list than there is, if its installation is pinned."""
     number, here = manifest["trust"], keys.list_of(manifest["by"])[0]
     said = f"Trust list {number} of installation {manifest['by']} is missing. The highest here is {here}. "
-    said += "A key may be distrusted on it that would be believed here."
+    said += f"A key that is believed here may be distrusted on it. Backup {manifest['backup_id']} states it."
     if keys.signers and keys.lists is not None and number > here:
         name = f"trust/{number:08}.json"
         raise Failure("Untrusted", said, f"Take another copy of the target, or put its {name} into this one.")

@@ -28,7 +28,7 @@ class ShredPending(Degraded):
 
 
 class SignersUnsettled(Degraded):
-    """Some backups could not be signed again. They are refused as long as their signer is distrusted."""
+    """A change of the signing keys is made here, and could not be carried out everywhere yet."""
 
     default_hint = (
         "What is signed again stays. Bring the targets back, then repeat 'strongroom signers re-sign'."

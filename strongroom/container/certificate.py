@@ -200,7 +200,8 @@ def require_listed(certificate: Certificate, stated: int, trusted: frozenset[str
         there = f"the highest that was found is {found}" if found else "none was found"
         raise TrustListMissing(
             f"Trust list {stated} of installation {certificate.fingerprint} is missing: {there}. It may "
-            "distrust a key that was believed here without it."
+            "distrust a key that was believed here without it. What states it is signed by "
+            f"{certificate.key_fingerprint}, a key of role '{certificate.role}'."
         )
 
 

@@ -90,8 +90,9 @@ class TrustListMissing(FormatError, Untrusted):
     """A trust list that must be there is not: a key may be distrusted that would be believed here."""
 
     default_hint = (
-        "Read another target, or put a copy of that file into the folder 'trust' beside the backup. With "
-        "--any-signer the backup is read without knowing who made it."
+        "Read another target, or put a copy of that file into the folder 'trust' beside the backup. If no "
+        "such list was ever made, that key leaked: 'strongroom signers distrust'. With --any-signer the "
+        "backup is read without knowing who made it."
     )
 
 

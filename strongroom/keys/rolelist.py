@@ -200,8 +200,10 @@ def _require_certificates(path: Path, plain: object) -> None:
 
 
 def _is_early(plain: object) -> bool:
-    """Tell whether a list is of a form of before: the first had no certificates, the last no ``former``, which
-    is always written since backups are of the form that was released."""
+    """Tell whether a list is of a form of before: the first had no certificates, the last no ``former``.
+
+    That is always written since backups are of the form that was released.
+    """
     if not isinstance(plain, dict) or "former" in plain:
         return False
     return bool(plain.get("roles")) or any(isinstance(entry, list) and entry for entry in plain.values())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from strongroom.container.errors import Tampered
 from strongroom.errors import ConfigError
 from tests.cli.conftest import configure, stock
 from tests.cli.furnished import furnished
@@ -76,13 +77,25 @@ def test_every_command_refuses_it_says_what_to_do_and_changes_nothing(aged: Mach
     assert contents(aged.home) == before
 
 
-@pytest.mark.parametrize("words", ["status", "backup --policy metadata", "find API_KEY", "signers list", "init"])
+@pytest.mark.parametrize(
+    "words", ["status", "backup --policy metadata", "find API_KEY", "signers list", "init"]
+)
 def test_so_is_what_the_format_of_before_was_made_with(aged_a_little: Machine, words: str) -> None:
     before = contents(aged_a_little.home)
     done = aged_a_little.run(*words.split())
     assert done.failed_with(ConfigError), done
     assert "made by a version before the first release" in " ".join(done.err.split())
     assert contents(aged_a_little.home) == before
+
+
+def test_a_target_whose_manifests_cannot_be_read_is_not_called_empty(
+    aged_a_little: Machine, other: Machine
+) -> None:
+    manifest = next(aged_a_little.home.rglob("manifests/*.json"))
+    manifest.write_bytes(manifest.read_bytes().replace(b'"trust":0', b'"trust":1'))
+    done = other.run("catalog", "list", "--from-target", manifest.parents[1])
+    assert done.failed_with(Tampered), done
+    assert "no manifest" not in done.err
 
 
 def test_the_secrets_of_its_local_store_come_along(aged: Machine, other: Machine) -> None:

@@ -14,8 +14,9 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Counts, ManifestSelection, open_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.container.trust_list import Distrusted, TrustList, open_list, sign_list
+from strongroom.container.trust_list import MAX_NUMBER, Distrusted, TrustList, open_list, sign_list
 from strongroom.keys import roles
+from strongroom.operations.errors import LeftAside
 from tests.cli.program import ROOT, Machine
 from tests.cli.test_signers import house, installation, signers
 
@@ -127,6 +128,25 @@ def test_a_target_that_withholds_the_list_is_noticed_by_both(house: Machine, oth
     assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 70
 
 
+def test_a_list_that_never_was_is_no_longer_missed_once_the_key_that_stated_it_is_distrusted(
+    house: Machine, other: Machine
+) -> None:
+    pin, thief = installation(house), stolen_key(house)
+    forged = forge(house, thief, trust=MAX_NUMBER)
+    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+    for refused in (other.run(*words), house.run("verify-backup", "region-a", "--depth", "digest")):
+        assert refused.failed_with(TrustListMissing)
+        assert thief.fingerprint in refused.err, "whoever is to distrust it has to know which"
+    done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
+    assert done.returncode == 13
+    assert f"Backup {forged} states it" in done.stderr
+
+    distrusted(house)
+    house.ok("signers", "re-sign", "--force")
+    assert other.run(*words).failed_with(LeftAside), "the true one is sound, and the forged one told"
+    assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 70
+
+
 def test_what_the_leaked_key_signed_before_counts_again_once_it_is_signed_anew(
     house: Machine, other: Machine
 ) -> None:
@@ -136,6 +156,8 @@ def test_what_the_leaked_key_signed_before_counts_again_once_it_is_signed_anew(
     assert other.run(*words).failed_with(UntrustedSigner)
     house.ok("signers", "re-sign", "--force")
     other.ok(*words)
+    anew = [open_manifest(path.read_bytes(), trusted=None) for path in target(house).glob("manifests/*.r1")]
+    assert [(one.certificate.role, one.manifest.trust) for one in anew] == [("recover", 1)]
     assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 0
 
 

@@ -625,7 +625,7 @@ class Chooser:
         if not believed and (refusal := self._stranger()) is not None:
             raise refusal
         if not believed and not asked.policy and asked.until is None and self.passed:
-            raise self._read(self.passed[0].backup).refusal or nothing_there(self._listings)
+            raise self.why_none()
         there = "; ".join(describe_skipped(believed)) or f"no backup of that policy or time{self._unseen()}"
         broken = next((one.broken for one in believed if one.broken is not None), None)
         if broken is not None:
@@ -641,6 +641,11 @@ class Chooser:
             f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
             hint=_hint(believed, asked),
         )
+
+    def why_none(self) -> StrongroomError:
+        """Return what is said where no backup at all can be read: why the newest cannot."""
+        newest = self.passed[0].backup if self.passed else ""
+        return (newest and self._read(newest).refusal) or nothing_there(self._listings)
 
     def _stranger(self) -> StrongroomError | None:
         """Return why the newest backup is not believed that might do if it were."""

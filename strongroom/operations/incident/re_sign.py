@@ -151,14 +151,19 @@ def _lacks(services: Services, target: Target, backup: str) -> bool:
 
 
 def _signed_anew(services: Services, signed: SignedManifest) -> bytes | None:
-    """Return a manifest with a signature that counts; ``None`` if it has one."""
+    """Return a manifest with a signature that counts; ``None`` if it has one.
+
+    It states the newest trust list that is known here, and not what the leaked key stated: a number that
+    never was would have every reader miss that list for ever.
+    """
     try:
         require_trusted(signed.certificate, services.signer_fingerprints)
     except UntrustedSigner:
         pass
     else:
         return None
-    return sign_manifest(signed.manifest, services.signers("recover"))
+    signer = services.signers("recover")
+    return sign_manifest(msgspec.structs.replace(signed.manifest, trust=signer.trust), signer)
 
 
 # -- in files ------------------------------------------------------------------

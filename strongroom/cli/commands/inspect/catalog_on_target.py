@@ -13,7 +13,6 @@ from strongroom.cli.terminal.output import Output, size, table
 from strongroom.container.manifest import SignedManifest
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.maker import Maker, maker_of_backup
-from strongroom.operations.archive.open import nothing_there
 from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
 from strongroom.operations.trust_lists.believed import strangers_on
 
@@ -26,6 +25,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     Raises:
         TargetError: none of them answers.
         NotABackup: none shows a backup.
+        FormatError: none shows one that can be read.
     """
     installation = place.find()
     known = trust.trusted_signers(installation, arguments.signer)
@@ -37,7 +37,7 @@ def list_there(arguments: Namespace, output: Output) -> None:
     found = [signed for signed, _ in islice(chooser.listed(asked), arguments.limit)]
     listed = [(one, admission.show_maker(maker_of_backup(one, known), output)) for one in found]
     if not listed and not arguments.policy:
-        raise nothing_there(chooser.listings)
+        raise chooser.why_none()
     ids = (signed.manifest.backup_id for signed in found)
     output.end_with(admission.set_aside({one: why for one in ids if (why := chooser.why_quarantined(one))}))
     output.answer(
