@@ -439,7 +439,7 @@ class Choice:
     def known(self, keys: Keys) -> tuple[dict[str, str], dict[str, int]]:
         """Return what the heads here know, by whoever is pinned."""
         if keys.signers not in self.heads:
-            self.heads[keys.signers] = known_by_heads(self.store, keys)
+            self.heads[keys.signers] = known_by_heads(self.store, keys, pinned=bool(self.backup.keys.signers))
         return self.heads[keys.signers]
 
     def pinned(self, manifest: Record) -> Keys:
@@ -508,11 +508,16 @@ def read_mark(store: Store, kind: str, name: str, keys: Keys) -> Record:
     return mark
 
 
-def known_by_heads(store: Store, keys: Keys) -> tuple[dict[str, str], dict[str, int]]:
-    """Return what the newest head of each ledger knows: each policy's newest backup, each backup's marks."""
+def known_by_heads(store: Store, keys: Keys, *, pinned: bool) -> tuple[dict[str, str], dict[str, int]]:
+    """Return what the newest head of each ledger knows: each policy's newest backup, each backup's marks.
+
+    Where an installation is pinned, no trust list that a head states may be missing.
+    """
     backups: dict[str, str] = {}
     marks: dict[str, int] = {}
     for head in filter(None, (newest_head(store, ledger, keys) for ledger in folders(store, "ledger"))):
+        if pinned:
+            recover.require_list(head, keys)
         for policy, backup in head["backups"].items():
             backups[policy] = max(backup, backups.get(policy, ""))
         for backup, number in head["marks"].items():
@@ -534,10 +539,11 @@ def newest_head(store: Store, ledger: str, keys: Keys) -> Record | None:
         with contextlib.suppress(Failure):
             part = store.get(name)
             data = part.whole(1 << 18) if part else b""
-            head: Record = strict(recover.signed_body(data, "head", keys)[0], HEAD, "A head")
+            body, by = recover.signed_body(data, "head", keys)
+            head: Record = strict(body, HEAD, "A head")
             own = f"{head['ledger'][:16]}/{head['made_at'][:7]}/{head['event']:012}-{head['sha256'][:16]}"
             need(name == f"ledger/{own}.json", "It is another one's.")
-            return head
+            return head | {"by": by}
     return None
 
 

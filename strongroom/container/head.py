@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from strongroom.container import canonical, document
 from strongroom.container.canonical import unhex
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
+from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed
 from strongroom.container.marks import MAX_NUMBER
@@ -57,7 +57,12 @@ def sign_head(head: LedgerHead, signer: CertifiedSigner) -> bytes:
 
 
 def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
-    """Parse strictly and check the signature.
+    """Parse strictly and check the signature: see :func:`open_head`."""
+    return open_head(data, trusted=trusted)[0]
+
+
+def open_head(data: bytes, *, trusted: frozenset[str] | None) -> tuple[LedgerHead, Certificate]:
+    """Parse strictly, check the signature, and return whose it is too.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
     UnsupportedVersion of before the first release, Malformed, and UntrustedSigner again if a retired signer
@@ -70,7 +75,7 @@ def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
     head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
     _check(head)
     require_in_time(parsed.certificate, head.made_at, trusted)
-    return head
+    return head, parsed.certificate
 
 
 def _check(head: LedgerHead) -> None:

@@ -229,3 +229,23 @@ def test_a_stranger_s_list_distrusts_no_key_of_another_installation(house: Machi
     house.ok("verify-backup", "region-a", "--depth", "digest")
     other.ok("verify-backup", target(house), "--any-signer", "--depth", "digest")
     other.ok("backup-info", target(house))
+
+
+def test_a_signed_head_tells_of_a_list_that_is_withheld_before_the_next_backup(
+    house: Machine, other: Machine
+) -> None:
+    pin, place = installation(house), target(house)
+    distrusted(house)
+    house.ok("ledger", "publish")
+    shutil.rmtree(place / "trust")
+    key = ("--identity", house.path("recovery.key"), "--signer", pin)
+    for words in (
+        ("verify-backup", place, *key),
+        ("restore", "--full-restore", "--dry-run", "--from-target", place, *key),
+        ("list", "--from-target", place, *key),
+        ("find", "--from-target", place, *key),
+    ):
+        assert other.run(*words).failed_with(TrustListMissing), words
+    done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
+    assert done.returncode == 13
+    assert "Trust list 1" in done.stderr

@@ -1101,6 +1101,8 @@ def known_by_heads(objects: Mapping[str, bytes], keys: Keys) -> tuple[dict[str, 
             require(name == f"ledger/{own}.json", "Tampered")
         except RefusedError:
             continue
+        stated = installation_of(objects[name])
+        require(found["trust"] <= keys.lists.get(stated, found["trust"]), "TrustListMissing")
         seen.add(ledger)
         for policy, backup in found["backups"].items():
             backups[policy] = max(backup, backups.get(policy, ""))

@@ -295,8 +295,7 @@ def heads() -> None:
             at=m.CREATED,
             sha256=digests[1],
             made_at=m.CREATED,
-            trust=0,
-            **known,
+            **{"trust": 0, **known},
         )
         name = f"ledger/{digests[0][:16]}/2026-11/{number:012}-{digests[1][:16]}.json"
         return name, sign_head(told, signer)
@@ -355,6 +354,15 @@ def heads() -> None:
     )
     there = {**marks, f"quarantine/{m.BACKUP}/00000001.json": sign_mark(QUARANTINE, told, m.CONTROL)}
     publish("mark", "ok", "the mark that the head knows is there", there)
+    stating = dict([head(trust=1)])
+    comment = "the head states a trust list that is not there"
+    publish("trust-withheld", "TrustListMissing", comment, stating)
+    publish("trust-unpinned", "ok", "the same, and no installation is pinned", stating, ("no-trust", ""))
+    unnamed = {head(44)[0]: next(iter(stating.values()))}
+    publish("trust-renamed", "ok", "that head under a later one's name", unnamed)
+    nobody = TrustList(number=1, distrusted=(), successor=None, made_at=m.CREATED)
+    listed = {**stating, "trust/00000001.json": sign_list(nobody, m.INSTALLATION)}
+    publish("trust", "ok", "the list that the head states is there", listed)
 
 
 def lost() -> None:

@@ -9,8 +9,9 @@ from operator import attrgetter
 
 from msgspec import Struct
 
+from strongroom.container.certificate import require_listed
 from strongroom.container.errors import FormatError
-from strongroom.container.head import MOST, LedgerHead, parse_head
+from strongroom.container.head import MOST, LedgerHead, open_head
 from strongroom.errors import TargetError
 from strongroom.operations.archive.read_on import LOOKED_THROUGH, read_on
 from strongroom.operations.errors import TargetUnsound
@@ -69,12 +70,16 @@ def signed(target: Objects, name: str, trusted: frozenset[str]) -> LedgerHead | 
 
     Raises:
         TargetError: it could not be read.
+        TrustListMissing: it states a newer trust list than any that was found.
     """
     try:
-        head = parse_head(b"".join(target.read(name, length=MOST + 1)), trusted=trusted)
+        head, certificate = open_head(b"".join(target.read(name, length=MOST + 1)), trusted=trusted)
     except FormatError:
         return None
-    return head if name_of(head) == name else None
+    if name_of(head) != name:
+        return None
+    require_listed(certificate, head.trust, trusted)
+    return head
 
 
 def first_signed(target: Target, named: Iterable[Seen], trusted: frozenset[str]) -> LedgerHead | None:

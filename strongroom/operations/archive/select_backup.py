@@ -265,6 +265,8 @@ class Chooser:
     def _read_heads(self, name: str, pins: frozenset[str]) -> HeadKnowledge:
         try:
             return known_on(self._listings[name].objects, pins, ledger=self._ledger)
+        except TrustListMissing:
+            raise
         except StrongroomError as error:
             self.note(name, f"{error.code}: {error.message}")
             return HeadKnowledge()
