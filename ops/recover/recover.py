@@ -547,9 +547,9 @@ INDEX = {
 }
 
 def open_container(
-    part: Part, keys: Keys, signer: str | None = None, newer: Callable[[Record], Record | None] | None = None
+    part: Part, keys: Keys, item: Record | None = None, newer: Callable[[Record], Record | None] | None = None
 ) -> Container:
-    """Check and open a container of a manifest's ``signer``; ``newer`` finds the envelope that counts."""
+    """Check and open a container, a manifest's ``item``; ``newer`` finds the envelope that counts."""
     tail = check_ends(part, CONTAINER, b"\0\1\0\2\0\0\0\0", b"\nSRCTEND", 204)
     head, (d, i, e) = part.read(0, 80), struct.unpack(">III", tail[-28:-16])
     start = part.size - 124 - d - i - e
@@ -568,7 +568,8 @@ def open_container(
         entries.append((at, values, rows, *digests))
         at += values + rows
     need(at == start, "The segments do not fill the file.")
-    need(signer in (None, public.hex()), "It was sealed by another key than the manifest says.")
+    ends = {"signer": public.hex(), "container_signature": tail[-92:-28].hex()}
+    need(ends.items() <= (item or ends).items(), "It is another container than the manifest names.")
     own = record["wrapping_key"]
     derived = derive(head, record["file_key"], unlock((newer and newer(own)) or own, keys))
     container = Container(part, head, entries, by, own["id"], derived, {})
@@ -712,11 +713,11 @@ def read_envelope(data: bytes, keys: Keys) -> Record:
     note(f"envelope of generation {record['generation']} signed by installation {by}")
     return record
 
-RECEIPT = ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
 ENTRY = {
-    "piece": int, "sha256": 32, "size": int, "secrets": int, "versions": int, "first": HASH,
-    "last": HASH, "wrapping_key": HASH, "signer": 32, "signature": 64,
+    "piece": int, "sha256": 32, "size": int, "secrets": int, "versions": int, "first": HASH, "last": HASH,
+    "wrapping_key": HASH, "signer": 32, "container_signature": (64, 0), "signature": 64,
 }
+RECEIPT = [name for name in ENTRY if name not in {"signer", "signature"}]
 RECIPIENT = {"name": str, "type": str, "fingerprint": str, "post_quantum": bool, "describes": str}
 TARGET = {"name": str, "address": str, "region": str, "provider": str, "counts": bool}
 MANIFEST = {
@@ -736,11 +737,11 @@ def read_manifest(data: bytes, keys: Keys, *, alone: bool = True) -> Record:
     first_release = not re.search(rb',"previous":(null|"[^"\\]*")\}\Z', body)
     need(first_release, "It was written before Strongroom's first release.", "CannotOpen")
     manifest: Record = strict(body, MANIFEST, "The manifest")
-    containers, last = manifest["containers"], ""
+    containers, sealed, last = manifest["containers"], manifest["sealed"], ""
     for piece, entry in enumerate(containers):
-        full = bool(manifest["sealed"] and entry["secrets"])
-        right = entry["piece"] == piece and bool(entry["wrapping_key"]) == manifest["sealed"]
-        right = right and bool(entry["first"]) == bool(entry["last"]) == full
+        full = bool(sealed and entry["secrets"])
+        right = entry["piece"] == piece and bool(entry["first"]) == bool(entry["last"]) == full
+        right = right and bool(entry["wrapping_key"]) == bool(entry["container_signature"]) == sealed
         right = right and (not full or last < entry["first"] <= entry["last"])
         need(right, "The containers are misnumbered, or the ranges of names overlap.")
         last = entry["last"] or last
@@ -888,11 +889,10 @@ class Backup:
             try:
                 manifest = read_manifest(part.whole(), self.keys)
                 need(manifest["backup_id"] == backup, "It is another backup's.", "Missing")
+                return manifest
             except Failure as failure:
                 self.losses.ignore(name, failure)
                 failures.append(failure)
-                continue
-            return manifest
         need(failures or self.store.names("manifests"), "There is no manifest here.")
         raise (*failures, Failure("Missing", f"There is no manifest of backup '{backup}'."))[0]
 
@@ -913,7 +913,7 @@ class Backup:
         part, whole = self._piece(manifest, entry)
         need(part.size == entry["size"], "It has another size than the manifest names.")
         try:
-            opened = open_container(part, keys, entry["signer"], lambda own: self.newest(own, keys))
+            opened = open_container(part, keys, entry, lambda own: self.newest(own, keys))
         except Failure as failure:  # what other bytes say of themselves is no finding about this backup
             raise failure if whole else Failure("Damaged", failure.args[1]) from None
         index, segments = opened.index, opened.index["segments"]

@@ -116,6 +116,7 @@ class Nights:
                 first=edge,
                 last=f"{int(edge, 16) + 1:032x}",
                 wrapping_key="0" * 32,
+                container_signature="0" * 128,
             )
             for piece, edge in enumerate(edges)
         ]
@@ -172,6 +173,7 @@ class Nights:
         receipt = IndexReceipt(
             backup_id=backup,
             sha256=sealed.hexdigest,
+            container_signature=sealed.signature.hex(),
             containers=head.containers,
             chain=self._chain,
             previous=self._previous,

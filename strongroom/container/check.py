@@ -11,6 +11,7 @@ from strongroom.container.certificate import Certificate
 from strongroom.container.errors import VerificationFailed
 from strongroom.container.filekeys import FileKeys
 from strongroom.container.keyless import read_outer, read_segments
+from strongroom.container.manifest import ContainerEntry
 from strongroom.container.ranges import RangeReader
 from strongroom.container.reader import open_index
 from strongroom.container.segment import split_rows
@@ -27,13 +28,13 @@ class Scrubbed(Struct, frozen=True, kw_only=True):
 
 
 def scrub(
-    reader: RangeReader, *, trusted: frozenset[str] | None = None, signer: str | None = None
+    reader: RangeReader, *, trusted: frozenset[str] | None = None, entry: ContainerEntry | None = None
 ) -> Scrubbed:
     """Check signature, directory and the SHA-256 of every segment; needs no key.
 
     This is depth ``digest`` for a container alone. Raises as :func:`outer.read_outer`.
     """
-    outer = read_outer(reader, trusted=trusted, signer=signer)
+    outer = read_outer(reader, trusted=trusted, entry=entry)
     digest = hashlib.sha256(outer.header.raw)
     for values, rows in read_segments(reader, outer):
         digest.update(values)

@@ -24,11 +24,13 @@ MOST = 16_384
 
 
 class IndexReceipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The index of a backup is the file of this ``sha256``. ``containers`` and ``previous`` are as in its
+    """The index of a backup is the file of this ``sha256``, and the container of this signature.
+    ``containers`` and ``previous`` are as in its
     head, ``chain`` is the backup of the first of those that it continues, or its own."""
 
     backup_id: str
     sha256: str
+    container_signature: str
     containers: str
     chain: str
     previous: Link | None
@@ -59,6 +61,7 @@ def parse_index_receipt(data: bytes, *, trusted: frozenset[str] | None) -> Index
 
 def _check(receipt: IndexReceipt) -> None:
     unhex(receipt.sha256, 32, "An index's digest")
+    unhex(receipt.container_signature, 64, "An index's signature")
     unhex(receipt.containers, 32, "A digest of containers")
     before = receipt.previous
     if before is not None:

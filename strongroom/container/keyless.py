@@ -17,6 +17,7 @@ from strongroom.container.envelope import MAX_ENVELOPE, Envelope, decode_envelop
 from strongroom.container.errors import LegacyFormat, NotABackup, Tampered, Truncated
 from strongroom.container.layout import Entry, Header, Trailer
 from strongroom.container.legacy import is_legacy
+from strongroom.container.manifest import ContainerEntry
 from strongroom.container.ranges import RangeReader, read_exactly
 from strongroom.container.signing import verify
 from strongroom.container.truncation import binary_ending, check_binary_ending
@@ -29,7 +30,7 @@ ENDING_BYTES = layout.SIGNATURE.size + layout.TRAILER.size
 
 
 class Outer(Struct, frozen=True, kw_only=True):
-    """A container whose signature is right. ``signer`` is the raw public key."""
+    """A container whose signature is right. ``signer`` is the raw public key, ``signature`` what it made."""
 
     header: Header
     trailer: Trailer
@@ -38,6 +39,7 @@ class Outer(Struct, frozen=True, kw_only=True):
     index: bytes
     envelope: Envelope
     signer: bytes
+    signature: bytes
     tail: bytes
 
     @property
@@ -50,14 +52,14 @@ def read_outer(
     reader: RangeReader,
     *,
     trusted: frozenset[str] | None,
-    signer: str | None = None,
+    entry: ContainerEntry | None = None,
     tail_bytes: int = _TAIL,
 ) -> Outer:
     """Read a container's head and tail (two reads, seldom three) and check the signature.
 
     ``tail_bytes`` is how much the first read of the tail asks for. With
-    :data:`ENDING_BYTES`, signature and trailer alone, no byte of a segment is read. ``signer`` is the
-    public key (hex) that a manifest names: another's container is Tampered.
+    :data:`ENDING_BYTES`, signature and trailer alone, no byte of a segment is read. ``entry`` is
+    the manifest's: a container that was signed otherwise than it says is Tampered.
 
     Raises, in this order: LegacyFormat, NotABackup, UnsupportedVersion, Truncated,
     Tampered, Malformed, UntrustedSigner. ``trusted=None`` accepts any installation.
@@ -73,9 +75,26 @@ def read_outer(
     if reader.size - trailer.start > len(tail):
         tail = read_exactly(reader, trailer.start, reader.size - trailer.start)
     outer = _parse_tail(header, trailer, tail[trailer.start - reader.size :], trusted)
-    if signer is not None and outer.signer.hex() != signer:
-        raise Tampered("The container was sealed by another key than its manifest says.")
+    if entry is not None:
+        _require_named(outer, entry)
     return outer
+
+
+def _require_named(outer: Outer, entry: ContainerEntry) -> None:
+    """Refuse another container than the manifest's signer vouched for.
+
+    The signer alone does not tell them apart: whoever steals that key later can seal another one. What is
+    read of a container without hashing all of it is bound by its signature, which stands for every digest.
+    """
+    if outer.signer.hex() != entry.signer:
+        raise Tampered("The container was sealed by another key than its manifest says.")
+    require_signature(outer, entry.container_signature, by="manifest")
+
+
+def require_signature(outer: Outer, signature: str, *, by: str) -> None:
+    """Refuse a container that has another signature than what vouches for it says (hex); raise Tampered."""
+    if outer.signature.hex() != signature:
+        raise Tampered(f"The container was exchanged: its {by} names another signature.")
 
 
 def _parse_tail(header: Header, trailer: Trailer, tail: bytes, trusted: frozenset[str] | None) -> Outer:
@@ -98,6 +117,7 @@ def _parse_tail(header: Header, trailer: Trailer, tail: bytes, trusted: frozense
         index=index,
         envelope=envelope,
         signer=public,
+        signature=signature,
         tail=tail,
     )
 

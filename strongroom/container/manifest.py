@@ -73,7 +73,8 @@ class ManifestSelection(Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One container. ``first`` and ``last`` are name hashes in hex (empty: no secret, or
-    not sealed). ``signer`` (a public key) and ``signature`` are its receipt's.
+    not sealed). ``signer`` (a public key) and ``signature`` are its receipt's,
+    ``container_signature`` is that at the container's own end (empty: not sealed).
 
     Its fields are texts and numbers, so the collector of cycles need not look at any.
     """
@@ -87,6 +88,7 @@ class ContainerEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     last: str
     wrapping_key: str
     signer: str
+    container_signature: str
     signature: str
 
     @property
@@ -227,6 +229,7 @@ class _Columns(NamedTuple):
     last: tuple[str, ...] = ()
     wrapping_key: tuple[str, ...] = ()
     signer: tuple[str, ...] = ()
+    container_signature: tuple[str, ...] = ()
     signature: tuple[str, ...] = ()
 
     @classmethod
@@ -242,7 +245,8 @@ def _check_texts(texts: Sequence[str]) -> None:
 def _check_columns(columns: _Columns, *, sealed: bool) -> None:
     check_hex(columns.sha256, 32, "A container's digest")
     check_hex(columns.signer, 32, "A container's signer")
-    check_hex(columns.signature, 64, "A container's signature")
+    check_hex(columns.container_signature, 64 if sealed else 0, "A container's signature")
+    check_hex(columns.signature, 64, "A receipt's signature")
     check_hex(columns.wrapping_key, 16 if sealed else 0, "A wrapping key's id")
     if any(min(numbers, default=0) < 0 for numbers in (columns.size, columns.secrets, columns.versions)):
         raise Malformed("A container's count is negative.")

@@ -43,8 +43,7 @@ class Container:
         *,
         newer: WrappingKeyRecord | None = None,
         trusted: frozenset[str] | None,
-        signer: str | None = None,
-        key: str | None = None,
+        entry: ContainerEntry | None = None,
     ) -> Container:
         """Open with whichever identity fits.
 
@@ -53,9 +52,8 @@ class Container:
                 recipients count.
             trusted: fingerprints of installations; ``None`` proves integrity only, and the
                 caller has to say that the signer was not checked.
-            signer: the public key (hex) that the manifest names, if there is one.
-            key: the id of the wrapping key that the manifest names. Compared before any key is tried: that
-                none fits would be told of another container's envelope.
+            entry: the manifest's, if there is one. The signature and the wrapping key that it names are
+                compared before any key is tried: that none fits would be told of another's envelope.
 
         Raises:
             NotABackup, LegacyFormat, UnsupportedVersion, Truncated, Tampered, Malformed:
@@ -64,8 +62,8 @@ class Container:
             WrongKey: no identity fits.
             Stale: ``newer`` is not newer.
         """
-        outer = read_outer(reader, trusted=trusted, signer=signer)
-        if key not in {None, outer.envelope.wrapping_key.id}:
+        outer = read_outer(reader, trusted=trusted, entry=entry)
+        if entry is not None and entry.wrapping_key != outer.envelope.wrapping_key.id:
             raise Tampered("The container is sealed under another wrapping key than its manifest says.")
         wrapping_key = unlock(choose(outer.envelope, newer), identities)
         file_key = wrapping_key.unwrap_file_key(outer.envelope.file_key, outer.header.file_id)

@@ -16,7 +16,11 @@ DOMAIN = b"strongroom/v1/receipt"
 
 
 class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What one capture sealed. Hashes in hex; ``size`` in bytes."""
+    """What one capture sealed. Hashes in hex; ``size`` in bytes.
+
+    ``container_signature`` is the container's own (empty if it is not sealed): it binds all that is read of
+    the container without hashing it whole.
+    """
 
     run: str
     piece: int
@@ -27,6 +31,7 @@ class Receipt(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first: str
     last: str
     wrapping_key: str
+    container_signature: str
 
 
 def sign_receipt(receipt: Receipt, signer: Signer) -> str:

@@ -49,14 +49,15 @@ Note = Callable[[Sequence[Pair], Sequence[int], Sequence[bytes]], None]
 class Sealed(Struct, frozen=True, kw_only=True):
     """What was written, and what is needed to reopen and compare it.
 
-    ``sha256`` is the whole file's. ``first_hash`` and ``last_hash`` are the first and last
-    name hash (empty if there is no secret). ``file_key`` and ``fold`` (a SHA-256 over rows
-    with digests, and values, as they were before sealing) are for :func:`check.check_sealed`, after
-    which this record is to be dropped; neither may be stored or sent.
+    ``sha256`` is the whole file's, ``signature`` the one at its end. ``first_hash`` and
+    ``last_hash`` are the first and last name hash (empty if there is no secret). ``file_key`` and
+    ``fold`` (a SHA-256 over rows with digests, and values, as they were before sealing) are for
+    :func:`check.check_sealed`, after which this record is to be dropped; neither may be stored or sent.
     """
 
     size: int
     sha256: bytes
+    signature: bytes
     secrets: int
     versions: int
     first_hash: bytes
@@ -311,10 +312,11 @@ class _Writer:
     def finish(self) -> Sealed:
         if self._segment.secrets:
             self._flush(self._segment)
-        self._write_end()
+        signature = self._write_end()
         return Sealed(
             size=self._out.size,
             sha256=self._out.digest(),
+            signature=signature,
             secrets=sum(info.secrets for info in self._infos),
             versions=sum(info.versions for info in self._infos),
             first_hash=min(self._span, default=b""),
@@ -324,7 +326,7 @@ class _Writer:
             fold=self._fold.digest(),
         )
 
-    def _write_end(self) -> None:
+    def _write_end(self) -> bytes:
         directory = bytes(self._directory)
         span = (min(self._span, default=b""), max(self._span, default=b""))
         record = make_index(self._about, self._infos, span, self._signer.public, _sha256(directory))
@@ -337,6 +339,7 @@ class _Writer:
         message = signed_message(self._keys.header, directory, index, self._envelope, trailer)
         signature = self._signer.sign(CONTAINER_DOMAIN, message)
         self._out.write(tail + layout.SIGNATURE.pack(self._signer.public, signature) + trailer.raw)
+        return signature
 
 
 def fold_segment(update: Callable[[bytes], object], rows: Packed, values: bytes) -> None:

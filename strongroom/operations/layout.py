@@ -93,6 +93,7 @@ def sealed_receipt(about: About, sealed: Sealed) -> Receipt:
         first=sealed.first_hash.hex(),
         last=sealed.last_hash.hex(),
         wrapping_key=sealed.wrapping_key_id,
+        container_signature=sealed.signature.hex(),
     )
 
 

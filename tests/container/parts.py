@@ -150,6 +150,7 @@ def entry(piece: int, first: str, last: str, *, secrets: int = 2) -> ContainerEn
         first=first * 16,
         last=last * 16,
         wrapping_key="cd" * 16,
+        container_signature="ef" * 64,
     )
     return container_entry(receipt, sign_receipt(receipt, SIGNER), SIGNER.public)
 

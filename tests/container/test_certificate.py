@@ -7,6 +7,7 @@ import pytest
 
 from strongroom.container import document
 from strongroom.container.certificate import CertifiedSigner, parse_certificate, require_signer
+from strongroom.container.check import scrub
 from strongroom.container.document import Kind
 from strongroom.container.envelope import open_detached, write_detached
 from strongroom.container.errors import Tampered, UntrustedSigner
@@ -112,7 +113,23 @@ def test_a_container_of_another_key_than_its_manifest_names_is_tampered() -> Non
     other = certified("seal", installation=INSTALLATION)
     data, _ = sealed([secret("a")], signer=other)
     with pytest.raises(Tampered, match="another key"):
-        Container.open(BytesReader(data), [KEY], trusted=TRUSTED, signer=SIGNER.public.hex())
+        Container.open(BytesReader(data), [KEY], trusted=TRUSTED, entry=entry(0, "11", "22"))
+
+
+def test_another_container_of_the_key_that_its_manifest_names_is_tampered() -> None:
+    data, made = sealed([secret("a")])
+    named = msgspec.structs.replace(
+        entry(0, "11", "22"),
+        wrapping_key=made.wrapping_key_id,
+        signer=SIGNER.public.hex(),
+        container_signature=made.signature.hex(),
+    )
+    Container.open(BytesReader(data), [KEY], trusted=TRUSTED, entry=named)
+    other, _ = sealed([secret("a")])
+    with pytest.raises(Tampered, match="another signature"):
+        Container.open(BytesReader(other), [KEY], trusted=TRUSTED, entry=named)
+    with pytest.raises(Tampered, match="another signature"):
+        scrub(BytesReader(other), trusted=TRUSTED, entry=named)
 
 
 def test_a_receipt_that_its_signer_did_not_make_is_tampered() -> None:

@@ -95,6 +95,8 @@ OF_TWO: list[dict[str, object]] = [
     {"sha256": "AB" * 32},
     {"signer": "gh" * 32},
     {"signature": "ef" * 32},
+    {"container_signature": "ef" * 32},
+    {"container_signature": ""},
     {"wrapping_key": "cd" * 32},
     {"wrapping_key": ""},
     {"first": "33" * 15 + "3g"},
@@ -115,9 +117,10 @@ def test_each_field_of_each_container_is_held_to_the_format(wrong: dict[str, obj
 
 
 def test_only_sealed_containers_have_wrapping_keys_and_ranges_of_hashes() -> None:
-    first = msgspec.structs.replace(entry(0, "", ""), wrapping_key="")
+    first = msgspec.structs.replace(entry(0, "", ""), wrapping_key="", container_signature="")
     sign_manifest(manifest(first, sealed=False), CONTROL)
-    for wrong in ({"wrapping_key": "cd" * 16}, {"first": "11" * 16}, {"last": "11" * 16}):
+    signed = {"container_signature": "ef" * 64}
+    for wrong in (signed, {"wrapping_key": "cd" * 16}, {"first": "11" * 16}, {"last": "11" * 16}):
         with pytest.raises(Malformed):
             sign_manifest(manifest(msgspec.structs.replace(first, **wrong), sealed=False), CONTROL)
 
@@ -132,7 +135,16 @@ def test_a_name_is_in_one_container_at_most() -> None:
 
 
 RECEIPT = Receipt(
-    run="r", piece=1, sha256="ab", size=2, secrets=3, versions=4, first="f", last="l", wrapping_key="w"
+    run="r",
+    piece=1,
+    sha256="ab",
+    size=2,
+    secrets=3,
+    versions=4,
+    first="f",
+    last="l",
+    wrapping_key="w",
+    container_signature="s",
 )
 
 

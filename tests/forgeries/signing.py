@@ -362,18 +362,6 @@ def by_recipients() -> None:
         record = replace(made.later().record, generation=2)
         objects[made.envelope()] = splice(record, objects[made.envelope()])
 
-    def resealed_container(signer: CertifiedSigner, name: Callable[[Made, bytes], str]) -> Forge:
-        def forge(objects: Objects, made: Made) -> None:
-            shown = msgspec.to_builtins(signer.certificate)
-            parts = other_values(made).with_envelope(lambda envelope: envelope.update(certificate=shown))
-            data = parts.change(signer=signer).build("stolen")
-            objects[name(made, data)] = data
-
-        return forge
-
-    def in_place(made: Made, _: bytes) -> str:
-        return made.pieces[0]
-
     forgery("generation 3 with the signature of 2", RECIPIENT, later(3, None), aside="Tampered")
     forgery(
         "other recipients in the envelope, under its signature",
@@ -428,6 +416,22 @@ def by_recipients() -> None:
         "UntrustedSigner",
     )
     forgery("other values in the rows under the old signature", RECIPIENT, spliced_values, "Tampered")
+
+
+def resealed_container(signer: CertifiedSigner, name: Callable[[Made, bytes], str]) -> Forge:
+    """Put a container with other values there, of the same size, and signed anew."""
+
+    def forge(objects: Objects, made: Made) -> None:
+        shown = msgspec.to_builtins(signer.certificate)
+        parts = other_values(made).with_envelope(lambda envelope: envelope.update(certificate=shown))
+        data = parts.change(signer=signer).build("stolen")
+        objects[name(made, data)] = data
+
+    return forge
+
+
+def in_place(made: Made, _: bytes) -> str:
+    return made.pieces[0]
 
 
 def spliced_values(objects: Objects, made: Made) -> None:
@@ -518,6 +522,10 @@ def by_signers() -> None:
         "one secret more": (lambda made: lying(made, secrets=5), "Tampered"),
         "one secret fewer": (lambda made: lying(made, secrets=3), "Tampered"),
         "one version more": (lambda made: lying(made, versions=5), "Tampered"),
+        "another container's signature": (
+            lambda made: lying(made, container_signature=last(made).container_signature),
+            "Tampered",
+        ),
         "another wrapping key": (lambda made: lying(made, wrapping_key="00" * 16), "Tampered"),
         "a size that is larger": (lambda made: lying(made, size=first(made).size + 1), "Truncated"),
         "a size that is smaller": (lambda made: lying(made, size=first(made).size - 1), "Tampered"),
@@ -601,6 +609,12 @@ def by_signers() -> None:
             everything_of(partial(make, "genuine", about=about)),
             "Tampered",
         )
+    forgery(
+        "other values in place, by the key that the manifest names",
+        SIGNER,
+        resealed_container(OURS["seal"], in_place),
+        "Tampered",
+    )
     forgery(
         "containers with two keys for names",
         SIGNER,

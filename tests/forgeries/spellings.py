@@ -48,7 +48,8 @@ TEXTS = ("backup_id", "policy", "source", "created_at")
 TRUTHS = ("values", "sealed")
 NUMBERS = ("quorum", "regions", "providers", "counts.secrets", "containers.0.piece", "containers.0.size")
 HEX = tuple(
-    f"containers.0.{name}" for name in ("sha256", "first", "last", "wrapping_key", "signer", "signature")
+    f"containers.0.{name}"
+    for name in ("sha256", "first", "last", "wrapping_key", "signer", "container_signature", "signature")
 )
 LISTS = ("recipients", "targets", "not_contained", "containers")
 OBJECTS = ("selection", "counts", "selection.tags")

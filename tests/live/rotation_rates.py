@@ -101,7 +101,7 @@ class Bench:
             [entry] = wrapping_keys(manifest).values()
             name = readable_container(self.target, manifest.backup_id, entry)
             reader = ObjectReader(self.target, name)
-            self._records.append(own_record(reader, signer=entry.signer))
+            self._records.append(own_record(reader, entry))
         held = unlock(self._records[0], [self.old.identity]).rewrap([self.new.recipient])
         unlock(held.record, [self.new.identity])
 

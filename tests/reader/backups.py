@@ -203,6 +203,7 @@ class Maker:
             receipt = Receipt(
                 run=m.BACKUP, piece=number, sha256=written.hexdigest, size=written.size,
                 secrets=written.secrets, versions=written.versions, first="", last="", wrapping_key="",
+                container_signature="",
             )  # fmt: skip
             entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
         return entries

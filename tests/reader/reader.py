@@ -565,7 +565,7 @@ class Outer:
     key: str
 
 
-def outer(data: bytes, keys: Keys, sealed_by: str | None = None) -> Outer:
+def outer(data: bytes, keys: Keys, entry: dict[str, Any] | None = None) -> Outer:
     marks = binary(b"\nSRCTEND")
     if not data.startswith(b"SRCT\r\n\x1a\n"):
         require(not b"SRCT\r\n\x1a\n".startswith(data[:8]) or len(data) >= 8, "Truncated")
@@ -589,7 +589,8 @@ def outer(data: bytes, keys: Keys, sealed_by: str | None = None) -> Outer:
     require(match and match[3].decode() == data[-124:-92].hex(), "Tampered")
     signer(certificate, ("seal", "recover"), keys)
     entries = tiles(directory, start)
-    require(sealed_by in (None, data[-124:-92].hex()), "Tampered")
+    by = data[-124:-92].hex(), data[-92:-28].hex()
+    require(not entry or by == (entry["signer"], entry["container_signature"]), "Tampered")
     return Outer(data, data[:80], entries, directory, index, found, written, data[-124:-92].hex())
 
 
@@ -941,7 +942,11 @@ def envelope(data: bytes, keys: Keys) -> tuple[dict[str, Any], bytes]:
 
 ENTRY = record(
     piece=integer, sha256=hexed(32), size=integer, secrets=integer, versions=integer, first=hexed(16, 0),
-    last=hexed(16, 0), wrapping_key=hexed(16, 0), signer=hexed(32), signature=hexed(64),
+    last=hexed(16, 0), wrapping_key=hexed(16, 0), signer=hexed(32), container_signature=hexed(64, 0),
+    signature=hexed(64),
+)  # fmt: skip
+RECEIPTED = (
+    "piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key", "container_signature",
 )  # fmt: skip
 MANIFEST = record(
     backup_id=text, policy=text, source=text, created_at=text, values=truth, sealed=truth,
@@ -968,13 +973,14 @@ def manifest(data: bytes, keys: Keys, *, receipts: bool = True) -> dict[str, Any
         size = 32 if found["sealed"] and entry["secrets"] else 0
         require(len(entry["first"]) == len(entry["last"]) == size, "Malformed")
         require(len(entry["wrapping_key"]) == (32 if found["sealed"] else 0), "Malformed")
+        require(len(entry["container_signature"]) == (128 if found["sealed"] else 0), "Malformed")
         require(not size or last < entry["first"] <= entry["last"], "Malformed")
         last = entry["last"] or last
     require(found["trust"] <= keys.lists.get(installation_of(data), found["trust"]), "TrustListMissing")
     for entry in entries if receipts else ():
         receipt = ",".join(
             f'"{name}":{entry[name]}' if isinstance(entry[name], int) else f'"{name}":"{entry[name]}"'
-            for name in ("piece", "sha256", "size", "secrets", "versions", "first", "last", "wrapping_key")
+            for name in RECEIPTED
         )
         message = f'{{"run":{canonical(found["backup_id"])},{receipt}}}'.encode()
         public, signature = bytes.fromhex(entry["signer"]), bytes.fromhex(entry["signature"])
@@ -1016,7 +1022,7 @@ def trust(data: bytes, keys: Keys) -> bytes:
 
 
 RECEIPT = record(
-    backup_id=text, sha256=hexed(32), containers=hexed(32), chain=text,
+    backup_id=text, sha256=hexed(32), container_signature=hexed(64), containers=hexed(32), chain=text,
     previous=optional(record(backup_id=text, sha256=hexed(32))), made_at=moment,
 )  # fmt: skip
 
@@ -1386,7 +1392,7 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
             require(len(lines) == entry["secrets"], "Tampered")
             into.secrets += [Secret(line, {}, b"", []) for line in lines]
             continue
-        found = outer(data, replace(keys, distrusted=frozenset()), entry["signer"])
+        found = outer(data, replace(keys, distrusted=frozenset()), entry)
         own = found.envelope["wrapping_key"]
         require(own["id"] == entry["wrapping_key"], "Tampered")
         if own["id"] not in newest:

@@ -166,7 +166,16 @@ def _capture(year: Year, run: Run, step: Step) -> Captured:
 
 CAPTURED = Captured(
     receipt=Receipt(
-        run="", piece=0, sha256="", size=1, secrets=1, versions=1, first="", last="", wrapping_key=""
+        run="",
+        piece=0,
+        sha256="",
+        size=1,
+        secrets=1,
+        versions=1,
+        first="",
+        last="",
+        wrapping_key="",
+        container_signature="",
     ),
     signature="",
     staged="",
@@ -221,7 +230,9 @@ def _verify(year: Year, run: Run, step: Step) -> Verified:
 
 def _index(year: Year, run: Run, step: Step) -> Indexed:
     _need_stage(year)
-    return Indexed(staged="index", files=(IndexFile(backup=run.id, sha256="", size=1, signer=""),))
+    return Indexed(
+        staged="index", files=(IndexFile(backup=run.id, sha256="", size=1, signer="", signature=""),)
+    )
 
 
 def _vouch(year: Year, run: Run, step: Step) -> Vouched:

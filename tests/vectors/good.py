@@ -412,10 +412,12 @@ def index_next() -> Vector:
 def index_receipt_record(*, continues: bool = False) -> IndexReceipt:
     """Return the receipt of one of the indexes above."""
     first, backup = index_first(), "20261125T024501Z-00000001"
+    own = index_next() if continues else first
     link = Link(backup_id=backup, sha256=hashlib.sha256(first.body).hexdigest())
     return IndexReceipt(
         backup_id="20261126T024501Z-00000002" if continues else backup,
-        sha256=hashlib.sha256(index_next().body).hexdigest() if continues else link.sha256,
+        sha256=hashlib.sha256(own.body).hexdigest(),
+        container_signature=own.body[-92:-28].hex(),
         containers="7" * 64,
         chain=backup,
         previous=link if continues else None,
@@ -579,6 +581,7 @@ def entry(piece: int, first: str, last: str) -> ContainerEntry:
         first=first * 16,
         last=last * 16,
         wrapping_key=m.fixed("wrapping key id", 16).hex(),
+        container_signature=m.fixed(f"container signature {piece}", 64).hex(),
     )
     return container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public)
 

@@ -18,7 +18,7 @@ from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
 from strongroom.container.head import LedgerHead, sign_head
-from strongroom.container.manifest import ContainerEntry, Counts, Manifest, sign_manifest
+from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of, sign_manifest
 from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark, sign_mark
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
@@ -195,7 +195,7 @@ def documents() -> None:
         objects[container_name(m.BACKUP, written.hexdigest)] = data
         receipt = Receipt(
             run=m.BACKUP, piece=number, sha256=written.hexdigest, size=written.size, secrets=written.secrets,
-            versions=written.versions, first="", last="", wrapping_key="",
+            versions=written.versions, first="", last="", wrapping_key="", container_signature="",
         )  # fmt: skip
         entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
     manifest = replace(with_entries(good.manifest_record(), *entries), sealed=False, values=False)
@@ -453,12 +453,7 @@ def joins() -> None:
 
     def entry(**changed: Any) -> ContainerEntry:
         old = one.manifest.containers[0]
-        told = {
-            "run": one.manifest.backup_id,
-            **{f: getattr(old, f) for f in old.__struct_fields__[:8]},
-            **changed,
-        }
-        receipt = Receipt(**told)
+        receipt = replace(receipt_of(one.manifest, old), **changed)
         return container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public)
 
     whole, other = one.manifest, one.manifest.containers[1]
@@ -475,6 +470,7 @@ def joins() -> None:
         ("last", {"last": higher}),
         ("first", {"first": lower}),
         ("key", {"wrapping_key": "00" * 16}),
+        ("container-signature", {"container_signature": other.container_signature}),
     ):
         listed = with_entries(whole, entry(**changed), other)
         signed(name, f"another {next(iter(changed))}", containers=listed.containers)
@@ -483,7 +479,7 @@ def joins() -> None:
     zeros = replace(whole.containers[0], signature="00" * 64)
     listed = with_entries(whole, zeros, other)
     signed("receipt", "a receipt of zeros", containers=listed.containers)
-    receipt = Receipt(run=whole.backup_id, **{f: getattr(zeros, f) for f in zeros.__struct_fields__[:8]})
+    receipt = receipt_of(whole, zeros)
     foreign = container_entry(receipt, sign_receipt(receipt, m.RECOVER), m.RECOVER.public)
     listed = with_entries(whole, foreign, other)
     signed("signer", "another key's receipt than the container's", containers=listed.containers)
@@ -493,6 +489,18 @@ def joins() -> None:
     key = next(key for key in keys if min(name_hash(key, s.name) for s in second) > above)
     odd = made("name keys", name_keys=(m.NAME_KEY, key))
     target("join-name-key", "Tampered", "two containers, two keys for names", odd.objects)
+    one.objects[one.pieces[0]] = exchanged(one)
+    comment = "a container of the same size, sealed with the same key of the role seal, to the same recipient"
+    target("container-exchanged", "Tampered", comment, one.objects)
+
+
+def exchanged(one: Made) -> bytes:
+    """Return another container in the place of the first, as the holder of its signer's key makes it."""
+    part = [replace(secret, tags={}) if secret.tags else secret for secret in halves()[0]]
+    data, sealed = m.piece(m.stream("exchanged"), part, m.about(piece=0, pieces=2), one.key)
+    assert (sealed.size, sealed.secrets) == (one.manifest.containers[0].size, len(part))
+    assert sealed.hexdigest != one.manifest.containers[0].sha256
+    return data
 
 
 def trust_lists() -> None:

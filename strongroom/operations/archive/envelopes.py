@@ -164,9 +164,9 @@ def read_signed(
     return signed
 
 
-def own_record(reader: RangeReader, *, signer: str) -> WrappingKeyRecord:
+def own_record(reader: RangeReader, entry: ContainerEntry) -> WrappingKeyRecord:
     """Return the record that a container carries, reading no byte of its segments."""
-    outer = read_outer(reader, trusted=None, signer=signer, tail_bytes=ENDING_BYTES)
+    outer = read_outer(reader, trusted=None, entry=entry, tail_bytes=ENDING_BYTES)
     return outer.envelope.wrapping_key
 
 

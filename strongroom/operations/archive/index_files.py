@@ -23,7 +23,7 @@ from typing import IO, NamedTuple, TypeVar
 
 from strongroom.container.errors import Malformed, MissingPiece, Tampered
 from strongroom.container.index_receipt import MOST, IndexReceipt, parse_index_receipt
-from strongroom.container.keyless import read_outer
+from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import LONGEST, NameIndex, digest_of
 from strongroom.container.ranges import RangeReader
@@ -270,7 +270,9 @@ class _Chain:
         held = self._compared(backup, sha256)
         if isinstance(held, StrongroomError):
             raise held
-        record = read_outer(held.reader, trusted=self._trusted).envelope.wrapping_key
+        outer = read_outer(held.reader, trusted=self._trusted)
+        require_signature(outer, held.receipt.container_signature, by="receipt")
+        record = outer.envelope.wrapping_key
         newer = self._envelopes.of(record.id, trusted=self._trusted)
         index = NameIndex.open(held.reader, self._identities, newer=newer, trusted=self._trusted)
         said = (index.about.backup_id, index.head.containers, index.head.previous)

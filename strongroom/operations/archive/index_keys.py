@@ -13,7 +13,7 @@ from contextlib import suppress
 from msgspec import Struct
 
 from strongroom.container.index_receipt import IndexReceipt
-from strongroom.container.keyless import read_outer
+from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
@@ -102,6 +102,7 @@ class IndexKeys:
     def _key(self, receipt: IndexReceipt, shown: Shown) -> IndexKey:
         reader = ObjectReader(shown.files[0].objects, shown.files[0].name) if self._told_only else None
         outer = read_outer(reader or whole(shown, receipt.sha256), trusted=self._trusted)
+        require_signature(outer, receipt.container_signature, by="receipt")
         names = dict.fromkeys(self._targets[id(file.objects)] for file in shown.files)
         return IndexKey(record=outer.envelope.wrapping_key, backup=receipt.backup_id, targets=tuple(names))
 

@@ -104,8 +104,7 @@ class Backup:
                 self._identities,
                 newer=newer,
                 trusted=self._trusted,
-                signer=entry.signer,
-                key=entry.wrapping_key,
+                entry=entry,
             )
         except WrongKey as error:
             raise self._newest.explained(entry.wrapping_key, error) from None
@@ -297,7 +296,7 @@ def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> Wrap
 
 
 def _carried_by(objects: Objects, name: str, backup: str, entry: ContainerEntry) -> WrappingKeyRecord:
-    record = own_record(ObjectReader(objects, name), signer=entry.signer)
+    record = own_record(ObjectReader(objects, name), entry)
     if record.id != entry.wrapping_key:
         raise Tampered(f"container {entry.piece} of {backup} has another wrapping key than its manifest says")
     return record

@@ -72,7 +72,7 @@ def _read_container(
     if not manifest.sealed:
         check_document(ObjectReader(objects, name), place=Place(manifest, entry))
     elif depth is Depth.DIGEST:
-        scrub(ObjectReader(objects, name), trusted=_ever(keys), signer=entry.signer)
+        scrub(ObjectReader(objects, name), trusted=_ever(keys), entry=entry)
     else:
         container = backup.container(entry)
         seen = open_all(container, digest_key=keys.digest_key if depth is Depth.COMPARED else None)

@@ -93,5 +93,6 @@ def _entry(container: Container, size: int) -> ContainerEntry:
         last="f" * 32,
         wrapping_key=container.record.id,
         signer="",
+        container_signature="",
         signature="",
     )

@@ -189,4 +189,5 @@ def _document(run: Run, piece: int, plan: Plan, reading: _Reading, content: byte
         first="",
         last="",
         wrapping_key="",
+        container_signature="",
     )

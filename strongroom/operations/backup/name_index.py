@@ -70,12 +70,13 @@ IN_MEMORY = 16 * 1024 * 1024
 
 
 class IndexFile(Struct, frozen=True, kw_only=True):
-    """An index as it lies on targets, and the fingerprint of the key that sealed it."""
+    """An index as it lies on targets: its own signature, and the fingerprint of the key that made that."""
 
     backup: str
     sha256: str
     size: int
     signer: str
+    signature: str
 
 
 class Indexed(Struct, frozen=True, kw_only=True):
@@ -167,6 +168,7 @@ class _Making:
         return IndexReceipt(
             backup_id=own.backup,
             sha256=own.sha256,
+            container_signature=own.signature,
             containers=containers_of(self._run, self._services),
             chain=files[0].backup,
             previous=_link(before[-1]) if before else None,
@@ -238,7 +240,13 @@ class _Making:
             check_sealed(_FileReader(file, sealed.size), sealed)
             self._stage(file, sealed)
         signer = self._services.signers("seal").certificate.key_fingerprint
-        return IndexFile(backup=self._run.id, sha256=sealed.hexdigest, size=sealed.size, signer=signer)
+        return IndexFile(
+            backup=self._run.id,
+            sha256=sealed.hexdigest,
+            size=sealed.size,
+            signer=signer,
+            signature=sealed.signature.hex(),
+        )
 
     def _stage(self, file: IO[bytes], sealed: Sealed) -> None:
         file.seek(0)

@@ -61,6 +61,7 @@ def plant(
     receipt = IndexReceipt(
         backup_id=backup,
         sha256=sealed.hexdigest,
+        container_signature=sealed.signature.hex(),
         containers=head.containers,
         chain=backup,
         previous=None,

@@ -26,6 +26,7 @@ from strongroom.container.name_index import (
     write_name_index,
 )
 from strongroom.container.wrapping import WrappingKey
+from strongroom.container.writer import Sealed
 from strongroom.errors import StrongroomError
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret, SecretBytes, Version, VersionState
@@ -219,7 +220,7 @@ def test_an_index_with_a_block_that_is_none_ends_no_search(world: World) -> None
         signer=world.signers["seal"],
     )
     put(target, index_name(newest, newest, sealed.hexdigest), bytes(content))
-    vouch(world, newest, sealed.hexdigest, head=head)
+    vouch(world, newest, sealed, head=head)
     looked = Looked(world, Wanted())
     assert looked.covered == held.keys()
     assert [error.code for error in looked.told.values()] == ["Malformed"]
@@ -239,7 +240,7 @@ def receipts_on(target: Target) -> list[str]:
 def vouch(
     world: World,
     backup: str,
-    sha256: str,
+    sealed: Sealed,
     *,
     head: IndexHead,
     chain: str = "",
@@ -248,14 +249,15 @@ def vouch(
     """Put the receipt of an index beside it."""
     receipt = IndexReceipt(
         backup_id=backup,
-        sha256=sha256,
+        sha256=sealed.hexdigest,
+        container_signature=sealed.signature.hex(),
         containers=head.containers,
         chain=chain or backup,
         previous=head.previous,
         made_at="2026-11-25T02:45:01Z",
     )
     content = sign_index_receipt(receipt, signer or world.signers["control"])
-    put(world.targets["eu"], receipt_name(index_name(receipt.chain, backup, sha256)), content)
+    put(world.targets["eu"], receipt_name(index_name(receipt.chain, backup, receipt.sha256)), content)
 
 
 def put(target: Target, name: str, content: bytes) -> None:
@@ -415,6 +417,7 @@ def test_one_who_stole_the_seal_key_later_hides_and_invents_nothing(world: World
         receipt = IndexReceipt(
             backup_id=newest,
             sha256=sealed,
+            container_signature=content[-92:-28].hex(),
             containers=head.containers,
             chain=chain,
             previous=None,
@@ -492,8 +495,8 @@ def test_an_index_that_continues_a_later_one_is_refused(world: World) -> None:
     )
     put(target, index_name(chain, first, sealed.hexdigest), bytes(content))
     with pytest.raises(Malformed):
-        vouch(world, first, sealed.hexdigest, head=head)
-    vouch(world, first, sealed.hexdigest, head=replace(head, previous=None))
+        vouch(world, first, sealed, head=head)
+    vouch(world, first, sealed, head=replace(head, previous=None))
     told: dict[str, StrongroomError] = {}
     indexes = NameIndexes({"eu": target}, (world.identity,), told=told.__setitem__)
     indexes.search(
