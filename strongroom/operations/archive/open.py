@@ -284,7 +284,7 @@ def carried_record(objects: Objects, backup: str, entry: ContainerEntry) -> Wrap
 
     Raises:
         FormatError, TargetError: it cannot be read, or whoever captured it did not sign it.
-        Tampered: it is that of another wrapping key: another container lies here, signed by the same role.
+        Tampered: another container lies here, or it has another wrapping key than the manifest says.
     """
     name = container_name(backup, entry.sha256)
     try:

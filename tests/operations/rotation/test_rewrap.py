@@ -80,7 +80,7 @@ def test_another_container_in_the_place_of_one_does_not_hide_its_repair(at: Rota
     good = carried_record(target, backup, entry)
 
     overwrite(target, name, b"".join(target.read(container_name(other, wrong.sha256))))
-    with pytest.raises(Tampered, match="another wrapping key"):
+    with pytest.raises(Tampered, match="another signature"):
         carried_record(target, backup, entry)
     put(target, f"{name}.r1", whole)
     assert carried_record(target, backup, entry) == good
