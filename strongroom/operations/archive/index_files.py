@@ -31,6 +31,7 @@ from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.operations.archive.envelopes import KEYS, find_newest, newest_of
+from strongroom.operations.archive.open import ObjectReader
 from strongroom.operations.layout import INDEXES
 from strongroom.targets.repaired import Objects, sound_copy
 
@@ -108,6 +109,18 @@ def receipt_of(
     if (receipt.backup_id, receipt.sha256, receipt.chain) != (backup, sha256, chain):
         raise Tampered(f"The receipt of the index of {backup} is another one's.")
     return receipt
+
+
+def record_of(shown: Shown, receipt: IndexReceipt, *, trusted: frozenset[str]) -> WrappingKeyRecord:
+    """Return the wrapping key's record that an index carries. The signature that the receipt names covers it,
+    so the end of the file is all that is read."""
+
+    def read(copy: File) -> WrappingKeyRecord:
+        outer = read_outer(ObjectReader(copy.objects, copy.name), trusted=trusted)
+        require_signature(outer, receipt.container_signature, by="receipt")
+        return outer.envelope.wrapping_key
+
+    return _first([partial(read, copy) for copy in shown.files])
 
 
 def whole(shown: Shown, sha256: str, *, in_memory: Callable[[int], bool] = lambda _: False) -> RangeReader:

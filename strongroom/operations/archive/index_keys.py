@@ -1,8 +1,8 @@
 """The wrapping keys of indexes of names: which belong to a backup, for whoever re-wraps or carries them.
 
-What an index names as its wrapping key is looked at only where a receipt vouches for the very file. A stolen
-key of the seal role could sign another file, that carries the record of another policy's backup: re-wrapped
-here, it would open for this policy's readers.
+What an index names as its wrapping key is looked at only where a receipt vouches for the very container. A
+stolen key of the seal role could sign another one, that carries the record of another policy's backup:
+re-wrapped here, it would open for this policy's readers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from contextlib import suppress
 from msgspec import Struct
 
 from strongroom.container.index_receipt import IndexReceipt
-from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
@@ -23,9 +22,8 @@ from strongroom.operations.archive.index_files import (
     list_indexes,
     of_containers,
     receipt_of,
-    whole,
+    record_of,
 )
-from strongroom.operations.archive.open import ObjectReader
 from strongroom.targets import Target
 
 
@@ -40,16 +38,10 @@ class IndexKey(Struct, frozen=True, kw_only=True):
 class IndexKeys:
     """The indexes on some targets, which are listed once and read when they are asked for.
 
-    Args:
-        told_only: nothing is done with the keys but telling of them, so the end of each file will do.
-
     ``away`` says why a target could not be listed.
     """
 
-    def __init__(
-        self, targets: Mapping[str, Target], *, trusted: frozenset[str], told_only: bool = False
-    ) -> None:
-        self._told_only = told_only
+    def __init__(self, targets: Mapping[str, Target], *, trusted: frozenset[str]) -> None:
         self.away: dict[str, StrongroomError] = {}
         self._trusted = trusted
         self._targets = {id(target): name for name, target in targets.items()}
@@ -100,11 +92,9 @@ class IndexKeys:
         return None
 
     def _key(self, receipt: IndexReceipt, shown: Shown) -> IndexKey:
-        reader = ObjectReader(shown.files[0].objects, shown.files[0].name) if self._told_only else None
-        outer = read_outer(reader or whole(shown, receipt.sha256), trusted=self._trusted)
-        require_signature(outer, receipt.container_signature, by="receipt")
+        record = record_of(shown, receipt, trusted=self._trusted)
         names = dict.fromkeys(self._targets[id(file.objects)] for file in shown.files)
-        return IndexKey(record=outer.envelope.wrapping_key, backup=receipt.backup_id, targets=tuple(names))
+        return IndexKey(record=record, backup=receipt.backup_id, targets=tuple(names))
 
 
 def _merge(into: Chains, found: Chains) -> None:

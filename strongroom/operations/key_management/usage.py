@@ -174,7 +174,7 @@ class _Indexes:
 
     def __init__(self, services: Services) -> None:
         self._trusted = services.signer_fingerprints
-        self._keys = IndexKeys(services.targets, trusted=self._trusted, told_only=True)
+        self._keys = IndexKeys(services.targets, trusted=self._trusted)
         self._envelopes = Envelopes(services.targets.values())
         self._lock = Lock()
 
