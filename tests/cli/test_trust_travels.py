@@ -29,6 +29,22 @@ kind = "directory"
 path = "{target}"
 region = "eu"
 """
+MEDIUM = """
+[targets.medium]
+kind = "directory"
+path = "{path}"
+region = "safe"
+[policies.emergency]
+kind = "full"
+source = "local"
+targets = ["medium"]
+recipients = ["recovery"]
+schedule = "0 3 1 * *"
+offline = true
+quorum = 1
+regions = 1
+single_recipient_reason = "a test"
+"""
 
 
 def target(machine: Machine, name: str = "region-a") -> Path:
@@ -249,3 +265,11 @@ def test_a_signed_head_tells_of_a_list_that_is_withheld_before_the_next_backup(
     done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
     assert done.returncode == 13
     assert "Trust list 1" in done.stderr
+
+
+def test_a_medium_in_its_safe_gets_the_list_with_its_next_backup_and_nothing_is_amiss(house: Machine) -> None:
+    with house.path("strongroom.toml").open("a") as config:
+        config.write(MEDIUM.format(path=house.path("medium")))
+    leaked = signers(house)[0]["fingerprint"]
+    done = house.ok("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    assert list(done.document["missed"]) == ["medium"]

@@ -6,8 +6,7 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
-from strongroom.cli.errors import SignersUnsettled
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, require_spread
 from strongroom.cli.shared.installation_key import given_key, key_of_files, key_of_words
 from strongroom.cli.shared.installation_paper import keep, spare_lines
 from strongroom.cli.shared.services import configured_targets, run_store
@@ -68,11 +67,7 @@ def hand_over(arguments: Namespace, output: Output) -> None:
             REPEAT_ESCROW,
         ],
     )
-    if missed:
-        raise SignersUnsettled(
-            f"Trust list {number} is not yet on {', '.join(missed)}.",
-            hint="The next backup or ledger head there puts it there too.",
-        )
+    require_spread(number, missed)
 
 
 def _successor(arguments: Namespace, folder: Path, output: Output) -> Signer:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import asdict
 
+from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.shared import approval
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
+from strongroom.config import load_settings
 from strongroom.model import ApprovalAction
 
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
@@ -54,3 +56,17 @@ def approve_signers(action: str, what: Sequence[str], line: str) -> None:
     approval.require_approved(
         place.find(), ApprovalAction.SIGNERS, {"action": action, "what": what}, lines=(line,)
     )
+
+
+def require_spread(number: int, missed: Iterable[str]) -> None:
+    """End with what lacks a new trust list; the media in a safe get it with the next backup onto them.
+
+    Raises:
+        SignersUnsettled: a target lacks it that is to answer at any time.
+    """
+    online = load_settings().online
+    if lacking := [name for name in missed if name in online]:
+        raise SignersUnsettled(
+            f"Trust list {number} is not yet on {', '.join(lacking)}.",
+            hint="The next backup or ledger head there puts it there too.",
+        )
