@@ -307,3 +307,29 @@ def test_a_newer_backup_of_another_installation_is_named_where_a_target_is_verif
     assert done.code == LeftAside.exit_code
     [name] = [one.name for one in strangers.iterdir()]
     assert f"manifests/{name} (UntrustedSigner" in words_of(done)
+
+
+MEDIUM = """
+[targets.medium]
+kind = "directory"
+path = "{home}/regions/medium"
+region = "the-safe"
+create = true
+[policies.emergency]
+kind = "full"
+targets = ["medium"]
+recipients = ["recovery"]
+offline = true
+quorum = 1
+regions = 1
+"""
+
+
+def test_a_target_that_was_never_to_hold_a_backup_lacks_nothing_of_it(house: Machine) -> None:
+    with house.path("strongroom.toml").open("a") as config:
+        config.write(MEDIUM.format(home=house.home))
+    house.ok("backup", "--policy", "emergency", "--force")
+    newest = ids(house)["emergency"]
+    done = house.ok("restore", "--full-restore", "--dry-run", "--identity", "recovery.key")
+    assert f"from backup {newest} of policy 'emergency'" in words_of(done)
+    assert "on 'medium'" in words_of(done)

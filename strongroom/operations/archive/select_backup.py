@@ -568,7 +568,8 @@ class Chooser:
         lacking: list[Replica] = []
         for name, listing in self._listings.items():
             try:
-                damage = self._damage(name, listing, signed)
+                if (damage := self._damage(name, listing, signed)) is None:
+                    continue
                 many = 0 if damage else len(lacking_on(listing.objects, signed.manifest))
             except StrongroomError as error:
                 self.note(name, f"{error.code}: {error.message}")
@@ -577,7 +578,7 @@ class Chooser:
                 of = plural(len(signed.manifest.containers), "container")
                 damage = f"{many:,} of {of} of backup {signed.manifest.backup_id} {verb(many, 'are')} missing"
                 lacking.append(Replica(name, listing.objects))
-            elif damage == "":
+            elif not damage:
                 whole.append(Replica(name, listing.objects))
             if damage:
                 self.note(name, damage, signed.manifest.backup_id)
