@@ -83,8 +83,8 @@ def second_host(house: Machine, other: Machine) -> Machine:
     return other
 
 
-def recovered(house: Machine, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", RECOVER, target(house), *words, "--list"]
+def recovered(house: Machine, *words: object, on: str = "region-a") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-I", RECOVER, target(house, on), *words, "--list"]
     return subprocess.run(
         [str(word) for word in command],
         capture_output=True,
@@ -190,6 +190,19 @@ def test_a_target_that_was_away_gets_the_list_with_the_next_backup(house: Machin
     content = Path(away, "trust/00000001.json").read_bytes()
     [key] = open_list(content, trusted=frozenset([installation(house)])).list.distrusted
     assert key.fingerprint == leaked
+
+
+def test_a_target_that_was_away_gets_the_list_with_what_is_signed_again(
+    house: Machine, other: Machine
+) -> None:
+    pin, thief, away = installation(house), stolen_key(house), target(house, "region-c")
+    away.rename(away.with_name("away"))
+    house.run("signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
+    away.with_name("away").rename(away)
+    house.ok("signers", "re-sign", "--force")
+    other.ok("verify-backup", away, "--signer", pin, "--depth", "digest")
+    done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"), on="region-c")
+    assert done.returncode == 0, done
 
 
 def test_without_the_installation_key_a_key_is_distrusted_here_and_it_is_said_what_is_left(

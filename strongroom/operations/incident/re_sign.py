@@ -31,6 +31,7 @@ from strongroom.operations.archive.read_back import Keys, read_back
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.rotation.single_file import copy
 from strongroom.operations.services import Services
+from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.targets import Target
 from strongroom.targets.repaired import Objects, put_beside, sound_copy
@@ -124,6 +125,7 @@ def _on_targets(services: Services, entry: CatalogEntry) -> ReSigned:
     for replica in services.store.replicas(entry.backup):
         try:
             target = services.target(replica.target)
+            put_lists(target, services.signers("recover").lists)
             if content is not None or _lacks(services, target, entry.backup):
                 _beside(target, manifest_name(entry.backup), content or recorded)
                 placed += 1
@@ -215,6 +217,7 @@ def _in_file(services: Services, entry: CatalogEntry, path: Path, name: str) -> 
             for info in old.list():
                 copy(old, new, info.name)
             if content is not None:
+                put_lists(new, services.signers("recover").lists)
                 _beside(new, manifest_name(name), content)
             envelopes = _envelopes(services, new, signed.manifest)
             read_back(new, signed.manifest, Depth.DIGEST, Keys(trusted=services.signer_fingerprints))
