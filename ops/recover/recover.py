@@ -118,6 +118,11 @@ class Losses:
             self.add(failure, what, secrets)
             self.parts += [(*part, failure)] if part else []
 
+    def shut(self) -> Failure | None:
+        """Return what to tell if no container opens, and one of them because no key fits."""
+        found = (failure for _, _, failure in self.parts if failure.args[0] == "CannotOpen")
+        return None if self.name_key else next(found, None)
+
     def ignore(self, name: str, failure: Failure) -> None:
         """Say what does not count, but not all of it: it may be junk, and much of it."""
         folder = name.partition("/")[0]
@@ -879,6 +884,7 @@ class Backup:
             for secret in secrets:
                 came += 1
                 yield secret
+        self.losses.first = self.losses.shut() or self.losses.first
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, f"{came} of {counted(manifest['counts']['secrets'])} came out.", "Missing")
 

@@ -235,8 +235,7 @@ def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) 
     Of each name the backup before tells, unless its part of that one is lost too: then the one before that.
     """
     losses = backup.losses
-    shut = any(failure.args[0] == "CannotOpen" for _, _, failure in losses.parts)
-    if not losses.parts or (shut and not losses.name_key):  # a key that fits nothing is no damage
+    if not losses.parts or losses.shut():  # a key that fits nothing is no damage
         return
     newer = [could_have_held(manifest, losses)]
     for earlier in Choice(backup, given).before(manifest):
@@ -373,7 +372,9 @@ class Choice:
         """Return the best backup of those that lack something; raise what keeps from all."""
         if not passed:
             none = Failure("Missing", f"There is no backup of policy '{self.policy}' here.")
-            raise self.miss(None) or (refused[0][1] if refused else none)
+            failures = [failure for _, failure in refused]
+            strangers = [failure for failure in failures if failure.args[0] == "Untrusted"]
+            raise self.miss(None) or (*strangers, *failures, none)[0]
         fair = [each for each in passed if not each[1].startswith("it is ")]
         for manifest, why in sorted(fair, key=lambda each: not each[0]["values"]):
             if not (said := self.quarantined(manifest)):

@@ -75,11 +75,13 @@ def readable_copy(objects: Objects, name: str, *, sha256: bytes, most: int = MOS
     """Return the name that a reader takes: the object's own, unless it was repaired.
 
     An object without repairs is not read for that: whoever reads it finds what is wrong with it.
-    One with repairs was damaged once, and is read whole to find the copy that is not.
+    One with repairs was damaged once, and is read whole to find the copy that is not. If none is whole, the
+    first tells what is wrong: a repair whose original is gone is damaged, and not missing.
     """
-    if copies(objects, name) in ([], [name]):
+    there = copies(objects, name)
+    if there in ([], [name]):
         return name
-    return whole_copy(objects, name, sha256=sha256, most=most) or name
+    return whole_copy(objects, name, sha256=sha256, most=most) or there[0]
 
 
 def sound_copy(

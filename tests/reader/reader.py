@@ -636,7 +636,10 @@ class Container:
     secrets: list[Secret]
 
 
-def container(found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | None = None) -> Container:
+def unlocked(
+    found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | None
+) -> tuple[dict[str, Any], bytes, list[bytes]]:
+    """Return a container's index, the tag of its header and the keys of its values and rows."""
     own, written = found.envelope["wrapping_key"], found.record
     if newer:
         require(newer[0]["id"] == own["id"], "Tampered")
@@ -649,7 +652,11 @@ def container(found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | No
     right = hkdf(file_key, file_id, b"strongroom/v1/header" + found.header[:48])
     require(hmac.compare_digest(right, tag), "Tampered")
     sub = [hkdf(file_key, file_id, b"strongroom/v1/" + kind) for kind in (b"values", b"rows", b"index")]
-    index = open_index(cobblestone(sub[2], found.index, tag + b"\x03" + bytes(4)), found)
+    return open_index(cobblestone(sub[2], found.index, tag + b"\x03" + bytes(4)), found), tag, sub[:2]
+
+
+def container(found: Outer, keys: Keys, newer: tuple[dict[str, Any], bytes] | None = None) -> Container:
+    index, tag, sub = unlocked(found, keys, newer)
     secrets: list[Secret] = []
     at = 80
     for number, (values, rows, values_sha, rows_sha) in enumerate(found.entries):
@@ -1322,12 +1329,26 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
     if keys.pins:
         require_lists(objects, ids, keys)
     if not ids:
-        fresh(objects, keys, "", set())
+        if wanted is None:
+            fresh(objects, keys, "", set())
         refuse("NotABackup")
     require(wanted is None or wanted in ids, "MissingPiece")
+    listing, pinned, aside = chosen(objects, keys, [wanted] if wanted else sorted(ids, reverse=True), wanted)
+    try:
+        return contents(objects, pinned, Whole(listing, aside=aside))
+    except RefusedError:
+        require(not is_shut(objects, listing, pinned), "WrongKey")
+        raise
+
+
+def chosen(
+    objects: Mapping[str, bytes], keys: Keys, backups: list[str], wanted: str | None
+) -> tuple[dict[str, Any], Keys, list[str]]:
+    """Return the manifest of the backup that is taken, who is pinned then, and what was left aside."""
     refused: list[str] = []
+    first: list[str] = []
     shown: set[str] = set()
-    for backup in [wanted] if wanted else sorted(ids, reverse=True):
+    for backup in backups:
         found, own = believed(objects, keys, backup)
         shown |= {backup} if found or "UntrustedSigner" in own else set()
         if found is not None:
@@ -1338,12 +1359,15 @@ def whole(objects: Mapping[str, bytes], keys: Keys, wanted: str | None = None) -
             if not stands.aside:
                 if not wanted:
                     fresh(objects, pinned, backup, shown)
-                return contents(objects, pinned, Whole(listing, aside=refused + own))
+                return listing, pinned, refused + own
+            first.append("BackupQuarantined")
             own.append("BackupQuarantined")
+        else:
+            first.append(own[0])
         refused += own
     if not wanted:
         fresh(objects, keys, "", shown)
-    refuse("BackupQuarantined" if "BackupQuarantined" in refused else refused[0])
+    refuse(next((kind for kind in ("BackupQuarantined", "UntrustedSigner") if kind in first), first[0]))
 
 
 def believed(
@@ -1411,6 +1435,23 @@ def contents(objects: Mapping[str, bytes], keys: Keys, into: Whole) -> Whole:
         require(len(name_keys) == 1, "Tampered")
         into.secrets += opened.secrets
     return into
+
+
+def is_shut(objects: Mapping[str, bytes], listing: dict[str, Any], keys: Keys) -> bool:
+    """Tell whether no container opens, and one of them because no key fits."""
+    kinds: set[str] = set()
+    for entry in listing["containers"] if listing["sealed"] else ():
+        name = f"containers/{listing['backup_id']}/{entry['sha256']}"
+        for data in (objects[name + copy] for copy in COPIES if name + copy in objects):
+            try:
+                require(len(data) == entry["size"], "Truncated")
+                found = outer(data, replace(keys, distrusted=frozenset()), entry["signer"])
+                unlocked(found, keys, newest_of(objects, found.envelope["wrapping_key"], keys, []))
+            except RefusedError as error:
+                kinds.add(error.kind)
+            else:
+                return False
+    return "WrongKey" in kinds
 
 
 def piece(objects: Mapping[str, bytes], backup: str, entry: dict[str, Any]) -> bytes:

@@ -204,7 +204,7 @@ def test_a_container_of_another_backup_in_its_place_is_refused(file: File, tmp_p
     rewritten(file, swap)
     code, out, said = file.get(1)
     assert (code, out) == (11, b"")
-    assert "not the one that the manifest names" in said
+    assert "not what the manifest names" in said
 
 
 def test_of_the_envelopes_of_a_target_those_of_a_stranger_keep_nobody_from_the_others(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.container.errors import FormatError
+from strongroom.container.errors import FormatError, WrongKey
 from strongroom.container.rows import encode_secrets
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
@@ -100,9 +100,16 @@ def test_the_product_takes_the_backup_that_a_target_says(name: str) -> None:
     assert aside == [kind for kind in vector.all("aside") if kind == "BackupQuarantined"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if name not in ("target-documents", "target-trust-unpinned", *CHOSEN)]
-)
+SHUT = "target-container-dropped-wrong-key"
+OTHERWISE = ("target-documents", "target-trust-unpinned", SHUT, *CHOSEN)
+
+
+def test_the_product_tells_of_a_key_that_fits_nothing_and_not_of_what_is_missing_besides() -> None:
+    with pytest.raises(WrongKey):
+        list(salvaged(STORED[SHUT]).secrets())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHERWISE])
 def test_the_product_gives_what_a_target_says(name: str) -> None:
     vector = STORED[name]
     target = target_of(vector)

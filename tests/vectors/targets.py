@@ -232,6 +232,10 @@ def left_aside() -> None:
     comment = "an older manifest under a newer backup's name"
     target("manifest-renamed", "ok", comment, junk, ("aside", "MissingPiece"), key="xwing")
     target("manifest-renamed-named", "MissingPiece", "that one is asked for", junk, ("backup", NEWER))
+    others = sign_manifest(one.manifest, STRANGERS_CONTROL)
+    junk = {**one.objects, one.name(): others, f"manifests/{NEWER}.json": b"{}"}
+    comment = "a stranger's manifest, and junk with a newer name: whose it is tells more"
+    target("manifest-strangers-below-junk", "UntrustedSigner", comment, junk)
 
 
 def quarantined() -> None:
@@ -326,6 +330,9 @@ def heads() -> None:
     comment = "every manifest is gone, and the head is there"
     emptied = {name: content for name, content in one.objects.items() if name != one.name()}
     target("head-emptied", gone, comment, {**emptied, place: known}, ("rest", "0"))
+    named = ("rest", "0"), ("backup", m.BACKUP)
+    comment = "the same, and that one is asked for by its id"
+    target("head-emptied-named", "NotABackup", comment, {**emptied, place: known}, *named)
     publish("newest-gone-named", "ok", "the older one is asked for", {place: known}, ("backup", m.BACKUP))
     junk = {place.replace("000000000042", f"{number:012}"): b"" for number in range(43, 244)}
     publish("newest-gone-junk", gone, "201 empty objects pose as later heads", {place: known, **junk})
@@ -371,6 +378,11 @@ def lost() -> None:
     rest = ("rest", str(len(halves()[1])))
     dropped = {name: content for name, content in one.objects.items() if name != first}
     target("container-dropped", "MissingPiece", "one of two containers is missing", dropped, rest)
+    comment = "the same, and no key opens the other: a key that fits nothing is no damage"
+    target("container-dropped-wrong-key", "WrongKey", comment, dropped, ("rest", "0"), key="xwing")
+    copy = {**dropped, one.pieces[0] + ".r1": one.objects[one.pieces[0]][:-1]}
+    comment = "one of two containers is missing, and a copy beside it is cut"
+    target("container-copy-alone-cut", "Truncated", comment, copy, rest)
     bad = made("plain")
     bad.spoil(first)
     target("container-damaged", "Tampered", "a bit of a container, and no copy", bad.objects, rest)

@@ -10,7 +10,16 @@ import hmac
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from strongroom.container.digests import name_hash
-from strongroom.container.errors import FormatError, MissingPiece, NotABackup, Tampered, Truncated, WrongKey
+from strongroom.container.errors import (
+    FormatError,
+    MissingPiece,
+    NotABackup,
+    Tampered,
+    Truncated,
+    TrustListMissing,
+    UntrustedSigner,
+    WrongKey,
+)
 from strongroom.container.manifest import ContainerEntry, Manifest, SignedManifest
 from strongroom.container.metadata import Place, read_document
 from strongroom.container.reader import Container
@@ -313,13 +322,15 @@ def read_manifest(objects: Objects, backup: str | None = None, *, trusted: froze
 
 
 def _newest(listing: ManifestListing, trusted: frozenset[str] | None) -> Manifest:
-    """Return the newest sound manifest; what is said of the newest of all counts if none is."""
+    """Return the newest sound manifest; if none is, what is said of the newest that somebody else signed,
+    or else of the newest of all: anybody can put junk above."""
     refusals: list[FormatError] = []
     for backup in reversed(listing.backups):
         try:
             return listing.read(backup, trusted=trusted).manifest
         except FormatError as error:
             refusals.append(error)
+    refusals.sort(key=lambda error: not isinstance(error, UntrustedSigner | TrustListMissing))
     raise refusals[0] if refusals else nothing_there({"the place that was named": listing})
 
 
