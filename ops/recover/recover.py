@@ -101,8 +101,7 @@ class Losses:
         self.first: Failure | None = None
         self.aside: dict[str, Failure] = {}  # by name; it does not count, and may hide something newer
         self.ignored: dict[str, int] = {}  # by the folder at the top, which anybody may have filled
-        self.lost = 0
-        self.taken = 0  # of earlier backups, in place of what is lost
+        self.lost = self.taken = 0  # taken: of earlier backups, in place of what is lost
         self.parts: list[tuple[Container | None, int, Failure]] = []  # a segment by its number, or a piece
         self.name_key = ""  # of any container that opened
 
@@ -117,11 +116,6 @@ class Losses:
             failure = error if isinstance(error, Failure) else odd
             self.add(failure, what, secrets)
             self.parts += [(*part, failure)] if part else []
-
-    def shut(self) -> Failure | None:
-        """Return what to tell if no container opens, and one of them because no key fits."""
-        found = (failure for _, _, failure in self.parts if failure.args[0] == "CannotOpen")
-        return None if self.name_key else next(found, None)
 
     def ignore(self, name: str, failure: Failure) -> None:
         """Say what does not count, but not all of it: it may be junk, and much of it."""
@@ -884,7 +878,8 @@ class Backup:
             for secret in secrets:
                 came += 1
                 yield secret
-        self.losses.first = self.losses.shut() or self.losses.first
+        shut = (one for *_, one in self.losses.parts if one.args[0] == "CannotOpen")
+        self.losses.first = self.losses.first if self.losses.name_key else next(shut, self.losses.first)
         complete = name is not None or self.losses.first or came == manifest["counts"]["secrets"]
         need(complete, f"{came} of {counted(manifest['counts']['secrets'])} came out.", "Missing")
 
@@ -910,8 +905,7 @@ class Backup:
         for _, part in copies:
             if part.size == entry["size"] and part.digest() == entry["sha256"]:
                 return part, True
-        other = Failure("Damaged", "It is not the one that the manifest names.")
-        self.losses.add(other, name, verb="DAMAGED")
+        self.losses.add(Failure("Damaged", "It is not what the manifest names."), name, verb="DAMAGED")
         return copies[0][1], False
 
     def _joined(self, manifest: Record, entry: Record, keys: Keys) -> Container:

@@ -235,7 +235,8 @@ def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) 
     Of each name the backup before tells, unless its part of that one is lost too: then the one before that.
     """
     losses = backup.losses
-    if not losses.parts or losses.shut():  # a key that fits nothing is no damage
+    shut = any(failure.args[0] == "CannotOpen" for _, _, failure in losses.parts)
+    if not losses.parts or (shut and not losses.name_key):  # a key that fits nothing is no damage
         return
     newer = [could_have_held(manifest, losses)]
     for earlier in Choice(backup, given).before(manifest):
