@@ -1445,7 +1445,7 @@ def is_shut(objects: Mapping[str, bytes], listing: dict[str, Any], keys: Keys) -
         for data in (objects[name + copy] for copy in COPIES if name + copy in objects):
             try:
                 require(len(data) == entry["size"], "Truncated")
-                found = outer(data, replace(keys, distrusted=frozenset()), entry["signer"])
+                found = outer(data, replace(keys, distrusted=frozenset()), entry)
                 unlocked(found, keys, newest_of(objects, found.envelope["wrapping_key"], keys, []))
             except RefusedError as error:
                 kinds.add(error.kind)
