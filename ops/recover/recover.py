@@ -784,10 +784,11 @@ def require_list(manifest: Record, keys: Keys) -> None:
     """Refuse a manifest that states a higher trust list than there is, if its installation is pinned."""
     number, here = manifest["trust"], keys.list_of(manifest["by"])[0]
     said = f"Trust list {number} of installation {manifest['by']} is missing. The highest here is {here}. "
-    said += f"A key that is believed here may be distrusted on it. Backup {manifest['backup_id']} states it."
+    by = f"Backup {manifest['backup_id']}" if "backup_id" in manifest else "The signed head of a ledger"
+    said += f"A key that is believed here may be distrusted on it. {by} states it."
     if keys.signers and keys.lists is not None and number > here:
-        name = f"trust/{number:08}.json"
-        raise Failure("Untrusted", said, f"Take another copy of the target, or put its {name} into this one.")
+        advice = f"Take another copy of the target, or put its trust/{number:08}.json into this one."
+        raise Failure("Untrusted", said, advice)
 
 class Store:
     """The objects of a backup by their names, in a copy of a target."""
@@ -962,8 +963,7 @@ def write_value(value: bytes) -> None:
     if not sys.stdout.isatty():
         sys.stdout.buffer.write(value)
         return
-    lines = value.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")
-    say(*lines)
+    say(*(lines := value.decode("utf-8", "backslashreplace").removesuffix("\n").split("\n")))
     if shown("".join(lines)) != "".join(lines):
         note("Not all of it can be shown: write it to a file (> FILE).")
 
