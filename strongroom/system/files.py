@@ -180,7 +180,7 @@ def is_locked(descriptor: int, *, without_locks: bool = False) -> bool:
     return False
 
 
-_PATIENCE = 60.0
+_PATIENCE = 10.0
 _PAUSE = 0.02
 
 
@@ -190,8 +190,8 @@ def one_at_a_time() -> Iterator[None]:
 
     Eight workers that derive a passphrase's key at once would take eight times its memory. The lock is on
     this very file: it needs no folder that all may write, and a reader's right is enough. It spares memory
-    and guards nothing, so where it cannot be had (a file system without locks, somebody who holds it for a
-    minute) the work goes on without.
+    and guards nothing, so where it cannot be had (a file system without locks, somebody who holds it for ten
+    seconds) the work goes on without.
     """
     descriptor = _opened()
     try:
