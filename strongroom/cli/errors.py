@@ -35,6 +35,15 @@ class SignersUnsettled(Degraded):
     )
 
 
+class KeyNotOnPaper(Refused):
+    """The words of an installation key were not all written and typed back. The key is where it was."""
+
+    default_hint = (
+        "Burn what was written: enough of these words are the key. Then begin again with 'strongroom signers "
+        "offline', or with 'strongroom signers spare'."
+    )
+
+
 class CommandCutShort(Alarm):
     """A command of the recovery ended without saying how far it came. What it had done by then stays."""
 

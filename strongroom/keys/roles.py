@@ -126,10 +126,16 @@ def write_installation_key(path: Path, key: Signer) -> None:
 
 
 def make_all(folder: Path) -> Signer:
-    """Make every role's key, and return the installation key that certified them: it can go offline then."""
+    """Make a key for every role that has none yet, and return the installation key that certifies them.
+
+    It can go offline then: whatever this host does for the first time later would have to ask for it.
+    """
+    installation = installation_signer(folder)
+    listed = rolelist.read(folder)
     for role in ROLES:
-        load_or_create_role(folder, role)
-    return installation_signer(folder)
+        if not listed.of(role):  # one that is listed may be another host's
+            load_or_create_role(folder, role)
+    return installation
 
 
 def read_installation_key(path: Path) -> Signer:

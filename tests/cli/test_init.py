@@ -105,6 +105,7 @@ def test_with_a_vault_and_clouds_it_says_which_rights_to_grant_and_what_comes_ne
     commands = [line.split()[:2] for line in steps.splitlines() if line.startswith("  strongroom ")]
     assert [command for _, command in commands] == [
         "config",
+        "signers",
         "check-backup-permissions",
         "test-backup-storage",
         "up",

@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.signing import Signer
 from strongroom.errors import ConfigError, UsageError
@@ -154,9 +156,40 @@ def test_on_a_terminal_it_goes_onto_paper_and_comes_back_by_its_words(house: Mac
 
 def test_a_ceremony_that_is_left_leaves_the_key_where_it_was(house: Machine) -> None:
     words = ("signers", "offline", "--custodian", "Ada", "--custodian", "Chi")
-    code, _ = at_table(house, *words, answer=Table(leaves="Chi").answer)
-    assert code != 0
-    assert beside(house).exists()
+    table = Table(leaves="Chi")
+
+    def ends(screen: str) -> bytes | None:
+        return b"\x04" if screen.endswith("camera sees the screen. ") else table.answer(screen)
+
+    for answer, expected in ((table.answer, 130), (ends, 4)):
+        code, shown = at_table(house, *words, answer=answer)
+        assert code == expected, shown
+        assert "Burn what was written" in shown, "these words are of the key that stays in use"
+        assert beside(house).exists()
+
+
+@pytest.mark.parametrize("first", [(), ("backup", "--policy", "all", "--force")], ids=["new", "backed-up"])
+def test_whatever_a_host_does_first_after_its_key_is_offline_needs_no_certificate(
+    house: Machine, machine: Machine, first: tuple[str, ...]
+) -> None:
+    host = house if first else machine
+    host.ok(*first or ("init",))
+    host.ok("signers", "offline", "--to", "stick.key")
+    folder = Path(host.state, "keys/roles")
+    assert {path.stem for path in folder.glob("*.key")} == set(roles.ROLES)
+
+
+def test_a_role_of_another_host_is_not_made_anew_before_the_key_goes_offline(house: Machine) -> None:
+    verify = roles.request(Path(house.path("elsewhere")), "verify").hex()
+    house.ok("signers", "certify", "verify", verify)
+    house.ok("signers", "offline", "--to", "stick.key")
+    assert not Path(house.state, "keys/roles/verify.key").exists()
+
+
+def test_init_names_the_way_offline_until_the_key_is_there(machine: Machine) -> None:
+    assert "strongroom signers offline" in machine.ok("init").out
+    machine.ok("signers", "offline", "--to", "stick.key")
+    assert "strongroom signers offline" not in machine.ok("init").out
 
 
 def test_init_on_a_terminal_offers_paper_and_a_spare(machine: Machine) -> None:

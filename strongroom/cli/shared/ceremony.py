@@ -47,9 +47,8 @@ def _turn(ceremony: Papers, name: str) -> None:
     _say(f"{_CLEAR}{name} to the screen, please, with pen and paper; everybody else looks away.\n")
     _enter(f"Press Enter, {name}, when nobody else and no camera sees the screen. ")
     words = ceremony.show()
-    _say(
-        f"{_CLEAR}The share of {name}: {len(words)} words, shown only now. There are {count} shares in all.\n"
-    )
+    of = f"There are {count} shares in all." if count > 1 else "It is the only one."
+    _say(f"{_CLEAR}The share of {name}: {len(words)} words, shown only now. {of}\n")
     _say("\n".join(_rows(words)))
     _say("\nWrite them on paper, with their numbers, and what they are a share of.")
     _say("No photograph, no file, no recording of this terminal.\n")

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from strongroom.cli.errors import KeyNotOnPaper
 from strongroom.cli.shared import ceremony
 from strongroom.cli.terminal import prompts
 from strongroom.cli.terminal.output import Output
@@ -30,7 +31,7 @@ def keep(key: Signer, arguments: Namespace, output: Output) -> str:
 
     Raises:
         UsageError: there is no terminal to show words on, and no file was named.
-        CeremonyBroken: what was typed back is not the key.
+        KeyNotOnPaper: somebody left, or what was typed back is not the key.
     """
     if arguments.to is not None:
         roles.write_installation_key(arguments.to, key)
@@ -51,12 +52,18 @@ def _on_paper(key: Signer, custodians: Sequence[str], threshold: int, output: Ou
     ceremony.warn_of_swapping(output)
     shares = split(key.private_bytes(), threshold=threshold, count=len(custodians))
     papers = Papers(custodians, shares)
-    ceremony.hold(papers)
+    try:
+        ceremony.hold(papers)
+    except CeremonyBroken as error:
+        raise KeyNotOnPaper(error.message) from None
+    except KeyboardInterrupt:
+        output.warn(KeyNotOnPaper.default_hint)
+        raise
     typed = [parse(text) for text in papers.typed()]
     for first in range(len(typed)):
         some = [typed[(first + n) % len(typed)] for n in range(threshold)]
         if Signer.from_private(combine(some)).public != key.public:
-            raise CeremonyBroken("the words that were typed do not give the installation key")
+            raise KeyNotOnPaper("The words that were typed do not give the installation key.")
 
 
 def spare_lines(key: Signer, where: str) -> Iterator[str]:

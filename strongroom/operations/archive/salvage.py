@@ -119,8 +119,8 @@ class Lost(Struct, frozen=True, kw_only=True):
         if len(self.names) > NAMED:
             yield f"  lost: {len(self.names) - NAMED:,} more; --json names each"
         if self.nameless:
-            are = verb(self.nameless, "are")
-            yield f"  lost: {plural(self.nameless, 'secret')} at least whose names {are} not known"
+            names = "names are" if self.nameless > 1 else "name is"
+            yield f"  lost: at least {plural(self.nameless, 'secret')} whose {names} not known"
 
 
 prepare(LostPart, TakenFrom, Lost)

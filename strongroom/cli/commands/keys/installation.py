@@ -20,7 +20,8 @@ from strongroom.operations.trust_lists.spread import learn_lists, spread
 
 def take_offline(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
-    key = roles.installation_signer(folder, given_key(arguments, folder, output))
+    given = given_key(arguments, folder, output)
+    key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
     where = keep(key, arguments, output)
     removed = roles.remove_installation_key(folder)
     run_store().event("installation.offline", fingerprint=key.fingerprint)

@@ -181,6 +181,9 @@ def _next(file: Path, settings: Settings) -> Iterator[str]:
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
     steps.append(("strongroom config check", "after each change of the configuration"))
+    folder = place.find().role_keys
+    if roles.can_certify(folder) or not roles.installation_fingerprint(folder):
+        steps.append(("strongroom signers offline", "the private installation key onto paper, and off here"))
     if any(
         one.kind not in ("local", "directory")
         for one in (*settings.sources.values(), *settings.targets.values())
