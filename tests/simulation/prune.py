@@ -16,7 +16,7 @@ from unittest.mock import patch
 from strongroom.container.errors import MissingPiece, Tampered
 from strongroom.container.marks import DeletionMark
 from strongroom.operations import run_integrity
-from strongroom.operations.archive import deletions, holds, successor
+from strongroom.operations.archive import deletions, successor
 from strongroom.operations.retention import delete, plan, prune_plan
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.plan import Planned, RetentionPlan
@@ -58,7 +58,7 @@ def simulated_prune(year: Year) -> Iterator[None]:
             (prune_plan, "read_deletions", lambda services: places(year)),
             (prune_plan, "find_orphans", lambda *_, **__: []),
             (plan, "time", clock),
-            (holds, "spread_holds", lambda services: None),
+            (prune_plan, "spread_marks", lambda services, targets: None),
             (delete, "read_deletions", lambda services, backup: places(year)),
             (successor, "read_deletions", lambda services, backup: places(year)),
             (successor, "ManifestListing", lambda target: _Manifests(target, year)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from strongroom.container.marks import HoldMark
+from strongroom.container.marks import HOLD, HoldMark
+from strongroom.operations.archive.marks import last_word
 
 
 def standing_holds(
@@ -16,17 +17,10 @@ def standing_holds(
 
 
 def merged(marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark]) -> Iterator[HoldMark]:
-    """Yield what counts of each subject. A record adds holds to those on the targets, and lifts none of them.
-
-    A mark that releases lifts a recorded hold only if it is no older: that hold may not have reached any
-    target.
-    """
+    """Yield what counts of each subject."""
     for folder in sorted({*marks, *recorded}):
-        mark, record = marks.get(folder), recorded.get(folder)
-        if mark is not None and (mark.state == "held" or record is None or record.at <= mark.at):
+        if (mark := last_word(HOLD, marks.get(folder), recorded.get(folder))) is not None:
             yield mark
-        elif record is not None:
-            yield record
 
 
 def _is_over(mark: HoldMark, now: float) -> bool:

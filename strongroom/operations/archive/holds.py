@@ -7,9 +7,8 @@ lifts none, and a target that was away when it was placed hides none.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.marks import HOLD, MAX_MARK, MAX_NUMBER, HoldMark, check_mark
+from strongroom.container.marks import HOLD, HoldMark, check_mark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked
@@ -27,7 +26,6 @@ from strongroom.operations.archive.marks import MarksThere, fit, merge_marks, wr
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
 from strongroom.state.records import Event
-from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:  # a restore looks at holds on targets, and loads no database
@@ -188,32 +186,6 @@ def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str
             places.pop(name, None)
             unread[name] = f"{error.code}: {error.message}"
     return places, unread
-
-
-def spread_holds(services: Services) -> None:
-    """Bring the last word about each subject to every target that answers.
-
-    One that was away when a hold was placed must not be alone one day with what is held.
-    """
-    places, _ = _read(services)
-    marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
-    for mark in merged(marks, recorded_holds(services.store)):
-        lacking = [name for name, place in places.items() if place.newest(mark.folder) != mark]
-        if mark.number == MAX_NUMBER or not lacking:
-            continue
-        if mark == marks.get(mark.folder):
-            with suppress(StrongroomError):  # what fails now is done the next time
-                having = next(name for name in places if name not in lacking)
-                _copy(mark, services.target(having), map(services.target, lacking))
-        else:  # no target has it, or has heard it since
-            _write(services, mark)
-
-
-def _copy(mark: HoldMark, having: Target, lacking: Iterable[Target]) -> None:
-    name = HOLD.object_name(mark.folder, mark.number)
-    content = b"".join(having.read(name, length=MAX_MARK + 1))
-    for target in lacking:
-        target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
 def recorded_holds(store: RunStore) -> dict[str, HoldMark]:

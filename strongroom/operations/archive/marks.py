@@ -104,6 +104,10 @@ class MarksThere(Generic[M]):
         """Return the names in a folder that are taken, whatever lies under them."""
         return {info.name for info in self._infos.get(folder, ())}
 
+    def top(self, folder: str) -> tuple[str, int] | None:
+        """Return the highest of these names, and the size of what lies under it; nothing is read."""
+        return max(((info.name, info.size) for info in self._infos.get(folder, ())), default=None)
+
     def _read(self, folder: str) -> M | None:
         infos = sorted(self._infos.get(folder, ()), key=lambda info: info.name, reverse=True)
         junk: list[str] = []
@@ -160,6 +164,18 @@ def highest(kind: MarkKind[M], marks: Iterable[M | None]) -> M | None:
     return max(found, key=lambda mark: _rank(kind, mark), default=None)
 
 
+def last_word(kind: MarkKind[M], mark: M | None, recorded: M | None) -> M | None:
+    """Return what was said last about a subject, by the mark that counts on the targets and by a record.
+
+    A record adds what keeps backups from harm, and takes none of it back. A mark that takes it back counts
+    over the record only if it is no older: what was recorded since may not have reached any target.
+    """
+    if mark is None or recorded is None:
+        return mark or recorded
+    same = replace(recorded, number=mark.number, at=mark.at) == mark  # set down a moment later
+    return mark if mark.state == kind.safest or same or recorded.at <= mark.at else recorded
+
+
 def merge_marks(kind: MarkKind[M], found: Iterable[Marks[M]]) -> Marks[M]:
     """Return what counts over several places."""
     newest: dict[str, M] = {}
@@ -210,19 +226,28 @@ def write_mark(
         number = max(number, known.number if known else 0)
     for target, taken in answering:
         try:
-            _put(target, kind, replace(mark, number=number + ahead), signer, taken)
+            put_mark(target, kind, mark, number + ahead, signer=signer, taken=taken)
         except StrongroomError as error:
             failed[target.name] = f"{error.code}: {error.message}"
     return failed
 
 
-def _put(target: Target, kind: MarkKind[M], mark: M, signer: CertifiedSigner, taken: set[str]) -> None:
-    """Put a mark under the next free number: what a stranger put there first must not keep it out."""
-    numbers = range(mark.number, MAX_NUMBER + 1)
-    free = (number for number in numbers if kind.object_name(mark.folder, number) not in taken)
-    for number in islice(free, _TRIES):
-        content = sign_mark(kind, replace(mark, number=number), signer)
-        name = kind.object_name(mark.folder, number)
+def put_mark(
+    target: Target, kind: MarkKind[M], mark: M, number: int, *, signer: CertifiedSigner, taken: set[str]
+) -> None:
+    """Put a mark under the first free number from one on: what a stranger put there must not keep it out.
+
+    Args:
+        taken: the names in its folder under which something lies.
+
+    Raises:
+        TargetError, VerificationFailed: the target does not take it.
+    """
+    numbers = range(number, MAX_NUMBER + 1)
+    free = (one for one in numbers if kind.object_name(mark.folder, one) not in taken)
+    for one in islice(free, _TRIES):
+        content = sign_mark(kind, replace(mark, number=one), signer)
+        name = kind.object_name(mark.folder, one)
         target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
         if b"".join(target.read(name, length=MAX_MARK + 1)) == content:
             return

@@ -127,8 +127,30 @@ def quarantined_on_record(store: RunStore) -> dict[str, Recorded]:
     }
 
 
+def recorded_marks(store: RunStore) -> dict[str, QuarantineMark]:
+    """Return what a record has in quarantine, as marks that say so; their numbers say nothing."""
+    return {
+        backup: QuarantineMark(
+            backup_id=backup,
+            number=1,
+            state="quarantined",
+            reason=fit(str(event.detail.get("reason", ""))),
+            incident=fit(str(event.detail["incident"])),
+            by="",
+            at=rfc3339(event.at),
+        )
+        for backup, event in _last_events(store).items()
+        if event.detail.get("incident")
+    }
+
+
 def _last(store: RunStore) -> dict[str, tuple[str, float]]:
     """Return the incident and time of each backup's last event; one of a release has no incident."""
+    last = _last_events(store)
+    return {backup: (str(one.detail.get("incident", "")), one.at) for backup, one in last.items()}
+
+
+def _last_events(store: RunStore) -> dict[str, Event]:
     last: dict[str, Event] = {}
     for kind in (QUARANTINED, RELEASED):
         after = 0
@@ -138,7 +160,7 @@ def _last(store: RunStore) -> dict[str, tuple[str, float]]:
                 if backup not in last or event.id > last[backup].id:
                     last[backup] = event
             after = page[-1].id
-    return {backup: (str(one.detail.get("incident", "")), one.at) for backup, one in last.items()}
+    return last
 
 
 def check(services: Services, backup: str) -> None:

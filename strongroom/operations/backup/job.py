@@ -41,6 +41,7 @@ from strongroom.operations.backup.sweep import sweep_earlier, sweep_targets, tar
 from strongroom.operations.backup.upload import Uploaded, clear_stage, upload
 from strongroom.operations.backup.verify import VERIFY, report_when_settled, verifications
 from strongroom.operations.errors import NothingSelectedYet, QuorumNotMet
+from strongroom.operations.evidence.ledger_heads import put_heads_at_end
 from strongroom.operations.runs.job import Action, Ending, Job, ReportFacts, Result, Where, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
@@ -100,6 +101,8 @@ class BackupJob(Job):
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         if step.kind is StepKind.UPLOAD:
             clear_stage(run, step.piece, services)
+        if has_manifest(run):
+            put_heads_at_end(step, services, run.id)
 
     def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
         match result:

@@ -28,6 +28,7 @@ from strongroom.operations.backup.repair import (
     repair,
 )
 from strongroom.operations.backup.verify import REPORT, VERIFY, report_when_settled
+from strongroom.operations.evidence.ledger_heads import put_heads_at_end
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where, read_result, to_facts
 from strongroom.operations.runs.submit import Submitted, submit
@@ -76,6 +77,10 @@ class RepairJob(Job):
     def worth_a_pause(self, run: Run, tally: Tally, step: Step) -> bool:
         """A copy is never waited for: the repair comes again with the next slot."""
         return step.kind is StepKind.VERIFY and quorum_is_open(run, tally, step)
+
+    def after_step(self, run: Run, step: Step, services: Services) -> None:
+        """Bring the targets what tells of a backup, too: heads, trust lists, and marks."""
+        put_heads_at_end(step, services, run.spec.backup)
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         bad = {one.target for one in services.store.replicas(run.spec.backup) if not one.good}

@@ -9,6 +9,7 @@ that lie elsewhere, signed and, where a target locks, locked. A name says what i
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -33,11 +34,13 @@ from strongroom.operations.archive.ledger_found import (
     newest_of_each,
     signed,
 )
+from strongroom.operations.archive.spread_marks import spread_marks
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
 from strongroom.operations.services import Services
 from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
+from strongroom.state.records import Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
 from strongroom.timestamps import rfc3339
@@ -76,9 +79,53 @@ class Published(Struct, frozen=True, kw_only=True):
         return {place.target: place.missed for place in self.places if place.missed}
 
 
+log = logging.getLogger(__name__)
+log.addHandler(logging.NullHandler())
+
+
+def put_heads(services: Services, targets: Sequence[str]) -> int:
+    """Publish where nobody looks on, and tell the log what is amiss; return how many targets took a head.
+
+    What lies there and the record does not lead on from is an alarm in the log; so is a record that begins
+    anew beside one that was kept before.
+    """
+    try:
+        done = publish(services, targets)
+    except (LedgerChanged, LedgerCut) as error:
+        log.error("ledger-not-as-published", extra={"code": error.code, "why": error.message})
+        return 0
+    if done.untaken:
+        log.error("accesses-not-taken", extra={"why": done.untaken})
+    for place in done.places:
+        if place.missed or place.doubt:
+            log.warning(
+                "ledger-head-amiss", extra={"target": place.target, "why": place.missed or place.doubt}
+            )
+        if place.follows is not None:
+            log.error("ledger-began-again", extra={"target": place.target, "before": place.follows.event})
+    return sum(place.new for place in done.places)
+
+
+def put_heads_at_end(step: Step, services: Services, backup: str) -> None:
+    """Put heads on the targets that hold a backup, once the report of a run that wrote it is on record.
+
+    So a head names it from its first minute on. Who is killed before leaves that to the hourly turn, and
+    what fails here changes nothing about the backup.
+    """
+    if step.kind is not StepKind.REPORT:
+        return
+    holding = [one.target for one in services.store.replicas(backup) if one.good]
+    if targets := [name for name in holding if name in services.targets]:
+        try:
+            put_heads(services, targets)
+        except StrongroomError as error:
+            log.warning("ledger-head-amiss", extra={"target": ", ".join(targets), "why": error.message})
+
+
 def publish(services: Services, targets: Sequence[str]) -> Published:
     """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
 
+    Before it go the marks and trust lists that a target lacks: a head tells how far they go.
     Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
     opened is put on record first; where it cannot be, heads are put all the same.
 
@@ -87,6 +134,7 @@ def publish(services: Services, targets: Sequence[str]) -> Published:
         LedgerCut: the record ends before such a head.
     """
     untaken = _taken(services)
+    spread_marks(services, targets)
     signer = services.signers("control")
     bare = _head(services.store, trust=signer.trust)
     if bare is None:

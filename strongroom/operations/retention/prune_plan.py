@@ -13,9 +13,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.model import EVERY_POLICY, prepare
-from strongroom.operations.archive import holds
 from strongroom.operations.archive.deletion_marks import counting, may_be_gone
 from strongroom.operations.archive.deletions import Places, read_deletions
+from strongroom.operations.archive.spread_marks import spread_marks
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.rules import Rule
@@ -70,7 +70,7 @@ def plan_prune(run: Run, step: Step, services: Services) -> ToPrune:
         TargetError: no target answers.
     """
     now = safest_now(services)
-    holds.spread_holds(services)
+    spread_marks(services, services.targets)
     plan = plan_retention(services, now=now)
     stocks = take_stock(services)
     places = read_deletions(services)

@@ -12,6 +12,7 @@ from strongroom.model import Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.holds import Subject
 from strongroom.operations.archive.marks import write_mark
+from strongroom.operations.archive.spread_marks import spread_marks
 from strongroom.operations.services import Services
 from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
@@ -140,12 +141,12 @@ def test_the_last_word_is_brought_to_the_targets_that_did_not_hear_it(world: Wor
         us.away, eu.away = False, True  # type: ignore[attr-defined]
         assert bool(why(other)) == (word == "released"), "not yet"
         eu.away = False  # type: ignore[attr-defined]
-        holds.spread_holds(services)
+        spread_marks(services, services.targets)
         eu.away = True  # type: ignore[attr-defined]
         assert bool(why(other)) == (word == "held")
         eu.away = False  # type: ignore[attr-defined]
     before = [info.name for target in (eu, us) for info in target.list()]
-    holds.spread_holds(services)
+    spread_marks(services, services.targets)
     assert [info.name for target in (eu, us) for info in target.list()] == before
 
 
@@ -157,7 +158,7 @@ def test_a_hold_on_record_alone_is_written_once_a_target_answers(world: World, t
     for target in world.targets.values():
         target.away = False  # type: ignore[attr-defined]
     assert not why(elsewhere(world, tmp_path))
-    holds.spread_holds(services)
+    spread_marks(services, services.targets)
     assert why(elsewhere(world, tmp_path))
 
 

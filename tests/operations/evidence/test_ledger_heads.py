@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import MissingPiece
 from strongroom.container.head import LedgerHead, parse_head, sign_head
-from strongroom.operations.archive.ledger_found import TRIED, name_of
+from strongroom.operations.archive.ledger_found import PREFIX, TRIED, name_of
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
@@ -31,7 +31,7 @@ from strongroom.targets.memory import MemoryTarget
 from strongroom.timestamps import rfc3339
 from tests.certified import certified
 from tests.operations.archive.test_locks import Bucket
-from tests.operations.world import World, make_world, names_on
+from tests.operations.world import World, make_world
 
 
 @pytest.fixture
@@ -44,6 +44,10 @@ def services(world: World) -> Services:
     made = world.services()
     happen(made, 5)
     return made
+
+
+def names_on(target: Target) -> list[str]:
+    return [info.name for info in target.list(PREFIX)]
 
 
 def happen(services: Services, times: int) -> None:
