@@ -83,51 +83,32 @@ log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())
 
 
-def put_heads(services: Services, targets: Sequence[str]) -> int:
-    """Publish where nobody looks on, and tell the log what is amiss; return how many targets took a head.
-
-    What lies there and the record does not lead on from is an alarm in the log; so is a record that begins
-    anew beside one that was kept before.
-    """
-    try:
-        done = publish(services, targets)
-    except (LedgerChanged, LedgerCut) as error:
-        log.error("ledger-not-as-published", extra={"code": error.code, "why": error.message})
-        return 0
-    if done.untaken:
-        log.error("accesses-not-taken", extra={"why": done.untaken})
-    for place in done.places:
-        if place.missed or place.doubt:
-            log.warning(
-                "ledger-head-amiss", extra={"target": place.target, "why": place.missed or place.doubt}
-            )
-        if place.follows is not None:
-            log.error("ledger-began-again", extra={"target": place.target, "before": place.follows.event})
-    return sum(place.new for place in done.places)
-
-
 def put_heads_at_end(step: Step, services: Services, backup: str) -> None:
     """Put heads on the targets that hold a backup, once the report of a run that wrote it is on record.
 
     So a head names it from its first minute on. Who is killed before leaves that to the hourly turn, and
-    what fails here changes nothing about the backup.
+    what fails here changes nothing about the backup: the hourly turn tells that it failed.
     """
     if step.kind is not StepKind.REPORT:
         return
     holding = [one.target for one in services.store.replicas(backup) if one.good]
     if targets := [name for name in holding if name in services.targets]:
         try:
-            put_heads(services, targets)
+            publish(services, targets, beginning=False)
         except StrongroomError as error:
             log.warning("ledger-head-amiss", extra={"target": ", ".join(targets), "why": error.message})
 
 
-def publish(services: Services, targets: Sequence[str]) -> Published:
+def publish(services: Services, targets: Sequence[str], *, beginning: bool = True) -> Published:
     """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
 
     Before it go the marks and trust lists that a target lacks: a head tells how far they go.
     Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
     opened is put on record first; where it cannot be, heads are put all the same.
+
+    Args:
+        beginning: whether a record may begin beside one that was kept before. Where nobody looks on, it
+            does not: who looks next is to see that it began again.
 
     Raises:
         LedgerChanged: an event up to a head that lies on a target, or since, is not what was appended.
@@ -144,7 +125,7 @@ def publish(services: Services, targets: Sequence[str]) -> Published:
         head = replace(bare, marks=_marks(services, targets, found))
         newest = newest_by_place(services.store)
         heads = [replace(head, backups=newest.get(name, {})) for name in targets]
-        places = pool.map(partial(_place, services), targets, found, heads)
+        places = pool.map(partial(_place, services, beginning=beginning), targets, found, heads)
         return Published(head=head, places=tuple(places), untaken=untaken)
 
 
@@ -180,7 +161,9 @@ def _head(store: RunStore, *, trust: int) -> LedgerHead | None:
     )
 
 
-def _place(services: Services, name: str, found: _Found | str, head: LedgerHead) -> Placed:
+def _place(
+    services: Services, name: str, found: _Found | str, head: LedgerHead, *, beginning: bool
+) -> Placed:
     if isinstance(found, str):
         return Placed(target=name, missed=found)
     target, trusted = services.target(name), services.signer_fingerprints
@@ -191,6 +174,8 @@ def _place(services: Services, name: str, found: _Found | str, head: LedgerHead)
             if before.event == head.event:
                 _lock(target, name_of(before))  # whoever put it may have died before
                 return Placed(target=name)
+        elif not beginning and (found.other or found.doubt):
+            return Placed(target=name)
         put(target, head, sign_head(head, services.signers("control")), trusted)
     except (LedgerChanged, LedgerCut):
         raise
