@@ -50,8 +50,11 @@ def parse_index_receipt(data: bytes, *, trusted: frozenset[str] | None) -> Index
     """Parse strictly and check the signature.
 
     Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
-    Malformed, and UntrustedSigner again if a retired signer made it after its time.
+    Malformed, and UntrustedSigner again if a retired signer made it after its time; Malformed first of all if
+    it is too large.
     """
+    if len(data) > MOST:
+        raise Malformed("The receipt of an index of names is larger than the format allows.")
     parsed = document.parse(INDEX, data, trusted=trusted)
     receipt = canonical.decode(parsed.body, IndexReceipt, "The receipt of an index of names")
     _check(receipt)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
+from strongroom.container.canonical import unhex
 from strongroom.container.derive import KEY_SIZE, require_key
 from strongroom.container.stanza import Stanza
 from strongroom.errors import ConfigError, UsageError
@@ -144,13 +145,15 @@ class HpkeIdentity(KeyHolder):
     def open_args(self, stanza: Stanza, *, info: bytes) -> bytes | None:
         """Open what :func:`seal_args` gave, whatever the stanza's type is. As :meth:`unwrap`."""
         keywrap.require_args(stanza, _ARGS)
+        key, sealed = keywrap.hex_arg(stanza.args, "key", _ID), keywrap.text_arg(stanza.args, "sealed")
         if keywrap.int_arg(stanza.args, "kem") != self.public.kem.number:
             return None
-        sealed = keywrap.hex_arg(stanza.args, "sealed", self.public.kem.enc_size + KEY_SIZE + TAG)
-        if keywrap.hex_arg(stanza.args, "key", _ID) != self.public.id:
+        size = self.public.kem.enc_size + KEY_SIZE + TAG
+        content = unhex(sealed, size, "A stanza's sealed")
+        if key != self.public.id:
             return None
         try:
-            return SUITES[self.public.kem].decrypt(sealed, self._handle, info=info)
+            return SUITES[self.public.kem].decrypt(content, self._handle, info=info)
         except InvalidTag:
             return None
 

@@ -62,10 +62,15 @@ def require_args(stanza: Stanza, names: frozenset[str]) -> None:
 
 def hex_arg(args: Args, name: str, size: int) -> bytes:
     """Return an argument of ``size`` bytes; raise Malformed for anything else."""
+    return unhex(text_arg(args, name), size, f"A stanza's {name}")
+
+
+def text_arg(args: Args, name: str) -> str:
+    """Return an argument that is a text; raise Malformed for anything else."""
     value = args[name]
     if not isinstance(value, str):
         raise Malformed(f"A stanza's {name} is not hex.")
-    return unhex(value, size, f"A stanza's {name}")
+    return value
 
 
 def int_arg(args: Args, name: str) -> int:

@@ -237,12 +237,13 @@ def ending(data: bytes, ended: Ended, total: Total) -> tuple[bool, bool]:
     return ended(data), total(data) == len(data)
 
 
-def check_ending(data: bytes, ended: Ended, total: Total) -> None:
+def check_ending(data: bytes, ended: Ended, total: Total, size: int = 16) -> None:
+    """Hold a file to the ending rule; its ending has ``size`` bytes."""
     right = ending(data, ended, total)
     if right == (True, True):
         return
     require(right == (False, False), "Tampered")
-    for cut in range(1, min(4096, len(data))):
+    for cut in range(1, min(4096, len(data)) - size + 1):
         shorter = data[:-cut]
         if ending(shorter, ended, total) == (True, True):
             refuse("Malformed")
@@ -319,9 +320,11 @@ def open_hpke(raw: Json, info: bytes, private: list[tuple[str, bytes]]) -> bytes
     args = record(kem=integer, key=hexed(32), sealed=text)(raw)
     for name, seed in private:
         number, size, suite, key, public = private_key(name, seed)
-        if args["kem"] != number or sha(public).hex() != args["key"]:
+        if args["kem"] != number:
             continue
         sealed = bytes.fromhex(hexed(size + 48)(args["sealed"]))
+        if sha(public).hex() != args["key"]:
+            continue
         try:
             return suite.decrypt(sealed, key, info=info)
         except InvalidTag:
@@ -923,7 +926,7 @@ def document(data: bytes, kind: str, keys: Keys) -> bytes:
     """Return the body of a signed document."""
     require(len(data) <= (263_168 if kind == "envelope" else 64 << 20), "NotABackup")
     document_begun(data, kind)
-    check_ending(data, document_ended, document_total)
+    check_ending(data, document_ended, document_total, 27)
     lines = data.split(b"\n")
     shape = (b'"body":', b'"certificate":', b'"signature":"', b'"length":"')
     framed = len(lines) == 6 and all(map(bytes.startswith, lines[1:5], shape)) and not lines[5]
@@ -995,11 +998,17 @@ def manifest(data: bytes, keys: Keys, *, receipts: bool = True) -> dict[str, Any
     return found
 
 
-ZONED = re.compile(r".+(Z|[+-][0-9]{2}:[0-9]{2})")
+ZONED = re.compile(
+    "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def moment(value: Json) -> str:
     require(ZONED.fullmatch(text(value)), "Malformed")
+    try:
+        datetime.fromisoformat(text(value))
+    except ValueError:
+        refuse("Malformed")
     return text(value)
 
 
@@ -1035,6 +1044,7 @@ RECEIPT = record(
 
 
 def index_receipt(data: bytes, keys: Keys) -> bytes:
+    require(len(data) <= 16 * 1024, "Malformed")
     body = document(data, "index", keys)
     found = decode(body, RECEIPT)
     own, chain, before = found["backup_id"], found["chain"], found["previous"]
@@ -1180,7 +1190,7 @@ PLAIN = sparse(
 def metadata(data: bytes) -> tuple[dict[str, Any], list[bytes]]:
     """Return what a metadata document says of itself, and its secrets' lines."""
     document_begun(data, "metadata")
-    check_ending(data, document_ended, document_total)
+    check_ending(data, document_ended, document_total, 27)
     found = re.search(rb',\n"digest":"sha256:([0-9a-f]{64})",\n"length":"[0-9]{12}"\}\n\Z', data)
     if found is None or sha(data[: found.start()]).hex().encode() != found[1]:
         refuse("Tampered")
