@@ -55,7 +55,7 @@ try:
 except ImportError:  # Python 3.14 and newer have their own
     zstandard = None  # type: ignore[assignment]
 
-CONTAINER, MIB, SHOWN = b"SRCT\r\n\x1a\n", 1024 * 1024, 4
+CONTAINER, MIB, SHOWN, NO_KEY = b"SRCT\r\n\x1a\n", 1024 * 1024, 4, "No given key opens it."
 Record = dict[str, Any]
 
 # -- how it fails: FORMAT.md says which class of failure belongs to which family -----------------
@@ -412,7 +412,7 @@ def unlock(record: Record, keys: Keys) -> bytes:
     lines = [f"{stanza['type']} {stanza['label']}".strip() for stanza in stanzas]
     lines = extra("").instructions(stanzas, context, keys) if EXTRA.is_file() else lines
     lines = ["It was sealed to any of:", *(f"- {line}" for line in lines)]
-    raise Failure("CannotOpen", "No given key opens it.", *lines)
+    raise Failure("CannotOpen", NO_KEY, *lines)
 
 # -- what is rare --------------------------------------------------------------------------------
 
@@ -916,7 +916,8 @@ class Backup:
         try:
             opened = open_container(part, keys, entry, lambda own: self.newest(own, keys))
         except Failure as failure:  # what other bytes say of themselves is no finding about this backup
-            raise failure if whole else Failure("Damaged", failure.args[1]) from None
+            told = whole or failure.args[1] == NO_KEY  # that is found only of the one that the manifest names
+            raise failure if told else Failure("Damaged", failure.args[1]) from None
         index, segments = opened.index, opened.index["segments"]
         there = manifest | entry | {"pieces": len(manifest["containers"])}
         sums = {"secrets": sum(each[1] for each in segments), "versions": sum(each[2] for each in segments)}
@@ -954,8 +955,7 @@ def write_out(folder: Path, secret: Secret) -> None:
     if len(name) > 255:  # more than a file system takes
         name = f"{name[:180]}~{sha256(name.encode()).hex()[:32]}"
     if secret.values:
-        descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(secret.values[-1])
 
 def write_value(value: bytes) -> None:
@@ -1044,8 +1044,8 @@ def recover(given: argparse.Namespace, keys: Keys | None = None) -> int:
     losses = Losses()
     count = hand_out(given, secrets_in(given, keys or gather(given), losses))
     said = f", {losses.taken} of them from earlier backups" if losses.taken else ""
-    missing = max(0, losses.lost - losses.taken)
-    note(counted(count) + said + (f"; {missing} did not come out" if missing else ""))
+    missing = losses.lost - losses.taken
+    note(counted(count) + said + (f"; {missing} did not come out" if missing > 0 else ""))
     if losses.first:
         raise losses.first
     need(count or given.get is None, f"There is no secret '{given.get}' here.", "Missing")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.container import canonical, document
 from strongroom.container.certificate import CertifiedSigner
@@ -12,8 +14,10 @@ from strongroom.container.document import Kind
 from strongroom.container.head import HEAD
 from strongroom.container.index_receipt import INDEX
 from strongroom.container.marks import QUARANTINE
+from strongroom.container.name_index import Block, IndexHead, IndexRow, Link, encode_row, write_name_index
 from strongroom.container.signing import Signer
 from strongroom.container.trust_list import ROLE, TRUST_LIST
+from strongroom.container.wrapping import WrappingKey
 from tests.forgeries.damages import DOCUMENT
 from tests.forgeries.forgery import SIGNER, STRANGER, WRITE, forgery
 from tests.forgeries.genuine import BACKUP, OLDER, OURS, THEIRS, Forge, genuine
@@ -153,13 +157,93 @@ def receipts() -> None:
         "control": OURS["control"],
     }.items():
         body = {
-            "backup_id": BACKUP, "sha256": "ab" * 32, "containers": "cd" * 32, "chain": BACKUP,
+            "backup_id": BACKUP, "sha256": "ab" * 32, "container_signature": "ef" * 64,
+            "containers": "cd" * 32, "chain": BACKUP,
             "previous": None, "made_at": m.CREATED,
         }  # fmt: skip
         forge: Forge = both(put(where, b"junk"), put(f"{where}.json", said(INDEX, body, signer)))
         forgery(f"junk as an index, with a receipt of {name}", SIGNER, forge)
 
 
+# -- indexes of names: whoever needs all secrets needs none, and none keeps anybody from a backup ---------
+
+ROWS = (IndexRow(name="app/0", version=1, digest="ab" * 16), IndexRow(name="forged", version=1))
+BLOCK = Block.of([encode_row(row) for row in ROWS])
+HEAD_OF_INDEX = IndexHead(
+    source="local", containers="cd" * 32, previous=None, blocks=((BLOCK.first, BLOCK.rows),)
+)
+ODD_INDEXES: dict[str, tuple[IndexHead, bytes]] = {
+    "the containers of another backup": (HEAD_OF_INDEX, BLOCK.content),
+    "a digest of containers that is none": (replace(HEAD_OF_INDEX, containers="zz"), BLOCK.content),
+    "another source": (replace(HEAD_OF_INDEX, source="vault"), BLOCK.content),
+    "a row more than its block": (replace(HEAD_OF_INDEX, blocks=((BLOCK.first, 3),)), BLOCK.content),
+    "2^64 rows": (replace(HEAD_OF_INDEX, blocks=((BLOCK.first, 2**64 - 1),)), BLOCK.content),
+    "blocks that do not ascend": (
+        replace(HEAD_OF_INDEX, blocks=((BLOCK.first, 2), (BLOCK.first, 2))),
+        BLOCK.content,
+    ),
+    "another first name": (replace(HEAD_OF_INDEX, blocks=(("zzz", 2),)), BLOCK.content),
+    "a block of junk": (HEAD_OF_INDEX, b"junk"),
+    "an empty block": (HEAD_OF_INDEX, b""),
+    "a block that says that it has four gigabytes": (HEAD_OF_INDEX, b"\xff" * 12 + BLOCK.content[12:]),
+    "a block with bytes after it": (HEAD_OF_INDEX, BLOCK.content + b"\0"),
+    "a frame that is cut": (HEAD_OF_INDEX, BLOCK.content[:-20]),
+    "itself before it": (
+        replace(HEAD_OF_INDEX, previous=Link(backup_id=BACKUP, sha256="ab" * 32)),
+        BLOCK.content,
+    ),
+}
+ODD_RECEIPTS: dict[str, Body] = {
+    "another backup": {"backup_id": OLDER},
+    "another file": {"sha256": "ef" * 32},
+    "a chain that begins later": {"chain": "20261127T024501Z-00000000"},
+    "an index before it that is later": {
+        "previous": {"backup_id": "20261127T024501Z-00000000", "sha256": "ab" * 32}
+    },
+    "a digest of 31 bytes": {"containers": "cd" * 31},
+    "a time without a zone": {"made_at": "2026-11-25T02:45:01"},
+    "an unknown member": {"z": 1},
+    "a backup that is a number": {"backup_id": 1},
+}
+
+
+def index_of(head: IndexHead, content: bytes, signer: CertifiedSigner) -> bytes:
+    parts, random = list[bytes](), m.stream("forgeries/index")
+    write_name_index(
+        parts.append,
+        head,
+        lambda number: content,
+        backup_id=BACKUP,
+        policy="weekly",
+        created_at=m.CREATED,
+        wrapping_key=WrappingKey.create([m.X25519.recipient()], _random=random),
+        signer=signer,
+        _random=random,
+    )
+    return b"".join(parts)
+
+
+def received(data: bytes, **changed: Any) -> Forge:
+    """Put an index there, and its receipt by control."""
+    digest = hashlib.sha256(data).hexdigest()
+    body = {
+        "backup_id": BACKUP, "sha256": digest, "container_signature": data[-92:-28].hex(),
+        "containers": "cd" * 32, "chain": BACKUP, "previous": None, "made_at": m.CREATED,
+    }  # fmt: skip
+    where = f"index/{BACKUP}/{BACKUP}/{digest}"
+    return both(put(where, data), put(f"{where}.json", said(INDEX, body | changed, OURS["control"])))
+
+
+def indexes() -> None:
+    for name, (head, content) in ODD_INDEXES.items():
+        forgery(f"an index of names with {name}", SIGNER, received(index_of(head, content, OURS["seal"])))
+    sound = index_of(HEAD_OF_INDEX, BLOCK.content, OURS["seal"])
+    for name, odd in ODD_RECEIPTS.items():
+        forgery(f"an index whose receipt names {name}", SIGNER, received(sound, **odd))
+    strangers = index_of(HEAD_OF_INDEX, BLOCK.content, THEIRS["seal"])
+    forgery("a stranger's index, with a receipt of control", SIGNER, received(strangers))
+
+
 def enter() -> None:
-    for enter_group in (marks, lists, heads, receipts):
+    for enter_group in (marks, lists, heads, receipts, indexes):
         enter_group()

@@ -52,7 +52,7 @@ class Answer:
 
 
 def by_product(placed: Placed, place: Path | None) -> Answer:
-    taken = ""
+    taken, missed = "", None
     try:
         chooser = Chooser([Holder("copy", lambda: _target(placed, place))], trusted=placed.pins, now=NOW)
         asked = Asked(backup=placed.wanted)
@@ -66,7 +66,7 @@ def by_product(placed: Placed, place: Path | None) -> Answer:
         missed = None if placed.wanted else chooser.lost(asked, choice.manifest)
         came = tuple(sorted(map(_flat, backup.secrets())))
     except StrongroomError as error:
-        return Answer(family(error.code), taken, missed=error.code == "NewestUnseen")
+        return Answer(family(error.code), taken, missed=bool(missed) or error.code == "NewestUnseen")
     newer = [one for one in chooser.passed if one.backup > taken and (not one.policy or ASIDE in one.why)]
     aside = bool(backup.aside or chooser.marks_aside or newer)
     first = backup.error() or (missed and missed.error(None))
