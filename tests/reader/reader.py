@@ -1360,7 +1360,7 @@ def chosen(
     shown: set[str] = set()
     for backup in backups:
         found, own = believed(objects, keys, backup)
-        shown |= {backup} if found or "UntrustedSigner" in own else set()
+        shown |= {backup} if found or own[:1] == ["UntrustedSigner"] else set()
         if found is not None:
             listing, pinned = found
             stands = standing(objects, backup, pinned)

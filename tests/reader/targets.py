@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, cast
+from typing import Literal
 from unittest.mock import patch
 
 from msgspec.structs import replace
@@ -172,7 +172,7 @@ class Placer:
     def marks(self) -> None:
         r = self.r
         for _ in range(r.choice((1, 1, 2, 3))):
-            state = cast("Literal['quarantined', 'released']", r.choice(("quarantined", "released")))
+            state: Literal["quarantined", "released"] = r.choice(("quarantined", "released"))
             mark = QuarantineMark(
                 backup_id=r.choice((*self.ids, *self.ids, GONE)), number=r.choice((1, 2, 3, 4)), state=state,
                 reason="a key leaked", incident="", by="ops", at=AT,
@@ -198,9 +198,7 @@ class Placer:
 
     def deletions(self) -> None:
         r = self.r
-        state = cast(
-            "Literal['marked', 'undeleted', 'deleted']", r.choice(("marked", "undeleted", "deleted"))
-        )
+        state: Literal["marked", "undeleted", "deleted"] = r.choice(("marked", "undeleted", "deleted"))
         after = r.choice(("2020-01-01T00:00:00Z", "2099-01-01T00:00:00Z")) if state == "marked" else ""
         mark = DeletionMark(
             backup_id=r.choice((*self.ids, GONE)), number=r.choice((1, 2)), state=state, after=after,

@@ -22,8 +22,9 @@ def _without_a_word_of_links() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-FOUND = (3_000_097, 3_000_633)
-"""Seeds that once differed: a key that fits nothing and a damaged segment; the same and a newer backup."""
+FOUND = (3_000_097, 3_000_633, 5_000_735)
+"""Seeds that once differed: a key that fits nothing and a damaged segment; the same and a newer backup;
+a damaged manifest with a stranger's beside it."""
 
 
 @pytest.mark.parametrize("seed", FOUND)
