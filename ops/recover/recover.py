@@ -895,7 +895,7 @@ class Backup:
             except Failure as failure:
                 self.losses.ignore(name, failure)
                 failures.append(failure)
-        need(failures or self.store.names("manifests"), "There is no manifest here.")
+        need(failures or backup_ids(self.store), "There is no manifest here.")
         raise (*failures, Failure("Missing", f"There is no manifest of backup '{backup}'."))[0]
 
     def _piece(self, manifest: Record, entry: Record) -> tuple[Part, bool]:

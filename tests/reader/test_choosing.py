@@ -22,9 +22,9 @@ def _without_a_word_of_links() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-FOUND = (3_000_097, 3_000_633, 5_000_735)
+FOUND = (3_000_097, 3_000_633, 5_000_735, 11_000_065)
 """Seeds that once differed: a key that fits nothing and a damaged segment; the same and a newer backup;
-a damaged manifest with a stranger's beside it."""
+a damaged manifest with a stranger's beside it; junk that is no manifest."""
 
 
 @pytest.mark.parametrize("seed", FOUND)
