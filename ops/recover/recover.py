@@ -874,8 +874,8 @@ class Backup:
                     self.losses.name_key = opened.index["name_key"]
                     secrets = opened.secrets(self.losses, name)
                 else:
-                    part, _ = self._piece(manifest, entry)
-                    secrets = extra("A backup of names only").secrets_of_names(part, manifest, entry)
+                    there = self.piece(manifest, entry)
+                    secrets = extra("A backup of names only").secrets_of_names(*there, manifest, entry)
             for secret in secrets:
                 came += 1
                 yield secret
@@ -898,7 +898,7 @@ class Backup:
         need(failures or backup_ids(self.store), "There is no manifest here.")
         raise (*failures, Failure("Missing", f"There is no manifest of backup '{backup}'."))[0]
 
-    def _piece(self, manifest: Record, entry: Record) -> tuple[Part, bool]:
+    def piece(self, manifest: Record, entry: Record) -> tuple[Part, bool]:
         """Return a piece, and if it is whole: the first copy with the digest named; else what there is."""
         name = f"containers/{manifest['backup_id']}/{entry['sha256']}"
         copies = self.store.copies(name)
@@ -911,7 +911,7 @@ class Backup:
 
     def _joined(self, manifest: Record, entry: Record, keys: Keys) -> Container:
         """Open a container and join it with its manifest."""
-        part, whole = self._piece(manifest, entry)
+        part, whole = self.piece(manifest, entry)
         need(part.size == entry["size"], "It has another size than the manifest names.")
         try:
             opened = open_container(part, keys, entry, lambda own: self.newest(own, keys))

@@ -238,7 +238,7 @@ def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) 
     shut = any(failure.args[0] == "CannotOpen" for _, _, failure in losses.parts)
     if not losses.parts or (shut and not losses.name_key):  # a key that fits nothing is no damage
         return
-    newer = [could_have_held(manifest, losses)]
+    newer = [could_have_held(manifest, losses, names_out(backup, manifest, losses))]
     for earlier in Choice(backup, given).before(manifest):
         note("looking for what is lost in the backup before:")
         own, taken = Losses(), 0
@@ -251,10 +251,20 @@ def secrets_before(backup: Backup, manifest: Record, given: argparse.Namespace) 
         note(f"{recover.counted(taken)} in place of what is lost, as in {place}")
         if not own.parts:
             return
-        newer.append(could_have_held(earlier, own))
+        newer.append(could_have_held(earlier, own, names_out(backup, earlier, own)))
 
 
-def could_have_held(manifest: Record, losses: Losses) -> Callable[[str], bool]:
+def names_out(backup: Backup, manifest: Record, losses: Losses) -> set[str]:
+    """Return the names that came out of a backup that is not sealed: no hash tells where one could lie."""
+    lost = {piece for _, piece, _ in losses.parts}
+    sound = (
+        [] if manifest["sealed"] else [each for each in manifest["containers"] if each["piece"] not in lost]
+    )
+    read = (secrets_of_names(*backup.piece(manifest, each), manifest, each) for each in sound)
+    return {secret.row["name"] for secrets in read for secret in secrets}
+
+
+def could_have_held(manifest: Record, losses: Losses, came: set[str]) -> Callable[[str], bool]:
     """Return what tells whether a name could have lain in a part of a backup that is lost."""
     key = unhex(losses.name_key)
     parts = []
@@ -265,7 +275,8 @@ def could_have_held(manifest: Record, losses: Losses) -> Callable[[str], bool]:
 
     def held(name: str) -> bool:  # if no container opened, any name could have lain anywhere
         hashed = hmac.digest(key, name.encode(), "sha256")[:16].hex() if key else ""
-        return any(not key or (first <= hashed <= last and own(name)) for first, last, own in parts)
+        within = any(not key or (first <= hashed <= last and own(name)) for first, last, own in parts)
+        return within and name not in came
 
     return held
 
@@ -840,8 +851,9 @@ def read_name(line: bytes) -> Secret:
     return Secret(strict(line, NAMED, "A line"), line + b"\n", ())
 
 
-def secrets_of_names(part: Part, manifest: Record, entry: Record) -> list[Secret]:
-    """Return the secrets of a document, which is joined with its manifest."""
+def secrets_of_names(part: Part, whole: bool, manifest: Record, entry: Record) -> list[Secret]:  # noqa: FBT001
+    """Return the secrets of a document, which is joined with its manifest: its digest alone ties it there."""
+    need(whole, "It is not what the manifest names.")
     about, secrets = read_names(part.whole(1 << 40))
     here = [about[name] for name in ("backup_id", "policy", "source", "piece", "pieces")]
     there = [manifest["backup_id"], manifest["policy"], manifest["source"], entry["piece"]]
@@ -1074,6 +1086,7 @@ def pkcs11_token(module: str, label: str, pin: str) -> Hsm:
 def open_with_hsm(hsm: Hsm, args: Record, context: bytes) -> bytes | None:
     """Open a stanza for an EC key in an HSM."""
     kem, sealed, version = args["kem"], unhex(args["sealed"]), args["version"]
+    need(len(sealed) == {16: 113, 17: 145}[kem], "A stanza is not as it must be.")
     enc, rest = sealed[:-48], sealed[-48:]
     need(len(enc) == {16: 65, 17: 97}[kem], "A stanza is not as it must be.")
     agreed = hsm.agree(unhex(args["key"]), version, enc)

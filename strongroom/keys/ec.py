@@ -219,12 +219,18 @@ def open_stanza(
     number, kem = keywrap.int_arg(stanza.args, "version"), keywrap.int_arg(stanza.args, "kem")
     if not 1 <= number <= MAX_VERSION:
         raise Malformed("An HSM key's version is out of bounds.")
-    if kem != public.curve.kem:
-        return None
-    sealed = keywrap.hex_arg(stanza.args, "sealed", public.curve.point + KEY_SIZE + TAG)
+    point = {curve.kem: curve.point for curve in Curve}.get(kem)
+    if point is None:
+        raise Malformed("An HSM key's stanza names no curve that is known.")
+    sealed = keywrap.hex_arg(stanza.args, "sealed", point + KEY_SIZE + TAG)
     named = keywrap.hex_arg(stanza.args, "key", _ID)
-    enc, wrapped = sealed[: public.curve.point], sealed[public.curve.point :]
-    if named != public.id or number != version or on_curve(public.curve, enc) is None:
+    enc, wrapped = sealed[:point], sealed[point:]
+    if (
+        kem != public.curve.kem
+        or named != public.id
+        or number != version
+        or on_curve(public.curve, enc) is None
+    ):
         return None
     curve = public.curve
     secret = hpkeopen.shared_secret(

@@ -369,7 +369,7 @@ CURVES = {16: (ec.SECP256R1, hashes.SHA256, 65), 17: (ec.SECP384R1, hashes.SHA38
 def open_hsm(raw: Json, context: bytes, keys: Keys) -> bytes | None:
     args = record(kem=between(16, 17), key=hexed(32), sealed=hexed(113, 145), version=between(1, 65_535))(raw)
     _, digest, size = CURVES[args["kem"]]
-    sealed, version = bytes.fromhex(args["sealed"]), args["version"]
+    sealed, version = bytes.fromhex(hexed(size + 48)(args["sealed"])), args["version"]
     info = b"strongroom/v1/wrap/pkcs11-ec/" + struct.pack(">H", version) + context
     for own, key in keys.hsm:
         public = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)

@@ -175,7 +175,7 @@ def salvaged(vector: Vector) -> Salvaged:
     def opened(choice: Choice) -> Replicated:
         return Replicated(choice, identities(vector), trusted=known, told=chooser.note)
 
-    choice = chooser.choose(Asked(partial=True))
+    choice = chooser.choose(Asked(partial=True, values=False))
     return Salvaged(opened(choice), map(opened, chooser.before(choice.manifest, Asked())))
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
+from itertools import count
 from typing import Any
 
 import msgspec
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from msgspec.structs import replace
 
 from strongroom.container import canonical, document, layout
@@ -33,7 +37,7 @@ from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.model import Secret
 from tests.vectors import bundling, good
 from tests.vectors import material as m
-from tests.vectors.forge import Parts, filled, framed, re_signed, rows_plain, values_plain
+from tests.vectors.forge import Parts, directory_of, filled, framed, re_signed, rows_plain, values_plain
 from tests.vectors.vector import Vector
 
 Scenario = Callable[[], Vector]
@@ -129,6 +133,11 @@ def wrong_lengths() -> None:
     container("old-file", "LegacyFormat", "an old Fernet file", good.old_file(b"CANARY-old"))
 
 
+def _first_args(content: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = content["wrapping_key"]["stanzas"][0]["args"]
+    return found
+
+
 def wrong_keys() -> None:
     data = m.container("bad/keys", m.few(), lambda r: [m.passphrase(r), m.hpke(m.XWING, "recovery")])
     container("passphrase-wrong", "WrongKey", "another passphrase", data, ("passphrase", "guess"))
@@ -150,6 +159,12 @@ def wrong_keys() -> None:
     container(
         "hsm-version-wrong", "WrongKey", "the HSM's key, taken for its next version", hsm, ("ec", other)
     )
+    for name, curve, comment in (
+        ("kem-wrong", 17, "the length of one curve, and the other one's number"),
+        ("kem-unknown", 18, "a number of no curve"),
+    ):
+        odd = Parts.of(hsm, m.HSM).with_envelope(lambda c, kem=curve: _first_args(c).update(kem=kem))
+        forged(f"hsm-{name}", "Malformed", f"for an HSM: {comment}", odd, m.HSM_LINE)
     container("kind-of-key-wrong", "WrongKey", "a key file, for a passphrase", data, m.KEY_FILE_LINE)
     container("signer-unknown", "UntrustedSigner", "signed by a stranger", re_signed(one(), m.STRANGER))
 
@@ -182,6 +197,33 @@ def signed_again() -> None:
     forged("directory-odd", "Malformed", comment, made.change(directory=outer.directory + b"\x00"))
 
 
+def made_by_a_forger() -> None:
+    """Containers that one rule alone refuses: all else in them fits."""
+    made = parts()
+
+    def by(name: str, expect: str, comment: str, certificate: Certificate) -> None:
+        told = msgspec.to_builtins(certificate)
+        whole = made.with_envelope(lambda c: c.update(certificate=told)).change(signer=m.STRANGER)
+        forged(name, expect, comment, whole)
+
+    comment = "wholly a stranger's, whose certificate names the pinned installation, which did not sign it"
+    by("forged-certificate-forged", "Tampered", comment, forged_certificate())
+    comment = "wholly a stranger's, with the certificate of a key of the pinned installation"
+    by("forged-certificate-foreign", "Tampered", comment, m.SEAL.certificate)
+    by("forged-signer-unknown", "UntrustedSigner", "wholly a stranger's", m.STRANGER.certificate)
+    comment = "another header tag, with which all messages were sealed"
+    forged("header-tag-forged", "Tampered", comment, made.change(tag=m.fixed("another tag")))
+    values, rows = made.messages("commitment")[0]
+    for kind, pair in (("values", (flipped(values, 30), rows)), ("rows", (values, flipped(rows, 30)))):
+        comment = f"another commitment of the {kind}, whose chunks are sound"
+        forged(f"{kind}-commitment", "Tampered", comment, made.change(sealed={0: pair}))
+    for kind, at in (("values", 8), ("rows", 40)):
+        name = f"{kind}-digest"
+        directory = flipped(directory_of(made.messages(name)), at)
+        comment = f"another digest of the {kind} in the directory, which are sound"
+        forged(name, "Tampered", comment, made.change(directory=directory))
+
+
 def envelopes() -> None:
     made = parts()
 
@@ -191,10 +233,6 @@ def envelopes() -> None:
     def key(content: dict[str, Any]) -> dict[str, Any]:
         record: dict[str, Any] = content["wrapping_key"]
         return record
-
-    def args(content: dict[str, Any]) -> dict[str, Any]:
-        found: dict[str, Any] = key(content)["stanzas"][0]["args"]
-        return found
 
     extra = {"type": "x", "label": "attacker", "args": {}}
     edit("recipient-added", "Tampered", "a stanza was added", lambda c: key(c)["stanzas"].append(extra))
@@ -211,7 +249,10 @@ def envelopes() -> None:
     edit("recipients-too-many", "Malformed", "65 stanzas", lambda c: key(c)["stanzas"].extend(many[1:]))
     edit("hex-upper", "Malformed", "an id in capitals", lambda c: key(c).update(id=key(c)["id"].upper()))
     edit(
-        "stanza-short", "Malformed", "a wrapped key of 47 bytes", lambda c: args(c).update(wrapped="00" * 47)
+        "stanza-short",
+        "Malformed",
+        "a wrapped key of 47 bytes",
+        lambda c: _first_args(c).update(wrapped="00" * 47),
     )
     numbers = (("large", canonical.MOST + 1), ("negative", -1))
     for name, number in numbers:
@@ -222,7 +263,7 @@ def envelopes() -> None:
             f"{number} in a stanza that nobody tries",
             lambda c, unread=unread: key(c)["stanzas"].append(unread),
         )
-    edit("stanza-extra", "Malformed", "an argument too many", lambda c: args(c).update(z=1))
+    edit("stanza-extra", "Malformed", "an argument too many", lambda c: _first_args(c).update(z=1))
     comment = "a file key wrapped for another container"
     foreign = msgspec.json.decode(Parts.of(three(), IDENTITY).envelope)["file_key"]
     edit("file-key-foreign", "Tampered", comment, lambda c: c.update(file_key=foreign))
@@ -562,6 +603,9 @@ def bad_certificates(manifest: bytes, envelope: bytes) -> None:
     )
     body = signed_by_anybody(canonical.encode(good.manifest_record()))
     refused("manifest-key-small", "Tampered", "the role's key is a point of order 1", body, TRUSTED)
+    for number, point in enumerate(POINTS[4:6]):
+        comment = "the role's key is a point of order 8, and the signature fits"
+        refused(f"manifest-key-small-{number + 1}", "Tampered", comment, fitting(point), TRUSTED)
     first = replace(good.manifest_record().containers[0], signature="00" * 64)
     body = sign_manifest(good.manifest_record(first, good.entry(1, "80", "ff")), m.CONTROL)
     refused("manifest-receipt-wrong", "Tampered", "a receipt of zeros", body, TRUSTED)
@@ -572,6 +616,33 @@ FITS_ANY = bytes([1, *bytes(63)])
 """The signature that fits any message under :data:`IDENTITY_POINT`."""
 
 
+POINTS = (
+    *(value.to_bytes(32, "little") for value in (1, 2**255 - 20, 0, 1 << 255)),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"),
+    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85"),
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa"),
+)
+"""All points of small order, as Ed25519 encodes them."""
+
+
+def fitting(point: bytes) -> bytes:
+    """Return a manifest that has a signature which fits under a point of small order, made without a key.
+
+    One of the eight points is the right first half for a message in two, so another text is taken till then.
+    """
+    key = Ed25519PublicKey.from_public_bytes(point)
+    certificate = certify(m.INSTALLATION, role="control", public=point, issued_at=m.ISSUED).encode()
+    for number in count():
+        body = canonical.encode(replace(good.manifest_record(), not_contained=(str(number),)))
+        message = MANIFEST.domain + b"\0" + document.signed_message(body, certificate)
+        for first in POINTS:
+            with suppress(InvalidSignature):
+                key.verify(signature := first + bytes(32), message)
+                return signed_by_anybody(body, point, signature)
+    raise AssertionError
+
+
 def anybodys_certificate() -> Certificate:
     """Return one of an installation key for which anybody can sign, over a stranger's key."""
     return replace(
@@ -579,14 +650,15 @@ def anybodys_certificate() -> Certificate:
     )
 
 
-def signed_by_anybody(body: bytes) -> bytes:
+def signed_by_anybody(body: bytes, point: bytes = IDENTITY_POINT, signature: bytes = FITS_ANY) -> bytes:
     """Return a manifest whose role's key, rightly certified, is one for which anybody can sign."""
-    certificate = certify(m.INSTALLATION, role="control", public=IDENTITY_POINT, issued_at=m.ISSUED)
+    certificate = certify(m.INSTALLATION, role="control", public=point, issued_at=m.ISSUED)
     made = document.write(MANIFEST, body, m.CONTROL)
     lines = made.split(b"\n")
     lines[2] = b'"certificate":%b,' % certificate.encode()
-    lines[3] = b'"signature":"%b",' % FITS_ANY.hex().encode()
-    return b"\n".join(lines)
+    lines[3] = b'"signature":"%b",' % signature.hex().encode()
+    joined = b"\n".join(lines)
+    return joined[:-15] + b"%012d" % len(joined) + joined[-3:]
 
 
 def _with(certificate: Certificate) -> CertifiedSigner:
@@ -748,6 +820,7 @@ def files() -> None:
     data = bundling.bundle(objects)
     refused("file-changed", "Tampered", "one bit of an object", flipped(data, 30))
     refused("file-index-changed", "Tampered", "one bit of the index", flipped(data, -80))
+    refused("file-digest-changed", "Tampered", "one bit of the index's digest", flipped(data, -40))
     refused("file-cut", "Truncated", "the last byte is missing", data[:-1])
     refused("file-added", "Malformed", "a line feed was added", data + b"\n")
     refused("file-version-unknown", "UnsupportedVersion", "version 2", flipped(data, 9, 3))
@@ -780,8 +853,8 @@ def scenarios() -> dict[str, Scenario]:
     """Return every bad scenario by name."""
     if not BAD:
         for publish in (
-            changed_bytes, wrong_lengths, wrong_keys, signed_again, certified_containers, envelopes, rotated,
-            contents, documents, files, legacy,
+            changed_bytes, wrong_lengths, wrong_keys, signed_again, certified_containers, made_by_a_forger,
+            envelopes, rotated, contents, documents, files, legacy,
         ):  # fmt: skip
             publish()
     return BAD

@@ -46,6 +46,7 @@ class Parts:
     index_as: Callable[[bytes], bytes] = filled
     lies: dict[str, Any] = field(default_factory=dict)
     sealed: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    tag: bytes | None = None
 
     @classmethod
     def of(cls, data: bytes, identity: Identity) -> Self:
@@ -77,9 +78,16 @@ class Parts:
     def with_index(self, **members: Any) -> Self:
         return self.change(index={**self.index, **members})
 
+    def keys(self) -> FileKeys:
+        """Return the keys, with the header tag that is to be told."""
+        keys = FileKeys(self.file_key, self.file_id)
+        if self.tag is not None:
+            keys.header = layout.Header(keys.header.prefix, self.file_id, self.tag)
+        return keys
+
     def messages(self, name: str) -> list[tuple[bytes, bytes]]:
         """Seal the segments."""
-        random, keys = stream(f"{name}/forged"), FileKeys(self.file_key, self.file_id)
+        random, keys = stream(f"{name}/forged"), self.keys()
         sealed = []
         for number, (values, rows) in enumerate(self.segments):
             first = keys.seal(layout.VALUES, number, values, random) if values else b""
@@ -88,7 +96,7 @@ class Parts:
 
     def build(self, name: str) -> bytes:
         """Put everything together and sign it."""
-        keys, random = FileKeys(self.file_key, self.file_id), stream(f"{name}/index")
+        keys, random = self.keys(), stream(f"{name}/index")
         messages = self.messages(name)
         directory = directory_of(messages) if self.directory is None else self.directory
         tied = {"directory": hashlib.sha256(directory).hexdigest(), "signer": self.signer.public.hex()}

@@ -88,14 +88,16 @@ def made(
     *,
     name_keys: tuple[bytes, bytes] = (m.NAME_KEY,) * 2,
     without: Collection[str] = (),
+    lies: Callable[[int], dict[str, Any]] = lambda number: {},
 ) -> Made:
+    """Make a backup. ``lies`` are what the index of a container says otherwise than its manifest."""
     random = m.stream(f"target/{seed}")
     key = WrappingKey.create([m.key_file(random)], _random=random)
     objects, entries = {}, []
     for number, half in enumerate(halves()):
         part = [secret for secret in half if secret.name not in without]
         told = replace(m.about(piece=number, pieces=2), backup_id=backup, name_key=name_keys[number])
-        data, sealed = m.piece(random, part, told, key)
+        data, sealed = m.piece(random, part, replace(told, **lies(number)), key)
         receipt = sealed_receipt(told, sealed)
         objects[container_name(backup, sealed.hexdigest)] = data
         entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
@@ -207,6 +209,43 @@ def documents() -> None:
         signed = sign_manifest(replace(manifest, **{name: "another"}), m.CONTROL)
         body = {**objects, f"manifests/{m.BACKUP}.json": signed}
         target(f"join-document-{name}", "Tampered", f"another {name} than the documents'", body)
+    first, second = sorted(entries, key=lambda one: one.piece)
+    place = container_name(m.BACKUP, first.sha256)
+    rest = ("rest", str(second.secrets))
+    other = {**objects, place: bytes(redigested(objects[place]))}
+    comment = "another document of the same size, with a digest that fits, in a document's place"
+    target("document-exchanged", "Tampered", comment, other, rest)
+    earlier = documents_before(manifest, objects)
+    dropped = {name: content for name, content in {**earlier, **objects}.items() if name != place}
+    lost = [("before", f"{OTHER} {name}") for name in sorted(secret.name for secret in halves()[0])]
+    comment = "one of two documents is missing: what is in the other does not come twice"
+    target("before-document", "MissingPiece", comment, dropped, rest, *lost)
+
+
+def redigested(data: bytes) -> bytes:
+    """Change a name in a document, and mend its digest."""
+    changed = data.replace(b'{"name":"', b'{"name":"x', 1).replace(b'"type":"g', b'"type":"', 1)
+    at = changed.index(b',\n"digest":"sha256:')
+    digest = hashlib.sha256(changed[:at]).hexdigest().encode()
+    found = changed[: at + 19] + digest + changed[at + 83 :]
+    assert len(found) == len(data)
+    assert found != data
+    return found
+
+
+def documents_before(manifest: Manifest, objects: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the same backup of documents as an earlier one."""
+    made, entries = dict[str, bytes](), []
+    for entry in manifest.containers:
+        data = objects[container_name(m.BACKUP, entry.sha256)].replace(m.BACKUP.encode(), OTHER.encode())
+        at = data.index(b',\n"digest":"sha256:')
+        data = data[: at + 19] + hashlib.sha256(data[:at]).hexdigest().encode() + data[at + 83 :]
+        digest = hashlib.sha256(data).hexdigest()
+        receipt = replace(receipt_of(manifest, entry), run=OTHER, sha256=digest)
+        made[container_name(OTHER, digest)] = data
+        entries.append(container_entry(receipt, sign_receipt(receipt, m.SEAL), m.SEAL.public))
+    older = with_entries(replace(manifest, backup_id=OTHER), *entries)
+    return {**made, f"manifests/{OTHER}.json": sign_manifest(older, m.CONTROL)}
 
 
 def left_aside() -> None:
@@ -224,6 +263,15 @@ def left_aside() -> None:
     moved = {**one.objects, name[:-1] + "7": one.objects[name]}
     comment = "an older envelope under a newer one's name"
     target("envelope-renamed", "ok", comment, moved, ("aside", "Stale"), key="xwing")
+    later = one.key.rewrap([m.hpke(m.XWING, "recovery")], generation=4).record
+    ahead = {**one.objects, name[:-1] + "3": write_detached(later, m.RECOVER)}
+    comment = "an envelope of a higher generation than its name says"
+    target("envelope-later-generation", "ok", comment, ahead, ("aside", "Malformed"), key="xwing")
+    plain = made("plain")
+    foreign = write_detached(plain.key.rewrap([m.hpke(m.XWING, "recovery")]).record, STRANGERS_RECOVER)
+    body = {**plain.objects, f"keys/{plain.key.id}/00000002": foreign}
+    comment = "no installation is pinned: the envelope of another one than the manifest's"
+    target("unpinned-envelope", "ok", comment, body, ("no-trust", ""), ("aside", "UntrustedSigner"))
     record = replace(one.manifest, backup_id=NEWER)
     junk = {**one.objects, f"manifests/{NEWER}.json": sign_manifest(record, STRANGERS_CONTROL)}
     comment = "a stranger's manifest of a newer backup"
@@ -351,6 +399,8 @@ def heads() -> None:
     publish("newest-deleted", "ok", "it was deleted on purpose, by its tombstone", tombstone)
     due = {place: known, **deletion("marked", "2026-11-26T02:45:01Z")}
     publish("newest-marked", "ok", "it is being deleted: its time of grace is over", due)
+    pending = {place: known, **deletion("marked", "9999-11-26T02:45:01Z")}
+    publish("newest-marked-later", gone, "it will be deleted, and its time of grace is not over", pending)
     kept = {place: known, **deletion("undeleted")}
     publish("newest-undeleted", gone, "somebody said that it is not to be deleted", kept)
     marks = dict([head(marks={m.BACKUP: 1})])
@@ -449,6 +499,23 @@ def fallen_back() -> None:
     other.sign()
     foreign = {**other.objects, **{name: content for name, content in one.objects.items() if name != first}}
     target("before-source", "MissingPiece", "a backup before it of another source", foreign, rests[0])
+    behind = {**oldest.objects, **foreign}
+    comment = "the same, and one of the same source before that one"
+    oldests = before(*held[0], backup=OLDEST)
+    target("before-source-behind", "MissingPiece", comment, behind, rests[0], *oldests)
+    chosen = replace(older.manifest.selection, include=("app/*",))
+    part = Made(older.key, older.random, replace(older.manifest, selection=chosen), dict(older.objects))
+    part.sign()
+    without_first = {name: content for name, content in one.objects.items() if name != first}
+    body = {**oldest.objects, **part.objects, **without_first}
+    target("before-selection", "MissingPiece", "the one before it is of a part", body, rests[0], *oldests)
+    told = QuarantineMark(
+        backup_id=OTHER, number=1, state="quarantined", reason="", incident="", by="", at=m.CREATED
+    )
+    mark = {f"quarantine/{OTHER}/00000001.json": sign_mark(QUARANTINE, told, m.CONTROL)}
+    body = {**oldest.objects, **dropped, **mark}
+    comment = "the one before it was set aside"
+    target("before-set-aside", "MissingPiece", comment, body, rests[0], *oldests)
     strangers = dict(dropped)
     strangers[older.name()] = sign_manifest(older.manifest, STRANGERS_CONTROL)
     target("before-strangers", "MissingPiece", "a stranger's backup before it", strangers, rests[0])
@@ -486,6 +553,9 @@ def joins() -> None:
     ):
         listed = with_entries(whole, entry(**changed), other)
         signed(name, f"another {next(iter(changed))}", containers=listed.containers)
+    for name in ("secrets", "versions"):
+        listed = with_entries(whole, entry(**{name: getattr(whole.containers[0], name) + 1}), other)
+        signed(name, f"one more in {name} alone", containers=listed.containers, counts=listed.counts)
     listed = with_entries(whole, entry(secrets=6, versions=whole.containers[0].versions + 1), other)
     signed("count", "one secret more", containers=listed.containers, counts=listed.counts)
     zeros = replace(whole.containers[0], signature="00" * 64)
@@ -501,6 +571,10 @@ def joins() -> None:
     key = next(key for key in keys if min(name_hash(key, s.name) for s in second) > above)
     odd = made("name keys", name_keys=(m.NAME_KEY, key))
     target("join-name-key", "Tampered", "two containers, two keys for names", odd.objects)
+    odd = made("another backup's", lies=lambda number: {"backup_id": OTHER})
+    target("join-backup-id", "Tampered", "containers that say another backup's id", odd.objects)
+    odd = made("turned", lies=lambda number: {"piece": 1 - number})
+    target("join-piece", "Tampered", "containers that say each other's number", odd.objects)
     one.objects[one.pieces[0]] = exchanged(one)
     comment = "a container of the same size, sealed with the same key of the role seal, to the same recipient"
     target("container-exchanged", "Tampered", comment, one.objects)
@@ -569,6 +643,24 @@ def trust_lists() -> None:
     target("trust-two-of-one-number", "ok", "two lists of one number: both count", both, took, aside)
     renamed = {**refused, three: told(2)}
     target("trust-renamed", "ok", "a list under another number's name", renamed, took, aside)
+    renamed = {**forged(), one: told(2, leaked)}
+    comment = "a list under a lower number's name distrusts nobody"
+    target("trust-renamed-lower", "ok", comment, renamed, ("taken", m.BACKUP))
+    mark = QuarantineMark(
+        backup_id=m.BACKUP, number=1, state="quarantined", reason="", incident="", by="", at=m.CREATED
+    )
+    body = {**older.objects, **newest.objects, one: told(1, leaked)}
+    marked = {**body, f"quarantine/{m.BACKUP}/00000001.json": sign_mark(QUARANTINE, mark, leaked)}
+    comment = "a mark by a key that is distrusted"
+    target("quarantine-distrusted", "ok", comment, marked, ("taken", m.BACKUP), aside)
+    digests = m.fixed("ledger").hex(), m.fixed("event").hex()
+    head = LedgerHead(
+        ledger=digests[0], event=42, at=m.CREATED, sha256=digests[1], made_at=m.CREATED, trust=9,
+        backups={"weekly": NEWER},
+    )  # fmt: skip
+    place = f"ledger/{digests[0][:16]}/2026-11/{42:012}-{digests[1][:16]}.json"
+    headed = {**body, place: sign_head(head, leaked)}
+    target("head-distrusted", "ok", "a head by a key that is distrusted", headed, ("taken", m.BACKUP))
     strangers = {**refused, three: told(3, by=m.STRANGERS)}
     target("trust-strangers", "ok", "a stranger's list with a higher number", strangers, took, aside)
     own = {**forged(), one: document.write(TRUST_LIST, LIST, m.CONTROL)}

@@ -142,6 +142,8 @@ class Sound:
         self.first: StrongroomError | None = None
         self._told = told
         self._lost: dict[tuple[int, int | None], tuple[LostPart, ContainerEntry, Holds]] = {}
+        self._came: set[str] = set()
+        """Of a backup that is not sealed: no hash tells where else a name that came out could have lain."""
 
     @property
     def manifest(self) -> Manifest:
@@ -154,7 +156,7 @@ class Sound:
 
     def could_have_lain(self, name: str) -> bool:
         """Tell whether a name could have lain in a part that is lost."""
-        if not self._lost:
+        if not self._lost or name in self._came:
             return False
         key = self._name_key()
         hashed = name_hash(key, name).hex() if key is not None else ""
@@ -218,6 +220,7 @@ class Sound:
             try:
                 for one in self.backup.each(whole):
                     given += 1
+                    self._note_given(one.name)
                     if names is not None:
                         names.discard(one.name)
                     yield one
@@ -232,6 +235,10 @@ class Sound:
                 self._lose(entry, None, failure, names=())
             return
         yield from self._rest(entry, part, given, names)
+
+    def _note_given(self, name: str) -> None:
+        if not self.manifest.sealed:
+            self._came.add(name)
 
     def _rest(
         self,
