@@ -755,6 +755,14 @@ def metadata() -> Vector:
 
 
 @scenario
+def metadata_unsorted() -> Vector:
+    secrets = [*m.few()[::-1], m.few()[0]]
+    lines = b"".join(canonical.encode(to_metadata(s)) + b"\n" for s in secrets)
+    fields = ("secrets", "5"), body_field(lines)
+    return vector("metadata", "secrets in another order, and one of them twice", document(secrets), *fields)
+
+
+@scenario
 def metadata_empty() -> Vector:
     return vector("metadata", "no secret", document([]), ("secrets", "0"), body_field(b""))
 

@@ -637,6 +637,11 @@ def trust_lists() -> None:
         took,
         aside,
     )
+    itself = {**forged(), one: told(1, m.INSTALLATION, leaked)}
+    comment = (
+        "a list that distrusts the key that signed it: it counts, and so do the certificates by that key"
+    )
+    target("trust-of-itself", "ok", comment, itself, took, aside)
     lifted = {**refused, three: told(3)}
     target("trust-lifted", "ok", "a later list believes the key again", lifted, ("taken", m.BACKUP))
     both = {**forged(), two: told(2), two + ".r1": told(2, leaked)}
