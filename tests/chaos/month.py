@@ -81,7 +81,17 @@ OLD: Final = timedelta(days=14)
 PRUNED: Final = "backup.pruned"
 REPAIRED: Final = "replica.repaired"
 MANY: Final = 100_000
-KEPT: Final = ("deletion/", "drills/", "heads/", "holds/", "quarantine/", "ledger/", "reports/", "reviews/")
+KEPT: Final = (
+    "deletion/",
+    "drills/",
+    "heads/",
+    "holds/",
+    "quarantine/",
+    "ledger/",
+    "reports/",
+    "reviews/",
+    "trust/",
+)
 
 _POLICIES: Final = """
 [calendar]

@@ -151,14 +151,22 @@ def files_of_backups(folder: Path) -> set[str]:
     return {name for name in files_under(folder) if not name.startswith(INDEXES)}
 
 
+RECEIPT: Final = ".json"
+"""What the name of an index's receipt ends with."""
+
+
 def odd_indexes(folder: Path) -> list[str]:
-    """Return what lies among a target's indexes of names and is none, or continues one that is not there."""
-    found = {name: name.split("/") for name in files_under(folder) if name.startswith(INDEXES)}
-    first = {parts[1] for parts in found.values() if parts[1] == parts[2]}
-    return [
+    """Return what lies among a target's indexes of names and is none, lacks its receipt or is one without
+    an index, or continues one that is not there."""
+    names = {name for name in files_under(folder) if name.startswith(INDEXES)}
+    indexes = {name: name.split("/") for name in names if not name.endswith(RECEIPT)}
+    first = {parts[1] for parts in indexes.values() if parts[1] == parts[2]}
+    return [name for name in names if name.endswith(RECEIPT) and name.removesuffix(RECEIPT) not in names] + [
         name
-        for name, parts in found.items()
-        if parts[1] not in first or sha256((folder / name).read_bytes()).hexdigest() != parts[-1]
+        for name, parts in indexes.items()
+        if parts[1] not in first
+        or name + RECEIPT not in names
+        or sha256((folder / name).read_bytes()).hexdigest() != parts[-1]
     ]
 
 
