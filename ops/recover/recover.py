@@ -1089,7 +1089,7 @@ def main() -> int:
         note("CannotOpen: Nobody is there to be asked.")
         return CODES["CannotOpen"]
     except OSError as error:
-        note(f"{error.filename}: {error.strerror}")
+        note(f"{error.filename}: {error.strerror}" + ". Name another." * isinstance(error, FileExistsError))
         return 1
     except Exception as error:  # noqa: BLE001 - its text, and a traceback's lines, may quote a key or a value
         line = traceback.extract_tb(error.__traceback__)[-1].lineno

@@ -74,7 +74,10 @@ def test_a_damaged_container_is_named_and_the_other_target_gives_it(
     damaged = recover(bare, house, other, "region-a", "--out", "recovered")
     assert (damaged.code, "LOST: piece 0 (4 secrets): Missing: " in damaged.err) == (12, True)
     assert "another copy" in damaged.err
-    assert recover(bare, house, other, "region-b", "--out", "recovered").code == 0
+    again = recover(bare, house, other, "region-b", "--out", "recovered")
+    assert (again.code, again.err) == (1, "recovered: File exists. Name another.\n")
+    assert recover(bare, house, other, "region-b", "--out", "whole").code == 0
+    assert {unquote(file.name): file.read_text() for file in other.path("whole").iterdir()} == MONTHLY
 
 
 def test_a_key_of_another_installation_and_another_fingerprint_open_nothing(
