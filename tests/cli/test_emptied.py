@@ -56,8 +56,8 @@ def test_a_rollback_shows_against_another_target_where_there_is_no_catalog(house
         house.path(f"state/{extra}").unlink(missing_ok=True)
     done = house.run("verify-backup", "east")
     assert done.failed_with(Stale)
-    assert f"does not show backup {newest}" in words_of(done)
-    assert "which it was to hold and 'west' has" in words_of(done)
+    assert f"A newer backup is known: backup {newest}" in words_of(done)
+    assert "'east' does not show it and was to have it" in words_of(done)
 
 
 def test_a_repair_without_a_name_notices_what_a_target_no_longer_shows(house: Machine) -> None:
