@@ -18,7 +18,7 @@ import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
@@ -43,6 +43,11 @@ class Connection(sqlite3.Connection):
         """Close it. A connection that was closed does not count at a fork."""
         super().close()
         _open.discard(self)
+
+    def __del__(self) -> None:
+        """Close what nobody needs any more. From Python 3.13 on SQLite's own way warns of each."""
+        with suppress(Exception):
+            self.close()
 
 
 _open: WeakSet[Connection] = WeakSet()

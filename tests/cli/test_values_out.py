@@ -72,7 +72,7 @@ REVEALING = {
         *(f"strongroom/sources/vault/{name}.py" for name in ("wrapping", "secrets", "system_writing")),
         *(f"strongroom/sources/vault/{name}.py" for name in ("history", "kv_form", "writing")),
     ),
-    "it is sealed": ("strongroom/container/writer.py",),
+    "it is sealed": ("strongroom/container/writer.py", "strongroom/container/rows.py"),
     "a digest is made of it, or it is compared": (
         *("strongroom/operations/incident/names.py", "strongroom/operations/incident/exposed.py"),
         "strongroom/operations/incident/leaked.py",

@@ -34,7 +34,7 @@ from strongroom.operations.archive.quarantine_marks import Recorded, in_quaranti
 from strongroom.operations.archive.quarantine_verdict import Standing
 from strongroom.operations.archive.read_on import AT_ONCE
 from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
-from strongroom.operations.layout import container_name, containers_prefix
+from strongroom.operations.layout import container_name, containers_prefix, manifest_name
 from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
@@ -84,19 +84,22 @@ class Lost(Struct, frozen=True, kw_only=True):
     """A backup that is known and that no place shows which was asked.
 
     ``denied`` are the places that answered and were to show it, ``away`` those that did not answer, and
-    ``elsewhere`` those that were not asked.
+    ``elsewhere`` those that were not asked. ``broken`` is why its manifest does not count, if there is one.
     """
 
     known: Known
     denied: tuple[str, ...]
     away: tuple[str, ...]
     elsewhere: tuple[str, ...]
+    broken: str = ""
 
     @property
     def words(self) -> str:
         """What is lost and where, for people."""
         one = self.known
         what = f"backup {one.backup} of policy '{one.policy}', made {one.created_at}"
+        if self.broken:
+            return f"{what}, is newer, and {manifest_name(one.backup)} does not count ({self.broken})"
         return f"{what}, is newer and not to be seen: {'; '.join(self._places())}"
 
     def error(self, instead: Manifest | None) -> StrongroomError:
@@ -104,6 +107,8 @@ class Lost(Struct, frozen=True, kw_only=True):
         if not self.denied:
             return LessThanKnown(f"A newer backup is known: {self.words}.", hint=_AWAY)
         ways = [f"Ask the others too: leave --from-target {self.denied[0]} out."] if self.elsewhere else []
+        if self.broken:
+            ways.insert(0, f"'strongroom repair {self.known.backup}' copies it from a good replica.")
         if instead is not None:
             ways.append(
                 f"To take the older one of {instead.created_at} nonetheless: --backup {instead.backup_id}"
@@ -378,7 +383,9 @@ class Chooser:
         return sorted((*self._known, *told), key=lambda one: one.backup, reverse=True)
 
     def _as_lost(self, known: Known) -> Lost:
+        refusal = self._read(known.backup).refusal
         return Lost(
+            broken="" if refusal is None else refusal.code,
             known=known,
             denied=tuple(sorted(known.places & self._listings.keys())),
             away=tuple(sorted(known.places & self.away.keys())),

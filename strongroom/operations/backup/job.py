@@ -101,7 +101,9 @@ class BackupJob(Job):
     def after_step(self, run: Run, step: Step, services: Services) -> None:
         if step.kind is StepKind.UPLOAD:
             clear_stage(run, step.piece, services)
-        if has_manifest(run):
+        if (
+            has_manifest(run) and run.spec.policy != COMMAND
+        ):  # a file is given away, and a head names policies
             put_heads_at_end(step, services, run.id)
 
     def take_back(self, run: Run, step: Step, result: Result, services: Services) -> None:
