@@ -59,6 +59,7 @@ class BackupJob(Job):
     """Seals what a policy selects and places it on its targets."""
 
     first = Step(StepKind.PLAN)
+    carries = frozenset({StepKind.CAPTURE, StepKind.UPLOAD})
     terms = Spec.__struct_fields__
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(plan, Planned, waits_for=ROOM),
@@ -155,7 +156,8 @@ class BackupJob(Job):
         if not (often := first_tries(services, entry.policy)):
             return (entry,)
         tried, now = replace(entry, schedule=often), services.store.clock()
-        return (tried if tried.interval(now) < entry.interval(now) else entry,)
+        apart, usual = (one.interval(one.next(now) or now) for one in (tried, entry))
+        return (tried if apart < usual else entry,)
 
     def scheduled_spec(self, entry: Scheduled, services: Services, due: float) -> Spec:
         return services.pinned(entry.policy).spec

@@ -88,13 +88,15 @@ class Job(Protocol):
     A job whose first step is a PLAN has its run signed: what the plan returns becomes the run's facts, and
     no later step is performed unless the record is the one that was signed. ``terms`` are the fields of the
     spec that must be as this process's own configuration has them before the run is planned. ``reads`` says
-    that it goes by what backups hold: it ends where a target withholds a trust list.
+    that it goes by what backups hold: it ends where a target withholds a trust list. ``carries`` are steps
+    that seal or carry, and judge no signature on a target.
     """
 
     first: ClassVar[Step]
     actions: ClassVar[Mapping[StepKind, Action[Any]]]
     terms: ClassVar[Sequence[str]] = ()
     reads: ClassVar[bool] = False
+    carries: ClassVar[frozenset[StepKind]] = frozenset()
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         """Decide what follows from a step. Pure: it is called in the transaction that records the outcome.

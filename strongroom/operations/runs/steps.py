@@ -148,9 +148,9 @@ def _perform_action(run: Run, step: Step, services: Services) -> dict[str, Any]:
 def _knowing_lists(run: Run, step: Step, services: Services) -> Services:
     """Return the services with who counts by the trust lists on the run's targets, read once a run and
     process. A step that seals or carries judges no signature there."""
-    if step.kind in (StepKind.HOOK, StepKind.CAPTURE, StepKind.UPLOAD, StepKind.REPORT):
-        return services
     job = job_of(run.spec.kind)
+    if step.kind in (StepKind.HOOK, StepKind.REPORT) or step.kind in job.carries:
+        return services
     targets = [name for name in job.asked(run) if name in services.targets]
     return adopted(services, run.id, targets, strict=job.reads)
 

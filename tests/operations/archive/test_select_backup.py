@@ -382,7 +382,7 @@ def test_junk_in_every_folder_is_read_through_and_told_once(world: World, known:
     older, newer = known
     eu = world.targets["eu"]
     take_away(eu, f"manifests/{newer}")
-    head = next(name for name in names_on(eu) if name.startswith("ledger/"))
+    head = next(info.name for info in eu.list() if info.name.startswith("ledger/"))
     for number in range(3_000):
         put(eu, f"manifests/{newer[:-8]}{number:08x}.json", b"")
         put(eu, QUARANTINE.object_name(older, number + 1), b"")
