@@ -375,6 +375,7 @@ ANYBODY_S = {
     "whose it is, it is sorted by afterwards": ("strongroom/keys/kept_lists.py",),
     "what is looked for is whose it is": (
         *("strongroom/operations/incident/re_sign.py", "strongroom/operations/retention/delete.py"),
+        "strongroom/operations/archive/open.py",
     ),
 }
 """The modules that read something whoever signed it, by the reason."""
