@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import IO, Protocol
 
 from strongroom.container.errors import Truncated
 from strongroom.words import plural
@@ -28,6 +28,19 @@ class BytesReader:
 
     def read(self, offset: int, length: int) -> bytes:
         return bytes(self._data[offset : offset + length])
+
+
+class FileReader:
+    """A :class:`RangeReader` over a file that is open, of which ``size`` bytes count. It moves the file's
+    position."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file = file
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._file.seek(offset)
+        return self._file.read(length)
 
 
 class Part:

@@ -52,6 +52,12 @@ def _entry(name: str, kind: RunKind, found: EntrySettings, settings: Settings, *
     return Scheduled(name=name, kind=kind, schedule=found.schedule, time_zone=zone, **more)
 
 
+def _daily(found: EntrySettings) -> str:
+    """Return an entry's time of day, every day: what it asks for is asked again until it is done."""
+    minute, hour, *_ = found.schedule.split()
+    return f"{minute} {hour} * * *"
+
+
 def _policies(settings: Settings) -> Iterator[Scheduled]:
     for name, policy in settings.policies.items():
         if policy.schedule:
@@ -155,14 +161,13 @@ def _health(settings: Settings) -> Iterator[Scheduled]:
 
 def _key_proof(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.key_proof
-    minute, hour, *_ = found.schedule.split()
     sealed = any(policy.sealed for policy in settings.policies.values())
     yield _entry(
         "key-proof",
         RunKind.CHECK,
         found,
         settings,
-        options={"check": "keys", "again": f"{minute} {hour} * * *", "needs_backup": True},
+        options={"check": "keys", "again": _daily(found), "needs_backup": True},
         reason="proves that every key still opens what depends on it; daily again while one does not",
         needs="" if sealed else "no policy seals, so no backup depends on a key",
     )
@@ -170,26 +175,24 @@ def _key_proof(settings: Settings) -> Iterator[Scheduled]:
 
 def _review(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.review
-    minute, hour, *_ = found.schedule.split()
     yield _entry(
         "review",
         RunKind.CHECK,
         found,
         settings,
-        options={"check": "review", "again": f"{minute} {hour} * * *", "needs_backup": True},
+        options={"check": "review", "again": _daily(found), "needs_backup": True},
         reason="asks for the yearly security review; daily again until it is made",
     )
 
 
 def _signers(settings: Settings) -> Iterator[Scheduled]:
     found = settings.calendar.signers
-    minute, hour, *_ = found.schedule.split()
     yield _entry(
         "signers",
         RunKind.CHECK,
         found,
         settings,
-        options={"check": "signers", "again": f"{minute} {hour} * * *"},
+        options={"check": "signers", "again": _daily(found)},
         reason="has each role sign with a new key once a year; asks for it where a person has to do it",
     )
 

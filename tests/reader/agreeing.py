@@ -6,7 +6,7 @@ import io
 import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,8 @@ def _agree(kinds: dict[str, str]) -> bool:
     return len(set(kinds.values())) == 1 and by_recover == family(kinds["by_reader"])
 
 
-def main() -> int:
+def try_many(what: str, difference: Callable[[int, Path], str]) -> int:
+    """Try as many seeds as the command line says; return the exit code."""
     first, count = int(sys.argv[1]), int(sys.argv[2])
     differences = 0
     with scratch() as path:
@@ -146,9 +147,9 @@ def main() -> int:
             if said := difference(seed, path):
                 differences += 1
                 print(said, flush=True)  # noqa: T201
-    print(f"{count} backups from seed {first} on: {differences} differences")  # noqa: T201
+    print(f"{count} {what} from seed {first} on: {differences} differences")  # noqa: T201
     return min(differences, 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(try_many("backups", difference))

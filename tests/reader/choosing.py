@@ -25,7 +25,7 @@ from strongroom.operations.archive.select_backup import ASIDE, Chooser, Holder
 from strongroom.targets.directory import MARKER, DirectoryTarget
 from strongroom.targets.memory import MemoryTarget
 from tests.reader import reader
-from tests.reader.agreeing import scratch
+from tests.reader.agreeing import try_many
 from tests.reader.targets import Placed, Placer
 from tests.recover.families import family
 from tests.recover.test_recover import recover
@@ -204,18 +204,6 @@ def _on_disk(placed: Placed, scratch: Path) -> Path:
     return here
 
 
-def main() -> int:
-    logging.disable(logging.WARNING)  # the links that are met
-    first, count = int(sys.argv[1]), int(sys.argv[2])
-    differences = 0
-    with scratch() as path:
-        for seed in range(first, first + count):
-            if said := difference(seed, path):
-                differences += 1
-                print(said, flush=True)  # noqa: T201
-    print(f"{count} targets from seed {first} on: {differences} differences")  # noqa: T201
-    return min(differences, 1)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    logging.disable(logging.WARNING)  # the links that are met
+    sys.exit(try_many("targets", difference))

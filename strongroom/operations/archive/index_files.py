@@ -26,7 +26,7 @@ from strongroom.container.index_receipt import MOST, IndexReceipt, parse_index_r
 from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import LONGEST, NameIndex, digest_of
-from strongroom.container.ranges import RangeReader
+from strongroom.container.ranges import FileReader, RangeReader
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
@@ -340,7 +340,7 @@ def _first(attempts: Sequence[Callable[[], T]]) -> T:
 
 def _copied(file: File, sha256: str, *, in_memory: bool) -> RangeReader:
     kept: IO[bytes] = io.BytesIO() if in_memory else tempfile.TemporaryFile()  # noqa: SIM115  # its reader's
-    reader = _FileReader(kept, file.size)
+    reader = FileReader(kept, file.size)
     weakref.finalize(reader, kept.close)
     digest = hashlib.sha256()
     for chunk in file.objects.read(file.name, length=file.size):
@@ -349,18 +349,6 @@ def _copied(file: File, sha256: str, *, in_memory: bool) -> RangeReader:
     if digest.hexdigest() != sha256:
         raise Tampered(f"'{file.name}' is not the file that its name says.")
     return reader
-
-
-class _FileReader:
-    """Ranged reads of a file that was compared."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self.size = size
-
-    def read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(length)
 
 
 def is_of(index: NameIndex, manifest: Manifest | None) -> bool:

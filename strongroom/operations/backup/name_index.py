@@ -40,6 +40,7 @@ from strongroom.container.name_index import (
     unpack_block,
     write_name_index,
 )
+from strongroom.container.ranges import FileReader
 from strongroom.container.signing import Signers, verify_any
 from strongroom.container.wrapping import WrappingKey
 from strongroom.container.writer import Sealed
@@ -237,7 +238,7 @@ class _Making:
                 wrapping_key=WrappingKey.create(self._pinned.index_recipients, may_lack=True),
                 signer=self._services.signers("seal"),
             )
-            check_sealed(_FileReader(file, sealed.size), sealed)
+            check_sealed(FileReader(file, sealed.size), sealed)
             self._stage(file, sealed)
         signer = self._services.signers("seal").certificate.key_fingerprint
         return IndexFile(
@@ -352,18 +353,6 @@ class _Making:
             return self._services.store.load(run).state.final
         except RunNotFound:
             return True
-
-
-class _FileReader:
-    """Ranged reads of the file that is being written."""
-
-    def __init__(self, file: IO[bytes], size: int) -> None:
-        self._file = file
-        self.size = size
-
-    def read(self, offset: int, length: int) -> bytes:
-        self._file.seek(offset)
-        return self._file.read(length)
 
 
 def differences(before: Iterator[bytes], now: Iterator[bytes]) -> Iterator[bytes]:
