@@ -609,10 +609,27 @@ def _trust(folder: Path, role: str, signer: Signer, installation_key: Certifier)
         made = _certified(folder, role, signer.public, datetime.now(UTC), installation_key, version=1)
         rolelist.write(folder, listed.with_keys(role, (structs.replace(made, announced=False),)))
         return
+    if (refusal := _refusal(role, keys, signer)) is not None:
+        raise refusal
+
+
+def refused(folder: Path) -> Iterator[ConfigError]:
+    """Yield why nothing is signed with a role's key that lies here, of each for which that is so.
+
+    Another host may have distrusted it: its list came from a target.
+    """
+    listed = rolelist.read(folder)
+    for role in ROLES:
+        keys = listed.of(role)
+        if not keys or not _path(folder, role).exists():
+            continue
+        if (refusal := _refusal(role, keys, _load(_path(folder, role), role))) is not None:
+            yield refusal
+
+
+def _refusal(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError | None:
     now = rolelist.current(keys)
-    if now is not None and now.raw == signer.public:
-        return
-    raise _mistrusted(role, keys, signer)
+    return None if now is not None and now.raw == signer.public else _mistrusted(role, keys, signer)
 
 
 def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigError:

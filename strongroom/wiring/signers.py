@@ -38,9 +38,11 @@ def trusted(keyring: Keyring, role: str) -> tuple[bytes, ...]:
     return known
 
 
-def key_beside(settings: Settings) -> Iterator[str]:
-    """Yield a remark if the private installation key lies on this machine."""
-    path = settings.state_dir / ROLES / roles.INSTALLATION
+def remarks_on_signers(settings: Settings) -> Iterator[str]:
+    """Yield a remark on each signing key here that is not to be used, and on an installation key here."""
+    folder = settings.state_dir / ROLES
+    yield from (f"{refusal.message}. {refusal.hint}" for refusal in roles.refused(folder))
+    path = folder / roles.INSTALLATION
     if path.exists():
         yield (
             f"'{path}' is the private installation key. Anyone who reads it passes for this installation, "

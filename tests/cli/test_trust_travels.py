@@ -125,6 +125,25 @@ def test_a_forgery_is_refused_on_another_host_and_by_recover_after_the_next_back
     assert there.run("verify-backup", "region-a", *named, "--depth", "digest").failed_with(UntrustedSigner)
 
 
+def test_a_host_whose_own_key_another_host_distrusted_is_told_before_its_next_backup(
+    house: Machine, other: Machine
+) -> None:
+    there = second_host(house, other)
+    shutil.copy(Path(house.state, "keys/roles/control.key"), Path(there.state, "keys/roles"))
+    distrusted(house)
+    house.ok("backup", "--policy", "all", "--force")
+
+    def told() -> list[str]:
+        remarks: list[str] = there.ok("config", "check", "--json").document["remarks"]
+        return [one for one in remarks if "role 'control'" in one]
+
+    assert told() == [], "nothing here has read a target"
+    there.ok("verify-backup", "region-a", "--depth", "digest")
+    [said] = told()
+    assert "host stolen" in said
+    assert "strongroom signers rotate control" in said
+
+
 def test_a_target_that_withholds_the_list_is_noticed_by_both(house: Machine, other: Machine) -> None:
     pin = installation(house)
     forged = forge(house, distrusted(house))

@@ -25,7 +25,7 @@ from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
 from strongroom.wiring.hooks import absent_programs
 from strongroom.wiring.keys import absent_files, without_passphrase
-from strongroom.wiring.signers import key_beside
+from strongroom.wiring.signers import remarks_on_signers
 
 
 def check_config(arguments: Namespace, output: Output) -> None:
@@ -42,7 +42,7 @@ def check_config(arguments: Namespace, output: Output) -> None:
         *absent_programs(settings),
         *without_passphrase(settings),
         *absent_files(settings),
-        *key_beside(settings),
+        *remarks_on_signers(settings),
     ]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
     document: dict[str, Any] = {
