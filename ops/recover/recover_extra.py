@@ -810,6 +810,7 @@ def read_newer(paths: Sequence[Path], keys: Keys) -> Iterator[Record]:
 
 def unzstd(frame: bytes, length: int) -> bytes:
     """Decompress one frame of exactly the stated size with what Python 3.14 brings."""
+    usable(sys.version_info >= (3, 14), "zstandard is not installed: pip install zstandard, or Python 3.14.")
     from compression import zstd  # type: ignore[import-not-found]
 
     opened = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: 25})

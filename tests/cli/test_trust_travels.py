@@ -16,9 +16,10 @@ from strongroom.container.manifest import Counts, ManifestSelection, open_manife
 from strongroom.container.signing import Signer
 from strongroom.container.trust_list import MAX_NUMBER, Distrusted, TrustList, open_list, sign_list
 from strongroom.keys import roles
-from strongroom.operations.errors import LeftAside
+from strongroom.operations.errors import LeftAside, NotCovered
 from tests.cli.program import ROOT, Machine
-from tests.cli.test_signers import house, installation, signers
+from tests.cli.test_right_backup import words_of
+from tests.cli.test_signers import RESTORE, house, installation, signers
 
 __all__ = ["house"]
 
@@ -28,6 +29,17 @@ CONFIG = """
 kind = "directory"
 path = "{target}"
 region = "eu"
+"""
+SOME = """
+[policies.some]
+kind = "full"
+source = "local"
+targets = ["region-b"]
+recipients = ["recovery"]
+include = ["JWT*"]
+quorum = 1
+regions = 1
+single_recipient_reason = "a test"
 """
 MEDIUM = """
 [targets.medium]
@@ -123,6 +135,18 @@ def test_a_forgery_is_refused_on_another_host_and_by_recover_after_the_next_back
     # Without the target that told it, the host remembers.
     shutil.rmtree(target(house) / "trust")
     assert there.run("verify-backup", "region-a", *named, "--depth", "digest").failed_with(UntrustedSigner)
+
+
+def test_what_a_distrusted_key_signed_is_told_where_nothing_else_holds_everything(house: Machine) -> None:
+    whole = house.ok("backup", "--policy", "all", "--force", "--json").document["backup"]
+    config = house.path("strongroom.toml")
+    config.write_text(config.read_text() + SOME)
+    distrusted(house)
+    house.ok("backup", "--policy", "some", "--force")
+    done = house.run(*RESTORE)
+    assert done.failed_with(NotCovered), done
+    assert f"more do not count; the newest, {whole}: UntrustedSigner" in words_of(done)
+    assert "host stolen" in words_of(done)
 
 
 def test_a_host_whose_own_key_another_host_distrusted_is_told_before_its_next_backup(

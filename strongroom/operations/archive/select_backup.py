@@ -648,9 +648,17 @@ class Chooser:
             said = f"No backup there is to be restored from. There is: {there}"
             raise BackupQuarantined(said, hint=_hint(believed, asked))
         raise NotCovered(
-            f"No backup there covers {asked.words}{self._unseen()}. There is: {there}",
+            f"No backup there covers {asked.words}{self._unseen()}. There is: {there}{self._uncounted()}",
             hint=_hint(believed, asked),
         )
+
+    def _uncounted(self) -> str:
+        """Say how many do not count, and why the newest of them does not: one of them may cover it."""
+        left = [one for one in self.passed if not one.policy]
+        if not left:
+            return ""
+        told = f"{left[0].backup}: {left[0].why}"
+        return f". {len(left):,} more {verb(len(left), 'do')} not count; the newest, {told}"
 
     def why_none(self) -> StrongroomError:
         """Return what is said where no backup at all can be read: why the newest cannot."""
