@@ -74,7 +74,7 @@ format: $(DEV_READY) ## let ruff mend what it can
 
 ##@ Find out more
 
-bench: $(DEMO_READY) ## measure beside restic, borg and age; writes bench/results/latest.md (BENCH="--secrets 1000")
+bench: $(DEMO_READY) ## measure beside restic, borg and age; writes scripts/bench/results/latest.md (BENCH="--secrets 1000")
 	@$(WITH_PATH) python -m scripts.bench $(BENCH)
 
 chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, servers and disks fail, JOBS=2 at once

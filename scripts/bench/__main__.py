@@ -16,7 +16,7 @@ from scripts.bench.session import Memory, Session
 from scripts.bench.tools import PASSPHRASE, TOOLS, Place, Tool, at_hand, base_env, jobs
 
 GENERATOR = "STRONGROOM_BENCH_GENERATOR"
-DOCUMENT = Path("bench/results/latest.md")
+DOCUMENT = Path("scripts/bench/results/latest.md")
 
 
 def make_data(out: Path, count: int, *, layout: str = "both") -> str:

@@ -1,4 +1,4 @@
-"""Turn what was measured into ``bench/results/latest.md``."""
+"""Turn what was measured into ``scripts/bench/results/latest.md``."""
 
 from __future__ import annotations
 

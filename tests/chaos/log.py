@@ -1,4 +1,4 @@
-"""What a series prints is kept under ``chaos/results``, too."""
+"""What a series prints is kept under ``build/chaos``, too."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from tests.process import ROOT
 Say = Callable[[str], None]
 
 
-def begin(name: str, *, folder: Path = ROOT / "chaos" / "results") -> Say:
+def begin(name: str, *, folder: Path = ROOT / "build" / "chaos") -> Say:
     """Begin a log, in place of that of the series before; return what prints a line and keeps it there."""
     path = folder / name
+    folder.mkdir(parents=True, exist_ok=True)
     path.write_text("", encoding="utf-8")
 
     def say(line: str) -> None:
