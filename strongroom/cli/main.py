@@ -90,7 +90,8 @@ def _command(name: str, words: list[str], output: Output) -> None:
         return
     output.json, output.quiet = parsed.json, parsed.quiet
     try:
-        parser.load_work(parsed)(parsed, output)
+        if (answer := parser.load_work(parsed)(parsed, output)) is not None:
+            output.give(answer)
         if output.ending is not None:
             raise output.ending
     except Untrusted as error:

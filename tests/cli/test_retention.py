@@ -66,7 +66,9 @@ def by_policy(machine: Machine) -> dict[str, list[str]]:
 
 def verdicts(machine: Machine, *words: str) -> dict[str, tuple[bool, str]]:
     document = machine.ok("prune", "--dry-run", *words, "--json").document
-    return {one["backup"]: (one["keeps"], one["rule"]) for one in document["backups"]}
+    return {
+        one["backup"]: (one["judgement"]["keeps"], one["judgement"]["rule"]) for one in document["backups"]
+    }
 
 
 def test_a_dry_run_names_for_each_backup_the_rule_that_keeps_or_drops_it(house: Machine) -> None:

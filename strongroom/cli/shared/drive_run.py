@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.terminal.output import Output
+from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
 from strongroom.operations.backup import abandoned
 from strongroom.operations.errors import RunDegraded
@@ -65,9 +66,15 @@ def require_all_whole(runs: Sequence[Run]) -> None:
 def require_whole(run: Run) -> None:
     """Return if a run did all that it was to do: who only looks at the exit code has to learn, too,
     that a backup holds less than expected or lacks a replica."""
+    if (lack := lack_of(run)) is not None:
+        raise lack
+
+
+def lack_of(run: Run) -> StrongroomError | None:
+    """Return what a run falls short of, for an answer to end with; raise what stopped it if it failed."""
     require_good(run)
-    if run.state is RunState.DEGRADED:
-        happened, hint = recorded_errors.apart(run.error)
-        if (loss := recorded_errors.loss_of(run)) is not None:
-            raise loss
-        raise RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)
+    if run.state is not RunState.DEGRADED:
+        return None
+    happened, hint = recorded_errors.apart(run.error)
+    degraded = RunDegraded(f"run {run.id} is degraded: {happened}", hint=hint or None)
+    return recorded_errors.loss_of(run) or degraded

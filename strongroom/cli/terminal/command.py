@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.terminal.output import Output
 
-Work = Callable[[Namespace, Output], None]
-"""What a command does. It raises a :class:`~strongroom.errors.StrongroomError` for anything a person can put
-right, or leaves one with ``output.end_with`` and goes on: the exit code is that of the error."""
+if TYPE_CHECKING:
+    from strongroom.cli.terminal.answer import Answer
+
+Work = Callable[[Namespace, Output], "Answer | None"]
+"""What a command does: it returns its answer, or gives it itself because it goes on afterwards. It raises
+a :class:`~strongroom.errors.StrongroomError` for anything a person can put right, or puts one into its
+answer; the exit code is that of the error."""
 
 
 class Command(NamedTuple):

@@ -18,6 +18,8 @@ from strongroom.errors import StrongroomError
 if TYPE_CHECKING:
     from msgspec import Struct
 
+    from strongroom.cli.terminal.answer import Answer
+
 plural, size, verb = words.plural, words.size, words.verb
 
 
@@ -48,6 +50,22 @@ class Output:
             for line in lines:
                 print(clean(line))
             sys.stdout.flush()  # a command that goes on running has said it now, into a pipe too
+
+    def give(self, answer: Answer) -> None:
+        """Print an answer: its warnings, then its sheet for people now or its record for machines at the end,
+        then its notes; have the command end with its error."""
+        for text in answer.warnings:
+            self.warn(text)
+        if self.json:
+            self._document = answer.record
+        else:
+            looked_at = sys.stdout.isatty()
+            colour = looked_at and not os.environ.get("NO_COLOR")
+            sys.stdout.write(answer.sheet.text(columns() if looked_at else None, colour=colour))
+            sys.stdout.flush()
+        for text in answer.notes:
+            self.note(text)
+        self.end_with(answer.error)
 
     def settle(self, error: Mapping[str, Any] | None = None) -> None:
         """Write the one document: the answer, and the error that the command ends with.

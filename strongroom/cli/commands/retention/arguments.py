@@ -60,7 +60,7 @@ COMMANDS = {
     ),
     "undelete": Command(
         _undelete_arguments,
-        "undelete:undelete_backup",
+        "hold:undelete_backup",
         "It takes the mark back on every target, and holds the backup: else it would be marked again.",
     ),
     "hold": Command(

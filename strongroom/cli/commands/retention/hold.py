@@ -1,41 +1,49 @@
-"""hold: let nothing remove some backups, whatever their policy says."""
+"""hold and undelete: let nothing remove some backups, whatever their policy says."""
 
 from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
-import msgspec
+from msgspec import Struct
 
 from strongroom.cli.shared import approval
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.container.canonical import printable
 from strongroom.container.errors import MissingPiece
-from strongroom.container.marks import MAX_TEXT
+from strongroom.container.marks import MAX_TEXT, HoldMark
 from strongroom.errors import TargetError, UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.archive import holds
 from strongroom.operations.errors import HoldNotWritten
+from strongroom.operations.retention.undelete import undelete
 from strongroom.operations.services import Services
+from strongroom.sheet import Sheet, Table
 from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 
+_NOTHING = "Nothing was changed. See: strongroom catalog list."
 
-def add_hold(arguments: Namespace, output: Output) -> None:
+
+def add_hold(arguments: Namespace, output: Output) -> Answer:
     kind, subject = _subject(arguments)
     settings = load_settings()
     services = open_services(settings)
-    until = _end(arguments.until) if arguments.until is not None else ""
+    if arguments.until is not None and arguments.until <= time.time():
+        raise UsageError("--until is in the past, so it would hold nothing.")
+    until = "" if arguments.until is None else rfc3339(arguments.until)
     backups = _held_now(services, kind, subject, configured=subject in settings.policies)
     _require_shorter_approved(services, kind, subject, until)
     failed = holds.hold(services, kind, subject, reason=arguments.reason, by=who(), until=until)
     end = f"until {until}" if until else "until the hold is lifted"
     now = "" if backups is None else f" That is {plural(len(backups), 'backup')} now."
-    _answer(services, failed, f"Held {end}: {kind} '{subject}'.{now}", output, backups=backups)
+    said = f"Held {end}: {kind} '{subject}'.{now}"
+    return _written(services, failed, said, {} if backups is None else {"backups": backups})
 
 
 def _require_shorter_approved(services: Services, kind: holds.Kind, subject: str, until: str) -> None:
@@ -65,10 +73,7 @@ def _held_now(services: Services, kind: holds.Kind, subject: str, *, configured:
     return backups
 
 
-_NOTHING = "Nothing was changed. See: strongroom catalog list."
-
-
-def release_hold(arguments: Namespace, output: Output) -> None:
+def release_hold(arguments: Namespace, output: Output) -> Answer:
     kind, subject = _subject(arguments)
     services = open_services(load_settings())
     standing = holds.read_holds(services, now=time.time()).standing
@@ -84,24 +89,7 @@ def release_hold(arguments: Namespace, output: Output) -> None:
         lines=(f"lift the hold on {kind} '{subject}': what it held may be deleted",),
     )
     failed = holds.release(services, kind, subject, reason=arguments.reason, by=who())
-    _answer(services, failed, f"The hold on {kind} '{subject}' is lifted.", output)
-
-
-def list_holds(arguments: Namespace, output: Output) -> None:
-    settings = load_settings()
-    found = holds.read_holds(open_services(settings), now=time.time())
-    configured = {name: one.legal_hold for name, one in settings.policies.items() if one.legal_hold}
-    for name, why in found.unread.items():
-        if name in settings.online:
-            output.warn(f"target '{name}' does not answer; a hold may be there alone: {why}")
-    for name, why in found.aside.items():
-        output.warn(f"'{name}' is no hold: {why}")
-    document = {
-        "holds": msgspec.to_builtins(found.standing),
-        "legal_hold": configured,
-        "unread": dict(found.unread),
-    }
-    output.answer(document, _lines(found, configured))
+    return _written(services, failed, f"The hold on {kind} '{subject}' is lifted.", {})
 
 
 def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
@@ -115,36 +103,68 @@ def _subject(arguments: Namespace) -> tuple[holds.Kind, str]:
     return kind, subject
 
 
-def _end(until: float) -> str:
-    if until <= time.time():
-        raise UsageError("--until is in the past, so it would hold nothing.")
-    return rfc3339(until)
-
-
-def _answer(
-    services: Services,
-    failed: Mapping[str, str],
-    done: str,
-    output: Output,
-    *,
-    backups: Sequence[str] | None = None,
-) -> None:
+def _written(services: Services, failed: Mapping[str, str], said: str, more: Mapping[str, object]) -> Answer:
     written = sorted(services.targets.keys() - failed.keys())
-    for name, why in failed.items():
-        output.warn(f"the mark could not be written on target '{name}': {why}")
-    if not written:
-        output.end_with(HoldNotWritten("It is on record here, and no target could be given the mark."))
-    document = {"written": written, "failed": dict(failed)}
-    output.answer(document if backups is None else document | {"backups": list(backups)}, [done])
+    return Answer(
+        record={"written": written, "failed": failed, **more},
+        sheet=Sheet(verdict=said),
+        warnings=_unwritten(failed),
+        error=None if written else _not_written(),
+    )
 
 
-def _lines(found: holds.Holds, configured: Mapping[str, str]) -> Iterator[str]:
+def _unwritten(failed: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(f"the mark could not be written on target '{name}': {why}" for name, why in failed.items())
+
+
+def _not_written() -> HoldNotWritten:
+    return HoldNotWritten("It is on record here, and no target could be given the mark.")
+
+
+class HoldList(Struct, frozen=True, kw_only=True):
+    """The holds that stand, those of the configuration, and why the marks of a target could not be read."""
+
+    holds: tuple[HoldMark, ...]
+    legal_hold: Mapping[str, str]
+    unread: Mapping[str, str]
+
+
+def list_holds(arguments: Namespace, output: Output) -> Answer:
+    settings = load_settings()
+    standing = holds.read_holds(open_services(settings), now=time.time())
+    configured = {name: one.legal_hold for name, one in settings.policies.items() if one.legal_hold}
     rows = [
         (mark.kind, mark.subject, mark.at, mark.until or "it is lifted", mark.by, mark.reason)
-        for mark in found.standing
+        for mark in standing.standing
     ]
     rows += [("policy", name, "", "legal_hold is removed", "", why) for name, why in configured.items()]
-    if not rows:
-        yield "Nothing is held."
-        return
-    yield from table(("HELD", "", "SINCE", "UNTIL", "BY", "WHY"), rows)
+    silent = (
+        f"target '{name}' does not answer; a hold may be there alone: {why}"
+        for name, why in standing.unread.items()
+        if name in settings.online
+    )
+    aside = (f"'{name}' is no hold: {why}" for name, why in standing.aside.items())
+    head = ("Held", "", "Since", "Until", "By", "Why")
+    return Answer(
+        record=HoldList(holds=standing.standing, legal_hold=configured, unread=standing.unread),
+        sheet=Sheet(parts=[Table(head, rows, nothing="Nothing is held.")]),
+        warnings=(*silent, *aside),
+    )
+
+
+def undelete_backup(arguments: Namespace, output: Output) -> Answer:
+    services = open_services(load_settings())
+    done = undelete(services, arguments.backup, reason=arguments.reason, by=who())
+    written = services.targets.keys() - done.failed.keys()
+    release = f"strongroom hold release --backup {done.backup}"
+    lacking = written - set(done.targets)
+    copied = f"It is on {', '.join(done.targets)}. To copy it to others: strongroom repair {done.backup}"
+    return Answer(
+        record=done,
+        sheet=Sheet(
+            verdict=f"Backup {done.backup} is not deleted. It is held until somebody lets it go: {release}",
+            about=copied if lacking else "",
+        ),
+        warnings=_unwritten(done.failed),
+        error=None if written else _not_written(),
+    )

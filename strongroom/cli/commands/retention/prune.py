@@ -3,112 +3,223 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
 
-import msgspec
+from msgspec import Struct
 
-from strongroom.cli.commands.retention.dry_run import no_rules_lines, show_plan
-from strongroom.cli.commands.retention.unapproved import unapproved
-from strongroom.cli.shared.drive_run import drive_here, require_good, require_whole
+from strongroom.cli.shared.drive_run import drive_here, lack_of
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
-from strongroom.config import load_settings
+from strongroom.config import Settings, load_settings
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import EVERY_POLICY
-from strongroom.operations.retention.delete import Deleted, Marked
+from strongroom.operations.archive.deletion_marks import counting
+from strongroom.operations.archive.deletions import read_deletions
+from strongroom.operations.retention.delete import Left
+from strongroom.operations.retention.orphans import Orphan, find_orphans
+from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.prune_job import marked_by, results_of, submit_prune
 from strongroom.operations.retention.prune_plan import ToPrune
+from strongroom.operations.retention.stock import take_stock
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.state.records import Run
+from strongroom.wiring.policies import retention
+from strongroom.words import nearest
 
 
-def prune_backups(arguments: Namespace, output: Output) -> None:
-    if arguments.dry_run:
-        show_plan(arguments, output)
-        return
+def prune_backups(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
+    if arguments.policy and arguments.policy not in settings.policies:
+        raise ConfigError(
+            f"there is no policy '{arguments.policy}'", hint=nearest(arguments.policy, settings.policies)
+        )
     services = open_services(settings)
+    policies = [arguments.policy] if arguments.policy else list(settings.policies)
+    waiting = tuple(_unapproved(settings, services, policies))
+    if arguments.dry_run:
+        return _preview(settings, services, arguments.policy, waiting)
     run_id, tickets = submit_prune(services, policy=arguments.policy or EVERY_POLICY)
     run = drive_here(run_id, tickets, services, output)
-    require_good(run)
-    said = Pruned.of(run, services)
-    for line in unapproved(settings, services, arguments.policy):
-        output.warn(line)
-    remarks = no_rules_lines(settings, [arguments.policy] if arguments.policy else settings.policies)
-    output.answer(said.document(), (*said.lines(), *remarks))
-    require_whole(run)
+    lack = lack_of(run)
+    return _pruned(run, services, waiting, _without_rules(settings, policies), lack)
 
 
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What a prune did, by target."""
+def _unapproved(settings: Settings, services: Services, policies: Collection[str]) -> Iterator[str]:
+    """Say which policies keep their backups for longer than configured: people have to approve less first."""
+    configured, in_force = retention(settings, services.targets), services.retention()
+    for name in policies:
+        if name in in_force and in_force[name] != configured[name]:
+            yield (
+                f"policy '{name}' keeps its backups as long as before: less has to be approved first "
+                "('strongroom approvals list')"
+            )
+
+
+def _without_rules(settings: Settings, policies: Collection[str]) -> Iterator[str]:
+    """Say of which of these policies everything is kept, since they name no rule."""
+    configured = settings.policies
+    if without := sorted(name for name in policies if name in configured and not configured[name].keep):
+        yield f"No keep rules, so everything stays: {', '.join(without)}."
+
+
+# -- what it did ----------------------------------------------------------------------
+
+
+class PrunedTarget(Struct, frozen=True, kw_only=True):
+    """What a prune did on one target; ``before`` and ``after`` are the bytes that it holds."""
+
+    before: int
+    after: int
+    freed: int
+    deleted: tuple[str, ...]
+    marked: tuple[str, ...]
+    undeleted: tuple[str, ...]
+    left: Mapping[str, Left]
+
+
+class Pruned(Struct, frozen=True, kw_only=True):
+    """What a prune did; ``more`` is left to the next one, ``away`` says which target was not looked at."""
 
     run: str
-    plan: ToPrune
-    marked: Mapping[str, Marked]
-    deleted: Mapping[str, Deleted]
+    kept: int
+    waiting: int
+    more: int
+    away: Mapping[str, str]
+    targets: Mapping[str, PrunedTarget]
 
-    @classmethod
-    def of(cls, run: Run, services: Services) -> Pruned:
-        """Read it from the record."""
-        return cls(
-            run=run.id,
-            plan=read_facts(run, ToPrune),
-            marked=marked_by(run, services),
-            deleted=results_of(run, services),
+
+def _pruned(
+    run: Run,
+    services: Services,
+    waiting: tuple[str, ...],
+    remarks: Iterator[str],
+    lack: StrongroomError | None,
+) -> Answer:
+    plan, marked, deleted = read_facts(run, ToPrune), marked_by(run, services), results_of(run, services)
+    targets = {
+        name: PrunedTarget(
+            before=before,
+            after=deleted[name].after if name in deleted else before,
+            freed=deleted[name].freed if name in deleted else 0,
+            deleted=deleted[name].backups if name in deleted else (),
+            marked=marked[name].marked if name in marked else (),
+            undeleted=marked[name].undeleted if name in marked else (),
+            left=deleted[name].left if name in deleted else {},
         )
+        for name, before in plan.before.items()
+    }
+    record = Pruned(
+        run=run.id, kept=plan.kept, waiting=plan.waiting, more=plan.more, away=plan.away, targets=targets
+    )
+    lines = [*_pruned_lines(record, plan, deleted), *remarks]
+    verdict = f"{plural(plan.kept, 'backup')} kept, {plan.waiting:,} marked earlier and not due yet."
+    sheet = Sheet(verdict=verdict, parts=[Lines(lines)])
+    return Answer(record=record, sheet=sheet, warnings=waiting, error=lack)
 
-    def document(self) -> dict[str, Any]:
-        """Return it for machines."""
-        targets = {
-            name: {
-                "before": before,
-                "after": self.deleted[name].after if name in self.deleted else before,
-                "freed": self.deleted[name].freed if name in self.deleted else 0,
-                "deleted": list(self.deleted[name].backups) if name in self.deleted else [],
-                "marked": list(self.marked[name].marked) if name in self.marked else [],
-                "undeleted": list(self.marked[name].undeleted) if name in self.marked else [],
-                "left": msgspec.to_builtins(self.deleted[name].left) if name in self.deleted else {},
-            }
-            for name, before in self.plan.before.items()
-        }
-        return {
-            "run": self.run,
-            "kept": self.plan.kept,
-            "waiting": self.plan.waiting,
-            "more": self.plan.more,
-            "away": dict(self.plan.away),
-            "targets": targets,
-        }
 
-    def lines(self) -> Iterator[str]:
-        """Yield it for people."""
-        yield f"{plural(self.plan.kept, 'backup')} kept, {self._waiting()}."
-        yield from self._marked()
-        for name, deleted in sorted(self.deleted.items()):
-            yield (
-                f"{name}: {plural(len(deleted.backups), 'backup')} deleted, {size(deleted.freed)} freed; it "
-                f"held {size(self.plan.before[name])} and holds {size(deleted.after)}"
-            )
-            yield from (f"  {backup} is gone from there" for backup in deleted.backups)
-            for backup, left in deleted.left.items():
-                yield f"  {backup} stays there for now: {left.why}" + (
-                    f", until {left.until}" if left.until else ""
-                )
-        for name, why in self.plan.away.items():
-            yield f"{name}: not looked at, so nothing there was deleted: {why}"
-        if self.plan.more:
-            yield f"{self.plan.more:,} more are left to the next prune: one sees to so many at most."
+def _pruned_lines(pruned: Pruned, plan: ToPrune, looked_at: Collection[str]) -> Iterator[str]:
+    new = sorted({backup for one in pruned.targets.values() for backup in one.marked})
+    reasons = {one.backup: one.why for one in plan.mark}
+    yield from (f"{backup} is marked: {reasons.get(backup, '')}" for backup in new)
+    if new:
+        yield "'strongroom undelete BACKUP' keeps one of them, until its grace is over."
+    yield from (f"{one.backup} is not marked any more: {one.why}" for one in plan.undelete)
+    for name in sorted(looked_at):
+        target = pruned.targets[name]
+        yield (
+            f"{name}: {plural(len(target.deleted), 'backup')} deleted, {size(target.freed)} freed; it "
+            f"held {size(target.before)} and holds {size(target.after)}"
+        )
+        yield from (f"  {backup} is gone from there" for backup in target.deleted)
+        for backup, left in target.left.items():
+            until = f", until {left.until}" if left.until else ""
+            yield f"  {backup} stays there for now: {left.why}{until}"
+    yield from (
+        f"{name}: not looked at, so nothing there was deleted: {why}" for name, why in pruned.away.items()
+    )
+    if pruned.more:
+        yield f"{pruned.more:,} more are left to the next prune: one sees to so many at most."
 
-    def _waiting(self) -> str:
-        return f"{self.plan.waiting:,} marked earlier and not due yet"
 
-    def _marked(self) -> Iterator[str]:
-        new = sorted({backup for one in self.marked.values() for backup in one.marked})
-        for backup in new:
-            why = next((one.why for one in self.plan.mark if one.backup == backup), "")
-            yield f"{backup} is marked: {why}"
-        if new:
-            yield "'strongroom undelete BACKUP' keeps one of them, until its grace is over."
-        for one in self.plan.undelete:
-            yield f"{one.backup} is not marked any more: {one.why}"
+# -- what it would do -----------------------------------------------------------------
+
+
+class PrunePreview(Struct, frozen=True, kw_only=True):
+    """Which rule keeps or drops each backup, and what would be freed where.
+
+    ``marked`` is the end of the grace of each that is marked, ``orphans`` what dead runs left.
+    """
+
+    backups: tuple[Planned, ...]
+    orphans: tuple[Orphan, ...]
+    marked: Mapping[str, str]
+    freed: Mapping[str, int]
+    away: Mapping[str, str]
+    troubles: Mapping[str, str]
+    aside: Mapping[str, str]
+
+
+def _preview(settings: Settings, services: Services, policy: str | None, waiting: tuple[str, ...]) -> Answer:
+    whole = plan_retention(services, now=safest_now(services))
+    plan = whole.of(policy)
+    places = read_deletions(services)
+    marks = {one.backup: counting(places.values(), one.backup) for one in plan.dropped}
+    orphans = find_orphans(services, whole, take_stock(services), places, now=safest_now(services))
+    preview = PrunePreview(
+        backups=plan.backups,
+        orphans=() if policy else tuple(orphans),
+        marked={name: mark.after if mark and mark.state == "marked" else "" for name, mark in marks.items()},
+        freed=plan.freed(),
+        away=plan.away,
+        troubles=plan.troubles,
+        aside=plan.aside,
+    )
+    silent = (
+        f"target '{name}' does not answer, so nothing there would be removed: {why}"
+        for name, why in plan.away.items()
+        if name in settings.online
+    )
+    remarks = _without_rules(settings, {one.policy for one in plan.backups})
+    return Answer(record=preview, sheet=_preview_sheet(plan, preview, remarks), warnings=(*silent, *waiting))
+
+
+def _preview_sheet(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator[str]) -> Sheet:
+    if not plan.backups:
+        return Sheet(verdict="There is no backup.")
+    rows = [
+        (
+            one.backup,
+            one.policy or "?",
+            one.created_at[:10] or "?",
+            one.judgement.keeps,
+            one.judgement.rule.value,
+            one.judgement.why,
+        )
+        for one in plan.backups
+    ]
+    head = ("Backup", "Policy", "Made", "Kept", "Rule", "Why")
+    return Sheet(parts=[Table(head, rows), Lines([*_preview_lines(plan, preview, remarks)])])
+
+
+def _preview_lines(plan: RetentionPlan, preview: PrunePreview, remarks: Iterator[str]) -> Iterator[str]:
+    yield f"{plural(len(plan.dropped), 'backup')} of {len(plan.backups):,} would be removed."
+    yield from (f"  {name}: {size(freed)} would be free" for name, freed in sorted(preview.freed.items()))
+    for backup, after in preview.marked.items():
+        if after:
+            yield f"  {backup} is marked, and is deleted after {after}"
+    for one in plan.dropped:
+        for removal in one.removals:
+            if removal.left:
+                yield f"  {one.backup} would stay on {removal.target} for now: {removal.left}"
+    for orphan in preview.orphans:
+        where = ", ".join(orphan.targets)
+        yield f"Objects of {orphan.backup} on {where} would be removed too: {orphan.why}."
+    yield from remarks
+    yield from (f"Target '{name}' does not answer: nothing there would be removed." for name in plan.away)
+    yield from (f"Target '{name}': {why}" for name, why in plan.troubles.items())
+    if plan.aside:
+        yield f"{plural(len(plan.aside), 'object')} among the marks did not count:"
+        yield from (f"  {name}: {why}" for name, why in sorted(plan.aside.items()))
