@@ -8,31 +8,16 @@ beat that was down for a day makes up for it, once.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from celery.schedules import BaseSchedule
 
 from strongroom.config import PolicySettings, Settings
 from strongroom.config.calendar import EntrySettings
 from strongroom.schedule import next_slot
-
-# The names of workers/names.py. They are written again because this file must load without workers and
-# without strongroom.state; tests/workers/test_beat_schedule.py compares them.
-CONTROL: Final = "control"
-VERIFY: Final = "verify"
-TICK: Final = "strongroom.tick"
-RECONCILE: Final = "strongroom.reconcile"
-LEDGER: Final = "strongroom.ledger.publish"
-SHRED_PENDING: Final = "strongroom.shred.pending"
-ALERTS: Final = "strongroom.watch.alerts"
+from workers import names
 
 Entry = PolicySettings | EntrySettings
-
-TICK_SECONDS: Final = 30.0
-RECONCILE_SECONDS: Final = 5.0
-SHRED_SECONDS: Final = 3600.0
-ALERT_SECONDS: Final = 900.0
-LEDGER_SECONDS: Final = 3600.0
 
 
 def entries(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -41,10 +26,10 @@ def entries(settings: Settings) -> dict[str, dict[str, Any]]:
     What does its work in the task is a monitor of Sentry's under this name, so it has no blank in it.
     """
     return {
-        "tick": every(TICK_SECONDS, TICK),
-        "reconcile": every(RECONCILE_SECONDS, RECONCILE),
+        "tick": every(names.TICK),
+        "reconcile": every(names.RECONCILE),
         **calendar(settings),
-        "ledger-head": every(LEDGER_SECONDS, LEDGER),
+        "ledger-head": every(names.LEDGER),
         **shredding(settings),
         **alerting(settings),
     }
@@ -72,7 +57,7 @@ def shredding(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the entry that finishes what waits to be shredded, if a policy is erasable."""
     if not any(policy.erasable for policy in settings.policies.values()):
         return {}
-    return {"shred-pending": every(SHRED_SECONDS, SHRED_PENDING, queue=VERIFY)}
+    return {"shred-pending": every(names.SHRED_PENDING)}
 
 
 def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -82,18 +67,28 @@ def alerting(settings: Settings) -> dict[str, dict[str, Any]]:
     """
     if not settings.tells:
         return {}
-    return {"alerts": every(ALERT_SECONDS, ALERTS)}
+    return {"alerts": every(names.ALERTS)}
 
 
-def every(seconds: float, task: str, *, queue: str = CONTROL) -> dict[str, Any]:
+def every(task: str) -> dict[str, Any]:
     """A check that runs again and again; one that waited through the next is dropped."""
-    return {"task": task, "schedule": seconds, "options": {"queue": queue, "expires": seconds * 2}}
+    seconds = names.SECONDS_BETWEEN[task]
+    return {
+        "task": task,
+        "schedule": seconds,
+        "options": {"queue": names.HOME_OF[task], "expires": seconds * 2},
+    }
 
 
 def at(cron: str, time_zone: str, entry: str) -> dict[str, Any]:
     """A tick at the times of a cron expression of five fields."""
-    options = {"queue": CONTROL}
-    return {"task": TICK, "schedule": Cron(cron, time_zone), "kwargs": {"entry": entry}, "options": options}
+    options = {"queue": names.HOME_OF[names.TICK]}
+    return {
+        "task": names.TICK,
+        "schedule": Cron(cron, time_zone),
+        "kwargs": {"entry": entry},
+        "options": options,
+    }
 
 
 class Due(NamedTuple):

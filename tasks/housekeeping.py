@@ -56,4 +56,4 @@ def reconcile() -> int:
 
     services = app.services.get()
     services.store.heartbeat(names.RECONCILE)  # or a worker asks for it: see workers/beat_fallback.py
-    return send_tickets(app, steps.reconcile(services, queues=names.QUEUE_OF_STEP))
+    return send_tickets(app, steps.reconcile(services))

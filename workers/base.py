@@ -16,7 +16,6 @@ from strongroom.operations.errors import RunFailed
 from workers import logs
 from workers.app import Strongroom, app
 from workers.deadline import deadline
-from workers.names import QUEUE_OF
 from workers.pools import POOLS
 from workers.redact import TaskCrashed, TaskFailed, message_of
 
@@ -102,13 +101,12 @@ class TypedTask(Protocol, Generic[P, R_co]):
 
 
 def define(name: str) -> Callable[[Callable[P, R]], TypedTask[P, R]]:
-    """Make a function the task of that name, on the queue that the name belongs to.
+    """Make a function the task of that name. Its queue is that of the name: see ``workers/rights.py``.
 
     Takes no other option: Celery accepts a misspelt one in silence.
     """
-    queue = QUEUE_OF[name]
 
     def decorate(function: Callable[P, R]) -> TypedTask[P, R]:
-        return cast("TypedTask[P, R]", app.task(name=name, queue=queue)(function))
+        return cast("TypedTask[P, R]", app.task(name=name)(function))
 
     return decorate

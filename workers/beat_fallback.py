@@ -26,10 +26,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 5.0
-RECONCILE_SECONDS: Final = 15.0
-"""Three intervals of reconcile: the control workers may be busy."""
-TICK_SECONDS: Final = 30.0
-ALERT_SECONDS: Final = 900.0
+TICK_SECONDS, ALERT_SECONDS = names.SECONDS_BETWEEN[names.TICK], names.SECONDS_BETWEEN[names.ALERTS]
+RECONCILE_SECONDS: Final = 3 * names.SECONDS_BETWEEN[names.RECONCILE]
+"""The control workers may be busy."""
 UNHEARD: Final = 2 * ALERT_SECONDS + 600.0
 """Seconds without a look for alerts after which a worker asks for one although beat lives: whatever became of
 beat's own messages, people are to hear of it."""
@@ -80,7 +79,7 @@ class BeatFallback(threading.Thread):
             self._app.send_task(
                 task,
                 kwargs={"instead": True} if task == names.TICK else {},
-                queue=names.QUEUE_OF[task],
+                queue=names.HOME_OF[task],
                 expires=2 * TICK_SECONDS,
             )
         return asked

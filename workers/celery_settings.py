@@ -7,6 +7,7 @@ from typing import Any, Final
 from workers import names
 from workers.envelope import SERIALIZER
 from workers.pools import HARD_GRACE, POOLS
+from workers.rights import queue_of
 
 VISIBILITY_SECONDS: Final = 900
 """After which the transport hands a message out again. A step may take longer: the second
@@ -21,6 +22,11 @@ def celery_settings(*, role: str, broker: str, tls: dict[str, Any] | None = None
     return _MESSAGES | _WORKERS | _connection(role, broker) | {"broker_use_ssl": tls} | _limits(role)
 
 
+def route(name: str, *_: Any, **__: Any) -> dict[str, str]:
+    """Return for Celery where a task goes."""
+    return {"queue": queue_of(name)}
+
+
 _MESSAGES: Final[dict[str, Any]] = {
     "task_serializer": SERIALIZER,
     "accept_content": [SERIALIZER],
@@ -29,7 +35,7 @@ _MESSAGES: Final[dict[str, Any]] = {
     "result_accept_content": ["json"],
     "task_ignore_result": True,  # the run record has the outcome
     "task_store_errors_even_if_ignored": False,
-    "task_routes": {task: {"queue": queue} for task, queue in names.QUEUE_OF.items()},
+    "task_routes": [route],
     "task_default_queue": names.CONTROL,
     "task_create_missing_queues": True,
     "task_remote_tracebacks": False,

@@ -22,7 +22,7 @@ from strongroom.state.errors import RunNotFound, StateUnavailable
 from workers import broker, status, submission_receipts
 from workers.app import Strongroom, app
 from workers.base import StrongroomTask, TypedTask
-from workers.names import QUEUE_OF, SUBMIT
+from workers.names import SUBMIT
 from workers.redact import TaskFailed
 from workers.send import send_tickets
 
@@ -88,7 +88,7 @@ def define_entry(name: str) -> Callable[[Create[P]], TypedTask[P, str]]:
 
         entry.__name__, entry.__doc__ = create.__name__, create.__doc__
         entry.__module__ = create.__module__
-        options = {"name": name, "queue": QUEUE_OF[name], "base": EntryTask, "create": staticmethod(create)}
+        options = {"name": name, "base": EntryTask, "create": staticmethod(create)}
         return cast("TypedTask[P, str]", app.task(**options)(entry))
 
     return decorate

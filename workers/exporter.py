@@ -34,7 +34,7 @@ from strongroom.state.engine import Database
 from strongroom.state.store import RunStore
 from strongroom.wiring import alerts
 from strongroom.wiring.database import database_url
-from workers import names, status
+from workers import status
 from workers.beat_fallback import SETTLES
 
 log = logging.getLogger(__name__)
@@ -119,8 +119,6 @@ class Exporter:
             look=looked.facts if looked else None,
             alerts=tuple(one for one in looked.alerts if not muted.silence_of(one.key)) if looked else (),
             processes=tuple(_processes(settings.state_dir)),
-            queues=names.QUEUES,
-            queue_of=names.QUEUE_OF_STEP,
         )
 
     def _settings(self) -> Settings:

@@ -17,6 +17,7 @@ from celery.utils.text import str_to_list
 
 from strongroom.errors import ConfigError
 from workers.names import BEAT, QUEUES
+from workers.rights import may_send
 
 OUT_OF_MEMORY_EXIT: Final = 71
 """Exit status (``EX_OSERR``) of a process that had no memory left to go on."""
@@ -39,6 +40,7 @@ class RoleWorker(Worker):  # type: ignore[misc]
             _refuse(f"a process of role '{role}' is no worker", wanted or QUEUES)
         if wanted - {role}:
             _refuse(f"a worker of role '{role}' serves the queue '{role}' alone", wanted)
+        may_send(role)  # loads the jobs before the pool forks: its processes share them
         super().setup_queues([role], exclude)
 
     def start(self) -> None:

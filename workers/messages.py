@@ -20,9 +20,8 @@ from kombu.utils.objects import cached_property
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import MessageRefused
 from workers.envelope import CONTENT_TYPE, SERIALIZER, Opened, SignedDict, SignedList, open_, seal
-from workers.names import QUEUE_OF
 from workers.refusals import reason_of
-from workers.rights import MAY_COMMAND, MAY_SEND
+from workers.rights import MAY_COMMAND, may_send, queue_of
 
 dumps: Final = cast("Callable[[Any], str]", _kombu_dumps)
 
@@ -111,9 +110,9 @@ def _embedded(payload: Any, headers: Any) -> Mapping[str, Any]:
 
 
 def _checked(order: Order, embedded: Mapping[str, Any], queue: str) -> Order:
-    if order.task not in MAY_SEND.get(order.sender, ()):
+    if order.task not in may_send(order.sender):
         raise MessageRefused(f"task '{order.task}' from role '{order.sender}', which may not send it")
-    if QUEUE_OF[order.task] != queue:
+    if queue_of(order.task) != queue:
         raise MessageRefused(f"task '{order.task}' on queue '{queue}', where it is foreign")
     if any(embedded.get(part) for part in CANVAS):
         # A worker signs what follows a task with its own key: a sender could borrow rights.

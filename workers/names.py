@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from strongroom.state.records import StepKind
+from strongroom.state.records import Pool, StepKind
 
-CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER = "control", "seal", "transfer", "verify", "drill", "recover"
-PRUNE: Final = "prune"
+QUEUES: Final = tuple(pool.value for pool in Pool)
+CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE = QUEUES
 SUBMIT, BEAT, WATCH = "submit", "beat", "watch"
 METRICS, PAGE = "metrics", "page"
 """Processes that only read: they send no message, so they are no roles and have no key."""
 
-QUEUES: Final = (CONTROL, SEAL, TRANSFER, VERIFY, DRILL, RECOVER, PRUNE)
 ROLES: Final = (SUBMIT, BEAT, WATCH, *QUEUES)
 
 BACKUP_FULL: Final = "strongroom.backup.full"
@@ -54,7 +53,15 @@ ENTRY_TASKS: Final = frozenset(
 INSTEAD_OF_BEAT: Final = frozenset({TICK, RECONCILE, ALERTS})
 """What a transfer worker asks for while beat is silent. Each only does what is due."""
 
-BEAT_TASKS: Final = frozenset({TICK, RECONCILE, RECOVERY_DRILL, SHRED_PENDING, ALERTS, LEDGER})
+SECONDS_BETWEEN: Final[Mapping[str, float]] = {
+    TICK: 30.0,
+    RECONCILE: 5.0,
+    SHRED_PENDING: 3600.0,
+    ALERTS: 900.0,
+    LEDGER: 3600.0,
+}
+"""How often beat asks for each of its tasks."""
+BEAT_TASKS: Final = frozenset(SECONDS_BETWEEN)
 
 
 def step_task(kind: StepKind) -> str:
@@ -62,43 +69,8 @@ def step_task(kind: StepKind) -> str:
     return f"strongroom.step.{kind.value}"
 
 
-QUEUE_OF_STEP: Final[Mapping[StepKind, str]] = {
-    StepKind.HOOK: CONTROL,
-    StepKind.PLAN: CONTROL,
-    StepKind.CAPTURE: SEAL,
-    StepKind.UPLOAD: TRANSFER,
-    StepKind.COMMIT: CONTROL,
-    StepKind.VERIFY: VERIFY,
-    StepKind.INDEX: SEAL,
-    StepKind.INDEX_RECEIPT: CONTROL,
-    StepKind.INDEX_UPLOAD: TRANSFER,
-    StepKind.REPAIR: TRANSFER,
-    StepKind.RESTORE_PLAN: RECOVER,
-    StepKind.APPROVE: RECOVER,  # whoever executes asks, by its own configuration
-    StepKind.RESTORE: RECOVER,
-    StepKind.RESTORE_COMPARE: RECOVER,
-    StepKind.RECOVERY_CHECK: RECOVER,
-    StepKind.RECOVERY_VALIDATE: RECOVER,
-    StepKind.DRILL_PROVE: DRILL,
-    StepKind.DRILL_RESTORE: DRILL,
-    StepKind.DRILL_COMPARE: DRILL,
-    StepKind.DRILL_TEARDOWN: DRILL,
-    StepKind.DRILL_LIVE: VERIFY,  # of the pools that always run, the one that opens and reads sources
-    StepKind.REWRAP: RECOVER,
-    StepKind.ROTATE: RECOVER,
-    StepKind.CHECK: VERIFY,  # of the pools that always run, the one that holds identities
-    StepKind.DRIFT: VERIFY,
-    StepKind.FREEZE: CONTROL,
-    StepKind.MARK: PRUNE,
-    StepKind.DELETE: PRUNE,
-    StepKind.ROTATE_SECRET_PLAN: RECOVER,  # it reads secrets, for their tags
-    StepKind.ROTATE_SECRET: RECOVER,
-    StepKind.REPORT: CONTROL,
-}
-"""The queue that carries each kind of step."""
-
-QUEUE_OF: Final[Mapping[str, str]] = {
+HOME_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(ENTRY_TASKS | BEAT_TASKS, CONTROL),
     SHRED_PENDING: VERIFY,  # it tries whether a key still opens, which no other pool can that always runs
-    **{step_task(kind): queue for kind, queue in QUEUE_OF_STEP.items()},
 }
+"""The queue of each task that performs no step. That of a step its action says: see ``workers/rights.py``."""

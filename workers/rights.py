@@ -7,96 +7,54 @@ its own queue, for a task whose process was killed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Final
 
-from strongroom.state.records import RunKind, StepKind
+from strongroom.state.records import StepKind
 from workers import names
 
-STEPS_OF: Final[Mapping[RunKind, frozenset[StepKind]]] = {
-    RunKind.BACKUP: frozenset(
-        {
-            StepKind.PLAN,
-            StepKind.CAPTURE,
-            StepKind.UPLOAD,
-            StepKind.COMMIT,
-            StepKind.INDEX,
-            StepKind.INDEX_RECEIPT,
-            StepKind.INDEX_UPLOAD,
-            StepKind.VERIFY,
-            StepKind.REPORT,
-        }
-    ),
-    RunKind.VERIFY: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),
-    RunKind.SCRUB: frozenset({StepKind.PLAN, StepKind.VERIFY, StepKind.REPORT}),
-    RunKind.REPAIR: frozenset(
-        {StepKind.PLAN, StepKind.REPAIR, StepKind.COMMIT, StepKind.VERIFY, StepKind.REPORT}
-    ),
-    RunKind.RESTORE: frozenset(
-        {
-            StepKind.PLAN,
-            StepKind.RESTORE_PLAN,
-            StepKind.APPROVE,
-            StepKind.RESTORE,
-            StepKind.RESTORE_COMPARE,
-            StepKind.REPORT,
-        }
-    ),
-    RunKind.RECOVERY: frozenset(
-        {
-            StepKind.PLAN,
-            StepKind.RECOVERY_CHECK,
-            StepKind.RESTORE_PLAN,
-            StepKind.APPROVE,
-            StepKind.RESTORE,
-            StepKind.RESTORE_COMPARE,
-            StepKind.RECOVERY_VALIDATE,
-            StepKind.REPORT,
-        }
-    ),
-    RunKind.UNDO: frozenset(
-        {StepKind.PLAN, StepKind.RESTORE_PLAN, StepKind.APPROVE, StepKind.RESTORE, StepKind.REPORT}
-    ),
-    RunKind.DRILL: frozenset(
-        {
-            StepKind.PLAN,
-            StepKind.DRILL_PROVE,
-            StepKind.DRILL_RESTORE,
-            StepKind.DRILL_COMPARE,
-            StepKind.DRILL_TEARDOWN,
-            StepKind.DRILL_LIVE,
-            StepKind.REPORT,
-        }
-    ),
-    RunKind.DRIFT: frozenset({StepKind.PLAN, StepKind.DRIFT, StepKind.FREEZE, StepKind.REPORT}),
-    RunKind.PRUNE: frozenset({StepKind.PLAN, StepKind.MARK, StepKind.DELETE, StepKind.REPORT}),
-    RunKind.ROTATE: frozenset({StepKind.PLAN, StepKind.REWRAP, StepKind.ROTATE, StepKind.REPORT}),
-    RunKind.ROTATE_SECRET: frozenset(
-        {
-            StepKind.PLAN,
-            StepKind.ROTATE_SECRET_PLAN,
-            StepKind.APPROVE,
-            StepKind.ROTATE_SECRET,
-            StepKind.REPORT,
-        }
-    ),
-    RunKind.CHECK: frozenset({StepKind.CHECK, StepKind.REPORT}),
-}
+
+def queue_of(task: str) -> str:
+    """Return the queue of a task: that of the pool which alone performs it."""
+    return names.HOME_OF.get(task) or _queues_of_steps()[task]
 
 
-def _pool_may_send(queue: str) -> frozenset[str]:
-    runs = [steps for steps in STEPS_OF.values() if any(names.QUEUE_OF_STEP[kind] == queue for kind in steps)]
-    own = {task for task, home in names.QUEUE_OF.items() if home == queue}
-    return frozenset(names.step_task(kind) for steps in runs for kind in steps) | own
+def may_send(role: str) -> frozenset[str]:
+    """Return the tasks that a role may send; none if there is no such role."""
+    return ASKED_FOR[role] if role in ASKED_FOR else _sent_by_pools().get(role, frozenset())
 
 
-MAY_SEND: Final[Mapping[str, frozenset[str]]] = {
+ASKED_FOR: Final[Mapping[str, frozenset[str]]] = {
     names.SUBMIT: names.ENTRY_TASKS,
     names.BEAT: names.BEAT_TASKS,
     names.WATCH: frozenset(),
-    **{queue: _pool_may_send(queue) for queue in names.QUEUES},
-    names.TRANSFER: _pool_may_send(names.TRANSFER) | names.INSTEAD_OF_BEAT,
 }
+"""Who asks sends no step. None of them loads a job."""
+
+
+@cache
+def _queues_of_steps() -> Mapping[str, str]:
+    from strongroom.operations.runs import steps
+
+    return {names.step_task(kind): pool.value for kind, pool in steps.pools().items()}
+
+
+@cache
+def _sent_by_pools() -> Mapping[str, frozenset[str]]:
+    from strongroom.operations.jobs import JOBS
+    from strongroom.operations.runs.job import job_of
+
+    runs = [{names.step_task(step) for step in (*job_of(kind).actions, StepKind.REPORT)} for kind in JOBS]
+    sent = {queue: _sent_by(queue, runs) for queue in names.QUEUES}
+    return sent | {names.TRANSFER: sent[names.TRANSFER] | names.INSTEAD_OF_BEAT}
+
+
+def _sent_by(queue: str, runs: Iterable[set[str]]) -> frozenset[str]:
+    homes = {**names.HOME_OF, **_queues_of_steps()}
+    taken_part = (steps for steps in runs if any(homes[task] == queue for task in steps))
+    return frozenset(task for task, home in homes.items() if home == queue).union(*taken_part)
+
 
 LOOKING: Final = frozenset(
     {

@@ -10,8 +10,8 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from strongroom.state.records import Ticket
-from workers.names import QUEUE_OF, step_task
-from workers.rights import MAY_SEND
+from workers.names import step_task
+from workers.rights import may_send, queue_of
 from workers.tickets import to_arguments
 
 if TYPE_CHECKING:
@@ -41,11 +41,11 @@ def send_tickets(app: Strongroom, tickets: Iterable[Ticket]) -> int:
 
 def _send(app: Strongroom, ticket: Ticket) -> None:
     name = step_task(ticket.step.kind)
-    app.send_task(name, kwargs=to_arguments(ticket), queue=QUEUE_OF[name])
+    app.send_task(name, kwargs=to_arguments(ticket), queue=queue_of(name))
 
 
 def _may_send(role: str, ticket: Ticket) -> bool:
-    allowed = step_task(ticket.step.kind) in MAY_SEND[role]
+    allowed = step_task(ticket.step.kind) in may_send(role)
     if not allowed:  # the receiver would refuse it; reconcile, in the control role, may
         log.warning("ticket-not-ours", extra={"run": ticket.run, "step": str(ticket.step)})
     return allowed

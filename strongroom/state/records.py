@@ -98,6 +98,18 @@ RESTORES = (RunKind.RESTORE, RunKind.RECOVERY, RunKind.UNDO)
 """The kinds of runs that restore, or undo that."""
 
 
+class Pool(StrEnum):
+    """A pool of workers. It serves the queue of its name, in the role of its name."""
+
+    CONTROL = "control"
+    SEAL = "seal"
+    TRANSFER = "transfer"
+    VERIFY = "verify"
+    DRILL = "drill"
+    RECOVER = "recover"
+    PRUNE = "prune"
+
+
 class StepState(StrEnum):
     """Where a step is.
 

@@ -10,7 +10,7 @@ import beat_schedule
 from strongroom.wiring import channels
 from tests.config.loading import Place
 from workers import names
-from workers.rights import MAY_SEND
+from workers.rights import may_send
 
 WEBHOOK = '[channels.c]\nkind = "webhook"\nurl = "https://x.org/h"\nsecret_file = "s"\n'
 MAIL = '[mail]\nhost = "smtp.example.org"\n'
@@ -102,7 +102,7 @@ def test_beat_asks_for_alerts_if_there_is_somebody_to_tell(place: Place) -> None
     assert entry(MAIL) == {}
     found = entry(MAIL + '[alerts]\nemail = ["a@example.org"]')
     assert (found["task"], found["schedule"], found["options"]["queue"]) == (names.ALERTS, 900.0, "control")
-    assert names.ALERTS in MAY_SEND[names.BEAT]
+    assert names.ALERTS in may_send(names.BEAT)
 
 
 def test_a_file_with_an_address_that_others_may_read_is_refused(place: Place) -> None:

@@ -32,7 +32,7 @@ from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
 from strongroom.operations.verification.order import Item
 from strongroom.state.errors import StateUnavailable
-from strongroom.state.records import Pause, Run, RunKind, Step, Ticket
+from strongroom.state.records import Pause, Pool, Run, RunKind, Step, Ticket
 from strongroom.system.errors import TargetFull
 from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
@@ -257,7 +257,7 @@ class Year:
                 self.at(self.now + delay * 40, lambda ticket=ticket: self._deliver(ticket))  # type: ignore[misc]
 
     def _deliver(self, ticket: Ticket) -> None:
-        own = names.QUEUE_OF_STEP[ticket.step.kind] == names.PRUNE
+        own = steps.pools()[ticket.step.kind] is Pool.PRUNE
         for kind in ("workers away", "prune workers away") if own else ("workers away",):
             if self.is_on(kind):  # it waits in its queue
                 self.at(max(self.now + MINUTE, self._faults[kind, ""].until), lambda: self._deliver(ticket))
@@ -282,7 +282,7 @@ class Year:
         self._reconciles = False
         if not self.is_on("workers away"):
             with suppress(StateUnavailable):
-                self.send(steps.reconcile(self.services, queues=names.QUEUE_OF_STEP))
+                self.send(steps.reconcile(self.services))
         self._watch_over()
 
     # -- beats -----------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from tests.workers.cluster import RunningCluster, until
 from tests.workers.test_pipeline import CONFIG, Installation
 from workers import names
 from workers.beat_fallback import UNHEARD, BeatFallback
-from workers.rights import MAY_SEND
+from workers.rights import may_send
 
 ALONE = 'schedule = "* * * * *"\nsingle_recipient_reason = "a test"\n'
 
@@ -81,5 +81,5 @@ def test_where_beat_lives_and_nobody_has_looked_for_alerts_for_long_a_worker_ask
 
 
 def test_a_transfer_worker_may_ask_for_what_is_due_and_for_nothing_else_of_beats() -> None:
-    of_beat = MAY_SEND[names.BEAT] & MAY_SEND[names.TRANSFER]
+    of_beat = may_send(names.BEAT) & may_send(names.TRANSFER)
     assert of_beat == {names.TICK, names.RECONCILE, names.ALERTS}

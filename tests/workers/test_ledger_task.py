@@ -11,7 +11,7 @@ from tests.cli.conftest import stock
 from tests.cli.program import Machine
 from tests.workers.performing import perform
 from workers import names
-from workers.rights import MAY_SEND
+from workers.rights import may_send
 
 POLICY = """
 [keys.recovery]
@@ -74,6 +74,6 @@ def test_a_database_that_was_lost_is_told_as_a_record_that_begins_anew(kept: Mac
 
 
 def test_the_control_pool_may_be_asked_by_beat_alone() -> None:
-    assert names.QUEUE_OF[names.LEDGER] == names.CONTROL
-    senders = {role for role, tasks in MAY_SEND.items() if names.LEDGER in tasks}
+    assert names.HOME_OF[names.LEDGER] == names.CONTROL
+    senders = {role for role in names.ROLES if names.LEDGER in may_send(role)}
     assert senders == {names.BEAT, names.CONTROL}

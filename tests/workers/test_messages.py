@@ -17,11 +17,11 @@ from strongroom.config import BrokerSettings, load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.keys.keyring import Keyring
 from strongroom.operations.errors import MessageRefused
+from strongroom.operations.runs.steps import pools
 from strongroom.state.records import Step, StepKind, Ticket
 from tests.redis_server import RedisServer
 from workers.app import Strongroom
 from workers.messages import HIDDEN, check_task, register_envelope
-from workers.names import QUEUE_OF_STEP
 from workers.send import send_tickets
 
 UPLOAD = Ticket("20261125T024501Z-3f9a0c1d", Step(StepKind.UPLOAD, 3, "region-a"), 41)
@@ -66,7 +66,7 @@ def transfer(redis_server: RedisServer, tmp_path: Path, keyring: Keyring) -> Ite
 
 def sent(sender: Sender, ticket: Ticket = UPLOAD) -> Any:
     assert send_tickets(sender.app, [ticket]) == 1
-    return sender.take(QUEUE_OF_STEP[ticket.step.kind])
+    return sender.take(pools()[ticket.step.kind].value)
 
 
 def test_a_message_is_passed_as_it_was_sent(transfer: Sender) -> None:

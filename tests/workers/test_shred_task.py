@@ -12,7 +12,7 @@ from tests.cli.program import Machine
 from tests.cli.test_shred import configure
 from tests.workers.performing import perform
 from workers import names
-from workers.rights import MAY_SEND
+from workers.rights import may_send
 
 
 def left(machine: Machine) -> int:
@@ -48,5 +48,5 @@ def test_beat_asks_only_where_a_policy_is_erasable(tmp_path: Path) -> None:
         entries = beat_schedule.entries(load_settings({"STRONGROOM_STATE_DIR": str(tmp_path)}, file))
         assert ("shred-pending" in entries) is asked
     entry = entries["shred-pending"]
-    assert entry["task"] in MAY_SEND[names.BEAT]
-    assert entry["options"]["queue"] == names.QUEUE_OF[entry["task"]] == names.VERIFY
+    assert entry["task"] in may_send(names.BEAT)
+    assert entry["options"]["queue"] == names.HOME_OF[entry["task"]] == names.VERIFY

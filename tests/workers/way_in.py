@@ -23,7 +23,7 @@ from workers.control import SignedMailbox
 from workers.envelope import SERIALIZER, seal
 from workers.messages import header_digest, register_envelope
 from workers.refusals import Refusals, admit
-from workers.rights import MAY_SEND
+from workers.rights import may_send, queue_of
 from workers.transport import StrictTransport, read_unacked
 
 QUEUE, BROADCAST, UNACKED = "queue", "broadcast", "unacked"
@@ -155,7 +155,7 @@ def sealed(keyring: Keyring, text: str, *, role: str) -> bytes:
 
 def may_be_taken(task: str) -> bool:
     """Tell whether anybody may send a task to the control pool."""
-    return names.QUEUE_OF.get(task) == names.CONTROL and any(task in tasks for tasks in MAY_SEND.values())
+    return any(task in may_send(role) and queue_of(task) == names.CONTROL for role in names.ROLES)
 
 
 def as_entry(message: Any) -> bytes:

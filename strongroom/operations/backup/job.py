@@ -47,7 +47,18 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.sources.errors import EmptySourceYet
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Verdict,
+)
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets.errors import TargetUnavailable
 
@@ -62,14 +73,18 @@ class BackupJob(Job):
     carries = frozenset({StepKind.CAPTURE, StepKind.UPLOAD})
     terms = Spec.__struct_fields__
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan, Planned, waits_for=ROOM),
-        StepKind.CAPTURE: Action(capture, Captured, waits_for=ROOM, where=Where.FORKED),
-        StepKind.UPLOAD: Action(upload, Uploaded, tolerated=True, waits_for=ROOM, where=Where.THREAD),
-        StepKind.COMMIT: Action(commit, Committed, waits_for=(QuorumNotMet, TargetUnavailable)),
+        StepKind.PLAN: Action(plan, Planned, Pool.CONTROL, waits_for=ROOM),
+        StepKind.CAPTURE: Action(capture, Captured, Pool.SEAL, waits_for=ROOM, where=Where.FORKED),
+        StepKind.UPLOAD: Action(
+            upload, Uploaded, Pool.TRANSFER, tolerated=True, waits_for=ROOM, where=Where.THREAD
+        ),
+        StepKind.COMMIT: Action(commit, Committed, Pool.CONTROL, waits_for=(QuorumNotMet, TargetUnavailable)),
         StepKind.VERIFY: VERIFY,
-        StepKind.INDEX: Action(index, Indexed, tolerated=True),
-        StepKind.INDEX_RECEIPT: Action(vouch, Vouched, tolerated=True),
-        StepKind.INDEX_UPLOAD: Action(upload_index, IndexUploaded, tolerated=True, where=Where.THREAD),
+        StepKind.INDEX: Action(index, Indexed, Pool.SEAL, tolerated=True),
+        StepKind.INDEX_RECEIPT: Action(vouch, Vouched, Pool.CONTROL, tolerated=True),
+        StepKind.INDEX_UPLOAD: Action(
+            upload_index, IndexUploaded, Pool.TRANSFER, tolerated=True, where=Where.THREAD
+        ),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

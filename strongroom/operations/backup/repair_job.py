@@ -35,7 +35,7 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
-from strongroom.state.records import Run, RunKind, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, Tally, Verdict
 
 AT_ONCE = "* * * * *"
 """The times of a repair whose damage was found after its last turn. One that fails then waits as ever."""
@@ -48,9 +48,9 @@ class RepairJob(Job):
     first = Step(StepKind.PLAN)
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(list_to_repair, ToRepair),
-        StepKind.REPAIR: Action(repair, Repaired, tolerated=True, where=Where.THREAD),
-        StepKind.COMMIT: Action(publish, Published),
+        StepKind.PLAN: Action(list_to_repair, ToRepair, Pool.CONTROL),
+        StepKind.REPAIR: Action(repair, Repaired, Pool.TRANSFER, tolerated=True, where=Where.THREAD),
+        StepKind.COMMIT: Action(publish, Published, Pool.CONTROL),
         StepKind.VERIFY: VERIFY,
     }
 

@@ -38,6 +38,7 @@ from strongroom.operations.verification.checks import refresh
 from strongroom.operations.verification.coverage import Scope, scope_of
 from strongroom.state.records import (
     ContainerCheck,
+    Pool,
     Run,
     RunKind,
     RunState,
@@ -65,8 +66,8 @@ class ScrubJob(Job):
     first = Step(StepKind.PLAN)
     reads = True
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan_slice, Slice),
-        StepKind.VERIFY: Action(check, Checked, tolerated=True, where=Where.FORKED),
+        StepKind.PLAN: Action(plan_slice, Slice, Pool.CONTROL),
+        StepKind.VERIFY: Action(check, Checked, Pool.VERIFY, tolerated=True, where=Where.FORKED),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -38,7 +38,7 @@ from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.job import Action, Where, read_result
 from strongroom.operations.services import Services
 from strongroom.sources import Source
-from strongroom.state.records import Run, Step, StepKind, StepRow, StepState, Tally, Verdict
+from strongroom.state.records import Pool, Run, Step, StepKind, StepRow, StepState, Tally, Verdict
 from strongroom.system.gc_pause import uncollected
 from strongroom.targets import Target
 from strongroom.targets.repaired import MOST_BYTES, Objects, copies, whole_copy
@@ -238,7 +238,7 @@ def _stand(kept: Mapping[str, Digests], source: Source, digest: ValueDigester) -
 
 # -- as steps of a job ---------------------------------------------------------------
 
-VERIFY = Action(verify, Verified, tolerated=True, where=Where.FORKED)
+VERIFY = Action(verify, Verified, Pool.VERIFY, tolerated=True, where=Where.FORKED)
 REPORT = Step(StepKind.REPORT)
 
 

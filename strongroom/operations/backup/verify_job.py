@@ -17,7 +17,7 @@ from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, Tally, Verdict
 
 
 class VerifyJob(Job):
@@ -27,7 +27,7 @@ class VerifyJob(Job):
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(list_to_verify, ToVerify),
+        StepKind.PLAN: Action(list_to_verify, ToVerify, Pool.CONTROL),
         StepKind.VERIFY: VERIFY,
     }
 

@@ -12,7 +12,7 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Checked, Services
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
 from strongroom.words import name_first_few, plural
 
 AGAIN: Final = "again"
@@ -38,7 +38,9 @@ class CheckJob(Job):
     """Does one check. What it finds degrades the run; one that could not look has failed."""
 
     first = Step(StepKind.CHECK)
-    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {StepKind.CHECK: Action(perform, Checked)}
+    actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
+        StepKind.CHECK: Action(perform, Checked, Pool.VERIFY)
+    }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         assert isinstance(result, Checked)

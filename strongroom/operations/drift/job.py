@@ -20,7 +20,7 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
 from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
@@ -37,9 +37,9 @@ class DriftJob(Job):
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan, Plan),
-        StepKind.DRIFT: Action(compare_with_source, Drift),
-        StepKind.FREEZE: Action(freeze_retention, Frozen, tolerated=True),
+        StepKind.PLAN: Action(plan, Plan, Pool.CONTROL),
+        StepKind.DRIFT: Action(compare_with_source, Drift, Pool.VERIFY),
+        StepKind.FREEZE: Action(freeze_retention, Frozen, Pool.CONTROL, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

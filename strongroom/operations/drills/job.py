@@ -35,7 +35,18 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Verdict,
+)
 from strongroom.words import plural, verb
 
 REPORTED = "drill.reported"
@@ -54,12 +65,12 @@ class DrillJob(Job):
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(pick.pick, Plan),
-        StepKind.DRILL_PROVE: Action(environment.prove, Proved),
-        StepKind.DRILL_RESTORE: Action(steps.restore, Rehearsed, tolerated=True),
-        StepKind.DRILL_COMPARE: Action(steps.compare, Compared, tolerated=True),
-        StepKind.DRILL_TEARDOWN: Action(steps.tear_down, TornDown, tolerated=True),
-        StepKind.DRILL_LIVE: Action(steps.compare_with_source, Live, tolerated=True),
+        StepKind.PLAN: Action(pick.pick, Plan, Pool.CONTROL),
+        StepKind.DRILL_PROVE: Action(environment.prove, Proved, Pool.DRILL),
+        StepKind.DRILL_RESTORE: Action(steps.restore, Rehearsed, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_COMPARE: Action(steps.compare, Compared, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_TEARDOWN: Action(steps.tear_down, TornDown, Pool.DRILL, tolerated=True),
+        StepKind.DRILL_LIVE: Action(steps.compare_with_source, Live, Pool.VERIFY, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -7,7 +7,7 @@ their number is bounded, whatever the record holds, and none is the name of a se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 from msgspec import Struct
@@ -16,8 +16,9 @@ from strongroom.model import COMMAND, EVERY_POLICY, Depth
 from strongroom.operations.alerts.alert_kinds import KINDS, Alert
 from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
 from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy, Ran
+from strongroom.operations.runs.steps import pools
 from strongroom.operations.verification.coverage import Coverage
-from strongroom.state.records import RunCount, RunKind, RunState, StepKind, StepState
+from strongroom.state.records import Pool, RunCount, RunKind, RunState, StepState
 
 OTHER: Final = "other"
 """The label of what is on record under a name that the configuration does not have."""
@@ -38,7 +39,7 @@ class Observed(Struct, frozen=True, kw_only=True):
 
     ``facts`` are by the record, as it is now. ``look`` are those of the newest look at the targets, which
     costs more and comes less often; how much was verified is taken from it too. ``alerts`` are what was wrong
-    then and is not silenced. ``queues`` has all that there are, ``queue_of`` the one of each kind of step.
+    then and is not silenced.
     """
 
     facts: Facts
@@ -47,8 +48,6 @@ class Observed(Struct, frozen=True, kw_only=True):
     look: Facts | None = None
     alerts: tuple[Alert, ...] = ()
     processes: tuple[Process, ...] = ()
-    queues: tuple[str, ...] = ()
-    queue_of: Mapping[StepKind, str] = {}
 
 
 Labels = tuple[str, ...]
@@ -219,19 +218,19 @@ def _steps(seen: Observed) -> Iterator[Sample]:
     states = [state.value for state in StepState if not state.settled]
     depths = Counter({(queue, state): 0 for queue in _queues(seen) for state in states})
     for one in seen.facts.waiting:
-        depths[seen.queue_of[one.kind], one.state.value] += one.steps
+        depths[pools()[one.kind].value, one.state.value] += one.steps
     yield from depths.items()
 
 
 def _queues(seen: Observed) -> tuple[str, ...]:
-    return seen.queues if seen.facts.state is None else ()
+    return tuple(pool.value for pool in Pool) if seen.facts.state is None else ()
 
 
 def _oldest_step(seen: Observed) -> Iterator[Sample]:
     oldest = dict.fromkeys(_queues(seen), 0.0)
     for one in seen.facts.waiting:
         if one.state is not StepState.RUNNING:
-            queue = seen.queue_of[one.kind]
+            queue = pools()[one.kind].value
             oldest[queue] = max(oldest[queue], seen.facts.now - one.since)
     yield from (((queue,), age) for queue, age in oldest.items())
 

@@ -26,7 +26,7 @@ from strongroom.operations.runs.job import Action, Ending, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
 from strongroom.words import name_first_few, plural
 
 
@@ -35,8 +35,8 @@ class RecoveryJob(RestoreJob):
 
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         **RestoreJob.actions,
-        StepKind.RECOVERY_CHECK: Action(check_environment, Proved, waits_for=PASSING),
-        StepKind.RECOVERY_VALIDATE: Action(validate_restored, RunValidated, waits_for=PASSING),
+        StepKind.RECOVERY_CHECK: Action(check_environment, Proved, Pool.RECOVER, waits_for=PASSING),
+        StepKind.RECOVERY_VALIDATE: Action(validate_restored, RunValidated, Pool.RECOVER, waits_for=PASSING),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -33,7 +33,7 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.words import plural, verb
 
@@ -53,11 +53,11 @@ class RestoreJob(ApprovedJob):
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(fix_backup, FixedBackup),
-        StepKind.RESTORE_PLAN: Action(plan_step, StagedPlan, waits_for=PASSING),
-        StepKind.APPROVE: Action(approve_step, Approved, waits_for=(ApprovalNeeded,)),
-        StepKind.RESTORE: Action(restore_step, RunRestored, waits_for=PASSING),
-        StepKind.RESTORE_COMPARE: Action(compare_step, Compared, waits_for=PASSING),
+        StepKind.PLAN: Action(fix_backup, FixedBackup, Pool.CONTROL),
+        StepKind.RESTORE_PLAN: Action(plan_step, StagedPlan, Pool.RECOVER, waits_for=PASSING),
+        StepKind.APPROVE: Action(approve_step, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.RESTORE: Action(restore_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
+        StepKind.RESTORE_COMPARE: Action(compare_step, Compared, Pool.RECOVER, waits_for=PASSING),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -21,7 +21,7 @@ from strongroom.operations.runs.job import Action, Ending, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORES, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import RESTORES, Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
 from strongroom.words import plural, verb
 
 UNDO = Step(StepKind.RESTORE)
@@ -33,10 +33,10 @@ class UndoJob(ApprovedJob):
     first = Step(StepKind.PLAN)
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(fix_restore, FixedRestore),
-        StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, waits_for=PASSING),
-        StepKind.APPROVE: Action(approve_step, Approved, waits_for=(ApprovalNeeded,)),
-        StepKind.RESTORE: Action(undo_step, RunRestored, waits_for=PASSING),
+        StepKind.PLAN: Action(fix_restore, FixedRestore, Pool.CONTROL),
+        StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, Pool.RECOVER, waits_for=PASSING),
+        StepKind.APPROVE: Action(approve_step, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.RESTORE: Action(undo_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

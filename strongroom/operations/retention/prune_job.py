@@ -16,6 +16,7 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.records import (
+    Pool,
     Run,
     RunKind,
     RunState,
@@ -41,9 +42,9 @@ class PruneJob(Job):
 
     first = Step(StepKind.PLAN)
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(plan_prune, ToPrune),
-        StepKind.MARK: Action(mark, Marked, tolerated=True, where=Where.THREAD),
-        StepKind.DELETE: Action(delete, Deleted, tolerated=True, where=Where.THREAD),
+        StepKind.PLAN: Action(plan_prune, ToPrune, Pool.CONTROL),
+        StepKind.MARK: Action(mark, Marked, Pool.PRUNE, tolerated=True, where=Where.THREAD),
+        StepKind.DELETE: Action(delete, Deleted, Pool.PRUNE, tolerated=True, where=Where.THREAD),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -13,7 +13,7 @@ from strongroom.operations.rotation.submit import has_older_backup, is_rotating,
 from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import ROTATING, Run, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import ROTATING, Pool, Run, Spec, Step, StepKind, Tally, Verdict
 
 REPORT = Step(StepKind.REPORT)
 
@@ -27,9 +27,11 @@ class RotateJob(Job):
     first = Step(StepKind.PLAN)
     reads = True
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(rotate.plan, RotationPlan),
-        StepKind.REWRAP: Action(batch.rewrap, SliceRewrapped, tolerated=True, where=Where.FORKED_AFTER_FIRST),
-        StepKind.ROTATE: Action(rotate.rotate, BackupRotated, tolerated=True),
+        StepKind.PLAN: Action(rotate.plan, RotationPlan, Pool.CONTROL),
+        StepKind.REWRAP: Action(
+            batch.rewrap, SliceRewrapped, Pool.RECOVER, tolerated=True, where=Where.FORKED_AFTER_FIRST
+        ),
+        StepKind.ROTATE: Action(rotate.rotate, BackupRotated, Pool.RECOVER, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -26,7 +26,18 @@ from strongroom.operations.runs.job import Action, Ending, Result, read_facts, t
 from strongroom.operations.runs.submit import Submitted, first_tickets, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, StepState, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Verdict,
+)
 from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
@@ -60,10 +71,12 @@ class RotateSecretsJob(ApprovedJob):
 
     first = Step(StepKind.PLAN)
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.PLAN: Action(name_step, SecretsNamed),
-        StepKind.ROTATE_SECRET_PLAN: Action(plan_step, SecretsPlanned, waits_for=(SourceUnavailable,)),
-        StepKind.APPROVE: Action(approve_step, RotationApproved, waits_for=(ApprovalNeeded,)),
-        StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, tolerated=True),
+        StepKind.PLAN: Action(name_step, SecretsNamed, Pool.CONTROL),
+        StepKind.ROTATE_SECRET_PLAN: Action(
+            plan_step, SecretsPlanned, Pool.RECOVER, waits_for=(SourceUnavailable,)
+        ),
+        StepKind.APPROVE: Action(approve_step, RotationApproved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.ROTATE_SECRET: Action(rotate_step, StepRotated, Pool.RECOVER, tolerated=True),
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:

@@ -22,7 +22,7 @@ from strongroom.operations.jobs import JOBS
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
@@ -47,15 +47,18 @@ class Where(Enum):
 
 
 class Action(NamedTuple, Generic[R]):
-    """What a kind of step does, the record that it returns, and how the engine treats it.
+    """What a kind of step does, the record that it returns, who performs it, and how the engine treats it.
 
-    ``tolerated``: the run can do without the step. If it fails for good, it is MISSED and the job decides on;
-    otherwise it is POISONED and the run fails. ``waits_for``: errors that pass by themselves. The step waits
-    for that, if the process is patient, instead of using up its attempts.
+    ``pool``: the workers that perform it, and nobody else. Queues and rights are computed from this
+    (``steps.pools``), so every job that has this kind of step names the same pool. ``tolerated``: the run can
+    do without the step. If it fails for good, it is MISSED and the job decides on; otherwise it is POISONED
+    and the run fails. ``waits_for``: errors that pass by themselves. The step waits for that, if the process
+    is patient, instead of using up its attempts.
     """
 
     perform: Callable[[Run, Step, Services], R]
     result: type[R]
+    pool: Pool
     tolerated: bool = False
     waits_for: tuple[type[StrongroomError], ...] = ()
     where: Where = Where.HERE

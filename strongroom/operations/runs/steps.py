@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors, run_integrity
+from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs import event_log, hooks, waiting
 from strongroom.operations.runs.decide import decide, decide_given_up, exhausted, is_tolerated
 from strongroom.operations.runs.job import Action, action_of, is_signed, job_of, read_result
@@ -26,7 +27,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.trust_lists.spread import adopted
 from strongroom.state.errors import ClaimLost, RecordRefused
 from strongroom.state.outcomes import Needed, StillNeeded
-from strongroom.state.records import Claim, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
+from strongroom.state.records import Claim, Pool, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
 from strongroom.system.retry import backoff
 
 log = logging.getLogger(__name__)
@@ -66,15 +67,11 @@ def perform_step(ticket: Ticket, services: Services) -> tuple[list[Ticket], Outc
     return services.store.take_ready(run.id, window=services.limits.window), outcome
 
 
-def reconcile(services: Services, *, queues: Mapping[StepKind, str]) -> list[Ticket]:
-    """Take again whatever is overdue: lost messages, dead workers, due retries.
-
-    Args:
-        queues: the queue that carries each kind of step.
-    """
+def reconcile(services: Services) -> list[Ticket]:
+    """Take again whatever is overdue where workers serve the queues: lost messages, dead workers, retries."""
     return [
         ticket
-        for run in recover(services, queues=queues)
+        for run in recover(services, queues=pools())
         for ticket in services.store.take_ready(run, window=services.limits.window)
     ]
 
@@ -174,12 +171,26 @@ def _record_refusal(run: Run, claim: Claim, services: Services, error: RecordRef
     return Outcome(now, error)
 
 
+_OWN: Final[Mapping[StepKind, Action[Any]]] = {
+    StepKind.HOOK: Action(hooks.call_before, hooks.Called, Pool.CONTROL),
+    StepKind.REPORT: Action(report, Report, Pool.CONTROL),
+}
+"""The steps that any run may have, whatever its job."""
+
+
 def _action(run: Run, step: Step) -> Action[Any]:
-    if step.kind is StepKind.REPORT:
-        return Action(report, Report)
-    if step.kind is StepKind.HOOK:
-        return Action(hooks.call_before, hooks.Called)
-    return action_of(run, step)
+    return _OWN.get(step.kind) or action_of(run, step)
+
+
+@cache
+def pools() -> Mapping[StepKind, Pool]:
+    """Return which pool performs each kind of step, as the actions of all jobs say. Loads every job."""
+    found = {kind: action.pool for kind, action in _OWN.items()}
+    for kind in JOBS:
+        for step, action in job_of(kind).actions.items():
+            if found.setdefault(step, action.pool) is not action.pool:
+                raise ValueError(f"the jobs do not agree on who performs a step {step.value}")
+    return found
 
 
 def _record_success(run: Run, claim: Claim, services: Services, result: dict[str, Any]) -> Run:

@@ -28,7 +28,6 @@ from strongroom.state.store import RunStore
 from tests.operations.alerts.test_gather import LIMITS, Dead, watching
 from tests.operations.archive.test_locks import Bucket
 from tests.operations.world import POLICY, REGIONS, World, made_up, make_world
-from workers import names
 
 Shown = Mapping[tuple[str, ...], float]
 
@@ -48,8 +47,6 @@ def observed(world: World, *, later: float = 0.0, **changed: object) -> Observed
         look=looked.facts,
         alerts=looked.alerts,
         processes=(Process(name="seal", is_up=True, starts=2, memory=4096),),
-        queues=names.QUEUES,
-        queue_of=names.QUEUE_OF_STEP,
     )
 
 

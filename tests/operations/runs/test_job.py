@@ -31,6 +31,7 @@ from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import retry, submit
 from strongroom.operations.services import Services
 from strongroom.state.records import (
+    Pool,
     Run,
     RunKind,
     RunState,
@@ -71,7 +72,7 @@ class CountJob(Job):
 
     first = Step(StepKind.RESTORE)
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
-        StepKind.RESTORE: Action(count, Counted, tolerated=True)
+        StepKind.RESTORE: Action(count, Counted, Pool.RECOVER, tolerated=True)
     }
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:  # noqa: ARG002

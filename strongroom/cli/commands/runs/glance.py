@@ -10,8 +10,8 @@ from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.facts.freshness import judge
 from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy, Running
 from strongroom.operations.muted import Muted
-from strongroom.state.records import StepState
-from workers.names import QUEUE_OF_STEP
+from strongroom.operations.runs.steps import pools
+from strongroom.state.records import Pool, StepState
 
 Rows = Sequence[Sequence[str]]
 RUNNING = ("RUN", "WHAT", "DONE", "RATE", "LEFT")
@@ -109,13 +109,13 @@ def _far(run: Running) -> str:
 
 
 def _queues(facts: Facts) -> Iterator[tuple[str, ...]]:
-    for queue in dict.fromkeys(QUEUE_OF_STEP.values()):
-        steps = [one for one in facts.waiting if QUEUE_OF_STEP[one.kind] == queue]
+    for pool in Pool:
+        steps = [one for one in facts.waiting if pools()[one.kind] is pool]
         waiting = [one for one in steps if one.state is not StepState.RUNNING]
         if steps:
             many = sum(one.steps for one in steps) - (waits := sum(one.steps for one in waiting))
             oldest = about(facts.now - min(one.since for one in waiting)) if waiting else "-"
-            yield queue, f"{waits:,}", f"{many:,}", oldest
+            yield pool.value, f"{waits:,}", f"{many:,}", oldest
 
 
 def _fitted(head: Sequence[str], rows: Rows, width: int) -> list[str]:
