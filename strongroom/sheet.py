@@ -65,13 +65,15 @@ class Pairs(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """Rows under a head; the first cell names its row. ``nothing`` is said where there is no row."""
+    """Rows under a head; the first cell names its row. ``nothing`` is said where there is no row, and people
+    write into what is ``to_fill``, with a pen."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[Content]]
     heading: Content = ""
     sub: bool = False
     nothing: str = ""
+    to_fill: bool = False
 
 
 class Lines(Struct, frozen=True):
@@ -84,16 +86,18 @@ class Lines(Struct, frozen=True):
 
 
 class Picture(Struct, frozen=True):
-    """A drawing, which is HTML already and carries its words itself. ``text`` says it where none is drawn."""
+    """A drawing, which is HTML already and carries its words and its ``style``, and a remark on it."""
 
     html: str
     heading: Content = ""
     sub: bool = False
     text: str = ""
+    style: str = ""
 
 
 Part: TypeAlias = Pairs | Table | Lines | Picture
-"""A part of a sheet. ``heading`` begins a section, or with ``sub`` one within a section."""
+"""A part of a sheet. ``heading`` begins a section, or with ``sub`` one within a section; what follows without
+one belongs to it. Of a part that is empty nothing is shown, its heading neither."""
 
 
 def marked(text: object, *, bad: bool) -> Content:
@@ -124,16 +128,21 @@ class Sheet(Struct, frozen=True, kw_only=True):
         said = (self.title, Cell(self.verdict, self.mood), self.about)
         lines: list[str] = []
         before: Part | None = None
+        indent = ""
         for part in chain([Lines([line for line in said if plain(line)])], self.parts):
-            shown = list(_lines_of(part, width, colour=colour))
+            indent = "  " if part.heading else indent
+            shown = [indent + line for line in _lines_of(part, width and width - len(indent), colour=colour)]
+            if part.heading and shown:
+                shown.insert(0, plain(part.heading))
             flowing = not part.heading and isinstance(part, Lines) and isinstance(before, Lines)
             lines += ["", *shown] if shown and lines and not flowing else shown
             before = part if shown else before
         return "".join(f"{line}\n" for line in lines)
 
-    def html(self, *, style: str = "") -> bytes:
+    def html(self) -> bytes:
         """Return a page that needs nothing else and runs nothing: for a screen, a dark screen, and paper."""
-        head = _HEAD.format(title=markup(self.title), style=STYLE + style)
+        drawn = dict.fromkeys(part.style for part in self.parts if isinstance(part, Picture))
+        head = _HEAD.format(title=markup(self.title), style="".join((STYLE, *drawn)))
         kind = f'<p class="kind">{markup(self.kind)}</p>' if self.kind else ""
         header = f"<header>{kind}<h1>{markup(self.title)}</h1></header>\n"
         footer = f"<footer>Strongroom {markup(self.foot)}</footer>\n"
@@ -144,13 +153,15 @@ class Sheet(Struct, frozen=True, kw_only=True):
         pieces = [_verdict(self)] if self.verdict else []
         within = False
         for part in self.parts:
+            if not (content := _html_of(part, label=plain(part.heading) or self.title)):
+                continue
             if part.heading and not part.sub:
                 pieces.append("</section>\n<section>\n" if within else "<section>\n")
                 within = True
             if part.heading:
                 level = 3 if part.sub else 2
                 pieces.append(f"<h{level}>{markup(part.heading)}</h{level}>\n")
-            pieces.append(_html_of(part, label=plain(part.heading) or self.title))
+            pieces.append(content)
         return "".join((*pieces, "</section>\n" if within else ""))
 
     def csv(self) -> bytes:
@@ -194,14 +205,6 @@ def _painted(text: str, content: Content, *, colour: bool) -> str:
 
 
 def _lines_of(part: Part, width: int | None, *, colour: bool) -> Iterator[str]:
-    indent = "  " if part.heading else ""
-    shown = [f"{indent}{line}" for line in _bare_lines(part, width and width - len(indent), colour=colour)]
-    if part.heading and shown:
-        yield plain(part.heading)
-    yield from shown
-
-
-def _bare_lines(part: Part, width: int | None, *, colour: bool) -> Iterator[str]:
     match part:
         case Pairs():
             found = _said(part)
@@ -305,17 +308,17 @@ def _html_of(part: Part, *, label: str) -> str:
     match part:
         case Pairs():
             pairs = (f"<dt>{markup(name)}</dt><dd>{markup(value)}</dd>\n" for name, value in _said(part))
-            return f"<dl>\n{''.join(pairs)}</dl>\n"
+            return f"<dl>\n{inner}</dl>\n" if (inner := "".join(pairs)) else ""
         case Table():
             return _html_table(part, label) if part.rows else _each("p", [part.nothing])
         case Lines(style="list"):
-            return f"<ul>\n{_each('li', part.lines)}</ul>\n"
+            return f"<ul>\n{inner}</ul>\n" if (inner := _each("li", part.lines)) else ""
         case Lines(style="code"):
             return f"<pre>{chr(10).join(map(markup, part.lines))}</pre>\n"
         case Lines():
             return _each('p class="note"' if part.style else "p", part.lines)
         case Picture():
-            return part.html
+            return part.html + _each('p class="note"', [part.text])
 
 
 def _each(tag: str, contents: Iterable[Content]) -> str:
@@ -326,8 +329,10 @@ def _html_table(table: Table, label: str) -> str:
     """Return a table. A phone shows each row as a card, with the names of the columns beside the cells. That
     takes the meaning of a table from its elements, so that roles give it back."""
     names = "".join(f'<th scope="col" role="columnheader">{markup(name)}</th>' for name in table.head)
+    wide = "wide to-fill" if table.to_fill else "wide"
+    about = f'role="region" tabindex="0" aria-label="{markup(label)}"'
     return (
-        f'<div class="wide" role="region" tabindex="0" aria-label="{markup(label)}">\n<table role="table">\n'
+        f'<div class="{wide}" {about}>\n<table role="table">\n'
         f'<thead role="rowgroup"><tr role="row">{names}</tr></thead>\n<tbody role="rowgroup">\n'
         f"{''.join(_html_row(row, table.head) for row in table.rows)}</tbody></table></div>\n"
     )
@@ -397,6 +402,8 @@ td,tbody th{border-bottom:1px solid var(--line);font-variant-numeric:tabular-num
 tbody th:not(.bad){color:inherit;font-weight:inherit}
 td:last-child{overflow-wrap:anywhere;min-width:6.5rem}
 .number{white-space:nowrap}
+.to-fill tr{height:3.2rem}
+.to-fill td{min-width:9rem}
 .share{display:block;width:100%;min-width:6rem;height:.55rem;margin:.5rem 0 .2rem;background:none;
 border-radius:.3rem}
 .share .plain{fill:var(--bar)}

@@ -49,15 +49,16 @@ def test_text_lays_out_pairs_tables_and_lines_under_their_headings() -> None:
         "  dublin  1,024  yes\n"
         "  rome        7  no\n"
         "\n"
-        "- first\n"
-        "- second\n"
-        "third\n"
+        "  - first\n"
+        "  - second\n"
+        "  third\n"
     )
 
 
 def test_an_empty_table_says_so_and_an_empty_sheet_says_nothing() -> None:
     assert Sheet(parts=[Table(("A",), [], nothing="Nothing is held.")]).text() == "Nothing is held.\n"
-    assert Sheet(parts=[Table(("A",), [], "Held"), Lines([], "Left")]).text() == ""
+    empty = Sheet(parts=[Table(("A",), [], "Held"), Lines([], "Left"), Pairs([("A", "")], "Facts")])
+    assert (empty.text(), empty.body()) == ("", "")
 
 
 def test_a_terminal_folds_the_last_column_only_and_a_pipe_gets_whole_rows() -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import calendar as months
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
-from html import escape
 
 from msgspec import Struct
+
+from strongroom.sheet import markup
 
 GOOD, WARN, BAD, PLAIN = "good", "warn", "bad", "plain"
 _CELL, _LABEL, _HEAD = 12, 56, 14
@@ -125,17 +126,17 @@ def columns(name: str, points: Sequence[Point], *, ends: tuple[str, str], most: 
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}">{markup(text)}</text>'
 
 
 def _title(text: str) -> str:
-    return f"<title>{escape(text)}</title>"
+    return f"<title>{markup(text)}</title>"
 
 
 def _svg(name: str, wide: float, high: float, content: str, *, above: int = 0) -> str:
     box = f"0 {-above} {wide} {high + above}"
     return (
-        f'<svg class="chart" role="img" aria-label="{escape(name)}" viewBox="{box}" '
+        f'<svg class="chart" role="img" aria-label="{markup(name)}" viewBox="{box}" '
         f'xmlns="http://www.w3.org/2000/svg">\n{content}</svg>\n'
     )
 

@@ -6,7 +6,7 @@ One way for all of them, so that one command checks any, without a network.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -17,6 +17,7 @@ from strongroom.container import canonical, document
 from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
 from strongroom.container.document import MAX_DOCUMENT, Kind
 from strongroom.container.errors import Malformed
+from strongroom.sheet import Cell, Lines, Part, Sheet
 
 R = TypeVar("R", bound=Struct)
 
@@ -33,13 +34,56 @@ class Opened(Struct, Generic[R], frozen=True, kw_only=True):
     certificate: Certificate
 
 
+class LedgerEvent(Struct, frozen=True, kw_only=True):
+    """The newest event of a ledger, and the digest of all up to it."""
+
+    number: int
+    sha256: str
+
+
 class ReportKind(Struct, Generic[R], frozen=True, kw_only=True):
-    """A kind of report: its document, its record, and the field with the time by which it was signed."""
+    """A kind of report: its document, its record, and what it tells.
+
+    ``moment`` is the field with the time by which it was signed, ``name`` what its file is called without its
+    ending, ``stored`` the folder of the targets where it is put, if it is. ``ledger`` returns the event up to
+    which it was read from a ledger.
+    """
 
     kind: Kind
     record: type[R]
+    sheet: Callable[[R], Sheet]
     moment: str = "made_at"
     most: int = MAX_DOCUMENT
+    name: Callable[[R], str] = lambda _: "FILE"
+    stored: Callable[[R], str] = lambda _: ""
+    ledger: Callable[[R], LedgerEvent | None] = lambda _: None
+
+    def files(self, report: R) -> dict[str, bytes]:
+        """Return what lies beside a report, by the ends of their names: its page, and its table if it has
+        one."""
+        sheet = self.sheet(report)
+        page = replace(sheet, parts=(*sheet.parts, *self._how_to_check(report, table=sheet.data is not None)))
+        return {PAGE: page.html()} | ({TABLE: sheet.csv()} if sheet.data is not None else {})
+
+    def _how_to_check(self, report: R, *, table: bool) -> Iterator[Part]:
+        name, place = self.name(report), self.stored(report)
+        also = " and of the table" if table else ""
+        stored = f" They are stored next to the backups, under {place} on each target." if place else ""
+        said = (
+            f"The signed document beside this page says the same, and holds the SHA-256 of the page{also}."
+            f"{stored} With these files in one folder, and the installation's fingerprint, which you have "
+            "from somebody you trust, this needs no network:"
+        )
+        yield Lines([said], "How to check this report")
+        yield Lines([f"strongroom report check {name}.json --signer sr1:…"], style="code")
+        if (event := self.ledger(report)) is not None:
+            sha256 = Cell(event.sha256, code=True)
+            yield Lines(
+                [
+                    (f"It was read from the ledger up to event {event.number}, SHA-256 ", sha256, "."),
+                    ("On a host of the installation, ", Cell("--ledger", code=True), " compares its ledger."),
+                ]
+            )
 
     def sign(self, report: R, signer: CertifiedSigner) -> bytes:
         """Return the report's file. The same report and signer give the same bytes.

@@ -27,7 +27,7 @@ def test_the_report_of_the_document_is_written_signed_and_for_its_owner_alone(co
     configured.ok("backup", "--policy", "full", "--force")
     configured.ok("hold", "add", "--policy", "full", "--reason", "case 4711")
     said = configured.ok(*WORDS, "--output", "backup_audit_2024.json").out
-    assert re.search(r"^  holds and deletions +1 event$", said, re.MULTILINE)
+    assert re.search(r"^holds and deletions +1 event$", said, re.MULTILINE)
     file = configured.path("backup_audit_2024.json")
     assert "1 done" in said
     assert file.stat().st_mode & 0o777 == 0o600

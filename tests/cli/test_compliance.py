@@ -13,7 +13,7 @@ def test_the_documents_line_says_what_is_not_met_and_what_to_do(configured: Mach
     configured.ok("backup", "--policy", "full", "--force")
     done = configured.run("compliance-check", "--framework", "SOC2", "--backup-requirements")
     assert done.code != 0
-    assert "A1.3          not met" in done.out
+    assert "A1.3 not met" in done.out
     assert "no recovery was ever rehearsed" in done.out
     assert "no certificate" in done.out
 
@@ -21,8 +21,8 @@ def test_the_documents_line_says_what_is_not_met_and_what_to_do(configured: Mach
 def test_what_is_put_right_is_met_afterwards(configured: Machine) -> None:
     def verdict(number: str) -> str:
         found = configured.run("compliance-check", "--framework", "ISO27001", "--json")
-        controls = json.loads(found.out)["frameworks"]["ISO27001"]
-        [one] = [control for control in controls if control["number"] == number]
+        [framework] = json.loads(found.out)["frameworks"]
+        [one] = [control for control in framework["controls"] if control["number"] == number]
         return str(one["verdict"])
 
     configured.ok("backup", "--policy", "full", "--force")
@@ -37,7 +37,16 @@ def test_what_is_put_right_is_met_afterwards(configured: Machine) -> None:
 
 def test_without_a_framework_all_of_them_are_told_and_another_is_refused(configured: Machine) -> None:
     frameworks = json.loads(configured.run("compliance-check", "--json").out)["frameworks"]
-    assert list(frameworks) == ["SOC2", "ISO27001", "GDPR", "PCI-DSS", "HIPAA", "DORA", "NIS2", "NIST-CSF"]
+    assert [one["framework"] for one in frameworks] == [
+        "SOC2",
+        "ISO27001",
+        "GDPR",
+        "PCI-DSS",
+        "HIPAA",
+        "DORA",
+        "NIS2",
+        "NIST-CSF",
+    ]
     assert configured.run("compliance-check", "--framework", "FISMA").failed_with(UsageError)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,13 +32,13 @@ def refuse_files(file: Path | None, *, replace: bool, endings: Collection[str] =
 def write_files(
     kind: ReportKind[R],
     report: R,
-    files: Mapping[str, bytes],
     signer: CertifiedSigner,
     file: Path,
     *,
     replace: bool,
 ) -> bytes:
     """Write what goes beside a report, then the signed report that vouches for it, and return that."""
+    files = kind.files(report)
     signed = kind.sign(vouch(report, files), signer)
     for ending, content in files.items():
         write_whole(beside(file, ending), content, replace=replace)

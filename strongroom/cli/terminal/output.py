@@ -115,9 +115,10 @@ class Output:
 def _as_mapping(document: Mapping[str, Any] | Struct | None) -> Mapping[str, Any]:
     if document is None or isinstance(document, Mapping):
         return document or {}
-    from msgspec.structs import asdict
+    import msgspec
 
-    return asdict(document)
+    spelled: dict[str, Any] = msgspec.to_builtins(document, enc_hook=str)
+    return spelled
 
 
 def encode(document: Any) -> bytes:

@@ -15,13 +15,12 @@ from msgspec import Struct
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.put_checked import put_checked
-from strongroom.operations.drills import page
-from strongroom.operations.drills.report import REPORT, DrillReport
+from strongroom.operations.drills.page import PREFIX, REPORT
+from strongroom.operations.drills.report import DrillReport
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE, vouch, vouches
 from strongroom.targets import Target
 
-PREFIX = "drills/"
 _NAME = re.compile(PREFIX + r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})\.json")
 LISTED = 1_000
 """Names that are read on one target, the newest first: anyone who may write there can leave any number."""
@@ -42,9 +41,9 @@ def put_report(report: DrillReport, names: Sequence[str], services: Services, *,
     Args:
         keep: for how long it is locked where a target locks.
     """
-    content = page.page_of(report)
-    signed = REPORT.sign(vouch(report, {PAGE: content}), services.signers("control"))
-    files = {f"{PREFIX}{report.run}.html": content, f"{PREFIX}{report.run}.json": signed}
+    beside = REPORT.files(report)
+    signed = REPORT.sign(vouch(report, beside), services.signers("control"))
+    files = {f"{PREFIX}{report.run}.html": beside[PAGE], f"{PREFIX}{report.run}.json": signed}
     stored = put_files(names, files, services, keep=keep)
     if stored.on:
         return stored

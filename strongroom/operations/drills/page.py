@@ -1,133 +1,101 @@
-"""A drill report as one HTML page that needs nothing else: for a screen, a dark screen, and paper.
-
-A pure function of the report: its digest stands in the signed document, so the page is vouched for too.
-"""
+"""A drill report as a sheet: a pure function of the report, whose signed document vouches for its page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
 from strongroom.operations.drills import words
-from strongroom.operations.drills.report import DrillReport, Timed
-from strongroom.operations.drills.words import Fact
-from strongroom.operations.page import definitions, page, section, table
+from strongroom.operations.drills.report import (
+    CANCELLED,
+    FAILED,
+    LACKING,
+    LATE,
+    PASSED,
+    DrillReport,
+    Timed,
+)
+from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Share, Sheet, Table, marked
 from strongroom.timestamps import readable
 from strongroom.words import plural
 
+PREFIX = "drills/"
+_MOODS = {
+    PASSED: Mood.GOOD,
+    LATE: Mood.WARN,
+    LACKING: Mood.WARN,
+    FAILED: Mood.BAD,
+    CANCELLED: Mood.PLAIN,
+}
 
-def page_of(report: DrillReport) -> bytes:
-    """Return the page."""
-    title = words.title(report)
-    foot = f"{report.strongroom}, run {report.run}"
-    return page("Recovery drill", title, _sections(report), foot=foot)
+
+def sheet_of(report: DrillReport) -> Sheet:
+    """Return what came of a drill."""
+    return Sheet(
+        kind="Recovery drill",
+        title=words.title(report),
+        verdict=words.OUTCOMES.get(report.outcome, report.outcome),
+        mood=_MOODS.get(report.outcome, Mood.PLAIN),
+        about=words.verdict(report),
+        parts=list(_parts(report)),
+        foot=f"{report.strongroom}, run {report.run}",
+    )
 
 
-def _sections(report: DrillReport) -> Iterator[str]:
-    yield _verdict(report)
+def _parts(report: DrillReport) -> Iterator[Part]:
     if report.problems:
-        yield section("What went wrong, and what to do", _problems(report))
-    yield section("What was rehearsed", definitions(words.rehearsed(report)))
-    yield section("How long it took", _time(report) + _steps(report))
-    yield section("What was compared", definitions(words.compared(report)))
-    if report.checks:
-        yield section(f"The host of the drill: {report.host}", _checks(report))
-    yield section("How to check this report", _check(report))
-
-
-def _verdict(report: DrillReport) -> str:
-    return (
-        f'<div class="verdict {escape(report.outcome)}"><strong>{_MARKS.get(report.outcome, "")} '
-        f"{escape(words.OUTCOMES.get(report.outcome, report.outcome))}</strong>"
-        f"<p>{escape(words.verdict(report))}</p></div>\n"
-    )
-
-
-# -- time ------------------------------------------------------------------------
-
-
-def _time(report: DrillReport) -> str:
-    if report.objective_met is None:
-        return definitions([Fact("Until it failed", words.duration(report.took))])
-    met = "met" if report.objective_met else "missed"
-    facts = [Fact("Recovery", words.duration(report.took))]
-    if report.least:
-        facts.append(Fact("At the source's pace", f"at least {words.duration(report.least)}"))
-    facts.append(Fact("Objective", f"{words.duration(report.objective)}: {met}"))
-    return definitions(facts) + _meter(report)
-
-
-def _meter(report: DrillReport) -> str:
-    share = 100 * max(report.took, report.least) / max(report.objective, 1)
-    state = "within" if report.objective_met else "over"
-    return (
-        f'<div class="meter {state}"><span style="width:{min(max(share, 0.5), 100):.1f}%"></span></div>\n'
-        f'<p class="note">{_percent(share)} of the objective</p>\n'
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{share:,.0f} %" if share >= 1 else "less than 1 %"
-
-
-def _steps(report: DrillReport) -> str:
+        problems = [(one.code, one.means, one.to_do) for one in report.problems]
+        yield Table(("Problem", "It means", "To do"), problems, "What went wrong, and what to do")
+        more = f"On a host of the installation, strongroom status {report.run} has the exact words."
+        yield Lines([f"This report names no secret. {more}"], style="note")
+    yield Pairs(list(words.rehearsed(report)), "What was rehearsed")
+    yield Pairs(list(_times(report)), "How long it took")
     longest = max((step.milliseconds for step in report.steps), default=0) or 1
-    rows = "".join(_step(step, longest) for step in report.steps)
-    return (
-        '<div class="wide"><table>\n<thead><tr><th>Step</th><th>Began (UTC)</th><th class="number">Took</th>'
-        f"<th></th><th>Result</th></tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
-        '<p class="note">The objective is for the steps marked ●, which a real recovery has too.</p>\n'
-    )
+    steps = [_step(step, longest) for step in report.steps]
+    yield Table(("Step", "Began (UTC)", "Took", "Result"), steps)
+    yield Lines(["The objective is for the steps marked ●, which a real recovery has too."], style="note")
+    yield Pairs(list(words.compared(report)), "What was compared")
+    if report.checks:
+        checks = [
+            (marked(check.check, bad=bool(check.code)), check.state, check.what, check.to_do)
+            for check in report.checks
+        ]
+        yield Table(("Check", "State", "Found", "To do"), checks, f"The host of the drill: {report.host}")
 
 
-def _step(step: Timed, longest: int) -> str:
-    began = readable(step.began).removesuffix(" UTC")
+def _times(report: DrillReport) -> Iterator[tuple[str, Content]]:
+    if report.objective_met is None:
+        yield "Until it failed", words.duration(report.took)
+        return
+    yield "Recovery", words.duration(report.took)
+    if report.least:
+        yield "At the source's pace", f"at least {words.duration(report.least)}"
+    met = "met" if report.objective_met else "missed"
+    yield "Objective", f"{words.duration(report.objective)}: {met}"
+    share = max(report.took, report.least) / max(report.objective, 1)
+    percent = f"{100 * share:,.0f} %" if share >= 0.01 else "less than 1 %"
+    mood = Mood.GOOD if report.objective_met else Mood.BAD
+    yield "Of the objective", Share(share, percent, mood)
+
+
+def _step(step: Timed, longest: int) -> tuple[Content, ...]:
+    name = words.STEPS.get(step.step, step.step) + (" ●" if step.step in words.COUNTED else "")
     took = words.duration(step.milliseconds) if step.began else ""
     tries = f" after {plural(step.attempts, 'attempt')}" if step.attempts > 1 else ""
-    mark = " ●" if step.step in words.COUNTED else ""
-    result = f'<td class="{"" if step.done or not step.began else "bad"}">'
     return (
-        f"<tr><td>{escape(words.STEPS.get(step.step, step.step))}{mark}</td><td>{escape(began)}</td>"
-        f'<td class="number">{escape(took)}</td>'
-        f'<td class="bar"><span style="width:{100 * step.milliseconds / longest:.1f}%"></span></td>'
-        f"{result}{escape(words.step_result(step) + tries)}</td></tr>\n"
+        marked(name, bad=bool(step.began) and not step.done),
+        readable(step.began).removesuffix(" UTC"),
+        Share(step.milliseconds / longest, took) if took else "",
+        words.step_result(step) + tries,
     )
 
 
-# -- the rest --------------------------------------------------------------------
-
-
-def _problems(report: DrillReport) -> str:
-    items = (
-        f"<li><strong>{escape(problem.code)}</strong> {escape(problem.means)}"
-        f"{f'<br>To do: {escape(problem.to_do)}' if problem.to_do else ''}</li>\n"
-        for problem in report.problems
-    )
-    more = (
-        f"This report names no secret. On a host of the installation, <code>strongroom status "
-        f"{escape(report.run)}</code> has the exact words."
-    )
-    return f'<ul>\n{"".join(items)}</ul>\n<p class="note">{more}</p>\n'
-
-
-def _checks(report: DrillReport) -> str:
-    rows = "".join(
-        f'<tr><td>{escape(one.check)}</td><td class="{"bad" if one.code else ""}">{escape(one.state)}</td>'
-        f"<td>{escape(one.what)}{f'<br>{escape(one.to_do)}' if one.to_do else ''}</td></tr>\n"
-        for one in report.checks
-    )
-    return table(("Check", "State", "Found"), [rows])
-
-
-def _check(report: DrillReport) -> str:
-    run = escape(report.run)
-    return (
-        f"<p>The signed document <code>{run}.json</code> says the same as this page, and holds the SHA-256 "
-        "of the page. Both are stored next to the backups, under <code>drills/</code> on each target. With "
-        "the two files and the installation's fingerprint, which you have from somebody you trust, this "
-        "needs no network:</p>\n"
-        f"<pre>strongroom report check {run}.json --signer sr1:…</pre>\n"
-    )
-
-
-_MARKS = {"passed": "✓", "late": "!", "degraded": "!", "failed": "✕", "cancelled": "–"}
+REPORT = ReportKind(
+    kind=kind_of("drill-report", "drill report"),
+    record=DrillReport,
+    sheet=sheet_of,
+    moment="ended",
+    most=1024 * 1024,
+    name=lambda report: report.run,
+    stored=lambda _: PREFIX,
+)

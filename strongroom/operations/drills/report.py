@@ -19,7 +19,6 @@ from strongroom.operations.drills.facts import Checked, DrillFacts, DrillOptions
 from strongroom.operations.drills.steps import least_seconds
 from strongroom.operations.runs.job import Ending, read_facts
 from strongroom.operations.services import Services
-from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState
 from strongroom.timestamps import rfc3339
 
@@ -236,8 +235,3 @@ def _problem(code: str) -> Problem:
 
 def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
-
-
-REPORT = ReportKind(
-    kind=kind_of("drill-report", "drill report"), record=DrillReport, moment="ended", most=1024 * 1024
-)

@@ -54,12 +54,6 @@ def title(report: DrillReport) -> str:
     return f"{DRILLS.get(report.drill, report.drill)}, policy '{report.policy}'"
 
 
-def said(report: DrillReport) -> Iterator[str]:
-    """Yield what came of a drill, in a line or two."""
-    yield f"{title(report)}, {readable(report.ended)}: {OUTCOMES.get(report.outcome, report.outcome).lower()}"
-    yield verdict(report)
-
-
 def verdict(report: DrillReport) -> str:
     """Return in one or two sentences what came of it."""
     took = f"{_took(report)}; the objective is {duration(report.objective)}."

@@ -7,7 +7,7 @@ with: so whoever holds it can have the record held against it later, and the rep
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,11 +18,9 @@ from strongroom import __version__
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.evidence.ledger import Head, chain, head_of
-from strongroom.operations.signed_report import ReportKind, kind_of
 from strongroom.state.records import CatalogEntry, Link, Replica, RunState
 from strongroom.state.store import RunStore
 from strongroom.timestamps import rfc3339
-from strongroom.words import plural
 
 CREATED, FINISHED = "run.created", "run.finished"
 _PASSING = ("reconcile", "run.", "step.")
@@ -126,16 +124,6 @@ class Audit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     keys: tuple[KeyAge, ...] = ()
     page_sha256: str = ""
     csv_sha256: str = ""
-
-
-REPORT = ReportKind(kind=kind_of("audit-report", "audit report"), record=Audit)
-
-
-def said(report: Audit) -> Iterator[str]:
-    """Yield what a report covers, in a line or two."""
-    yield f"From {report.since} until {report.until}: {plural(report.events, 'event')} on record."
-    if report.broken is not None:
-        yield f"When it was made, event {report.broken} was not what was appended, or one before it was gone."
 
 
 class _Walk:

@@ -1,4 +1,4 @@
-"""An audit report as one HTML page that needs nothing else, and as a table: pure functions of the report.
+"""An audit report as a sheet, and as a table of data: pure functions of the report.
 
 Nothing stands in either without what it rests on: a run, an event of the ledger, or a signed report.
 """
@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from html import escape
 
 from strongroom.operations.charts import (
     BAD,
     GOOD,
     LEGEND,
     PLAIN,
+    STYLE,
     WARN,
     Bar,
     Mark,
@@ -23,12 +23,9 @@ from strongroom.operations.charts import (
     calendar,
     columns,
 )
-from strongroom.operations.charts import (
-    STYLE as CHART_STYLE,
-)
 from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
-from strongroom.operations.evidence.csv_table import table_of
-from strongroom.operations.page import HOW_TO_CHECK, page, row, section, table
+from strongroom.operations.signed_report import LedgerEvent, ReportKind, kind_of
+from strongroom.sheet import Lines, Mood, Part, Picture, Sheet, Table, marked
 from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural, size
 
@@ -38,44 +35,39 @@ _CALENDARS = {"Backups": (RunKind.BACKUP,), "Verifications": (RunKind.VERIFY, Ru
 _PASSING = (RunState.ACTIVE, RunState.DEGRADED, RunState.CANCELLED)
 
 
-def page_of(report: Audit) -> bytes:
-    """Return the page."""
-    title = f"Backups, {report.since[:10]} to {_last_day(report)}"
-    foot = f"{report.strongroom}, {report.made_at}"
-    return page("Audit report", title, _sections(report), foot=foot, style=CHART_STYLE)
-
-
-def _sections(report: Audit) -> Iterator[str]:
-    yield _verdict(report)
-    yield section("In short", table(("What", "Found", "Rests on"), map(row, _figures(report))))
-    for name, kinds in _CALENDARS.items():
-        yield section(f"Calendar of {name.lower()}", _calendar(name, kinds, report))
-    yield section("What did not end well", _unwell(report))
-    yield section("Sizes of backups", _sizes(report.backups))
-    yield section("Recovery drills against their objective", _drills(report.drills))
-    yield section("Ages of keys", _keys(report))
-    yield section("Incidents", _incidents(report))
-    yield section("Other events", _events(report))
-    yield section("How to check this report", _check(report))
-
-
-def _last_day(report: Audit) -> str:
-    """Return the last day that is in the span."""
-    return (_time(report.until) - timedelta(seconds=1)).date().isoformat()
-
-
-def _verdict(report: Audit) -> str:
-    if report.broken is not None:
-        return (
-            '<div class="verdict failed"><strong>✕ The ledger is not what was appended</strong>'
-            f"<p>Event {report.broken} was changed, or one before it is gone. This page says what stands "
-            "there now: do not rest on it.</p></div>\n"
-        )
+def sheet_of(report: Audit) -> Sheet:
+    """Return what is on record of the span; each run, replica, drill, key, incident and event is a row of its
+    data."""
+    last_day = (_time(report.until) - timedelta(seconds=1)).date().isoformat()  # that is in the span
     ends = f" They are events {report.first.id} to {report.last.id}." if report.first and report.last else ""
-    return (
-        '<div class="verdict passed"><strong>✓ The ledger is whole</strong>'
-        f"<p>{plural(report.events, 'event')} in this span, each chained to the one before.{ends}</p></div>\n"
+    whole = f"{plural(report.events, 'event')} in this span, each chained to the one before.{ends}"
+    changed = (
+        f"Event {report.broken} was changed, or one before it is gone. This page says what stands there now: "
+        "do not rest on it."
     )
+    is_whole = report.broken is None
+    return Sheet(
+        kind="Audit report",
+        title=f"Backups, {report.since[:10]} to {last_day}",
+        verdict="The ledger is whole" if is_whole else "The ledger is not what was appended",
+        mood=Mood.GOOD if is_whole else Mood.BAD,
+        about=whole if is_whole else changed,
+        parts=list(_parts(report)),
+        foot=f"{report.strongroom}, {report.made_at}",
+        data=Table(_HEAD, list(_rows(report))),
+    )
+
+
+def _parts(report: Audit) -> Iterator[Part]:
+    yield Table(("What", "Found", "Rests on"), list(_figures(report)), "In short")
+    for name, kinds in _CALENDARS.items():
+        yield from _calendar(name, kinds, report)
+    yield from _unwell(report)
+    yield from _sizes(report.backups)
+    yield from _drills(report.drills)
+    yield from _keys(report)
+    yield from _incidents(report)
+    yield _events(report)
 
 
 # -- in short ----------------------------------------------------------------------
@@ -103,19 +95,20 @@ def _runs(runs: Sequence[Operation]) -> str:
 # -- calendars ---------------------------------------------------------------------
 
 
-def _calendar(name: str, kinds: Iterable[str], report: Audit) -> str:
+def _calendar(name: str, kinds: Iterable[str], report: Audit) -> Iterator[Part]:
+    heading = f"Calendar of {name.lower()}"
     by_day: dict[date, list[Operation]] = defaultdict(list)
     for one in report.operations:
         if one.kind in kinds:
             by_day[_time(one.began).date()].append(one)
     if not by_day:
-        return f"<p>There were no {name.lower()} in this span.</p>\n"
+        yield Lines([f"There were no {name.lower()} in this span."], heading)
+        return
     marks = {day: _mark(day, runs) for day, runs in by_day.items()}
     counted = sum(map(len, by_day.values()))
     said = f"{plural(counted, 'run')} on {plural(len(by_day), 'day')}, by the day on which each began (UTC)."
-    return (
-        calendar(name, marks) + LEGEND + f'<p class="note">{said} Each run is in the table by its id.</p>\n'
-    )
+    said += " Each run is in the table by its id."
+    yield Picture(calendar(name, marks) + LEGEND, heading, text=said, style=STYLE)
 
 
 def _mark(day: date, runs: Sequence[Operation]) -> Mark:
@@ -132,40 +125,39 @@ def _worst(states: Iterable[str]) -> str:
     return WARN if found & set(_PASSING) else GOOD
 
 
-def _unwell(report: Audit) -> str:
+def _unwell(report: Audit) -> Iterator[Part]:
     unwell = [one for one in report.operations if one.state != RunState.DONE]
-    if not unwell:
-        return "<p>Every run of this span ended whole.</p>\n"
-    rows = (
-        row(
-            (one.run, one.kind, one.policy, _day(one.began), one.state, one.error or ""),
-            bad=one.state == RunState.FAILED,
+    rows = [
+        (
+            marked(one.run, bad=one.state == RunState.FAILED),
+            one.kind,
+            one.policy,
+            _day(one.began),
+            one.state,
+            one.error or "",
         )
         for one in unwell[:SHOWN]
-    )
-    return table(("Run", "Kind", "Policy", "Began (UTC)", "State", "Error"), rows) + _more(len(unwell), "run")
-
-
-def _more(number: int, noun: str) -> str:
-    if number <= SHOWN:
-        return ""
-    more = plural(number - SHOWN, noun)
-    return f'<p class="note">And {more} more, in the table beside this page.</p>\n'
+    ]
+    head = ("Run", "Kind", "Policy", "Began (UTC)", "State", "Error")
+    yield Table(head, rows, "What did not end well", nothing="Every run of this span ended whole.")
+    if (more := len(unwell) - SHOWN) > 0:
+        yield Lines([f"And {plural(more, 'run')} more, in the table beside this page."], style="note")
 
 
 # -- sizes -------------------------------------------------------------------------
 
 
-def _sizes(backups: Sequence[Held]) -> str:
+def _sizes(backups: Sequence[Held]) -> Iterator[Part]:
     by_policy: dict[str, list[Held]] = defaultdict(list)
     for one in backups:
         by_policy[one.backup.policy].append(one)
-    if not by_policy:
-        return "<p>No backup was made in this span.</p>\n"
-    return "".join(_size(policy, held) for policy, held in sorted(by_policy.items()))
+    said = "Of each policy the last backup of each day." if by_policy else "No backup was made in this span."
+    yield Lines([said], "Sizes of backups")
+    for policy, held in sorted(by_policy.items()):
+        yield from _size(policy, held)
 
 
-def _size(policy: str, held: Sequence[Held]) -> str:
+def _size(policy: str, held: Sequence[Held]) -> Iterator[Part]:
     largest = max(one.backup.size for one in held) or 1
     times = [_time(one.backup.created_at).timestamp() for one in held]
     first, span = min(times), max(times) - min(times) or 1.0
@@ -180,11 +172,11 @@ def _size(policy: str, held: Sequence[Held]) -> str:
     last = held[-1].backup
     days = (held[0].backup.created_at[:10], last.created_at[:10])
     said = (
-        f"{plural(len(held), 'backup')}; the last of each day is drawn. The largest has {size(largest)}, "
+        f"{plural(len(held), 'backup')}. The largest has {size(largest)}, "
         f"the newest ({last.backup}) {size(last.size)}."
     )
     chart = columns(f"Sizes of backups of {policy}", points, ends=days, most=size(largest))
-    return f'<h3>{escape(policy)}</h3>\n{chart}<p class="note">{escape(said)}</p>\n'
+    yield Picture(chart, policy, sub=True, text=said, style=STYLE)
 
 
 def _last_of_each_day(times: Sequence[float], held: Sequence[Held]) -> Iterable[tuple[float, Held]]:
@@ -196,9 +188,11 @@ def _last_of_each_day(times: Sequence[float], held: Sequence[Held]) -> Iterable[
 # -- drills, keys, incidents -------------------------------------------------------
 
 
-def _drills(drills: Sequence[Rehearsal]) -> str:
+def _drills(drills: Sequence[Rehearsal]) -> Iterator[Part]:
+    heading = "Recovery drills against their objective"
     if not drills:
-        return "<p>No recovery was rehearsed in this span.</p>\n"
+        yield Lines(["No recovery was rehearsed in this span."], heading)
+        return
     shown = drills[-SHOWN:]
     rows = [
         Bar(
@@ -209,16 +203,20 @@ def _drills(drills: Sequence[Rehearsal]) -> str:
         )
         for one in shown
     ]
-    listed = (
-        row(
-            (_day(one.began), one.drill, one.policy, _drill_said(one), f"drills/{one.run}.json"),
-            bad=_drill_state(one) == BAD,
+    drawn = bars("Recovery times against their objectives", rows)
+    said = "Each bar is a share of its own objective, the upright line."
+    yield Picture(drawn + LEGEND, heading, text=said, style=STYLE)
+    listed = [
+        (
+            marked(_day(one.began), bad=_drill_state(one) == BAD),
+            one.drill,
+            one.policy,
+            _drill_said(one),
+            f"drills/{one.run}.json",
         )
         for one in shown
-    )
-    note = '<p class="note">Each bar is a share of its own objective, the upright line.</p>\n'
-    head = ("Began (UTC)", "Drill", "Policy", "Recovery", "Signed report")
-    return bars("Recovery times against their objectives", rows) + note + LEGEND + table(head, listed)
+    ]
+    yield Table(("Began (UTC)", "Drill", "Policy", "Recovery", "Signed report"), listed)
 
 
 _MOST = 1.5
@@ -244,9 +242,10 @@ def _length(milliseconds: int) -> str:
     return f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.1f} min"
 
 
-def _keys(report: Audit) -> str:
+def _keys(report: Audit) -> Iterator[Part]:
     if not report.keys:
-        return "<p>No key is on record.</p>\n"
+        yield Lines(["No key is on record."], "Ages of keys")
+        return
     ages = [_days(one.since, report.made_at) for one in report.keys]
     most = max(*ages, 1)
     rows = [
@@ -257,33 +256,31 @@ def _keys(report: Audit) -> str:
         )
         for age, one in zip(ages, report.keys, strict=True)
     ]
-    listed = (
-        row((one.name, one.use, one.since[:10], f"{age:,}", one.evidence))
+    yield Picture(bars("Ages of keys in days", rows), "Ages of keys", style=STYLE)
+    listed = [
+        (one.name, one.use, one.since[:10], age, one.evidence)
         for age, one in zip(ages, report.keys, strict=True)
-    )
-    head = ("Key", "Use", "Since", "Days", "Rests on")
-    return bars("Ages of keys in days", rows) + table(head, listed)
+    ]
+    yield Table(("Key", "Use", "Since", "Days", "Rests on"), listed)
 
 
-def _incidents(report: Audit) -> str:
+def _incidents(report: Audit) -> Iterator[Part]:
     if not report.incidents:
-        return "<p>No incident was open in this span.</p>\n"
+        yield Lines(["No incident was open in this span."], "Incidents")
+        return
     rows = [_incident_bar(one, report) for one in report.incidents]
-    listed = (
-        row(
-            (
-                one.incident,
-                _day(one.opened),
-                _day(one.due),
-                _day(one.closed) or "open",
-                _entries(one),
-            ),
-            bad=_is_late(one, report),
+    yield Picture(bars("Incidents from opening to closure", rows), "Incidents", style=STYLE)
+    listed = [
+        (
+            marked(one.incident, bad=_is_late(one, report)),
+            _day(one.opened),
+            _day(one.due),
+            _day(one.closed) or "open",
+            _entries(one),
         )
         for one in report.incidents
-    )
-    head = ("Incident", "Opened (UTC)", "Due (UTC)", "Closed (UTC)", "Signed entries")
-    return bars("Incidents from opening to closure", rows) + table(head, listed)
+    ]
+    yield Table(("Incident", "Opened (UTC)", "Due (UTC)", "Closed (UTC)", "Signed entries"), listed)
 
 
 def _entries(one: Case) -> str:
@@ -315,30 +312,19 @@ def _is_late(one: Case, report: Audit) -> bool:
 # -- the rest ----------------------------------------------------------------------
 
 
-def _events(report: Audit) -> str:
+def _events(report: Audit) -> Table:
     seen: dict[str, list[int]] = defaultdict(list)
     for one in report.happenings:
         seen[one.kind].append(one.event)
-    if not seen:
-        return "<p>Nothing else is on record in this span.</p>\n"
-    rows = (row((kind, f"{len(events):,}", _which(events))) for kind, events in sorted(seen.items()))
-    return table(("Event", "How often", "Rests on"), rows)
+    rows = [(kind, len(events), _which(events)) for kind, events in sorted(seen.items())]
+    nothing = "Nothing else is on record in this span."
+    return Table(("Event", "How often", "Rests on"), rows, "Other events", nothing=nothing)
 
 
 def _which(events: Sequence[int]) -> str:
     if len(events) == 1:
         return f"event {events[0]}"
     return f"{len(events):,} events, from {events[0]} to {events[-1]}"
-
-
-def _check(report: Audit) -> str:
-    last = ""
-    if report.last is not None:
-        last = (
-            f"<p>It was read from the ledger up to event {report.last.id}, SHA-256 "
-            f"<code>{escape(report.last.sha256)}</code>.</p>\n"
-        )
-    return HOW_TO_CHECK + last
 
 
 def _day(text: str) -> str:
@@ -356,11 +342,6 @@ def _days(since: str, until: str) -> int:
 # -- the table ---------------------------------------------------------------------
 
 _HEAD = ("what", "kind", "name", "policy", "begin", "end", "state", "number", "unit", "said", "evidence")
-
-
-def csv_of(report: Audit) -> bytes:
-    """Return the table: a row for each run, replica, drill, key, incident and event."""
-    return table_of(_HEAD, _rows(report))
 
 
 def _rows(report: Audit) -> Iterator[tuple[object, ...]]:
@@ -400,3 +381,13 @@ def _said(detail: Mapping[str, object]) -> str:
 
 def _short(value: str) -> str:
     return value if len(value) <= 200 else f"({len(value):,} characters)"
+
+
+REPORT = ReportKind(
+    kind=kind_of("audit-report", "audit report"),
+    record=Audit,
+    sheet=sheet_of,
+    ledger=lambda report: (
+        LedgerEvent(number=report.last.id, sha256=report.last.sha256) if report.last else None
+    ),
+)

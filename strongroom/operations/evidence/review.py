@@ -6,7 +6,7 @@ whoever signs. No value is in it; an error that is quoted may name a secret.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -34,7 +34,6 @@ from strongroom.operations.evidence.controls import (
     SEALING,
 )
 from strongroom.operations.findings import Finding, State, worst_first
-from strongroom.operations.signed_report import ReportKind, kind_of
 
 MADE = "review.made"
 
@@ -101,15 +100,6 @@ class SecurityReview(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event_sha256: str
     page_sha256: str = ""
     csv_sha256: str = ""
-
-
-REPORT = ReportKind(kind=kind_of("security-review", "security review"), record=SecurityReview)
-
-
-def said(review: SecurityReview) -> Iterator[str]:
-    """Yield what a review covers, and what each part came to."""
-    yield f"Security review from {review.since[:10]} to {review.until[:10]}:"
-    yield from (f"  {part.title}: {part.verdict}" for part in review.parts)
 
 
 # -- the parts ---------------------------------------------------------------------

@@ -1,13 +1,14 @@
-"""An incident's report as one HTML page that needs nothing else: a pure function of the report."""
+"""An incident's report as a sheet: a pure function of the report, whose document vouches for its page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
+from strongroom.operations.archive.incidents import INCIDENT
 from strongroom.operations.incident import words
 from strongroom.operations.incident.report_records import IncidentReport
-from strongroom.operations.page import definitions, page, row, section, table
+from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.sheet import Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.timestamps import readable
 from strongroom.words import plural
 
@@ -15,101 +16,75 @@ SHOWN = 200
 """Backups in the table; the signed document has all."""
 
 
-def page_of(report: IncidentReport) -> bytes:
-    """Return the page."""
-    title = f"Incident {report.incident}"
-    foot = f"{report.strongroom}, {readable(report.made_at)}"
-    return page("Incident report", title, _sections(report), foot=foot)
-
-
-def _sections(report: IncidentReport) -> Iterator[str]:
-    yield _verdict(report)
-    yield section("What happened", definitions(words.happened(report)))
-    yield section("What was done", _steps(report))
-    if missing := _missing(report):
-        yield section("What is not done, and why", missing)
-    if left := _left(report):
-        yield section("What people have to do", left)
-    yield section("Who read the backups", _readers(report))
-    if report.affected:
-        yield section("The backups", _affected(report))
-    yield section("Every entry", _words(report))
-    yield section("How to check this report", _check(report))
-
-
-def _verdict(report: IncidentReport) -> str:
-    waived = words.waived(report)
-    kind = "degraded" if not report.closed_at or report.late or waived else "passed"
-    mark = {"passed": "✓", "degraded": "!"}[kind]
-    more = f" Waived: {', '.join(words.STEPS[one.step].lower() for one in waived)}." if waived else ""
-    return (
-        f'<div class="verdict {kind}"><strong>{mark} {words.title(report)}</strong>'
-        f"<p>{escape(words.verdict(report) + more)}</p></div>\n"
+def sheet_of(report: IncidentReport) -> Sheet:
+    """Return what is on record of an incident."""
+    waived = ", ".join(words.STEPS[step.step].lower() for step in words.waived(report))
+    settled = report.closed_at and not report.late and not waived
+    return Sheet(
+        kind="Incident report",
+        title=f"Incident {report.incident}",
+        verdict=words.title(report),
+        mood=Mood.GOOD if settled else Mood.WARN,
+        about=words.verdict(report) + (f" Waived: {waived}." if waived else ""),
+        parts=list(_parts(report)),
+        foot=f"{report.strongroom}, {readable(report.made_at)}",
     )
 
 
-def _steps(report: IncidentReport) -> str:
-    rows = (
-        row(
-            (words.STEPS[one.step], one.state, words.took(report, one.at), one.by, words.found(one)),
-            bad=words.is_unsettled(one),
+def _parts(report: IncidentReport) -> Iterator[Part]:
+    yield Pairs(list(words.happened(report)), "What happened")
+    steps = [
+        (
+            marked(words.STEPS[step.step], bad=words.is_unsettled(step)),
+            step.state,
+            words.took(report, step.at),
+            step.by,
+            words.found(step),
         )
-        for one in report.steps
-    )
-    return table(("Step", "State", "When", "By", "Found"), rows)
-
-
-def _missing(report: IncidentReport) -> str:
-    rows = [
-        row((words.STEPS[one.step], what, why), bad=True)
-        for one in report.steps
-        for what, why in one.missing.items()
+        for step in report.steps
     ]
-    unread = [row(("Opened", f"backup {backup}", why), bad=True) for backup, why in report.unread.items()]
-    return table(("Step", "What", "Why"), [*rows, *unread]) if rows or unread else ""
-
-
-def _left(report: IncidentReport) -> str:
-    items = [f"<li>{escape(line)}</li>\n" for one in report.steps for line in one.left]
-    return f"<ul>\n{''.join(items)}</ul>\n" if items else ""
-
-
-def _readers(report: IncidentReport) -> str:
-    since = f'<p class="note">Looked for since {escape(readable(report.since))}.</p>\n'
-    if not report.readers:
-        return since + "<p>Nobody, by the records of the hosts that were asked.</p>\n"
-    rows = (
-        row((one.who, one.did, words.what(one), f"{one.times:,}", _day(one.first), _day(one.last)))
-        for one in report.readers
-    )
-    return since + table(("Who", "Did", "What", "Times", "First (UTC)", "Last (UTC)"), rows)
+    yield Table(("Step", "State", "When", "By", "Found"), steps, "What was done")
+    missing = [
+        (marked(words.STEPS[step.step], bad=True), what, why)
+        for step in report.steps
+        for what, why in step.missing.items()
+    ]
+    missing += [
+        (marked("Opened", bad=True), f"backup {backup}", why) for backup, why in report.unread.items()
+    ]
+    if missing:
+        yield Table(("Step", "What", "Why"), missing, "What is not done, and why")
+    if left := [line for step in report.steps for line in step.left]:
+        yield Lines(left, "What people have to do", style="list")
+    yield Lines([f"Looked for since {readable(report.since)}."], "Who read the backups", style="note")
+    readers = [
+        (reader.who, reader.did, words.what(reader), reader.times, _day(reader.first), _day(reader.last))
+        for reader in report.readers
+    ]
+    head = ("Who", "Did", "What", "Times", "First (UTC)", "Last (UTC)")
+    yield Table(head, readers, nothing="Nobody, by the records of the hosts that were asked.")
+    if report.affected:
+        backups = [
+            (marked(one.backup, bad=not one.looked_at), one.policy, _day(one.made), one.now or one.file)
+            for one in report.affected[:SHOWN]
+        ]
+        yield Table(("Backup", "Policy", "Made (UTC)", "Sealed again as"), backups, "The backups")
+        if (more := len(report.affected) - SHOWN) > 0:
+            yield Lines([f"And {plural(more, 'backup')} more, in the document."], style="note")
+    entries = [
+        (_day(entry.at), words.WORDS[entry.step], entry.state, entry.by, entry.said) for entry in report.words
+    ]
+    yield Table(("When (UTC)", "What", "State", "By", "Said"), entries, "Every entry")
 
 
 def _day(text: str) -> str:
     return readable(text).removesuffix(" UTC")
 
 
-def _affected(report: IncidentReport) -> str:
-    rows = (
-        row((one.backup, one.policy, _day(one.made), one.now or one.file), bad=not one.looked_at)
-        for one in report.affected[:SHOWN]
-    )
-    more = len(report.affected) - SHOWN
-    note = f'<p class="note">And {plural(more, "backup")} more, in the document.</p>\n' if more > 0 else ""
-    return table(("Backup", "Policy", "Made (UTC)", "Sealed again as"), rows) + note
-
-
-def _words(report: IncidentReport) -> str:
-    rows = (row((_day(one.at), words.WORDS[one.step], one.state, one.by, one.said)) for one in report.words)
-    return table(("When (UTC)", "What", "State", "By", "Said"), rows)
-
-
-def _check(report: IncidentReport) -> str:
-    name = escape(report.incident)
-    return (
-        "<p>The signed document beside this page says the same, and holds the SHA-256 of the page. Both are "
-        f"stored next to the backups, under <code>incidents/{name}/</code> on each target. With both in one "
-        "folder, and the installation's fingerprint, which you have from somebody you trust, this needs no "
-        "network:</p>\n"
-        f"<pre>strongroom report check incident-{name}.json --signer sr1:…</pre>\n"
-    )
+REPORT = ReportKind(
+    kind=kind_of("incident-report", "incident report"),
+    record=IncidentReport,
+    sheet=sheet_of,
+    name=lambda report: f"incident-{report.incident}",
+    stored=lambda report: f"{INCIDENT.prefix}{report.incident}/",
+)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from strongroom import __version__
 from strongroom.operations.archive.incidents import INCIDENT, Incident, steps_of
 from strongroom.operations.drills.archive import Stored, put_files
-from strongroom.operations.incident import page
+from strongroom.operations.incident.page import REPORT
 from strongroom.operations.incident.report_records import (
     AffectedBackup,
     IncidentReport,
@@ -24,9 +24,8 @@ from strongroom.operations.incident.report_records import (
 )
 from strongroom.operations.incident.reseal import sealed_anew
 from strongroom.operations.services import Services
-from strongroom.operations.signed_report import PAGE, ReportKind, kind_of, vouch
+from strongroom.operations.signed_report import PAGE, vouch
 
-REPORT = ReportKind(kind=kind_of("incident-report", "incident report"), record=IncidentReport)
 KEPT = timedelta(days=366)
 """For how long a report is locked where a target locks."""
 
@@ -111,10 +110,10 @@ def _steps(incident: Incident) -> Iterator[ReportedStep]:
 def write_report(services: Services, incident: Incident) -> Written:
     """Sign a report and put it with its page on every target, the page first. Both may be there already."""
     report = report_of(incident)
-    content = page.page_of(report)
-    report = vouch(report, {PAGE: content})
+    beside = REPORT.files(report)
+    report = vouch(report, beside)
     signed = REPORT.sign(report, services.signers("control"))
     stem = f"{INCIDENT.prefix}{incident.id}/report-{hashlib.sha256(signed).hexdigest()[:16]}"
-    files = {f"{stem}.html": content, f"{stem}.json": signed}
+    files = {f"{stem}.html": beside[PAGE], f"{stem}.json": signed}
     stored = put_files(list(services.targets), files, services, keep=KEPT)
-    return Written(report=report, signed=signed, page=content, stored=stored)
+    return Written(report=report, signed=signed, page=beside[PAGE], stored=stored)

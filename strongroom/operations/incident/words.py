@@ -65,11 +65,6 @@ def verdict(report: IncidentReport) -> str:
     return f"{began}. It should be closed by {readable(report.due_at)}. Left: {left or 'to close it'}."
 
 
-def said(report: IncidentReport) -> Iterator[str]:
-    """Yield how an incident stands, in one line."""
-    yield f"Incident {report.incident}: {title(report).lower()}. {verdict(report)}"
-
-
 def title(report: IncidentReport) -> str:
     """Return how it stands, in a word or two."""
     return "Closed" if report.closed_at else "Open"

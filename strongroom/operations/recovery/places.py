@@ -26,8 +26,8 @@ from strongroom.operations.archive.recoveries import (
     in_order,
     recovery_of,
 )
-from strongroom.operations.recovery.page import page_of
-from strongroom.operations.recovery.report import REPORT, RecoveryReport
+from strongroom.operations.recovery.page import REPORT
+from strongroom.operations.recovery.report import RecoveryReport
 from strongroom.operations.signed_report import PAGE, vouch
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
@@ -93,9 +93,9 @@ class RecordPlaces:
 
     def put_report(self, report: RecoveryReport) -> dict[str, bytes]:
         """Sign a report, put it with its page on all places, and return both by their names."""
-        page = page_of(report)
-        signed = REPORT.sign(vouch(report, {PAGE: page}), self._signer)
-        files = {f"{report.recovery}.html": page, f"{report.recovery}.json": signed}
+        beside = REPORT.files(report)
+        signed = REPORT.sign(vouch(report, beside), self._signer)
+        files = {f"{report.recovery}.html": beside[PAGE], f"{report.recovery}.json": signed}
         for name, target in self._places.targets.items():
             try:
                 for file, content in files.items():

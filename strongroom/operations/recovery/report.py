@@ -6,7 +6,7 @@ it and no secret's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct
 
@@ -14,8 +14,6 @@ from strongroom import __version__
 from strongroom.operations.archive.recoveries import Part, Proof, Recovery, SourceSeen, StepRecord
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import took_seconds
-from strongroom.operations.signed_report import ReportKind, kind_of
-from strongroom.timestamps import readable
 
 
 class StepReport(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -104,17 +102,3 @@ def _step(record: StepRecord) -> StepReport:
         reason=record.reason,
         proofs=record.proofs,
     )
-
-
-def said(report: RecoveryReport) -> Iterator[str]:
-    """Yield what came of a recovery, and what is left to do."""
-    yield f"Recovery {report.recovery}, closed {readable(report.closed_at)}: {report.outcome}."
-    yield from (f"Left to do: {line}" for line in report.left_to_do)
-
-
-REPORT = ReportKind(
-    kind=kind_of("recovery-report", "recovery report"),
-    record=RecoveryReport,
-    moment="closed_at",
-    most=4 * 1024 * 1024,
-)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from strongroom.container import canonical
 from strongroom.operations.drills import words
 from strongroom.operations.drills.archive import page_on
-from strongroom.operations.drills.report import REPORT
+from strongroom.operations.drills.page import REPORT
 from strongroom.operations.recovery_objective import Scope
 from strongroom.state.records import RunState
 from tests.operations.drills.drilling import drilled

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.operations.evidence.audit import Audit
-from strongroom.operations.evidence.audit_page import csv_of, page_of
+from strongroom.operations.evidence.audit_page import sheet_of
 from tests.operations.evidence.made_up_year import DAYS, made_up_year
 
 HOSTILE = '=HYPERLINK("http://x")</title></svg><script>alert(1)</script>'
@@ -24,7 +24,7 @@ def year() -> Audit:
 
 
 def charts(report: Audit) -> Iterator[ET.Element]:
-    for svg in re.findall(r"<svg.*?</svg>", page_of(report).decode(), re.DOTALL):
+    for svg in re.findall(r"<svg.*?</svg>", sheet_of(report).html().decode(), re.DOTALL):
         yield ET.fromstring(svg.replace(' xmlns="http://www.w3.org/2000/svg"', ""))
 
 
@@ -57,7 +57,7 @@ def test_sizes_drills_keys_and_incidents_are_drawn_with_what_they_rest_on(year: 
 
 
 def test_every_row_of_the_table_says_what_it_rests_on(year: Audit) -> None:
-    rows = list(csv.DictReader(io.StringIO(csv_of(year).decode())))
+    rows = list(csv.DictReader(io.StringIO(sheet_of(year).csv().decode())))
     assert all(row["evidence"] for row in rows)
     count = len(year.operations) + 3 * len(year.backups) + len(year.drills) + len(year.keys)
     assert len(rows) == count + len(year.incidents) + len(year.happenings)
@@ -65,7 +65,7 @@ def test_every_row_of_the_table_says_what_it_rests_on(year: Audit) -> None:
 
 def test_the_words_of_an_error_run_nothing_in_a_browser_or_a_spreadsheet() -> None:
     report = made_up_year(error=HOSTILE)
-    page, table = page_of(report).decode(), csv_of(report).decode()
+    page, table = sheet_of(report).html().decode(), sheet_of(report).csv().decode()
     assert "&lt;script&gt;" in page
     assert "<script" not in page
     said = [row["said"] for row in csv.DictReader(io.StringIO(table)) if "HYPERLINK" in row["said"]]
@@ -73,20 +73,20 @@ def test_the_words_of_an_error_run_nothing_in_a_browser_or_a_spreadsheet() -> No
 
 
 def test_a_page_asks_for_nothing_from_elsewhere(year: Audit) -> None:
-    page = page_of(year).decode().replace("http://www.w3.org/2000/svg", "")
+    page = sheet_of(year).html().decode().replace("http://www.w3.org/2000/svg", "")
     assert not re.search(r"(?:src|href)=|url\(|@import|https?:", page)
 
 
 def test_a_broken_ledger_stands_on_top_and_empty_spans_are_said_to_be_empty(year: Audit) -> None:
-    broken = page_of(replace(year, broken=7)).decode()
+    broken = sheet_of(replace(year, broken=7)).html().decode()
     assert "The ledger is not what was appended" in broken
     assert "The ledger is whole" not in broken
     nothing = replace(year, operations=(), backups=(), drills=(), keys=(), incidents=(), happenings=())
-    page = page_of(nothing).decode()
+    page = sheet_of(nothing).html().decode()
     assert "There were no backups in this span" in page
     assert "<svg" not in page
 
 
 def test_the_table_of_a_page_is_bounded_and_says_how_many_more_there_are(year: Audit) -> None:
     worse = tuple(replace(one, state="failed") for one in year.operations)
-    assert f"And {len(worse) - 100:,} runs more" in page_of(replace(year, operations=worse)).decode()
+    assert f"And {len(worse) - 100:,} runs more" in sheet_of(replace(year, operations=worse)).html().decode()

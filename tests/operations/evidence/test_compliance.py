@@ -17,7 +17,7 @@ from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence import controls as evidence_controls
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.compliance import FRAMEWORKS, TEXTS, Assessed, Framework, Verdict, assess
-from strongroom.operations.evidence.compliance_report import csv_of, page_of, report_of
+from strongroom.operations.evidence.compliance_report import report_of, sheet_of
 from strongroom.operations.evidence.controls import Demands, require
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health import catalog, runs
@@ -306,7 +306,7 @@ def test_each_frameworks_control_of_backups_is_not_met_without_a_good_backup(
 def test_the_report_holds_each_finding_with_its_check_and_what_is_yours_to_show() -> None:
     answer = {Framework.DORA: assess(Framework.DORA, [wrong("drills", RequirementUnmet("<none> rehearsed"))])}
     report = report_of(answer, last=None, now=0)
-    page, table = page_of(report).decode(), csv_of(report).decode()
+    page, table = sheet_of(report).html().decode(), sheet_of(report).csv().decode()
     assert "&lt;none&gt; rehearsed" in page
     assert "Yours to show: the reports." in page
     assert TEXTS[Framework.DORA] in page

@@ -24,9 +24,9 @@ from strongroom.operations.archive.recoveries import (
 )
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
 from strongroom.operations.recovery.messages import Message, Plan, due_messages, text_of
-from strongroom.operations.recovery.page import page_of
+from strongroom.operations.recovery.page import REPORT
 from strongroom.operations.recovery.places import RecordPlaces
-from strongroom.operations.recovery.report import REPORT, report_of
+from strongroom.operations.recovery.report import report_of
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
 from tests.certified import certified
@@ -218,8 +218,8 @@ def test_a_report_says_the_same_whoever_makes_it_and_is_signed() -> None:
     assert REPORT.parse(signed, trusted=Signers([INSTALLATION.fingerprint])) == report
     with pytest.raises(Tampered):
         REPORT.parse(signed.replace(b"laptop", b"lapt0p", 1), trusted=None)
-    page = page_of(report).decode()
-    assert page == page_of(report).decode()
+    page = REPORT.files(report)[".html"].decode()
+    assert page == REPORT.files(report)[".html"].decode()
     for words in ("vault", "laptop", "region-a", "Decrypt and restore", "no answer"):
         assert words in page
 
@@ -241,4 +241,4 @@ def test_a_report_counts_as_kept_only_where_it_reads_back(tmp_path: Path) -> Non
 def test_what_people_typed_changes_nothing_of_a_page() -> None:
     hostile = replace(entry(2, About.WAIVED, Step.RESTORE), reason="<script>alert(1)</script>")
     report = report_of(recovery(*through(Step.ASSESS), hostile, entry(2, About.CLOSED)), objective=60)
-    assert (report.outcome, b"<script>" in page_of(report)) == ("degraded", False)
+    assert (report.outcome, b"<script>" in REPORT.files(report)[".html"]) == ("degraded", False)

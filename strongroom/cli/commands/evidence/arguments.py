@@ -123,7 +123,7 @@ def _ledger_arguments(parser: ArgumentParser) -> None:
 COMMANDS = {
     "backup-audit-report": Command(
         _backup_audit_report_arguments,
-        "audit:report_audit",
+        "reports:report_audit",
         "Reports from the chained record of events: runs and their results, backups and their replicas,\n"
         "who opened what, changes of keys and signers, incidents, refusals and shredding. The file is\n"
         "signed JSON; the page and the table beside it say the same. Each figure names what it rests on.\n"
@@ -131,7 +131,7 @@ COMMANDS = {
     ),
     "compliance-check": Command(
         _compliance_check_arguments,
-        "compliance:check_compliance",
+        "reports:check_compliance",
         "Each control rests on checks of the configuration, of what health-advanced sees, and of the\n"
         "record of events with its signed heads. A control is met only if all its checks ran and found\n"
         "nothing wrong. Exit code 0: no control is unmet or unknown. Otherwise it is that of the worst\n"
@@ -139,7 +139,7 @@ COMMANDS = {
     ),
     "security-review": Command(
         _security_review_arguments,
-        "review:review_security",
+        "reports:review_security",
         "Puts the evidence of a year together: how backups are encrypted and who can open them, who has\n"
         "access, whether recovery was rehearsed, and each framework's controls. It is signed by this\n"
         "installation. The page beside it has the questions that no program can answer, and places for\n"

@@ -4,73 +4,81 @@ from __future__ import annotations
 
 import hashlib
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from msgspec import to_builtins
+from msgspec import Struct
+from msgspec.structs import replace
 
 from strongroom.cli.shared import trust
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError, NotABackup, Tampered, UntrustedSigner
 from strongroom.errors import UsageError
-from strongroom.operations.drills import report as drill
-from strongroom.operations.drills import words as drill_words
-from strongroom.operations.evidence import audit, compliance_report, review
-from strongroom.operations.evidence.ledger import Head, check
-from strongroom.operations.incident import report as incident
-from strongroom.operations.incident import words as incident_words
-from strongroom.operations.recovery import report as recovery
-from strongroom.operations.signed_report import BESIDE, Opened, ReportKind, beside
+from strongroom.operations.drills import page as drill
+from strongroom.operations.evidence import audit_page, compliance_report, review_page
+from strongroom.operations.evidence.ledger import check
+from strongroom.operations.incident import page as incident
+from strongroom.operations.recovery import page as recovery
+from strongroom.operations.signed_report import BESIDE, LedgerEvent, Opened, ReportKind, beside
+from strongroom.sheet import Lines
 
-
-class Known(NamedTuple):
-    """A kind of report, and what is said of one."""
-
-    kind: ReportKind[Any]
-    said: Callable[[Any], Iterable[str]]
-
-
-KNOWN = (
-    Known(audit.REPORT, audit.said),
-    Known(compliance_report.REPORT, compliance_report.said),
-    Known(review.REPORT, review.said),
-    Known(drill.REPORT, drill_words.said),
-    Known(incident.REPORT, incident_words.said),
-    Known(recovery.REPORT, recovery.said),
+REPORTS: tuple[ReportKind[Any], ...] = (
+    audit_page.REPORT,
+    compliance_report.REPORT,
+    review_page.REPORT,
+    drill.REPORT,
+    incident.REPORT,
+    recovery.REPORT,
 )
 
 
-def check_report(arguments: Namespace, output: Output) -> None:
+class CheckedReport(Struct, frozen=True, kw_only=True):
+    """A report whose signature counts, who made it, and what beside it it vouches for."""
+
+    kind: str
+    signed_by: Mapping[str, str]
+    checked: list[str]
+    ledger: bool
+    report: Struct
+
+
+def check_report(arguments: Namespace, output: Output) -> Answer:
     file: Path = arguments.file
-    content = _read(file)
-    known = _known(content, file)
-    opened = _open(known.kind, content, arguments)
+    with file.open("rb") as opened_file:
+        content = opened_file.read(MAX_DOCUMENT + 1)
+    kind = _kind_of(content, file)
+    opened = _open(kind, content, arguments)
     checked = [name.name for name in _check_beside(file, opened)]
-    ledger = _compare(opened.report) if arguments.ledger else []
-    document = {
-        "kind": known.kind.kind.name,
-        "signed_by": {"installation": opened.certificate.fingerprint, "role": opened.certificate.role},
-        "checked": checked,
-        "ledger": bool(ledger),
-        "report": to_builtins(opened.report),
-    }
-    output.answer(document, _lines(known, opened, checked, ledger))
+    event = _compare(kind.ledger(opened.report)) if arguments.ledger else None
+    certificate = opened.certificate
+    also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
+    lines = [
+        f"The report is signed{also}",
+        f"Signed by installation {certificate.fingerprint}, role {certificate.role}.",
+        *([f"Up to its last event, {event.number}, the ledger is what it was."] if event else []),
+    ]
+    record = CheckedReport(
+        kind=kind.kind.name,
+        signed_by={"installation": certificate.fingerprint, "role": certificate.role},
+        checked=checked,
+        ledger=event is not None,
+        report=opened.report,
+    )
+    sheet = kind.sheet(opened.report)
+    left = [part for part in sheet.parts if isinstance(part, Lines) and part.heading and part.style == "list"]
+    return Answer(record=record, sheet=replace(sheet, parts=[*left, Lines(lines)]))
 
 
-def _read(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return opened.read(MAX_DOCUMENT + 1)
-
-
-def _known(content: bytes, file: Path) -> Known:
+def _kind_of(content: bytes, file: Path) -> ReportKind[Any]:
     """Find the kind by the first line; what is cut off or altered there is told by the kind it is nearest."""
-    for known in KNOWN:
-        if content.startswith(known.kind.kind.family):
-            return known
+    for kind in REPORTS:
+        if content.startswith(kind.kind.family):
+            return kind
     raise NotABackup(
         f"'{file}' does not begin as a report of Strongroom does.",
         hint="Name the .json file. The page and the table beside it are checked with it.",
@@ -107,25 +115,9 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _compare(report: Any) -> list[str]:
+def _compare(event: LedgerEvent | None) -> LedgerEvent:
     """Compare the ledger of this installation with the event that a report names as its last."""
-    match report:
-        case audit.Audit(last=Head(id=number, sha256=sha256)):
-            pass
-        case compliance_report.ComplianceReport(last=Head(id=number, sha256=sha256)):
-            pass
-        case review.SecurityReview(event=number, event_sha256=sha256) if number:
-            pass
-        case _:
-            raise UsageError("The report names no event of a ledger.", hint="Repeat without --ledger.")
-    check(open_services().store, number=number, sha256=sha256)
-    return [f"Up to its last event, {number}, the ledger is what it was."]
-
-
-def _lines(known: Known, opened: Opened[Any], checked: list[str], ledger: list[str]) -> Iterator[str]:
-    certificate = opened.certificate
-    yield from known.said(opened.report)
-    also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
-    yield f"The report is signed{also}"
-    yield f"Signed by installation {certificate.fingerprint}, role {certificate.role}."
-    yield from ledger
+    if event is None:
+        raise UsageError("The report names no event of a ledger.", hint="Repeat without --ledger.")
+    check(open_services().store, number=event.number, sha256=event.sha256)
+    return event
