@@ -33,6 +33,15 @@ def compact(moment: Moment) -> str:
     return _utc(moment).strftime("%Y%m%dT%H%M%SZ")
 
 
+def stamp(moment: float) -> str:
+    """Return a time as the ids of runs begin with it, so that they sort by it.
+
+    To the microsecond: by whole seconds, chance would tell which of two quick backups is the newest.
+    """
+    seconds, microseconds = divmod(int(moment * 1_000_000), 1_000_000)
+    return f"{_utc(seconds).strftime('%Y%m%dT%H%M%S')}{microseconds:06}Z"
+
+
 def unique(moment: Moment) -> str:
     """Return a name that sorts by its moment, and that nobody else takes: ``20261126T080000Z-5f1c22ab``."""
     return f"{compact(moment)}-{os.urandom(4).hex()}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from strongroom.errors import StrongroomError
 from strongroom.state.records import Event
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 FAILED: Final = "channel.failed"
 WORKS: Final = "channel.works"

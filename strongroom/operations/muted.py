@@ -7,13 +7,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
 from strongroom.state.records import Event
-from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 ACKNOWLEDGED: Final = "alert.acknowledged"
 SILENCED: Final = "alert.silenced"

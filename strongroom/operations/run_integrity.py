@@ -23,8 +23,8 @@ from strongroom.model import prepare
 from strongroom.operations.services import Pinned, Services
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import RecipientPin, Run, Spec, TargetPin
-from strongroom.state.runs import stamp
 from strongroom.targets import Target
+from strongroom.timestamps import stamp
 
 
 def check_policy(run: Run, services: Services) -> Pinned:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
@@ -19,11 +19,17 @@ from strongroom.operations.listing import InProcessListing, Lister
 from strongroom.operations.rotator import Rotator
 from strongroom.operations.scheduled import Hooks
 from strongroom.sources import Destination, ScratchPlace, Source
-from strongroom.state.records import Spec
-from strongroom.state.store import RunStore
+from strongroom.state.records import Run, Spec
+from strongroom.system.lazy import lazy
 from strongroom.targets import Target
 
+if TYPE_CHECKING:
+    from strongroom.operations.restore.work import RestoreWork, UndoWork
+    from strongroom.state.store import RunStore
+
 T = TypeVar("T")
+_RECORDED_RESTORE = lazy("strongroom.operations.restore.by_record:RecordedRestore")
+_RECORDED_UNDO = lazy("strongroom.operations.restore.by_record:RecordedUndo")
 
 
 class Limits(Struct, frozen=True, kw_only=True):
@@ -87,6 +93,7 @@ class Services:
     ``span`` is within how many seconds verification reads each container once.
     ``approvals`` says what people have to approve before this process does it.
     ``known_lists`` says who counts by the trust lists on the targets of each run that this process is at.
+    ``restoring`` and ``undoing`` give what the steps of a restore, or of an undo, work with.
     ``retention`` returns every policy's rules for keeping, ``installation`` this installation's
     fingerprint, empty if nothing was signed here yet.
     """
@@ -117,6 +124,8 @@ class Services:
     installation: Callable[[], str] = str
     listing: Lister = InProcessListing
     hands_out: bool = True
+    restoring: Callable[[Run, Services], RestoreWork] = _RECORDED_RESTORE
+    undoing: Callable[[Run, Services], UndoWork] = _RECORDED_UNDO
     wrapping_keys: dict[str, WrappingKey] = field(default_factory=dict)
     known_lists: dict[str, frozenset[str]] = field(default_factory=dict)
 

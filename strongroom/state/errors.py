@@ -51,6 +51,10 @@ class ClaimLost(StateError):
     default_hint = "Nothing to do: the other worker's result counts."
 
 
+class StillNeeded(Exception):
+    """A step was not given up: the run cannot do without it any more."""
+
+
 class RunNotFound(Missing):
     """There is no run of that id."""
 

@@ -9,7 +9,7 @@ through one door.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import structs
@@ -17,19 +17,24 @@ from sqlalchemy import Connection, Double, bindparam, case, delete, exists, or_,
 
 from strongroom.errors import UsageError
 from strongroom.state import codec, events, runs, sql, step_conditions, tables
-from strongroom.state.errors import ClaimLost
-from strongroom.state.records import Claim, Run, RunKind, RunState, Step, StepKind, StepState, Tally, Verdict
-
-Decide = Callable[[Run, Tally, Step], Verdict]
-Needed = Callable[[Run, Tally], bool]
-DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
+from strongroom.state.errors import ClaimLost, StillNeeded
+from strongroom.state.records import (
+    Claim,
+    Decide,
+    DecideAgain,
+    Needed,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Verdict,
+)
 
 _steps = tables.steps.c
 _REPORT = Step(StepKind.REPORT)
-
-
-class StillNeeded(Exception):
-    """A step was not given up: the run cannot do without it any more."""
 
 
 def finish(conn: Connection, claim: Claim, result: Mapping[str, Any], decide: Decide) -> tuple[Run, Tally]:

@@ -7,7 +7,7 @@ row ever waits for another. The database decides, messages only carry :class:`Ti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -305,6 +305,13 @@ class Verdict(Struct, frozen=True, kw_only=True):
     wake: tuple[StepKind, ...] = ()
     state: RunState | None = None
     error: str | None = None
+
+
+Decide = Callable[[Run, Tally, Step], Verdict]
+"""What follows from a recorded outcome. It is called in the transaction that records it, and is pure."""
+DecideAgain = Callable[[Run, Tally, Step, Mapping[str, Any]], Verdict]
+Needed = Callable[[Run, Tally], bool]
+"""Whether the run cannot do without a step any more."""
 
 
 class Slot(Struct, frozen=True, kw_only=True):

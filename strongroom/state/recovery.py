@@ -19,7 +19,7 @@ from strongroom.state import codec, events, outcomes, runs, sql, step_conditions
 from strongroom.state.engine import Database
 from strongroom.state.errors import StateUnavailable
 from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
-from strongroom.state.records import Run, RunState, Step, StepKind, StepState
+from strongroom.state.records import Decide, Run, RunState, Step, StepKind, StepState
 from strongroom.words import plural
 
 log = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ def unannounced(_run: Run) -> None:
 
 def reconcile(
     database: Database,
-    decide: outcomes.Decide,
+    decide: Decide,
     *,
     patience: Patience,
     exhausted: Exhausted,
@@ -209,7 +209,7 @@ def _mend_slowly(
     stuck: Sequence[Watched],
     until: float,
     *,
-    decide: outcomes.Decide,
+    decide: Decide,
     patience: Patience,
     exhausted: Exhausted,
 ) -> None:
@@ -231,7 +231,7 @@ def _mend(
     run_id: str,
     stuck: Sequence[Watched],
     *,
-    decide: outcomes.Decide,
+    decide: Decide,
     patience: Patience,
     exhausted: Exhausted,
 ) -> int:
@@ -267,7 +267,7 @@ def _tell(conn: Connection, run: str, ready: Sequence[Watched]) -> None:
             events.append(conn, kind, run, {"step": steps[0], "steps": len(steps)})
 
 
-def _give_up(conn: Connection, watched: Watched, state: StepState, decide: outcomes.Decide) -> bool:
+def _give_up(conn: Connection, watched: Watched, state: StepState, decide: Decide) -> bool:
     error = f"{plural(watched.silent, 'start')} without an outcome; each ended its worker or lost its lease"
     if not _change(conn, watched, _SETTLE, new_state=state.value, new_error=error):
         return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from strongroom.state.records import (
     Tally,
     Waiting,
 )
+from strongroom.timestamps import stamp
 
 _runs, _steps, _events = tables.runs.c, tables.steps.c, tables.events.c
 
@@ -50,15 +50,6 @@ def create(
     insert_steps(conn, run.id, first)
     events.append(conn, "run.created", run.id, {"kind": spec.kind, "policy": spec.policy})
     return run
-
-
-def stamp(moment: float) -> str:
-    """Return a time as the ids of runs begin with it, so that they sort by it.
-
-    To the microsecond: by whole seconds, chance would tell which of two quick backups is the newest.
-    """
-    seconds, microseconds = divmod(int(moment * 1_000_000), 1_000_000)
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}{microseconds:06}Z"
 
 
 def _new(conn: Connection, spec: Spec, request_id: str | None, facts: Mapping[str, Any]) -> Run:

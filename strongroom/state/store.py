@@ -18,8 +18,19 @@ from strongroom.state.backup_catalog import BackupCatalog
 from strongroom.state.calendar import Calendar
 from strongroom.state.event_log import EventLog
 from strongroom.state.losses import Patience
-from strongroom.state.outcomes import Decide, DecideAgain, Needed
-from strongroom.state.records import Claim, Run, Spec, Step, StepKind, StepState, Tally, Ticket
+from strongroom.state.records import (
+    Claim,
+    Decide,
+    DecideAgain,
+    Needed,
+    Run,
+    Spec,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Ticket,
+)
 from strongroom.state.recovery import Exhausted
 from strongroom.state.run_queries import RunQueries
 from strongroom.state.secret_rotations import SecretRotations

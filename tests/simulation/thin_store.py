@@ -17,13 +17,14 @@ from typing import Any
 from msgspec import structs
 
 from strongroom.state import recovery
-from strongroom.state.errors import ClaimLost, RunNotFound
+from strongroom.state.errors import ClaimLost, RunNotFound, StillNeeded
 from strongroom.state.events import FUTURE
 from strongroom.state.losses import Patience, Queue, Watched, is_live, is_lost
-from strongroom.state.outcomes import Decide, Needed, StillNeeded
 from strongroom.state.records import (
     Claim,
+    Decide,
     Event,
+    Needed,
     Pause,
     Run,
     RunKind,
@@ -37,10 +38,10 @@ from strongroom.state.records import (
     Ticket,
     Verdict,
 )
-from strongroom.state.runs import stamp
 from strongroom.state.slots import SKEW
 from strongroom.state.step_conditions import AHEAD, FARTHEST
 from strongroom.state.store import RunStore
+from strongroom.timestamps import stamp
 
 READY, SENT, RUNNING = StepState.READY, StepState.SENT, StepState.RUNNING
 DONE, MISSED, POISONED = StepState.DONE, StepState.MISSED, StepState.POISONED

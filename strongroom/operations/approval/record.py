@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, field
 
@@ -16,7 +16,9 @@ from strongroom.container.errors import Malformed
 from strongroom.operations.approval.request import Document, parse_document
 from strongroom.operations.muted import Muted, read_muted
 from strongroom.state.records import Event
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 REQUESTED: Final = "approval.requested"
 SIGNED: Final = "approval.signed"

@@ -45,6 +45,20 @@ class Aside(Struct, frozen=True, kw_only=True):
     generation: int = 0
 
 
+def describe_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
+    """Say what lies beside the backup and does not count, by target."""
+    by_target: dict[str, dict[str, None]] = {}
+    for target, names in found:
+        for name in names:
+            by_target.setdefault(target, {})[name] = None
+    if not by_target:
+        return None
+    where = "; ".join(
+        f"{target or 'where it was read'}: {', '.join(names)}" for target, names in by_target.items()
+    )
+    return f"something beside it does not count ({where})"
+
+
 class Found(Struct, frozen=True, kw_only=True):
     """What lies on one place of one wrapping key: generations that count, and what was left aside.
 

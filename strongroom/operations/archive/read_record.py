@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from strongroom.operations.archive import holds, inventory, quarantine
 from strongroom.operations.archive.on_record import Record
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 BEFORE_ALL = -(2**62)
 """The number before that of the first event, whatever somebody gave it."""

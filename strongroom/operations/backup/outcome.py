@@ -8,6 +8,7 @@ from strongroom.container.errors import VerificationFailed
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
+from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.archive.open import manifest_bytes
@@ -177,20 +178,6 @@ def _most_secrets_before(run: Run, services: Services) -> int:
         return 0
     since = rfc3339(run.created_at - REMEMBERED)
     return services.store.most_secrets(run.spec.policy, since=since, besides=run.id)
-
-
-def describe_aside(found: Iterable[tuple[str, Iterable[str]]]) -> str | None:
-    """Say what lies beside the backup and does not count, by target."""
-    by_target: dict[str, dict[str, None]] = {}
-    for target, names in found:
-        for name in names:
-            by_target.setdefault(target, {})[name] = None
-    if not by_target:
-        return None
-    where = "; ".join(
-        f"{target or 'where it was read'}: {', '.join(names)}" for target, names in by_target.items()
-    )
-    return f"something beside it does not count ({where})"
 
 
 def _compare_name_keys(run: Run, services: Services) -> str:

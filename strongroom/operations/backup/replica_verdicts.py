@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
@@ -24,8 +25,10 @@ from strongroom.operations.verification.checks import refresh
 from strongroom.operations.verification.order import MANIFEST
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import ContainerCheck, Replica, Run, StepKind, StepRow, StepState
-from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 _DEPTHS = tuple(Depth)

@@ -12,9 +12,9 @@ import msgspec
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import ConfigError, Refused
 from strongroom.model import EVERY_POLICY, Depth
+from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.backup.existing import spec_about
-from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.backup.repair import BY_RECORD
 from strongroom.operations.backup.repair_job import under_way
 from strongroom.operations.backup.replica_verdicts import ReadBack, describe_with_code

@@ -12,7 +12,7 @@ from strongroom.operations.drift.freeze import Frozen, freeze
 from strongroom.operations.drift.history import facts_of
 from strongroom.operations.drift.mass_change import describe_mass_change
 from strongroom.operations.errors import BackupQuarantined
-from strongroom.operations.restore.step import open_anywhere
+from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import BackupShredded
 from strongroom.state.errors import RecordRefused

@@ -10,7 +10,7 @@ from strongroom.operations.drills.facts import DrillFacts, Picked, Rehearsed, op
 from strongroom.operations.drills.part import tags_of
 from strongroom.operations.drills.region import within_reach
 from strongroom.operations.recovery_objective import Scope
-from strongroom.operations.restore.step import open_anywhere, shortfall_of
+from strongroom.operations.restore.by_record import open_anywhere, shortfall_of
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused

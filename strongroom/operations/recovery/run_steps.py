@@ -9,13 +9,11 @@ from datetime import UTC, datetime
 from msgspec import Struct
 
 from strongroom.model import Entry, prepare
-from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.drills.environment import of_host, proved
 from strongroom.operations.drills.facts import Proved
 from strongroom.operations.findings import Finding
 from strongroom.operations.readiness.destinations import destination
 from strongroom.operations.restore.facts import RestoreFacts, options_of
-from strongroom.operations.restore.step import asked_of, open_fixed
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.validation import live
@@ -59,13 +57,13 @@ def _findings(run: Run, services: Services) -> Iterator[Finding]:
 def validate_restored(run: Run, step: Step, services: Services) -> RunValidated:
     """Look at each secret that came back by itself: whether it is there, holds, and is what it says it is."""
     there = services.destination(options_of(run).destination)
-    found = live.values(there, _restored(run, open_fixed(run, services)), now=datetime.now(UTC))
+    found = live.values(there, _restored(run, services), now=datetime.now(UTC))
     wrong = Counter(one.check for one in found.findings if one.wrong and one.check in live.OTHERWISE)
     remarks = Counter(one.check for one in found.findings if not (one.wrong and one.check in live.OTHERWISE))
     return RunValidated(secrets=found.secrets, wrong=wrong, remarks=remarks)
 
 
-def _restored(run: Run, backup: Salvaged) -> Iterator[Entry]:
-    relocation = options_of(run).relocation
-    names = (secret.name for secret in asked_of(run, backup))
+def _restored(run: Run, services: Services) -> Iterator[Entry]:
+    work, relocation = services.restoring(run, services), options_of(run).relocation
+    names = (secret.name for secret in work.secrets(work.open()))
     return (Entry(relocation.there(name), 0) for name in names if relocation.covers(name))

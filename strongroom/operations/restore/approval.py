@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import msgspec
-
-from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction, prepare
+from strongroom.model import COMMAND, EVERY_POLICY, ApprovalAction
 from strongroom.operations.approval.request import UNKNOWN, Request, shown, shown_lines
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.restore.facts import StagedPlan, options_of
@@ -15,22 +13,8 @@ from strongroom.operations.restore.plan import (
     name_destination,
     require_same_place,
 )
-from strongroom.operations.restore.staged import staged_plan_of
 from strongroom.operations.services import Services
-from strongroom.state.records import Run, RunKind, Step
-
-
-class Approved(msgspec.Struct, frozen=True, kw_only=True):
-    """A run may go on: nothing asks for approvals, or enough were there. Each piece asks again."""
-
-
-prepare(Approved)
-
-
-def approve_step(run: Run, step: Step, services: Services) -> Approved:
-    """Wait until enough people approved the plan, if this worker's configuration asks for that."""
-    require_plan_approval(run, staged_plan_of(run, services), services)
-    return Approved()
+from strongroom.state.records import Run, RunKind
 
 
 def require_plan_approval(run: Run, plan: StagedPlan, services: Services) -> None:

@@ -26,7 +26,11 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``first`` are tags: the secrets that have one of them come back before the others. ``requester`` is who
     asked. ``relocation`` is what they are called there. ``objective_seconds`` is how long it may take (0:
-    that of its scope).
+    that of its scope). ``secret_version`` is which version of the one secret comes back (its newest).
+
+    A person at a command line may do without what a cluster always does: ``planned`` says whether a plan is
+    made before, ``compare`` whether everything is read once more at the end. With ``only_plan`` the run ends
+    with its plan.
     """
 
     destination: str
@@ -36,16 +40,21 @@ class RestoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     first: tuple[str, ...] = FIRST
     objective_seconds: float = 0.0
     relocation: Relocation = IN_PLACE
+    secret_version: int | None = None
+    planned: bool = True
+    compare: bool = True
+    only_plan: bool = False
 
 
 class UndoOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What an undo run is asked for: which restore, and who asked. ``destination`` is that of the restore.
-    ``selection`` is which of its secrets are meant."""
+    ``selection`` is which of its secrets are meant. With ``only_plan`` the run ends with its plan."""
 
     undoes: str
     destination: str = ""
     requester: str = ""
     selection: Selection = Selection()
+    only_plan: bool = False
 
 
 class FixedBackup(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +91,10 @@ class StagedPlan(msgspec.Struct, frozen=True, kw_only=True):
         """Why the backup is not all that is known; empty if it is, but for what was deleted."""
         error = self.shortfall.error() if self.shortfall is not None else None
         return error.message if error is not None else ""
+
+
+class Approved(msgspec.Struct, frozen=True, kw_only=True):
+    """A run may go on: nothing asks for approvals, or enough were there. Each piece asks again."""
 
 
 class RunRestored(Restored, frozen=True, kw_only=True):
@@ -131,7 +144,7 @@ class RestoreFacts(msgspec.Struct, frozen=True, kw_only=True):
     restore_compare: Compared | None = None
 
 
-prepare(RestoreOptions, UndoOptions, FixedBackup, StagedPlan, RunRestored, Compared, RestoreFacts)
+prepare(RestoreOptions, UndoOptions, FixedBackup, StagedPlan, Approved, RunRestored, Compared, RestoreFacts)
 
 
 def options_of(run: Run) -> RestoreOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import accumulate
 from typing import Any, ClassVar
 
 import msgspec
@@ -11,21 +12,28 @@ from msgspec.structs import replace
 from strongroom.container.errors import FormatError
 from strongroom.errors import by_name
 from strongroom.model import Selection
+from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import spec_about
-from strongroom.operations.backup.outcome import describe_aside
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.approval import Approved, approve_step
 from strongroom.operations.restore.facts import (
+    Approved,
     Compared,
     FixedBackup,
     RestoreOptions,
     RunRestored,
     StagedPlan,
     facts_of,
+    options_of,
 )
 from strongroom.operations.restore.journal import NAMES, Restored
-from strongroom.operations.restore.step import compare_step, fix_backup, plan_step, restore_step
+from strongroom.operations.restore.step import (
+    approve_step,
+    compare_step,
+    fix_backup,
+    plan_step,
+    restore_step,
+)
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
 from strongroom.operations.runs.job import Action, Ending, Result
@@ -40,13 +48,16 @@ from strongroom.words import plural, verb
 PASSING = (SourceUnavailable, TargetFull, TargetReadOnly)
 """What a restore waits for: a destination that does not answer, and room on the stage."""
 COMPARE, REPORT = Step(StepKind.RESTORE_COMPARE), Step(StepKind.REPORT)
+ALL_AT_ONCE = (1,)
+"""The waves of a restore that is no plan's, or of a plan that is in one piece."""
 
 
 class RestoreJob(ApprovedJob):
-    """Restores a backup into a configured destination, by a plan.
+    """Restores a backup into a destination, by a plan.
 
-    The control workers fix the backup and sign the run. All else is done by the recover workers: they alone
-    open backups and write to sources.
+    In a cluster the control workers fix the backup and sign the run. All else is done by the recover workers:
+    they alone open backups and write to sources. A person at a command line performs all of it in one
+    process, and need not plan.
     """
 
     first = Step(StepKind.PLAN)
@@ -63,28 +74,34 @@ class RestoreJob(ApprovedJob):
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         match result:
             case FixedBackup():
-                return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
+                planned = options_of(run).planned
+                return Verdict(
+                    follow=(Step(StepKind.RESTORE_PLAN) if planned else Step(StepKind.RESTORE, 0),)
+                )
             case StagedPlan():
+                follow = REPORT if options_of(run).only_plan else Step(StepKind.APPROVE)
                 facts = {"restore_plan": result, "restore": _carried(run, result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=(Step(StepKind.APPROVE),))
+                return Verdict(facts=msgspec.to_builtins(facts), follow=(follow,))
             case Approved():
-                return Verdict(follow=_following(_planned(run), tally))
+                return Verdict(follow=_following(run, tally))
             case RunRestored():
-                plan = _planned(run)
-                known = facts_of(run).restore or RunRestored(backup=plan.backup)
+                known = facts_of(run).restore or RunRestored(backup=result.backup)
                 facts = {"restore": known.with_piece(result)}
-                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(plan, tally))
+                return Verdict(facts=msgspec.to_builtins(facts), follow=_following(run, tally))
             case _:
                 return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""
-        facts = facts_of(run)
-        if facts.restore is None or facts.restore_compare is None:
+        facts, options = facts_of(run), options_of(run)
+        plan = _planned(run) if options.planned else None
+        if options.only_plan:
+            return Ending(RunState.DONE)
+        if facts.restore is None or (options.compare and facts.restore_compare is None):
             raise RecordRefused(f"run {run.id} does not record what it restored and compared")
         shortfalls = list(_shortfalls(facts.restore, facts.restore_compare))
-        shortfalls += [less] if (less := _planned(run).less) else []
-        shortfalls[:0] = _lost(_planned(run), facts.restore)
+        shortfalls += [plan.less] if plan is not None and plan.less else []
+        shortfalls[:0] = _lost(plan, facts.restore)
         return Ending(RunState.DEGRADED, "; ".join(shortfalls)) if shortfalls else Ending(RunState.DONE)
 
     def shortfall_of(self, run: Run) -> Shortfall | None:
@@ -111,40 +128,34 @@ def _carried(run: Run, plan: StagedPlan) -> RunRestored:
     return replace(before, **{**msgspec.structs.asdict(kept), "not_done_by": {}})
 
 
-def _following(plan: StagedPlan, tally: Tally) -> tuple[Step, ...]:
-    """Return the pieces of the next wave, once the one before it is done; after the last, the comparison."""
+def _following(run: Run, tally: Tally) -> tuple[Step, ...]:
+    """Return the pieces of the next wave, once the one before it is done; after the last, what ends it."""
     if tally.unsettled(StepKind.RESTORE):
         return ()
+    waves = _planned(run).waves if options_of(run).planned else ALL_AT_ONCE
     begun = tally.of(StepKind.RESTORE)
-    if begun >= len(plan.pieces):
-        return (COMPARE,)
-    wave = next(end for end in _ends(plan.waves) if end > begun)
+    if begun >= sum(waves):
+        return (COMPARE if options_of(run).compare else REPORT,)
+    wave = next(end for end in accumulate(waves) if end > begun)
     return tuple(Step(StepKind.RESTORE, piece) for piece in range(begun, wave))
 
 
-def _ends(waves: tuple[int, ...]) -> Iterator[int]:
-    end = 0
-    for pieces in waves:
-        end += pieces
-        yield end
-
-
-def _lost(plan: StagedPlan, done: RunRestored) -> Iterator[str]:
+def _lost(plan: StagedPlan | None, done: RunRestored) -> Iterator[str]:
     """Say what of the backup could not be read. It begins with the class of the first loss: by that the run
     ends for whoever waits for it."""
     since = next(
         (code for code in done.not_done_by if issubclass(by_name(code) or Exception, FormatError)), ""
     )
-    if plan.lost is not None:
+    if plan is not None and plan.lost is not None:
         yield f"{plan.lost.parts[0].code}: {plan.lost.said}"
         yield from (
             f"{one.secrets:,} as in backup {one.backup}, made {one.created_at}" for one in plan.lost.taken
         )
     elif since:
-        yield f"{since}: backup {plan.backup} was damaged after the plan was made: make another one"
+        yield f"{since}: backup {done.backup} was damaged after the plan was made: make another one"
 
 
-def _shortfalls(done: RunRestored, compared: Compared) -> Iterator[str]:
+def _shortfalls(done: RunRestored, compared: Compared | None) -> Iterator[str]:
     if done.not_done:
         by = ", ".join(f"{count:,} {code}" for code, count in done.not_done_by.items())
         yield f"{plural(done.not_done, 'secret')} could not be restored ({by})"
@@ -152,7 +163,7 @@ def _shortfalls(done: RunRestored, compared: Compared) -> Iterator[str]:
         yield f"{plural(done.left, 'secret')} differ from the backup and were left as they are"
     if done.moved:
         yield f"{plural(done.moved, 'secret')} changed after the plan was made, and were left as they are"
-    since = compared.differ - done.not_done - done.left - done.moved
+    since = compared.differ - done.not_done - done.left - done.moved if compared is not None else 0
     if since > 0:
         yield f"{plural(since, 'secret')} {verb(since, 'differ')} from the backup again: somebody wrote there"
     if done.not_done or done.left or done.moved:

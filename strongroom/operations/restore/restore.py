@@ -151,7 +151,11 @@ def plan_restore(
 
 
 def count_equal(
-    choose: Choose, destination: Destination, *, relocation: Relocation = IN_PLACE
+    choose: Choose,
+    destination: Destination,
+    *,
+    relocation: Relocation = IN_PLACE,
+    progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Return how many secrets the destination has as the backup does, and how many not, or not readably."""
     kept = destination.kept if isinstance(destination, Lossy) else _whole
@@ -161,6 +165,8 @@ def count_equal(
         found = as_far(lambda some: present(destination, some), names, _ignore)
         total += len(secrets)
         equal += sum(one.name in found and _equal(kept(one), kept(found[one.name])) for one in secrets)
+        if progress is not None:
+            progress(len(secrets))
     return equal, total - equal
 
 

@@ -25,7 +25,7 @@ from strongroom.operations.services import Services
 from strongroom.sources import Destination, Layered
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
-from strongroom.state.runs import stamp
+from strongroom.timestamps import stamp
 
 DOMAIN = b"strongroom/v1/run-restore-plan"
 LEAST, MOST, PIECES = 100, 2_000, 64

@@ -10,11 +10,16 @@ import msgspec
 from strongroom.errors import UsageError
 from strongroom.operations.backup.existing import spec_of_policy
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.restore.approval import Approved, approve_step
-from strongroom.operations.restore.facts import RunRestored, StagedPlan, UndoOptions, facts_of
+from strongroom.operations.restore.facts import Approved, RunRestored, StagedPlan, UndoOptions, facts_of
 from strongroom.operations.restore.job import PASSING, REPORT
 from strongroom.operations.restore.journal import NAMES
-from strongroom.operations.restore.undo_step import FixedRestore, fix_restore, plan_undo, undo_step
+from strongroom.operations.restore.undo_step import (
+    FixedRestore,
+    approve_undo,
+    fix_restore,
+    plan_undo,
+    undo_step,
+)
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
 from strongroom.operations.runs.job import Action, Ending, Result
@@ -35,7 +40,7 @@ class UndoJob(ApprovedJob):
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(fix_restore, FixedRestore, Pool.CONTROL),
         StepKind.RESTORE_PLAN: Action(plan_undo, StagedPlan, Pool.RECOVER, waits_for=PASSING),
-        StepKind.APPROVE: Action(approve_step, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
+        StepKind.APPROVE: Action(approve_undo, Approved, Pool.RECOVER, waits_for=(ApprovalNeeded,)),
         StepKind.RESTORE: Action(undo_step, RunRestored, Pool.RECOVER, waits_for=PASSING),
     }
 
@@ -44,8 +49,8 @@ class UndoJob(ApprovedJob):
             case FixedRestore():
                 return Verdict(follow=(Step(StepKind.RESTORE_PLAN),))
             case StagedPlan():
-                facts = {"restore_plan": msgspec.to_builtins(result)}
-                return Verdict(facts=facts, follow=(Step(StepKind.APPROVE),))
+                follow = REPORT if run.spec.options.get("only_plan") else Step(StepKind.APPROVE)
+                return Verdict(facts={"restore_plan": msgspec.to_builtins(result)}, follow=(follow,))
             case Approved():
                 return Verdict(follow=(UNDO,))
             case _:
@@ -54,6 +59,8 @@ class UndoJob(ApprovedJob):
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what somebody changed since the restore, which is left to them."""
         done = facts_of(run).restore
+        if run.spec.options.get("only_plan"):
+            return Ending(RunState.DONE)
         if done is None:
             raise RecordRefused(f"run {run.id} does not record what it undid")
         shortfalls = list(_shortfalls(done))

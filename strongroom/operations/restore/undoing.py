@@ -52,13 +52,13 @@ class Undoing:
         goes_on: str,
         selection: Selection = Selection(),
     ) -> None:
+        self.about, self.to, self.folder = about(what), to, folder
         self._what = what
         self._destination = destination
-        self._folder = folder
         self._open = open_file
         self._sealer = sealer
         self._journal = Journal(
-            started_at=rfc3339(time.time()), backup=about(what), to=to, goes_on=goes_on, undoes=what.run
+            started_at=rfc3339(time.time()), backup=self.about, to=to, goes_on=goes_on, undoes=what.run
         )
         self._selection = selection
         self._earlier = list(interrupted(folder.parent, to=to, backup=self._journal.backup))
@@ -85,20 +85,20 @@ class Undoing:
     def perform(self, plan: Decided, *, progress: Progress | None = None) -> None:
         """Do what a plan says. Whatever ends it, :attr:`account` tells what was done by then."""
         sealer = self._sealer()
-        recorder = Recorder(self._folder, partial(seal_record_key, sealer))
-        self.account = Account(self._folder, self._journal, earlier=self._earlier, recorder=recorder)
+        recorder = Recorder(self.folder, partial(seal_record_key, sealer))
+        self.account = Account(self.folder, self._journal, earlier=self._earlier, recorder=recorder)
         self.account.begin()
-        before = traces_of([self._folder])
+        before = traces_of([self.folder])
         with on_failure(lambda: self.account.end(STOPPED)):
             undoing = self.take_back(plan)
-            note_undone(self._folder.parent / self._what.run, self._folder.name)
-            keep = undo_into(self._folder, self._destination, sealer)
+            note_undone(self.folder.parent / self._what.run, self.folder.name)
+            keep = undo_into(self.folder, self._destination, sealer)
             undoing.perform(self.account, keep, progress=progress)
-            done = undone_before(before, traces_of([self._folder]), self.account)
+            done = undone_before(before, traces_of([self.folder]), self.account)
             self.account.counts = self.account.counts.plus(done)
         self.account.end(PARTIAL if self.account.counts.not_done else DONE)
         if self.account.folder is not None:
-            continue_with([one for one in self._earlier if one.folder != self._folder], self._folder)
+            continue_with([one for one in self._earlier if one.folder != self.folder], self.folder)
 
 
 def about(what: Undoable) -> str:

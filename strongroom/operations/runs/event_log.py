@@ -8,13 +8,15 @@ it has its own words. What went wrong is told by its class: its words may name a
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from strongroom.errors import StrongroomError, name_of
 from strongroom.operations import recorded_errors
 from strongroom.operations.errors import RunFailed
 from strongroom.state.records import Run, RunState, Step, StepKind, StepRow, StepState, Verdict
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 log = logging.getLogger(__name__)
 log.addHandler(logging.NullHandler())

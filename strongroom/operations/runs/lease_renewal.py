@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from strongroom.errors import StrongroomError
 from strongroom.state.records import Claim
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 
 @contextmanager

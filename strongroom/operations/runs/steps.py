@@ -25,9 +25,19 @@ from strongroom.operations.runs.lease_renewal import kept_alive
 from strongroom.operations.runs.report import Report, report
 from strongroom.operations.services import Services
 from strongroom.operations.trust_lists.spread import adopted
-from strongroom.state.errors import ClaimLost, RecordRefused
-from strongroom.state.outcomes import Needed, StillNeeded
-from strongroom.state.records import Claim, Pool, Run, Step, StepKind, StepState, Tally, Ticket, Verdict
+from strongroom.state.errors import ClaimLost, RecordRefused, StillNeeded
+from strongroom.state.records import (
+    Claim,
+    Needed,
+    Pool,
+    Run,
+    Step,
+    StepKind,
+    StepState,
+    Tally,
+    Ticket,
+    Verdict,
+)
 from strongroom.system.retry import backoff
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,7 @@ from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.runs.decide import is_tolerated
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
-from strongroom.state.outcomes import Needed
-from strongroom.state.records import Claim, Run, Step, Tally
+from strongroom.state.records import Claim, Needed, Run, Step, Tally
 from strongroom.system.retry import backoff
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
@@ -34,7 +35,9 @@ from strongroom.operations.shredding.events import (
 )
 from strongroom.operations.shredding.key_versions import Epoch
 from strongroom.state.records import Event
-from strongroom.state.store import RunStore
+
+if TYPE_CHECKING:
+    from strongroom.state.store import RunStore
 
 _PAGE = 1000
 

@@ -22,7 +22,7 @@ from strongroom.operations.layout import manifest_name
 from strongroom.operations.runs.drive import drive
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, StepState, Ticket
-from strongroom.state.runs import stamp
+from strongroom.timestamps import stamp
 from tests.operations.world import POLICY, World, make_world, names_on
 
 STAGES = {

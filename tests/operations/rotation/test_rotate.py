@@ -17,7 +17,7 @@ from strongroom.operations.backup.existing import newest
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.restore.step import open_anywhere
+from strongroom.operations.restore.by_record import open_anywhere
 from strongroom.operations.rotation.outcome import results
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.rotation.rotate import RotateOptions
