@@ -33,7 +33,8 @@ class Mood(StrEnum):
 class Cell(Struct, frozen=True):
     """A text that is more than a text: how it stands, where it leads, that it is to be typed.
 
-    ``link`` is a path within the place of the page. ``small`` is a second line, of less weight.
+    ``link`` is a path within the place of the page. ``small`` is a second line, of less weight. ``time`` says
+    the text once more, as RFC 3339.
     """
 
     text: object
@@ -41,6 +42,7 @@ class Cell(Struct, frozen=True):
     code: bool = False
     link: str = ""
     small: object = ""
+    time: str = ""
 
 
 class Share(Struct, frozen=True):
@@ -117,7 +119,7 @@ class Sheet(Struct, frozen=True, kw_only=True):
     title: str = ""
     verdict: str = ""
     mood: Mood = Mood.PLAIN
-    about: str = ""
+    about: Content = ""
     parts: Sequence[Part] = ()
     kind: str = ""
     foot: str = ""
@@ -285,13 +287,15 @@ def markup(content: Content) -> str:
 
 def _cell(cell: Cell) -> str:
     inner = markup(cell.text)
+    if cell.time:
+        inner = f'<time datetime="{markup(cell.time)}">{inner}</time>'
     if cell.code:
         inner = f"<code>{inner}</code>"
     if cell.link:
         inner = f'<a href="{quote(cell.link, safe="/?=&%").translate(_ESCAPES)}">{inner}</a>'
     if cell.mood is not Mood.PLAIN:
         inner = f'<span class="mark {cell.mood}">{inner}</span>'
-    return inner + (f' <span class="small">{markup(cell.small)}</span>' if cell.small else "")
+    return inner + (f'<span class="small">{markup(cell.small)}</span>' if cell.small else "")
 
 
 _SIGNS = {Mood.GOOD: "✓ ", Mood.WARN: "! ", Mood.BAD: "✕ ", Mood.PLAIN: ""}
@@ -390,6 +394,7 @@ a{color:var(--link)}
 .bad{color:var(--bad);background:var(--bad-ground)}
 th.bad{background:none;font-weight:600}
 .mark{display:inline-block;padding:0 .45rem;border-radius:.3rem;font-weight:600}
+time{white-space:nowrap}
 .small{display:block;color:var(--soft);font-size:.88rem;font-weight:400}
 dl{display:grid;grid-template-columns:minmax(9rem,max-content) 1fr;gap:.3rem 1.25rem;margin:0}
 dt{color:var(--soft)}

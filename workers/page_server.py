@@ -15,7 +15,7 @@ from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Shown
-from strongroom.operations.page import text
+from strongroom.sheet import Lines, Mood, Sheet, markup
 from strongroom.state.errors import StateError
 from workers import http_server, names, status
 from workers.exporter import Exporter
@@ -135,15 +135,18 @@ class Site:
         try:
             return _say(start, HTTPStatus.OK, self._routes.page(path, query, shown))
         except NotThere as gone:
-            words = f"<p>{text(gone)}</p>\n"
-            return _say(start, HTTPStatus.NOT_FOUND, frame.document("Not found", words, shown))
+            page = Sheet(title="Not found", parts=[Lines([str(gone)])])
+            return _say(start, HTTPStatus.NOT_FOUND, frame.document(page, shown))
         except StateError as error:
-            words = frame.verdict("failed", "This cannot be shown", error.message)
-            return _say(start, HTTPStatus.SERVICE_UNAVAILABLE, frame.document("No answer", words, shown))
+            verdict, about = "This cannot be shown", error.message
+            page = Sheet(title="No answer", verdict=verdict, mood=Mood.BAD, about=about)
+            return _say(start, HTTPStatus.SERVICE_UNAVAILABLE, frame.document(page, shown))
         except Exception as error:  # noqa: BLE001  # as above
             log.error("page-not-made", extra={"path": path.split("/")[1], "why": type(error).__name__})
-            words = "<p>This page could not be made; see the log of the process.</p>\n"
-            return _say(start, HTTPStatus.INTERNAL_SERVER_ERROR, frame.document("A fault", words, shown))
+            page = Sheet(
+                title="A fault", parts=[Lines(["This page could not be made; see the log of the process."])]
+            )
+            return _say(start, HTTPStatus.INTERNAL_SERVER_ERROR, frame.document(page, shown))
 
     def _shown(self) -> Shown:
         settings, found = self.exporter.settings(), self.exporter.current()
@@ -227,10 +230,10 @@ def _next(form: Mapping[str, str]) -> str:
 
 
 def _form(start: Start, code: HTTPStatus, onward: str, wrong: str = "", *more: tuple[str, str]) -> Answer:
-    said = f'<p role="alert" class="bad">{text(wrong)}</p>\n' if wrong else ""
+    said = f'<p role="alert" class="bad">{markup(wrong)}</p>\n' if wrong else ""
     form = (
         f'{said}<form method="post" action="/login">\n'
-        f'<input type="hidden" name="next" value="{text(onward)}">\n'
+        f'<input type="hidden" name="next" value="{markup(onward)}">\n'
         '<label for="user">User</label><input id="user" name="user" autocomplete="username" required>\n'
         '<label for="password">Password</label><input id="password" name="password" type="password" '
         'autocomplete="current-password" required>\n<button>Log in</button></form>\n'

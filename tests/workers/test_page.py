@@ -445,7 +445,7 @@ def test_what_runs_is_shown_with_how_far_it_is_and_how_long_the_rest_takes(place
         own.store.create(like.spec, first=(Step(StepKind.PLAN),))
         page = own.show("/")
         assert "backup of" in page
-        assert '<progress max="1" value="0" aria-label="How far"></progress>' in page
+        assert '<svg class="share"' in page
         assert "0 of 1 step<" in page
 
 

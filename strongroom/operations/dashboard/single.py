@@ -9,12 +9,12 @@ from msgspec import Struct
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.incidents import Incident, next_command, steps_of
 from strongroom.operations.dashboard import frame
-from strongroom.operations.dashboard.frame import Line, Shown, mark, moment, quoted, together
+from strongroom.operations.dashboard.frame import Shown, moment, quoted, together
 from strongroom.operations.dashboard.lists import standing
 from strongroom.operations.dashboard.overview import far, replica
 from strongroom.operations.facts.records import Pace
 from strongroom.operations.incident import words
-from strongroom.operations.page import Markup, definitions, link, section, text
+from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.state.records import (
     CatalogEntry,
     Event,
@@ -57,75 +57,57 @@ class OneBackup(Struct, frozen=True, kw_only=True):
 
 def backup(found: OneBackup, shown: Shown) -> bytes:
     """Return where a backup lies, who opens it, and what happened to it."""
-    now = shown.facts.now
-    places = [_replica(one, found, now) for one in found.replicas]
-    head = ("Target", "Replica", "Read back")
-    content = (
-        _quarantine(found)
-        + definitions(_backup(found))
-        + section("Where it lies", frame.listed(places, head=head, label="Where it lies", nothing="Nowhere."))
-        + section("Who opens it", _readers(found))
-        + section("History", _history(found.events))
+    places = [_replica(one, found, shown.facts.now) for one in found.replicas]
+    events = [
+        (moment(event.at), Cell(event.kind, code=True), _detail(event))
+        for event in found.events[-EVENTS:][::-1]
+    ]
+    incident = Cell(found.quarantine, link=f"/incidents/{quoted(found.quarantine)}")
+    page = Sheet(
+        title=f"Backup {found.entry.backup}",
+        verdict="In quarantine" if found.quarantine else "",
+        mood=Mood.BAD,
+        about=("No restore takes it: ", incident),
+        parts=[
+            Pairs(list(_backup(found))),
+            Table(("Target", "Replica", "Read back"), places, "Where it lies", nothing="Nowhere."),
+            *_readers(found),
+            Table(("When", "What", "About"), events, "History", nothing="Nothing since."),
+        ],
     )
-    return frame.document(f"Backup {found.entry.backup}", content, shown)
+    return frame.document(page, shown)
 
 
-def _quarantine(found: OneBackup) -> str:
-    if not found.quarantine:
-        return ""
-    return frame.verdict(
-        "failed",
-        "In quarantine",
-        together("No restore takes it:", link(f"/incidents/{quoted(found.quarantine)}", found.quarantine)),
-    )
-
-
-def _backup(found: OneBackup) -> Iterator[tuple[str, str]]:
+def _backup(found: OneBackup) -> Iterator[tuple[str, Content]]:
     entry = found.entry
     made = as_written(entry.created_at)
-    yield "Policy", link(f"/backups?policy={quoted(entry.policy)}", entry.policy)
+    yield "Policy", Cell(entry.policy, link=f"/backups?policy={quoted(entry.policy)}")
     yield "Made", moment(made.timestamp() if made else None)
-    yield (
-        "Holds",
-        f"{plural(entry.secrets, 'secret')}, {size(entry.size)} in {plural(entry.containers, 'container')}",
-    )
+    held = f"{plural(entry.secrets, 'secret')}, {size(entry.size)}"
+    yield "Holds", f"{held} in {plural(entry.containers, 'container')}"
     yield "Values", "yes" if entry.values else "no: metadata alone"
-    yield "Manifest", Markup(f"<code>{text(entry.manifest_sha256)}</code>")
+    yield "Manifest", Cell(entry.manifest_sha256, code=True)
     if found.made is not None:
-        yield "Run", link(f"/runs/{quoted(found.made.id)}", "how it was made")
+        yield "Run", Cell("how it was made", link=f"/runs/{quoted(found.made.id)}")
 
 
-def _replica(one: Replica, found: OneBackup, now: float) -> Line:
-    lock = mark("degraded", "not locked") if one.target in found.unlocked else ""
+def _replica(one: Replica, found: OneBackup, now: float) -> tuple[Content, ...]:
+    lock = Cell("not locked", Mood.WARN) if one.target in found.unlocked else ""
     state = together(replica(one.good, one.verified, one.verified_at, now), lock)
-    return Line((one.target, state, moment(one.verified_at)), bad=not one.good)
+    return (marked(one.target, bad=not one.good), state, moment(one.verified_at))
 
 
-def _readers(found: OneBackup) -> str:
+def _readers(found: OneBackup) -> Iterator[Part]:
     if found.sealed is None:
-        return (
-            "<p>No run on record sealed it. Its manifest says: "
-            f"<code>strongroom verify-backup {text(found.entry.backup)}</code></p>\n"
-        )
-    rows = [
-        Line((pin.name, pin.describes.replace("`", ""), "yes" if pin.post_quantum else "no"))
-        for pin in found.readers
-    ]
+        command = Cell(f"strongroom verify-backup {found.entry.backup}", code=True)
+        yield Lines([("No run on record sealed it. Its manifest says: ", command)], "Who opens it")
+        return
+    sealed = Cell(found.sealed.id, link=f"/runs/{quoted(found.sealed.id)}")
+    by = ("Any one of these does, by run ", sealed, " of ", moment(found.sealed.created_at), ".")
+    yield Lines([by], "Who opens it", style="note")
+    rows = [(pin.name, pin.describes.replace("`", ""), pin.post_quantum) for pin in found.readers]
     head = ("Key", "Whose", "Withstands a quantum computer")
-    sealed = link(f"/runs/{quoted(found.sealed.id)}", found.sealed.id)
-    by = together("Any one of these does, by run", sealed, "of", moment(found.sealed.created_at))
-    table = frame.listed(rows, head=head, label="Who opens it", nothing="Nobody: it is not sealed.")
-    return f'<p class="note">{by}.</p>\n{table}'
-
-
-def _history(events: Sequence[Event]) -> str:
-    rows = [
-        Line((moment(event.at), Markup(f"<code>{text(event.kind)}</code>"), _detail(event)))
-        for event in events[-EVENTS:][::-1]
-    ]
-    return frame.listed(
-        rows, head=("When", "What", "About"), label="History, the newest first", nothing="Nothing since."
-    )
+    yield Table(head, rows, nothing="Nobody: it is not sealed.")
 
 
 def _detail(event: Event) -> str:
@@ -138,16 +120,16 @@ def _detail(event: Event) -> str:
 
 def run(of: Run, rows: Sequence[StepRow], pace: Pace, shown: Shown) -> bytes:
     """Return how a run stands, and each kind of its steps."""
-    bad = [row for row in rows if row.error and row.state is not StepState.DONE]
-    content = definitions(_run(of, pace, shown.facts.now)) + section("Steps", _steps(rows))
-    if bad:
-        head = ("Step", "State", "Attempts", "Error")
-        table = frame.listed(map(_trouble, bad[:STEPS]), head=head, label="Steps that failed", nothing="")
-        content += section("Trouble", table)
-    return frame.document(f"Run {of.id}", content, shown)
+    trouble = [_trouble(row) for row in rows if row.error and row.state is not StepState.DONE]
+    parts: list[Part] = [
+        Pairs(list(_run(of, pace, shown.facts.now))),
+        Table(("Step", "Done", "Attempts"), list(_steps(rows)), "Steps", nothing="None yet."),
+        Table(("Step", "State", "Attempts", "Error"), trouble[:STEPS], "Trouble"),
+    ]
+    return frame.document(Sheet(title=f"Run {of.id}", parts=parts), shown)
 
 
-def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, str]]:
+def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, Content]]:
     yield "What", f"{of.spec.kind.value} of {of.spec.policy}"
     yield "State", together(frame.state(of.state), "and ends" if of.closing and not of.state.final else "")
     yield "Began", moment(of.created_at)
@@ -157,11 +139,12 @@ def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, str]]:
         yield "Rate", pace.rate_words
         yield "Left", pace.left_words
     if of.error:
-        yield "Error", Markup(f"<code>{text(_code(of.error))}</code>")
-        yield "In full", Markup(f"<code>strongroom status {text(of.id)}</code>")
+        yield "Error", Cell(_code(of.error), code=True)
+        yield "In full", Cell(f"strongroom status {of.id}", code=True)
     made = of.spec.kind is RunKind.BACKUP and of.state in (RunState.DONE, RunState.DEGRADED)
     if of.spec.backup or made:
-        yield "Backup", link(f"/backups/{quoted(of.spec.backup or of.id)}", of.spec.backup or of.id)
+        backup = of.spec.backup or of.id
+        yield "Backup", Cell(backup, link=f"/backups/{quoted(backup)}")
 
 
 def _code(error: str) -> str:
@@ -169,23 +152,18 @@ def _code(error: str) -> str:
     return recorded_errors.class_in(error) or "a fault"
 
 
-def _steps(rows: Sequence[StepRow]) -> str:
+def _steps(rows: Sequence[StepRow]) -> Iterator[tuple[Content, ...]]:
     kinds: dict[str, list[StepRow]] = {}
     for one in rows:
         kinds.setdefault(one.step.kind.value, []).append(one)
-    cells = [(kind, _far(mine), sum(one.attempts for one in mine)) for kind, mine in kinds.items()]
-    return frame.listed(
-        [Line(each) for each in cells], head=("Step", "Done", "Attempts"), label="Steps", nothing="None yet."
-    )
+    for kind, mine in kinds.items():
+        done = sum(one.state is StepState.DONE for one in mine)
+        yield kind, f"{done:,} of {len(mine):,}", sum(one.attempts for one in mine)
 
 
-def _far(rows: Sequence[StepRow]) -> str:
-    return f"{sum(one.state is StepState.DONE for one in rows):,} of {len(rows):,}"
-
-
-def _trouble(one: StepRow) -> Line:
-    code = Markup(f"<code>{text(_code(one.error or ''))}</code>")
-    return Line((str(one.step), _STATES.get(one.state, one.state.value), one.attempts, code), bad=True)
+def _trouble(one: StepRow) -> tuple[Content, ...]:
+    code = Cell(_code(one.error or ""), code=True)
+    return (marked(str(one.step), bad=True), _STATES.get(one.state, one.state.value), one.attempts, code)
 
 
 # -- an incident -----------------------------------------------------------------------
@@ -193,49 +171,40 @@ def _trouble(one: StepRow) -> Line:
 
 def incident(of: Incident, shown: Shown) -> bytes:
     """Return what is suspected, how each step stands, and what is affected."""
-    content = definitions(_incident(of, shown.facts.now)) + section("Steps", _incident_steps(of))
-    if of.affected:
-        rows = [
-            Line(
-                (
-                    link(f"/backups/{quoted(one.backup)}", one.backup),
-                    one.policy,
-                    "yes" if one.opens_now else "no",
-                )
-            )
-            for one in of.affected[:AFFECTED]
-        ]
-        head = ("Backup", "Policy", "Could be opened when it began")
-        more = len(of.affected) - AFFECTED
-        note = f'<p class="note">And {more:,} more.</p>\n' if more > 0 else ""
-        content += section(
-            "Affected", frame.listed(rows, head=head, label="Affected backups", nothing="") + note
+    steps = [
+        (
+            marked(words.STEPS[one.step], bad=not one.settled),
+            one.state,
+            readable(one.at) or "-",
+            one.by or "-",
+            one.said or "-",
         )
-    return frame.document(f"Incident {of.id}", content, shown)
+        for one in steps_of(of)
+    ]
+    affected = [
+        (Cell(one.backup, link=f"/backups/{quoted(one.backup)}"), one.policy, one.opens_now)
+        for one in of.affected[:AFFECTED]
+    ]
+    more = len(of.affected) - AFFECTED
+    parts: list[Part] = [
+        Pairs(list(_incident(of, shown.facts.now))),
+        Table(("Step", "State", "When", "By", "Said"), steps, "Steps"),
+        Table(("Backup", "Policy", "Could be opened when it began"), affected, "Affected"),
+        Lines([f"And {more:,} more."] if more > 0 else [], style="note"),
+    ]
+    return frame.document(Sheet(title=f"Incident {of.id}", parts=parts), shown)
 
 
-def _incident(of: Incident, now: float) -> Iterator[tuple[str, str]]:
+def _incident(of: Incident, now: float) -> Iterator[tuple[str, Content]]:
     said = of.suspicion
     yield "State", standing(of, now)
     yield "Reason", of.reason
-    yield "Opened", together(readable(of.opened_at), "by", of.by)
+    yield "Opened", f"{readable(of.opened_at)} by {of.by}"
     yield "To be closed by", readable(of.opening.due_at)
     yield from (("Key", key) for key in said.keys)
-    for about, what in (("Host", said.host), ("Target", said.target)):
-        if what:
-            yield about, what
-    if said.secrets:
-        yield "Secrets", f"{said.secrets:,}, named in a sealed entry"
+    yield from (("Host", said.host), ("Target", said.target))
+    yield "Secrets", f"{said.secrets:,}, named in a sealed entry" if said.secrets else ""
     if of.closed is None:
-        yield "Next", Markup(f"<code>{text(next_command(of))}</code>")
+        yield "Next", Cell(next_command(of), code=True)
     else:
-        yield "Closed", together(readable(of.closed.at), "by", of.closed.by)
-
-
-def _incident_steps(of: Incident) -> str:
-    rows = [
-        Line((words.STEPS[one.step], one.state, readable(one.at) or "-", one.by or "-", one.said or "-"),
-            bad=not one.settled)
-        for one in steps_of(of)
-    ]  # fmt: skip
-    return frame.listed(rows, head=("Step", "State", "When", "By", "Said"), label="Steps", nothing="")
+        yield "Closed", f"{readable(of.closed.at)} by {of.closed.by}"
