@@ -32,15 +32,20 @@ STREAMS = 3
 def main() -> None:
     """Serve until the process that started this one ends; in a process that was asked for, be it."""
     sys.path[0] = ROOT
+    import_usual_modules()
+    if (asked := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
+        _take_on(*asked)
+        _be(sys.argv[0])
+
+
+def import_usual_modules() -> None:
+    """Import what most commands do, so that a fork of this process has it."""
     for module in _usual_modules():
         importlib.import_module(module)
     # A passphrase at the lowest cost that the format allows: there are hundreds in the tests.
     importlib.import_module("strongroom.keys.passphrase").DEFAULT_LOG_N = 15
     gc.collect()
     gc.freeze()
-    if (asked := _serve(socket.socket(fileno=int(sys.argv[1])))) is not None:
-        _take_on(*asked)
-        _be(sys.argv[0])
 
 
 def _usual_modules() -> list[str]:

@@ -185,7 +185,7 @@ def _damaged(place: Place) -> float | None:
 def _counted(seen: Observed, value: Callable[[RunCount], float]) -> Iterator[Sample]:
     """Yield sums by policy and kind; also those of the backups of each policy of which there was none: a
     counter that begins with its first failure would hide it."""
-    policies = {policy.name for policy in _known(seen)}
+    policies = [policy.name for policy in _known(seen)]
     sums: Counter[tuple[str, str]] = Counter({(name, RunKind.BACKUP.value): 0 for name in policies})
     names = {*policies, EVERY_POLICY, COMMAND}
     for one in seen.facts.counts:
