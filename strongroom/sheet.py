@@ -180,6 +180,7 @@ class Sheet(Struct, frozen=True, kw_only=True):
 
 # -- text ------------------------------------------------------------------------------
 
+_BEGINS = {"list": "- ", "code": "  "}
 _ANSI = {Mood.GOOD: "32", Mood.WARN: "33;1", Mood.BAD: "31;1"}
 
 
@@ -220,7 +221,7 @@ def _lines_of(part: Part, width: int | None, *, colour: bool) -> Iterator[str]:
         case Lines():
             for line in part.lines:
                 text = _painted(plain(line), line, colour=colour)
-                yield f"- {text}" if part.style == "list" else text
+                yield f"{_BEGINS.get(part.style, '')}{text}"
         case Picture():
             yield from filter(None, [plain(part.text)])
 

@@ -64,7 +64,8 @@ def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None
     )
     assert house.path("y2026.key").exists()
     done = house.ok("shred", "--policy", "customers", "--confirm", "customers", "--json")
-    assert [(one["backup"], one["verdict"]) for one in done.document["backups"]] == [(backup, "shredded")]
+    assert [one["judged"]["backup"] for one in done.document["backups"]] == [backup]
+    assert done.document["backups"][0]["judged"]["verdict"] == "shredded"
     assert "become unreadable for good" in done.err
     assert not house.path("y2026.key").exists()
     status = house.ok("shred", "--status", "--json").document
@@ -104,13 +105,13 @@ def test_what_cannot_be_finished_is_pending_with_a_code_and_resumed(house: Machi
     pending = house.run("shred", "--policy", "customers", "--confirm", "customers", "--json")
     assert pending.failed_with(ShredPending), pending
     [one] = pending.document["backups"]
-    assert (one["verdict"], one["until"]) == ("pending", None)
+    assert (one["judged"]["verdict"], one["judged"]["until"]) == ("pending", "")
     assert house.run("shred", "--resume").failed_with(ShredPending)
     assert "pending until a day that nobody knows" in house.ok("shred", "--status").out
     assert "another medium may be in its place" in house.ok("shred", "--status").out
     place.rename(house.state / "empty")
     away.rename(place)
-    assert house.ok("shred", "--resume", "--json").document["backups"][0]["verdict"] == "shredded"
+    assert house.ok("shred", "--resume", "--json").document["backups"][0]["judged"]["verdict"] == "shredded"
     assert "Nothing is pending" in house.ok("shred", "--resume").out
 
 
@@ -121,8 +122,8 @@ def test_a_medium_that_is_destroyed_is_somebodys_word_and_stays_on_record_as_tha
     place.rename(house.state / "away")
     assert house.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(ShredPending)
     [done] = house.ok(*words, "--json").document["backups"]
-    assert done["verdict"] == "shredded"
-    assert "the disk was burnt" in done["reasons"][0]
+    assert done["judged"]["verdict"] == "shredded"
+    assert "the disk was burnt" in done["judged"]["reasons"][0]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,20 @@ from argparse import Namespace
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from strongroom.cli.commands.approval.approve import SignedFile, read_small
-from strongroom.cli.commands.approval.render import as_document, document_lines, standing_lines, state_of
+from strongroom.cli.commands.approval.render import (
+    ApprovalState,
+    answer_standing,
+    approval_state,
+    document_sheet,
+    standing_lines,
+)
 from strongroom.cli.commands.approval.signing import is_armored
 from strongroom.cli.shared.services import run_store
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.container.errors import Malformed
 from strongroom.keys.errors import SignatureRefused
@@ -22,6 +30,7 @@ from strongroom.operations.approval.judge import Standing, judge, rules_for
 from strongroom.operations.approval.record import Case, Signature, read_cases
 from strongroom.operations.approval.request import NAMESPACE, parse_document
 from strongroom.operations.approval_rules import ApprovalRules
+from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.state.store import RunStore
 from strongroom.system.atomic_file import write_whole
 from strongroom.system.person import who
@@ -29,55 +38,59 @@ from strongroom.timestamps import for_people
 from strongroom.wiring.approvals import approval_rules
 
 
-def list_requests(arguments: Namespace, output: Output) -> None:
+def list_requests(arguments: Namespace, output: Output) -> Answer:
     rules, now = approval_rules(load_settings()), time.time()
     cases = sorted(read_cases(run_store()).cases, key=lambda case: case.at, reverse=True)
-    standings = [_standing(case, rules, now=now) for case in cases]
-    rows = [_row(case, standing, now=now) for case, standing in zip(cases, standings, strict=True)]
-    head = ("FOR", "ACTION", "SECRETS", "INTO", "ASKED BY", "UNTIL", "STATE")
-    documents = [as_document(case, one, now=now) for case, one in zip(cases, standings, strict=True)]
-    output.answer({"approvals": documents}, table(head, rows) if rows else ["Nothing was to be approved."])
+    states = tuple(approval_state(case, _standing(case, rules, now=now), now=now) for case in cases)
+    rows = [_row(state, for_people(case.document.ends)) for state, case in zip(states, cases, strict=True)]
+    head = ("For", "Action", "Secrets", "Into", "Asked by", "Until", "State")
+    table = Table(head, rows, nothing="Nothing was to be approved.")
+    return Answer(record={"approvals": states}, sheet=Sheet(parts=[table]))
 
 
-def _row(case: Case, standing: Standing, *, now: float) -> tuple[object, ...]:
-    request, state = case.document.request, state_of(case, now=now)
+def _row(of: ApprovalState, until: str) -> tuple[object, ...]:
+    request, state = of.request, of.state
     if state == "open":
-        state = "approved" if standing.enough else f"needs {'; '.join(standing.lacks)}"
-    size = "" if request.size is None else f"{request.size:,}"
-    until = for_people(case.document.ends)
-    return request.subject, request.action.value, size, request.destination, request.requester, until, state
+        state = "approved" if of.approved else f"needs {'; '.join(of.lacks)}"
+    return (
+        *(request.subject, request.action.value, request.size),
+        *(request.destination, request.requester, until, state),
+    )
 
 
 def _standing(case: Case, rules: ApprovalRules, *, now: float) -> Standing:
     asking = rules_for(rules, case.document.request)
     standing = judge(case, asking, rules, now=now)
-    return standing if asking else msgspec.structs.replace(standing, lacks=(_ELSEWHERE,))
+    return standing if asking else replace(standing, lacks=(_ELSEWHERE,))
 
 
 _ELSEWHERE = "what another host's configuration asks for; no rule of this one does"
 
 
-def show_request(arguments: Namespace, output: Output) -> None:
+def show_request(arguments: Namespace, output: Output) -> Answer:
     rules, now = approval_rules(load_settings()), time.time()
     case = grant.find_case(run_store(), arguments.id)
     standing = _standing(case, rules, now=now)
-    words = [*document_lines(case.document), f"  state         {state_of(case, now=now)}"]
-    words += [*standing_lines(standing), *([f"  {case.rejected}"] if case.rejected else [])]
-    words += [f"  the glass was broken because: {one.reason}" for one in case.signatures if one.break_glass]
+    state = approval_state(case, standing, now=now)
+    sheet = document_sheet(case.document, more=[("state", state.state)])
+    lines = [*standing_lines(standing), case.rejected]
+    lines += [f"the glass was broken because: {one.reason}" for one in case.signatures if one.break_glass]
+    parts: list[Part] = [Lines(list(filter(None, lines)))]
     if arguments.output:
         write_whole(arguments.output, case.document.content)
         name = arguments.output.name
-        words += [f"The request is in {arguments.output}. Where the key of somebody who may approve it is:"]
-        words += [f"  strongroom approve --request {name} --output {name}.sig"]
-    output.answer(as_document(case, standing, now=now), words)
+        sign = f"strongroom approve --request {name} --output {name}.sig"
+        written = f"The request is in {arguments.output}. Where the key of somebody who may approve it is:"
+        parts += [Lines([written]), Lines([sign], style="code")]
+    return Answer(record=state, sheet=replace(sheet, parts=(*sheet.parts, *parts)))
 
 
-def add_from_file(arguments: Namespace, output: Output) -> None:
+def add_from_file(arguments: Namespace, output: Output) -> Answer:
     rules, store = approval_rules(load_settings()), run_store()
     case, signature = _from_file(arguments.file, store)
     standing = grant.add_signature(store, rules, case, signature)
-    words = [f"The signature counts for '{case.document.request.subject}'.", *standing_lines(standing)]
-    output.answer(as_document(case, standing, now=time.time()), words)
+    said = f"The signature counts for '{case.document.request.subject}'."
+    return answer_standing(said, case, standing, now=time.time())
 
 
 def _from_file(path: Path, store: RunStore) -> tuple[Case, Signature]:
@@ -105,11 +118,10 @@ def _signed_request(armored: str, store: RunStore) -> tuple[Case, Signature]:
     raise SignatureRefused("The signature fits no request that is on record here.")
 
 
-def reject_request(arguments: Namespace, output: Output) -> None:
+def reject_request(arguments: Namespace, output: Output) -> Answer:
     store = run_store()
     case = grant.find_case(store, arguments.id)
     grant.reject(store, case, by=who(), reason=arguments.reason)
     subject = case.document.request.subject
-    output.answer(
-        {"rejected": subject, "id": case.document.id}, [f"'{subject}' is rejected: it is not done."]
-    )
+    sheet = Sheet(verdict=f"'{subject}' is rejected: it is not done.")
+    return Answer(record={"rejected": subject, "id": case.document.id}, sheet=sheet)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from strongroom.cli.commands.approval.render import as_document, document_lines, standing_lines
+from strongroom.cli.commands.approval.render import answer_standing, document_sheet
 from strongroom.cli.commands.approval.signing import sign
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.container import canonical
@@ -30,6 +31,7 @@ from strongroom.operations.approval.request import (
     parse_document,
 )
 from strongroom.operations.approval_rules import ApprovalRules
+from strongroom.sheet import Lines, Sheet
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.wiring.approvals import approval_rules
 
@@ -43,20 +45,17 @@ class SignedFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     reason: str = ""
 
 
-def approve_request(arguments: Namespace, output: Output) -> None:
+def approve_request(arguments: Namespace, output: Output) -> Answer:
     if bool(arguments.request) != bool(arguments.output):
         raise UsageError("--request and --output go together.")
     if arguments.break_glass != bool(arguments.reason):
         raise UsageError("--break-glass and --reason go together.")
     if not canonical.printable(arguments.reason, MAX_TEXT):
         raise UsageError("--reason is too long, or cannot be printed.")
-    if arguments.request:
-        _sign_elsewhere(arguments, output)
-    else:
-        _approve_here(arguments, output)
+    return _sign_elsewhere(arguments, output) if arguments.request else _approve_here(arguments, output)
 
 
-def _approve_here(arguments: Namespace, output: Output) -> None:
+def _approve_here(arguments: Namespace, output: Output) -> Answer:
     rules, store = approval_rules(load_settings()), run_store()
     case = find_case(store, arguments.id)
     require_open(case, now=time.time())
@@ -64,8 +63,8 @@ def _approve_here(arguments: Namespace, output: Output) -> None:
     signature = _signature(case.document, arguments, allowed=_keys(case, rules, arguments))
     standing = add_signature(store, rules, case, signature)
     did = "signed to break the glass for" if arguments.break_glass else "approved"
-    words = [f"You {did} '{case.document.request.subject}'.", *standing_lines(standing)]
-    output.answer(as_document(case, standing, now=time.time()), words)
+    said = f"You {did} '{case.document.request.subject}'."
+    return answer_standing(said, case, standing, now=time.time())
 
 
 def _keys(case: Case, rules: ApprovalRules, arguments: Namespace) -> list[bytes]:
@@ -77,7 +76,7 @@ def _keys(case: Case, rules: ApprovalRules, arguments: Namespace) -> list[bytes]
     return [signer.key for signer in rules.signers() if people & set(signer.names)]
 
 
-def _sign_elsewhere(arguments: Namespace, output: Output) -> None:
+def _sign_elsewhere(arguments: Namespace, output: Output) -> Answer:
     """Sign a request that came in a file. This host may know nothing of the installation."""
     refuse_existing(arguments.output, replace=arguments.force)
     document = parse_document(read_small(arguments.request))
@@ -90,16 +89,14 @@ def _sign_elsewhere(arguments: Namespace, output: Output) -> None:
         reason=signature.reason,
     )
     write_whole(arguments.output, msgspec.json.encode(made) + b"\n", replace=arguments.force)
-    words = [
-        f"The signature is in {arguments.output}. It counts once it is brought to where this was asked for:",
-        f"  strongroom approvals add {arguments.output.name}",
-    ]
-    output.answer({"file": str(arguments.output), "id": document.id}, words)
+    file: Path = arguments.output
+    said = f"The signature is in {file}. It counts once it is brought to where this was asked for:"
+    add = Lines([f"strongroom approvals add {file.name}"], style="code")
+    return Answer(record={"file": file, "id": document.id}, sheet=Sheet(verdict=said, parts=[add]))
 
 
 def _show(document: Document, arguments: Namespace, output: Output) -> None:
-    for line in document_lines(document):
-        output.note(line)
+    output.note(document_sheet(document).text().rstrip())
     what = (
         "You do without the approvals of this, which is an alarm"
         if arguments.break_glass

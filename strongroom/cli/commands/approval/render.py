@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
-import msgspec
+from msgspec import Struct
 
-from strongroom.cli.terminal.output import fields, plural
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import plural
 from strongroom.operations.approval.judge import Standing
 from strongroom.operations.approval.record import Case
-from strongroom.operations.approval.request import Document
+from strongroom.operations.approval.request import Document, Request
+from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.timestamps import for_people, rfc3339
 
 
-def document_lines(document: Document) -> Iterator[str]:
-    """Yield what people approve, all of it."""
-    request = document.request
-    yield f"{request.action.value} '{request.subject}'"
-    pairs: list[tuple[str, object]] = [("asked by", request.requester), ("destination", request.destination)]
-    pairs.append(("policy", request.policy))
-    if request.size is not None:
-        pairs.append(("about", plural(request.size, "secret")))
-    pairs += [("what" if at == 0 else "", line) for at, line in enumerate(request.lines)]
-    pairs += [
-        ("digest", request.digest),
-        ("installation", document.installation),
-        ("holds until", for_people(document.ends)),
-    ]
-    yield from (f"  {line}" for line in fields(pairs))
+class ApprovalState(Struct, frozen=True, kw_only=True):
+    """A request, how far it is, who signed it, what it still needs, and what of it does not count."""
+
+    id: str
+    state: str
+    asked_at: str
+    expires: str
+    rejected: str | None
+    request: Request
+    signed_by: tuple[str, ...]
+    lacks: tuple[str, ...]
+    approved: bool
+    refused: tuple[str, ...]
 
 
-def standing_lines(standing: Standing) -> Iterator[str]:
-    """Yield how a request stands."""
-    if standing.by:
-        yield f"  signed by {', '.join(standing.by)}"
-    if standing.break_glass:
-        yield "  break-glass: it goes on without the approvals, and is an alarm until it is looked into"
-    elif standing.lacks:
-        yield from (f"  still needs {lack}" for lack in standing.lacks)
-    else:
-        yield "  approved"
-    yield from (f"  does not count: {refusal.why}" for refusal in standing.refused)
+def approval_state(case: Case, standing: Standing, *, now: float) -> ApprovalState:
+    """Return how a request is."""
+    return ApprovalState(
+        id=case.document.id,
+        state=_state_of(case, now=now),
+        asked_at=rfc3339(case.at),
+        expires=case.document.expires,
+        rejected=case.rejected or None,
+        request=case.document.request,
+        signed_by=standing.by,
+        lacks=standing.lacks,
+        approved=standing.enough,
+        refused=tuple(refusal.why for refusal in standing.refused),
+    )
 
 
-def state_of(case: Case, *, now: float) -> str:
-    """Return in a word or two how far a request is."""
+def _state_of(case: Case, *, now: float) -> str:
     if case.broken:
         return "break-glass" if case.acknowledged else "break-glass, not looked into"
     if case.used:
@@ -55,17 +56,37 @@ def state_of(case: Case, *, now: float) -> str:
     return "open" if now < case.document.ends else "expired"
 
 
-def as_document(case: Case, standing: Standing | None, *, now: float) -> dict[str, Any]:
-    """Return a request for machines."""
-    return {
-        "id": case.document.id,
-        "state": state_of(case, now=now),
-        "asked_at": rfc3339(case.at),
-        "expires": case.document.expires,
-        "rejected": case.rejected or None,
-        "request": msgspec.to_builtins(case.document.request),
-        "signed_by": list(standing.by) if standing else None,
-        "lacks": list(standing.lacks) if standing else None,
-        "approved": standing.enough if standing else None,
-        "refused": [refusal.why for refusal in standing.refused] if standing else None,
-    }
+def answer_standing(said: str, case: Case, standing: Standing, *, now: float) -> Answer:
+    """Answer with what was done for a request, and how it is now."""
+    sheet = Sheet(verdict=said, parts=[Lines(list(standing_lines(standing)))])
+    return Answer(record=approval_state(case, standing, now=now), sheet=sheet)
+
+
+def document_sheet(document: Document, *, more: Sequence[tuple[str, str]] = ()) -> Sheet:
+    """Return what people approve, all of it."""
+    request = document.request
+    pairs = [
+        ("asked by", request.requester),
+        ("destination", request.destination),
+        ("policy", request.policy),
+        ("about", "" if request.size is None else plural(request.size, "secret")),
+        *(("" if at else "what", line) for at, line in enumerate(request.lines)),
+        ("digest", request.digest),
+        ("installation", document.installation),
+        ("holds until", for_people(document.ends)),
+        *more,
+    ]
+    return Sheet(parts=[Pairs(pairs, f"{request.action.value} '{request.subject}'")])
+
+
+def standing_lines(standing: Standing) -> Iterator[str]:
+    """Yield how a request stands."""
+    if standing.by:
+        yield f"signed by {', '.join(standing.by)}"
+    if standing.break_glass:
+        yield "break-glass: it goes on without the approvals, and is an alarm until it is looked into"
+    elif standing.lacks:
+        yield from (f"still needs {lack}" for lack in standing.lacks)
+    else:
+        yield "approved"
+    yield from (f"does not count: {refusal.why}" for refusal in standing.refused)

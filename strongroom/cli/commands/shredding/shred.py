@@ -4,43 +4,57 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from strongroom.cli.errors import ShredPending
 from strongroom.cli.shared import approval, trust
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.errors import ConfirmationRequired
-from strongroom.operations.services import Services
 from strongroom.operations.shredding.plan import Plan, make_plan
 from strongroom.operations.shredding.record import Shredding, events, read
-from strongroom.operations.shredding.scope import Scope
 from strongroom.operations.shredding.shred import advance, begin, note_lost
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 from strongroom.wiring.key_destruction import scope
 
 
-def shred_backups(arguments: Namespace, output: Output) -> None:
+def shred_backups(arguments: Namespace, output: Output) -> Answer:
     _check(arguments)
     if arguments.status:
-        _status(arguments.backup, output)
-        return
-    built, scope = _built()
+        return _status(arguments.backup)
+    settings = load_settings()
+    services, keys = open_services(settings), scope(settings, asking())
     if arguments.lost:
-        note_lost(built, scope, arguments.lost, by=who(), reason=arguments.reason)
-    if arguments.policy and not _begun(arguments, built, scope, output):
-        return
-    _go_on(built, scope, output)
+        note_lost(services, keys, arguments.lost, by=who(), reason=arguments.reason)
+    if arguments.policy:
+        before = _moment(arguments.before) if arguments.before else None
+        plan = make_plan(services, keys, policy=arguments.policy, backups=arguments.backup, before=before)
+        if arguments.dry_run:
+            shown = tuple(replace(key, witness=None) for key in plan.keys)
+            return Answer(record=replace(plan, keys=shown), sheet=_plan_sheet(plan))
+        output.note(_plan_sheet(plan).text().rstrip())
+        _require_approved(plan)
+        _confirm(arguments)
+        begin(services, keys, plan, by=who())
+    done = advance(services, keys)
+    left = sum(not one.done for one in done)
+    pending = ShredPending(f"{plural(left, 'backup')} of {len(done)} could not be shredded yet.")
+    return Answer(
+        record={"backups": done},
+        sheet=_sheet(done, nothing="Nothing is pending."),
+        error=pending if left else None,
+    )
 
 
 def _check(arguments: Namespace) -> None:
@@ -51,20 +65,6 @@ def _check(arguments: Namespace) -> None:
         raise UsageError("--resume and --lost are about all that is pending: leave --backup out.")
     if bool(arguments.lost) != bool(arguments.reason):
         raise UsageError("--lost and --reason go together.")
-
-
-def _begun(arguments: Namespace, services: Services, scope: Scope, output: Output) -> bool:
-    """Plan, show, and have it confirmed; tell whether it was begun."""
-    plan = _plan(arguments, services, scope)
-    if arguments.dry_run:
-        output.answer(_planned(plan), _plan_lines(plan))
-        return False
-    for line in _plan_lines(plan):
-        output.note(line)
-    _require_approved(plan)
-    _confirm(arguments)
-    begin(services, scope, plan, by=who())
-    return True
 
 
 def _require_approved(plan: Plan) -> None:
@@ -82,19 +82,6 @@ def _require_approved(plan: Plan) -> None:
             *(f"backup {backup}" for backup in backups),
         ),
     )
-
-
-def _built() -> tuple[Services, Scope]:
-    settings = load_settings()
-    return open_services(settings), scope(settings, asking())
-
-
-# -- planning ------------------------------------------------------------------
-
-
-def _plan(arguments: Namespace, services: Services, scope: Scope) -> Plan:
-    before = _moment(arguments.before) if arguments.before else None
-    return make_plan(services, scope, policy=arguments.policy, backups=arguments.backup, before=before)
 
 
 def _moment(text: str) -> str:
@@ -124,79 +111,70 @@ def _confirm(arguments: Namespace) -> None:
         raise ConfirmationRequired("That is not the policy's name.", hint="Nothing was changed.")
 
 
-def _planned(plan: Plan) -> dict[str, Any]:
-    document: dict[str, Any] = msgspec.to_builtins(plan)
-    for key in document["keys"]:
-        del key["witness"]
-    return document
-
-
-def _plan_lines(plan: Plan) -> Iterator[str]:
+def _plan_sheet(plan: Plan) -> Sheet:
+    backups = [(one.backup, one.created_at, one.secrets, ", ".join(one.targets)) for one in plan.backups]
+    keys = [
+        (
+            key.name,
+            key.epoch.version,
+            key.epoch.key.partition(":")[0],
+            key.where,
+            "; ".join(f"not proven: {doubt}" for doubt in key.doubts),
+        )
+        for key in plan.keys
+    ]
     total = sum(one.secrets for one in plan.backups)
-    yield f"{plural(len(plan.backups), 'backup')} of policy '{plan.policy}' become unreadable for good:"
-    for one in plan.backups:
-        where = ", ".join(one.targets)
-        yield f"  {one.backup}  {one.created_at}  {plural(one.secrets, 'secret')}  on {where}"
-    kept = f"{plural(plan.kept, 'backup')} of the policy {verb(plan.kept, 'stay')}"
-    yield f"  {plural(total, 'secret')} in all; {kept}."
-    yield "Destroyed are:"
-    for key in plan.keys:
-        version = f" v{key.epoch.version}" if key.epoch.version else ""
-        yield f"  '{key.name}'{version} ({key.epoch.key.partition(':')[0]}): {key.where}"
-        yield from (f"    not proven: {doubt}" for doubt in key.doubts)
-    for one in plan.backups:
-        for name in one.stays:
-            yield f"{one.backup} also opens for '{name}', which cannot be destroyed: only deletion shreds it."
-    yield from (f"{other} holds the same secrets and is not to be shredded." for other in plan.kin)
-    yield from (f"target '{name}' does not answer: {why}" for name, why in sorted(plan.unseen.items()))
-    yield from (f"{one.name} on '{one.target}' is no envelope: {one.code}" for one in plan.aside)
+    kept = plural(plan.kept, "backup")
+    remarks = [
+        f"{plural(total, 'secret')} in all; {kept} of the policy {verb(plan.kept, 'stay')}.",
+        *(
+            f"{one.backup} also opens for '{name}', which cannot be destroyed: only deletion shreds it."
+            for one in plan.backups
+            for name in one.stays
+        ),
+        *(f"{other} holds the same secrets and is not to be shredded." for other in plan.kin),
+        *(f"target '{name}' does not answer: {why}" for name, why in sorted(plan.unseen.items())),
+        *(f"{one.name} on '{one.target}' is no envelope: {one.code}" for one in plan.aside),
+    ]
+    return Sheet(
+        verdict=f"{plural(len(plan.backups), 'backup')} of policy '{plan.policy}' become unreadable for good",
+        parts=[
+            Table(("Backup", "Made", "Secrets", "On"), backups),
+            Lines(remarks),
+            Table(("Key", "Version", "Kind", "Where", ""), keys, "Destroyed are"),
+        ],
+    )
 
 
-# -- doing, and showing --------------------------------------------------------
+# -- what is on record ---------------------------------------------------------
 
 
-def _go_on(services: Services, scope: Scope, output: Output) -> None:
-    found = advance(services, scope)
-    output.answer(_document(found), _lines(found) if found else ["Nothing is pending."])
-    if left := [one for one in found if not one.done]:
-        raise ShredPending(f"{plural(len(left), 'backup')} of {len(found)} could not be shredded yet.")
-
-
-def _status(backups: Sequence[str], output: Output) -> None:
+def _status(backups: Sequence[str]) -> Answer:
     store = run_store()
     record = read(store, trust.trusted_signers(place.find()))
     found = [one for name, one in record.backups.items() if not backups or name in backups]
-    document = _document(found) | {
-        "keys": msgspec.to_builtins(list(record.now.values())),
-        "refused": record.refused,
-        "proof": [msgspec.to_builtins(event) | {"at": rfc3339(event.at)} for event in events(store)],
-    }
-    for one in record.refused:
-        output.warn(f"not believed: {one} Somebody wrote to the state database: treat it as an incident.")
-    output.answer(document, _lines(found) if found else ["Nothing was ever shredded."])
+    return Answer(
+        record={
+            "backups": found,
+            "keys": list(record.now.values()),
+            "refused": record.refused,
+            "proof": list(events(store)),
+        },
+        sheet=_sheet(found, nothing="Nothing was ever shredded."),
+        warnings=tuple(
+            f"not believed: {one} Somebody wrote to the state database: treat it as an incident."
+            for one in record.refused
+        ),
+    )
 
 
-def _document(found: Sequence[Shredding]) -> dict[str, Any]:
-    return {
-        "backups": [
-            {
-                "backup": one.meant.backup,
-                "policy": one.policy,
-                "shred": one.shred,
-                "verdict": one.judged.verdict,
-                "until": one.judged.until or None,
-                "reasons": list(one.judged.reasons),
-                "targets": {name: now.gone for name, now in sorted(one.targets.items())},
-            }
-            for one in found
-        ]
-    }
-
-
-def _lines(found: Sequence[Shredding]) -> Iterator[str]:
-    for one in found:
-        if one.done:
-            yield f"{one.meant.backup}  shredded"
-        else:
-            yield f"{one.meant.backup}  pending until {one.judged.until or 'a day that nobody knows'}"
-        yield from (f"  {reason}" for reason in one.judged.reasons)
+def _sheet(found: Sequence[Shredding], *, nothing: str) -> Sheet:
+    rows = [
+        (
+            one.meant.backup,
+            "shredded" if one.done else f"pending until {one.judged.until or 'a day that nobody knows'}",
+            "; ".join(one.judged.reasons),
+        )
+        for one in found
+    ]
+    return Sheet(parts=[Table(("Backup", "State", "Why"), rows, nothing=nothing)])
