@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.shared import await_run, render_restore
+from strongroom.cli.shared import await_run
 from strongroom.cli.shared.render_run import waiting_of
 from strongroom.cli.terminal.output import Output
+from strongroom.operations.restore import account
 from strongroom.operations.restore.facts import RestoreOptions, RunRestored
 from strongroom.operations.restore.job import submit_restore
 from strongroom.sources.memory import MemoryStore
@@ -40,8 +41,8 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
 
 
 def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_to_do() -> None:
-    assert render_restore._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
-    assert render_restore._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
+    assert account._done(RunRestored(backup="b1"), ended=False) == "nothing is written yet"
+    assert account._done(RunRestored(backup="b1"), ended=True) == "nothing was to be written"
 
 
 def step(target: str, error: str | None, *, piece: int = 0, waits: bool = True) -> StepRow:

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
-from strongroom.cli.shared.render_restore import restore_document, restore_fields
 from strongroom.cli.terminal.output import fields, plural, size
 from strongroom.durations import measured
 from strongroom.errors import StrongroomError, TargetError, by_name
-from strongroom.model import COMMAND
 from strongroom.operations import recorded_errors
-from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.errors import ApprovalNeeded
-from strongroom.operations.rotation.outcome import rotated_backups
-from strongroom.operations.runs.job import job_of
+from strongroom.operations.runs.job import RunAccount, job_of
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
-    RESTORES,
     RecipientPin,
     Run,
-    RunKind,
     RunState,
     StepKind,
     StepRow,
@@ -33,34 +28,7 @@ from strongroom.timestamps import for_people, if_any, rfc3339
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
-_WORDS = {
-    "active": "running",
-    "done": "done: a good backup on every target",
-    "degraded": "degraded: a good backup, but short of what the policy asks for, as the error says",
-    "failed": "failed: there is no new backup, the last good one is untouched",
-    "cancelled": "cancelled",
-}
 ABANDONED, WAITS_FOR_APPROVAL = "abandoned", "waits for approval"
-_LEFT = {
-    "backup": "there is no new backup; the last good one is untouched",
-    "verify": "no backup was touched; what it had not read back yet is not known",
-    "verification": "no backup was touched; what was not read is due with the next slice",
-    "repair": "what was good is untouched; what lacked may still lack",
-    "restore": "what was restored by then stays",
-    "recovery": "what was restored by then stays",
-    "undo": "what was undone by then stays",
-    "drift": "no backup was touched; nobody knows how far the source has drifted",
-    "drill": "nothing but the place of the drill was written to",
-    "rotate": "every backup opens, some for the new keys already",
-    "prune": "what is kept is untouched; what was to go may still be there",
-    "rotate-secret": "what was rotated by then stays; the secret that it was at is as its source says",
-    "check": "nothing was changed, and nothing is known of what it was to look at",
-}
-_MADE = "the backup is made; it has not been read back from every target"
-_MAYBE = "its containers are in place; whether the backup was made, a retry tells; the last is untouched"
-_BACKUP = "backup"
-_ABOUT = {RunKind.CHECK: "check", RunKind.ROTATE_SECRET: "source"}
-"""What the subject of a run is called, where it is no policy."""
 
 
 def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> dict[str, Any]:
@@ -84,13 +52,10 @@ def as_document(run: Run, rows: list[StepRow], *, abandoned: bool = False) -> di
         "to_do": to_do or None,
         "secrets": _counts(run).get("secrets"),
         "size": _counts(run).get("size"),
-        "drift": run.facts.get("drift"),
         "fewer": run.facts.get("report", {}).get("fewer"),
         "unswept": run.facts.get("report", {}).get("unswept"),
         "kept": run.facts.get("report", {}).get("kept"),
-        "undo_by": _undo(run),
-        "restore": restore_document(run, rows),
-        "rotated": _rotated(run, rows),
+        **_account(run, rows).document,
         "steps": steps(rows),
         "waiting": waiting_of(rows),
         "unfinished": [as_step(row) for row in rows if row.error],
@@ -116,15 +81,13 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
 
 def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
     """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
-    standing = _standing(run, abandoned=bool(abandoned))
-    waits = waiting_of(rows) is not None and standing == _WORDS["active"]
-    if waits_for_people(rows) and not run.closing:
-        standing = WAITS_FOR_APPROVAL
-    yield f"{run.spec.kind.value} run {run.id}: {'waiting' if waits else standing}"
+    yield f"{run.spec.kind.value} run {run.id}: {_standing(run, rows, abandoned=bool(abandoned))}"
     yield from (f"  {line}" for line in fields(_pairs(run, rows)))
     if abandoned:
-        yield from (f"  {line}" for line in fields([("means", _left(run, rows)), ("to do", abandoned)]))
-    elif to_do := _after_failure(run):
+        means = job_of(run.spec.kind).left_behind(run, rows)
+        yield from (f"  {line}" for line in fields([("means", means), ("to do", abandoned)]))
+    elif run.state is RunState.FAILED:  # the lines before it name the cause
+        to_do = f"remove the cause, then {job_of(run.spec.kind).again(run)}"
         yield from (f"  {line}" for line in fields([("to do", to_do)]))
     for row in rows:
         if row.error and row.state is not StepState.DONE and not waits_for_people([row]):
@@ -133,48 +96,33 @@ def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[
             yield f"  {row.step} ({row.state}, {tries}): {happened}"
 
 
-def _after_failure(run: Run) -> str:
-    """Say how to go on after a failed run, whose cause the lines before it name; nothing about any other."""
-    if run.state is not RunState.FAILED:
-        return ""
-    again = "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
-    if run.spec.kind is RunKind.DRILL:
-        again = f"'strongroom drill {run.spec.options.get('drill', 'full')}'"
-    return f"remove the cause, then {again}"
-
-
-def _standing(run: Run, *, abandoned: bool) -> str:
-    state = run.state.value
+def _standing(run: Run, rows: list[StepRow], *, abandoned: bool) -> str:
+    if waits_for_people(rows) and not run.closing:
+        return WAITS_FOR_APPROVAL
     if abandoned:
         return f"{ABANDONED}: nobody works on it, its process is gone"
     if run.closing and not run.state.final:
         return "ending"
-    return _WORDS[state] if run.spec.kind.value == _BACKUP else state
+    if waiting_of(rows) is not None and not run.state.final:
+        return "waiting"
+    return job_of(run.spec.kind).states.get(run.state, run.state.value)
 
 
-def _left(run: Run, rows: list[StepRow]) -> str:
-    """Say what an abandoned run means for the data."""
-    if run.spec.kind.value == _BACKUP and "manifest" in run.facts:
-        return _MADE
-    committing = run.spec.kind.value == _BACKUP and any(row.step.kind is StepKind.COMMIT for row in rows)
-    return _MAYBE if committing else _LEFT[run.spec.kind.value]
-
-
-def _drift(run: Run) -> Iterator[tuple[str, object]]:
-    if drift := run.facts.get("drift"):
-        found = drift["newest"]
-        moved = describe_drift(found["changed"], found["missing"], drift["extra"])
-        yield "drift", moved or "none: the source is as the backup has it"
+def _account(run: Run, rows: list[StepRow]) -> RunAccount:
+    """Return what its job tells of a run. An odd row must not keep a person from seeing the others."""
+    with suppress(RecordRefused):
+        return job_of(run.spec.kind).account(run, rows)
+    return RunAccount()
 
 
 def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
-    yield _ABOUT.get(run.spec.kind, "policy"), run.spec.policy
+    job = job_of(run.spec.kind)
+    yield job.subject, run.spec.policy
     yield "backup", run.spec.backup
     yield "began", for_people(run.created_at)
     yield "took" if run.finished_at else "so far", measured(seconds(run))
     if counts := _counts(run):
         yield "holds", f"{plural(counts['secrets'], 'secret')}, {size(counts['size'])}"
-    yield from _drift(run)
     if fewer := run.facts.get("report", {}).get("fewer"):
         yield (
             "lacks",
@@ -183,11 +131,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
     if waiting := waiting_of(rows):
         yield "waits for", f"{waiting['error']} (since {waiting['since']})"
         yield "to do", waiting["to_do"]
-    if rotated := _rotated(run, rows):
-        yield "rotated", f"{rotated['done']} of {plural(rotated['of'], 'backup')}"
     for place, why in (run.facts.get("report", {}).get("unswept") or {}).items():
-        again = "" if run.spec.kind is RunKind.DRILL else "; a later backup of the policy tries again"
-        yield "unswept", f"{place}: {why}{again}"
+        yield "unswept", "; ".join(filter(None, (f"{place}: {why}", job.swept_again)))
     if kept := run.facts.get("report", {}).get("kept"):
         yield "kept", f"the backup is whole on {', '.join(kept)} and in the catalog; 'repair' completes it"
     yield from recipient_names.recipient_fields(_readers(run))
@@ -197,27 +142,8 @@ def _pairs(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
             f"{entry['done']} of {entry['of']}"
             + (f", {measured(entry['seconds'])} of work" if entry["seconds"] else ""),
         )
-    yield from restore_fields(run, rows)
-    yield from _outcome(run)
-    yield "undo", _undo(run)
+    yield from _account(run, rows).pairs
     yield from zip(("error", "to do"), recorded_errors.apart(run.error), strict=True)
-
-
-def _undo(run: Run) -> str | None:
-    """Return the command that undoes a restore that wrote something."""
-    done = run.facts.get("restore", {}) if run.spec.kind in RESTORES else {}
-    wrote = any(done.get(what, 0) for what in ("created", "changed", "removed"))
-    return f"strongroom submit --undo {run.id}" if wrote and run.state.final else None
-
-
-def _rotated(run: Run, rows: list[StepRow]) -> dict[str, int] | None:
-    """Count the backups of a rotation: a step may be about many."""
-    if run.spec.kind is not RunKind.ROTATE or "backups" not in run.facts:
-        return None
-    try:
-        return {"done": len(rotated_backups(run, rows)), "of": len(run.facts["backups"])}
-    except RecordRefused:  # an odd row must not keep a person from seeing the others
-        return None
 
 
 def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
@@ -261,11 +187,6 @@ def _readers(run: Run) -> list[RecipientPin]:
     """Return who can open a run's backup: not the keys whose keepers were away."""
     absent = run.facts.get("left_out", ())
     return [pin for pin in run.spec.recipients if pin.name not in absent]
-
-
-def _outcome(run: Run) -> Iterator[tuple[str, object]]:
-    if run.spec.kind is RunKind.DRILL and run.state.final:
-        yield "signed report", f"strongroom drill show {run.id}"
 
 
 def _counts(run: Run) -> Mapping[str, Any]:

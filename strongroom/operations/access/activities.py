@@ -8,16 +8,15 @@ from typing import Final
 from strongroom.operations.access.matching import SLACK, Activity
 from strongroom.operations.backup.scrub import Slice
 from strongroom.operations.evidence import access_log
-from strongroom.operations.runs.job import read_facts
+from strongroom.operations.runs.job import job_of, read_facts
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORES, Event, Run, RunKind
+from strongroom.state.records import Event, Run, RunKind
 from strongroom.state.store import RunStore
 
 KEY_PROOF: Final = "keys"
 """The check of the calendar that opens backups; the others read no container."""
 LONGEST_COMMAND: Final = 6 * 3600.0
 """Seconds for which a command may read that left no word of how it ended: it was killed, or goes on."""
-_OPENS: Final = {*RESTORES, RunKind.VERIFY, RunKind.DRILL, RunKind.ROTATE, RunKind.DRIFT}
 _BEGIN: Final = (access_log.ATTEMPTED, access_log.READING)
 _ENDS: Final = (access_log.OPENED, access_log.FAILED, access_log.READ)
 
@@ -31,7 +30,7 @@ def activities(store: RunStore, since: float, until: float) -> tuple[Activity, .
 def _runs(runs: list[Run], until: float) -> Iterator[Activity]:
     for run in runs:
         ended = run.finished_at if run.finished_at is not None else until + SLACK
-        opens = run.spec.kind in _OPENS or _proves_keys(run)
+        opens = job_of(run.spec.kind).opens or _proves_keys(run)
         if (read := _read_by(run)) is not None:
             backups, policy = read
             yield Activity(began=run.created_at, ended=ended, backups=backups, policy=policy, opens=opens)
@@ -47,7 +46,7 @@ def _read_by(run: Run) -> tuple[frozenset[str], str] | None:
         return (read, "") if read else None
     if spec.backup:
         return frozenset((spec.backup,)), ""
-    if spec.kind in _OPENS:
+    if job_of(spec.kind).opens:
         return frozenset(), spec.policy
     return (frozenset(), "") if _proves_keys(run) else None
 

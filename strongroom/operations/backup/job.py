@@ -7,6 +7,7 @@ index-upload × targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from msgspec.structs import replace
@@ -55,6 +56,7 @@ from strongroom.state.records import (
     Spec,
     Step,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Verdict,
@@ -70,8 +72,18 @@ class BackupJob(Job):
     """Seals what a policy selects and places it on its targets."""
 
     first = Step(StepKind.PLAN)
+    seals = True
     carries = frozenset({StepKind.CAPTURE, StepKind.UPLOAD})
     terms = Spec.__struct_fields__
+    states = MappingProxyType(
+        {
+            RunState.ACTIVE: "running",
+            RunState.DONE: "done: a good backup on every target",
+            RunState.DEGRADED: "degraded: a good backup, but short of what the policy asks for, "
+            "as the error says",
+            RunState.FAILED: "failed: there is no new backup, the last good one is untouched",
+        }
+    )
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(plan, Planned, Pool.CONTROL, waits_for=ROOM),
         StepKind.CAPTURE: Action(capture, Captured, Pool.SEAL, waits_for=ROOM, where=Where.FORKED),
@@ -137,6 +149,14 @@ class BackupJob(Job):
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)
         return replica_verdicts.record_replicas(run, read, services)
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        if has_manifest(run):
+            return "the backup is made; it has not been read back from every target"
+        if any(row.step.kind is StepKind.COMMIT for row in rows):
+            whether = "whether the backup was made, a retry tells"
+            return f"its containers are in place; {whether}; the last is untouched"
+        return "there is no new backup; the last good one is untouched"
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return backup_outcome(run, replica_verdicts.read_back(run, services), services)

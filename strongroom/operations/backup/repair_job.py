@@ -35,7 +35,7 @@ from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
-from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, StepRow, Tally, Verdict
 
 AT_ONCE = "* * * * *"
 """The times of a repair whose damage was found after its last turn. One that fails then waits as ever."""
@@ -88,6 +88,9 @@ class RepairJob(Job):
         # Told first: who dies in between tells it again, and not never.
         _tell_repaired(run, bad & read.good, services)
         return replica_verdicts.record_replicas(run, read, services)
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was good is untouched; what lacked may still lack"
 
     def outcome(self, run: Run, services: Services) -> Ending:
         read = replica_verdicts.read_back(run, services, enter_unread=True)

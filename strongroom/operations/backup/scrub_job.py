@@ -97,6 +97,9 @@ class ScrubJob(Job):
     def report_facts(self, run: Run, services: Services) -> ReportFacts:
         return ReportFacts(started=tuple(_order_repairs(run, services)))
 
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "no backup was touched; what was not read is due with the next slice"
+
     def outcome(self, run: Run, services: Services) -> Ending:
         looked = _looked(run, services)
         aside = describe_aside((one.place.target, one.checked.aside) for one in looked)

@@ -17,13 +17,14 @@ from strongroom.operations.runs.job import Action, Ending, Job, Result
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, Spec, Step, StepKind, StepRow, Tally, Verdict
 
 
 class VerifyJob(Job):
     """Reads a backup back from every target of its policy."""
 
     first = Step(StepKind.PLAN)
+    opens = True
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
@@ -42,6 +43,9 @@ class VerifyJob(Job):
     def record(self, run: Run, services: Services) -> Sequence[str]:
         read = replica_verdicts.read_back(run, services)
         return replica_verdicts.record_replicas(run, read, services)
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "no backup was touched; what it had not read back yet is not known"
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return replica_outcome(run, replica_verdicts.read_back(run, services), services)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -12,7 +12,18 @@ from strongroom.operations import recorded_errors
 from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts, to_facts
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Checked, Services
-from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    Tally,
+    Verdict,
+)
 from strongroom.words import name_first_few, plural
 
 AGAIN: Final = "again"
@@ -38,6 +49,7 @@ class CheckJob(Job):
     """Does one check. What it finds degrades the run; one that could not look has failed."""
 
     first = Step(StepKind.CHECK)
+    subject = "check"
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.CHECK: Action(perform, Checked, Pool.VERIFY)
     }
@@ -45,6 +57,9 @@ class CheckJob(Job):
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         assert isinstance(result, Checked)
         return Verdict(facts=to_facts(CheckFacts(checked=result)), follow=(Step(StepKind.REPORT),))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "nothing was changed, and nothing is known of what it was to look at"
 
     def outcome(self, run: Run, services: Services) -> Ending:
         checked = read_facts(run, CheckFacts).checked

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
+from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.backup.existing import newest, newest_if_any, spec_about
 from strongroom.operations.drift.comparison import Drift
 from strongroom.operations.drift.freeze import Frozen
@@ -15,12 +16,23 @@ from strongroom.operations.drift.mass_change import Limits, describe_mass_change
 from strongroom.operations.drift.step import compare_with_source, freeze_retention
 from strongroom.operations.errors import MassChange
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    Tally,
+    Verdict,
+)
 from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
@@ -34,6 +46,7 @@ class DriftJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    opens = True
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
@@ -54,6 +67,16 @@ class DriftJob(Job):
                 return Verdict(facts={"frozen": msgspec.to_builtins(result)}, follow=(REPORT,))
             case _:
                 return Verdict(follow=(REPORT,))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "no backup was touched; nobody knows how far the source has drifted"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        if (drift := facts_of(run).drift) is None:
+            return RunAccount()
+        moved = describe_drift(drift.newest.changed, drift.newest.missing, drift.extra)
+        told = (("drift", moved or "none: the source is as the backup has it"),)
+        return RunAccount(told, {"drift": msgspec.to_builtins(drift)})
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what has drifted. That a source changes is no fault; that nobody knows how much, is one."""

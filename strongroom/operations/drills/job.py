@@ -30,7 +30,7 @@ from strongroom.operations.drills.report import report_of
 from strongroom.operations.recorded_errors import error_text
 from strongroom.operations.recovery_objective import objective_missed
 from strongroom.operations.run_integrity import TERMS
-from strongroom.operations.runs.job import Action, Ending, Job, Result, read_facts
+from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount, read_facts
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -43,6 +43,7 @@ from strongroom.state.records import (
     Spec,
     Step,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Verdict,
@@ -62,7 +63,9 @@ class DrillJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    opens = True
     reads = True
+    swept_again = ""
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(pick.pick, Plan, Pool.CONTROL),
@@ -80,6 +83,15 @@ class DrillJob(Job):
     def asked(self, run: Run) -> Sequence[str]:
         away = cut_off(run.spec.targets, options_of(run))
         return [pin.name for pin in run.spec.targets if pin.name not in away]
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "nothing but the place of the drill was written to"
+
+    def again(self, run: Run) -> str:
+        return f"'strongroom drill {run.spec.options.get('drill', 'full')}'"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        return RunAccount((("signed report", f"strongroom drill show {run.id}"),) if run.state.final else ())
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a drill that brought everything back to its objective."""

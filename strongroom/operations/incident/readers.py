@@ -21,6 +21,7 @@ from strongroom.operations.access.look import STRANGE
 from strongroom.operations.archive.incidents import Affected, Incident, Outcome, Reader, Suspicion
 from strongroom.operations.evidence import access_log
 from strongroom.operations.incident.open_case import affected_by, require_affected
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
 from strongroom.state.records import Event, RunKind
 from strongroom.targets import Target
@@ -42,8 +43,6 @@ _ACCESSES = (
     access_log.SHOWN,
     access_log.UNREADABLE,
 )
-_OPENING = (RunKind.RESTORE, RunKind.RECOVERY, RunKind.DRILL, RunKind.VERIFY, RunKind.ROTATE, RunKind.DRIFT)
-"""Runs that open backups, or may."""
 _DID = {
     access_log.OPENED: "opened",
     access_log.FAILED: "tried, and no key fitted",
@@ -183,7 +182,7 @@ def _runs(services: Services, asked: _Asked) -> Iterator[tuple[str, str, float, 
     meant = {one.backup for one in asked.affected}
     policies = dict.fromkeys(one.policy for one in asked.affected)
     for policy in policies:
-        for kind in _OPENING:
+        for kind in (kind for kind in RunKind if job_of(kind).opens):
             for run in services.store.runs_of(policy, kind, limit=MOST):
                 if run.created_at < _since(asked):
                     break

@@ -6,7 +6,7 @@ It is what a recovery needs no person for: ``strongroom recover --on-cluster`` f
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -20,13 +20,14 @@ from strongroom.operations.recovery.run_steps import (
     recovery_facts_of,
     validate_restored,
 )
+from strongroom.operations.restore.account import restore_account
 from strongroom.operations.restore.facts import Compared, FixedBackup, RestoreOptions
 from strongroom.operations.restore.job import PASSING, REPORT, RestoreJob
-from strongroom.operations.runs.job import Action, Ending, Result
+from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, StepRow, Tally, Verdict
 from strongroom.words import name_first_few, plural
 
 
@@ -55,6 +56,13 @@ class RecoveryJob(RestoreJob):
             case _:
                 return super().decide(run, tally, step, result)
 
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        facts = recovery_facts_of(run)
+        shown = {"recovery_check": facts.recovery_check, "recovery_validate": facts.recovery_validate}
+        restored = restore_account(run, rows, facts, shown=shown)
+        told = (*_host(facts.recovery_check), *restored.pairs, *_validated(facts.recovery_validate))
+        return RunAccount(told, restored.document)
+
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a recovery to what a restore is held to, and to what each secret shows by itself."""
         facts = recovery_facts_of(run)
@@ -72,6 +80,25 @@ class RecoveryJob(RestoreJob):
 
 
 JOB = RecoveryJob()
+
+
+def _host(check: Proved | None) -> Iterator[tuple[str, object]]:
+    """Yield how the host of the worker stood, and what is wrong or worth a look there."""
+    if check is None:
+        return
+    bad = [one for one in check.checks if one.state != "good"]
+    more = f", {len(bad)} not" if bad else ""
+    yield "host", f"{plural(len(check.checks) - len(bad), 'check')} good{more}"
+    yield from (("", f"{one.state}: {one.check}: {one.what}. {one.to_do}".strip()) for one in bad)
+
+
+def _validated(validated: RunValidated | None) -> Iterator[tuple[str, object]]:
+    if validated is None:
+        return
+    found = {"wrong": validated.wrong, "to look at": validated.remarks}
+    counts = [f"{count:,} {what}: {check}" for what, by in found.items() for check, count in by.items()]
+    told = "; ".join(counts) or "each is well by itself"
+    yield "validated", f"{plural(validated.secrets, 'secret')}, {told}"
 
 
 def _with(ending: Ending, validated: RunValidated, run: Run) -> Ending:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ from strongroom.operations.archive.envelopes import describe_aside
 from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.backup.existing import spec_about
 from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.restore.account import restore_account
 from strongroom.operations.restore.facts import (
     Approved,
     Compared,
@@ -36,12 +37,12 @@ from strongroom.operations.restore.step import (
 )
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Action, Ending, Result
+from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import Pool, Run, RunKind, RunState, Step, StepKind, StepRow, Tally, Verdict
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.words import plural, verb
 
@@ -61,6 +62,7 @@ class RestoreJob(ApprovedJob):
     """
 
     first = Step(StepKind.PLAN)
+    opens = True
     reads = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
@@ -90,6 +92,12 @@ class RestoreJob(ApprovedJob):
                 return Verdict(facts=msgspec.to_builtins(facts), follow=_following(run, tally))
             case _:
                 return Verdict(facts={"restore_compare": msgspec.to_builtins(result)}, follow=(REPORT,))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was restored by then stays"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        return restore_account(run, rows, facts_of(run))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a restore to what it was asked for: what differs afterwards, or is not there, is told."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from strongroom.errors import UsageError
 from strongroom.operations.backup.existing import spec_of_policy
 from strongroom.operations.errors import ApprovalNeeded
+from strongroom.operations.restore.account import restore_account
 from strongroom.operations.restore.facts import Approved, RunRestored, StagedPlan, UndoOptions, facts_of
 from strongroom.operations.restore.job import PASSING, REPORT
 from strongroom.operations.restore.journal import NAMES
@@ -22,11 +23,22 @@ from strongroom.operations.restore.undo_step import (
 )
 from strongroom.operations.run_integrity import TERMS
 from strongroom.operations.runs.approved_job import ApprovedJob
-from strongroom.operations.runs.job import Action, Ending, Result
+from strongroom.operations.runs.job import Action, Ending, Result, RunAccount
 from strongroom.operations.runs.submit import Submitted, submit
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORES, Pool, Run, RunKind, RunState, Step, StepKind, Tally, Verdict
+from strongroom.state.records import (
+    RESTORES,
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Step,
+    StepKind,
+    StepRow,
+    Tally,
+    Verdict,
+)
 from strongroom.words import plural, verb
 
 UNDO = Step(StepKind.RESTORE)
@@ -36,6 +48,7 @@ class UndoJob(ApprovedJob):
     """Brings back what a restore run replaced, and removes what it created, where nobody changed it since."""
 
     first = Step(StepKind.PLAN)
+    opens = True
     terms = TERMS
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(fix_restore, FixedRestore, Pool.CONTROL),
@@ -55,6 +68,12 @@ class UndoJob(ApprovedJob):
                 return Verdict(follow=(UNDO,))
             case _:
                 return Verdict(facts={"restore": msgspec.to_builtins(result)}, follow=(REPORT,))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was undone by then stays"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        return restore_account(run, rows, facts_of(run))
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what somebody changed since the restore, which is left to them."""

@@ -57,6 +57,9 @@ class PruneJob(Job):
         forget_deleted(services.store, services.targets.values(), trusted=services.signer_fingerprints)
         return [row.step.target for row in services.store.rows(run.id, StepKind.DELETE) if is_done(row)]
 
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what is kept is untouched; what was to go may still be there"
+
     def outcome(self, run: Run, services: Services) -> Ending:
         """Say what is left that should be gone by now. What a lock keeps for some time is left by intent, and
         a medium lies in a safe."""

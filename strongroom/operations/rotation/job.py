@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from strongroom.operations.rotation import batch, rotate
-from strongroom.operations.rotation.outcome import outcome
-from strongroom.operations.rotation.results import BackupRotated, RotationPlan, SliceRewrapped
+from strongroom.operations.rotation.outcome import outcome, rotated_backups
+from strongroom.operations.rotation.results import BackupRotated, RotationPlan, SliceRewrapped, backups_of
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import has_older_backup, is_rotating, make_spec
-from strongroom.operations.runs.job import Action, Ending, Job, Result, Where
+from strongroom.operations.runs.job import Action, Ending, Job, Result, RunAccount, Where
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
-from strongroom.state.records import ROTATING, Pool, Run, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import ROTATING, Pool, Run, Spec, Step, StepKind, StepRow, Tally, Verdict
+from strongroom.words import plural
 
 REPORT = Step(StepKind.REPORT)
 
@@ -25,6 +26,8 @@ class RotateJob(Job):
     """
 
     first = Step(StepKind.PLAN)
+    opens = True
+    seals = True
     reads = True
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(rotate.plan, RotationPlan, Pool.CONTROL),
@@ -41,6 +44,17 @@ class RotateJob(Job):
             return Verdict(follow=follow)
         busy = any(tally.unsettled(kind) for kind in ROTATING)
         return Verdict() if busy else Verdict(follow=(REPORT,))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "every backup opens, some for the new keys already"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        """Count the backups: a step may be about many."""
+        if "backups" not in run.facts:
+            return RunAccount()
+        done, plan = rotated_backups(run, rows), backups_of(run)
+        told = (("rotated", f"{len(done)} of {plural(len(plan), 'backup')}"),)
+        return RunAccount(told, {"rotated": {"done": len(done), "of": len(plan)}})
 
     def outcome(self, run: Run, services: Services) -> Ending:
         return outcome(run, services)

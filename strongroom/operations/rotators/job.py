@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
@@ -34,6 +34,7 @@ from strongroom.state.records import (
     Spec,
     Step,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Verdict,
@@ -70,6 +71,7 @@ class RotateSecretsJob(ApprovedJob):
     """
 
     first = Step(StepKind.PLAN)
+    subject = "source"
     actions: ClassVar[Mapping[StepKind, Action[Any]]] = {
         StepKind.PLAN: Action(name_step, SecretsNamed, Pool.CONTROL),
         StepKind.ROTATE_SECRET_PLAN: Action(
@@ -91,6 +93,9 @@ class RotateSecretsJob(ApprovedJob):
                 pieces = (piece for piece, rotator in enumerate(planned) if rotator)
                 return Verdict(follow=tuple(Step(StepKind.ROTATE_SECRET, piece) for piece in pieces))
         return Verdict() if tally.unsettled(StepKind.ROTATE_SECRET) else Verdict(follow=(REPORT,))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        return "what was rotated by then stays; the secret that it was at is as its source says"
 
     def outcome(self, run: Run, services: Services) -> Ending:
         """Hold a rotation to what it was asked for: each secret that has no new value is told."""

@@ -13,16 +13,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from strongroom.errors import StrongroomError
+from strongroom.model import COMMAND
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RecordRefused
-from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from strongroom.state.records import (
+    Pool,
+    Run,
+    RunKind,
+    RunState,
+    Spec,
+    Step,
+    StepKind,
+    StepRow,
+    Tally,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from strongroom.operations.archive.shortfall import Shortfall
@@ -85,6 +98,13 @@ class ReportFacts(NamedTuple):
     started: Sequence[str] = ()
 
 
+class RunAccount(NamedTuple):
+    """What a job tells of a run besides what any run has: in pairs for people, and by key for machines."""
+
+    pairs: Sequence[tuple[str, object]] = ()
+    document: Mapping[str, Any] = MappingProxyType({})
+
+
 class Job(Protocol):
     """What the engine asks of a job. Whatever has a body here is optional.
 
@@ -92,7 +112,11 @@ class Job(Protocol):
     no later step is performed unless the record is the one that was signed. ``terms`` are the fields of the
     spec that must be as this process's own configuration has them before the run is planned. ``reads`` says
     that it goes by what backups hold: it ends where a target withholds a trust list. ``carries`` are steps
-    that seal or carry, and judge no signature on a target.
+    that seal or carry, and judge no signature on a target. ``seals`` says that it seals something to the
+    policy's recipients, and ``opens`` that it opens backups, or may.
+
+    ``subject`` is what a person calls that which a run is about, ``states`` say more of a state than its own
+    word, and ``swept_again`` says when it is tried again to remove what a run could not remove.
     """
 
     first: ClassVar[Step]
@@ -100,6 +124,11 @@ class Job(Protocol):
     terms: ClassVar[Sequence[str]] = ()
     reads: ClassVar[bool] = False
     carries: ClassVar[frozenset[StepKind]] = frozenset()
+    seals: ClassVar[bool] = False
+    opens: ClassVar[bool] = False
+    subject: ClassVar[str] = "policy"
+    states: ClassVar[Mapping[RunState, str]] = MappingProxyType({})
+    swept_again: ClassVar[str] = "a later backup of the policy tries again"
 
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
         """Decide what follows from a step. Pure: it is called in the transaction that records the outcome.
@@ -111,6 +140,18 @@ class Job(Protocol):
     def outcome(self, run: Run, services: Services) -> Ending:
         """Judge a run whose steps are all settled. One that failed or was cancelled is not judged."""
         ...
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:
+        """Say what it means for the data that nobody works on a run any more."""
+        ...
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:
+        """Tell of a run what only its job knows. Its rows may be left out, where many runs are told of."""
+        return RunAccount()
+
+    def again(self, run: Run) -> str:
+        """Say how a failed run is done again, once its cause is gone."""
+        return "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Record what the run read back, however it ends; return the targets with a good replica."""

@@ -19,6 +19,7 @@ from strongroom.operations.archive.holds import Subject, read_holds
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.key_management.usage import READERS, Opens, look_all
 from strongroom.operations.layout import base_of
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.errors import KeyShared, OnLegalHold
 from strongroom.operations.shredding.events import MeantBackup, MeantKey, Witness
@@ -34,13 +35,11 @@ from strongroom.operations.shredding.key_versions import (
 )
 from strongroom.operations.shredding.record import read
 from strongroom.operations.shredding.scope import Scope
-from strongroom.state.records import CatalogEntry, RunKind
+from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
 
 SHOWN = 10
 RECENT = 1000
-SEALING = frozenset({RunKind.BACKUP, RunKind.ROTATE})
-"""Kinds of runs that write envelopes, which the catalog does not show while they run."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -210,7 +209,7 @@ def require_alone(
     going = [
         run.id
         for run in services.store.runs(RECENT)
-        if not run.state.final and run.spec.policy == policy and run.spec.kind in SEALING
+        if not run.state.final and run.spec.policy == policy and job_of(run.spec.kind).seals
     ]
     if going:
         raise KeyShared(

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from strongroom.cli.shared.render_restore import restore_fields
 from strongroom.container.errors import MissingPiece
 from strongroom.model import SecretBytes
 from strongroom.operations.findings import Finding, wrong
@@ -18,6 +17,7 @@ from strongroom.operations.recovery.run_steps import recovery_facts_of
 from strongroom.operations.restore.facts import RestoreOptions, UndoOptions
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.submit import Submitted, retry
 from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
@@ -68,7 +68,7 @@ def test_the_newest_backup_of_a_policy_is_recovered_compared_and_validated_and_c
     assert (facts.restore_compare.same, facts.restore_compare.differ) == (COUNT, 0)
     assert facts.recovery_validate is not None
     assert (facts.recovery_validate.secrets, facts.recovery_validate.wrong) == (COUNT, {})
-    said = dict(restore_fields(run, list(services.store.rows(run.id))))
+    said = dict(job_of(run.spec.kind).account(run, services.store.rows(run.id)).pairs)
     assert str(said["validated"]).startswith(f"{COUNT} secrets, ")
     assert "good" in str(said["host"])
     undone = finish(submit_undo(services, options=UndoOptions(undoes=run.id)), services)

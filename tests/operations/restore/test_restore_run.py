@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from random import Random
 
@@ -14,7 +14,6 @@ from msgspec.structs import replace
 
 from strongroom.api.submission import Submission
 from strongroom.cli.shared.drive_run import require_whole
-from strongroom.cli.shared.render_restore import restore_fields
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Secret, Selection
@@ -28,13 +27,14 @@ from strongroom.operations.restore.progress import progress_of
 from strongroom.operations.restore.restore import plan_restore, restore
 from strongroom.operations.restore.undo_job import submit_undo
 from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import Submitted, retry
 from strongroom.operations.services import Services
 from strongroom.sources import Change, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
-from strongroom.state.records import Run, RunKind, RunState, StepKind, Ticket
+from strongroom.state.records import Run, RunKind, RunState, StepKind, StepRow, Ticket
 from strongroom.targets import ObjectInfo
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.errors import TargetUnavailable
@@ -64,6 +64,10 @@ def fill(folder: Path, count: int) -> LocalStore:
     store = LocalStore(folder, name="there")
     store.import_([secret for secret in made_up(count, size=99) if int(secret.name[-1]) % 3 == 0])
     return store
+
+
+def told_of(run: Run, rows: list[StepRow]) -> Sequence[tuple[str, object]]:
+    return job_of(run.spec.kind).account(run, rows).pairs
 
 
 def finish(submitted: Submitted, services: Services) -> Run:
@@ -427,12 +431,10 @@ def test_a_run_in_the_middle_tells_how_far_it_is_how_fast_and_what_is_left_of_it
     while due:
         due = [following for ticket in due[:1] for following in perform(ticket, services)] + due[1:]
         if services.store.rows(run, StepKind.RESTORE_PLAN) and not seen:
-            needs.append(
-                dict(restore_fields(services.store.load(run), services.store.rows(run))).get("needs")
-            )
+            needs.append(dict(told_of(services.store.load(run), services.store.rows(run))).get("needs"))
         now, rows = services.store.load(run), services.store.rows(run)
         if (progress := progress_of(now, rows, now=now.created_at + 3600)) is not None:
-            seen.append((progress, dict(restore_fields(now, rows))))
+            seen.append((progress, dict(told_of(now, rows))))
     assert needs[0] == "the recover workers, which normally do not run: 'strongroom up --with-recover'"
     assert set(needs[1:]) == {None}
     assert [progress.done for progress, _ in seen] == [0, *range(0, 41, 5), 40, 40]
@@ -496,9 +498,7 @@ def test_a_region_cut_off_midway_and_a_damaged_container_elsewhere_cost_nothing_
     assert (ended.state, ended.error) == (RunState.DONE, None)
     wanted = {secret.name: secret for secret in made_up(40)}
     assert {one.name: one for one in there.read(list(there.list())) if one} == wanted
-    told = {
-        key: str(why) for key, why in restore_fields(ended, services.store.rows(run)) if key[:4] == "not "
-    }
+    told = {key: str(why) for key, why in told_of(ended, services.store.rows(run)) if key[:4] == "not "}
     assert told["not from eu"].startswith("TargetUnavailable: the region is cut off")
     assert told["not from us"].partition(":")[0] in {"Tampered", "Truncated", "NotABackup", "Malformed"}
     assert [replica.target for replica in services.store.replicas(backup) if not replica.good] == ["us"]

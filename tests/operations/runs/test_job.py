@@ -6,14 +6,16 @@ import ast
 import json
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 from msgspec import Struct
 
+from strongroom.cli.shared.render_run import as_document, lines_of
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.drive import drive
@@ -22,6 +24,7 @@ from strongroom.operations.runs.job import (
     Ending,
     Job,
     Result,
+    RunAccount,
     is_signed,
     job_of,
     read_facts,
@@ -38,6 +41,7 @@ from strongroom.state.records import (
     Spec,
     Step,
     StepKind,
+    StepRow,
     StepState,
     Tally,
     Ticket,
@@ -78,6 +82,13 @@ class CountJob(Job):
     def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:  # noqa: ARG002
         facts = {} if result is None else to_facts(CountFacts(counted=result))  # type: ignore[arg-type]
         return Verdict(facts=facts, follow=(Step(StepKind.REPORT),))
+
+    def left_behind(self, run: Run, rows: Sequence[StepRow]) -> str:  # noqa: ARG002
+        return "nothing was counted for good"
+
+    def account(self, run: Run, rows: Sequence[StepRow]) -> RunAccount:  # noqa: ARG002
+        counted = read_facts(run, CountFacts).counted
+        return RunAccount((("counted", counted and counted.targets),), {"counted": counted is not None})
 
     def outcome(self, run: Run, services: Services) -> Ending:  # noqa: ARG002
         if read_facts(run, CountFacts).counted is None:
@@ -123,6 +134,22 @@ def test_a_new_job_runs_to_its_end(tmp_path: Path, tiny: RunKind) -> None:
     services, run = run_tiny(tmp_path, tiny)
     assert (run.state, run.facts["counted"]) == (RunState.DONE, {"targets": 3})
     assert {row.step.kind for row in services.store.rows(run.id)} == {StepKind.RESTORE, StepKind.REPORT}
+
+
+def test_a_new_job_tells_its_own_runs(tmp_path: Path, tiny: RunKind) -> None:
+    services, run = run_tiny(tmp_path, tiny)
+    rows = services.store.rows(run.id)
+    assert any(line.split() == ["counted", "3"] for line in lines_of(run, rows))
+    assert as_document(run, rows)["counted"] is True
+    assert any("nothing was counted for good" in line for line in lines_of(run, rows, abandoned="go on"))
+
+
+def test_a_run_whose_facts_are_odd_is_told_of_all_the_same(tmp_path: Path, tiny: RunKind) -> None:
+    services, run = run_tiny(tmp_path, tiny)
+    odd = msgspec.structs.replace(run, facts={"counted": "CANARY-three"})
+    rows = services.store.rows(run.id)
+    assert next(lines_of(odd, rows)) == f"restore run {run.id}: done"
+    assert "counted" not in as_document(odd, rows)
 
 
 def test_a_new_job_decides_on_a_step_that_it_can_do_without(tmp_path: Path, tiny: RunKind) -> None:

@@ -9,13 +9,13 @@ from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import require_whole
 from strongroom.cli.shared.options import pairs
-from strongroom.cli.shared.render_restore import START
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal.output import Output
 from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Depth
+from strongroom.operations.restore.account import START
 from strongroom.operations.restore.plan import parse_relocation
 from strongroom.system import person
 from strongroom.words import nearest

@@ -1,22 +1,21 @@
-"""A restore run as it is shown: how far it is, how fast, how it stands to its objective, what came of it."""
+"""What a restore, a recovery or an undo tells of itself: how far it is, how fast, and what it did."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from strongroom.cli.terminal.output import plural
 from strongroom.durations import about, at_least, measured
-from strongroom.operations.drills.facts import Proved
-from strongroom.operations.recovery.run_steps import RecoveryFacts, RunValidated, recovery_facts_of
-from strongroom.operations.restore.facts import Compared, RunRestored
+from strongroom.operations.restore.facts import Compared, RestoreFacts, RunRestored
 from strongroom.operations.restore.progress import Progress, progress_of
-from strongroom.state.errors import RecordRefused
-from strongroom.state.records import RESTORES, RESTORING, Run, StepRow
+from strongroom.operations.runs.job import RunAccount
+from strongroom.state.records import RESTORING, Run, StepRow
+from strongroom.words import plural
 
+START = "strongroom up --with-recover"
 _DID = {
     "created": "created",
     "changed": "changed",
@@ -28,37 +27,31 @@ _DID = {
 }
 
 
-_SHOWN = ("restore", "restore_compare", "recovery_check", "recovery_validate")
-
-
-START = "strongroom up --with-recover"
-
-
-def restore_document(run: Run, rows: list[StepRow]) -> dict[str, Any] | None:
-    """Return for machines how far a restore or an undo is, and what it did; nothing for any other run."""
-    known = _known(run, rows)
-    if known is None:
-        return None
-    facts, progress = known
-    named = {name: getattr(facts, name) for name in _SHOWN}
+def restore_account(
+    run: Run, rows: Sequence[StepRow], facts: RestoreFacts, *, shown: Mapping[str, object] | None = None
+) -> RunAccount:
+    """Return what a run that restores tells of itself. ``shown``: what machines are to be told besides."""
+    progress = progress_of(run, rows, now=time.time()) if rows else None  # a list of runs has no steps
     plan = facts.restore_plan
-    counts = {"digest": plan.digest, "counts": plan.counts} if plan else None
-    document: dict[str, Any] = msgspec.to_builtins({"plan": counts, "progress": progress, **named})
-    return document
+    document = {
+        "plan": {"digest": plan.digest, "counts": plan.counts} if plan else None,
+        "progress": progress,
+        "restore": facts.restore,
+        "restore_compare": facts.restore_compare,
+        **(shown or {}),
+    }
+    told: dict[str, Any] = msgspec.to_builtins({"restore": document, "undo_by": _undo(run, facts)})
+    return RunAccount(tuple(_pairs(run, rows, facts, progress)), told)
 
 
-def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]]:
-    """Yield the same for people."""
-    known = _known(run, rows)
-    if known is None:
-        return
-    facts, progress = known
+def _pairs(
+    run: Run, rows: Sequence[StepRow], facts: RestoreFacts, progress: Progress | None
+) -> Iterator[tuple[str, object]]:
     asked = [row for row in rows if row.step.kind in RESTORING]
     if asked and not run.state.final and not any(row.attempts for row in asked):
         yield "needs", f"the recover workers, which normally do not run: '{START}'"
     if progress is not None:
         yield from _going(run, progress)
-    yield from _host(facts.recovery_check)
     if facts.restore is not None:
         yield "did" if run.state.final else "so far", _done(facts.restore, ended=run.state.final)
         yield from (("not as it was", loss) for loss in facts.restore.losses[:3])
@@ -69,18 +62,14 @@ def restore_fields(run: Run, rows: list[StepRow]) -> Iterator[tuple[str, object]
             yield f"not from {target}", f"{why} (read from another target instead)"
     if facts.restore_compare is not None:
         yield "compared", _compared(facts.restore_compare)
-    if facts.recovery_validate is not None:
-        yield "validated", _validated(facts.recovery_validate)
+    yield "undo", _undo(run, facts)
 
 
-def _known(run: Run, rows: list[StepRow]) -> tuple[RecoveryFacts, Progress | None] | None:
-    if run.spec.kind not in RESTORES:
-        return None
-    try:
-        progress = progress_of(run, rows, now=time.time()) if rows else None  # a list of runs has no steps
-        return recovery_facts_of(run), progress
-    except RecordRefused:  # an odd row must not keep a person from seeing the others
-        return None
+def _undo(run: Run, facts: RestoreFacts) -> str | None:
+    """Return the command that takes back what a run wrote, if it wrote something."""
+    done = facts.restore if run.state.final else None
+    wrote = done is not None and (done.created or done.changed or done.removed)
+    return f"strongroom submit --undo {run.id}" if wrote else None
 
 
 def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
@@ -97,22 +86,6 @@ def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:
             left = f"{about(objective - progress.seconds)} left" if met == "met" else met
             took = f"{measured(progress.seconds)} so far: {left}"
         yield "objective", f"{about(objective)}; {took}"
-
-
-def _host(check: Proved | None) -> Iterator[tuple[str, object]]:
-    """Yield how the host of the worker stood, and what is wrong or worth a look there."""
-    if check is None:
-        return
-    bad = [one for one in check.checks if one.state != "good"]
-    more = f", {len(bad)} not" if bad else ""
-    yield "host", f"{plural(len(check.checks) - len(bad), 'check')} good{more}"
-    yield from (("", f"{one.state}: {one.check}: {one.what}. {one.to_do}".strip()) for one in bad)
-
-
-def _validated(validated: RunValidated) -> str:
-    found = {"wrong": validated.wrong, "to look at": validated.remarks}
-    told = [f"{count:,} {what}: {check}" for what, by in found.items() for check, count in by.items()]
-    return f"{plural(validated.secrets, 'secret')}, {'; '.join(told) or 'each is well by itself'}"
 
 
 def _done(done: RunRestored, *, ended: bool) -> str:
