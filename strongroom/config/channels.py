@@ -1,7 +1,7 @@
 """How people are notified of alerts: channels, and which alerts go through which."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -52,6 +52,11 @@ class MailChannel(Section, frozen=True, kw_only=True):
 class WebhookChannel(Section, frozen=True, kw_only=True):
     """A POST of JSON, signed with HMAC-SHA256 as Standard Webhooks says."""
 
+    SECRET_FILES: ClassVar[tuple[str, ...]] = (
+        "url_file",
+        "secret_file",
+    )
+
     kind: Annotated[Literal["webhook"], CHANNEL_KIND]
     url: _Address = None
     url_file: _AddressFile = None
@@ -71,6 +76,8 @@ class AppriseChannel(Section, frozen=True, kw_only=True):
     """Any service that Apprise knows, such as Slack, Teams, PagerDuty or ntfy. It needs
     `strongroom[apprise]`."""
 
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
+
     kind: Annotated[Literal["apprise"], CHANNEL_KIND]
     url_file: Annotated[
         AbsolutePath,
@@ -85,6 +92,8 @@ class AppriseChannel(Section, frozen=True, kw_only=True):
 class PingChannel(Section, frozen=True, kw_only=True):
     """A dead man's switch that takes pings as Healthchecks does: at its address, `/start` and `/fail`.
     `alerts.ping` or the `ping` of policies name it; a route cannot."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
 
     kind: Annotated[Literal["ping"], CHANNEL_KIND]
     url: _Address = None

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
+from strongroom.config.kinds import server
 from strongroom.config.model import Settings
-from strongroom.config.sources import RaftSource, VaultSource
 from strongroom.config.targets import VaultTargetSettings
-
-
-def server(settings: Settings, vault: str) -> str | None:
-    """Return the one spelling of a server's address: two names for one server are one server."""
-    vault_settings = settings.vaults.get(vault)
-    return vault_settings.address.rstrip("/").lower() if vault_settings else None
 
 
 def home_of(settings: Settings, source: str) -> str | None:
     """Return the server that a source lives in, if it is one of ours to tell."""
-    source_settings = settings.sources.get(source)
-    return (
-        server(settings, source_settings.vault)
-        if isinstance(source_settings, (VaultSource, RaftSource))
-        else None
-    )
+    found = settings.sources.get(source)
+    return server(settings.vaults, found.on_vault) if found and found.on_vault else None
 
 
 def is_lost_with(settings: Settings, target: str, home: str | None) -> bool:
     """Say whether a target lies in the server ``home`` itself."""
-    target_settings = settings.targets.get(target)
-    return (
-        home is not None
-        and isinstance(target_settings, VaultTargetSettings)
-        and server(settings, target_settings.vault) == home
-    )
+    found = settings.targets.get(target)
+    on_vault = found.on_vault if found else None
+    return home is not None and on_vault is not None and server(settings.vaults, on_vault) == home
 
 
 def own_mounts(settings: Settings, source: str) -> tuple[str, ...]:

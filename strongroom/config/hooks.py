@@ -1,7 +1,7 @@
 """What is called before and after an entry of the calendar or a policy's backup."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
@@ -11,6 +11,8 @@ from strongroom.config.fields import AbsolutePath, Duration, Text, Url
 
 class HookSettings(Section, frozen=True, kw_only=True):
     """A call: a `command`, or a URL in `url` or `url_file`."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("url_file",)
 
     command: Annotated[
         tuple[Text, ...],

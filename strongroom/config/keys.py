@@ -1,19 +1,21 @@
 """Who can open sealed backups."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
 from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text
+from strongroom.config.kinds import Kind
 from strongroom.config.shared import KEY_KIND, AwsEndpoint, AwsProfile, VaultName
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 
 
-class PassphraseKey(Section, frozen=True, kw_only=True):
+class PassphraseKey(Kind, frozen=True, kw_only=True):
     """Anyone who knows the passphrase can open."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
 
     kind: Annotated[Literal["passphrase"], KEY_KIND]
     file: Annotated[
@@ -37,8 +39,10 @@ class PassphraseKey(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class KeyFileKey(Section, frozen=True, kw_only=True):
+class KeyFileKey(Kind, frozen=True, kw_only=True):
     """Anyone who has the key file (`strongroom generate-backup-key`) can open."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
 
     kind: Annotated[Literal["keyfile"], KEY_KIND]
     file: Annotated[
@@ -50,8 +54,10 @@ class KeyFileKey(Section, frozen=True, kw_only=True):
     ]
 
 
-class HpkeKey(Section, frozen=True, kw_only=True):
+class HpkeKey(Kind, frozen=True, kw_only=True):
     """Anyone who has the private half (`strongroom keygen`) can open; sealing needs the public half."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("identity_file",)
 
     kind: Annotated[Literal["hpke"], KEY_KIND]
     public_key: Annotated[
@@ -74,8 +80,11 @@ class HpkeKey(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class Pkcs11Key(Section, frozen=True, kw_only=True):
+class Pkcs11Key(Kind, frozen=True, kw_only=True):
     """A key in a hardware security module (PKCS#11); it never leaves it."""
+
+    LIBRARY: ClassVar[str | None] = "python-pkcs11"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("pin_file",)
 
     kind: Annotated[Literal["pkcs11"], KEY_KIND]
     mechanism: Annotated[
@@ -125,17 +134,24 @@ class Pkcs11Key(Section, frozen=True, kw_only=True):
     ] = None
 
 
-class TransitKey(Section, frozen=True, kw_only=True):
+class TransitKey(Kind, frozen=True, kw_only=True):
     """A key of Vault's transit engine. Anyone who may use it there can open."""
+
+    LIBRARY: ClassVar[str | None] = "hvac"
 
     kind: Annotated[Literal["transit"], KEY_KIND]
     vault: Annotated[VaultName, Meta(examples=["keys"])]
     key: Annotated[Text, Meta(description="The key's name.", examples=["backup"])]
     mount: Annotated[Text, Meta(description="Where the engine is mounted.", examples=["transit"])] = "transit"
 
+    def logged_as(self, log: str) -> str:
+        return f"{self.mount.strip('/')}//{self.key}" if log == "vault" else ""
 
-class KmsKey(Section, frozen=True, kw_only=True):
+
+class KmsKey(Kind, frozen=True, kw_only=True):
     """A key of AWS KMS, of one region: name one for each region that might be lost."""
+
+    LIBRARY: ClassVar[str | None] = "boto3"
 
     kind: Annotated[Literal["kms"], KEY_KIND]
     key_id: Annotated[
@@ -151,9 +167,14 @@ class KmsKey(Section, frozen=True, kw_only=True):
     ] = None
     profile: Annotated[AwsProfile, Meta(examples=["backup"])] = None
 
+    def logged_as(self, log: str) -> str:
+        return self.key_id if log == "cloudtrail" else ""
 
-class QuorumKey(Section, frozen=True, kw_only=True):
+
+class QuorumKey(Kind, frozen=True, kw_only=True):
     """Any k of n custodians, each with a share on paper, can open together."""
+
+    LIBRARY: ClassVar[str | None] = "shamir-mnemonic"
 
     kind: Annotated[Literal["quorum"], KEY_KIND]
     file: Annotated[
@@ -165,7 +186,7 @@ class QuorumKey(Section, frozen=True, kw_only=True):
     ]
 
 
-class AllOfKey(Section, frozen=True, kw_only=True):
+class AllOfKey(Kind, frozen=True, kw_only=True):
     """Several keys of which every one is needed; in place of each there may be spares."""
 
     kind: Annotated[Literal["all-of"], KEY_KIND]

@@ -3,41 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, NamedTuple, get_args
+from urllib.parse import urlsplit
 
-from strongroom.config.schema import toml_value
+from strongroom.config.kinds import OwnSource, PlaceKind, SourceKind, TargetKind, table
+from strongroom.config.schema import kind_of, toml_value
+from strongroom.config.sources import SourceSettings
+from strongroom.config.targets import TargetSettings
 
-SOURCES = "local, files:/DIR, vault:https://HOST:8200[?token_file=FILE] or aws:REGION"
-TARGETS = (
-    "REGION=/DIR, REGION=s3://BUCKET[?endpoint_url=URL&credentials_file=FILE] or "
-    "REGION=https://ACCOUNT.blob.core.windows.net/CONTAINER[?credential_file=FILE]"
-)
-
-_POLICIES_OF_VAULT = "# docs/how-to/back-up-vault.md has the policies that the token needs\n"
-_TOKEN = {"token_file": "/etc/strongroom/vault-token"}
-_TAGS_OF_VAULT = 'tag_metadata = ["priority"]     # custom metadata that counts as tags\n'
-
-_LEFT_TO_SAY = {
-    "s3": {
-        "credentials_file": '"/etc/strongroom/s3"  # else those of the environment, profile or role',
-        "endpoint_url": '"https://s3.example.org"  # of a server that is not Amazon\'s',
-        "lock": '"governance"  # if the bucket has Object Lock: without, who may delete removes backups',
-    },
-    "azure": {
-        "credential_file": '"/etc/strongroom/azure-credential"',
-        "lock": '"unlocked"  # if versions can be locked there',
-    },
-}
-"""What may be said of a target after a '?', as in a URL, and stands as a comment in the file if it is not."""
+SOURCE_KINDS: Final[tuple[type[SourceKind], ...]] = get_args(SourceSettings)
+TARGET_KINDS: Final[tuple[type[TargetKind], ...]] = get_args(TargetSettings)
 
 
-class OwnSource(NamedTuple):
-    """A source's name, and its tables."""
+def _spelt(kinds: Sequence[type[PlaceKind]]) -> str:
+    *rest, last = (kind.SPELT for kind in kinds if kind.SPELT)
+    return f"{', '.join(rest)} or {last}"
 
-    name: str
-    text: str
+
+SOURCES: Final = _spelt(SOURCE_KINDS)
+TARGETS: Final = _spelt(TARGET_KINDS)
 
 
 OwnKey = dict[str, str]
@@ -80,45 +66,28 @@ NO_MAIL = """\
 def parse_source(word: str) -> OwnSource:
     """Read a source. Raises ValueError, with what would be right."""
     kind, _, place = word.partition(":")
-    match kind:
-        case "local" if not place:
-            return OwnSource("local", table("sources.local", {"kind": "local"}))
-        case "files" if place.startswith("/"):
-            return OwnSource("files", table("sources.files", {"kind": "files", "path": place}))
-        case "vault" if _is_url(place):
-            url = urlsplit(place)
-            login = _TOKEN | _said_besides(url, _TOKEN, SOURCES)
-            server = table("vaults.main", {"address": url._replace(query="").geturl()} | login)
-            source = table("sources.vault", {"kind": "vault", "vault": "main"})
-            return OwnSource("vault", f"{_POLICIES_OF_VAULT}{server}\n{source}{_TAGS_OF_VAULT}")
-        case "aws" if place:
-            return OwnSource("aws", table("sources.aws", {"kind": "aws", "region": place}))
+    with _saying(SOURCES):
+        if found := next(filter(None, (one.of_word(kind, place) for one in SOURCE_KINDS)), None):
+            return found
     raise ValueError(f"has to be one of {SOURCES}")
 
 
 def parse_target(word: str) -> OwnTarget:
     """Read a target. Raises ValueError, with what would be right."""
     region, _, place = word.partition("=")
-    url = urlsplit(place)
-    if region and place.startswith("/"):
-        return OwnTarget(region, {"kind": "directory", "path": place})
-    if region and url.scheme == "s3" and url.netloc and url.path in ("", "/"):
-        said = _said_besides(url, _LEFT_TO_SAY["s3"], TARGETS)
-        return OwnTarget(region, {"kind": "s3", "bucket": url.netloc} | said)
-    container = url.path.strip("/")
-    if region and url.scheme == "https" and url.netloc and container and "/" not in container:
-        account = {"account_url": f"https://{url.netloc}", "container": container}
-        said = _said_besides(url, _LEFT_TO_SAY["azure"], TARGETS)
-        return OwnTarget(region, {"kind": "azure"} | account | said)
+    with _saying(TARGETS):
+        read = (one.of_word(place, urlsplit(place)) for one in TARGET_KINDS if region)
+        if found := next(filter(None, read), None):
+            return OwnTarget(region, found)
     raise ValueError(f"has to be one of {TARGETS}")
 
 
-def _said_besides(url: SplitResult, known: Iterable[str], right: str) -> dict[str, str]:
-    """Return the settings that stand after a '?'. Another one may be a credential: it is not shown."""
-    said = dict(parse_qsl(url.query, keep_blank_values=True))
-    if url.query and (not said or not said.keys() <= set(known) or not all(said.values())):
-        raise ValueError(f"has to be one of {right}; after a '?' may stand {' and '.join(known)}")
-    return said
+@contextmanager
+def _saying(right: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"has to be one of {right}; {error}") from None
 
 
 def key_tables(keys: Sequence[OwnKey]) -> dict[str, str]:
@@ -160,15 +129,5 @@ def target_tables(targets: dict[str, OwnTarget]) -> str:
 
 
 def _left_to_say(settings: dict[str, str]) -> str:
-    left = _LEFT_TO_SAY.get(settings["kind"], {}).items()
-    return "".join(f"#{key} = {example}\n" for key, example in left if key not in settings)
-
-
-def table(name: str, settings: Mapping[str, str | bool]) -> str:
-    lines = "".join(f"{key} = {toml_value(value)}\n" for key, value in settings.items())
-    return f"[{name}]\n{lines}"
-
-
-def _is_url(place: str) -> bool:
-    url = urlsplit(place)
-    return url.scheme in ("http", "https") and bool(url.netloc)
+    more = next(one.MORE for one in TARGET_KINDS if kind_of(one) == settings["kind"])
+    return "".join(f"#{key} = {example}\n" for key, example in more.items() if key not in settings)

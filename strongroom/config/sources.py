@@ -1,12 +1,14 @@
 """Where live secrets are."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-from strongroom.config.base import Section
 from strongroom.config.fields import AbsolutePath, Text
+from strongroom.config.kinds import OwnSource, SourceKind, Step, Vaults, said_besides, table
 from strongroom.config.shared import (
     SOURCE_KIND,
     AwsCredentialsFile,
@@ -18,8 +20,13 @@ from strongroom.config.shared import (
 )
 
 
-class LocalSource(Section, frozen=True, kw_only=True):
+class LocalSource(SourceKind, frozen=True, kw_only=True):
     """The local store: SQLite, each value sealed under the store's own master key."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:local_source"
+    GRANTED: ClassVar[bool] = False
+    SPELT: ClassVar[str] = "local"
+    TAG: ClassVar[str] = "strongroom set NAME --tag {key}={value}"
 
     kind: Annotated[Literal["local"], SOURCE_KIND]
     path: Annotated[
@@ -32,9 +39,29 @@ class LocalSource(Section, frozen=True, kw_only=True):
         ),
     ] = None
 
+    @classmethod
+    def of_word(cls, kind: str, place: str) -> OwnSource | None:
+        if kind != "local" or place:
+            return None
+        return OwnSource("local", table("sources.local", {"kind": "local"}))
 
-class FilesSource(Section, frozen=True, kw_only=True):
+    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+        yield "strongroom set NAME", "store a secret; 'strongroom import FILE' stores many"
+
+
+class FilesSource(SourceKind, frozen=True, kw_only=True):
     """Secrets in files."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:files_source"
+    WRITABLE: ClassVar[bool] = False
+    BY_FILE: ClassVar[bool] = True
+    SPELT: ClassVar[str] = "files:/DIR"
+    EXAMPLE: ClassVar[str] = """\
+#[sources.mounted]              # as Docker and Kubernetes mount them
+#kind = "files"
+#path = "/run/secrets"
+#format = "tree"
+"""
 
     kind: Annotated[Literal["files"], SOURCE_KIND]
     path: Annotated[
@@ -53,9 +80,32 @@ class FilesSource(Section, frozen=True, kw_only=True):
         ),
     ] = None
 
+    @classmethod
+    def of_word(cls, kind: str, place: str) -> OwnSource | None:
+        if kind != "files" or not place.startswith("/"):
+            return None
+        return OwnSource("files", table("sources.files", {"kind": "files", "path": place}))
 
-class VaultSource(Section, frozen=True, kw_only=True):
+
+_LOGIN = {"token_file": "/etc/strongroom/vault-token"}
+_OF_VAULT = "docs/how-to/back-up-vault.md has the policies that"
+
+
+class VaultSource(SourceKind, frozen=True, kw_only=True):
     """KV secrets of a Vault or OpenBao server: every version, with its metadata."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.vault_adapters:vault_source"
+    LIBRARY: ClassVar[str | None] = "hvac"
+    SPELT: ClassVar[str] = "vault:https://HOST:8200[?token_file=FILE]"
+    TAG: ClassVar[str] = "bao kv metadata patch -custom-metadata={key}={value} MOUNT/PATH"
+    EXAMPLE: ClassVar[str] = f"""\
+#[vaults.main]                  # {_OF_VAULT} its token needs
+#address = "https://vault.example.org:8200"
+#token_file = "{_LOGIN["token_file"]}"
+#[sources.vault]                # then source = "vault" in each policy below
+#kind = "vault"
+#vault = "main"
+"""
 
     kind: Annotated[Literal["vault"], SOURCE_KIND]
     vault: Annotated[VaultName, Meta(examples=["main"])]
@@ -92,20 +142,53 @@ class VaultSource(Section, frozen=True, kw_only=True):
     ] = ()
     destination: Destination = False
 
+    @classmethod
+    def of_word(cls, kind: str, place: str) -> OwnSource | None:
+        url = urlsplit(place)
+        if kind != "vault" or url.scheme not in ("http", "https") or not url.netloc:
+            return None
+        login = _LOGIN | said_besides(url, _LOGIN)
+        server = table("vaults.main", {"address": url._replace(query="").geturl()} | login)
+        source = table("sources.vault", {"kind": "vault", "vault": "main"})
+        tags = 'tag_metadata = ["priority"]     # custom metadata that counts as tags\n'
+        return OwnSource("vault", f"# {_OF_VAULT} the token needs\n{server}\n{source}{tags}", cls.EXAMPLE)
 
-class RaftSource(Section, frozen=True, kw_only=True):
+    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+        write = "bao policy write strongroom-backup ops/vault/backup-read.hcl"
+        yield write, "the rights; or 'vault policy …'"
+        login = "bao token create -orphan -period=768h -policy=strongroom-backup -field=token"
+        yield f"(umask 077; {login} >{vaults[self.vault].token_file or 'FILE'})", "the login"
+
+
+class RaftSource(SourceKind, frozen=True, kw_only=True):
     """Snapshots of a whole Vault or OpenBao server that keeps its data by Raft.
 
     They hold everything that the server has, and are restored as a whole, by
     `strongroom restore-snapshot`. A person who restores one needs the unseal keys of its time.
     """
 
+    MADE_BY: ClassVar[str] = "strongroom.wiring.vault_adapters:raft_source"
+    LIBRARY: ClassVar[str | None] = "hvac"
+    WRITABLE: ClassVar[bool] = False
+    SNAPSHOT: ClassVar[bool] = True
+
     kind: Annotated[Literal["raft"], SOURCE_KIND]
     vault: Annotated[VaultName, Meta(examples=["main"])]
 
 
-class AwsSource(Section, frozen=True, kw_only=True):
+class AwsSource(SourceKind, frozen=True, kw_only=True):
     """AWS Secrets Manager, one region of one account."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.aws_adapters:aws_source"
+    LIBRARY: ClassVar[str | None] = "boto3"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
+    SPELT: ClassVar[str] = "aws:REGION"
+    TAG: ClassVar[str] = "aws secretsmanager tag-resource --secret-id NAME --tags Key={key},Value={value}"
+    EXAMPLE: ClassVar[str] = """\
+#[sources.aws]                  # docs/how-to/back-up-aws-secrets-manager.md has the rights that it needs
+#kind = "aws"
+#region = "eu-central-1"
+"""
 
     kind: Annotated[Literal["aws"], SOURCE_KIND]
     region: Annotated[Text, Meta(description="The region.", examples=["eu-central-1"])]
@@ -148,6 +231,15 @@ class AwsSource(Section, frozen=True, kw_only=True):
         ),
     ] = False
     destination: Destination = False
+
+    @classmethod
+    def of_word(cls, kind: str, place: str) -> OwnSource | None:
+        if kind != "aws" or not place:
+            return None
+        return OwnSource("aws", table("sources.aws", {"kind": "aws", "region": place}), cls.EXAMPLE)
+
+    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+        yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
 
 
 SourceSettings = LocalSource | FilesSource | VaultSource | RaftSource | AwsSource

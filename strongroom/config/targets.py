@@ -1,12 +1,16 @@
 """Where backups lie."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from shlex import quote
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from msgspec import Meta
 
-from strongroom.config.base import KIB, Section
+from strongroom.config.base import KIB
 from strongroom.config.fields import AbsolutePath, Size, Text, Url
+from strongroom.config.kinds import Step, TargetKind, Unfit, Vaults, in_log, said_besides, server, spelt
 from strongroom.config.shared import (
     TARGET_KIND,
     AwsCredentialsFile,
@@ -22,8 +26,24 @@ from strongroom.config.shared import (
 )
 
 
-class DirectoryTargetSettings(Section, frozen=True, kw_only=True):
+class DirectoryTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A directory: a local disk, a mounted share, a disk that lies in a safe."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.adapters:directory_target"
+    GRANTED: ClassVar[bool] = False
+    REMOTE: ClassVar[bool] = False
+    SPELT: ClassVar[str] = "REGION=/DIR"
+    EXAMPLE: ClassVar[str] = """\
+#[targets.disk]
+#kind = "directory"
+#path = "/mnt/backup-eu-west"
+#region = "eu-west"
+
+#[targets.offline]              # a disk that is mounted once a month
+#kind = "directory"
+#path = "/mnt/backup-safe"
+#region = "safe"
+"""
 
     kind: Annotated[Literal["directory"], TARGET_KIND]
     path: Annotated[
@@ -40,9 +60,34 @@ class DirectoryTargetSettings(Section, frozen=True, kw_only=True):
         ),
     ] = False
 
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+        return {"kind": "directory", "path": place} if place.startswith("/") else None
 
-class S3TargetSettings(Section, frozen=True, kw_only=True):
+
+class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
     """A bucket of Amazon S3, or of anything that speaks its protocol."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.aws_adapters:s3_target"
+    LIBRARY: ClassVar[str | None] = "boto3"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
+    RIGHTS: ClassVar[Step | None] = (
+        "less ops/aws/README.md",
+        "the rights of the credentials of a bucket, and its settings",
+    )
+    SPELT: ClassVar[str] = "REGION=s3://BUCKET[?endpoint_url=URL&credentials_file=FILE]"
+    MORE: ClassVar[Mapping[str, str]] = {
+        "credentials_file": '"/etc/strongroom/s3"  # else those of the environment, profile or role',
+        "endpoint_url": '"https://s3.example.org"  # of a server that is not Amazon\'s',
+        "lock": '"governance"  # if the bucket has Object Lock: without, who may delete removes backups',
+    }
+    EXAMPLE: ClassVar[str] = """\
+#[targets.bucket]               # Object Lock: docs/how-to/store-backups-in-s3-or-azure.md
+#kind = "s3"
+#bucket = "acme-strongroom-eu"
+#region = "eu-central-1"
+#lock = "governance"
+"""
 
     kind: Annotated[Literal["s3"], TARGET_KIND]
     bucket: Annotated[Text, Meta(description="The bucket.", examples=["acme-strongroom-eu"])]
@@ -91,9 +136,58 @@ class S3TargetSettings(Section, frozen=True, kw_only=True):
     lock_days: ShortLock = 2
     max_lock_days: LongestLock = 3650
 
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+        if url.scheme != "s3" or not url.netloc or url.path not in ("", "/"):
+            return None
+        return {"kind": "s3", "bucket": url.netloc} | said_besides(url, cls.MORE)
 
-class AzureTargetSettings(Section, frozen=True, kw_only=True):
+    def unfit(self) -> Iterator[Unfit]:
+        if (self.encryption == "aws:kms") != bool(self.kms_key):
+            what = "missing" if self.kms_key is None else "has no effect without it"
+            yield Unfit("kms_key", what, 'Give both kms_key and encryption = "aws:kms", or neither.')
+
+    def store(self, vaults: Vaults) -> tuple[str, ...] | None:
+        """Return the bucket. Amazon's is one service, whatever address leads to it."""
+        host = urlsplit(self.endpoint_url or "").hostname or ""
+        other = self.endpoint_url and not host.endswith(".amazonaws.com")
+        return "bucket", spelt(self.endpoint_url) if self.endpoint_url and other else "", self.bucket
+
+    def logged_as(self, log: str) -> str:
+        return in_log(self.bucket, self.prefix) if log in ("s3", "cloudtrail") else ""
+
+    def copied_by(self, copy: str) -> tuple[str, ...]:
+        where = quote(f"s3://{self.bucket}/{self.prefix}".rstrip("/"))
+        reached = f" --endpoint-url {quote(self.endpoint_url)}" if self.endpoint_url else ""
+        return (f"aws s3 sync {where} {copy} --region {quote(self.region)}{reached}",)
+
+    @property
+    def could_lock(self) -> bool:
+        return self.lock == "none"
+
+
+class AzureTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A container of Azure Blob Storage."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.azure_adapters:azure_target"
+    LIBRARY: ClassVar[str | None] = "azure-storage-blob"
+    SECRET_FILES: ClassVar[tuple[str, ...]] = ("credential_file",)
+    RIGHTS: ClassVar[Step | None] = (
+        "less ops/azure/README.md",
+        "the rights of the credential of a container, and its settings",
+    )
+    SPELT: ClassVar[str] = "REGION=https://ACCOUNT.blob.core.windows.net/CONTAINER[?credential_file=FILE]"
+    MORE: ClassVar[Mapping[str, str]] = {
+        "credential_file": '"/etc/strongroom/azure-credential"',
+        "lock": '"unlocked"  # if versions can be locked there',
+    }
+    EXAMPLE: ClassVar[str] = """\
+#[targets.container]
+#kind = "azure"
+#account_url = "https://acmestrongroom.blob.core.windows.net"
+#container = "strongroom"
+#region = "westeurope"
+"""
 
     kind: Annotated[Literal["azure"], TARGET_KIND]
     account_url: Annotated[
@@ -138,9 +232,27 @@ class AzureTargetSettings(Section, frozen=True, kw_only=True):
     lock_days: ShortLock = 2
     max_lock_days: LongestLock = 3650
 
+    @classmethod
+    def of_word(cls, place: str, url: SplitResult) -> dict[str, str] | None:
+        container = url.path.strip("/")
+        if url.scheme != "https" or not url.netloc or not container or "/" in container:
+            return None
+        account = {"account_url": f"https://{url.netloc}", "container": container}
+        return {"kind": "azure"} | account | said_besides(url, cls.MORE)
 
-class VaultTargetSettings(Section, frozen=True, kw_only=True):
+    def store(self, vaults: Vaults) -> tuple[str, ...] | None:
+        return "container", spelt(self.account_url), self.container
+
+    def logged_as(self, log: str) -> str:
+        account = (urlsplit(self.account_url).hostname or "").partition(".")[0]
+        return in_log(f"{account}/{self.container}", self.prefix) if log == "azure" else ""
+
+
+class VaultTargetSettings(TargetKind, frozen=True, kw_only=True):
     """A KV version 2 mount of a Vault or OpenBao server, in chunks below its entry limit."""
+
+    MADE_BY: ClassVar[str] = "strongroom.wiring.vault_adapters:vault_target"
+    LIBRARY: ClassVar[str | None] = "hvac"
 
     kind: Annotated[Literal["vault"], TARGET_KIND]
     vault: Annotated[VaultName, Meta(examples=["backup"])]
@@ -174,6 +286,12 @@ class VaultTargetSettings(Section, frozen=True, kw_only=True):
             examples=["512KiB"],
         ),
     ] = 256 * KIB
+
+    def store(self, vaults: Vaults) -> tuple[str, ...] | None:
+        return "Vault server", server(vaults, self.vault) or self.vault
+
+    def logged_as(self, log: str) -> str:
+        return in_log(f"{self.mount.strip('/')}/data", self.prefix) if log == "vault" else ""
 
 
 TargetSettings = DirectoryTargetSettings | S3TargetSettings | AzureTargetSettings | VaultTargetSettings

@@ -7,16 +7,17 @@ from pathlib import Path
 from textwrap import fill
 
 from strongroom.config.calendar import CalendarSettings, EntrySettings
+from strongroom.config.kinds import OwnSource, PlaceKind, table
 from strongroom.config.model import DEFAULT_TARGETS
 from strongroom.config.own_places import (
     NO_MAIL,
+    SOURCE_KINDS,
+    TARGET_KINDS,
     OwnKey,
     OwnMail,
-    OwnSource,
     OwnTarget,
     key_tables,
     named,
-    table,
     target_tables,
 )
 from strongroom.config.schema import toml_value
@@ -41,50 +42,14 @@ _HEAD = """\
 [sources.local]                 # filled by: strongroom set NAME
 kind = "local"
 
-#[sources.mounted]              # as Docker and Kubernetes mount them
-#kind = "files"
-#path = "/run/secrets"
-#format = "tree"
-
-#[vaults.main]                  # docs/how-to/back-up-vault.md has the policies that its token needs
-#address = "https://vault.example.org:8200"
-#token_file = "/etc/strongroom/vault-token"
-#[sources.vault]                # then source = "vault" in each policy below
-#kind = "vault"
-#vault = "main"
-
-#[sources.aws]                  # docs/how-to/back-up-aws-secrets-manager.md has the rights that it needs
-#kind = "aws"
-#region = "eu-central-1"
-
+{source_examples}
 # -- Where backups lie ---------------------------------------------------------
 # These three directories on this machine are enough to begin with, but one lost
 # machine loses all three. Replace them by real places, such as those below, and set
 # 'create = true' only for a directory that is never an absent disk's mount point.
 
 {default_targets}
-#[targets.disk]
-#kind = "directory"
-#path = "/mnt/backup-eu-west"
-#region = "eu-west"
-
-#[targets.offline]              # a disk that is mounted once a month
-#kind = "directory"
-#path = "/mnt/backup-safe"
-#region = "safe"
-
-#[targets.bucket]               # Object Lock: docs/how-to/store-backups-in-s3-or-azure.md
-#kind = "s3"
-#bucket = "acme-strongroom-eu"
-#region = "eu-central-1"
-#lock = "governance"
-
-#[targets.container]
-#kind = "azure"
-#account_url = "https://acmestrongroom.blob.core.windows.net"
-#container = "strongroom"
-#region = "westeurope"
-
+{target_examples}
 # -- Who can open sealed backups -----------------------------------------------
 """
 
@@ -262,6 +227,8 @@ def default_config_text(
     text = _HEAD + (_WITH_KEY + "".join(f"\n{one}" for one in sealed_to.values()) if keys else _WITHOUT_KEY)
     text += _POLICIES + _EMERGENCY + _calendar() + _DRILL + _REST
     text = text.replace("{default_targets}", _default_targets(state_dir))
+    text = text.replace("{source_examples}", _examples(SOURCE_KINDS))
+    text = text.replace("{target_examples}", _examples(TARGET_KINDS))
     text = text.replace("{mail}", mail.text if mail else NO_MAIL)
     text = text.replace('["recovery"]', toml_value(list(sealed_to) or ["recovery"]))
     text = _with_reason(text, alone or NOT_SAID, single=len(keys) < 2)
@@ -281,6 +248,10 @@ def _with_reason(text: str, alone: str, *, single: bool) -> str:
     return text.replace("{emergency_alone}", example if single else "")
 
 
+def _examples(kinds: Sequence[type[PlaceKind]]) -> str:
+    return "\n".join(kind.EXAMPLE for kind in kinds if kind.EXAMPLE)
+
+
 def _default_targets(state_dir: Path) -> str:
     folder = state_dir / "targets"
     return "\n".join(
@@ -295,8 +266,7 @@ def _default_targets(state_dir: Path) -> str:
 def _with_source(text: str, source: OwnSource) -> str:
     """Put a source in the place of the local store, and leave out the example of its kind."""
     text = text.replace(_LOCAL, source.text).replace('source = "local"', f'source = "{source.name}"')
-    examples = [f"#[sources.{source.name}]"] + ["#[vaults.main]"] * (source.name == "vault")
-    return "\n\n".join(part for part in text.split("\n\n") if not part.startswith(tuple(examples)))
+    return text.replace(f"{source.example}\n", "") if source.example else text
 
 
 def _with_targets(text: str, targets: Sequence[OwnTarget]) -> str:

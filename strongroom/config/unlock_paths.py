@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from strongroom.config.failure_domains import server
 from strongroom.config.keys import (
     AllOfKey,
     HpkeKey,
@@ -19,6 +18,7 @@ from strongroom.config.keys import (
     QuorumKey,
     TransitKey,
 )
+from strongroom.config.kinds import server
 from strongroom.config.model import Settings
 from strongroom.key_redundancy import UnlockPath
 
@@ -30,7 +30,7 @@ def unlock_paths_of(settings: Settings, names: Iterable[str]) -> list[UnlockPath
 
 def server_of(settings: Settings, name: str) -> str:
     """Return what a Vault is called here as a thing that can be lost: its keys go with it."""
-    return f"the Vault {server(settings, name) or name}"
+    return f"the Vault {server(settings.vaults, name) or name}"
 
 
 def called(settings: Settings, thing: str) -> str:

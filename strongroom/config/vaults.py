@@ -1,7 +1,7 @@
 """Vault and OpenBao servers: how to reach one, and as whom."""
 
 # Annotations are no text here: see strongroom.config.base.
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from msgspec import Meta
 
@@ -12,6 +12,11 @@ from strongroom.config.shared import CaFile
 
 class VaultSettings(Section, frozen=True, kw_only=True):
     """A Vault or OpenBao server. Sources, targets and keys name it."""
+
+    SECRET_FILES: ClassVar[tuple[str, ...]] = (
+        "token_file",
+        "secret_id_file",
+    )
 
     address: Annotated[
         Url,

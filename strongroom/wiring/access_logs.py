@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
-from strongroom.config import AzureTargetSettings, S3TargetSettings, Settings, VaultTargetSettings
+from strongroom.config import Settings
 from strongroom.config.access_logs import AccessLogSettings
-from strongroom.config.keys import KmsKey, TransitKey
-from strongroom.config.targets import TargetSettings
 from strongroom.operations.access.follow import LogFolder, LogPlace
 from strongroom.operations.access.look import AccessLog, look
 from strongroom.operations.access.matching import Watch
@@ -48,34 +45,9 @@ def _log(name: str, one: AccessLogSettings, settings: Settings) -> AccessLog:
 
 
 def _places(one: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    for name in one.targets or settings.targets:
-        place = _place(one.format, settings.targets[name])
-        if place:
-            yield place
-
-
-def _place(log: str, target: TargetSettings) -> str:
-    """Return what a target's objects are called in a log of this format; empty if they cannot be in it."""
-    match target:
-        case S3TargetSettings() if log in ("s3", "cloudtrail"):
-            return _folder(target.bucket, target.prefix)
-        case AzureTargetSettings() if log == "azure":
-            account = (urlsplit(target.account_url).hostname or "").partition(".")[0]
-            return _folder(f"{account}/{target.container}", target.prefix)
-        case VaultTargetSettings() if log == "vault":
-            return _folder(f"{target.mount.strip('/')}/data", target.prefix)
-    return ""
-
-
-def _folder(root: str, prefix: str) -> str:
-    below = prefix.strip("/")
-    return f"{root}/{below}/" if below else f"{root}/"
+    names = (settings.targets[name].logged_as(one.format) for name in one.targets or settings.targets)
+    yield from filter(None, names)
 
 
 def _keys(one: AccessLogSettings, settings: Settings) -> Iterator[str]:
-    for key in settings.keys.values():
-        match key:
-            case TransitKey() if one.format == "vault":
-                yield f"{key.mount.strip('/')}//{key.key}"
-            case KmsKey() if one.format == "cloudtrail":
-                yield key.key_id
+    yield from filter(None, (key.logged_as(one.format) for key in settings.keys.values()))

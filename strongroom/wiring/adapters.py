@@ -1,49 +1,25 @@
-"""Sources and targets, made from their settings. Nothing is connected before its first use."""
+"""Sources and targets, made from their settings. Nothing is connected before its first use.
+
+What makes one is named by a string in its settings: an SDK costs up to a second, and only its users pay.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import cast
 
-from strongroom.config import (
-    AwsSource,
-    AzureTargetSettings,
-    DirectoryTargetSettings,
-    FilesSource,
-    LocalSource,
-    RaftSource,
-    S3TargetSettings,
-    Settings,
-    VaultSource,
-    VaultTargetSettings,
-)
+from strongroom.config import DirectoryTargetSettings, FilesSource, LocalSource, Settings, TargetSettings
 from strongroom.errors import ConfigError, TargetError
 from strongroom.sources import Destination, ScratchPlace, Source
 from strongroom.sources.files import open_files
 from strongroom.sources.local import LocalStore
-from strongroom.system.lazy import lazy
+from strongroom.system.lazy import resolve
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.targets.resilient import resilient
 from strongroom.words import nearest
-
-READ_ONLY = (FilesSource, RaftSource)
-"""Settings of sources that a restore cannot write into."""
-
-# What needs a service's client is named by a string: an SDK costs up to a second, and only its users pay.
-_SCRATCH = lazy("strongroom.wiring.vault_adapters:scratch_mounts")
-_RAFT_SOURCE = lazy("strongroom.wiring.vault_adapters:raft_source")
-_WRITABLE: Final = {
-    VaultSource: lazy("strongroom.wiring.vault_adapters:vault_source"),
-    AwsSource: lazy("strongroom.wiring.aws_adapters:aws_source"),
-}
-_REMOTE: Final = {
-    S3TargetSettings: lazy("strongroom.wiring.aws_adapters:s3_target"),
-    AzureTargetSettings: lazy("strongroom.wiring.azure_adapters:azure_target"),
-    VaultTargetSettings: lazy("strongroom.wiring.vault_adapters:vault_target"),
-}
 
 
 def stage(path: Path, *, prepare: bool = True) -> DirectoryTarget:
@@ -59,41 +35,37 @@ def stage(path: Path, *, prepare: bool = True) -> DirectoryTarget:
 
 def source(name: str, settings: Settings) -> Source:
     """Return a configured source."""
-    match settings.sources[name]:
-        case FilesSource() as source_settings:
-            return open_files(source_settings.path, source_settings.format, name=name)
-        case RaftSource() as source_settings:
-            made: Source = _RAFT_SOURCE(name, source_settings, settings)
-            return made
-        case _:
-            return destination(name, settings)
+    found = settings.sources[name]
+    made: Source = resolve(found.MADE_BY)(name, found, settings)
+    return made
 
 
 def destinations(settings: Settings) -> Mapping[str, Destination]:
     """Return the sources that can be restored into. Files cannot; a snapshot goes its own way."""
-    return {
-        name: destination(name, settings)
-        for name, source_settings in settings.sources.items()
-        if not isinstance(source_settings, READ_ONLY)
-    }
+    return {name: destination(name, settings) for name, found in settings.sources.items() if found.WRITABLE}
 
 
 def destination(name: str, settings: Settings) -> Destination:
     """Return a configured source that can be restored into."""
-    match settings.sources[name]:
-        case LocalSource() as source_settings:
-            return LocalStore(source_settings.path or settings.state_dir, name=name)
-        case VaultSource() | AwsSource() as source_settings:
-            made: Destination = _WRITABLE[type(source_settings)](name, source_settings, settings)
-            return made
-        case _:
-            raise AssertionError(f"sources.{name} cannot be restored into")
+    if not settings.sources[name].WRITABLE:
+        raise AssertionError(f"sources.{name} cannot be restored into")
+    return cast("Destination", source(name, settings))
+
+
+def local_source(name: str, found: LocalSource, settings: Settings) -> Destination:
+    """Return a local store."""
+    return LocalStore(found.path or settings.state_dir, name=name)
+
+
+def files_source(name: str, found: FilesSource, settings: Settings) -> Source:
+    """Return secrets in files."""
+    return open_files(found.path, found.format, name=name)
 
 
 def scratch(name: str, settings: Settings) -> ScratchPlace:
     """Return the server on which drills make mounts of their own. Raises as :func:`check_scratch` does."""
     check_scratch(name, settings)
-    made: ScratchPlace = _SCRATCH(name, settings)
+    made: ScratchPlace = resolve("strongroom.wiring.vault_adapters:scratch_mounts")(name, settings)
     return made
 
 
@@ -121,21 +93,8 @@ def target(name: str, settings: Settings, *, prepare: bool) -> Target:
     Args:
         prepare: whether this process may create a directory that is to be created.
     """
-    match settings.targets[name]:
-        case DirectoryTargetSettings() as target_settings:
-            return _directory(name, target_settings, prepare=prepare)
-        case target_settings:
-            return resilient(_remote(name, target_settings, settings))
-
-
-def log_store(name: str, store: S3TargetSettings | AzureTargetSettings, settings: Settings) -> Target:
-    """Return the bucket or container that the files of an access log are in."""
-    return resilient(_remote(name, store, settings))
-
-
-def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -> DirectoryTarget:
-    made = DirectoryTarget(settings.path, name=name, region=settings.region, provider=settings.provider)
-    if settings.create and prepare:
+    made = _made(name, settings.targets[name], settings)
+    if prepare and isinstance(made, DirectoryTarget) and getattr(settings.targets[name], "create", False):
         # One target that is full or read-only must not keep this process from the others;
         # its own calls say what is wrong with it.
         with suppress(TargetError):
@@ -143,10 +102,16 @@ def _directory(name: str, settings: DirectoryTargetSettings, *, prepare: bool) -
     return made
 
 
-def _remote(
-    name: str,
-    target_settings: S3TargetSettings | AzureTargetSettings | VaultTargetSettings,
-    settings: Settings,
-) -> Target:
-    made: Target = _REMOTE[type(target_settings)](name, target_settings, settings)
-    return made
+def log_store(name: str, store: TargetSettings, settings: Settings) -> Target:
+    """Return the bucket or container that the files of an access log are in."""
+    return _made(name, store, settings)
+
+
+def _made(name: str, found: TargetSettings, settings: Settings) -> Target:
+    made: Target = resolve(found.MADE_BY)(name, found, settings)
+    return resilient(made) if found.REMOTE else made
+
+
+def directory_target(name: str, found: DirectoryTargetSettings, settings: Settings) -> Target:
+    """Return a directory."""
+    return DirectoryTarget(found.path, name=name, region=found.region, provider=found.provider)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from strongroom.config import DirectoryTargetSettings, Settings
+from strongroom.config import Settings
 from strongroom.config.env import find_config
 from strongroom.operations.drift import mass_change
 from strongroom.operations.evidence.ledger_check import compare_with_heads
@@ -127,8 +127,8 @@ def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:
     yield "the state directory", settings.state_dir
     yield "the stage", settings.stage_path
     for name, target in settings.targets.items():
-        if isinstance(target, DirectoryTargetSettings):
-            yield f"target '{name}'", target.path
+        if target.folder is not None:
+            yield f"target '{name}'", target.folder
 
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import NamedTuple
 
 from strongroom.config import (
-    DirectoryTargetSettings,
     LocalSource,
     Settings,
 )
@@ -174,9 +173,9 @@ def _places(settings: Settings, sizes: Mapping[str, int]) -> Iterator[machine.Pl
     )
     away = {name for policy in settings.policies.values() if policy.offline for name in policy.targets}
     for name, target in settings.targets.items():
-        if isinstance(target, DirectoryTargetSettings) and (name not in away or target.path.is_dir()):
+        if target.folder is not None and (name not in away or target.folder.is_dir()):
             size = sizes.get(name, 0)
-            yield machine.Place(name=name, path=target.path, least=machine.LEAST + size)
+            yield machine.Place(name=name, path=target.folder, least=machine.LEAST + size)
 
 
 # -- what the record tells ---------------------------------------------------------

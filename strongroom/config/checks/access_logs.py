@@ -7,17 +7,7 @@ from ipaddress import ip_network
 
 from strongroom.config.access_logs import AccessLogSettings
 from strongroom.config.checks.context import Context, Finding
-from strongroom.config.keys import KmsKey, TransitKey
 from strongroom.config.model import Settings
-from strongroom.config.targets import AzureTargetSettings, S3TargetSettings, VaultTargetSettings
-
-_KNOWS = {
-    "s3": (S3TargetSettings,),
-    "cloudtrail": (S3TargetSettings, KmsKey),
-    "azure": (AzureTargetSettings,),
-    "vault": (VaultTargetSettings, TransitKey),
-}
-"""The targets and keys that a log of each format can tell of."""
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -45,4 +35,4 @@ def check(context: Context) -> Iterator[Finding]:
 
 def _knows_any(log: AccessLogSettings, settings: Settings) -> bool:
     targets = (one for name, one in settings.targets.items() if not log.targets or name in log.targets)
-    return any(isinstance(one, _KNOWS[log.format]) for one in (*targets, *settings.keys.values()))
+    return any(one.logged_as(log.format) for one in (*targets, *settings.keys.values()))

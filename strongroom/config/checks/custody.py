@@ -9,7 +9,6 @@ from strongroom.config.checks.paths import real
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
-from strongroom.config.sources import FilesSource, LocalSource
 from strongroom.config.unlock_paths import called, unlock_paths_of
 from strongroom.key_redundancy import single_points_of_failure
 
@@ -42,9 +41,9 @@ def _spare(context: Context, name: str, policy: PolicySettings) -> Iterator[Find
 def _only_in_source(settings: Settings) -> Iterator[Finding]:
     """What opens the way back must not lie in what has to be brought back."""
     for name, source in settings.sources.items():
-        if not isinstance(source, FilesSource | LocalSource) or source.path is None:
+        if source.folder is None:
             continue
-        place = real(source.path)
+        place = real(source.folder)
         for key, path in secret_files(settings).items():
             if key[0] in ("targets", "vaults", "keys") and place in real(path).parents:
                 what = f"is inside source '{name}': a person who has to restore that source does not have it"

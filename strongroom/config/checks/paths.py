@@ -10,16 +10,14 @@ from strongroom.config.checks.context import Context, Finding
 from strongroom.config.checks.secrets import secret_files
 from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
-from strongroom.config.sources import FilesSource, LocalSource
-from strongroom.config.targets import DirectoryTargetSettings
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Yield paths that must not lie where they do."""
     targets = {
-        name: real(target.path)
+        name: real(target.folder)
         for name, target in context.settings.targets.items()
-        if isinstance(target, DirectoryTargetSettings)
+        if target.folder is not None
     }
     yield from _apart(targets)
     for key, path in secret_files(context.settings).items():
@@ -48,8 +46,8 @@ def _working_places(settings: Settings) -> Iterator[tuple[KeyPath, Path, str]]:
         why = "an attacker who writes it says who may approve"
         yield ("approvals", "allowed_signers"), settings.approvals.allowed_signers, why
     for name, source in settings.sources.items():
-        if isinstance(source, LocalSource | FilesSource) and source.path:
-            yield ("sources", name, "path"), source.path, "live secrets must never lie with their backups"
+        if source.folder:
+            yield ("sources", name, "path"), source.folder, "live secrets must never lie with their backups"
 
 
 def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str) -> Iterator[Finding]:
@@ -61,10 +59,10 @@ def _not_in_target(key: KeyPath, path: Path, targets: dict[str, Path], why: str)
 
 def _not_backing_up_itself(settings: Settings, targets: dict[str, Path]) -> Iterator[Finding]:
     for source_name, source in settings.sources.items():
-        if not isinstance(source, FilesSource):
+        if not source.BY_FILE or source.folder is None:
             continue
         for name, path in targets.items():
-            if real(source.path) in path.parents:
+            if real(source.folder) in path.parents:
                 key = ("targets", name, "path")
                 yield Finding(
                     key, f"is inside source '{source_name}'", "Keep it outside of what it backs up."

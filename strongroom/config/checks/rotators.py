@@ -13,14 +13,13 @@ from strongroom.config.rotators import (
     RotatorSettings,
     VaultEngineRotator,
 )
-from strongroom.config.sources import AwsSource, FilesSource, RaftSource
+from strongroom.config.sources import AwsSource
 
 _WHICH = 'Write which: include = ["prod/db/*"], or tags. For every secret: include = ["*"].'
 _PATH = 'Write where it is, for example: ["/usr/local/bin/try-login"].'
 _NO_WRITING = ("nothing can be written to this source", "Name one that can be restored into.")
 _WHOSE = "Name the source whose secrets are written there."
 _SAME = "Name a source on the same server, with a login that may write."
-READ_ONLY = (FilesSource, RaftSource)
 LEAST_BITS = 64
 CHARACTERS = {"alphanumeric": 62, "letters": 52, "digits": 10, "hex": 16}
 
@@ -57,7 +56,7 @@ def _source(context: Context, name: str, rotator: RotatorSettings) -> Iterator[F
     key = ("rotators", name, "source")
     yield from context.reference(key, rotator.source, "sources")
     source = context.settings.sources.get(rotator.source)
-    if isinstance(source, READ_ONLY):
+    if source is not None and not source.WRITABLE:
         yield Finding(key, *_NO_WRITING)
     elif isinstance(rotator, AwsRotator) and source is not None and not isinstance(source, AwsSource):
         yield Finding(key, "it is no source of AWS", "Name one of kind aws.")
@@ -70,7 +69,7 @@ def _destination(context: Context, name: str, rotator: RotatorSettings) -> Itera
     yield from context.reference(key, rotator.destination, "sources")
     sources = context.settings.sources
     there = sources.get(rotator.destination)
-    if isinstance(there, READ_ONLY):
+    if there is not None and not there.WRITABLE:
         yield Finding(key, *_NO_WRITING)
     if rotator.source is None:
         yield Finding(("rotators", name, "source"), "missing, and there is a destination", _WHOSE)

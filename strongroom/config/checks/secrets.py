@@ -6,30 +6,13 @@ import errno
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import assert_never
 from urllib.parse import parse_qs, urlsplit
 
+from strongroom.config.base import Section
 from strongroom.config.checks.context import Context, Finding
-from strongroom.config.keys import (
-    AllOfKey,
-    HpkeKey,
-    KeyFileKey,
-    KmsKey,
-    PassphraseKey,
-    Pkcs11Key,
-    QuorumKey,
-    TransitKey,
-)
+from strongroom.config.keys import HpkeKey
 from strongroom.config.model import ListenSettings, Settings
 from strongroom.config.problems import KeyPath
-from strongroom.config.sources import AwsSource, FilesSource, LocalSource, RaftSource, VaultSource
-from strongroom.config.targets import (
-    AzureTargetSettings,
-    DirectoryTargetSettings,
-    S3TargetSettings,
-    TargetSettings,
-    VaultTargetSettings,
-)
 from strongroom.system.host import is_loopback
 
 
@@ -64,63 +47,14 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("page", "password_file"): settings.page.password_file,
         ("page", "key_file"): settings.page.key_file,
     }
-    named |= {(*key, "url_file"): hook.url_file for key, hook in settings.hooks().items()}
-    for name, channel in settings.channels.items():
-        for field in ("url_file", "secret_file"):
-            named["channels", name, field] = getattr(channel, field, None)
-    named |= dict(_of_keys(settings)) | dict(_of_places(settings))
+    sections: dict[KeyPath, Section] = {**settings.hooks()}
+    for table in ("channels", "keys", "vaults", "sources", "targets"):
+        sections |= {(table, name): entry for name, entry in getattr(settings, table).items()}
+    stores = {("access_logs", name, "store"): log.store for name, log in settings.access_logs.items()}
+    sections |= {key: store for key, store in stores.items() if store}
+    for key, section in sections.items():
+        named |= {(*key, name): path for name, path in section.secret_files().items()}
     return {key: path for key, path in named.items() if path}
-
-
-def _of_keys(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
-    for name, key in settings.keys.items():
-        match key:
-            case PassphraseKey() | KeyFileKey():
-                yield ("keys", name, "file"), key.file
-            case HpkeKey():
-                yield ("keys", name, "identity_file"), key.identity_file
-            case Pkcs11Key():
-                yield ("keys", name, "pin_file"), key.pin_file
-            case TransitKey() | KmsKey() | QuorumKey() | AllOfKey():
-                pass
-            case _:
-                assert_never(key)
-
-
-def _of_places(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
-    for name, vault in settings.vaults.items():
-        yield ("vaults", name, "token_file"), vault.token_file
-        yield ("vaults", name, "secret_id_file"), vault.secret_id_file
-    yield from _of_sources(settings)
-    yield from _of_targets(settings)
-
-
-def _of_sources(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
-    for name, source in settings.sources.items():
-        match source:
-            case AwsSource():
-                yield ("sources", name, "credentials_file"), source.credentials_file
-            case LocalSource() | FilesSource() | VaultSource() | RaftSource():
-                pass
-            case _:
-                assert_never(source)
-
-
-def _of_targets(settings: Settings) -> Iterator[tuple[KeyPath, Path | None]]:
-    stores: dict[KeyPath, TargetSettings] = {("targets", name): one for name, one in settings.targets.items()}
-    stores |= {
-        ("access_logs", name, "store"): log.store for name, log in settings.access_logs.items() if log.store
-    }
-    for key, target in stores.items():
-        match target:
-            case S3TargetSettings():
-                yield (*key, "credentials_file"), target.credentials_file
-            case AzureTargetSettings():
-                yield (*key, "credential_file"), target.credential_file
-            case DirectoryTargetSettings() | VaultTargetSettings():
-                pass
-            case _:
-                assert_never(target)
 
 
 def _private(key: KeyPath, path: Path) -> Iterator[Finding]:

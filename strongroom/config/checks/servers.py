@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from strongroom.config.checks.context import Context, Finding
-from strongroom.config.failure_domains import is_lost_with, server
-from strongroom.config.keys import AllOfKey, TransitKey
+from strongroom.config.failure_domains import home_of, is_lost_with
+from strongroom.config.keys import AllOfKey
 from strongroom.config.model import Settings
 from strongroom.config.policies import PolicySettings
-from strongroom.config.rotators import VaultEngineRotator
-from strongroom.config.sources import RaftSource, VaultSource
-from strongroom.config.targets import S3TargetSettings, VaultTargetSettings
 from strongroom.config.unlock_paths import server_of, unlock_paths_of
 from strongroom.config.vaults import VaultSettings
 from strongroom.key_redundancy import outlive
@@ -29,7 +26,7 @@ def check(context: Context) -> Iterator[Finding]:
     for name, vault in context.settings.vaults.items():
         yield from _login(context, name, vault)
     yield from _named(context)
-    yield from _buckets(context.settings)
+    yield from _unfit(context)
     yield from _legs(context)
     for name, policy in context.settings.policies.items():
         yield from _shared_fate(context, name, policy)
@@ -47,24 +44,18 @@ def _login(context: Context, name: str, vault: VaultSettings) -> Iterator[Findin
 
 
 def _named(context: Context) -> Iterator[Finding]:
-    settings = context.settings
-    for section, kinds in (
-        ("sources", (VaultSource, RaftSource)),
-        ("targets", VaultTargetSettings),
-        ("keys", TransitKey),
-        ("rotators", VaultEngineRotator),
-    ):
-        for name, entry in getattr(settings, section).items():
-            if isinstance(entry, kinds) and not context.is_bad(section, name, "vault"):
-                yield from context.reference((section, name, "vault"), entry.vault, "vaults")
+    for section in ("sources", "targets", "keys", "rotators"):
+        for name, entry in getattr(context.settings, section).items():
+            if entry.on_vault is not None and not context.is_bad(section, name, "vault"):
+                yield from context.reference((section, name, "vault"), entry.on_vault, "vaults")
 
 
-def _buckets(settings: Settings) -> Iterator[Finding]:
-    for name, target in settings.targets.items():
-        if isinstance(target, S3TargetSettings) and (target.encryption == "aws:kms") != bool(target.kms_key):
-            what = "missing" if target.kms_key is None else "has no effect without it"
-            right = 'Give both kms_key and encryption = "aws:kms", or neither.'
-            yield Finding(("targets", name, "kms_key"), what, right)
+def _unfit(context: Context) -> Iterator[Finding]:
+    """Yield what a kind says of its own keys."""
+    for section in ("sources", "targets", "keys"):
+        for name, entry in getattr(context.settings, section).items():
+            for key, what, right in entry.unfit():
+                yield Finding((section, name, key), what, right)
 
 
 def _legs(context: Context) -> Iterator[Finding]:
@@ -92,18 +83,17 @@ def needs_its_source(settings: Settings, source: str, keys: Sequence[str]) -> bo
     """Say whether a backup of a Vault would open for these keys only while that Vault is there."""
     found = settings.sources.get(source)
     ways = unlock_paths_of(settings, keys)
-    if not isinstance(found, (VaultSource, RaftSource)) or not ways:
+    if found is None or found.on_vault is None or not ways:
         return False
-    return not outlive(ways, server_of(settings, found.vault))
+    return not outlive(ways, server_of(settings, found.on_vault))
 
 
 def _shared_fate(context: Context, name: str, policy: PolicySettings) -> Iterator[Finding]:
     """A Vault that is lost takes its transit keys and the backups in it along."""
     settings = context.settings
-    source = settings.sources.get(policy.source)
-    if not isinstance(source, (VaultSource, RaftSource)) or context.is_bad("policies", name):
+    home = home_of(settings, policy.source)
+    if home is None or context.is_bad("policies", name):
         return
-    home = server(settings, source.vault)
     if needs_its_source(settings, policy.source, policy.recipients):
         yield Finding(("policies", name, "recipients"), *SHUT_IN)
     apart = [target for target in policy.targets if not is_lost_with(settings, target, home)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.config.checks.context import Context, Finding
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.config.policies import PolicySettings
-from strongroom.config.sources import RaftSource
+from strongroom.config.sources import SourceSettings
 from strongroom.model import Depth
 
 _SELECTING = ("include", "exclude", "tags")
@@ -16,19 +16,20 @@ _SELECTING = ("include", "exclude", "tags")
 def check(context: Context) -> Iterator[Finding]:
     """Yield what does not fit about sources of snapshots and the policies that name one."""
     for name, source in context.settings.sources.items():
-        if isinstance(source, RaftSource):
+        if source.SNAPSHOT:
             yield from _source(context, name, source)
     for name, policy in context.settings.policies.items():
-        if isinstance(context.settings.sources.get(policy.source), RaftSource):
+        found = context.settings.sources.get(policy.source)
+        if found is not None and found.SNAPSHOT:
             yield from _policy(context, name, policy)
 
 
-def _source(context: Context, name: str, source: RaftSource) -> Iterator[Finding]:
-    vault = context.settings.vaults.get(source.vault)
+def _source(context: Context, name: str, source: SourceSettings) -> Iterator[Finding]:
+    vault = context.settings.vaults.get(source.on_vault or "")
     if vault is not None and vault.namespace.strip("/"):
         yield Finding(
             ("sources", name, "vault"),
-            f"a snapshot is of the whole server, and '{source.vault}' is a namespace of it",
+            f"a snapshot is of the whole server, and '{source.on_vault}' is a namespace of it",
             "Name a server under [vaults] without 'namespace'.",
         )
 

@@ -8,17 +8,10 @@ from contextlib import suppress
 from itertools import islice, product
 from pathlib import Path
 from shlex import quote
-from typing import assert_never
 
 from strongroom.cli.commands.emergency.kit_configuration import configuration
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints
-from strongroom.config import (
-    AzureTargetSettings,
-    DirectoryTargetSettings,
-    S3TargetSettings,
-    Settings,
-    VaultTargetSettings,
-)
+from strongroom.config import Settings
 from strongroom.config.keys import AllOfKey
 from strongroom.container.manifest import Manifest, ManifestRecipient
 from strongroom.errors import StrongroomError
@@ -90,13 +83,7 @@ def holds(target: Target, prefix: str) -> bool:
 
 
 def _folder(settings: Settings, target: str) -> str:
-    match settings.targets[target]:
-        case DirectoryTargetSettings() as known:
-            return str(known.path)
-        case S3TargetSettings() | AzureTargetSettings() | VaultTargetSettings():
-            return _COPY
-        case other:
-            assert_never(other)
+    return str(settings.targets[target].folder or _COPY)
 
 
 def _section(what: str, lines: Iterable[str], ways: Sequence[Way]) -> Section:
@@ -116,14 +103,9 @@ def _medium(folder: str, backup: str) -> Iterator[str]:
 
 
 def _copy(settings: Settings, target: str) -> Iterator[str]:
-    known = settings.targets[target]
-    if isinstance(known, S3TargetSettings):
-        where = quote(f"s3://{known.bucket}/{known.prefix}".rstrip("/"))
-        reached = f" --endpoint-url {quote(known.endpoint_url)}" if known.endpoint_url else ""
+    if copied := settings.targets[target].copied_by('"$COPY"'):
         yield f"COPY={_COPY}   # a folder for a copy of the target"
-        yield f'aws s3 sync {where} "$COPY" --region {quote(known.region)}{reached}'
-        yield 'cd "$COPY"'
-        yield "touch .strongroom-target"
+        yield from (*copied, 'cd "$COPY"', "touch .strongroom-target")
     else:
         yield f"COPY={quote(_folder(settings, target))}   # where the target or a copy of it is mounted"
         yield 'cd "$COPY"'

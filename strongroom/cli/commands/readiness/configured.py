@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 from strongroom.cli.commands.readiness import keys, render, single_file
 from strongroom.cli.commands.readiness.keys import PATIENCE, Means, Tries
@@ -18,30 +18,7 @@ from strongroom.cli.terminal import place
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
-from strongroom.config import (
-    AllOfKey,
-    AwsSource,
-    AzureTargetSettings,
-    DirectoryTargetSettings,
-    FilesSource,
-    HpkeKey,
-    KeyFileKey,
-    KeySettings,
-    KmsKey,
-    LocalSource,
-    PassphraseKey,
-    Pkcs11Key,
-    QuorumKey,
-    RaftSource,
-    S3TargetSettings,
-    Settings,
-    SourceSettings,
-    TargetSettings,
-    TransitKey,
-    VaultSource,
-    VaultTargetSettings,
-    load_settings,
-)
+from strongroom.config import Settings, load_settings
 from strongroom.config.checks.secrets import secret_files
 from strongroom.container.manifest import Manifest
 from strongroom.container.signing import Signers
@@ -119,34 +96,7 @@ def _approvals(settings: Settings) -> Iterator[Finding]:
 def _needed(settings: Settings) -> set[str]:
     """Return the libraries that the configured sources, targets and keys need."""
     sections = (settings.sources, settings.targets, settings.keys)
-    libraries = {_library(entry) for section in sections for entry in section.values()}
-    return {library for library in libraries if library is not None}
-
-
-def _library(entry: SourceSettings | TargetSettings | KeySettings) -> str | None:
-    match entry:
-        case AwsSource() | S3TargetSettings() | KmsKey():
-            return "boto3"
-        case VaultSource() | RaftSource() | VaultTargetSettings() | TransitKey():
-            return "hvac"
-        case AzureTargetSettings():
-            return "azure-storage-blob"
-        case Pkcs11Key():
-            return "python-pkcs11"
-        case QuorumKey():
-            return "shamir-mnemonic"
-        case (
-            LocalSource()
-            | FilesSource()
-            | DirectoryTargetSettings()
-            | PassphraseKey()
-            | KeyFileKey()
-            | HpkeKey()
-            | AllOfKey()
-        ):
-            return None
-        case _:
-            assert_never(entry)
+    return {entry.LIBRARY for section in sections for entry in section.values() if entry.LIBRARY}
 
 
 def _record(settings: Settings) -> tuple[Record, list[Finding]]:
@@ -290,17 +240,11 @@ def _wanted(settings: Settings) -> Iterator[Want]:
 
 
 def _source(name: str, settings: Settings, installation: Place) -> list[Finding]:
-    match settings.sources.get(name, LocalSource(kind="local")):
-        case FilesSource() | RaftSource() as read_only:
-            return [destinations.read_only(read_only.kind)]
-        case LocalSource() | VaultSource() | AwsSource():
-            return list(
-                run_guarded(
-                    DESTINATION, lambda: destinations.destination(sources.source_of(name, installation))
-                )
-            )
-        case other:
-            assert_never(other)
+    found = settings.sources.get(name)
+    if found is not None and not found.WRITABLE:
+        return [destinations.read_only(found.kind)]
+    there = partial(sources.source_of, name, installation)
+    return list(run_guarded(DESTINATION, lambda: destinations.destination(there())))
 
 
 def _into(to: str | None, settings: Settings) -> dict[str, bool]:

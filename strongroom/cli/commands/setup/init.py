@@ -15,9 +15,8 @@ from strongroom.cli.commands.setup.config import custody, text_of
 from strongroom.cli.shared.installation_paper import keep, paper, spare_lines
 from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output, fields, in_line, table
-from strongroom.config import S3TargetSettings, Settings, SourceSettings, load_settings
+from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
-from strongroom.config.sources import AwsSource, LocalSource, VaultSource
 from strongroom.container.signing import Signer
 from strongroom.errors import TargetError
 from strongroom.keys import rolelist, roles
@@ -147,7 +146,7 @@ def _object_locks(settings: Settings) -> dict[str, Check]:
     return {
         name: check
         for name, target in settings.targets.items()
-        if isinstance(target, S3TargetSettings) and target.lock == "none"
+        if target.could_lock
         for check in _settings_of(bare(adapters.target(name, settings, prepare=False)))
         if check.what == OBJECT_LOCK
     }
@@ -173,10 +172,12 @@ def _lock(name: str, check: Check) -> Iterator[str]:
 
 def _next(file: Path, settings: Settings) -> Iterator[str]:
     """Say which commands come next."""
-    steps = [step for source in settings.sources.values() for step in _filling(source, settings)]
-    steps += [
-        step for kind, step in _CREDENTIALS if any(one.kind == kind for one in settings.targets.values())
+    steps = [
+        step
+        for source in settings.sources.values()
+        for step in source.filling(settings.vaults, settings.policies)
     ]
+    steps += dict.fromkeys(one.RIGHTS for one in settings.targets.values() if one.RIGHTS)
     if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
@@ -184,10 +185,7 @@ def _next(file: Path, settings: Settings) -> Iterator[str]:
     folder = place.find().role_keys
     if roles.can_certify(folder) or not roles.installation_fingerprint(folder):
         steps.append(("strongroom signers offline", "the private installation key onto paper, and off here"))
-    if any(
-        one.kind not in ("local", "directory")
-        for one in (*settings.sources.values(), *settings.targets.values())
-    ):
+    if any(one.GRANTED for one in (*settings.sources.values(), *settings.targets.values())):
         steps += [
             ("strongroom check-backup-permissions", "ask for each right, and for those that are too many"),
             ("strongroom test-backup-storage", "write to each target, and read back"),
@@ -202,37 +200,6 @@ def _next(file: Path, settings: Settings) -> Iterator[str]:
     ]
     yield "Next:"
     yield from (f"  {line}" for line in fields([(_whole(command), words) for command, words in steps]))
-
-
-def _filling(source: SourceSettings, settings: Settings) -> Iterator[tuple[str, str]]:
-    """Say how a source is read and filled, and how what a policy asks for is tagged in it."""
-    match source:
-        case LocalSource():
-            yield "strongroom set NAME", "store a secret; 'strongroom import FILE' stores many"
-            tag = "strongroom set NAME --tag {key}={value}"
-        case VaultSource():
-            file = settings.vaults[source.vault].token_file or "FILE"
-            yield (
-                "bao policy write strongroom-backup ops/vault/backup-read.hcl",
-                "the rights; or 'vault policy …'",
-            )
-            login = "bao token create -orphan -period=768h -policy=strongroom-backup -field=token"
-            yield f"(umask 077; {login} >{file})", "the login"
-            tag = "bao kv metadata patch -custom-metadata={key}={value} MOUNT/PATH"
-        case AwsSource():
-            yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
-            tag = "aws secretsmanager tag-resource --secret-id NAME --tags Key={key},Value={value}"
-        case _:
-            return
-    for name, policy in settings.policies.items():
-        for key, value in policy.tags.items():
-            yield tag.format(key=key, value=value), f"tag what '{name}' is for: it backs up no others"
-
-
-_CREDENTIALS = (
-    ("s3", ("less ops/aws/README.md", "the rights of the credentials of a bucket, and its settings")),
-    ("azure", ("less ops/azure/README.md", "the rights of the credential of a container, and its settings")),
-)
 
 
 def _whole(command: str) -> str:

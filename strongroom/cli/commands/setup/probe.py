@@ -5,13 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from strongroom.cli.shared import options
 from strongroom.cli.shared.choose_named import choose_named
 from strongroom.cli.terminal.output import Output, in_line, plural, table
-from strongroom.config import FilesSource, Settings, load_settings
+from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.operations.probe.source import probe_source
@@ -59,7 +58,7 @@ def _on_source(name: str, settings: Settings) -> Probe:
     )
     if isinstance(source, LocalStore):  # its values are sealed: who has the key has them
         return probe_source(source, path=source.master_key_path)
-    path = Path(settings_of.path) if isinstance(settings_of, FilesSource) else None
+    path = settings_of.folder if settings_of else None
     return probe_source(source, path=path, writing=getattr(settings_of, "destination", False))
 
 
