@@ -67,10 +67,10 @@ class Pairs(Struct, frozen=True):
 
 
 class Table(Struct, frozen=True):
-    """Rows under a head; the first cell names its row. ``nothing`` is said where there is no row, and people
-    write into what is ``to_fill``, with a pen."""
+    """Rows under a head, whose names are capitals in text but for a :class:`Cell`; the first cell names its
+    row. ``nothing`` is said where there is no row, and people write into what is ``to_fill``, with a pen."""
 
-    head: Sequence[str]
+    head: Sequence[Content]
     rows: Sequence[Sequence[Content]]
     heading: Content = ""
     sub: bool = False
@@ -173,7 +173,7 @@ class Sheet(Struct, frozen=True, kw_only=True):
         writer = csv.writer(out, lineterminator="\r\n")
         for at, table in enumerate(tables):
             writer.writerows([[]] if at else [])
-            writer.writerow(table.head)
+            writer.writerow(map(_csv_cell, table.head))
             writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
         return out.getvalue().encode()
 
@@ -233,7 +233,7 @@ def _said(part: Pairs) -> list[tuple[str, Content]]:
 def _columns(table: Table, width: int | None, *, colour: bool) -> Iterator[str]:
     """Lay rows out in columns; a column of numbers alone stands to the right."""
     rows = [list(map(plain, row)) for row in table.rows]
-    texts = [[name.upper() for name in table.head], *rows]
+    texts = [[name.upper() if isinstance(name, str) else plain(name) for name in table.head], *rows]
     last = len(table.head) - 1
     numbers = [all(_is_number(row[at]) for row in table.rows) for at in range(last + 1)]
     widths = [max(len(row[at]) for row in texts) for at in range(last + 1)]
@@ -343,7 +343,7 @@ def _html_table(table: Table, label: str) -> str:
     )
 
 
-def _html_row(row: Sequence[Content], head: Sequence[str]) -> str:
+def _html_row(row: Sequence[Content], head: Sequence[Content]) -> str:
     first, *others = row
     bad = isinstance(first, Cell) and first.mood is Mood.BAD
     named = markup(replace(first, mood=Mood.PLAIN) if isinstance(first, Cell) and bad else first)

@@ -6,13 +6,14 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import asdict
 
 from strongroom.cli.shared import admission, trust
 from strongroom.cli.shared.backup_argument import target_of
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, plural, size, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.errors import MissingPiece, UntrustedSigner
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
@@ -22,6 +23,7 @@ from strongroom.operations.archive.marks import MarksThere
 from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.backup.replica_verdicts import unanswered
 from strongroom.operations.errors import LeftAside
+from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
@@ -31,15 +33,23 @@ SHOWN = 5
 Unlocked = Mapping[str, Mapping[str, str]]
 
 
-def list_backups(arguments: Namespace, output: Output) -> None:
+def list_backups(arguments: Namespace, output: Output) -> Answer:
     store = run_store()
     found = store.backups(policy=arguments.policy, limit=arguments.limit)
     replicas = {entry.backup: store.replicas(entry.backup) for entry in found}
     aside = _quarantined(store, replicas)
-    head = ("BACKUP", "POLICY", "SECRETS", "SIZE", "VALUES", "REPLICAS")
+    listed = [
+        {
+            **asdict(entry),
+            "replicas": list(map(_replica, replicas[entry.backup])),
+            "quarantine": aside.get(entry.backup),
+        }
+        for entry in found
+    ]
     rows = [_row(entry, replicas[entry.backup], aside) for entry in found]
-    document = {"backups": [_document(entry, replicas[entry.backup], aside) for entry in found]}
-    output.answer(document, table(head, rows) if rows else [_nothing(arguments.policy)])
+    head = ("Backup", "Policy", "Secrets", "Size", "Values", "Replicas")
+    table = Table(head, rows, nothing=_nothing(arguments.policy))
+    return Answer(record={"backups": listed}, sheet=Sheet(parts=[table]))
 
 
 def _nothing(policy: str | None) -> str:
@@ -54,27 +64,21 @@ def _quarantined(store: RunStore, backups: Iterable[str]) -> dict[str, str]:
 
 def _row(entry: CatalogEntry, replicas: list[Replica], aside: Mapping[str, str]) -> tuple[object, ...]:
     good = sum(replica.good for replica in replicas)
-    values = "yes" if entry.values else "no"
     return (
         entry.backup,
         entry.policy,
         entry.secrets,
         size(entry.size),
-        values,
+        entry.values,
         f"{good} of {len(replicas)} good{', in quarantine' if entry.backup in aside else ''}",
     )
 
 
-def _document(entry: CatalogEntry, replicas: list[Replica], aside: Mapping[str, str]) -> dict[str, Any]:
-    more = {"replicas": [_replica(one) for one in replicas], "quarantine": aside.get(entry.backup)}
-    return {**msgspec.to_builtins(entry), **more}
-
-
 def _replica(one: Replica) -> dict[str, Any]:
-    return {**msgspec.to_builtins(one), "verified_at": if_any(one.verified_at)}
+    return {**asdict(one), "verified_at": if_any(one.verified_at)}
 
 
-def rebuild_catalog(arguments: Namespace, output: Output) -> None:
+def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     target = target_of(arguments.target, installation)
     store = run_store()
@@ -83,13 +87,20 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> None:
     done = rebuild(store, target, trusted=known)
     if not done.backups:
         raise _nothing_entered(done, arguments)
-    if done.refused:
-        refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
-        output.end_with(LeftAside(f"{refused}: {', '.join(one.backup for one in done.refused[:SHOWN])}"))
+    refused = f"{plural(len(done.refused), 'manifest')} on '{arguments.target}' did not count"
+    unread = LeftAside(f"{refused}: {', '.join(one.backup for one in done.refused[:SHOWN])}")
     aside = _quarantined(store, done.backups)
     aside |= {one: mark.reason for one, mark in _marked(target, known).items() if one in done.backups}
-    output.end_with(admission.set_aside(aside))
-    output.answer(done, _rebuilt_lines(done))
+    lines = [
+        *(f"incomplete: {backup} (run 'strongroom repair {backup}')" for backup in done.incomplete),
+        *(f"not believed: {one.backup}: {one.reason}" for one in done.refused),
+    ]
+    said = f"{plural(len(done.backups), 'backup')} entered into the catalog."
+    return Answer(
+        record=done,
+        sheet=Sheet(verdict=said, parts=[Lines(lines, style="list")]),
+        error=unread if done.refused else admission.set_aside(aside),
+    )
 
 
 def _marked(target: Target, known: frozenset[str]) -> dict[str, QuarantineMark]:
@@ -106,13 +117,7 @@ def _nothing_entered(done: Rebuilt, arguments: Namespace) -> StrongroomError:
     )
 
 
-def _rebuilt_lines(done: Rebuilt) -> list[str]:
-    lines = [f"{plural(len(done.backups), 'backup')} entered into the catalog."]
-    lines += [f"  incomplete: {backup} (run 'strongroom repair {backup}')" for backup in done.incomplete]
-    return lines + [f"  not believed: {refused.backup}: {refused.reason}" for refused in done.refused]
-
-
-def show_replicas(arguments: Namespace, output: Output) -> None:
+def show_replicas(arguments: Namespace, output: Output) -> Answer:
     store = run_store()
     backups = [arguments.backup] if arguments.backup else [entry.backup for entry in store.backups(limit=50)]
     found = [replica for backup in backups for replica in store.replicas(backup)]
@@ -123,18 +128,23 @@ def show_replicas(arguments: Namespace, output: Output) -> None:
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
     silent = unanswered(store, found)
     aside = _quarantined(store, backups)
-    lines = _matrix(found, unlocked, silent) or ["The catalog is empty."]
-    lines += [f"in quarantine: {backup} {why}" for backup, why in aside.items()]
-    document = {
-        "replicas": [_replica(one) for one in found],
-        "unlocked": unlocked,
-        "unanswered": silent,
-        "quarantined": aside,
-    }
-    output.answer(document, lines)
+    return Answer(
+        record={
+            "replicas": list(map(_replica, found)),
+            "unlocked": unlocked,
+            "unanswered": silent,
+            "quarantined": aside,
+        },
+        sheet=Sheet(
+            parts=[
+                _matrix(found, unlocked, silent),
+                Lines([f"in quarantine: {backup} {why}" for backup, why in aside.items()]),
+            ]
+        ),
+    )
 
 
-def _matrix(replicas: list[Replica], unlocked: Unlocked, silent: Mapping[str, Sequence[str]]) -> list[str]:
+def _matrix(replicas: list[Replica], unlocked: Unlocked, silent: Mapping[str, Sequence[str]]) -> Table:
     """Return a line for each backup and a column for each target."""
     targets = list(dict.fromkeys(replica.target for replica in replicas))
     cells = {
@@ -143,7 +153,7 @@ def _matrix(replicas: list[Replica], unlocked: Unlocked, silent: Mapping[str, Se
     }
     backups = dict.fromkeys(replica.backup for replica in replicas)
     rows = [(backup, *(cells.get((backup, target), "-") for target in targets)) for backup in backups]
-    return list(table(("BACKUP", *targets), rows)) if rows else []
+    return Table(("Backup", *map(Cell, targets)), rows, nothing="The catalog is empty.")
 
 
 def _cell(replica: Replica, unlocked: Mapping[str, str], silent: Sequence[str]) -> str:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
 from strongroom.cli.shared import admission, backup_selection, trust
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, size, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, size
 from strongroom.container.manifest import SignedManifest
 from strongroom.operations.archive.coverage import Asked, limits_of
 from strongroom.operations.archive.maker import Maker, maker_of_backup
 from strongroom.operations.archive.select_backup import Chooser, all_away, describe_skipped
 from strongroom.operations.trust_lists.believed import strangers_on
+from strongroom.sheet import Lines, Sheet, Table
 
 _Listed = Sequence[tuple[SignedManifest, Maker]]
 
 
-def list_there(arguments: Namespace, output: Output) -> None:
+def list_there(arguments: Namespace, output: Output) -> Answer:
     """List what the targets show, newest first.
 
     Raises:
@@ -39,24 +41,27 @@ def list_there(arguments: Namespace, output: Output) -> None:
     if not listed and not arguments.policy:
         raise chooser.why_none()
     ids = (signed.manifest.backup_id for signed in found)
-    output.end_with(admission.set_aside({one: why for one in ids if (why := chooser.why_quarantined(one))}))
-    output.answer(
-        {"backups": [_document(signed, chooser, maker) for signed, maker in listed]},
-        _lines(listed, chooser, arguments.policy),
+    aside = {one: why for one in ids if (why := chooser.why_quarantined(one))}
+    return Answer(
+        record={"backups": [_document(signed, chooser, maker) for signed, maker in listed]},
+        sheet=_sheet(listed, chooser, arguments.policy),
+        error=admission.set_aside(aside),
     )
 
 
-def _lines(listed: _Listed, chooser: Chooser, policy: str | None) -> Iterator[str]:
-    head = ("BACKUP", "POLICY", "MADE", "SECRETS", "SIZE", "VALUES", "HOLDS", "ON")
-    if listed:
-        yield from table(head, [_row(signed, chooser, maker) for signed, maker in listed])
-    else:
-        yield f"There is no backup of policy '{policy}' there."
-    if strangers := sorted({maker.fingerprint for _, maker in listed if maker.is_stranger}):
-        yield "Maker unknown, where it says (unknown): compare the fingerprint with the recovery kit."
-        yield from (f"  {fingerprint}" for fingerprint in strangers)
-    yield from (f"no backup: {line}" for line in describe_skipped(chooser.passed))
-    yield from (f"not looked at: '{name}': {error.message}" for name, error in chooser.away.items())
+def _sheet(listed: _Listed, chooser: Chooser, policy: str | None) -> Sheet:
+    head = ("Backup", "Policy", "Made", "Secrets", "Size", "Values", "Holds", "On")
+    rows = [_row(signed, chooser, maker) for signed, maker in listed]
+    strangers = sorted({maker.fingerprint for _, maker in listed if maker.is_stranger})
+    unknown = "Maker unknown, where it says (unknown): compare the fingerprint with the recovery kit."
+    remarks = [
+        *([unknown] if strangers else []),
+        *(f"  {fingerprint}" for fingerprint in strangers),
+        *(f"no backup: {line}" for line in describe_skipped(chooser.passed)),
+        *(f"not looked at: '{name}': {error.message}" for name, error in chooser.away.items()),
+    ]
+    table = Table(head, rows, nothing=f"There is no backup of policy '{policy}' there.")
+    return Sheet(parts=[table, Lines(remarks)])
 
 
 def _row(signed: SignedManifest, chooser: Chooser, maker: Maker) -> tuple[object, ...]:
@@ -68,7 +73,7 @@ def _row(signed: SignedManifest, chooser: Chooser, maker: Maker) -> tuple[object
         manifest.created_at,
         manifest.counts.secrets,
         size(manifest.counts.size),
-        "yes" if manifest.values else "no",
+        manifest.values,
         quarantine + (limits_of(manifest) or "everything"),
         ", ".join(chooser.showing(manifest.backup_id)) + _mark(maker),
     )

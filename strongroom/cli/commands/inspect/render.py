@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from strongroom.cli.shared import recipient_names
 from strongroom.cli.shared.inspection import Inspection
-from strongroom.cli.terminal.output import fields, plural, size
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import plural, size
 from strongroom.model import Depth
 from strongroom.operations.archive.live_comparison import describe_drift
 from strongroom.operations.drift.comparison import Drift
+from strongroom.sheet import Lines, Pairs, Sheet
 
 SAYS = {
     Depth.PRESENT: "present: all of it is there, in its right size; nothing was read",
@@ -23,13 +29,13 @@ SAYS = {
 _NO_DRIFT = "none: the source is as the backup has it"
 
 
-def lines_of(inspection: Inspection, title: str) -> Iterator[str]:
-    """Yield a look as lines for people."""
-    yield title
-    yield from (f"  {line}" for line in fields(_pairs(inspection)))
-    if inspection.not_contained:
-        yield "  Of this source the backup does NOT contain:"
-        yield from (f"    - {what}" for what in inspection.not_contained)
+def answer_inspection(inspection: Inspection, title: str, *, opened_with: Sequence[str] = ()) -> Answer:
+    """Answer with a look; ``opened_with`` says what opened it."""
+    opened: Struct | dict[str, Any] = inspection
+    if opened_with:
+        opened = {**asdict(inspection), "opened_with": opened_with}
+    lacks = Lines(inspection.not_contained, "Of this source the backup does NOT contain", style="list")
+    return Answer(record=opened, sheet=Sheet(parts=[Pairs(list(_pairs(inspection)), title), lacks]))
 
 
 def _pairs(inspection: Inspection) -> Iterator[tuple[str, object]]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from msgspec import to_builtins
-
-from strongroom.cli.commands.inspect.render import lines_of
+from strongroom.cli.commands.inspect.render import answer_inspection
 from strongroom.cli.shared import identities, inspection
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.inspect_options import InspectOptions
 from strongroom.cli.shared.inspection import Inspection
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.errors import LegacyFormat
 from strongroom.container.kinds import FileKind
@@ -23,7 +22,7 @@ from strongroom.model import Depth
 from strongroom.operations.archive.maker import UNKNOWN
 
 
-def verify_backup(arguments: Namespace, output: Output) -> None:
+def verify_backup(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     keys = identities.identities_of(
         arguments, output, installation, ask=arguments.depth in (Depth.OPENED, Depth.COMPARED, Depth.LIVE)
@@ -32,24 +31,24 @@ def verify_backup(arguments: Namespace, output: Output) -> None:
     found = inspection.inspect_backup(
         arguments, InspectOptions(depth, output, installation, keys, entering=True)
     )
-    output.answer(found, lines_of(found, _verified(found, arguments)))
+    return answer_inspection(found, _verified(found, arguments))
 
 
-def show_info(arguments: Namespace, output: Output) -> None:
+def show_info(arguments: Namespace, output: Output) -> Answer:
     found = inspection.inspect_backup(
         arguments, InspectOptions(Depth.PRESENT, output, place.find(), shows=True)
     )
-    output.answer(found, lines_of(found, f"{arguments.file}"))
+    return answer_inspection(found, f"{arguments.file}")
 
 
-def check_format(arguments: Namespace, output: Output) -> None:
+def check_format(arguments: Namespace, output: Output) -> Answer:
     found = inspection.inspect_backup(
         arguments, InspectOptions(Depth.DIGEST, output, place.find(), shows=True)
     )
-    output.answer(found, lines_of(found, f"The format is valid: {arguments.file}"))
+    return answer_inspection(found, f"The format is valid: {arguments.file}")
 
 
-def test_decrypt(arguments: Namespace, output: Output) -> None:
+def test_decrypt(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     given = identities.typed_only(arguments, output, installation)
     keys = [
@@ -61,9 +60,9 @@ def test_decrypt(arguments: Namespace, output: Output) -> None:
     found = inspection.inspect_backup(arguments, InspectOptions(Depth.OPENED, output, installation, keys))
     opened = [one.describe() for one in keys if one.opened]
     by = f" with {', '.join(opened)}" if opened else ""
-    document = {**to_builtins(found, enc_hook=str), "opened_with": opened}
     whose = f"{UNKNOWN} " if found.signer_known is False else ""
-    output.answer(document, lines_of(found, f"{whose}It opens{by}: {arguments.file}. Nothing was written."))
+    said = f"{whose}It opens{by}: {arguments.file}. Nothing was written."
+    return answer_inspection(found, said, opened_with=opened)
 
 
 def _verified(found: Inspection, arguments: Namespace) -> str:

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import base64
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from strongroom.cli.shared import options
 from strongroom.cli.shared.show_value import Holder, reveal_value
-from strongroom.cli.terminal.output import Output, fields, in_line, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import UsageError
 from strongroom.model import Entry, Secret, Version, VersionState
 from strongroom.operations.restore.version import at_version, spelled_versions
+from strongroom.sheet import Lines, Pairs, Sheet, Table
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
 from strongroom.words import did_you_mean
 
 
-def answer_names(entries: Iterable[Entry], arguments: Namespace, output: Output, *, nothing: str) -> None:
-    """Print the names and tags of those that the filter selects; ``nothing`` is said if there are none."""
+def answer_names(entries: Iterable[Entry], arguments: Namespace, *, nothing: str) -> Answer:
+    """Answer with the names and tags of those that the filter selects; ``nothing`` says that none is."""
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     named = sorted((entry.name, entry.tags or {}) for entry in entries if matches(selection, entry))
-    rows = [
-        (name, ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))) for name, tags in named
-    ]
-    words = [plural(len(named), "secret") if named else nothing]
-    head = table(("NAME", "TAGS"), rows) if rows else []
-    output.answer({"secrets": [{"name": name, "tags": tags} for name, tags in named]}, [*head, *words])
+    rows = [(name, _tags(tags)) for name, tags in named]
+    return Answer(
+        record={"secrets": [{"name": name, "tags": tags} for name, tags in named]},
+        sheet=Sheet(
+            parts=[
+                Table(("Name", "Tags"), rows, nothing=nothing),
+                Lines([plural(len(named), "secret")] if named else []),
+            ]
+        ),
+    )
+
+
+def _tags(tags: Mapping[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
 
 
 def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
@@ -50,8 +60,9 @@ def asked_version(secret: Secret, arguments: Namespace, where: str) -> Version:
 
 def answer_secret(
     secret: Secret, where: Holder, arguments: Namespace, output: Output, installation: Place
-) -> None:
-    """Print what is known of a secret, or the value of the version that is asked for and nothing else."""
+) -> Answer | None:
+    """Answer with what is known of a secret, or print the value of the version that is asked for and nothing
+    else."""
     version = asked_version(secret, arguments, f"{where.words[0].upper()}{where.words[1:]}")
     value: bytes | None = None
     if arguments.show_value and version.value is not None:
@@ -65,8 +76,9 @@ def answer_secret(
         )
     if value is not None and not output.json:
         output.raw(value)
-        return
-    output.answer(_document(secret, version, value), _secret_lines(secret, version))
+        return None
+    sheet = Sheet(parts=[Pairs(list(_pairs(secret, version)), secret.name)])
+    return Answer(record=_document(secret, version, value), sheet=sheet)
 
 
 def named(name: str, secrets: Sequence[Secret], where: str) -> Secret:
@@ -111,12 +123,6 @@ def _encoded(value: bytes) -> dict[str, str]:
         return {"value": base64.b64encode(value).decode(), "encoding": "base64"}
 
 
-def _secret_lines(secret: Secret, version: Version) -> Iterator[str]:
-    """Yield a secret's metadata as lines for people."""
-    yield in_line(secret.name)
-    yield from (f"  {line}" for line in fields(_pairs(secret, version)))
-
-
 def _no_value(version: Version) -> str:
     if version.state is VersionState.LIVE:
         return "a metadata-only backup has no values"
@@ -126,7 +132,7 @@ def _no_value(version: Version) -> str:
 def _pairs(secret: Secret, current: Version) -> Iterator[tuple[str, object]]:
     rotation = secret.rotation
     yield "type", secret.type
-    yield "tags", ", ".join(f"{key}={value}" for key, value in sorted(secret.tags.items()))
+    yield "tags", _tags(secret.tags)
     written = f", written {current.created_at}" if current.created_at else ""
     yield "version", f"{current.number}, {current.state}{written}"
     if len(secret.versions) > 1:

@@ -17,6 +17,7 @@ from strongroom.cli.shared.backup_argument import kind_of, open_file
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.kinds import FileKind
 from strongroom.container.metadata import read_document
@@ -27,13 +28,13 @@ from strongroom.operations.archive.salvage import Salvaged
 NOTHING = "The backup holds no such secret."
 
 
-def list_secrets(arguments: Namespace, output: Output) -> None:
-    answer_names(_entries(arguments, output), arguments, output, nothing=NOTHING)
+def list_secrets(arguments: Namespace, output: Output) -> Answer:
+    return answer_names(_entries(arguments, output), arguments, nothing=NOTHING)
 
 
-def get_secret(arguments: Namespace, output: Output) -> None:
+def get_secret(arguments: Namespace, output: Output) -> Answer | None:
     secret, where = _secret(arguments, output)
-    answer_secret(secret, where, arguments, output, place.find())
+    return answer_secret(secret, where, arguments, output, place.find())
 
 
 def _entries(arguments: Namespace, output: Output) -> Iterator[Entry]:

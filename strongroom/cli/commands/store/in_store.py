@@ -8,6 +8,7 @@ from strongroom.cli.commands.store.answers import answer_names, answer_secret
 from strongroom.cli.shared import options, sources
 from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.model import Secret
@@ -15,17 +16,17 @@ from strongroom.sources.errors import SecretNotFound
 from strongroom.words import did_you_mean
 
 
-def list_secrets(arguments: Namespace, output: Output) -> None:
+def list_secrets(arguments: Namespace, output: Output) -> Answer:
     source = sources.source_of(arguments.source, place.find())
     filtered = arguments.filter_tag or arguments.include or arguments.exclude
     nothing = "No secret fits the filter." if filtered else "The store is clean: it holds no secret."
-    answer_names(source.list(with_tags=True), arguments, output, nothing=nothing)
+    return answer_names(source.list(with_tags=True), arguments, nothing=nothing)
 
 
-def get_secret(arguments: Namespace, output: Output) -> None:
+def get_secret(arguments: Namespace, output: Output) -> Answer | None:
     installation = place.find()
     secret = _secret(arguments.name, installation)
-    answer_secret(secret, Holder("the local store", options.LOCAL), arguments, output, installation)
+    return answer_secret(secret, Holder("the local store", options.LOCAL), arguments, output, installation)
 
 
 def _secret(name: str, installation: Place) -> Secret:

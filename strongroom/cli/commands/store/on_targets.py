@@ -14,6 +14,7 @@ from strongroom.cli.shared.inspect_on_targets import Opened
 from strongroom.cli.shared.near_names import near_name
 from strongroom.cli.shared.show_value import Holder
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.manifest import Manifest
 from strongroom.model import Entry, Secret
@@ -22,11 +23,11 @@ from strongroom.operations.archive.salvage import Salvaged
 from strongroom.operations.restore.version import holds
 
 
-def list_secrets(arguments: Namespace, output: Output) -> None:
-    answer_names(_entries(arguments, output), arguments, output, nothing=NOTHING)
+def list_secrets(arguments: Namespace, output: Output) -> Answer:
+    return answer_names(_entries(arguments, output), arguments, nothing=NOTHING)
 
 
-def get_secret(arguments: Namespace, output: Output) -> None:
+def get_secret(arguments: Namespace, output: Output) -> Answer | None:
     asked = backup_selection.requested(arguments, values=arguments.show_value, name=arguments.name)
     with (
         inspect_on_targets.backups_on_targets(arguments, asked, output, place.find()) as backups,
@@ -38,7 +39,7 @@ def get_secret(arguments: Namespace, output: Output) -> None:
         where = f"backup {first.manifest.backup_id}"
         where += f", nor in the {looked - 1} before it that may hold it" if looked > 1 else ""
         secret = secret or _missing(first, arguments.name, where)
-    answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
+    return answer_secret(secret, Holder.backup(manifest), arguments, output, place.find())
 
 
 def _missing(first: Salvaged, name: str, where: str) -> Secret:

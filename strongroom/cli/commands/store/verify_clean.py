@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from shlex import quote
 
 from strongroom.cli.shared import options, shred_guard, sources
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import StrongroomError
 from strongroom.operations.readiness.leftovers import UNDO, Left, in_runs, on_disk, ways_back
+from strongroom.sheet import Lines, Sheet
 from strongroom.sources.select import matches
 from strongroom.system.errors import WouldOverwrite
 
 
-def verify_clean(arguments: Namespace, output: Output) -> None:
+def verify_clean(arguments: Namespace, output: Output) -> Answer:
     """Answer whether a source holds no secret, and nothing half-made lies about.
 
     Raises:
@@ -29,16 +31,16 @@ def verify_clean(arguments: Namespace, output: Output) -> None:
     secrets = sum(1 for entry in entries if matches(selection, entry))
     runs, active, unread = _in_runs(installation)
     left = [*runs, *on_disk(installation.state_dir, active=active)]
-    clean = not (secrets or left or unread)
-    document = {"source": spec, "clean": clean, "secrets": secrets, "left": left}
-    if secrets or left:
-        if unread is not None:
-            output.note(f"note: whether a run is unfinished could not be told: {unread.message}")
-        output.answer(document, _unclean(spec, secrets, left))
-        raise _error(spec, secrets, left)
-    if unread is not None:
+    clean = not (secrets or left)
+    if unread is not None and clean:
         raise unread
-    output.answer(document, _clean(spec, installation))
+    note = "" if unread is None else f"note: whether a run is unfinished could not be told: {unread.message}"
+    return Answer(
+        record={"source": spec, "clean": clean, "secrets": secrets, "left": left},
+        sheet=_clean(spec, installation) if clean else _unclean(spec, secrets, left),
+        notes=(note,) if note else (),
+        error=None if clean else _error(spec, secrets, left),
+    )
 
 
 def _in_runs(installation: Place) -> tuple[list[Left], list[str], StrongroomError | None]:
@@ -52,20 +54,19 @@ def _in_runs(installation: Place) -> tuple[list[Left], list[str], StrongroomErro
         return [], [], error
 
 
-def _clean(spec: str, installation: Place) -> Iterator[str]:
-    yield f"{_name(spec)} is clean: it holds no secret, and no earlier recovery left anything half-made."
-    if many := ways_back(installation.state_dir):
-        yield (
-            f"What {plural(many, 'earlier restore')} overwrote is kept in {installation.state_dir / UNDO}, "
-            "sealed; a recovery leaves it alone."
-        )
+def _clean(spec: str, installation: Place) -> Sheet:
+    said = f"{_name(spec)} is clean: it holds no secret, and no earlier recovery left anything half-made."
+    many = ways_back(installation.state_dir)
+    kept = (
+        f"What {plural(many, 'earlier restore')} overwrote is kept in {installation.state_dir / UNDO}, "
+        "sealed; a recovery leaves it alone."
+    )
+    return Sheet(verdict=said, about=kept if many else "")
 
 
-def _unclean(spec: str, secrets: int, left: Sequence[Left]) -> Iterator[str]:
-    if secrets:
-        yield f"{_name(spec)} holds {plural(secrets, 'secret')}."
-    for one in left:
-        yield f"{one.where}: {one.what}; {one.to_do}"
+def _unclean(spec: str, secrets: int, left: Sequence[Left]) -> Sheet:
+    holds = f"{_name(spec)} holds {plural(secrets, 'secret')}." if secrets else ""
+    return Sheet(verdict=holds, parts=[Lines([f"{one.where}: {one.what}; {one.to_do}" for one in left])])
 
 
 def _error(spec: str, secrets: int, left: Sequence[Left]) -> WouldOverwrite:

@@ -10,6 +10,7 @@ from datetime import date, datetime
 
 from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.progress import Advance, counting
 from strongroom.container.errors import SecretTooLarge, VerificationFailed
@@ -18,6 +19,7 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import Rotation, Secret, SecretBytes, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.restore import plan_restore
+from strongroom.sheet import Sheet
 from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource, SecretNotFound
 
@@ -25,7 +27,7 @@ _EVERY = re.compile(r"([1-9][0-9]{0,4})([dwy])")
 _DAYS = {"d": 1, "w": 7, "y": 365}
 
 
-def set_secret(arguments: Namespace, output: Output) -> None:
+def set_secret(arguments: Namespace, output: Output) -> Answer:
     tags = options.pairs(arguments.tag, "--tag")
     expires, rotation = _expiry(arguments.expires), _rotation(arguments.rotate_every)
     store = sources.changing_store(place.find())
@@ -37,8 +39,8 @@ def set_secret(arguments: Namespace, output: Output) -> None:
         expires_at=expires,
         rotation=rotation,
     )
-    words = f"'{arguments.name}' is stored, version {version}."
-    output.answer({"name": arguments.name, "version": version}, [words])
+    said = f"'{arguments.name}' is stored, version {version}."
+    return Answer(record={"name": arguments.name, "version": version}, sheet=Sheet(verdict=said))
 
 
 def _value(*, exact: bool) -> bytes:
@@ -83,7 +85,7 @@ def _rotation(text: str | None) -> Rotation | None:
     return Rotation(days=int(match[1]) * _DAYS[match[2]])
 
 
-def import_secrets(arguments: Namespace, output: Output) -> None:
+def import_secrets(arguments: Namespace, output: Output) -> Answer:
     installation = place.find()
     source = sources.source_of(sources.FILES + arguments.file.removeprefix(sources.FILES), installation)
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
@@ -96,10 +98,9 @@ def import_secrets(arguments: Namespace, output: Output) -> None:
     same = plan_restore(lambda: sources.everything(source, selection), store, overwrite=False).unchanged
     if same != written:
         raise VerificationFailed(f"{plural(written - same, 'secret')} did not read back as imported.")
-    words = f"{plural(written, 'secret')} imported, read back and compared."
-    output.answer(
-        {"imported": written, "compared": same}, [words, f"{arguments.file} still holds them in plain text."]
-    )
+    said = f"{plural(written, 'secret')} imported, read back and compared."
+    sheet = Sheet(verdict=said, about=f"{arguments.file} still holds them in plain text.")
+    return Answer(record={"imported": written, "compared": same}, sheet=sheet)
 
 
 def _counted(secrets: Iterable[Secret], advance: Advance) -> Iterator[Secret]:
@@ -114,7 +115,7 @@ def _nothing(source: Source, selection: Selection) -> StrongroomError:
     return NothingSelected("The filter matches no secret; nothing was imported.", hint="Check the filter.")
 
 
-def delete_secrets(arguments: Namespace, output: Output) -> None:
+def delete_secrets(arguments: Namespace, output: Output) -> Answer:
     store = sources.changing_store(place.find())
     names = list(dict.fromkeys(arguments.names))
     heads = store.heads(names)
@@ -124,6 +125,5 @@ def delete_secrets(arguments: Namespace, output: Output) -> None:
         raise SecretNotFound(f"There is no secret {shown}; nothing was removed.")
     prompts.confirm(f"This removes {plural(len(names), 'secret')} with all versions", force=arguments.force)
     removed = store.delete(names)
-    output.answer(
-        {"removed": removed}, [f"{plural(removed, 'secret')} removed. Backups still hold what they held."]
-    )
+    said = f"{plural(removed, 'secret')} removed. Backups still hold what they held."
+    return Answer(record={"removed": removed}, sheet=Sheet(verdict=said))
