@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import hexdigits
 
-from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from strongroom.cli.shared.services import existing_run_store, open_services
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.head import LedgerHead
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.ledger_found import STRANGERS
 from strongroom.operations.errors import WarningsRaised
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads
 from strongroom.operations.evidence.ledger_heads import Placed, publish
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
@@ -31,31 +33,28 @@ _NONE = f"'{PUBLISH}' puts one there. If there was one before, somebody removed 
 _ELSEWHERE = "Whether the newest were cut off, only a head elsewhere can tell: a printed one, or --targets."
 
 
-def show_head(arguments: Namespace, output: Output) -> None:
-    del arguments
-    head = check(_store(_settings())).head
-    words = [f"event {head.id}, {head.kind}, {head.at}", f"SHA-256 {head.sha256}"] if head else []
-    output.answer({"head": to_builtins(head)}, words or ["Nothing has happened yet."])
+def show_head(arguments: Namespace, output: Output) -> Answer:
+    head = check(_store(load_settings())).head
+    said = f"event {head.id}, {head.kind}, {head.at}" if head else "Nothing has happened yet."
+    return Answer(record={"head": head}, sheet=Sheet(verdict=said, about=head and f"SHA-256 {head.sha256}"))
 
 
-def publish_head(arguments: Namespace, output: Output) -> None:
-    del arguments
+def publish_head(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     done = publish(open_services(settings), settings.online)
-    if done.head is None:
-        output.answer(to_builtins(done), ["Nothing has happened yet."])
-        return
-    lines = [f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"]
-    lines += [f"  {one.target}: {_became(one)}" for one in done.places]
-    output.answer(to_builtins(done), lines)
+    said = "Nothing has happened yet."
+    if done.head is not None:
+        said = f"event {done.head.event}, {done.head.at}, SHA-256 {done.head.sha256}"
+    lines = [f"  {one.target}: {_became(one)}" for one in done.places] if done.head else []
+    error: StrongroomError | None = None
     if doubted := [one.target for one in done.places if one.doubt]:
-        raise _unheld(doubted)
-    if done.missed:
-        raise TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
-    if done.untaken:
-        raise StateError(
-            done.untaken, hint="The heads are put. Look at that file's owner and mode, then repeat."
-        )
+        error = _unheld(doubted)
+    elif done.missed:
+        error = TargetUnavailable(f"The head is not on {', '.join(done.missed)}.", hint=_AGAIN)
+    elif done.untaken:
+        hint = "The heads are put. Look at that file's owner and mode, then repeat."
+        error = StateError(done.untaken, hint=hint)
+    return Answer(record=done, sheet=Sheet(verdict=said, parts=[Lines(lines)]), error=error)
 
 
 def _unheld(targets: Iterable[str]) -> UntrustedSigner:
@@ -73,31 +72,39 @@ def _became(one: Placed) -> str:
     return "put" if one.new else "there already"
 
 
-def check_ledger(arguments: Namespace, output: Output) -> None:
+def check_ledger(arguments: Namespace, output: Output) -> Answer:
     if (arguments.id is None) != (arguments.sha256 is None):
         raise UsageError("--id and --sha256 go together: both stand on the paper.")
     if arguments.known and not arguments.targets:
         raise UsageError("--known says which other records may be on targets: it goes with --targets.")
     digest = _digest(arguments.sha256) if arguments.sha256 else ""
-    configured = _settings()
-    found = check(_store(configured), number=arguments.id, sha256=digest)
-    told = _held(configured, arguments.known) if arguments.targets else ()
-    words = [f"{plural(found.events, 'event')}: each is what was appended, and none is missing in between."]
-    if found.printed:
-        words.append(f"Up to event {found.printed.id}, of {found.printed.at}, it is what was printed.")
-    words += [_said(one) for one in told] or ([] if found.printed else [_ELSEWHERE])
-    output.answer({**to_builtins(found), "targets": to_builtins(told)}, words)
-    if doubted := [one.target for one in told if one.doubt]:
-        raise _unheld(doubted)
-    if away := [one.target for one in told if one.missed]:
-        raise TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
-    if found.events and told and not any(one.agree for one in told):
+    settings = load_settings()
+    checked = check(_store(settings), number=arguments.id, sha256=digest)
+    targets: tuple[OnTarget, ...] = ()
+    if arguments.targets:
+        known = frozenset(arguments.known)
+        targets = compare_with_heads(looking_services(settings), settings.online, known=known)
+    lines = [f"{plural(checked.events, 'event')}: each is what was appended, and none is missing in between."]
+    if checked.printed:
+        lines.append(f"Up to event {checked.printed.id}, of {checked.printed.at}, it is what was printed.")
+    lines += [_said(one) for one in targets] or ([] if checked.printed else [_ELSEWHERE])
+    return Answer(
+        record={**asdict(checked), "targets": targets},
+        sheet=Sheet(parts=[Lines(lines)]),
+        error=_lack(targets) if checked.events else _lack(targets, compared=True),
+    )
+
+
+def _lack(targets: Sequence[OnTarget], *, compared: bool = False) -> StrongroomError | None:
+    """Return what keeps a comparison with the heads on targets from being one."""
+    if doubted := [one.target for one in targets if one.doubt]:
+        return _unheld(doubted)
+    if away := [one.target for one in targets if one.missed]:
+        return TargetUnavailable(f"The record was not held against {', '.join(away)}.", hint=_AGAIN)
+    if targets and not compared and not any(one.agree for one in targets):
         none = "No target has a signed head of this record: it was compared with none."
-        raise WarningsRaised(none, hint=_NONE)
-
-
-def _settings() -> Settings:
-    return load_settings()
+        return WarningsRaised(none, hint=_NONE)
+    return None
 
 
 def _store(settings: Settings) -> RunStore:
@@ -108,10 +115,6 @@ def _store(settings: Settings) -> RunStore:
             f"There is no state database in {settings.state_dir}: no record of events.", hint=hint
         )
     return store
-
-
-def _held(settings: Settings, known: Iterable[str]) -> tuple[OnTarget, ...]:
-    return compare_with_heads(looking_services(settings), settings.online, known=frozenset(known))
 
 
 def _said(one: OnTarget) -> str:

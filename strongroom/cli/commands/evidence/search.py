@@ -5,13 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections import deque
 
-from msgspec import to_builtins
-
 from strongroom.cli.shared.services import existing_run_store
-from strongroom.cli.terminal.output import Output, in_line, plural
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.operations.evidence import access_log
 from strongroom.operations.evidence.search import Question, happened_at, origin_of, search, who_of
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.errors import StateError
 from strongroom.state.records import Event
 from strongroom.timestamps import rfc3339
@@ -35,7 +35,7 @@ _TOLD = (
 )
 
 
-def search_ledger(arguments: Namespace, output: Output) -> None:
+def search_ledger(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     if (store := existing_run_store(settings)) is None:
         raise StateError(
@@ -55,7 +55,7 @@ def search_ledger(arguments: Namespace, output: Output) -> None:
         lines.append(
             f"These are the newest {MOST:,} of {plural(count, 'event')}: narrow it down with --since."
         )
-    output.answer({"events": to_builtins(list(found)), "found": count}, lines)
+    return Answer(record={"events": list(found), "found": count}, sheet=Sheet(parts=[Lines(lines)]))
 
 
 def _line(event: Event) -> str:
@@ -64,9 +64,7 @@ def _line(event: Event) -> str:
     words = [f"by {who}" for who in [who_of(event)] if who] + [
         f"from {origin}" for origin in [origin_of(event)] if origin
     ]
-    return in_line(
-        f"{event.id}  {rfc3339(happened_at(event))}  {event.kind}: {', '.join(words + told + run)}"
-    )
+    return f"{event.id}  {rfc3339(happened_at(event))}  {event.kind}: {', '.join(words + told + run)}"
 
 
 def _said(event: Event, name: str) -> str:

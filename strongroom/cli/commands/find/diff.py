@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import asdict, replace
 
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.shared import backup_selection, sources
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.manifest import Manifest
 from strongroom.errors import UsageError
 from strongroom.model import Selection
@@ -32,6 +33,7 @@ from strongroom.operations.find.comparison import (
 )
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.same_value import same_digest_key
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.timestamps import as_written, rfc3339
 
 LIVE = "live"
@@ -48,7 +50,7 @@ class _Compared(NamedTuple):
     unread: dict[str, str]
 
 
-def show_differences(arguments: Namespace, output: Output) -> None:
+def show_differences(arguments: Namespace, output: Output) -> Answer:
     earlier, later = _named(arguments)
     with reading(arguments, output) as reader:
         first = _open(reader, arguments, output, earlier)
@@ -56,12 +58,15 @@ def show_differences(arguments: Namespace, output: Output) -> None:
             compared = _with_live(first, arguments, reader)
         else:
             compared = _with_backup(first, _open(reader, arguments, output, later), output)
-    if not compared.values:
-        output.warn("One side holds no values: names, versions, tags and dates were compared.")
-    if compared.unread:
-        count = plural(len(compared.unread), "secret")
-        output.end_with(NotAllRead(f"The source did not give {count}, of which nothing is said."))
-    output.answer(_document(compared), _lines(compared))
+    count = plural(len(compared.unread), "secret")
+    unread = NotAllRead(f"The source did not give {count}, of which nothing is said.")
+    without = "One side holds no values: names, versions, tags and dates were compared."
+    return Answer(
+        record=_document(compared),
+        sheet=_sheet(compared),
+        warnings=() if compared.values else (without,),
+        error=unread if compared.unread else None,
+    )
 
 
 def _named(arguments: Namespace) -> tuple[str, str]:
@@ -133,7 +138,7 @@ def _with_live(backup: Replicated, arguments: Namespace, reader: Reader) -> _Com
 def _leave_out(difference: Difference, unread: dict[str, str]) -> Difference:
     """Return a difference without what a source did not give: that is not known to be gone."""
     removed = tuple(name for name in difference.removed if name not in unread)
-    return msgspec.structs.replace(difference, removed=removed)
+    return replace(difference, removed=removed)
 
 
 def _with_backup(earlier: Replicated, later: Replicated, output: Output) -> _Compared:
@@ -182,16 +187,15 @@ def _expired_between(earlier: Manifest, later: float) -> Callable[[Facts], bool]
 # -- the answer ----------------------------------------------------------------------
 
 
-def _lines(compared: _Compared) -> Iterator[str]:
+def _sheet(compared: _Compared) -> Sheet:
     earlier, found = compared.earlier, compared.difference
-    yield f"From backup {earlier.backup_id} of policy '{earlier.policy}', made {earlier.created_at}"
-    yield f"to   {compared.words}:"
-    rows = list(_rows(compared))
-    yield from table(("CHANGE", "NAME", "WHAT"), rows) if rows else []
-    yield (
+    of = f"From backup {earlier.backup_id} of policy '{earlier.policy}', made {earlier.created_at}"
+    counts = (
         f"{len(found.added):,} added, {len(found.changed):,} changed, {len(found.removed):,} removed, "
         f"{len(found.expired):,} expired; {plural(found.same, 'secret')} the same."
     )
+    table = Table(("Change", "Name", "What"), list(_rows(compared)))
+    return Sheet(parts=[Lines([of, f"to   {compared.words}:"]), table, Lines([counts])])
 
 
 def _rows(compared: _Compared) -> Iterator[tuple[str, str, str]]:
@@ -213,6 +217,6 @@ def _document(compared: _Compared) -> dict[str, Any]:
         },
         "later": compared.later,
         "values_compared": compared.values,
-        **msgspec.to_builtins(compared.difference),
+        **asdict(compared.difference),
         "unread": compared.unread,
     }

@@ -8,12 +8,13 @@ from contextlib import suppress
 from shlex import quote
 from typing import Any, NamedTuple
 
-from msgspec import to_builtins
+from msgspec.structs import asdict
 
 from strongroom.cli.commands.find.gone import Gone, gone_by_a_finding
 from strongroom.cli.commands.find.reading import Reader, reading
 from strongroom.cli.shared import options, shred_guard, sources
-from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.container.name_index import Older
@@ -23,6 +24,7 @@ from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts
 from strongroom.operations.find.search import Findings, Found, Holding, Wanted
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.sources.errors import VersionNotFound
 from strongroom.state.records import Replica
 from strongroom.timestamps import for_people, if_any
@@ -31,7 +33,7 @@ Verified = Mapping[str, Mapping[str, Replica]]
 """What the record here says of each backup on each target."""
 
 
-def find_secrets(arguments: Namespace, output: Output) -> None:
+def find_secrets(arguments: Namespace, output: Output) -> Answer:
     wanted = Wanted(pattern=arguments.pattern, tags=options.pairs(arguments.filter_tag, "--filter-tag"))
     findings = Findings()
     with reading(arguments, output) as reader, counting(output, "looking into", None) as advance:
@@ -52,7 +54,9 @@ def find_secrets(arguments: Namespace, output: Output) -> None:
         found = _narrowed(every, arguments.version, wanted, reader)
     verified = _verified(reader.installation, found)
     way = _Way(_given(arguments), arguments.version)
-    output.answer(_document(found, gone, reader, verified), _lines(found, gone, reader, verified, way))
+    return Answer(
+        record=_document(found, gone, reader, verified), sheet=_sheet(found, gone, reader, verified, way)
+    )
 
 
 def _narrowed(found: list[Found], version: int | None, wanted: Wanted, reader: Reader) -> list[Found]:
@@ -117,37 +121,27 @@ class _Way(NamedTuple):
         words = f"strongroom restore-secret --secret-name {quote(found.name)}"
         rest = f" --backup {backup}{into}{self.given}"
         just = "" if self.version is None else f" --version {self.version}"
-        yield in_line(f"To bring version {holding.version} back{where}: {words}{just}{rest}")
+        yield (f"To bring version {holding.version} back{where}: {words}{just}{rest}")
         if older := [run.last for run in holding.older if run.has_value]:
             such = f"To bring an older one back, such as {older[-1]}{where}"
-            yield in_line(f"{such}: {words} --version {older[-1]}{rest}")
+            yield (f"{such}: {words} --version {older[-1]}{rest}")
 
 
-def _lines(
-    found: list[Found], gone: list[Gone], reader: Reader, verified: Verified, way: _Way
-) -> Iterator[str]:
+def _sheet(found: list[Found], gone: list[Gone], reader: Reader, verified: Verified, way: _Way) -> Sheet:
     made = {choice.manifest.backup_id: choice for choice in reader.read}
-    head: tuple[str, ...] = (
-        "NAME",
-        "SOURCE",
-        "VERSION",
-        "WRITTEN",
-        "BACKUPS",
-        "SINCE",
-        "NEWEST BACKUP",
-        "ON",
-        "VERIFIED",
-    )
+    head: tuple[str, ...] = ("Name", "Source", "Version", "Written")
+    rest = ("Backups", "Since", "Newest backup", "On", "Verified")
     rows = [_row(one, holding, made, reader, verified) for one in found for holding in one.versions]
     if any(holding.older for one in found for holding in one.versions):
         olders = (_older(holding.older) for one in found for holding in one.versions)
-        head = (*head[:4], "OLDER ONES", *head[4:])
+        head = (*head, "Older ones")
         rows = [(*row[:4], older, *row[4:]) for row, older in zip(rows, olders, strict=True)]
-    yield from table(head, rows)
-    yield f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read."
-    yield from (f"{one.words}." for one in gone)
-    if len(found) == 1:
-        yield from _next(found[0], made, reader, way)
+    lines = [
+        f"{plural(len(found), 'secret')} found in {plural(len(reader.read), 'backup')} read.",
+        *(f"{one.words}." for one in gone),
+        *(_next(found[0], made, reader, way) if len(found) == 1 else ()),
+    ]
+    return Sheet(parts=[Table((*head, *rest), rows), Lines(lines)])
 
 
 def _older(runs: Sequence[Older]) -> str:
@@ -228,7 +222,7 @@ def _document(found: list[Found], gone: list[Gone], reader: Reader, verified: Ve
             }
             for one in found
         ],
-        "gone": [to_builtins(one) for one in gone],
+        "gone": gone,
         "backups_read": len(reader.read),
         "backups_not_read": reader.not_read,
     }
@@ -240,15 +234,10 @@ def _holding(holding: Holding, backups: Mapping[str, dict[str, Any]]) -> dict[st
         "state": holding.state,
         "written_at": holding.written_at,
         "has_value": holding.has_value,
-        "older": [_older_document(run) for run in holding.older],
+        "older": list(map(asdict, holding.older)),
         "since": backups[holding.backups[-1]]["created_at"],
         "backups": [backups[backup] for backup in holding.backups],
     }
-
-
-def _older_document(run: Older) -> dict[str, Any]:
-    """Return older versions that follow one another and are alike."""
-    return {name: getattr(run, name) for name in run.__struct_fields__}
 
 
 def _backup(choice: Choice, reader: Reader, verified: Verified) -> dict[str, Any]:

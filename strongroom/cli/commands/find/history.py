@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from msgspec import to_builtins
 from msgspec.structs import replace
 
-from strongroom.cli.commands.find.reading import Reader, reading
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.commands.find.reading import reading
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.name_index import Older
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked
@@ -21,6 +21,7 @@ from strongroom.operations.archive.select_backup import Choice
 from strongroom.operations.find.facts import Facts, facts_of
 from strongroom.operations.find.history import Kept, Period, kept_versions, periods
 from strongroom.operations.find.search import Wanted
+from strongroom.sheet import Lines, Part, Sheet, Table
 
 SHOWN = 50
 """Versions that are listed: who wants older ones knows what to look for."""
@@ -28,7 +29,7 @@ MOST_ASKED = 8
 """Backups that are opened for the times of versions alone: a person may have to touch a key for each."""
 
 
-def show_history(arguments: Namespace, output: Output) -> None:
+def show_history(arguments: Namespace, output: Output) -> Answer:
     held: dict[str, Facts] = {}
 
     def look(backup: Replicated) -> DigestedRow | None:
@@ -60,8 +61,25 @@ def show_history(arguments: Namespace, output: Output) -> None:
             )
         versions = {source: _versions(found, arguments.name) for source, found in by_source.items()}
     made = {choice.manifest.backup_id: choice.manifest.created_at for choice in reader.read}
-    document = _document(arguments.name, histories, versions, reader, made)
-    output.answer(document, _lines(histories, versions, reader, made))
+    record = {
+        "name": arguments.name,
+        "sources": [
+            {
+                "source": source,
+                "periods": [_period(period, made) for period in told],
+                "versions": versions[source],
+            }
+            for source, told in histories.items()
+        ],
+        "backups_read": len(reader.read),
+        "backups_not_read": reader.not_read,
+        "quarantined": reader.quarantined,
+    }
+    said = Lines([f"{plural(len(reader.read), 'backup')} read."])
+    parts = (
+        part for source, told in histories.items() for part in _tables(source, told, versions[source], made)
+    )
+    return Answer(record=record, sheet=Sheet(parts=[said, *parts]))
 
 
 def _versions(backups: Sequence[tuple[Replicated, Facts | None]], name: str) -> list[Kept]:
@@ -83,26 +101,17 @@ def _times(backup: Replicated, name: str) -> dict[int, str | None]:
     return {}
 
 
-def _lines(
-    histories: Mapping[str, list[Period]],
-    versions: Mapping[str, list[Kept]],
-    reader: Reader,
-    made: Mapping[str, str],
-) -> Iterator[str]:
-    head = ("SINCE", "UNTIL", "BACKUPS", "VERSION", "WRITTEN", "WHAT", "FIRST BACKUP")
-    for source, told in histories.items():
-        yield f"Source '{source}':"
-        yield from table(head, [_row(period, made) for period in told])
-        yield from _version_lines(versions[source])
-    yield f"{plural(len(reader.read), 'backup')} read."
-
-
-def _version_lines(versions: list[Kept]) -> Iterator[str]:
-    yield "Versions in these backups:"
-    head = ("VERSION", "WRITTEN", "BACKUPS", "NEWEST BACKUP")
-    yield from table(head, [_version_row(one) for one in versions[:SHOWN]])
-    if len(versions) > SHOWN:
-        yield f"and {len(versions) - SHOWN:,} older, which --json names"
+def _tables(
+    source: str, told: Sequence[Period], versions: Sequence[Kept], made: Mapping[str, str]
+) -> Iterator[Part]:
+    head = ("Since", "Until", "Backups", "Version", "Written", "What", "First backup")
+    yield Table(head, [_row(period, made) for period in told], f"Source '{source}'")
+    rows = [_version_row(one) for one in versions[:SHOWN]]
+    yield Table(
+        ("Version", "Written", "Backups", "Newest backup"), rows, "Versions in these backups", sub=True
+    )
+    older = len(versions) - SHOWN
+    yield Lines([f"and {older:,} older, which --json names"] if older > 0 else [])
 
 
 def _version_row(one: Kept) -> tuple[object, ...]:
@@ -125,29 +134,6 @@ def _row(period: Period, made: Mapping[str, str]) -> tuple[object, ...]:
         "; ".join(period.what),
         period.since,
     )
-
-
-def _document(
-    name: str,
-    histories: Mapping[str, list[Period]],
-    versions: Mapping[str, list[Kept]],
-    reader: Reader,
-    made: Mapping[str, str],
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "sources": [
-            {
-                "source": source,
-                "periods": [_period(period, made) for period in told],
-                "versions": [to_builtins(one) for one in versions[source]],
-            }
-            for source, told in histories.items()
-        ],
-        "backups_read": len(reader.read),
-        "backups_not_read": reader.not_read,
-        "quarantined": reader.quarantined,
-    }
 
 
 def _period(period: Period, made: Mapping[str, str]) -> dict[str, Any]:
