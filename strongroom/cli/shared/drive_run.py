@@ -15,6 +15,8 @@ from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, RunState, Ticket
 
+_GOOD = (RunState.DONE, RunState.DEGRADED)
+
 
 def end_abandoned(policy: str, services: Services, output: Output) -> None:
     """Bring to their end backups of a policy whose process was killed, and say so."""
@@ -51,16 +53,23 @@ def drive_here(run_id: str, tickets: list[Ticket], services: Services, output: O
 
 def require_good(run: Run) -> None:
     """Return if a run made what it was to make; raise what stopped it otherwise."""
-    if run.state in (RunState.DONE, RunState.DEGRADED):
+    if run.state in _GOOD:
         return
     raise recorded_errors.failure_of(run)
 
 
 def require_all_whole(runs: Sequence[Run]) -> None:
-    """Return if each run did all that it was to do; a failure anywhere weighs more than what lacks."""
-    for required in (require_good, require_whole):
-        for run in runs:
-            required(run)
+    """Return if each run did all that it was to do."""
+    if (lack := lack_of_all(runs)) is not None:
+        raise lack
+
+
+def lack_of_all(runs: Sequence[Run], *, failed: Sequence[StrongroomError] = ()) -> StrongroomError | None:
+    """Return what runs fall short of, for an answer to end with; a failure, of a run or of what else
+    ``failed``, weighs more than what lacks."""
+    bad = [recorded_errors.failure_of(run) for run in runs if run.state not in _GOOD]
+    lacks = [lack_of(run) for run in runs if run.state in _GOOD]
+    return next(filter(None, (*bad, *failed, *lacks)), None)
 
 
 def require_whole(run: Run) -> None:

@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from msgspec import structs
-
+from strongroom.cli.shared.drive_run import lack_of_all
 from strongroom.cli.shared.remaining_copies import describe_remaining
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import plural
 from strongroom.errors import StrongroomError
 from strongroom.operations.rotation.single_file import FileRotated
+from strongroom.sheet import Lines, Part, Sheet
 from strongroom.state.records import Run, RunState
 
 
-class RotationAnswer(NamedTuple):
-    """A rotation that is over: ``backups`` are its runs' results, ``reencrypted`` is for re-encryption.
+class RotationDone(NamedTuple):
+    """A rotation that is over: ``backups`` are its runs' results, ``anew`` says that it re-encrypted.
 
     ``old`` and ``new`` are the files of a key and of what took its place, if that was asked for.
     """
@@ -31,41 +32,44 @@ class RotationAnswer(NamedTuple):
     made: bool = False
     installation: str = ""
 
-    def document(self) -> dict[str, Any]:
-        """Return all of it for machines."""
-        return {
+    def answer(self) -> Answer:
+        """Answer with all of it, and with what it lacks: a failure anywhere weighs more than that."""
+        record = {
             "mode": "re-encrypt" if self.anew else "re-wrap",
-            "new_key": str(self.new) if self.new else None,
+            "new_key": self.new,
             "new_key_made": self.made,
             "installation": self.installation or None,
             "runs": [
                 {"id": r.id, "policy": r.spec.policy, "state": r.state, "error": r.error} for r in self.runs
             ],
             "backups": self.backups,
-            "files": [structs.asdict(file) for file in self.files],
-            "failed": [{"file": str(path), "code": e.code, "message": e.message} for path, e in self.failed],
+            "files": self.files,
+            "failed": [{"file": path, "code": e.code, "message": e.message} for path, e in self.failed],
             "old_key_still_opens": [*self._kept_backups(), *self._old_files()],
         }
+        error = lack_of_all(self.runs, failed=[error for _, error in self.failed])
+        return Answer(record=record, sheet=Sheet(parts=list(self._parts())), error=error)
 
-    def lines(self) -> Iterator[str]:
-        """Yield it for people."""
+    def _parts(self) -> Iterator[Part]:
+        lines = []
         if self.made:
-            yield f"{self.new} was made: a new key file. Keep it away from the backups, in two places."
-        for run in self.runs:
-            yield f"policy '{run.spec.policy}': rotation {run.id} {run.state}" + (
-                f": {run.error}" if run.error else ""
+            lines.append(
+                f"{self.new} was made: a new key file. Keep it away from the backups, in two places."
             )
-        yield from map(_backup_line, self.backups)
-        yield from map(_file_line, self.files)
-        for path, error in self.failed:
-            yield f"{path}: not rotated: {error.code}: {error.message}"
-        if not (self.backups or self.files or self.failed):
-            if all(run.state is RunState.DONE for run in self.runs):
-                yield "Nothing to rotate: there is no backup that this is about."
-            return
-        if self.installation:
-            yield f"The fingerprint to give elsewhere (--signer) is the same as before: {self.installation}"
-        yield from self._left()
+        for run in self.runs:
+            why = f": {run.error}" if run.error else ""
+            lines.append(f"policy '{run.spec.policy}': rotation {run.id} {run.state}{why}")
+        lines += [*map(_backup_line, self.backups), *map(_file_line, self.files)]
+        lines += [f"{path}: not rotated: {error.code}: {error.message}" for path, error in self.failed]
+        about = bool(self.backups or self.files or self.failed)
+        if not about and all(run.state is RunState.DONE for run in self.runs):
+            lines.append("Nothing to rotate: there is no backup that this is about.")
+        if about and self.installation:
+            same = "The fingerprint to give elsewhere (--signer) is the same as before"
+            lines.append(f"{same}: {self.installation}")
+        yield Lines(lines)
+        if about:
+            yield from self._left()
 
     def _kept_backups(self) -> list[Mapping[str, Any]]:
         return [one for result in self.backups for one in result.get("still", ())]
@@ -75,20 +79,21 @@ class RotationAnswer(NamedTuple):
         left = [file.kept if self.anew else file.file for file in self.files]
         return [{"file": name, "until": ""} for name in left if name]
 
-    def _left(self) -> Iterator[str]:
-        if not (self._kept_backups() or self._old_files()):
-            return
-        old = self.old or "a key that was rotated away"
-        yield ""
-        yield f"What {old} still opens:"
+    def _left(self) -> Iterator[Part]:
+        opens = []
         for one in self._kept_backups():
             what = "the index of names of backup" if one.get("names") else "backup"
-            yield f"  {what} {one['backup']} on {one['target']}, {describe_remaining(one)}"
-        yield from (f"  {one['file']}, until it is deleted" for one in self._old_files())
-        yield "  every copy that was taken of any of these: offline media, snapshots of a target"
-        yield "If the old key may be in wrong hands, rotate the secrets themselves too."
+            opens.append(f"{what} {one['backup']} on {one['target']}, {describe_remaining(one)}")
+        opens += [f"{one['file']}, until it is deleted" for one in self._old_files()]
+        if not opens:
+            return
+        old = self.old or "a key that was rotated away"
+        copies = "every copy that was taken of any of these: offline media, snapshots of a target"
+        yield Lines([*opens, copies], f"What {old} still opens", style="list")
+        to_do = ["If the old key may be in wrong hands, rotate the secrets themselves too."]
         if self.runs and self.new:
-            yield f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it."
+            to_do.append(f"In strongroom.toml, replace {old} by {self.new}: new backups are sealed to it.")
+        yield Lines(to_do)
 
 
 def _backup_line(result: Mapping[str, Any]) -> str:

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from strongroom.cli.commands.rotation.render import RotationAnswer
+from strongroom.cli.commands.rotation.render import RotationDone
 from strongroom.cli.shared import approval, passphrases, recipients, trust
-from strongroom.cli.shared.drive_run import require_all_whole, require_good
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.identities import load_key
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.config import Settings, load_settings
@@ -43,7 +43,7 @@ from strongroom.state.records import Run
 from strongroom.words import nearest
 
 
-def rotate_key(arguments: Namespace, output: Output) -> None:
+def rotate_key(arguments: Namespace, output: Output) -> Answer:
     _check(arguments)
     installation, settings = place.find(), load_settings()
     made = _make_new(arguments.new_key)
@@ -54,7 +54,7 @@ def rotate_key(arguments: Namespace, output: Output) -> None:
     policies = list(_policies(arguments, settings, services, swap))
     runs = [_run(name, arguments, services, swap, output) for name in policies]
     files, failed = _files(_Job(arguments, services, swap, trusted))
-    done = RotationAnswer(
+    done = RotationDone(
         old=arguments.current_key,
         new=arguments.new_key,
         made=made,
@@ -65,8 +65,7 @@ def rotate_key(arguments: Namespace, output: Output) -> None:
         failed=failed,
         installation=services.signers("recover").certificate.fingerprint,
     )
-    output.answer(done.document(), done.lines())
-    _require_all(runs, failed)
+    return done.answer()
 
 
 def _check(arguments: Namespace) -> None:
@@ -185,11 +184,3 @@ def _file(path: Path, recipients: Sequence[Recipient], job: _Job) -> FileRotated
         return rewrap_file(path, rotation)
     remove = job.arguments.remove_old_files
     return reencrypt_file(path, rotation, digest_key=job.built.digest_key, remove=remove)
-
-
-def _require_all(runs: Sequence[Run], failed: Sequence[tuple[Path, StrongroomError]]) -> None:
-    for run in runs:
-        require_good(run)
-    for _, error in failed:
-        raise error
-    require_all_whole(runs)

@@ -8,11 +8,11 @@ from typing import Any
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import RotationAnswer
-from strongroom.cli.shared.drive_run import require_all_whole
+from strongroom.cli.commands.rotation.render import RotationDone
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.identity_options import with_identities
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.errors import UsageError
@@ -22,13 +22,14 @@ from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run
 from strongroom.words import nearest
 
 _KEYS = "Leave the key out, or rotate in this process, without --on-cluster."
 
 
-def rotate_policies(arguments: Namespace, output: Output) -> None:
+def rotate_policies(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     if arguments.remove_replaced and (arguments.on_cluster or not arguments.re_encrypt):
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
@@ -36,16 +37,13 @@ def rotate_policies(arguments: Namespace, output: Output) -> None:
     if arguments.on_cluster:
         if arguments.identity or arguments.passphrase_file:
             raise UsageError("--on-cluster opens with the keys of the workers' configuration.", hint=_KEYS)
-        _submit(policies, arguments, output)
-        return
+        return _submit(policies, arguments)
     services = with_identities(open_services(settings), arguments, output)
     runs = [_run(policy, arguments, services, output) for policy in policies]
     done = [one for run in runs for one in results(services.store, run.id)]
     if arguments.remove_replaced:
         done = [_removed(result, services) for result in done]
-    said = RotationAnswer(anew=arguments.re_encrypt, runs=runs, backups=done)
-    output.answer(said.document(), said.lines())
-    require_all_whole(runs)
+    return RotationDone(anew=arguments.re_encrypt, runs=runs, backups=done).answer()
 
 
 def _removed(result: Mapping[str, Any], services: Services) -> Mapping[str, Any]:
@@ -89,7 +87,7 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-def _submit(policies: list[str], arguments: Namespace, output: Output) -> None:
+def _submit(policies: list[str], arguments: Namespace) -> Answer:
     asked = {
         "re_encrypt": arguments.re_encrypt,
         "renew": arguments.renew,
@@ -99,5 +97,6 @@ def _submit(policies: list[str], arguments: Namespace, output: Output) -> None:
     from tasks.rotate import rotate_keys
 
     ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
-    words = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
-    output.answer({"ids": ids}, [*words, "The recover workers do it; they are normally stopped."])
+    lines = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
+    lines.append("The recover workers do it; they are normally stopped.")
+    return Answer(record={"ids": ids}, sheet=Sheet(parts=[Lines(lines)]))
