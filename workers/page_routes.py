@@ -10,8 +10,7 @@ from strongroom.config import Settings
 from strongroom.operations.archive.incidents import Incident, incidents_on_record
 from strongroom.operations.archive.inventory import LOST, REPAIRED
 from strongroom.operations.archive.locks import left_unlocked
-from strongroom.operations.archive.quarantine import on_record
-from strongroom.operations.archive.quarantine_marks import QUARANTINED, RELEASED
+from strongroom.operations.archive.quarantine import QUARANTINED, RELEASED, on_record
 from strongroom.operations.dashboard import lists, overall, overview, single
 from strongroom.operations.dashboard.frame import Shown
 from strongroom.operations.dashboard.lists import PAGE

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from scripts.bench import gen
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
+from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import (
     Counts,
     Manifest,
@@ -180,7 +180,7 @@ class Nights:
             made_at=manifest.created_at,
         )
         self._put(name, bytes(content))
-        self._put(receipt_name(name), sign_index_receipt(receipt, self._control))
+        self._put(receipt_name(name), INDEX.sign(receipt, self._control))
         self._previous = Link(backup_id=backup, sha256=sealed.hexdigest)
 
     def _put(self, name: str, content: bytes) -> None:

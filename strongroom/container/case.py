@@ -10,18 +10,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from datetime import datetime
 from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
+from strongroom.container.certificate import MANIFEST_ROLES
 from strongroom.container.errors import Malformed
+from strongroom.container.statement import MAX_NUMBER, StatementKind, is_time
 
-MAX_ENTRY = 4 * 1024 * 1024
-MAX_NUMBER = 99_999_999
 _SHOWN = 16
 """Hex digits of its digest in an entry's name."""
 _CASE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
@@ -39,62 +35,29 @@ class CaseEntry(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 E = TypeVar("E", bound=CaseEntry)
 
 
-class CaseKind(Struct, Generic[E], frozen=True, kw_only=True):
-    """A kind of case.
+class CaseKind(StatementKind[E], Generic[E], frozen=True, kw_only=True):
+    """A kind of case: every entry of it counts.
 
     Args:
-        name: what goes into ``format``, such as ``incident``.
-        prefix: what its names on a target begin with.
         event: the kind of the events that have its entries in an installation's record.
-        check: holds an entry to the rules that this kind alone has; raises Malformed.
+        rules: holds an entry to the rules that this kind alone has; raises Malformed.
     """
 
-    name: str
-    words: str
-    record: type[E]
-    prefix: str
+    roles: tuple[str, ...] = MANIFEST_ROLES
+    most: int = 4 * 1024 * 1024
+    pattern: str = r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})/[0-9]{8}-[0-9a-f]{16}\.json"
     event: str
-    check: Callable[[E], None] = lambda entry: None
+    rules: Callable[[E], None] = lambda entry: None
 
-    @property
-    def document(self) -> Kind:
-        return Kind(self.name, self.words, MANIFEST_ROLES)
+    def name_of(self, statement: E, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()[:_SHOWN]
+        return f"{self.prefix}{statement.case}/{statement.number:08}-{digest}.json"
 
-    def object_name(self, entry: CaseEntry, signed: bytes) -> str:
-        """Return an entry's name on every target."""
-        digest = hashlib.sha256(signed).hexdigest()[:_SHOWN]
-        return f"{self.prefix}{entry.case}/{entry.number:08}-{digest}.json"
-
-
-def sign_entry(kind: CaseKind[E], entry: E, signer: CertifiedSigner) -> bytes:
-    """Return the entry's file. The same entry and signer give the same bytes."""
-    _check(kind, entry)
-    data = document.write(kind.document, canonical.encode(entry), signer)
-    if len(data) > MAX_ENTRY:
-        raise Malformed(f"The {kind.words} would be larger than the format allows.")
-    return data
-
-
-def open_entry(kind: CaseKind[E], data: bytes, *, trusted: frozenset[str] | None) -> E:
-    """Parse strictly and check the signature; raises as :func:`~.manifest.open_manifest` does."""
-    if len(data) > MAX_ENTRY:
-        raise Malformed(f"The {kind.words} is larger than the format allows.")
-    parsed = document.parse(kind.document, data, trusted=trusted)
-    entry = canonical.decode(parsed.body, kind.record, f"The {kind.words}")
-    _check(kind, entry)
-    require_in_time(parsed.certificate, entry.at, trusted)
-    return entry
-
-
-def _check(kind: CaseKind[E], entry: E) -> None:
-    if not _CASE.fullmatch(entry.case):
-        raise Malformed(f"The {kind.words}'s case has an impossible name.")
-    if not 1 <= entry.number <= MAX_NUMBER:
-        raise Malformed(f"The {kind.words}'s number is out of its range.")
-    try:
-        zone = datetime.fromisoformat(entry.at).tzinfo
-    except ValueError:
-        zone = None
-    if zone is None:
-        raise Malformed(f"The {kind.words}'s time is malformed, or has no zone.")
-    kind.check(entry)
+    def check(self, statement: E) -> None:
+        if not _CASE.fullmatch(statement.case):
+            raise Malformed(f"The {self.words}'s case has an impossible name.")
+        if not 1 <= statement.number <= MAX_NUMBER:
+            raise Malformed(f"The {self.words}'s number is out of its range.")
+        if not is_time(statement.at):
+            raise Malformed(f"The {self.words}'s time is malformed, or has no zone.")
+        self.rules(statement)

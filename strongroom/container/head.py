@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 
 from msgspec import Struct
 
-from strongroom.container import canonical, document
 from strongroom.container.canonical import unhex
-from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
+from strongroom.container.certificate import MANIFEST_ROLES, require_listed
 from strongroom.container.errors import Malformed
-from strongroom.container.marks import MAX_NUMBER
+from strongroom.container.statement import MAX_NUMBER, Signed, StatementKind, is_time
 from strongroom.container.trust_list import check_number, require_numbered
 from strongroom.model import prepare
 
-HEAD = Kind("head", "ledger head", MANIFEST_ROLES)
 MOST = 256 * 1024
 """Bytes of a whole head; it has some 600, and 40 for each backup that was ever in quarantine."""
 MOST_POLICIES, MOST_MARKED = 1_000, 4_000
+SHOWN = 16
+"""Hex digits of a ledger, and of a digest, in a head's name."""
 
 
 class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,50 +45,41 @@ class LedgerHead(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 prepare(LedgerHead)
 
 
-def sign_head(head: LedgerHead, signer: CertifiedSigner) -> bytes:
-    """Return the head's file. The same head and signer give the same bytes."""
-    _check(head)
-    data = document.write(HEAD, canonical.encode(head), signer)
-    if len(data) > MOST:
-        raise Malformed("The ledger head would be larger than the format allows.")
-    return data
+class HeadKind(StatementKind[LedgerHead], frozen=True, kw_only=True):
+    """Ledger heads: of each ledger the newest counts."""
+
+    def name_of(self, statement: LedgerHead, content: bytes) -> str:
+        folder = f"{self.prefix}{statement.ledger[:SHOWN]}/{statement.made_at[:7]}"
+        return f"{folder}/{statement.event:012}-{statement.sha256[:SHOWN]}.json"
+
+    def require(self, signed: Signed[LedgerHead], trusted: frozenset[str] | None) -> None:
+        require_listed(signed.certificate, signed.statement.trust, trusted)
+
+    def recognize(self, body: bytes) -> None:
+        require_numbered(body, b"made_at", "The ledger head")
+
+    def check(self, statement: LedgerHead) -> None:
+        head = statement
+        unhex(head.ledger, 32, "A ledger's first digest")
+        unhex(head.sha256, 32, "A ledger's digest")
+        if head.event < 1 or not (is_time(head.at) and is_time(head.made_at)):
+            raise Malformed("The ledger head's number is below 1, or its time has no zone.")
+        check_number(head.trust, "The number of the ledger head's trust list")
+        if len(head.backups) > MOST_POLICIES or len(head.marks) > MOST_MARKED:
+            raise Malformed("The ledger head names more than the format allows.")
+        if "" in head.backups.values() or not all(1 <= one <= MAX_NUMBER for one in head.marks.values()):
+            raise Malformed(
+                "The ledger head leaves a backup without a name, or a mark's number is out of its range."
+            )
 
 
-def parse_head(data: bytes, *, trusted: frozenset[str] | None) -> LedgerHead:
-    """Parse strictly and check the signature: see :func:`open_head`."""
-    return open_head(data, trusted=trusted)[0]
-
-
-def open_head(data: bytes, *, trusted: frozenset[str] | None) -> tuple[LedgerHead, Certificate]:
-    """Parse strictly, check the signature, and return whose it is too.
-
-    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner,
-    UnsupportedVersion of before the first release, Malformed, and UntrustedSigner again if a retired signer
-    made it after its time.
-    """
-    if len(data) > MOST:
-        raise Malformed("The ledger head is larger than the format allows.")
-    parsed = document.parse(HEAD, data, trusted=trusted)
-    require_numbered(parsed.body, b"made_at", "The ledger head")
-    head = canonical.decode(parsed.body, LedgerHead, "The ledger head")
-    _check(head)
-    require_in_time(parsed.certificate, head.made_at, trusted)
-    return head, parsed.certificate
-
-
-def _check(head: LedgerHead) -> None:
-    unhex(head.ledger, 32, "A ledger's first digest")
-    unhex(head.sha256, 32, "A ledger's digest")
-    try:
-        zones = [datetime.fromisoformat(moment).tzinfo for moment in (head.at, head.made_at)]
-    except ValueError:
-        zones = [None]
-    if head.event < 1 or None in zones:
-        raise Malformed("The ledger head's number is below 1, or its time has no zone.")
-    check_number(head.trust, "The number of the ledger head's trust list")
-    if len(head.backups) > MOST_POLICIES or len(head.marks) > MOST_MARKED:
-        raise Malformed("The ledger head names more than the format allows.")
-    if "" in head.backups.values() or not all(1 <= one <= MAX_NUMBER for one in head.marks.values()):
-        raise Malformed(
-            "The ledger head leaves a backup without a name, or a mark's number is out of its range."
-        )
+HEAD = HeadKind(
+    name="head",
+    words="ledger head",
+    roles=MANIFEST_ROLES,
+    most=MOST,
+    record=LedgerHead,
+    moment="made_at",
+    prefix="ledger/",
+    pattern=r"([0-9a-f]{16})/([0-9]{4}-[0-9]{2})/([0-9]{12})-([0-9a-f]{16})\.json",
+)

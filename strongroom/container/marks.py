@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
 from msgspec import Struct, structs
 
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
-from strongroom.container.document import Kind
+from strongroom.container import canonical
+from strongroom.container.certificate import MANIFEST_ROLES, Certificate
 from strongroom.container.errors import Malformed, UntrustedSigner
+from strongroom.container.statement import MAX_NUMBER, StatementKind, is_time
 from strongroom.model import prepare
 
-MAX_MARK = 16 * 1024
 MAX_TEXT = 1_000
-MAX_NUMBER = 99_999_999
 DELETION_ROLES = ("prune",)
 """Who says that a backup will be deleted, or was."""
 
@@ -88,43 +85,50 @@ prepare(QuarantineMark, DeletionMark, HoldMark)
 M = TypeVar("M", QuarantineMark, DeletionMark, HoldMark)
 
 
-class MarkKind(Struct, Generic[M], frozen=True, kw_only=True):
-    """A kind of mark.
+class MarkKind(StatementKind[M], Generic[M], frozen=True, kw_only=True):
+    """A kind of mark: of those in one folder, the one with the highest number counts.
 
     Args:
-        prefix: what its names on a target begin with.
-        roles: who may say what: the roles that sign each state.
+        says: who may say what: the roles that sign each state.
         safest: the state that keeps backups from harm: it counts where two marks have one number.
-        hidden: makes the mark that stands for one that may lie hidden, of its folder, a reason and a time;
-            ``None`` where nothing may stand for it.
-        check: holds a mark to the rules that this kind alone has; raises Malformed.
+        rules: holds a mark to the rules that this kind alone has; raises Malformed.
     """
 
-    words: str
-    name: str
-    record: type[M]
-    prefix: str
-    roles: Mapping[str, tuple[str, ...]]
+    most: int = 16 * 1024
+    pattern: str = r"([A-Za-z0-9._-]{1,200})/([0-9]{8})\.json"
+    says: Mapping[str, tuple[str, ...]]
     safest: str
-    hidden: Callable[[str, str, str], M] | None
-    check: Callable[[M], None] = lambda mark: None
-
-    @property
-    def document(self) -> Kind:
-        return Kind(self.name, self.words, tuple(dict.fromkeys(sum(self.roles.values(), ()))))
+    rules: Callable[[M], None] = lambda mark: None
 
     def object_name(self, folder: str, number: int) -> str:
         """Return a mark's name on every target."""
         return f"{self.prefix}{folder}/{number:08}.json"
 
+    def name_of(self, statement: M, content: bytes) -> str:
+        return self.object_name(statement.folder, statement.number)
+
+    def check(self, statement: M) -> None:
+        if not 1 <= statement.number <= MAX_NUMBER:
+            raise Malformed(f"The {self.words}'s number is out of its range.")
+        if not is_time(statement.at):
+            raise Malformed(f"The {self.words}'s time is malformed, or has no zone.")
+        texts = [text for text in structs.asdict(statement).values() if isinstance(text, str)]
+        if not all(canonical.printable(text, MAX_TEXT) for text in texts):
+            raise Malformed(f"What the {self.words} says is too long, or cannot be printed.")
+        self.rules(statement)
+
+    def judge(self, statement: M, certificate: Certificate) -> None:
+        if certificate.role not in self.says[statement.state]:
+            raise UntrustedSigner(f"The key of role '{certificate.role}' does not say '{statement.state}'.")
+
 
 def _check_deletion(mark: DeletionMark) -> None:
-    if (mark.state == "marked") != bool(mark.after) or (mark.after and not _is_time(mark.after)):
+    if (mark.state == "marked") != bool(mark.after) or (mark.after and not is_time(mark.after)):
         raise Malformed("A mark that a backup will be deleted says after which time, and no other mark does.")
 
 
 def _check_hold(mark: HoldMark) -> None:
-    if mark.until and not (mark.state == "held" and _is_time(mark.until)):
+    if mark.until and not (mark.state == "held" and is_time(mark.until)):
         raise Malformed("The hold's end is malformed, has no zone, or ends no hold.")
     if (mark.kind == "everything") == bool(mark.subject):
         raise Malformed("The hold names nothing that it could hold, or everything and something.")
@@ -134,8 +138,9 @@ QUARANTINE = MarkKind(
     words="quarantine mark",
     name="quarantine",
     record=QuarantineMark,
+    roles=MANIFEST_ROLES,
     prefix="quarantine/",
-    roles={"quarantined": MANIFEST_ROLES, "released": MANIFEST_ROLES},
+    says={"quarantined": MANIFEST_ROLES, "released": MANIFEST_ROLES},
     safest="quarantined",
     hidden=None,  # either state of it moves a restore
 )
@@ -143,8 +148,9 @@ DELETION = MarkKind(
     words="deletion mark",
     name="deletion",
     record=DeletionMark,
+    roles=(*DELETION_ROLES, *MANIFEST_ROLES),
     prefix="deletion/",
-    roles={
+    says={
         "marked": DELETION_ROLES,
         "undeleted": (*DELETION_ROLES, *MANIFEST_ROLES),
         "deleted": DELETION_ROLES,
@@ -160,14 +166,15 @@ DELETION = MarkKind(
         by="",
         at=at,
     ),
-    check=_check_deletion,
+    rules=_check_deletion,
 )
 HOLD = MarkKind(
     words="hold",
     name="hold",
     record=HoldMark,
+    roles=MANIFEST_ROLES,
     prefix="holds/",
-    roles={"held": MANIFEST_ROLES, "released": MANIFEST_ROLES},
+    says={"held": MANIFEST_ROLES, "released": MANIFEST_ROLES},
     safest="held",
     # A folder is a digest: whom the hidden hold holds cannot be told, so it holds everything.
     hidden=lambda folder, reason, at: HoldMark(
@@ -180,53 +187,5 @@ HOLD = MarkKind(
         at=at,
         until="",
     ),
-    check=_check_hold,
+    rules=_check_hold,
 )
-
-
-class SignedMark(Struct, Generic[M], frozen=True):
-    """A parsed mark, with the certificate of the key that signed it."""
-
-    mark: M
-    certificate: Certificate
-
-
-def sign_mark(kind: MarkKind[M], mark: M, signer: CertifiedSigner) -> bytes:
-    """Return the mark's file. The same mark and signer give the same bytes."""
-    check_mark(kind, mark)
-    data = document.write(kind.document, canonical.encode(mark), signer)
-    if len(data) > MAX_MARK:
-        raise Malformed(f"The {kind.words} would be larger than the format allows.")
-    return data
-
-
-def open_mark(kind: MarkKind[M], data: bytes, *, trusted: frozenset[str] | None) -> SignedMark[M]:
-    """Parse strictly and check the signature; raises as :func:`~.manifest.open_manifest` does."""
-    if len(data) > MAX_MARK:
-        raise Malformed(f"The {kind.words} is larger than the format allows.")
-    parsed = document.parse(kind.document, data, trusted=trusted)
-    mark = canonical.decode(parsed.body, kind.record, f"The {kind.words}")
-    check_mark(kind, mark)
-    if parsed.certificate.role not in kind.roles[mark.state]:
-        raise UntrustedSigner(f"The key of role '{parsed.certificate.role}' does not say '{mark.state}'.")
-    require_in_time(parsed.certificate, mark.at, trusted)
-    return SignedMark(mark, parsed.certificate)
-
-
-def check_mark(kind: MarkKind[M], mark: M) -> None:
-    """Hold a mark to the format's rules; raise Malformed."""
-    if not 1 <= mark.number <= MAX_NUMBER:
-        raise Malformed(f"The {kind.words}'s number is out of its range.")
-    if not _is_time(mark.at):
-        raise Malformed(f"The {kind.words}'s time is malformed, or has no zone.")
-    texts = [text for text in structs.asdict(mark).values() if isinstance(text, str)]
-    if not all(canonical.printable(text, MAX_TEXT) for text in texts):
-        raise Malformed(f"What the {kind.words} says is too long, or cannot be printed.")
-    kind.check(mark)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False

@@ -14,19 +14,15 @@ from itertools import pairwise
 
 from msgspec import Struct
 
-from strongroom.container import canonical, document
 from strongroom.container.canonical import check_hex, printable
 from strongroom.container.certificate import Certificate, CertifiedSigner
-from strongroom.container.document import Kind
 from strongroom.container.errors import Malformed, UntrustedSigner, before_first_release
 from strongroom.container.signing import Signer, Signers, fingerprint
+from strongroom.container.statement import MAX_NUMBER, Signed, StatementKind, is_time
 from strongroom.model import prepare
 
 ROLE = "installation"
-TRUST_LIST = Kind("trust", "trust list", (ROLE,))
 FOLDER = "trust/"
-MAX_LIST = 1024 * 1024
-MAX_NUMBER = 99_999_999
 MAX_REASON = 1_000
 _NAME = re.compile(r"trust/([0-9]{8})\.json(?:\.r[1-9])?")
 
@@ -67,56 +63,52 @@ class TrustList(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 prepare(TrustList)
 
 
-class SignedTrustList(Struct, frozen=True):
-    """A parsed list, with the certificate of the installation key that signed it."""
+class TrustListKind(StatementKind[TrustList], frozen=True, kw_only=True):
+    """Trust lists: of each installation the highest number counts."""
 
-    list: TrustList
-    certificate: Certificate
+    def name_of(self, statement: TrustList, content: bytes) -> str:
+        return statement.object_name
 
-    @property
-    def fingerprint(self) -> str:
-        """The installation's fingerprint."""
-        return self.certificate.fingerprint
+    def is_named(self, name: str, statement: TrustList, content: bytes) -> bool:
+        return number_in(name) == statement.number  # copies of one lie beside it
+
+    def admit(self, certificate: Certificate) -> None:
+        if certificate.key != certificate.installation:
+            raise UntrustedSigner(
+                "Signed by another key than the installation's own, which alone signs this."
+            )
+
+    def check(self, statement: TrustList) -> None:
+        check_number(statement.number, "The trust list's number", lowest=1)
+        keys = [one.key for one in statement.distrusted]
+        check_hex([*keys, *filter(None, [statement.successor])], 32, "A key on the trust list")
+        if any(later <= former for former, later in pairwise(keys)):
+            raise Malformed("The keys on the trust list do not ascend.")
+        if not all(printable(one.reason, MAX_REASON) for one in statement.distrusted):
+            raise Malformed("A reason on the trust list is too long, or cannot be printed.")
+        if not all(map(is_time, (statement.made_at, *(one.since for one in statement.distrusted)))):
+            raise Malformed("A time on the trust list is malformed, or has no zone.")
+
+
+TRUST_LIST = TrustListKind(
+    name="trust",
+    words="trust list",
+    roles=(ROLE,),
+    most=1024 * 1024,
+    record=TrustList,
+    moment="",
+    prefix=FOLDER,
+    pattern=r"()[0-9]{8}\.json(?:\.r[1-9])?",  # they are about all keys: there is one folder
+)
+SignedTrustList = Signed[TrustList]
 
 
 def sign_list(made: TrustList, installation: Signer) -> bytes:
-    """Return the list's file. The same list and key give the same bytes."""
-    check_list(made)
+    """Return the list's file, signed by the installation key itself."""
+    TRUST_LIST.check(made)  # its time goes into the certificate
     issued_at = datetime.fromisoformat(made.made_at)
     signer = CertifiedSigner.issued(installation, installation=installation, role=ROLE, issued_at=issued_at)
-    data = document.write(TRUST_LIST, canonical.encode(made), signer)
-    if len(data) > MAX_LIST:
-        raise Malformed("The trust list would be larger than the format allows.")
-    return data
-
-
-def open_list(data: bytes, *, trusted: frozenset[str] | None) -> SignedTrustList:
-    """Parse strictly and check the signature.
-
-    Raises, in this order: NotABackup, UnsupportedVersion, Truncated, Tampered, UntrustedSigner, Malformed;
-    Malformed first of all if it is too large.
-    """
-    if len(data) > MAX_LIST:
-        raise Malformed("The trust list is larger than the format allows.")
-    parsed = document.parse(TRUST_LIST, data, trusted=trusted)
-    if parsed.certificate.key != parsed.certificate.installation:
-        raise UntrustedSigner("Signed by another key than the installation's own, which alone signs this.")
-    made = canonical.decode(parsed.body, TrustList, "The trust list")
-    check_list(made)
-    return SignedTrustList(made, parsed.certificate)
-
-
-def check_list(made: TrustList) -> None:
-    """Hold a list to the format's rules; raise Malformed."""
-    check_number(made.number, "The trust list's number", lowest=1)
-    keys = [one.key for one in made.distrusted]
-    check_hex([*keys, *filter(None, [made.successor])], 32, "A key on the trust list")
-    if any(later <= former for former, later in pairwise(keys)):
-        raise Malformed("The keys on the trust list do not ascend.")
-    if not all(printable(one.reason, MAX_REASON) for one in made.distrusted):
-        raise Malformed("A reason on the trust list is too long, or cannot be printed.")
-    if not all(map(_is_time, (made.made_at, *(one.since for one in made.distrusted)))):
-        raise Malformed("A time on the trust list is malformed, or has no zone.")
+    return TRUST_LIST.sign(made, signer)
 
 
 def check_number(number: int, what: str, *, lowest: int = 0) -> None:
@@ -166,7 +158,7 @@ _Chain = Mapping[str, Sequence[TrustList]]
 def _chains(pins: Iterable[str], lists: Sequence[SignedTrustList]) -> list[_Chain]:
     by_signer: dict[str, list[TrustList]] = {}
     for signed in lists:
-        by_signer.setdefault(signed.fingerprint, []).append(signed.list)
+        by_signer.setdefault(signed.certificate.fingerprint, []).append(signed.statement)
     return [_chain(pin, by_signer) for pin in sorted(pins)]
 
 
@@ -205,10 +197,3 @@ def number_in(name: str) -> int | None:
     """Return the number that the name of a list on a target says, a copy's too; ``None`` if it is none."""
     match = _NAME.fullmatch(name)
     return int(match[1]) if match else None
-
-
-def _is_time(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
-        return False

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from strongroom.container.errors import FormatError
-from strongroom.container.trust_list import MAX_LIST, SignedTrustList, open_list
+from strongroom.container.trust_list import TRUST_LIST, SignedTrustList
 from strongroom.errors import ConfigError
 from strongroom.system import files, private_file
 
@@ -65,7 +65,7 @@ def _read(folder: Path) -> Kept:
     for path in sorted((folder / FOLDER).glob("[0-9]*.json")):
         try:
             with path.open("rb") as file:
-                found[path] = open_list(file.read(MAX_LIST + 1), trusted=None)
+                found[path] = TRUST_LIST.open(file.read(TRUST_LIST.most + 1), trusted=None)
         except FileNotFoundError:  # a higher one took its place meanwhile
             continue
         except (FormatError, OSError) as error:
@@ -79,22 +79,22 @@ def _read(folder: Path) -> Kept:
 
 
 def _is_new(kept: Kept, content: bytes) -> bool:
-    one = open_list(content, trusted=None)
-    same = [other.list.number for other in kept.values() if other.fingerprint == one.fingerprint]
-    if max(same, default=0) > one.list.number or same.count(one.list.number) >= MOST:
+    one = TRUST_LIST.open(content, trusted=None)
+    same = [other.statement.number for other in kept.values() if other.fingerprint == one.fingerprint]
+    if max(same, default=0) > one.statement.number or same.count(one.statement.number) >= MOST:
         return False
     return _name(one, content) not in [path.name for path in kept]
 
 
 def _write(folder: Path, kept: Kept, content: bytes) -> None:
-    one = open_list(content, trusted=None)
+    one = TRUST_LIST.open(content, trusted=None)
     path = folder / FOLDER / _name(one, content)
     try:
         path.parent.mkdir(mode=0o755, exist_ok=True)
         with files.atomic(path, replace=True, mode=0o644) as file:
             file.write(content)
         for other, lower in list(kept.items()):
-            if lower.fingerprint == one.fingerprint and lower.list.number < one.list.number:
+            if lower.fingerprint == one.fingerprint and lower.statement.number < one.statement.number:
                 other.unlink(missing_ok=True)
                 del kept[other]
     except OSError as error:
@@ -106,4 +106,4 @@ def _write(folder: Path, kept: Kept, content: bytes) -> None:
 
 
 def _name(one: SignedTrustList, content: bytes) -> str:
-    return f"{one.list.number:08}-{hashlib.sha256(content).hexdigest()[:16]}.json"
+    return f"{one.statement.number:08}-{hashlib.sha256(content).hexdigest()[:16]}.json"

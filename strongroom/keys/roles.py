@@ -191,7 +191,7 @@ def known_lists(folder: Path) -> tuple[int, dict[str, bytes]]:
     own = chain_of(folder)
     lists: dict[str, bytes] = {}
     for content, signed in kept_lists.files_of(folder, own):
-        name = signed.list.object_name
+        name = signed.statement.object_name
         beside = (f"{name}.r{number}" for number in range(1, 10))
         lists[next(one for one in (name, *beside) if one not in lists)] = content
     return max((number_in(name) or 0 for name in lists), default=0), lists

@@ -13,10 +13,8 @@ from typing import Final, Generic, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container import canonical, document
-from strongroom.container.certificate import MANIFEST_ROLES, Certificate, CertifiedSigner, require_in_time
-from strongroom.container.document import MAX_DOCUMENT, Kind
-from strongroom.container.errors import Malformed
+from strongroom.container.certificate import MANIFEST_ROLES
+from strongroom.container.statement import StatementKind
 from strongroom.sheet import Cell, Lines, Part, Sheet
 
 R = TypeVar("R", bound=Struct)
@@ -27,13 +25,6 @@ BESIDE: Final[Mapping[str, str]] = {PAGE: "page_sha256", TABLE: "csv_sha256"}
 """What may lie beside a report, by the end of its name, and the field that has its SHA-256, in hex."""
 
 
-class Opened(Struct, Generic[R], frozen=True, kw_only=True):
-    """A report whose signature counts, and the certificate of the key that made it."""
-
-    report: R
-    certificate: Certificate
-
-
 class LedgerEvent(Struct, frozen=True, kw_only=True):
     """The newest event of a ledger, and the digest of all up to it."""
 
@@ -41,20 +32,17 @@ class LedgerEvent(Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class ReportKind(Struct, Generic[R], frozen=True, kw_only=True):
-    """A kind of report: its document, its record, and what it tells.
+class ReportKind(StatementKind[R], Generic[R], frozen=True, kw_only=True):
+    """A kind of report: what it says and what it tells; the roles of manifests sign it.
 
-    ``moment`` is the field with the time by which it was signed, ``name`` what its file is called without its
-    ending, ``stored`` the folder of the targets where it is put, if it is. ``ledger`` returns the event up to
-    which it was read from a ledger.
+    ``file_name`` is what its file is called without its ending, ``stored`` the folder of the targets where it
+    is put, if it is. ``ledger`` returns the event up to which it was read from a ledger.
     """
 
-    kind: Kind
-    record: type[R]
+    roles: tuple[str, ...] = MANIFEST_ROLES
     sheet: Callable[[R], Sheet]
     moment: str = "made_at"
-    most: int = MAX_DOCUMENT
-    name: Callable[[R], str] = lambda _: "FILE"
+    file_name: Callable[[R], str] = lambda _: "FILE"
     stored: Callable[[R], str] = lambda _: ""
     ledger: Callable[[R], LedgerEvent | None] = lambda _: None
 
@@ -66,7 +54,7 @@ class ReportKind(Struct, Generic[R], frozen=True, kw_only=True):
         return {PAGE: page.html()} | ({TABLE: sheet.csv()} if sheet.data is not None else {})
 
     def _how_to_check(self, report: R, *, table: bool) -> Iterator[Part]:
-        name, place = self.name(report), self.stored(report)
+        name, place = self.file_name(report), self.stored(report)
         also = " and of the table" if table else ""
         stored = f" They are stored next to the backups, under {place} on each target." if place else ""
         said = (
@@ -84,39 +72,6 @@ class ReportKind(Struct, Generic[R], frozen=True, kw_only=True):
                     ("On a host of the installation, ", Cell("--ledger", code=True), " compares its ledger."),
                 ]
             )
-
-    def sign(self, report: R, signer: CertifiedSigner) -> bytes:
-        """Return the report's file. The same report and signer give the same bytes.
-
-        Raises:
-            Malformed: it would be larger than its kind may be.
-        """
-        data = document.write(self.kind, canonical.encode(report), signer)
-        if len(data) > self.most:
-            raise Malformed(f"The {self.kind.words} would be larger than the format allows.")
-        return data
-
-    def open(self, data: bytes, *, trusted: frozenset[str] | None) -> Opened[R]:
-        """Parse strictly and check the signature.
-
-        Raises as :func:`strongroom.container.document.parse` does; UntrustedSigner, too, if a retired signer
-        made it after its time.
-        """
-        if len(data) > self.most:
-            raise Malformed(f"The {self.kind.words} is larger than the format allows.")
-        parsed = document.parse(self.kind, data, trusted=trusted)
-        report = canonical.decode(parsed.body, self.record, f"The {self.kind.words}")
-        require_in_time(parsed.certificate, getattr(report, self.moment), trusted)
-        return Opened(report=report, certificate=parsed.certificate)
-
-    def parse(self, data: bytes, *, trusted: frozenset[str] | None) -> R:
-        """Return the report alone; raises as :meth:`open` does."""
-        return self.open(data, trusted=trusted).report
-
-
-def kind_of(name: str, words: str) -> Kind:
-    """Return a kind of document that the roles of manifests sign."""
-    return Kind(name, words, MANIFEST_ROLES)
 
 
 def vouch(report: R, files: Mapping[str, bytes]) -> R:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge
 from typing import Any
 
 from strongroom.state import alerts, events, leases
@@ -31,6 +32,16 @@ class EventLog(Transactions):
         """Return events in order, those with an id above ``after``."""
         with self._database.reading() as conn:
             return events.recorded(conn, run=run, kind=kind, after=after, limit=limit)
+
+    def each_event(self, *kinds: str) -> Iterator[Event]:
+        """Yield every event of some kinds, in order, a page of each at a time."""
+        yield from merge(*map(self._each, kinds), key=lambda event: event.id)
+
+    def _each(self, kind: str) -> Iterator[Event]:
+        after = 0
+        while page := self.events(kind=kind, after=after):
+            yield from page
+            after = page[-1].id
 
     def links(self, *, after: int = 0, limit: int = 1000) -> list[Link]:
         """Return events as they are chained, in order, those with an id above ``after``."""

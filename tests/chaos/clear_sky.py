@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from strongroom.container.head import HEAD
 from strongroom.container.manifest import parse_manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.ledger_found import PREFIX as HEADS
 from strongroom.operations.archive.open import manifest_bytes, open_backup
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunKind, RunState
@@ -129,7 +129,7 @@ def _places(at: Site) -> Iterator[str]:
             if not _is_pruned(at, region, run):
                 expected |= _named(at, region, run)
         folder = at.place.region(region)
-        files = {name for name in files_of_backups(folder) if not name.startswith((HEADS, DELETED))}
+        files = {name for name in files_of_backups(folder) if not name.startswith((HEAD.prefix, DELETED))}
         if files != expected:
             much, little = sorted(files - expected)[:4], sorted(expected - files)[:4]
             yield f"{region} has {much} too much and lacks {little}"

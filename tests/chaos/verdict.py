@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from strongroom.container.head import HEAD
 from strongroom.container.manifest import Manifest
 from strongroom.errors import StrongroomError
 from strongroom.keys import roles
 from strongroom.model import Secret
-from strongroom.operations.archive.ledger_found import PREFIX as HEADS
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.layout import container_name, manifest_name
 from strongroom.state.records import Run, RunState, StepKind, StepState
@@ -92,6 +92,6 @@ def _orphans(region: str, files: set[str], manifest: Manifest) -> Iterator[str]:
     backup = manifest.backup_id
     named = {container_name(backup, entry.sha256) for entry in manifest.containers}
     expected = named | {MARKER, manifest_name(backup)}
-    files = {file for file in files if not file.startswith(HEADS)}  # of the ledger, and of no backup
+    files = {file for file in files if not file.startswith(HEAD.prefix)}  # of the ledger, and of no backup
     if files != expected:
         yield f"{region} has {sorted(files - expected)[:5]} too much and lacks {sorted(expected - files)[:5]}"

@@ -14,7 +14,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import TrustListMissing, UntrustedSigner
 from strongroom.container.manifest import Counts, ManifestSelection, open_manifest, sign_manifest
 from strongroom.container.signing import Signer
-from strongroom.container.trust_list import MAX_NUMBER, Distrusted, TrustList, open_list, sign_list
+from strongroom.container.trust_list import MAX_NUMBER, TRUST_LIST, Distrusted, TrustList, sign_list
 from strongroom.keys import roles
 from strongroom.operations.errors import LeftAside, NotCovered
 from tests.cli.program import ROOT, Machine
@@ -231,7 +231,7 @@ def test_a_target_that_was_away_gets_the_list_with_the_next_backup(house: Machin
     away.with_name("away").rename(away)
     house.ok("backup", "--policy", "all", "--force")
     content = Path(away, "trust/00000001.json").read_bytes()
-    [key] = open_list(content, trusted=frozenset([installation(house)])).list.distrusted
+    [key] = TRUST_LIST.open(content, trusted=frozenset([installation(house)])).statement.distrusted
     assert key.fingerprint == leaked
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from strongroom.container.case import MAX_ENTRY, open_entry, sign_entry
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, NotABackup, Tampered, UntrustedSigner
 from strongroom.operations.archive.incidents import INCIDENT, IncidentEntry, Step
@@ -25,20 +24,20 @@ WAIVED = IncidentEntry(
 
 @pytest.mark.parametrize("signer", [CONTROL, RECOVER], ids=["control", "recover"])
 def test_what_a_role_of_the_installation_signed_is_read_again(signer: CertifiedSigner) -> None:
-    signed = sign_entry(INCIDENT, WAIVED, signer)
-    assert open_entry(INCIDENT, signed, trusted=TRUSTED) == WAIVED
+    signed = INCIDENT.sign(WAIVED, signer)
+    assert INCIDENT.parse(signed, trusted=TRUSTED) == WAIVED
 
 
 def test_a_worker_that_seals_says_nothing_of_an_incident() -> None:
-    signed = sign_entry(INCIDENT, WAIVED, SEAL)
+    signed = INCIDENT.sign(WAIVED, SEAL)
     with pytest.raises(UntrustedSigner):
-        open_entry(INCIDENT, signed, trusted=TRUSTED)
+        INCIDENT.parse(signed, trusted=TRUSTED)
 
 
 def test_a_waiver_that_was_made_out_of_another_word_is_refused() -> None:
-    signed = sign_entry(INCIDENT, replace(WAIVED, state="partly"), CONTROL)
+    signed = INCIDENT.sign(replace(WAIVED, state="partly"), CONTROL)
     with pytest.raises(Tampered):
-        open_entry(INCIDENT, signed.replace(b'"state":"partly"', b'"state":"waived"'), trusted=TRUSTED)
+        INCIDENT.parse(signed.replace(b'"state":"partly"', b'"state":"waived"'), trusted=TRUSTED)
 
 
 @pytest.mark.parametrize(
@@ -47,15 +46,15 @@ def test_a_waiver_that_was_made_out_of_another_word_is_refused() -> None:
 )
 def test_an_entry_that_breaks_a_rule_of_the_format_is_malformed(fields: dict[str, object]) -> None:
     with pytest.raises(Malformed):
-        sign_entry(INCIDENT, replace(WAIVED, **fields), CONTROL)  # type: ignore[arg-type]
+        INCIDENT.sign(replace(WAIVED, **fields), CONTROL)  # type: ignore[arg-type]
 
 
 def test_one_that_is_larger_than_the_format_allows_is_not_read() -> None:
     with pytest.raises((Malformed, NotABackup)):
-        open_entry(INCIDENT, b"x" * (MAX_ENTRY + 1), trusted=TRUSTED)
+        INCIDENT.parse(b"x" * (INCIDENT.most + 1), trusted=TRUSTED)
 
 
 def test_the_names_of_two_entries_of_one_number_differ() -> None:
     entries = (WAIVED, replace(WAIVED, by="eve@host"))
-    names = {INCIDENT.object_name(one, sign_entry(INCIDENT, one, CONTROL)) for one in entries}
+    names = {INCIDENT.name_of(one, INCIDENT.sign(one, CONTROL)) for one in entries}
     assert len(names) == 2

@@ -11,10 +11,11 @@ from strongroom.container.bundle import HEAD, check_objects, read_index
 from strongroom.container.bundle import TRAILER as BUNDLE_TRAILER
 from strongroom.container.check import scrub
 from strongroom.container.envelope import open_detached, write_detached
-from strongroom.container.head import LedgerHead, parse_head, sign_head
+from strongroom.container.head import HEAD as LEDGER
+from strongroom.container.head import LedgerHead
 from strongroom.container.layout import HEADER, TRAILER
 from strongroom.container.manifest import parse_manifest, sign_manifest
-from strongroom.container.marks import QUARANTINE, QuarantineMark, open_mark, sign_mark
+from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.container.metadata import check_document
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
@@ -34,7 +35,7 @@ from tests.container.parts import (
 
 CONTAINER, _ = sealed([secret("a", b"CANARY-1"), secret("b", b"CANARY-2", number=7)])
 MANIFEST = sign_manifest(manifest(), CONTROL)
-LEDGER_HEAD = sign_head(
+LEDGER_HEAD = LEDGER.sign(
     LedgerHead(
         ledger="ab" * 32,
         event=7,
@@ -45,8 +46,7 @@ LEDGER_HEAD = sign_head(
     ),
     CONTROL,
 )
-MARK = sign_mark(
-    QUARANTINE,
+MARK = QUARANTINE.sign(
     QuarantineMark(
         backup_id="20260131T000000Z-00000000",
         number=1,
@@ -129,25 +129,25 @@ def test_every_changed_byte_of_a_manifest_is_refused_for_what_it_is(changes: Cha
 @every_byte
 def test_every_changed_byte_of_a_ledger_head_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
-        parse_head(data, trusted=TRUSTED)
+        LEDGER.parse(data, trusted=TRUSTED)
 
     assert surprises_of_changes(read, changes(LEDGER_HEAD), verdict_of_document) == []
 
 
 def test_every_cut_of_a_ledger_head_is_called_truncated() -> None:
-    assert surprises_of_cuts(lambda data: parse_head(data, trusted=TRUSTED), LEDGER_HEAD) == []
+    assert surprises_of_cuts(lambda data: LEDGER.parse(data, trusted=TRUSTED), LEDGER_HEAD) == []
 
 
 @every_byte
 def test_every_changed_byte_of_a_mark_is_refused_for_what_it_is(changes: Changes) -> None:
     def read(data: bytes) -> None:
-        open_mark(QUARANTINE, data, trusted=TRUSTED)
+        QUARANTINE.open(data, trusted=TRUSTED)
 
     assert surprises_of_changes(read, changes(MARK), verdict_of_document) == []
 
 
 def test_every_cut_of_a_mark_is_called_truncated() -> None:
-    assert surprises_of_cuts(lambda data: open_mark(QUARANTINE, data, trusted=TRUSTED), MARK) == []
+    assert surprises_of_cuts(lambda data: QUARANTINE.open(data, trusted=TRUSTED), MARK) == []
 
 
 def test_every_cut_of_a_manifest_is_called_truncated() -> None:

@@ -18,8 +18,6 @@ from strongroom.container.marks import (
     HoldMark,
     MarkKind,
     QuarantineMark,
-    open_mark,
-    sign_mark,
 )
 from tests.container.parts import CONTROL, INSTALLATION, RECOVER, TRUSTED, certified
 
@@ -80,7 +78,7 @@ FORBIDDEN: list[tuple[MarkKind[Any], Any, CertifiedSigner]] = [
 def test_a_mark_reads_back_as_it_was_signed(
     kind: MarkKind[Any], mark: object, signer: CertifiedSigner
 ) -> None:
-    assert open_mark(kind, sign_mark(kind, mark, signer), trusted=TRUSTED).mark == mark
+    assert kind.open(kind.sign(mark, signer), trusted=TRUSTED).mark == mark
 
 
 @pytest.mark.parametrize(("kind", "mark", "signer"), FORBIDDEN)
@@ -88,12 +86,12 @@ def test_a_role_that_may_not_say_it_is_refused(
     kind: MarkKind[Any], mark: object, signer: CertifiedSigner
 ) -> None:
     with pytest.raises(UntrustedSigner):
-        open_mark(kind, sign_mark(kind, mark, signer), trusted=TRUSTED)
+        kind.open(kind.sign(mark, signer), trusted=TRUSTED)
 
 
 def test_another_installation_is_refused() -> None:
     with pytest.raises(UntrustedSigner):
-        open_mark(QUARANTINE, sign_mark(QUARANTINE, RELEASED, CONTROL), trusted=frozenset())
+        QUARANTINE.open(QUARANTINE.sign(RELEASED, CONTROL), trusted=frozenset())
 
 
 @pytest.mark.parametrize(
@@ -109,7 +107,7 @@ def test_another_installation_is_refused() -> None:
 )
 def test_what_no_mark_may_say_is_not_signed(wrong: dict[str, object]) -> None:
     with pytest.raises(Malformed):
-        sign_mark(QUARANTINE, replace(RELEASED, **wrong), CONTROL)
+        QUARANTINE.sign(replace(RELEASED, **wrong), CONTROL)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_what_no_mark_may_say_is_not_signed(wrong: dict[str, object]) -> None:
 )
 def test_a_deletion_mark_says_until_when_it_can_be_undone_and_no_other_does(wrong: DeletionMark) -> None:
     with pytest.raises(Malformed):
-        sign_mark(DELETION, wrong, PRUNE)
+        DELETION.sign(wrong, PRUNE)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +135,7 @@ def test_a_deletion_mark_says_until_when_it_can_be_undone_and_no_other_does(wron
 )
 def test_a_hold_names_what_it_holds_and_only_a_hold_ends(wrong: HoldMark) -> None:
     with pytest.raises(Malformed):
-        sign_mark(HOLD, wrong, CONTROL)
+        HOLD.sign(wrong, CONTROL)
 
 
 def test_holds_of_two_kinds_on_one_name_do_not_meet() -> None:

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from strongroom.container.document import write
 from strongroom.container.errors import Malformed, Tampered, UnsupportedVersion, UntrustedSigner
-from strongroom.container.head import HEAD, parse_head
+from strongroom.container.head import HEAD
 from strongroom.container.manifest import MANIFEST, open_manifest, sign_manifest
 from strongroom.container.signing import Signer, is_small_order, verify
 from strongroom.container.trust_list import (
@@ -16,7 +16,6 @@ from strongroom.container.trust_list import (
     Distrusted,
     TrustList,
     number_in,
-    open_list,
     sign_list,
 )
 from tests.certified import certified
@@ -39,8 +38,8 @@ def listed(*leaked: Signer, number: int = 1, successor: Signer | None = None) ->
 
 def test_a_list_comes_back_as_it_was_signed() -> None:
     made = listed(CONTROL, Signer.generate(), number=7, successor=Signer.generate())
-    opened = open_list(sign_list(made, INSTALLATION), trusted=TRUSTED)
-    assert opened.list == made
+    opened = TRUST_LIST.open(sign_list(made, INSTALLATION), trusted=TRUSTED)
+    assert opened.statement == made
     assert opened.fingerprint == INSTALLATION.fingerprint
     assert made.object_name == "trust/00000007.json"
 
@@ -48,13 +47,13 @@ def test_a_list_comes_back_as_it_was_signed() -> None:
 def test_the_installation_key_alone_signs_a_list() -> None:
     by_stranger = sign_list(listed(), Signer.generate())
     with pytest.raises(UntrustedSigner, match="not trusted here"):
-        open_list(by_stranger, trusted=TRUSTED)
+        TRUST_LIST.open(by_stranger, trusted=TRUSTED)
     made = sign_list(listed(), INSTALLATION)
     for role in ("control", "installation"):  # the latter of another key, which it certified
         other = certified(role, installation=INSTALLATION)
         body = made.split(b"\n")[1][len(b'"body":') : -1]
         with pytest.raises(UntrustedSigner):
-            open_list(write(TRUST_LIST, body, other), trusted=TRUSTED)
+            TRUST_LIST.open(write(TRUST_LIST, body, other), trusted=TRUSTED)
 
 
 def test_a_list_of_too_many_keys_is_not_written() -> None:
@@ -83,7 +82,7 @@ def test_what_was_written_before_the_first_release_is_refused_by_name() -> None:
     old = b'{"ledger":"%b","event":1,"at":"%b","sha256":"%b","made_at":"%b"}'
     head = old % (b"ab" * 32, AT.encode(), b"cd" * 32, AT.encode())
     with pytest.raises(UnsupportedVersion, match="before Strongroom's first release"):
-        parse_head(write(HEAD, head, CONTROL), trusted=TRUSTED)
+        HEAD.parse(write(HEAD, head, CONTROL), trusted=TRUSTED)
 
 
 @pytest.mark.parametrize("sign", [0, 0x80])

@@ -18,16 +18,16 @@ from strongroom.container import canonical
 from strongroom.container.bundle import check_objects, read_index
 from strongroom.container.document import parse
 from strongroom.container.envelope import DETACHED, open_detached
-from strongroom.container.head import HEAD, parse_head
-from strongroom.container.index_receipt import INDEX, parse_index_receipt
+from strongroom.container.head import HEAD
+from strongroom.container.index_receipt import INDEX
 from strongroom.container.legacy import open_legacy
 from strongroom.container.manifest import MANIFEST, parse_manifest
-from strongroom.container.marks import DELETION, HOLD, MarkKind, open_mark
+from strongroom.container.marks import DELETION, HOLD, MarkKind
 from strongroom.container.metadata import check_document, read_document, to_metadata
 from strongroom.container.ranges import BytesReader
 from strongroom.container.reader import Container
 from strongroom.container.stanza import Identity
-from strongroom.container.trust_list import TRUST_LIST, open_list
+from strongroom.container.trust_list import TRUST_LIST
 from strongroom.errors import StrongroomError
 from strongroom.keys.errors import WrongPassphrase
 from strongroom.keys.hpke import HpkeIdentity, Kem
@@ -115,23 +115,23 @@ def read_manifest(vector: Vector) -> Content:
 
 
 def read_head(vector: Vector) -> Content:
-    parse_head(vector.body, trusted=trusted(vector))
+    HEAD.parse(vector.body, trusted=trusted(vector))
     return Content([parse(HEAD, vector.body, trusted=trusted(vector)).body])
 
 
 def read_list(vector: Vector) -> Content:
-    open_list(vector.body, trusted=trusted(vector))
+    TRUST_LIST.open(vector.body, trusted=trusted(vector))
     return Content([parse(TRUST_LIST, vector.body, trusted=trusted(vector)).body])
 
 
 def read_index_receipt(vector: Vector) -> Content:
-    parse_index_receipt(vector.body, trusted=trusted(vector))
+    INDEX.parse(vector.body, trusted=trusted(vector))
     return Content([parse(INDEX, vector.body, trusted=trusted(vector)).body])
 
 
 def read_mark(kind: MarkKind[Any], vector: Vector) -> Content:
-    open_mark(kind, vector.body, trusted=trusted(vector))
-    return Content([parse(kind.document, vector.body, trusted=trusted(vector)).body])
+    kind.open(vector.body, trusted=trusted(vector))
+    return Content([parse(kind, vector.body, trusted=trusted(vector)).body])
 
 
 def read_envelope(vector: Vector) -> Content:

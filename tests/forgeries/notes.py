@@ -61,7 +61,7 @@ def marks() -> None:
         told = "Malformed" if len(change(mark)) > 16_384 else expect
         forgery(f"quarantine mark: {name}", WRITE, forge, aside=told, marks=True)
     for name, odd in ODD_MARKS.items():
-        forge = put(MARK, said(QUARANTINE.document, QUARANTINED | odd, OURS["control"]))
+        forge = put(MARK, said(QUARANTINE, QUARANTINED | odd, OURS["control"]))
         forgery(f"a quarantine mark with {name}", SIGNER, forge, aside="Malformed", marks=True)
     mark = marked("quarantined", OURS["control"])
     for name in (

@@ -17,7 +17,7 @@ from strongroom.container.certificate import Certificate, CertifiedSigner
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import DETACHED, write_detached
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of
-from strongroom.container.marks import QUARANTINE, QuarantineMark, sign_mark
+from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.container.receipt import sign_receipt
 from strongroom.container.signing import Signer
 from strongroom.container.wrapping import WrappingKeyRecord
@@ -105,8 +105,7 @@ def false_certificates(role: str) -> dict[str, CertifiedSigner]:
 
 
 def marked(state: str, signer: CertifiedSigner, backup: str = BACKUP) -> bytes:
-    return sign_mark(
-        QUARANTINE,
+    return QUARANTINE.sign(
         QuarantineMark(
             backup_id=backup,
             number=1,

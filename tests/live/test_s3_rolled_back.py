@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from strongroom.container.errors import MissingPiece, Stale
+from strongroom.container.head import HEAD
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.ledger_found import PREFIX as HEADS
 from strongroom.operations.layout import INDEXES
 from tests.cli.program import Machine
 from tests.live.ministack import MiniStack
@@ -132,6 +132,6 @@ def test_what_a_bucket_no_longer_shows_is_told_put_on_record_and_mended_by_one_c
     assert "Nothing to repair" not in repaired.out
     assert good_there(machine) == [True, True]
     # The next backup brings indexes of names, and heads: what is missing of them costs time alone.
-    assert {name for name in before if not name.startswith((INDEXES, HEADS))} <= set(bucket.names())
+    assert {name for name in before if not name.startswith((INDEXES, HEAD.prefix))} <= set(bucket.names())
     machine.ok("verify-backup", "us", "--depth", "digest")
     assert "Nothing to repair" in machine.ok("repair", "--all").out

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from strongroom.container.certificate import CertifiedSigner
+from strongroom.container.head import HEAD
 from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
-from strongroom.operations.archive.ledger_found import PREFIX
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
 from strongroom.operations.run_integrity import pin_recipient, pin_target
@@ -159,4 +159,4 @@ def make_world(
 
 def names_on(target: Target) -> list[str]:
     """List what lies on a target, but for the ledger's heads, which a run leaves there at its end."""
-    return [info.name for info in target.list() if not info.name.startswith(PREFIX)]
+    return [info.name for info in target.list() if not info.name.startswith(HEAD.prefix)]

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from strongroom.container import canonical, document, writer
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
-from strongroom.container.head import LedgerHead, sign_head
+from strongroom.container.head import HEAD, LedgerHead
 from strongroom.container.manifest import MANIFEST, Manifest, ManifestSelection
 from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark
 from strongroom.container.receipt import sign_receipt
@@ -178,7 +178,7 @@ class Placer:
                 reason="a key leaked", incident="", by="ops", at=AT,
             )  # fmt: skip
             name = f"quarantine/{mark.backup_id}/{mark.number:08}.json"
-            self.put(name, document.write(QUARANTINE.document, canonical.encode(mark), r.choice(SIGNERS)))
+            self.put(name, document.write(QUARANTINE, canonical.encode(mark), r.choice(SIGNERS)))
             self.said.append(f"{state} {mark.number} {mark.backup_id}")
 
     def heads(self) -> None:
@@ -193,7 +193,7 @@ class Placer:
                 marks=dict(sorted(marks.items())),
             )  # fmt: skip
             where = f"ledger/{head.ledger[:16]}/{AT[:7]}/{head.event:012}-{head.sha256[:16]}.json"
-            self.put(where, sign_head(head, r.choice(SIGNERS)))
+            self.put(where, HEAD.sign(head, r.choice(SIGNERS)))
             self.said.append(f"head {backups} {marks}")
 
     def deletions(self) -> None:
@@ -206,7 +206,7 @@ class Placer:
         )  # fmt: skip
         signer = r.choice((m.PRUNE, m.PRUNE, m.CONTROL))
         name = f"deletion/{mark.backup_id}/{mark.number:08}.json"
-        self.put(name, document.write(DELETION.document, canonical.encode(mark), signer))
+        self.put(name, document.write(DELETION, canonical.encode(mark), signer))
         self.said.append(f"{state} {mark.backup_id}")
 
     def junk(self) -> None:

@@ -36,7 +36,7 @@ LAST_COPY: Final = "the last good copy is never deleted"
 
 
 class Marks:
-    """The deletion marks on one target, as ``MarksThere`` gives them."""
+    """The deletion marks on one target, as ``StatementsOn`` gives them."""
 
     def __init__(self, newest: Mapping[str, DeletionMark]) -> None:
         self._newest = newest

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from strongroom.container.marks import DeletionMark
-from strongroom.operations.archive import deletion_marks, successor
+from strongroom.operations.archive import deletions, successor
 from strongroom.operations.facts import freshness
 from strongroom.operations.facts.records import Policy
 from strongroom.operations.retention import rules
@@ -85,7 +85,7 @@ PLANTED = {
     "slots": Bug(submit, "due_slots", forget_what_was_slept_through, 6),
     "retention": Bug(rules, "_covers", cover_without_counting, 13),
     "last good copy": Bug(successor.Successors, "_damage", trust_what_was_read_once, 6),
-    "deletion": Bug(deletion_marks, "is_over", end_the_grace_at_midnight, 1),
+    "deletion": Bug(deletions, "is_over", end_the_grace_at_midnight, 1),
     "verification": Bug(order, "_slice", read_the_newest_first, 1),
     "alarms": Bug(freshness, "_last", read_schedules_as_utc, 2),
 }

@@ -18,11 +18,11 @@ from strongroom.container import canonical, document, layout
 from strongroom.container.certificate import Certificate, CertifiedSigner, certify
 from strongroom.container.derive import Random
 from strongroom.container.envelope import write_detached
-from strongroom.container.head import HEAD, sign_head
-from strongroom.container.index_receipt import INDEX, sign_index_receipt
+from strongroom.container.head import HEAD
+from strongroom.container.index_receipt import INDEX
 from strongroom.container.keyless import read_outer
 from strongroom.container.manifest import MANIFEST, sign_manifest
-from strongroom.container.marks import DELETION, HOLD, sign_mark
+from strongroom.container.marks import DELETION, HOLD
 from strongroom.container.ranges import BytesReader
 from strongroom.container.rows import encode_secrets
 from strongroom.container.segment import unpack_rows
@@ -514,13 +514,13 @@ def misplaced() -> None:
 
 def documents() -> None:
     made = sign_manifest(good.manifest_record(), m.CONTROL)
-    envelope, head = write_detached(good.record().record, m.RECOVER), sign_head(good.head_record(), m.CONTROL)
-    deletion = sign_mark(DELETION, good.deletion_record(), m.PRUNE)
-    hold = sign_mark(HOLD, good.hold_record(), m.CONTROL)
+    envelope, head = write_detached(good.record().record, m.RECOVER), HEAD.sign(good.head_record(), m.CONTROL)
+    deletion = DELETION.sign(good.deletion_record(), m.PRUNE)
+    hold = HOLD.sign(good.hold_record(), m.CONTROL)
     every = {
         "manifest": made, "envelope": envelope, "head": head, "deletion": deletion, "hold": hold,
         "trust": sign_list(good.trust_record(), m.INSTALLATION),
-        "index-receipt": sign_index_receipt(good.index_receipt_record(), m.CONTROL),
+        "index-receipt": INDEX.sign(good.index_receipt_record(), m.CONTROL),
     }  # fmt: skip
     for kind, data in every.items():
         refused(f"{kind}-cut", "Truncated", "the last byte is missing", data[:-1], TRUSTED)
@@ -729,7 +729,8 @@ def bad_lists() -> None:
         own = CertifiedSigner.issued(
             m.INSTALLATION, installation=m.INSTALLATION, role="installation", issued_at=m.ISSUED
         )
-        return document.write(TRUST_LIST, body, by or own)
+        # Larger than one may be, too.
+        return document.write(replace(TRUST_LIST, most=document.MAX_DOCUMENT), body, by or own)
 
     leaked = [msgspec.to_builtins(one) for one in good.trust_record().distrusted]
     body = canonical.encode(good.trust_record())
@@ -786,14 +787,14 @@ def bad_marks() -> None:
         name: str, comment: str, expect: str = "Malformed", by: CertifiedSigner = m.PRUNE, **changed: object
     ) -> None:
         content = {**msgspec.json.decode(canonical.encode(good.deletion_record())), **changed}
-        body = document.write(DELETION.document, msgspec.json.encode(content), by)
+        body = document.write(DELETION, msgspec.json.encode(content), by)
         refused(f"deletion-{name}", expect, comment, body, TRUSTED)
 
     def hold(
         name: str, comment: str, expect: str = "Malformed", by: CertifiedSigner = m.CONTROL, **changed: object
     ) -> None:
         content = {**msgspec.json.decode(canonical.encode(good.hold_record())), **changed}
-        body = document.write(HOLD.document, msgspec.json.encode(content), by)
+        body = document.write(HOLD, msgspec.json.encode(content), by)
         refused(f"hold-{name}", expect, comment, body, TRUSTED)
 
     wrong = "UntrustedSigner"

@@ -16,8 +16,8 @@ from strongroom import freeform
 from strongroom.container import canonical
 from strongroom.container.derive import Random, hkdf
 from strongroom.container.envelope import write_detached
-from strongroom.container.head import LedgerHead, sign_head
-from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
+from strongroom.container.head import HEAD, LedgerHead
+from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import (
     ContainerEntry,
     Counts,
@@ -27,7 +27,7 @@ from strongroom.container.manifest import (
     ManifestTarget,
     sign_manifest,
 )
-from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark, sign_mark
+from strongroom.container.marks import DELETION, HOLD, DeletionMark, HoldMark
 from strongroom.container.metadata import DocumentAbout, to_metadata, write_document
 from strongroom.container.name_index import (
     IndexHead,
@@ -428,7 +428,7 @@ def index_receipt_record(*, continues: bool = False) -> IndexReceipt:
 @scenario
 def index_receipt() -> Vector:
     made = index_receipt_record()
-    body, comment = sign_index_receipt(made, m.CONTROL), "the receipt of index-first"
+    body, comment = INDEX.sign(made, m.CONTROL), "the receipt of index-first"
     return vector("index", comment, body, TRUSTED, body_field(canonical.encode(made)))
 
 
@@ -436,7 +436,7 @@ def index_receipt() -> Vector:
 def index_receipt_next() -> Vector:
     made = index_receipt_record(continues=True)
     body, comment = (
-        sign_index_receipt(made, m.RECOVER),
+        INDEX.sign(made, m.RECOVER),
         "the receipt of index-next, signed again by recover",
     )
     return vector("index", comment, body, TRUSTED, body_field(canonical.encode(made)))
@@ -660,7 +660,7 @@ def head_record() -> LedgerHead:
 @scenario
 def head() -> Vector:
     made = head_record()
-    body = sign_head(made, m.CONTROL)
+    body = HEAD.sign(made, m.CONTROL)
     return vector("head", "event 42", body, TRUSTED, body_field(canonical.encode(made)))
 
 
@@ -697,21 +697,21 @@ def deletion_record() -> DeletionMark:
 @scenario
 def deletion() -> Vector:
     made = deletion_record()
-    body = sign_mark(DELETION, made, m.PRUNE)
+    body = DELETION.sign(made, m.PRUNE)
     return vector("deletion", "to be deleted", body, TRUSTED, body_field(canonical.encode(made)))
 
 
 @scenario
 def deletion_undone() -> Vector:
     made = replace(deletion_record(), number=2, state="undeleted", after="", reason="an audit", by="ops")
-    body = sign_mark(DELETION, made, m.CONTROL)
+    body = DELETION.sign(made, m.CONTROL)
     return vector("deletion", "not to be deleted", body, TRUSTED, body_field(canonical.encode(made)))
 
 
 @scenario
 def deletion_done() -> Vector:
     made = replace(deletion_record(), number=3, state="deleted", after="")
-    body = sign_mark(DELETION, made, m.PRUNE)
+    body = DELETION.sign(made, m.PRUNE)
     return vector("deletion", "a tombstone", body, TRUSTED, body_field(canonical.encode(made)))
 
 
@@ -725,14 +725,14 @@ def hold_record() -> HoldMark:
 @scenario
 def hold() -> Vector:
     made = hold_record()
-    body = sign_mark(HOLD, made, m.CONTROL)
+    body = HOLD.sign(made, m.CONTROL)
     return vector("hold", "a tag, until a time", body, TRUSTED, body_field(canonical.encode(made)))
 
 
 @scenario
 def hold_everything() -> Vector:
     made = replace(hold_record(), kind="everything", subject="", until="")
-    body = sign_mark(HOLD, made, m.RECOVER)
+    body = HOLD.sign(made, m.RECOVER)
     return vector("hold", "every backup, without an end", body, TRUSTED, body_field(canonical.encode(made)))
 
 

@@ -17,9 +17,9 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.derive import Random
 from strongroom.container.digests import name_hash
 from strongroom.container.envelope import write_detached
-from strongroom.container.head import LedgerHead, sign_head
+from strongroom.container.head import HEAD, LedgerHead
 from strongroom.container.manifest import ContainerEntry, Counts, Manifest, receipt_of, sign_manifest
-from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark, sign_mark
+from strongroom.container.marks import DELETION, QUARANTINE, DeletionMark, QuarantineMark
 from strongroom.container.metadata import DocumentAbout, write_document
 from strongroom.container.receipt import Receipt, sign_receipt
 from strongroom.container.rows import encode_secrets
@@ -296,7 +296,7 @@ def quarantined() -> None:
             backup_id=m.BACKUP, number=number, state=state, reason="a key leaked", incident="", by="ops",
             at="2026-11-26T02:45:01Z",
         )  # fmt: skip
-        return sign_mark(QUARANTINE, told, signer)
+        return QUARANTINE.sign(told, signer)
 
     first, second = (f"quarantine/{m.BACKUP}/{number:08}.json" for number in (1, 2))
 
@@ -350,7 +350,7 @@ def heads() -> None:
             **{"trust": 0, **known},
         )
         name = f"ledger/{digests[0][:16]}/2026-11/{number:012}-{digests[1][:16]}.json"
-        return name, sign_head(told, signer)
+        return name, HEAD.sign(told, signer)
 
     def publish(
         name: str, expect: str, comment: str, more: dict[str, bytes], *fields: tuple[str, str]
@@ -393,7 +393,7 @@ def heads() -> None:
         told = DeletionMark(
             backup_id=NEWER, number=1, state=state, after=after, reason="", run="", by="", at=m.CREATED
         )  # fmt: skip
-        return {f"deletion/{NEWER}/00000001.json": sign_mark(DELETION, told, m.PRUNE)}
+        return {f"deletion/{NEWER}/00000001.json": DELETION.sign(told, m.PRUNE)}
 
     tombstone = {place: known, **deletion("deleted")}
     publish("newest-deleted", "ok", "it was deleted on purpose, by its tombstone", tombstone)
@@ -409,7 +409,7 @@ def heads() -> None:
     told = QuarantineMark(
         backup_id=m.BACKUP, number=1, state="released", reason="", incident="", by="", at=m.CREATED
     )
-    there = {**marks, f"quarantine/{m.BACKUP}/00000001.json": sign_mark(QUARANTINE, told, m.CONTROL)}
+    there = {**marks, f"quarantine/{m.BACKUP}/00000001.json": QUARANTINE.sign(told, m.CONTROL)}
     publish("mark", "ok", "the mark that the head knows is there", there)
     stating = dict([head(trust=1)])
     comment = "the head states a trust list that is not there"
@@ -512,7 +512,7 @@ def fallen_back() -> None:
     told = QuarantineMark(
         backup_id=OTHER, number=1, state="quarantined", reason="", incident="", by="", at=m.CREATED
     )
-    mark = {f"quarantine/{OTHER}/00000001.json": sign_mark(QUARANTINE, told, m.CONTROL)}
+    mark = {f"quarantine/{OTHER}/00000001.json": QUARANTINE.sign(told, m.CONTROL)}
     body = {**oldest.objects, **dropped, **mark}
     comment = "the one before it was set aside"
     target("before-set-aside", "MissingPiece", comment, body, rests[0], *oldests)
@@ -655,7 +655,7 @@ def trust_lists() -> None:
         backup_id=m.BACKUP, number=1, state="quarantined", reason="", incident="", by="", at=m.CREATED
     )
     body = {**older.objects, **newest.objects, one: told(1, leaked)}
-    marked = {**body, f"quarantine/{m.BACKUP}/00000001.json": sign_mark(QUARANTINE, mark, leaked)}
+    marked = {**body, f"quarantine/{m.BACKUP}/00000001.json": QUARANTINE.sign(mark, leaked)}
     comment = "a mark by a key that is distrusted"
     target("quarantine-distrusted", "ok", comment, marked, ("taken", m.BACKUP), aside)
     digests = m.fixed("ledger").hex(), m.fixed("event").hex()
@@ -664,7 +664,7 @@ def trust_lists() -> None:
         backups={"weekly": NEWER},
     )  # fmt: skip
     place = f"ledger/{digests[0][:16]}/2026-11/{42:012}-{digests[1][:16]}.json"
-    headed = {**body, place: sign_head(head, leaked)}
+    headed = {**body, place: HEAD.sign(head, leaked)}
     target("head-distrusted", "ok", "a head by a key that is distrusted", headed, ("taken", m.BACKUP))
     strangers = {**refused, three: told(3, by=m.STRANGERS)}
     target("trust-strangers", "ok", "a stranger's list with a higher number", strangers, took, aside)

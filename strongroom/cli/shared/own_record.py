@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from strongroom.cli.shared import shred_guard, trust
 from strongroom.cli.terminal.place import Place
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.quarantine_marks import QUARANTINED, Recorded
+from strongroom.operations.archive.quarantine import QUARANTINED, Recorded
 from strongroom.state.probe import may_have_event
 
 if TYPE_CHECKING:

@@ -380,7 +380,7 @@ def _incidents(installation: Place, known: frozenset[str], chooser: Chooser) -> 
         store = shred_guard.find_run_store(installation)
     found: Mapping[str, Incident] = {}
     with suppress(StrongroomError):
-        asked = resolve("strongroom.operations.archive.case_files:Places")(
+        asked = resolve("strongroom.operations.archive.cases:Places")(
             targets=places, trusted=known, store=store
         )
         found = resolve("strongroom.operations.archive.incidents:incidents_on")(asked)

@@ -10,21 +10,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.deletion_marks import marks_on, may_be_gone
-from strongroom.operations.archive.marks import MarksThere, fit, write_mark
+from strongroom.operations.statements import StatementsOn, fit, newest_on, write_mark
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
+from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses by these marks, and loads no database
     from strongroom.operations.services import Services
     from strongroom.state.store import RunStore
 
-Places = Mapping[str, MarksThere[DeletionMark]]
+Places = Mapping[str, StatementsOn[DeletionMark]]
 """The deletion marks of each target that answered."""
 FAR_AHEAD = 100
 """A mark that undoes a deletion must count over one on a target that is away, unseen by its writer."""
@@ -69,7 +70,7 @@ def write_deletion(services: Services, targets: Sequence[Target], mark: Deletion
 
 def read_deletions(services: Services, *, backup: str = "") -> Places:
     """Return the marks on all targets that answer, of one backup or of all."""
-    found: dict[str, MarksThere[DeletionMark]] = {}
+    found: dict[str, StatementsOn[DeletionMark]] = {}
     for name, target in services.targets.items():
         try:
             found[name] = marks_on(target, trusted=services.signer_fingerprints, backup=backup)
@@ -101,3 +102,26 @@ def deleted_from(target: Target, backup: str, *, trusted: frozenset[str], now: f
     except StrongroomError:
         return False
     return may_be_gone(mark, now=now)
+
+
+# -- what they say, without any record ---------------------------------------------------------------
+
+
+def marks_on(objects: Objects, *, trusted: frozenset[str], backup: str = "") -> StatementsOn[DeletionMark]:
+    """Return the marks on one target. Raises TargetError if it does not answer."""
+    return StatementsOn(objects, DELETION, trusted=trusted, folder=backup)
+
+
+def counting(places: Iterable[StatementsOn[DeletionMark]], backup: str) -> DeletionMark | None:
+    """Return the mark of a backup that counts over several targets."""
+    return newest_on(places, DELETION, backup)
+
+
+def may_be_gone(mark: DeletionMark | None, *, now: float) -> bool:
+    """Tell whether what is missing of a backup is missing on purpose: it was deleted, or is being deleted."""
+    return mark is not None and (mark.state == "deleted" or is_over(mark, now=now))
+
+
+def is_over(mark: DeletionMark, *, now: float) -> bool:
+    """Tell whether a backup is marked and its time of grace is over."""
+    return mark.state == "marked" and datetime.fromisoformat(mark.after).timestamp() <= now

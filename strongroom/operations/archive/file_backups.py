@@ -127,12 +127,7 @@ def away(services: Services, backup: str) -> MissingPiece:
 
 def said_gone(services: Services) -> frozenset[str]:
     """Return the backups whose files a person said are gone for good."""
-    found: set[str] = set()
-    after = 0
-    while page := services.store.events(kind=SAID_GONE, after=after, limit=_PAGE):
-        found |= {str(event.detail["backup"]) for event in page}
-        after = page[-1].id
-    return frozenset(found)
+    return frozenset(str(event.detail["backup"]) for event in services.store.each_event(SAID_GONE))
 
 
 def is_gone(services: Services, backup: str, said: frozenset[str]) -> bool:

@@ -1,15 +1,16 @@
 """Holds: backups that must not be removed, whatever their policy says, until a person lets them go.
 
 As a quarantine, a hold is on record here as events, and on each target as a signed mark that every other host
-heeds too (:mod:`.marks`), also after this record is lost. A hold that either has counts: an edited record
-lifts none, and a target that was away when it was placed hides none.
+heeds too, also after this record is lost. A hold that either has counts: an edited record lifts none, and a
+target that was away when it was placed hides none.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -17,23 +18,21 @@ import msgspec
 from msgspec import Struct
 
 from strongroom.container.manifest import Manifest
-from strongroom.container.marks import HOLD, HoldMark, check_mark
+from strongroom.container.marks import HOLD, HoldMark
 from strongroom.errors import StrongroomError
 from strongroom.model import Selection
 from strongroom.operations.archive.coverage import Asked
-from strongroom.operations.archive.hold_marks import merged, standing_holds
-from strongroom.operations.archive.marks import MarksThere, fit, merge_marks, write_mark
 from strongroom.operations.archive.select_backup import Chooser, Holder
 from strongroom.operations.layout import base_of
-from strongroom.state.records import Event
+from strongroom.operations.statements import StatementsOn, fit, last_word, merge_newest, write_mark
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:  # a restore looks at holds on targets, and loads no database
     from strongroom.operations.services import Services
+    from strongroom.state.records import Event
     from strongroom.state.store import RunStore
 
 HELD, RELEASED = "hold.added", "hold.released"
-_PAGE = 1_000
 
 Kind = Literal["backup", "tag", "policy"]
 
@@ -135,7 +134,7 @@ def _mark(
 
 
 def _set(services: Services, mark: HoldMark) -> dict[str, str]:
-    check_mark(HOLD, mark)  # before it is on record
+    HOLD.check(mark)  # before it is on record
     detail = {"of": mark.kind, "subject": mark.subject, "reason": mark.reason, "by": mark.by}
     if mark.state == "held":
         services.store.event(HELD, **detail, until=mark.until)
@@ -160,27 +159,43 @@ def _write(services: Services, mark: HoldMark) -> dict[str, str]:
 def read_holds(services: Services, *, now: float) -> Holds:
     """Return the holds that stand, by the marks on all targets that answer and by the record here."""
     places, unread = _read(services)
-    marks = merge_marks(HOLD, (place.all() for place in places.values()))
+    marks = merge_newest(HOLD, (place.all() for place in places.values()))
     standing = standing_holds(marks.newest, recorded_holds(services.store), now=now)
     return Holds(standing=standing, unread=unread, aside=marks.aside)
 
 
-def last_word(services: Services, kind: Kind, subject: str) -> HoldMark | None:
+def standing_holds(
+    marks: Mapping[str, HoldMark], recorded: Mapping[str, HoldMark], *, now: float
+) -> tuple[HoldMark, ...]:
+    """Return the holds that stand, by the marks on targets and by a record; both are by folder."""
+    said = (last_word(HOLD, marks.get(one), recorded.get(one)) for one in sorted({*marks, *recorded}))
+    return tuple(
+        mark for mark in said if mark is not None and mark.state == "held" and not _is_over(mark, now)
+    )
+
+
+def _is_over(mark: HoldMark, now: float) -> bool:
+    try:
+        return bool(mark.until) and datetime.fromisoformat(mark.until).timestamp() <= now
+    except ValueError:  # of a row that somebody edited
+        return False
+
+
+def said_last(services: Services, kind: Kind, subject: str) -> HoldMark | None:
     """Return what was said last about a subject, that it is held or released; nothing if nobody did."""
     places, _ = _read(services)
-    marks = merge_marks(HOLD, (place.all() for place in places.values())).newest
+    marks = merge_newest(HOLD, (place.all() for place in places.values())).newest
     folder = _mark(kind, subject, "held", reason="", by="").folder
-    said = merged(marks, recorded_holds(services.store))
-    return next((mark for mark in said if mark.folder == folder), None)
+    return last_word(HOLD, marks.get(folder), recorded_holds(services.store).get(folder))
 
 
-def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str, str]]:
+def _read(services: Services) -> tuple[dict[str, StatementsOn[HoldMark]], dict[str, str]]:
     """Return the marks of each target that answers, and why another does not."""
-    places: dict[str, MarksThere[HoldMark]] = {}
+    places: dict[str, StatementsOn[HoldMark]] = {}
     unread: dict[str, str] = {}
     for name, target in services.targets.items():
         try:
-            places[name] = MarksThere(target, HOLD, trusted=services.signer_fingerprints)
+            places[name] = StatementsOn(target, HOLD, trusted=services.signer_fingerprints)
             places[name].all()
         except StrongroomError as error:
             places.pop(name, None)
@@ -191,18 +206,11 @@ def _read(services: Services) -> tuple[dict[str, MarksThere[HoldMark]], dict[str
 def recorded_holds(store: RunStore) -> dict[str, HoldMark]:
     """Return the last word of a record about each subject, by its folder."""
     last: dict[str, HoldMark] = {}
-    for event in sorted([*_events(store, HELD), *_events(store, RELEASED)], key=lambda one: one.id):
+    for event in store.each_event(HELD, RELEASED):
         with suppress(msgspec.ValidationError):  # an odd row says nothing, and must not hide the others
             mark = _of_event(event)
             last[mark.folder] = mark
     return last
-
-
-def _events(store: RunStore, kind: str) -> Iterator[Event]:
-    after = 0
-    while page := store.events(kind=kind, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
 
 
 def _of_event(event: Event) -> HoldMark:

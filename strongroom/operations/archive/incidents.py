@@ -1,6 +1,6 @@
 """An incident on record: what is suspected, what it affects, and how each of its steps stands.
 
-An incident is the sum of its entries (:mod:`.case_files`), which lie on the targets too. They are readable to
+An incident is the sum of its entries (:mod:`.cases`), which lie on the targets too. They are readable to
 whoever reads a target, so they name no secret: names lie sealed in the backups, and those that a person gave
 are sealed in the first entry.
 """
@@ -20,7 +20,7 @@ from strongroom.container.canonical import printable
 from strongroom.container.case import CaseEntry, CaseKind
 from strongroom.container.errors import Malformed
 from strongroom.model import COMMAND, prepare
-from strongroom.operations.archive.case_files import Places, read_cases, read_on
+from strongroom.operations.archive.cases import Places, read_cases, read_on
 from strongroom.operations.archive.file_backups import SUPERSEDED
 from strongroom.operations.services import Services
 from strongroom.state.store import RunStore
@@ -147,7 +147,7 @@ INCIDENT = CaseKind(
     record=IncidentEntry,
     prefix="incidents/",
     event="incident.entered",
-    check=_check,
+    rules=_check,
 )
 
 

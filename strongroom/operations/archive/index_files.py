@@ -22,7 +22,7 @@ from itertools import islice
 from typing import IO, NamedTuple, TypeVar
 
 from strongroom.container.errors import Malformed, MissingPiece, Tampered
-from strongroom.container.index_receipt import MOST, IndexReceipt, parse_index_receipt
+from strongroom.container.index_receipt import INDEX, MOST, IndexReceipt
 from strongroom.container.keyless import read_outer, require_signature
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import LONGEST, NameIndex, digest_of
@@ -103,7 +103,7 @@ def receipt_of(
     """Return the receipt that counts of the index that has this place; raise why there is none."""
 
     def read(copy: File) -> IndexReceipt:
-        return parse_index_receipt(b"".join(copy.objects.read(copy.name, length=MOST)), trusted=trusted)
+        return INDEX.parse(b"".join(copy.objects.read(copy.name, length=MOST)), trusted=trusted)
 
     receipt = _first([partial(read, copy) for copy in shown.receipts])
     if (receipt.backup_id, receipt.sha256, receipt.chain) != (backup, sha256, chain):
@@ -138,7 +138,7 @@ def read_receipt(objects: Objects, name: str, *, trusted: frozenset[str]) -> byt
     """Return the bytes of a receipt that counts; raise why there is none."""
 
     def parsed(content: bytes) -> bytes:
-        parse_index_receipt(content, trusted=trusted)
+        INDEX.parse(content, trusted=trusted)
         return content
 
     return sound_copy(objects, name, parsed)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.container.marks import HoldMark
-from strongroom.operations.archive.quarantine_marks import Recorded
+from strongroom.operations.archive.quarantine import Recorded
 from strongroom.operations.archive.select_backup import Chooser, Holder, Known
 from strongroom.targets.repaired import Objects
 

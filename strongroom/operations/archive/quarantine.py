@@ -1,30 +1,46 @@
 """quarantine: backups that are not to be restored from until somebody has looked.
 
 On record here as events, the last one of a backup counts; and as a signed mark beside the backup on each
-target, which every other host heeds too (:mod:`.quarantine_marks`). It isolates nothing
-on the targets: whoever reaches those reads what lies there, which is why an incident rotates as well.
+target, which every other host heeds too. It isolates nothing on the targets: whoever reaches those reads what
+lies there, which is why an incident rotates as well.
+
+Junk among the marks of one place, or marks that are gone from it, make that place unsound and nothing else:
+whoever may add objects to one target, or delete them, must not choose what is restored. The other places
+decide, or the record of this installation. Where none of these can tell, nobody guesses.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.marks import Marks, MarksThere, fit, merge_marks, write_mark
-from strongroom.operations.archive.quarantine_marks import QUARANTINED, RELEASED, Recorded, why_aside
 from strongroom.operations.errors import BackupQuarantined
-from strongroom.state.records import Event
+from strongroom.operations.statements import (
+    AT_ONCE,
+    Newest,
+    StatementsOn,
+    fit,
+    highest,
+    merge_newest,
+    write_mark,
+)
 from strongroom.targets import Target
+from strongroom.targets.repaired import Objects
 from strongroom.timestamps import rfc3339
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database
     from strongroom.operations.services import Services
+    from strongroom.state.records import Event
     from strongroom.state.store import RunStore
 
-_PAGE = 1000
+QUARANTINED, RELEASED = "backup.quarantined", "backup.released"
+"""The events that put a backup on record here as set aside, and that let it be used again."""
 
 Unmarked = Mapping[str, Mapping[str, str]]
 """Where a mark could not be written, and why: by backup and target."""
@@ -90,40 +106,27 @@ def _holding(services: Services, backup: str) -> Iterator[Target]:
     yield from (services.target(name) for name in names if name in services.targets)
 
 
-def marks(services: Services) -> Marks[QuarantineMark]:
-    """Return the marks that count on all targets that answer."""
-    by_target: list[Marks[QuarantineMark]] = []
-    for target in services.targets.values():
-        try:
-            by_target.append(MarksThere(target, QUARANTINE, trusted=services.signer_fingerprints).all())
-        except StrongroomError:  # one that is away marks nothing
-            continue
-    return merge_marks(QUARANTINE, by_target)
-
-
 def all_quarantined(services: Services) -> dict[str, str]:
     """Return what is in quarantine by the record here or by a mark on a target, and why."""
-    found, known = marks(services).newest, quarantined_on_record(services.store)
+    by_target: list[Newest[QuarantineMark]] = []
+    for target in services.targets.values():
+        with suppress(StrongroomError):  # one that is away marks nothing
+            by_target.append(StatementsOn(target, QUARANTINE, trusted=services.signer_fingerprints).all())
+    found, known = merge_newest(QUARANTINE, by_target).newest, quarantined_on_record(services.store)
     why = {backup: why_aside(found.get(backup), known.get(backup)) for backup in {*found, *known}}
     return {backup: said for backup, said in why.items() if said}
 
 
-def quarantined(services: Services) -> dict[str, str]:
-    """Return the backups in quarantine by the record here, each with the incident that put it there."""
-    return on_record(services.store)
-
-
 def on_record(store: RunStore) -> dict[str, str]:
     """Return what a record has in quarantine, each backup with the incident that put it there."""
-    return {backup: incident for backup, (incident, _) in _last(store).items() if incident}
+    return {backup: str(event.detail["incident"]) for backup, event in _last_events(store).items()}
 
 
 def quarantined_on_record(store: RunStore) -> dict[str, Recorded]:
     """Return what a record has in quarantine, why and since when."""
     return {
-        backup: Recorded(f"since incident {incident}", at)
-        for backup, (incident, at) in _last(store).items()
-        if incident
+        backup: Recorded(f"since incident {event.detail['incident']}", event.at)
+        for backup, event in _last_events(store).items()
     }
 
 
@@ -140,30 +143,146 @@ def recorded_marks(store: RunStore) -> dict[str, QuarantineMark]:
             at=rfc3339(event.at),
         )
         for backup, event in _last_events(store).items()
-        if event.detail.get("incident")
     }
 
 
-def _last(store: RunStore) -> dict[str, tuple[str, float]]:
-    """Return the incident and time of each backup's last event; one of a release has no incident."""
-    last = _last_events(store)
-    return {backup: (str(one.detail.get("incident", "")), one.at) for backup, one in last.items()}
-
-
 def _last_events(store: RunStore) -> dict[str, Event]:
-    last: dict[str, Event] = {}
-    for kind in (QUARANTINED, RELEASED):
-        after = 0
-        while page := store.events(kind=kind, after=after, limit=_PAGE):
-            for event in page:
-                backup = str(event.detail["backup"])
-                if backup not in last or event.id > last[backup].id:
-                    last[backup] = event
-            after = page[-1].id
-    return last
+    """Return the last event of each backup that is in quarantine by a record; a release has no incident."""
+    last = {str(event.detail["backup"]): event for event in store.each_event(QUARANTINED, RELEASED)}
+    return {backup: event for backup, event in last.items() if event.detail.get("incident")}
 
 
 def check(services: Services, backup: str) -> None:
     """Raise BackupQuarantined if a backup must not be restored from."""
-    if incident := quarantined(services).get(backup):
+    if incident := on_record(services.store).get(backup):
         raise BackupQuarantined(f"Backup {backup} is in quarantine since incident {incident}.")
+
+
+# -- what counts ---------------------------------------------------------------------------------------
+
+
+class Recorded(NamedTuple):
+    """Why a backup is in quarantine by a record, and since when, in seconds since the epoch."""
+
+    why: str
+    at: float
+
+
+def why_aside(mark: QuarantineMark | None, recorded: Recorded | None) -> str:
+    """Say why a backup is in quarantine, by the mark that counts and by a record; nothing if it is not.
+
+    A mark that releases lifts a record's quarantine only if it is younger: the mark of a later quarantine
+    may not have reached any target.
+    """
+    if mark is not None and mark.state == "quarantined":
+        by = f" by {mark.by}" if mark.by else ""
+        incident = f", incident {mark.incident}" if mark.incident else ""
+        return f"since {mark.at}{by}{incident}: {mark.reason}"
+    if recorded is None or (mark is not None and datetime.fromisoformat(mark.at).timestamp() >= recorded.at):
+        return ""
+    return recorded.why
+
+
+def in_quarantine(backup: str, why: str) -> BackupQuarantined:
+    """Return what is said of a backup that was named and is in quarantine."""
+    return BackupQuarantined(
+        f"Backup {backup} is in quarantine {why}.",
+        hint="Take another backup, such as the one that replaced it. If this one is really meant, add: "
+        "--use-quarantined. It goes on record.",
+    )
+
+
+_Place = StatementsOn[QuarantineMark] | StrongroomError
+
+
+class Verdict(NamedTuple):
+    """Why a backup is not to be restored from; empty if it is. ``unseen``: since nobody can tell."""
+
+    why: str = ""
+    unseen: bool = False
+
+
+class Quarantine:
+    """What is known of each backup's quarantine, over several places.
+
+    Args:
+        pins: whose marks of a backup count.
+        shows: tells whether a place shows a backup.
+        due: the highest number of a backup's marks that the signed heads on the places know of.
+        recorded: what the record here has in quarantine; ``on_record`` are the backups that it has at all.
+        told: is given a place, a folder of marks there, and what is wrong with it.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, Objects],
+        *,
+        pins: Callable[[str], frozenset[str]],
+        shows: Callable[[str, str], bool],
+        due: Callable[[str], int],
+        recorded: Mapping[str, Recorded],
+        on_record: frozenset[str],
+        told: Callable[[str, str, str], None],
+    ) -> None:
+        self._places = places
+        self._pins = pins
+        self._shows = shows
+        self._due = due
+        self._recorded = recorded
+        self._on_record = on_record
+        self._told = told
+        self._there: dict[frozenset[str], dict[str, _Place]] = {}
+        self._verdicts: dict[str, Verdict] = {}
+
+    def of(self, backup: str) -> Verdict:
+        """Tell whether a backup is in quarantine."""
+        if backup not in self._verdicts:
+            self._verdicts[backup] = self._judge(backup)
+        return self._verdicts[backup]
+
+    def _judge(self, backup: str) -> Verdict:
+        found = dict(self._newest(backup))
+        failed = {name: one for name, one in found.items() if isinstance(one, StrongroomError)}
+        marks = {name: one for name, one in found.items() if not isinstance(one, StrongroomError)}
+        newest = highest(QUARANTINE, marks.values())
+        seen = newest.number if newest is not None else 0
+        due = max(seen, self._due(backup))
+        folder = f"{QUARANTINE.prefix}{backup}/"
+        unsound = {name: f"{one.code}: {one.message}" for name, one in failed.items()}
+        for name, mark in marks.items():
+            if (mark.number if mark is not None else 0) < due and self._shows(name, backup):
+                unsound[name] = f"mark {due} was set there, and is not to be seen"
+        for name, why in unsound.items():
+            self._told(name, folder, why)
+        recorded = self._recorded.get(backup)
+        if (seen == due and marks) or recorded is not None or backup in self._on_record:
+            return Verdict(why_aside(newest, recorded))
+        said = "; ".join(f"{folder} on '{name}': {why}" for name, why in unsound.items())
+        return Verdict(said or f"mark {due} of it was set, and is not to be seen", unseen=True)
+
+    def _newest(self, backup: str) -> Iterator[tuple[str, QuarantineMark | StrongroomError | None]]:
+        """Yield what each place has; what does not count there is told."""
+        for name, place in self._marks(self._pins(backup)).items():
+            if isinstance(place, StrongroomError):
+                yield name, place
+                continue
+            try:
+                yield name, place.newest(backup)
+            except StrongroomError as error:
+                yield name, error
+            if junk := place.aside.get(f"{QUARANTINE.prefix}{backup}/"):
+                self._told(name, f"{QUARANTINE.prefix}{backup}/", junk)
+
+    def _marks(self, pins: frozenset[str]) -> dict[str, _Place]:
+        if pins not in self._there:
+            with ThreadPoolExecutor(AT_ONCE) as threads:
+                listed = threads.map(lambda objects: _list_marks(objects, pins), self._places.values())
+                self._there[pins] = dict(zip(self._places, listed, strict=True))
+        return self._there[pins]
+
+
+def _list_marks(objects: Objects, pins: frozenset[str]) -> _Place:
+    try:
+        return StatementsOn(objects, QUARANTINE, trusted=pins)
+    except StrongroomError as error:
+        return error

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from strongroom.container.case import CaseEntry, CaseKind
 from strongroom.container.errors import Malformed
 from strongroom.model import prepare
-from strongroom.operations.archive.case_files import Places, read_on
+from strongroom.operations.archive.cases import Places, read_on
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 
@@ -146,7 +146,7 @@ RECOVERY = CaseKind(
     record=RecoveryEntry,
     prefix="recoveries/",
     event="recovery.entered",
-    check=_check,
+    rules=_check,
 )
 
 

@@ -23,18 +23,17 @@ from strongroom.container.manifest import Manifest, SignedManifest
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
-from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
+from strongroom.operations.archive.deletions import counting, marks_on, may_be_gone
 from strongroom.operations.archive.first_answer import most_telling
-from strongroom.operations.archive.head_knowledge import HeadKnowledge, known_on, merged
+from strongroom.operations.archive.heads import HeadKnowledge, known_on, merged
 from strongroom.operations.archive.maker import anybodys, maker_of_backup
 from strongroom.operations.archive.open import (
     nothing_there,
 )
-from strongroom.operations.archive.quarantine_marks import Recorded, in_quarantine
-from strongroom.operations.archive.quarantine_verdict import Standing
-from strongroom.operations.archive.read_on import AT_ONCE
+from strongroom.operations.archive.quarantine import Quarantine, Recorded, in_quarantine
 from strongroom.operations.errors import BackupQuarantined, LessThanKnown, NewestUnseen, NotCovered
 from strongroom.operations.layout import container_name, containers_prefix, manifest_name
+from strongroom.operations.statements import AT_ONCE
 from strongroom.operations.trust_lists.believed import believed_on
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects, original_name
@@ -215,7 +214,7 @@ class Chooser:
         self._listings = self._opened(holders)
         strict = strict and not strangers
         self._trusted = self._by_lists(Signers() | trusted, folder=folder, strict=strict)
-        self._standing = Standing(
+        self._standing = Quarantine(
             {name: listing.objects for name, listing in self._listings.items()},
             pins=self._pins,
             shows=lambda name, backup: backup in self._listings[name],

@@ -38,13 +38,13 @@ from strongroom.model import Entry, Selection, VersionState, prepare
 from strongroom.operations.archive.coverage import Asked, lacks, limits_of
 from strongroom.operations.archive.expected_secrets import FLOOR, REMEMBERED
 from strongroom.operations.archive.failover import Replicated
-from strongroom.operations.archive.hold_marks import standing_holds
+from strongroom.operations.archive.holds import standing_holds
 from strongroom.operations.archive.index_files import Indexes, is_of
 from strongroom.operations.archive.live_comparison import Numbers
-from strongroom.operations.archive.marks import MarksThere, merge_marks
 from strongroom.operations.archive.open import Listed
 from strongroom.operations.archive.select_backup import AHEAD_OF_HERE, Choice, Chooser, made_at
 from strongroom.operations.errors import LessThanKnown
+from strongroom.operations.statements import StatementsOn, merge_newest
 from strongroom.sources.select import matches
 from strongroom.words import plural, verb
 
@@ -404,11 +404,11 @@ class Earlier:
             )
 
     def _holds(self) -> Iterable[HoldMark]:
-        places: list[MarksThere[HoldMark]] = []
+        places: list[StatementsOn[HoldMark]] = []
         for listing in self._chooser.listings.values():
             with suppress(StrongroomError):  # one that went away says nothing
-                places.append(MarksThere(listing.objects, HOLD, trusted=self._trusted))
-        marks = merge_marks(HOLD, (place.all() for place in places)).newest
+                places.append(StatementsOn(listing.objects, HOLD, trusted=self._trusted))
+        marks = merge_newest(HOLD, (place.all() for place in places)).newest
         return standing_holds(marks, self._held, now=self._chooser.now)
 
     def _newer(self) -> Iterator[Finding]:

@@ -12,8 +12,7 @@ from strongroom.container.errors import DAMAGE
 from strongroom.container.manifest import ContainerEntry, Manifest
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.deletion_marks import counting
-from strongroom.operations.archive.deletions import read_deletions
+from strongroom.operations.archive.deletions import counting, read_deletions
 from strongroom.operations.archive.inventory import put_damaged_on_record
 from strongroom.operations.archive.open import readable_container, require_digest, require_size
 from strongroom.operations.archive.select_backup import lacking_on

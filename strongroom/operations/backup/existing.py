@@ -8,7 +8,7 @@ from typing import Any
 
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive.file_backups import in_a_file, made_by_a_command
-from strongroom.operations.archive.quarantine import quarantined
+from strongroom.operations.archive.quarantine import on_record
 from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, RunKind, Spec
@@ -73,5 +73,5 @@ def had_backup(services: Services, policy: str, moment: float) -> bool:
 def restorable(services: Services, policy: str) -> Iterator[CatalogEntry]:
     """Yield a policy's backups that may be restored from, the newest first."""
     shredding = shredding_record.shredded_backups(services.store, services.signer_fingerprints)
-    aside = shredding | quarantined(services).keys()
+    aside = shredding | on_record(services.store).keys()
     yield from (entry for entry in services.store.backups(policy=policy) if entry.backup not in aside)

@@ -25,7 +25,7 @@ from msgspec import Struct
 from strongroom.container import canonical, cobblestone
 from strongroom.container.check import check_sealed
 from strongroom.container.errors import FormatError, Malformed, MissingPiece, Tampered
-from strongroom.container.index_receipt import IndexReceipt, parse_index_receipt, sign_index_receipt
+from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.keyless import read_outer
 from strongroom.container.name_index import (
     LONGEST,
@@ -322,7 +322,7 @@ class _Making:
             return False
         with suppress(FormatError, StateError, RecordRefused):
             vouched = _vouched(self._services.store.load(file.backup), self._services)
-            parse_index_receipt(vouched.document.encode(), trusted=trusted)
+            INDEX.parse(vouched.document.encode(), trusted=trusted)
             return True
         return False
 
@@ -407,7 +407,7 @@ def vouch(run: Run, step: Step, services: Services) -> Vouched:
     said = (receipt.backup_id, receipt.containers, receipt.made_at)
     if said != (run.id, containers_of(run, services), rfc3339(run.created_at)):
         raise RecordRefused(f"the index of names of run {run.id} belongs elsewhere")
-    return Vouched(document=sign_index_receipt(receipt, services.signers("control")).decode())
+    return Vouched(document=INDEX.sign(receipt, services.signers("control")).decode())
 
 
 def _sealed_receipt(run: Run, indexed: Indexed, services: Services) -> IndexReceipt:

@@ -25,7 +25,6 @@ from strongroom.model import Depth, prepare
 from strongroom.operations import recorded_errors, run_integrity
 from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.envelopes import wrapping_keys
-from strongroom.operations.archive.marks import Marks, MarksThere, merge_marks
 from strongroom.operations.archive.select_backup import lacking_on
 from strongroom.operations.backup.facts import PlannedPieces
 from strongroom.operations.backup.verify import (
@@ -39,6 +38,7 @@ from strongroom.operations.identities import openers
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
+from strongroom.operations.statements import Newest, StatementsOn, merge_newest
 from strongroom.operations.verification.coverage import Scope, items_on_record
 from strongroom.operations.verification.order import MANIFEST, MOST, Item, Terms, due_checks
 from strongroom.state.errors import RecordRefused
@@ -154,7 +154,7 @@ def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> 
     """Return what a target shows, or why it cannot be asked."""
     try:
         target = run_integrity.check_target(run, name, services)
-        there = MarksThere(target, DELETION, trusted=services.signer_fingerprints)
+        there = StatementsOn(target, DELETION, trusted=services.signer_fingerprints)
         marks = {
             backup: mark for backup in known.intersection(there.folders) if (mark := there.newest(backup))
         }
@@ -165,8 +165,8 @@ def _look_at(run: Run, name: str, known: frozenset[str], services: Services) -> 
 
 def _going(looks: Mapping[str, Look]) -> frozenset[str]:
     """Return the backups that are marked for deletion, or deleted: they are left in peace."""
-    found = (Marks[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
-    marks = merge_marks(DELETION, found).newest
+    found = (Newest[DeletionMark](newest=look.marks, aside={}) for look in looks.values())
+    marks = merge_newest(DELETION, found).newest
     return frozenset(backup for backup, mark in marks.items() if mark.state != "undeleted")
 
 

@@ -28,7 +28,7 @@ prepare(Frozen)
 def freeze(run: Run, services: Services, *, reason: str) -> Frozen:
     """Have nothing of a policy deleted any more. A hold that stands without an end is enough."""
     policy = run.spec.policy
-    found = holds.last_word(services, "policy", policy)
+    found = holds.said_last(services, "policy", policy)
     if found is not None and found.state == "held" and not found.until:
         return Frozen(ours=found.by.startswith(_BY))
     unmarked = holds.hold(services, "policy", policy, reason=reason, by=f"{_BY}{run.id}")
@@ -37,5 +37,5 @@ def freeze(run: Run, services: Services, *, reason: str) -> Frozen:
 
 def was_released(services: Services, policy: str) -> bool:
     """Tell whether somebody released the newest hold on a policy: not whether it is merely gone."""
-    found = holds.last_word(services, "policy", policy)
+    found = holds.said_last(services, "policy", policy)
     return found is not None and found.state == "released"

@@ -14,11 +14,11 @@ from msgspec import Struct
 
 from strongroom.container.errors import MissingPiece, VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.put_checked import put_checked
 from strongroom.operations.drills.page import PREFIX, REPORT
 from strongroom.operations.drills.report import DrillReport
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE, vouch, vouches
+from strongroom.operations.statements import put_checked
 from strongroom.targets import Target
 
 _NAME = re.compile(PREFIX + r"([A-Za-z0-9][A-Za-z0-9._-]{0,199})\.json")

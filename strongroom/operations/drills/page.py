@@ -14,7 +14,7 @@ from strongroom.operations.drills.report import (
     DrillReport,
     Timed,
 )
-from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.operations.signed_report import ReportKind
 from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Share, Sheet, Table, marked
 from strongroom.timestamps import readable
 from strongroom.words import plural
@@ -91,11 +91,12 @@ def _step(step: Timed, longest: int) -> tuple[Content, ...]:
 
 
 REPORT = ReportKind(
-    kind=kind_of("drill-report", "drill report"),
+    name="drill-report",
+    words="drill report",
     record=DrillReport,
     sheet=sheet_of,
     moment="ended",
     most=1024 * 1024,
-    name=lambda report: report.run,
+    file_name=lambda report: report.run,
     stored=lambda _: PREFIX,
 )

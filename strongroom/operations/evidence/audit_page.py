@@ -24,7 +24,7 @@ from strongroom.operations.charts import (
     columns,
 )
 from strongroom.operations.evidence.audit import Audit, Case, Held, Operation, Rehearsal
-from strongroom.operations.signed_report import LedgerEvent, ReportKind, kind_of
+from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Lines, Mood, Part, Picture, Sheet, Table, marked
 from strongroom.state.records import RunKind, RunState
 from strongroom.words import name_first_few, plural, size
@@ -384,7 +384,8 @@ def _short(value: str) -> str:
 
 
 REPORT = ReportKind(
-    kind=kind_of("audit-report", "audit report"),
+    name="audit-report",
+    words="audit report",
     record=Audit,
     sheet=sheet_of,
     ledger=lambda report: (

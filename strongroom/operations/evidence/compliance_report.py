@@ -20,7 +20,7 @@ from strongroom.operations.evidence.compliance import (
 )
 from strongroom.operations.evidence.ledger import Head
 from strongroom.operations.findings import Finding, State
-from strongroom.operations.signed_report import LedgerEvent, ReportKind, kind_of
+from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Cell, Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural
@@ -174,7 +174,8 @@ def _rows(report: ComplianceReport) -> Iterator[tuple[str, ...]]:
 
 
 REPORT = ReportKind(
-    kind=kind_of("compliance-report", "compliance report"),
+    name="compliance-report",
+    words="compliance report",
     record=ComplianceReport,
     sheet=sheet_of,
     ledger=lambda report: (

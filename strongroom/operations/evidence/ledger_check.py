@@ -9,20 +9,12 @@ from operator import attrgetter
 
 from msgspec import Struct
 
-from strongroom.container.head import LedgerHead
+from strongroom.container.head import SHOWN, LedgerHead
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.ledger_found import (
-    Seen,
-    Strangers,
-    first_signed,
-    is_of,
-    list_heads,
-    newest_of_each,
-)
+from strongroom.operations.archive.heads import HeadName, HeadsOn, Strangers
 from strongroom.operations.evidence.ledger import BEFORE_ALL, UNLIKE, chain
 from strongroom.operations.services import Services
 from strongroom.state.errors import LedgerChanged, LedgerCut
-from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
 
@@ -63,10 +55,11 @@ def compare_with_heads(
     first = services.store.links(after=BEFORE_ALL, limit=1)
     ledger = first[0].chain if first else ""
     with ThreadPoolExecutor(max(1, len(targets))) as pool:
-        found = pool.map(lambda name: _listed(services.target(name)), targets)
+        found = pool.map(partial(_listed, services), targets)
         listed = dict(zip(targets, found, strict=True))
-    wanted = {one.event for found in listed.values() if not isinstance(found, str) for one in found}
-    hold = partial(_hold, services, ledger=ledger, made=_digests(services, wanted), known=known)
+    there = [one for one in listed.values() if not isinstance(one, str)]
+    wanted = {one.event for heads in there for one in heads.named()}
+    hold = partial(_hold, ledger=ledger, made=_digests(services, wanted), known=known)
     told = tuple(hold(name, found) for name, found in listed.items())
     if first:
         _refuse_beside(told, rfc3339(first[0].at), known)
@@ -94,9 +87,9 @@ class Made(Struct, frozen=True):
     last: int
 
 
-def _listed(target: Target) -> list[Seen] | str:
+def _listed(services: Services, name: str) -> HeadsOn | str:
     try:
-        return list_heads(target)
+        return HeadsOn(services.target(name), services.signer_fingerprints)
     except StrongroomError as error:
         return error.message
 
@@ -111,9 +104,8 @@ def _digests(services: Services, wanted: set[int]) -> Made:
 
 
 def _hold(
-    services: Services,
     name: str,
-    found: Sequence[Seen] | str,
+    found: HeadsOn | str,
     *,
     ledger: str,
     made: Made,
@@ -121,23 +113,17 @@ def _hold(
 ) -> OnTarget:
     if isinstance(found, str):
         return OnTarget(target=name, missed=found)
-    target, trusted = services.target(name), services.signer_fingerprints
-    own = [one for one in found if is_of(one, ledger)]
-    others = [one for one in found if not is_of(one, ledger)]
-    agree = sorted(
-        (one for one in own if made.digests.get(one.event, "").startswith(one.digits)),
-        key=attrgetter("event"),
-        reverse=True,
-    )
-    unlike = [one for one in own if not made.digests.get(one.event, "").startswith(one.digits)]
+    own = [one for one in found.named() if one.ledger == ledger[:SHOWN]]
+    agree = [one for one in own if made.digests.get(one.event, "").startswith(one.digits)]
+    unlike = [one for one in own if one not in agree]
     try:
-        _refuse(target, unlike, trusted, made)
+        _refuse(name, found, unlike, made)
         return OnTarget(
             target=name,
             agree=len(agree),
-            newest=first_signed(target, agree, trusted),
+            newest=_first(found, agree),
             foreign=len(unlike),
-            others=tuple(newest_of_each(target, others, trusted, known)),
+            others=tuple(found.newest_of_others(ledger, known)),
         )
     except (LedgerChanged, LedgerCut):
         raise
@@ -147,10 +133,17 @@ def _hold(
         return OnTarget(target=name, missed=error.message)
 
 
-def _refuse(target: Target, unlike: Iterable[Seen], trusted: frozenset[str], made: Made) -> None:
+def _first(found: HeadsOn, names: Sequence[HeadName]) -> LedgerHead | None:
+    """Return the head of the latest event among names of one ledger that is signed."""
+    latest = sorted(names, key=attrgetter("event"), reverse=True)
+    return found.first_signed(latest[0].ledger, [one.info for one in latest]) if latest else None
+
+
+def _refuse(name: str, found: HeadsOn, unlike: Sequence[HeadName], made: Made) -> None:
     """Refuse the record for the first signed head that it does not lead to."""
-    if head := first_signed(target, unlike, trusted):
-        where = f"a signed head of {head.made_at} on target '{target.name}'"
+    infos = [one.info for one in unlike]
+    if infos and (head := found.first_signed(unlike[0].ledger, infos)):
+        where = f"a signed head of {head.made_at} on target '{name}'"
         if head.event > made.last:
             raise LedgerCut(f"The record ends with event {made.last}; {where} is of event {head.event}.")
         raise LedgerChanged(f"Event {head.event} is not the one that {where} is of.", hint=UNLIKE)

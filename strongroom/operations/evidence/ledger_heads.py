@@ -12,7 +12,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from operator import attrgetter
 from typing import NamedTuple
@@ -20,33 +20,20 @@ from typing import NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from strongroom.container.head import LedgerHead, sign_head
+from strongroom.container.head import HEAD, LedgerHead
 from strongroom.errors import StrongroomError, TargetError
-from strongroom.operations.archive.head_knowledge import marked, merged, newest_by_place
-from strongroom.operations.archive.ledger_found import (
-    PREFIX,
-    SHOWN,
-    Strangers,
-    first_signed,
-    is_of,
-    list_heads,
-    name_of,
-    newest_of_each,
-    signed,
-)
-from strongroom.operations.archive.spread_marks import spread_marks
+from strongroom.operations.archive.heads import HeadsOn, Strangers, marked, merged, months, newest_by_place
+from strongroom.operations.archive.spread import spread_marks, spread_statements
 from strongroom.operations.evidence.access_log import take
 from strongroom.operations.evidence.ledger import UNLIKE, chain, is_well_formed, leads_on
 from strongroom.operations.services import Services
+from strongroom.operations.statements import KEPT, Counting, judge
 from strongroom.operations.trust_lists.spread import put_lists
 from strongroom.state.errors import LedgerChanged, LedgerCut, StateError
 from strongroom.state.records import Step, StepKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target, locks
 from strongroom.timestamps import rfc3339
-
-KEPT = timedelta(days=366)
-"""For how long a head is locked where a target locks."""
 
 
 class Placed(Struct, frozen=True, kw_only=True):
@@ -102,7 +89,8 @@ def put_heads_at_end(step: Step, services: Services, backup: str) -> None:
 def publish(services: Services, targets: Sequence[str], *, beginning: bool = True) -> Published:
     """Sign the newest event's digest and put it on targets, if the record leads on from what lies there.
 
-    Before it go the marks and trust lists that a target lacks: a head tells how far they go.
+    Before it go the marks and trust lists that a target lacks: a head tells how far they go. The hourly turn
+    brings incidents and recoveries, too.
     Safe to call twice, from several hosts: a head that is there already is left. What commands of this host
     opened is put on record first; where it cannot be, heads are put all the same.
 
@@ -115,7 +103,10 @@ def publish(services: Services, targets: Sequence[str], *, beginning: bool = Tru
         LedgerCut: the record ends before such a head.
     """
     untaken = _taken(services)
-    spread_marks(services, targets)
+    if beginning:
+        spread_statements(services, targets)
+    else:
+        spread_marks(services, {name: services.target(name) for name in targets})
     signer = services.signers("control")
     bare = _head(services.store, trust=signer.trust)
     if bare is None:
@@ -172,11 +163,11 @@ def _place(
         if before := found.own:
             leads_on(services.store, number=before.event, sha256=before.sha256)
             if before.event == head.event:
-                _lock(target, name_of(before))  # whoever put it may have died before
+                _lock(target, HEAD.name_of(before, b""))  # whoever put it may have died before
                 return Placed(target=name)
         elif not beginning and (found.other or found.doubt):
             return Placed(target=name)
-        put(target, head, sign_head(head, services.signers("control")), trusted)
+        put(target, head, HEAD.sign(head, services.signers("control")), trusted)
     except (LedgerChanged, LedgerCut):
         raise
     except StrongroomError as error:  # that target's own trouble, and no other's
@@ -212,9 +203,10 @@ def put(target: Target, head: LedgerHead, content: bytes, trusted: frozenset[str
     Raises:
         TargetError: something else lies there under its name already, among others.
     """
-    name = name_of(head)
+    name = HEAD.name_of(head, content)
     made = target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
-    if not made and signed(target, name, trusted) is None:  # else another host was faster
+    there = content if made else b"".join(target.read(name, length=HEAD.most + 1))
+    if not isinstance(judge(HEAD, name, there, trusted=trusted), Counting):  # else another host was faster
         raise TargetError(
             f"{name} on target '{target.name}' is there, and nobody signed it who is trusted here."
         )
@@ -228,16 +220,13 @@ def _lock(target: Target, name: str) -> None:
 
 def _newest_own(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
     """Return the newest head of this ledger on a target, of this month or the one before."""
-    month = datetime.fromisoformat(head.made_at).replace(day=1)
-    for moment in (month, month - timedelta(days=1)):
-        named = list_heads(target, f"{PREFIX}{head.ledger[:SHOWN]}/{moment:%Y-%m}/")
-        if ledger_head := first_signed(target, named, trusted):
-            return ledger_head
+    for month in months(datetime.fromisoformat(head.made_at)):
+        if found := HeadsOn(target, trusted, ledger=head.ledger, month=month).first_signed(head.ledger):
+            return found
     return None
 
 
 def _other(target: Target, head: LedgerHead, trusted: frozenset[str]) -> LedgerHead | None:
     """Return the newest head of any other ledger on a target."""
-    named = [one for one in list_heads(target) if not is_of(one, head.ledger)]
-    ledger_heads = newest_of_each(target, named, trusted)
-    return max(ledger_heads, key=attrgetter("made_at"), default=None)
+    others = HeadsOn(target, trusted).newest_of_others(head.ledger)
+    return max(others, key=attrgetter("made_at"), default=None)

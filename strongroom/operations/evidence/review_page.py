@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.operations.evidence.compliance import Verdict
 from strongroom.operations.evidence.review import SecurityReview, is_unmet
 from strongroom.operations.findings import State
-from strongroom.operations.signed_report import LedgerEvent, ReportKind, kind_of
+from strongroom.operations.signed_report import LedgerEvent, ReportKind
 from strongroom.sheet import Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.words import plural
 
@@ -65,7 +65,8 @@ def _rows(review: SecurityReview) -> Iterator[tuple[str, ...]]:
 
 
 REPORT = ReportKind(
-    kind=kind_of("security-review", "security review"),
+    name="security-review",
+    words="security review",
     record=SecurityReview,
     sheet=sheet_of,
     ledger=lambda review: (

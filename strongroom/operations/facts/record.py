@@ -15,7 +15,7 @@ from strongroom.model import EVERY_POLICY
 from strongroom.operations import channel_log, recorded_errors
 from strongroom.operations.access.look import REWRITTEN, SILENT, STRANGE, beat_of
 from strongroom.operations.approval import record as approval_record
-from strongroom.operations.archive.case_files import Places
+from strongroom.operations.archive.cases import Places
 from strongroom.operations.archive.incidents import incidents_on, next_command
 from strongroom.operations.archive.inventory import REPAIRED
 from strongroom.operations.archive.recoveries import recoveries_on

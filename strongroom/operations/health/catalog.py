@@ -11,7 +11,7 @@ from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations import recorded_errors
 from strongroom.operations.archive.locks import left_unlocked
-from strongroom.operations.archive.quarantine import quarantined
+from strongroom.operations.archive.quarantine import on_record
 from strongroom.operations.backup.verify import reaches
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.operations.facts.freshness import SKEW, Freshness, is_idle, judge
@@ -172,7 +172,7 @@ def replicas(
         yield good(
             REPLICAS, f"{plural(total, 'replica')}: all good, and verified as deep as their policies say"
         )
-    if aside := quarantined(services):
+    if aside := on_record(services.store):
         yield remark(
             REPLICAS,
             f"{plural(len(aside), 'backup')} in quarantine",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 
 from strongroom.container.errors import UntrustedSigner
-from strongroom.operations.archive.ledger_found import STRANGERS
+from strongroom.operations.archive.heads import STRANGERS
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads

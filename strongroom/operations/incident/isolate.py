@@ -1,6 +1,6 @@
 """isolate: no host restores from what is affected, and nothing of it is deleted while the incident is open.
 
-Both are marks on the targets (:mod:`strongroom.operations.archive.marks`). A step that was killed, or met a
+Both are marks on the targets (:mod:`strongroom.operations.statements`). A step that was killed, or met a
 target that was away, is repeated: only what lacks a mark somewhere is marked again.
 """
 
@@ -16,16 +16,16 @@ from strongroom.errors import StrongroomError
 from strongroom.model import COMMAND
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.incidents import Incident, Outcome, read_incidents
-from strongroom.operations.archive.marks import MarksThere, newest_mark
-from strongroom.operations.archive.quarantine import quarantine, quarantined
+from strongroom.operations.archive.quarantine import on_record, quarantine
 from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.services import Services
+from strongroom.operations.statements import StatementsOn, newest_on
 from strongroom.words import plural
 
 TOGETHER = 8
 """Backups that are marked together: each mark is three requests to every target, and haste counts."""
 
-Places = Mapping[str, MarksThere[M] | None]
+Places = Mapping[str, StatementsOn[M] | None]
 """The marks of each target; ``None`` where it does not answer."""
 
 
@@ -89,7 +89,7 @@ def let_go(services: Services, incident: Incident, *, by: str) -> dict[str, str]
     missing: dict[str, str] = {}
     heirs = {subject: one for one in _others(services, incident) for subject in subjects(one)}
     for subject in subjects(incident):
-        word = holds.last_word(services, *subject)
+        word = holds.said_last(services, *subject)
         if word is None or not _is_ours(word, incident):
             continue
         if (heir := heirs.get(subject)) is not None:
@@ -110,7 +110,7 @@ def _others(services: Services, incident: Incident) -> Iterator[Incident]:
 
 def _quarantine(services: Services, incident: Incident, backups: list[str], by: str) -> dict[str, str]:
     places = _marks_on(services, QUARANTINE)
-    here = quarantined(services)
+    here = on_record(services.store)
     to_mark = [
         one
         for one in backups
@@ -124,7 +124,7 @@ def _quarantine(services: Services, incident: Incident, backups: list[str], by: 
 
 def _is_released(places: Places[QuarantineMark], backup: str, incident: Incident) -> bool:
     """Tell whether somebody looked at a backup since the incident began, and gave it free."""
-    newest = newest_mark((place for place in places.values() if place is not None), QUARANTINE, backup)
+    newest = newest_on((place for place in places.values() if place is not None), QUARANTINE, backup)
     return (
         newest is not None
         and newest.state == "released"
@@ -141,7 +141,7 @@ def _lacks_mark(services: Services, places: Places[QuarantineMark], backup: str)
     return any(place is None or _is_free(place, backup) for place in here)
 
 
-def _is_free(place: MarksThere[QuarantineMark], backup: str) -> bool:
+def _is_free(place: StatementsOn[QuarantineMark], backup: str) -> bool:
     try:
         mark = place.newest(backup)
     except TargetUnsound:
@@ -162,7 +162,7 @@ def _by_target(unmarked: Mapping[str, Mapping[str, str]]) -> Iterator[tuple[str,
 
 def _hold(services: Services, incident: Incident, kind: holds.Kind, name: str, by: str) -> Mapping[str, str]:
     """Hold something on every target, unless somebody else does: their hold outlives the incident."""
-    word = holds.last_word(services, kind, name)
+    word = holds.said_last(services, kind, name)
     if word is not None and word.state == "held":
         places = _marks_on(services, HOLD, word.folder)
         marks = [None if place is None else place.newest(word.folder) for place in places.values()]
@@ -181,10 +181,10 @@ def _is_ours(word: HoldMark, incident: Incident) -> bool:
 
 
 def _marks_on(services: Services, kind: MarkKind[M], folder: str = "") -> Places[M]:
-    found: dict[str, MarksThere[M] | None] = {}
+    found: dict[str, StatementsOn[M] | None] = {}
     for name, target in services.targets.items():
         try:
-            found[name] = MarksThere(target, kind, trusted=services.signer_fingerprints, folder=folder)
+            found[name] = StatementsOn(target, kind, trusted=services.signer_fingerprints, folder=folder)
         except StrongroomError:
             found[name] = None
     return found

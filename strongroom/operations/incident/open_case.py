@@ -18,7 +18,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys.key_names import recipient_key
 from strongroom.model import COMMAND
-from strongroom.operations.archive.case_files import add_entry, spread_case
+from strongroom.operations.archive.cases import add_entry, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     Affected,
@@ -29,7 +29,6 @@ from strongroom.operations.archive.incidents import (
     Suspicion,
     read_incidents,
 )
-from strongroom.operations.archive.marks import fit
 from strongroom.operations.errors import KeyStillSeals, NothingSelected
 from strongroom.operations.incident import names
 from strongroom.operations.key_management.usage import (
@@ -41,6 +40,7 @@ from strongroom.operations.key_management.usage import (
     pinned_key,
 )
 from strongroom.operations.services import Pinned, Services
+from strongroom.operations.statements import fit
 from strongroom.state.records import CatalogEntry, StepKind
 from strongroom.timestamps import rfc3339, unique
 

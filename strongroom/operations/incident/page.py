@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.operations.archive.incidents import INCIDENT
 from strongroom.operations.incident import words
 from strongroom.operations.incident.report_records import IncidentReport
-from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.operations.signed_report import ReportKind
 from strongroom.sheet import Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.timestamps import readable
 from strongroom.words import plural
@@ -82,9 +82,10 @@ def _day(text: str) -> str:
 
 
 REPORT = ReportKind(
-    kind=kind_of("incident-report", "incident report"),
+    name="incident-report",
+    words="incident report",
     record=IncidentReport,
     sheet=sheet_of,
-    name=lambda report: f"incident-{report.incident}",
+    file_name=lambda report: f"incident-{report.incident}",
     stored=lambda report: f"{INCIDENT.prefix}{report.incident}/",
 )

@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct
 
 from strongroom.errors import UsageError
-from strongroom.operations.archive.case_files import add_entry, spread_case
+from strongroom.operations.archive.cases import add_entry, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     Incident,
@@ -24,10 +24,10 @@ from strongroom.operations.archive.incidents import (
     read_incidents,
     steps_of,
 )
-from strongroom.operations.archive.marks import fit
 from strongroom.operations.errors import IncidentClosed, NoSuchIncident, StepsOpen
 from strongroom.operations.incident.isolate import let_go
 from strongroom.operations.services import Services
+from strongroom.operations.statements import fit
 from strongroom.timestamps import rfc3339
 
 State = Literal["begun", "partly", "done", "waived"]

@@ -17,7 +17,7 @@ from strongroom.keys.quorum import TYPE as QUORUM
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.current_recipients import readers_now
 from strongroom.operations.archive.open import Backup, Objects
-from strongroom.operations.archive.quarantine_marks import in_quarantine
+from strongroom.operations.archive.quarantine import in_quarantine
 from strongroom.operations.archive.select_backup import ASIDE, Choice, Chooser, Passed, describe_skipped
 from strongroom.operations.errors import NothingOpens
 from strongroom.operations.findings import Finding, good, remark, wrong

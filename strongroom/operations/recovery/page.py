@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from strongroom.operations.archive.recoveries import Step
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.report import RecoveryReport, StepReport
-from strongroom.operations.signed_report import ReportKind, kind_of
+from strongroom.operations.signed_report import ReportKind
 from strongroom.sheet import Content, Lines, Mood, Pairs, Part, Sheet, Table, marked
 from strongroom.timestamps import readable
 from strongroom.words import plural
@@ -103,10 +103,11 @@ def _step(step: StepReport) -> tuple[Content, ...]:
 
 
 REPORT = ReportKind(
-    kind=kind_of("recovery-report", "recovery report"),
+    name="recovery-report",
+    words="recovery report",
     record=RecoveryReport,
     sheet=sheet_of,
     moment="closed_at",
     most=4 * 1024 * 1024,
-    name=lambda report: report.recovery,
+    file_name=lambda report: report.recovery,
 )

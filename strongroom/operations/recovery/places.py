@@ -15,8 +15,7 @@ from msgspec.structs import replace
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.case_files import KEPT, Places, add_on, read_on
-from strongroom.operations.archive.put_checked import put_checked
+from strongroom.operations.archive.cases import Places, add_on, read_on
 from strongroom.operations.archive.recoveries import (
     FOLDER,
     HERE,
@@ -29,6 +28,7 @@ from strongroom.operations.archive.recoveries import (
 from strongroom.operations.recovery.page import REPORT
 from strongroom.operations.recovery.report import RecoveryReport
 from strongroom.operations.signed_report import PAGE, vouch
+from strongroom.operations.statements import KEPT, put_checked
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
 

@@ -22,8 +22,14 @@ from strongroom.errors import StrongroomError
 from strongroom.model import Selection, prepare
 from strongroom.operations import run_integrity
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.deletion_marks import counting, marks_on, may_be_gone
-from strongroom.operations.archive.deletions import make_mark, read_deletions, write_deletion
+from strongroom.operations.archive.deletions import (
+    counting,
+    make_mark,
+    marks_on,
+    may_be_gone,
+    read_deletions,
+    write_deletion,
+)
 from strongroom.operations.archive.envelopes import envelopes_prefix, wrapping_keys
 from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.archive.remove_backup import (

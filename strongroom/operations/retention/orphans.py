@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from strongroom.operations.archive.deletion_marks import counting, may_be_gone
-from strongroom.operations.archive.deletions import Places
+from strongroom.operations.archive.deletions import Places, counting, may_be_gone
 from strongroom.operations.retention.plan import RetentionPlan
 from strongroom.operations.retention.stock import Stock
 from strongroom.operations.run_integrity import OLDEST

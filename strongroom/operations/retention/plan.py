@@ -25,7 +25,6 @@ from strongroom.operations.archive import holds
 from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.envelopes import wrapping_keys
 from strongroom.operations.archive.quarantine import quarantined_on_record
-from strongroom.operations.archive.read_on import AT_ONCE
 from strongroom.operations.archive.remove_backup import locks_end, objects_of
 from strongroom.operations.archive.select_backup import AHEAD, Chooser, Holder, made_at
 from strongroom.operations.backup.quorum import missing_from_quorum
@@ -35,6 +34,7 @@ from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
+from strongroom.operations.statements import AT_ONCE
 from strongroom.operations.verification.checks import pieces_read
 from strongroom.operations.verification.order import SKEW
 from strongroom.state.records import ContainerCheck, Replica, Spec, TargetPin

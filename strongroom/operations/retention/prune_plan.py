@@ -13,9 +13,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from strongroom.model import EVERY_POLICY, prepare
-from strongroom.operations.archive.deletion_marks import counting, may_be_gone
-from strongroom.operations.archive.deletions import Places, read_deletions
-from strongroom.operations.archive.spread_marks import spread_marks
+from strongroom.operations.archive.deletions import Places, counting, may_be_gone, read_deletions
+from strongroom.operations.archive.spread import spread_marks
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention, safest_now
 from strongroom.operations.retention.rules import Rule

@@ -10,8 +10,7 @@ from strongroom.container.errors import MissingPiece
 from strongroom.container.marks import DeletionMark
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.deletion_marks import counting
-from strongroom.operations.archive.deletions import make_mark, read_deletions, write_deletion
+from strongroom.operations.archive.deletions import counting, make_mark, read_deletions, write_deletion
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.services import Services
 from strongroom.targets import Target

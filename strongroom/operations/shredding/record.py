@@ -39,8 +39,6 @@ from strongroom.state.records import Event
 if TYPE_CHECKING:
     from strongroom.state.store import RunStore
 
-_PAGE = 1000
-
 
 class Shredding(Struct, kw_only=True):
     """All that is on record of one backup. ``lost`` are media that it was on, by somebody's word."""
@@ -102,22 +100,14 @@ def read(store: RunStore, trusted: frozenset[str]) -> Record:
 
 
 def events(store: RunStore) -> Iterator[Event]:
-    """Yield every event of shredding, in order: the proof."""
-    kinds = (INTENT, *_FOLDS)
-    yield from sorted((event for kind in kinds for event in _of(store, kind)), key=lambda event: event.id)
-
-
-def _of(store: RunStore, kind: str) -> Iterator[Event]:
-    after = 0
-    while page := store.events(kind=kind, after=after, limit=_PAGE):
-        yield from page
-        after = page[-1].id
+    """Return every event of shredding, in order: the proof."""
+    return store.each_event(INTENT, *_FOLDS)
 
 
 def shredded_backups(store: RunStore, trusted: frozenset[str]) -> frozenset[str]:
     """Return the backups that are shredded, or to be: nothing brings them up or back."""
     found: set[str] = set()
-    for event in _of(store, INTENT):
+    for event in store.each_event(INTENT):
         with suppress(FormatError):
             found |= {meant_backup.backup for meant_backup in intent_of(event, trusted).backups}
     return frozenset(found)

@@ -14,24 +14,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from strongroom.container.certificate import Certificate, require_listed
-from strongroom.container.errors import FormatError, Tampered
 from strongroom.container.signing import Signers
-from strongroom.container.trust_list import (
-    FOLDER,
-    MAX_LIST,
-    SignedTrustList,
-    number_in,
-    open_list,
-    with_lists,
-)
+from strongroom.container.trust_list import TRUST_LIST, SignedTrustList, TrustList, number_in, with_lists
 from strongroom.errors import StrongroomError
 from strongroom.keys import kept_lists
+from strongroom.operations.statements import AT_ONCE, Counting, StatementsOn
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import Objects
 
 STATING = 8
 """Newest backups of a place, of those whose manifest counts, that are asked which list is the newest."""
-AT_ONCE = 8
 
 
 class FoundList(NamedTuple):
@@ -112,9 +104,13 @@ def _at_once(pins: Signers | None, places: Sequence[ManifestListing]) -> Iterato
 
 def _if_there(objects: Objects, pins: Iterable[str] | None) -> list[FoundList]:
     try:
-        return list(_downwards(objects, _names(objects), None)) if pins is None else lists_on(objects, pins)
+        return list(_downwards(_listed(objects), None)) if pins is None else lists_on(objects, pins)
     except StrongroomError:  # whoever reads the place for more is told
         return []
+
+
+def _listed(objects: Objects) -> StatementsOn[TrustList]:
+    return StatementsOn(objects, TRUST_LIST, trusted=None)
 
 
 def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
@@ -123,48 +119,27 @@ def lists_on(objects: Objects, pins: Iterable[str]) -> list[FoundList]:
     Raises:
         TargetError: the place does not answer.
     """
-    names = _names(objects)
+    there = _listed(objects)
     pinned = Signers(pins)
     while True:
-        found = list(_downwards(objects, names, pinned))
+        there.trusted = frozenset(pinned)
+        found = list(_downwards(there, pinned))
         following = with_lists(pinned, [one.signed for one in found])
         if following <= pinned:
             return found
         pinned = following
 
 
-def _names(objects: Objects) -> list[tuple[int, str]]:
-    """Return the numbers and names of what may be lists, the highest first."""
-    names = [
-        (number, info.name)
-        for info in objects.list(FOLDER)
-        if info.size <= MAX_LIST and (number := number_in(info.name)) is not None
-    ]
-    return sorted(names, key=lambda one: (-one[0], one[1]))
-
-
-def _downwards(
-    objects: Objects, names: Sequence[tuple[int, str]], pinned: frozenset[str] | None
-) -> Iterator[FoundList]:
+def _downwards(there: StatementsOn[TrustList], pinned: frozenset[str] | None) -> Iterator[FoundList]:
     """Yield each installation's lists of its highest number, read on through what anybody put above."""
     done: set[str] = set()
-    for number, same in groupby(names, key=lambda one: one[0]):
-        found = [one for _, name in same if (one := _list_at(objects, name, number, pinned)) is not None]
+    for _, same in groupby(there.fitting(""), key=lambda info: number_in(info.name)):
+        counting = [one for info in same if isinstance(one := there.read(info), Counting)]
+        found = [FoundList(one.content, one.signed) for one in counting]
         yield from (one for one in found if one.signed.fingerprint not in done)
         done |= {one.signed.fingerprint for one in found}
         if pinned is not None and pinned <= done:
             return
-
-
-def _list_at(objects: Objects, name: str, number: int, pinned: frozenset[str] | None) -> FoundList | None:
-    try:
-        content = b"".join(objects.read(name, length=MAX_LIST + 1))
-        signed = open_list(content, trusted=None if pinned is None else frozenset(pinned))
-        if signed.list.number != number:
-            raise Tampered(f"'{name}' is another list.")
-    except FormatError:
-        return None
-    return FoundList(content, signed)
 
 
 def _stated(place: ManifestListing, known: Signers) -> Iterator[tuple[Certificate, int]]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from strongroom.container.signing import Signers
-from strongroom.container.trust_list import MAX_LIST, with_lists
+from strongroom.container.trust_list import TRUST_LIST, with_lists
 from strongroom.errors import StrongroomError
 from strongroom.keys import kept_lists, rolelist, roles
 from strongroom.operations.services import Services
+from strongroom.operations.statements import KEPT
 from strongroom.operations.trust_lists.believed import adopt, lists_on, require_stated, unasked
 from strongroom.system.deadlines import run_all
 from strongroom.targets import Target, locks
@@ -25,8 +26,6 @@ from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import original_name, put_beside, whole_copy
 
-KEPT = timedelta(days=366)
-"""For how long a list is locked where a target locks."""
 PATIENCE = 10.0
 """Seconds that a target is waited for which has to say no more than which lists it holds."""
 
@@ -48,10 +47,10 @@ def put_lists(target: Target, lists: Mapping[str, bytes]) -> None:
 def _put(target: Target, name: str, content: bytes) -> None:
     """Put a list there, beside what anybody or another host put under its name."""
     size, digest = len(content), hashlib.sha256(content).digest()
-    if whole_copy(target, name, sha256=digest, most=MAX_LIST) is not None:
+    if whole_copy(target, name, sha256=digest, most=TRUST_LIST.most) is not None:
         return
     target.put(name, [content], size=size, sha256=digest)
-    there = whole_copy(target, name, sha256=digest, most=MAX_LIST)
+    there = whole_copy(target, name, sha256=digest, most=TRUST_LIST.most)
     if there is None:
         there = put_beside(target, name, lambda: [content], size=size, sha256=digest)
     if locks(target):

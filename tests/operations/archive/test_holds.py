@@ -11,9 +11,9 @@ from strongroom.container.signing import Signer
 from strongroom.model import Selection
 from strongroom.operations.archive import holds
 from strongroom.operations.archive.holds import Subject
-from strongroom.operations.archive.marks import write_mark
-from strongroom.operations.archive.spread_marks import spread_marks
+from strongroom.operations.archive.spread import spread_marks
 from strongroom.operations.services import Services
+from strongroom.operations.statements import write_mark
 from strongroom.state.store import RunStore
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget

@@ -6,8 +6,8 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from strongroom.container.head import HEAD
 from strongroom.errors import TargetError
-from strongroom.operations.archive.ledger_found import PREFIX
 from strongroom.operations.archive.locks import left_unlocked
 from strongroom.operations.archive.open import read_manifest
 from strongroom.operations.backup.repair_job import submit_repair
@@ -61,7 +61,7 @@ def _until(world: World, run: Run) -> datetime:
 
 def _backup_until(bucket: Bucket) -> dict[str, datetime]:
     """Return until when each object is locked, but for the ledger's heads, which no policy keeps."""
-    return {name: until for name, until in bucket.until.items() if not name.startswith(PREFIX)}
+    return {name: until for name, until in bucket.until.items() if not name.startswith(HEAD.prefix)}
 
 
 def test_a_whole_backup_is_locked_for_as_long_as_its_policy_keeps_it(tmp_path: Path) -> None:

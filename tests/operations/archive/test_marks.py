@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.marks import DELETION, HOLD, MAX_NUMBER, DeletionMark, HoldMark
-from strongroom.operations.archive.marks import MarksThere, merge_marks, newest_mark, write_mark
+from strongroom.operations.statements import StatementsOn, merge_newest, newest_on, write_mark
 from strongroom.targets import Target
 from tests.container.parts import INSTALLATION, TRUSTED, certified
 from tests.operations.archive.test_select_backup import put
@@ -49,9 +49,9 @@ def write(target: Target, mark: DeletionMark, *, signer: CertifiedSigner = PRUNE
 
 
 def counting(world: World) -> DeletionMark | None:
-    there = [MarksThere(world.targets[name], DELETION, trusted=TRUSTED) for name in ("eu", "us")]
-    mark = newest_mark(there, DELETION, "x")
-    assert merge_marks(DELETION, [one.all() for one in there]).newest.get("x") == mark
+    there = [StatementsOn(world.targets[name], DELETION, trusted=TRUSTED) for name in ("eu", "us")]
+    mark = newest_on(there, DELETION, "x")
+    assert merge_newest(DELETION, [one.all() for one in there]).newest.get("x") == mark
     return mark
 
 
@@ -78,7 +78,7 @@ def test_a_hold_that_may_lie_hidden_holds_everything(world: World, monkeypatch: 
     write_mark([target], HOLD, HELD, signer=CONTROL, trusted=TRUSTED)
     for number in range(4):
         put(target, HOLD.object_name(HELD.folder, MAX_NUMBER - number), b"junk")
-    assert MarksThere(target, HOLD, trusted=TRUSTED).newest(HELD.folder) == replace(HELD, number=1)
-    monkeypatch.setattr("strongroom.operations.archive.marks.LOOKED_THROUGH", 3)
-    held = MarksThere(target, HOLD, trusted=TRUSTED).all().standing("held")
+    assert StatementsOn(target, HOLD, trusted=TRUSTED).newest(HELD.folder) == replace(HELD, number=1)
+    monkeypatch.setattr("strongroom.operations.statements.LOOKED_THROUGH", 3)
+    held = StatementsOn(target, HOLD, trusted=TRUSTED).all().newest
     assert [(mark.kind, mark.subject) for mark in held.values()] == [("everything", "")]

@@ -20,11 +20,11 @@ from strongroom.operations.archive.coverage import Asked, lacks
 from strongroom.operations.archive.deletions import make_mark, write_deletion
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
-from strongroom.operations.archive.marks import MarksThere, write_mark
-from strongroom.operations.archive.quarantine_marks import Recorded, why_aside
+from strongroom.operations.archive.quarantine import Recorded, why_aside
 from strongroom.operations.archive.select_backup import Chooser, Holder, made_at
 from strongroom.operations.errors import BackupQuarantined, NewestUnseen, NotCovered
 from strongroom.operations.evidence.ledger_heads import publish
+from strongroom.operations.statements import StatementsOn, write_mark
 from strongroom.targets import Target
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.targets.memory import MemoryTarget
@@ -256,7 +256,7 @@ def test_a_mark_is_written_under_the_next_free_number_whatever_somebody_put_ther
     for number in range(1, 42):
         put(target, QUARANTINE.object_name(backup, number), b"junk")
     set_aside(world, backup, "eu", state="quarantined")
-    there = MarksThere(target, QUARANTINE, trusted=world.services().signer_fingerprints)
+    there = StatementsOn(target, QUARANTINE, trusted=world.services().signer_fingerprints)
     mark = there.newest(backup)
     assert (mark and mark.number, there.aside) == (42, {})
 
@@ -264,7 +264,7 @@ def test_a_mark_is_written_under_the_next_free_number_whatever_somebody_put_ther
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a folder of marks be given up after three objects, not after 100,000."""
-    monkeypatch.setattr("strongroom.operations.archive.marks.LOOKED_THROUGH", 3)
+    monkeypatch.setattr("strongroom.operations.statements.LOOKED_THROUGH", 3)
 
 
 @pytest.mark.usefixtures("few")

@@ -18,7 +18,7 @@ from strongroom.operations.archive.coverage import Asked
 from strongroom.operations.archive.failover import Replicated
 from strongroom.operations.archive.inventory import known_backups
 from strongroom.operations.archive.open import read_manifest
-from strongroom.operations.archive.quarantine_marks import Recorded
+from strongroom.operations.archive.quarantine import Recorded
 from strongroom.operations.archive.select_backup import AHEAD, Choice, Chooser, Holder, made_at
 from strongroom.operations.archive.shortfall import Earlier, Missing, Shortfall, Why
 from strongroom.operations.drift.comparison import Differences, Drift

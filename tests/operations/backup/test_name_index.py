@@ -17,7 +17,7 @@ import pytest
 
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.document import parse
-from strongroom.container.index_receipt import INDEX, parse_index_receipt
+from strongroom.container.index_receipt import INDEX
 from strongroom.container.name_index import GONE, IndexRow, NameIndex, decode_row
 from strongroom.container.ranges import BytesReader
 from strongroom.container.signing import Signer, Signers
@@ -150,7 +150,7 @@ def test_the_receipt_of_an_index_is_the_control_roles_and_twice_the_same(world: 
         [name] = files_on(target)
         content = b"".join(target.read(f"{name}.json"))
         assert [content] == [one.encode() for one in signed]
-        receipt = parse_index_receipt(content, trusted=frozenset({world.installation.fingerprint}))
+        receipt = INDEX.parse(content, trusted=frozenset({world.installation.fingerprint}))
         assert (receipt.backup_id, receipt.chain, receipt.previous) == (run, run, None)
         assert receipt.sha256 == sha256(b"".join(target.read(name))).hexdigest()
     assert parse(INDEX, content, trusted=None).certificate.role == "control"

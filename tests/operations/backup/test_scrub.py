@@ -17,7 +17,6 @@ from strongroom.container.marks import DELETION, DeletionMark
 from strongroom.container.signing import Signers
 from strongroom.errors import ConfigError, KeyServiceError, StrongroomError
 from strongroom.model import Depth
-from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.backup.scrub import Place, place_of
 from strongroom.operations.backup.scrub_job import make_spec
 from strongroom.operations.layout import manifest_name
@@ -27,6 +26,7 @@ from strongroom.operations.runs.steps import perform, reconcile
 from strongroom.operations.runs.submit import open_due, submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.operations.statements import write_mark
 from strongroom.operations.verification.coverage import Scope, standing
 from strongroom.operations.verification.description import describe
 from strongroom.state.errors import RecordRefused

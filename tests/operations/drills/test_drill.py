@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import ConfigError, TargetError, UsageError
 from strongroom.model import SecretBytes, Version
-from strongroom.operations.archive.marks import write_mark
 from strongroom.operations.drills.archive import Listing, list_reports
 from strongroom.operations.drills.job import JOB
 from strongroom.operations.drills.region import CutOff
@@ -29,6 +28,7 @@ from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import open_due, retry
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
+from strongroom.operations.statements import write_mark
 from strongroom.sources import Change
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, text
 
-from strongroom.container.head import LedgerHead, sign_head
+from strongroom.container.head import HEAD, LedgerHead
 from strongroom.operations.errors import RequirementUnmet
 from strongroom.operations.evidence import controls as evidence_controls
 from strongroom.operations.evidence import ledger_heads
@@ -219,7 +219,7 @@ def test_a_head_of_a_clock_that_went_ahead_makes_no_later_event_safe(world: Worl
         trust=0,
     )
     signer, trusted = services.signers("control"), services.signer_fingerprints
-    ledger_heads.put(services.target("eu"), head, sign_head(head, signer), trusted)
+    ledger_heads.put(services.target("eu"), head, HEAD.sign(head, signer), trusted)
     services.store.event("key.proven", key="k")
     assert of_record(world, now=time.time() + YOUNG + 60)[1][0] is State.WRONG
     ledger_heads.publish(services, list(services.targets))

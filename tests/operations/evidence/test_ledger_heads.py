@@ -13,8 +13,8 @@ from msgspec import structs
 from sqlalchemy import create_engine, text
 
 from strongroom.container.errors import MissingPiece
-from strongroom.container.head import LedgerHead, parse_head, sign_head
-from strongroom.operations.archive.ledger_found import PREFIX, TRIED, name_of
+from strongroom.container.head import HEAD, LedgerHead
+from strongroom.operations.archive.heads import TRIED
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.evidence.access_log import FILE
 from strongroom.operations.evidence.audit import audit
@@ -47,7 +47,7 @@ def services(world: World) -> Services:
 
 
 def names_on(target: Target) -> list[str]:
-    return [info.name for info in target.list(PREFIX)]
+    return [info.name for info in target.list(HEAD.prefix)]
 
 
 def happen(services: Services, times: int) -> None:
@@ -96,8 +96,8 @@ def test_a_head_lies_signed_on_every_target_and_the_record_leads_on_from_it(
     for name, target in world.targets.items():
         [where] = names_on(target)
         content = b"".join(target.read(where))
-        assert parse_head(content, trusted=services.signer_fingerprints) == head, name
-        assert where == name_of(head)
+        assert HEAD.parse(content, trusted=services.signer_fingerprints) == head, name
+        assert where == HEAD.name_of(head, b"")
     assert [(one.agree, one.newest, one.foreign) for one in held_on(services)] == [(1, head, 0)] * 3
     newer = published(services)
     assert newer.event == head.event + 3
@@ -160,7 +160,7 @@ def test_what_was_edited_after_the_head_is_told_before_another_one_is_signed(
 def test_one_target_that_kept_its_head_is_enough(world: World, services: Services) -> None:
     head = published(services)
     for name in ("eu", "us"):
-        world.targets[name].delete(name_of(head))
+        world.targets[name].delete(HEAD.name_of(head, b""))
     edit(world, "DELETE FROM events WHERE id > 3")
     with pytest.raises(LedgerCut, match="on target 'ap' is of event 5"):
         held_on(services)
@@ -192,7 +192,7 @@ def test_a_database_that_was_lost_begins_anew_and_that_is_told_once(world: World
 
 def forged(world: World, content: bytes, head: LedgerHead) -> None:
     target = world.targets["us"]
-    name = name_of(head)
+    name = HEAD.name_of(head, b"")
     target.put(name, [content], size=len(content), sha256=hashlib.sha256(content).digest())
 
 
@@ -201,9 +201,9 @@ def test_what_somebody_else_signed_or_renamed_neither_alarms_nor_counts(
 ) -> None:
     head = published(services)
     later = structs.replace(head, event=900, sha256="ab" * 32)
-    forged(world, sign_head(later, certified("control")), later)
+    forged(world, HEAD.sign(later, certified("control")), later)
     other = structs.replace(head, event=901, sha256="cd" * 32)
-    forged(world, sign_head(head, services.signers("control")), other)
+    forged(world, HEAD.sign(head, services.signers("control")), other)
 
     assert {one.target: (one.newest, one.foreign) for one in held_on(services)} == {
         "eu": (head, 0),
@@ -323,4 +323,4 @@ def test_a_target_that_is_away_is_named_and_holds_up_no_other(world: World, serv
     assert {one.target: one.agree for one in held_on(there)} == {"eu": 1, "us": 0, "ap": 1}
     assert {one.target: one.missed for one in held_on(there)}["us"] == "region us does not answer"
     with pytest.raises(MissingPiece):
-        next(world.targets["us"].read(name_of(done.head)))  # type: ignore[arg-type]
+        next(world.targets["us"].read(HEAD.name_of(done.head, b"")))  # type: ignore[arg-type]

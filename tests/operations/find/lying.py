@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from strongroom.container.certificate import CertifiedSigner
-from strongroom.container.index_receipt import IndexReceipt, sign_index_receipt
+from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import (
     Block,
@@ -67,7 +67,7 @@ def plant(
         previous=None,
         made_at=manifest.created_at,
     )
-    signed = sign_index_receipt(receipt, signers("control"))
+    signed = INDEX.sign(receipt, signers("control"))
     name = index_name(backup, backup, sealed.hexdigest)
     for target in targets:
         for info in [one for one in target.list(INDEXES) if f"/{backup}/" in one.name]:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from strongroom.container import canonical, document
 from strongroom.container.certificate import CertifiedSigner
 from strongroom.container.errors import Malformed, Tampered
-from strongroom.container.index_receipt import IndexReceipt, parse_index_receipt, sign_index_receipt
+from strongroom.container.index_receipt import INDEX, IndexReceipt
 from strongroom.container.manifest import Manifest
 from strongroom.container.name_index import (
     Block,
@@ -256,7 +256,7 @@ def vouch(
         previous=head.previous,
         made_at="2026-11-25T02:45:01Z",
     )
-    content = sign_index_receipt(receipt, signer or world.signers["control"])
+    content = INDEX.sign(receipt, signer or world.signers["control"])
     put(world.targets["eu"], receipt_name(index_name(receipt.chain, backup, receipt.sha256)), content)
 
 
@@ -384,7 +384,7 @@ def damage_receipt(world: World, name: str) -> None:
 def sign_receipt_by_seal(world: World, name: str) -> None:
     """Who has a seal worker's key and may write can do that much."""
     target = world.targets["eu"]
-    own = parse_index_receipt(b"".join(target.read(receipt_name(name))), trusted=None)
+    own = INDEX.parse(b"".join(target.read(receipt_name(name))), trusted=None)
     kind = document.Kind("index", "receipt", ("seal",))
     target.delete(receipt_name(name))
     put(target, receipt_name(name), document.write(kind, canonical.encode(own), world.signers["seal"]))

@@ -28,7 +28,7 @@ from strongroom.operations.archive.incidents import (
     read_incidents,
     steps_of,
 )
-from strongroom.operations.archive.quarantine import check, quarantine, quarantined, release
+from strongroom.operations.archive.quarantine import check, on_record, quarantine, release
 from strongroom.operations.errors import (
     BackupQuarantined,
     IncidentClosed,
@@ -183,7 +183,7 @@ def test_a_policy_that_is_gone_does_not_keep_its_backups_out_of_quarantine(at: R
 
     services = replace(at.services(at.old, at.new), pinned=gone)
     isolate(services, opened(services, keys=(leaked(at),)), by=BY)
-    assert list(quarantined(at.services())) == [backup]
+    assert list(on_record(at.services().store)) == [backup]
 
 
 def test_a_backup_that_no_target_gives_counts_as_affected_until_it_is_looked_at(at: Rotated) -> None:
@@ -229,7 +229,7 @@ def test_what_is_found_to_be_affected_later_has_the_steps_done_again(at: Rotated
     incident = done(services, incident, Step.RESEAL, sealed(services, incident))
     incident = done(services, incident, Step.REPORT, Outcome())
     assert [states(incident)[step] for step in (Step.ISOLATE, Step.RESEAL, Step.REPORT)] == ["done"] * 3
-    assert set(quarantined(services)) == {first, late} == set(sealed_anew(incident))
+    assert set(on_record(services.store)) == {first, late} == set(sealed_anew(incident))
 
 
 # -- its steps ---------------------------------------------------------------------
@@ -258,9 +258,9 @@ def test_what_a_person_released_since_is_not_isolated_again(at: Rotated) -> None
     isolate(services, incident, by=BY)
     release(services, [backup], reason="looked at")
     isolate(services, incident, by=BY)
-    assert quarantined(services) == {}
+    assert on_record(services.store) == {}
     quarantine(services, [backup], incident=incident.id, reason="looked again")
-    assert list(quarantined(services)) == [backup]
+    assert list(on_record(services.store)) == [backup]
 
 
 def test_a_target_that_was_away_is_isolated_when_it_is_back_and_only_that(at: Rotated) -> None:
@@ -275,7 +275,7 @@ def test_a_target_that_was_away_is_isolated_when_it_is_back_and_only_that(at: Ro
     again = {name: len(list(one.list(""))) for name, one in services.targets.items()}
     isolate(services, incident, by=BY)
     assert {name: len(list(one.list(""))) for name, one in services.targets.items()} == again
-    assert list(quarantined(services)) == [backup]
+    assert list(on_record(services.store)) == [backup]
 
 
 def test_a_hold_keeps_the_policy_while_the_incident_is_open_and_another_hold_outlives_it(at: Rotated) -> None:
@@ -526,7 +526,7 @@ def test_a_compromised_target_holds_its_backups_and_seals_nothing_anew(at: Rotat
     incident = opened(services, target="us")
     assert [one.backup for one in incident.affected] == [backup]
     assert isolate(services, incident, by=BY).missing == {}
-    assert quarantined(services) == {}
+    assert on_record(services.store) == {}
     assert [mark.subject for mark in holds.read_holds(services, now=time.time()).standing] == [POLICY]
     assert states(incident)[Step.RESEAL] == "not needed"
 
@@ -607,6 +607,6 @@ def test_an_incident_whose_processes_die_over_and_over_comes_to_the_same_end(at:
     assert sealed_anew(incident) == {backup: f"{backup}-r1" for backup in backups}
     made = {info.name for info in whole.target("eu").list("manifests/")}
     assert made == {f"manifests/{backup}{end}.json" for backup in backups for end in ("", "-r1")}
-    assert set(quarantined(whole)) == set(backups)
+    assert set(on_record(whole.store)) == set(backups)
     assert holds.read_holds(whole, now=time.time()).standing == ()
     assert set(at.world.source.heads([f"app/{n:04}" for n in range(12)]).values()) == {2}

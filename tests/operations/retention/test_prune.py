@@ -14,8 +14,13 @@ from msgspec import structs
 
 from strongroom.container.errors import MissingPiece
 from strongroom.operations.archive import holds
-from strongroom.operations.archive.deletion_marks import counting
-from strongroom.operations.archive.deletions import deleted_from, make_mark, read_deletions, write_deletion
+from strongroom.operations.archive.deletions import (
+    counting,
+    deleted_from,
+    make_mark,
+    read_deletions,
+    write_deletion,
+)
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.keep_rules import RetentionPolicy

@@ -149,4 +149,4 @@ def test_lists_are_read_from_the_highest_down_and_no_further_than_needed() -> No
     target = MemoryTarget(name="eu")
     for number in range(1, 9):
         put_list(target, listed(number=number))
-    assert [one.signed.list.number for one in lists_on(target, PINS)] == [8]
+    assert [one.signed.statement.number for one in lists_on(target, PINS)] == [8]

@@ -81,7 +81,7 @@ def test_the_lists_of_two_hosts_of_one_number_both_count_and_the_next_one_has_bo
     third = roles.load_or_create_role(here, "prune").fingerprint
     assert roles.distrust(here, third, reason="leak").number == 2
     [(_, newest)] = kept_lists.files_of(here, roles.believed(here))
-    assert {key.fingerprint for key in newest.list.distrusted} >= {first, second, third}
+    assert {key.fingerprint for key in newest.statement.distrusted} >= {first, second, third}
 
 
 @pytest.mark.parametrize("key", [bytes([1, *bytes(31)]), bytes(32), bytes([0xEC, *[0xFF] * 31])])

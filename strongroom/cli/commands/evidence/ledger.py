@@ -15,7 +15,7 @@ from strongroom.config import Settings, load_settings
 from strongroom.container.errors import UntrustedSigner
 from strongroom.container.head import LedgerHead
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.archive.ledger_found import STRANGERS
+from strongroom.operations.archive.heads import STRANGERS
 from strongroom.operations.errors import WarningsRaised
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.evidence.ledger_check import OnTarget, compare_with_heads

@@ -18,13 +18,14 @@ from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.document import MAX_DOCUMENT
 from strongroom.container.errors import FormatError, NotABackup, Tampered, UntrustedSigner
+from strongroom.container.statement import Signed
 from strongroom.errors import UsageError
 from strongroom.operations.drills import page as drill
 from strongroom.operations.evidence import audit_page, compliance_report, review_page
 from strongroom.operations.evidence.ledger import check
 from strongroom.operations.incident import page as incident
 from strongroom.operations.recovery import page as recovery
-from strongroom.operations.signed_report import BESIDE, LedgerEvent, Opened, ReportKind, beside
+from strongroom.operations.signed_report import BESIDE, LedgerEvent, ReportKind, beside
 from strongroom.sheet import Lines
 
 REPORTS: tuple[ReportKind[Any], ...] = (
@@ -54,7 +55,7 @@ def check_report(arguments: Namespace, output: Output) -> Answer:
     kind = _kind_of(content, file)
     opened = _open(kind, content, arguments)
     checked = [name.name for name in _check_beside(file, opened)]
-    event = _compare(kind.ledger(opened.report)) if arguments.ledger else None
+    event = _compare(kind.ledger(opened.statement)) if arguments.ledger else None
     certificate = opened.certificate
     also = f", and vouches for {' and '.join(checked)}." if checked else ". Nothing is beside it."
     lines = [
@@ -63,13 +64,13 @@ def check_report(arguments: Namespace, output: Output) -> Answer:
         *([f"Up to its last event, {event.number}, the ledger is what it was."] if event else []),
     ]
     record = CheckedReport(
-        kind=kind.kind.name,
+        kind=kind.name,
         signed_by={"installation": certificate.fingerprint, "role": certificate.role},
         checked=checked,
         ledger=event is not None,
-        report=opened.report,
+        report=opened.statement,
     )
-    sheet = kind.sheet(opened.report)
+    sheet = kind.sheet(opened.statement)
     left = [part for part in sheet.parts if isinstance(part, Lines) and part.heading and part.style == "list"]
     return Answer(record=record, sheet=replace(sheet, parts=[*left, Lines(lines)]))
 
@@ -77,7 +78,7 @@ def check_report(arguments: Namespace, output: Output) -> Answer:
 def _kind_of(content: bytes, file: Path) -> ReportKind[Any]:
     """Find the kind by the first line; what is cut off or altered there is told by the kind it is nearest."""
     for kind in REPORTS:
-        if content.startswith(kind.kind.family):
+        if content.startswith(kind.family):
             return kind
     raise NotABackup(
         f"'{file}' does not begin as a report of Strongroom does.",
@@ -85,7 +86,7 @@ def _kind_of(content: bytes, file: Path) -> ReportKind[Any]:
     )
 
 
-def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Opened[Any]:
+def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Signed[Any]:
     try:
         return kind.open(content, trusted=trust.trusted_signers(place.find(), arguments.signer))
     except UntrustedSigner as error:
@@ -96,13 +97,13 @@ def _open(kind: ReportKind[Any], content: bytes, arguments: Namespace) -> Opened
         ) from None
 
 
-def _check_beside(file: Path, opened: Opened[Any]) -> Iterator[Path]:
+def _check_beside(file: Path, opened: Signed[Any]) -> Iterator[Path]:
     """Yield what lies beside the report and is what it vouches for."""
     for ending in BESIDE:
         other = beside(file, ending)
-        if not hasattr(opened.report, BESIDE[ending]) or not other.is_file():
+        if not hasattr(opened.statement, BESIDE[ending]) or not other.is_file():
             continue
-        if _digest(other) != getattr(opened.report, BESIDE[ending]):
+        if _digest(other) != getattr(opened.statement, BESIDE[ending]):
             raise Tampered(
                 f"'{other}' is not what was written with this report.",
                 hint="The report itself is signed and whole: read that. Do not trust this copy of the other.",

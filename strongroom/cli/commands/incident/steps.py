@@ -18,7 +18,7 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.archive.case_files import spread_case
+from strongroom.operations.archive.cases import spread_case
 from strongroom.operations.archive.incidents import INCIDENT, Incident, Known, Outcome, Step, read_incidents
 from strongroom.operations.incident import isolate, readers, reseal, rotate
 from strongroom.operations.incident.exposed import (

@@ -19,10 +19,10 @@ from strongroom.container.marks import QUARANTINE, QuarantineMark
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.catalog import Rebuilt, rebuild
 from strongroom.operations.archive.locks import left_unlocked
-from strongroom.operations.archive.marks import MarksThere
 from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.backup.replica_verdicts import unanswered
 from strongroom.operations.errors import LeftAside
+from strongroom.operations.statements import StatementsOn
 from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.state.records import CatalogEntry, Replica
 from strongroom.state.store import RunStore
@@ -104,7 +104,8 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
 
 
 def _marked(target: Target, known: frozenset[str]) -> dict[str, QuarantineMark]:
-    return MarksThere(target, QUARANTINE, trusted=known).all().standing("quarantined")
+    marks = StatementsOn(target, QUARANTINE, trusted=known).all().newest
+    return {backup: mark for backup, mark in marks.items() if mark.state == "quarantined"}
 
 
 def _nothing_entered(done: Rebuilt, arguments: Namespace) -> StrongroomError:

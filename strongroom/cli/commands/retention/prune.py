@@ -14,8 +14,7 @@ from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.config import Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.model import EVERY_POLICY
-from strongroom.operations.archive.deletion_marks import counting
-from strongroom.operations.archive.deletions import read_deletions
+from strongroom.operations.archive.deletions import counting, read_deletions
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.orphans import Orphan, find_orphans
 from strongroom.operations.retention.plan import Planned, RetentionPlan, plan_retention, safest_now

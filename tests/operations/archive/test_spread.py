@@ -1,27 +1,43 @@
-"""Marks reach a target that was away when they were set: with the heads, without anybody's doing."""
+"""Statements reach a target that was away when they were made: with the heads, without anybody's doing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from strongroom.container.marks import DELETION, HOLD, QUARANTINE
 from strongroom.operations.archive import holds, quarantine
+from strongroom.operations.archive.cases import Places, add_entry, add_on
 from strongroom.operations.archive.deletions import make_mark, write_deletion
-from strongroom.operations.archive.marks import MarksThere
+from strongroom.operations.archive.incidents import INCIDENT
+from strongroom.operations.archive.recoveries import RECOVERY, About, RecoveryEntry
 from strongroom.operations.evidence import ledger_heads
 from strongroom.operations.services import Services
+from strongroom.operations.statements import StatementsOn
 from strongroom.state.store import RunStore
+from tests.operations.archive.test_cases import AT, opened
 from tests.operations.archive.test_holds import Away
 from tests.operations.archive.test_select_backup import put
 from tests.operations.world import World, make_world
 
 
+class Noting(Away):
+    """Notes what is read of it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, region=name)
+        self.noted: list[str] = []
+
+    def read(self, name: str, *, offset: int = 0, length: int | None = None) -> Iterator[bytes]:
+        self.noted.append(name)
+        return super().read(name, offset=offset, length=length)
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
-    return make_world(tmp_path).with_targets({name: Away(name=name, region=name) for name in ("eu", "us")})
+    return make_world(tmp_path).with_targets({name: Noting(name) for name in ("eu", "us")})
 
 
 def away(world: World, *names: str) -> None:
@@ -36,7 +52,7 @@ def hourly(services: Services) -> None:
 
 def marks_on(services: Services, target: str, kind: object) -> dict[str, str]:
     """Return the state of each folder's mark on a target, as any host reads it."""
-    place = MarksThere(services.target(target), kind, trusted=services.signer_fingerprints)  # type: ignore[type-var, arg-type, var-annotated]
+    place = StatementsOn(services.target(target), kind, trusted=services.signer_fingerprints)  # type: ignore[type-var, arg-type, var-annotated]
     return {folder: mark.state for folder, mark in place.all().newest.items()}
 
 
@@ -125,7 +141,7 @@ def test_what_lies_under_a_mark_s_name_keeps_it_from_no_target(world: World) -> 
     assert marks_on(services, "us", QUARANTINE) == {backup: "quarantined"}
     hourly(services)
     places = [
-        MarksThere(services.target(name), QUARANTINE, trusted=services.signer_fingerprints)
+        StatementsOn(services.target(name), QUARANTINE, trusted=services.signer_fingerprints)
         for name in world.targets
     ]
     eu, us = (place.newest(backup) for place in places)
@@ -139,3 +155,35 @@ def test_a_tombstone_is_about_the_target_on_which_it_lies(world: World) -> None:
     write_deletion(services, [world.targets["eu"]], gone)
     hourly(services)
     assert marks_on(services, "us", DELETION) == {}
+
+
+def entries_on(services: Services, name: str) -> set[str]:
+    target = services.target(name)
+    return {info.name for kind in (INCIDENT, RECOVERY) for info in target.list(kind.prefix)}
+
+
+def test_an_incident_and_a_recovery_reach_a_target_that_was_away(world: World) -> None:
+    services = world.services()
+    world.back_up(services)
+    away(world, "us")
+    add_entry(services, INCIDENT, opened())
+    entry = RecoveryEntry(case="r1", number=1, at=AT, by="ops@here", about=About.OPENED)
+    places = Places(targets={"eu": services.target("eu")}, trusted=services.signer_fingerprints)
+    add_on(places, RECOVERY, entry, services.signers("recover"))
+    away(world)
+    assert entries_on(services, "us") == set()
+    hourly(services)
+    assert entries_on(services, "us") == entries_on(services, "eu")
+    assert len(entries_on(services, "us")) == 2
+
+
+def test_cases_that_every_target_has_are_not_read_every_hour(world: World) -> None:
+    services = world.services()
+    add_entry(services, INCIDENT, opened())
+    hourly(services)
+    for target in world.targets.values():
+        target.noted.clear()  # type: ignore[attr-defined]
+    hourly(services)
+    read = [name for target in world.targets.values() for name in target.noted]  # type: ignore[attr-defined]
+    assert read
+    assert not any(name.startswith(INCIDENT.prefix) for name in read)

@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace as changed
 
-from strongroom.container.case import sign_entry
 from strongroom.container.signing import Signers
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.case_files import Places, add_entry, read_cases, read_on, spread_case
+from strongroom.operations.archive.cases import Places, add_entry, read_cases, read_on, spread_case
 from strongroom.operations.archive.incidents import (
     INCIDENT,
     IncidentEntry,
@@ -114,8 +113,8 @@ def test_what_a_stranger_or_an_edited_record_says_of_a_case_does_not_count(world
     services = world.services()
     add_entry(services, INCIDENT, opened())
     closing = step(Step.CLOSE, number=2)
-    forged = sign_entry(INCIDENT, closing, certified("control"))
-    name = INCIDENT.object_name(closing, forged)
+    forged = INCIDENT.sign(closing, certified("control"))
+    name = INCIDENT.name_of(closing, forged)
     put(services.targets["eu"], name, forged)
     services.store.event("incident.entered", case="i1", name=name, signed=forged.decode())
     known = read_incidents(services)
@@ -145,8 +144,8 @@ def test_an_entry_copied_into_another_case_does_not_count(world: World) -> None:
     add_entry(services, INCIDENT, opened())
     add_entry(services, INCIDENT, opened(case="i2"))
     target = services.targets["eu"]
-    closing = sign_entry(INCIDENT, step(Step.CLOSE, number=2), services.signers("control"))
-    moved = INCIDENT.object_name(step(Step.CLOSE, number=2), closing).replace("/i1/", "/i2/")
+    closing = INCIDENT.sign(step(Step.CLOSE, number=2), services.signers("control"))
+    moved = INCIDENT.name_of(step(Step.CLOSE, number=2), closing).replace("/i1/", "/i2/")
     put(target, moved, closing)
     assert all(one.closed is None for one in read_incidents(services).incidents.values())
 

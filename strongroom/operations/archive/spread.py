@@ -1,24 +1,27 @@
-"""Marks on their way: the last word about a backup, or about what is held, to each target that lacks it.
+"""Statements on their way: what was said while a target was away, to each that lacks it, as it was signed.
 
 A target that was away when a mark was set must not be alone one day with what the mark is about, and until
-it has the mark, every command that reads it calls it unsound. So whatever puts heads on targets brings these
-too, as they were signed.
+it has the mark, every command that reads it calls it unsound. An incident and a recovery have to be there
+wherever somebody goes on with them. So whatever puts heads on targets brings these too.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Generic
 
-from strongroom.container.marks import DELETION, HOLD, MAX_MARK, MAX_NUMBER, QUARANTINE, M, MarkKind
+from strongroom.container.marks import DELETION, HOLD, QUARANTINE, M, MarkKind
+from strongroom.container.statement import MAX_NUMBER
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.cases import Places, spread_cases
 from strongroom.operations.archive.holds import recorded_holds
-from strongroom.operations.archive.marks import MarksThere, last_word, newest_mark, put_mark
+from strongroom.operations.archive.incidents import INCIDENT
 from strongroom.operations.archive.quarantine import recorded_marks
+from strongroom.operations.archive.recoveries import RECOVERY
 from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.services import Services
+from strongroom.operations.statements import StatementsOn, last_word, newest_on, put_checked, put_mark
 from strongroom.targets import Target
 
 _PAGE = 200
@@ -26,19 +29,27 @@ EVERYWHERE = (HOLD.name,)
 """Kinds that every target is to have: a hold may be about what it will get."""
 
 
-def spread_marks(services: Services, targets: Iterable[str]) -> None:
-    """Bring the last word about each subject to those of some targets that answer and lack it.
+def spread_statements(services: Services, targets: Iterable[str]) -> None:
+    """Bring the last word about each subject, and every case, to those of some targets that lack it.
 
     What fails now is done the next time. A mark on record that no target has heard is written, too.
     """
     asked = {name: services.target(name) for name in targets}
+    spread_marks(services, asked)
+    trusted, signer = services.signer_fingerprints, services.signers("control")
+    spread_cases(Places(targets=asked, trusted=trusted, store=services.store), INCIDENT, signer)
+    spread_cases(Places(targets=asked, trusted=trusted), RECOVERY, signer)
+
+
+def spread_marks(services: Services, asked: Mapping[str, Target]) -> None:
+    """Bring the last word about each subject to those of some targets that answer and lack it."""
     store = services.store
-    _Spread(services, asked, HOLD, recorded_holds(store)).bring()
-    _Spread(services, asked, QUARANTINE, recorded_marks(store)).bring()
-    _Spread(services, asked, DELETION, {}).bring()
+    _Marks(services, asked, HOLD, recorded_holds(store)).bring()
+    _Marks(services, asked, QUARANTINE, recorded_marks(store)).bring()
+    _Marks(services, asked, DELETION, {}).bring()
 
 
-class _Spread(Generic[M]):
+class _Marks(Generic[M]):
     """Brings the marks of one kind to the targets that lack them."""
 
     def __init__(
@@ -52,10 +63,10 @@ class _Spread(Generic[M]):
         self._targets = targets
         self._kind: MarkKind[M] = kind
         self._recorded: Mapping[str, M] = recorded
-        self._places: dict[str, MarksThere[M]] = {}
+        self._places: dict[str, StatementsOn[M]] = {}
         for name, target in targets.items():
             with suppress(StrongroomError):  # one that is away gets them when it is back
-                self._places[name] = MarksThere(target, kind, trusted=services.signer_fingerprints)
+                self._places[name] = StatementsOn(target, kind, trusted=services.signer_fingerprints)
 
     def bring(self) -> None:
         """Bring what counts to each target that is to have it and does not."""
@@ -86,7 +97,7 @@ class _Spread(Generic[M]):
         return ()
 
     def _bring(self, folder: str, names: Iterable[str]) -> None:
-        marked = newest_mark(self._places.values(), self._kind, folder)
+        marked = newest_on(self._places.values(), self._kind, folder)
         mark = last_word(self._kind, marked, self._recorded.get(folder))
         if mark is None or mark.number == MAX_NUMBER or mark.state == "deleted":
             return  # a tombstone is about the target on which it lies
@@ -106,18 +117,17 @@ class _Spread(Generic[M]):
     def _copy(self, mark: M, lacking: Iterable[str]) -> None:
         name = self._kind.object_name(mark.folder, mark.number)
         having = next(one for one in self._places if self._has(one, mark))
-        content = b"".join(self._targets[having].read(name, length=MAX_MARK + 1))
+        content = b"".join(self._targets[having].read(name, length=self._kind.most + 1))
         for target in lacking:
             if name in self._places[target].names(mark.folder):  # anybody may have put something there
                 self._write(mark, mark.number, [target])
                 continue
             with suppress(StrongroomError):
-                digest = hashlib.sha256(content).digest()
-                self._targets[target].put(name, [content], size=len(content), sha256=digest)
+                put_checked(self._targets[target], name, content)
 
     def _write(self, mark: M, number: int, lacking: Iterable[str]) -> None:
         """Sign a mark anew, if who is here may say what it says, and put it under the next free number."""
-        if "control" not in self._kind.roles[mark.state]:
+        if "control" not in self._kind.says[mark.state]:
             return
         signer = self._services.signers("control")
         for target in lacking:
