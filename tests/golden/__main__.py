@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.golden import clock
 
-clock.stop()  # before anything asks what time it is
+clock.stop()  # before anything asks what time it is, or what machine this is
 
 from tests.golden.lists import lists  # noqa: E402
 from tests.golden.script import FOLDER, Houses, scripts  # noqa: E402

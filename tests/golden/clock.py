@@ -1,15 +1,19 @@
-"""A day that never changes: the clock of this process, and of all that it forks, stands where it is put.
+"""A day and a machine that never change: the clock of this process, and of all that it forks, stands.
 
-Before anything of the product is imported, :func:`stop` takes the clock's place: for Python, and for SQLite.
+Before anything of the product is imported, :func:`stop` takes the place of the clock, for Python and for
+SQLite, and of what differs between machines: the name, the room, the dumps, the right to lock memory.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import socket
 import sqlite3
 import time
 from datetime import datetime
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 _now = 0.0
@@ -47,9 +51,22 @@ def _connect(*words: Any, **options: Any) -> sqlite3.Connection:
 
 
 def stop() -> None:
-    """Stop the clock, and give the machine a name that it has everywhere."""
+    """Stop the clock, and have the machine be the same everywhere."""
     time.time = lambda: _now
     time.time_ns = lambda: int(_now * 1e9)
     dt.datetime = _Date  # type: ignore[misc]
     sqlite3.connect = _connect  # type: ignore[assignment]
     socket.gethostname = lambda: "host"
+    shutil.disk_usage = lambda path: shutil._ntuple_diskusage(40 << 30, 16 << 30, 24 << 30)  # type: ignore[assignment]
+    Path.read_text = _read_text  # type: ignore[assignment,method-assign]
+    secrecy = import_module("strongroom.system.secrecy")
+    secrecy.may_lock = secrecy.lock = lambda: True
+
+
+_read_file = Path.read_text
+CORE_PATTERN = "/proc/sys/kernel/core_pattern"
+
+
+def _read_text(path: Path, *words: Any, **options: Any) -> str:
+    """Read a file; dumps go into files here."""
+    return "core" if str(path) == CORE_PATTERN else _read_file(path, *words, **options)

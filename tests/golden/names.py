@@ -19,7 +19,7 @@ MEASURED: Final = (
         r"\1: 0.0",
     ),
     (re.compile(r'("ended_at": "[^"]*:)\d\dZ'), r"\1--Z"),
-    (re.compile(r"(strongroom_disk_\w+_bytes\{.*\}) \S+"), r"\1 N"),
+    (re.compile(r"\b(Python|SQLAlchemy|alembic|cryptography|msgspec|zstandard) \d+(\.\d+)+"), r"\1 N"),
     (re.compile(r"\bhost:\d+:"), "host:1:"),
     (re.compile(r"\b[A-Z2-7]{5}(?: ?[A-Z2-7]{5}){3}\b"), "CODE"),
 )
