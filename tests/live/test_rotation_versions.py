@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec import to_builtins
 
-from strongroom.cli.commands.rotation.render import RotationAnswer
+from strongroom.cli.commands.rotation.render import RotationDone
 from strongroom.cli.commands.rotation.rotate_policy import _removed
 from strongroom.cli.shared.remaining_copies import describe_remaining
 from strongroom.keys.destroying.files import FileDestroyer
@@ -107,10 +107,10 @@ def test_a_replaced_backup_that_was_removed_is_told_until_the_rule_s_day(place: 
     day = midnight_after(30).isoformat()
     assert (still["backup"], still["deleted"]) == (backup, True)
     assert still["old_versions"] == {"count": 3, "locked_until": "", "until": day}
-    done = RotationAnswer(anew=True, runs=(), backups=(result,))
-    assert done.document()["old_key_still_opens"] == [still]
-    words = f"  backup {backup} on eu, where it is deleted, and hidden: 3 old versions, until {day}"
-    assert words in list(done.lines())
+    answer = RotationDone(anew=True, runs=(), backups=(result,)).answer()
+    assert to_builtins(answer.record)["old_key_still_opens"] == [still]
+    words = f"- backup {backup} on eu, where it is deleted, and hidden: 3 old versions, until {day}"
+    assert words in answer.sheet.text()
     [event] = [one for one in services.store.events(limit=1000) if one.kind == "backup.removed"]
     assert event.detail["hidden"]["eu"]["count"] == 3
     assert f"hidden versions of 1 backup on eu, until {day}" in list(describe_copies([still]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ from strongroom.cli.shared import key_separation, recipient_names
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.opening import read_signer
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, fields, plural, size
-from strongroom.container.manifest import Manifest
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.operations.backup.single_file import backup_to_file
+from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.system.gc_pause import loading
 
 
@@ -23,37 +23,28 @@ def seal_file(path: Path, output: Output, **options: Any) -> None:
         services = open_services()
     with showing_progress(output, services.store) as watch:
         manifest = backup_to_file(path, services=services, watch=by_ticket(watch), **options)
-    output.answer(*_answer(path, manifest))
-
-
-def _answer(path: Path, manifest: Manifest) -> tuple[dict[str, object], Iterator[str]]:
-    signer = read_signer(path)
-    document: dict[str, object] = {
-        "file": str(path),
+    counts, signer, written = manifest.counts, read_signer(path), path.stat().st_size
+    record = {
+        "file": path,
         "backup": manifest.backup_id,
         "source": manifest.source,
         "sealed": True,
         "values": manifest.values,
-        "secrets": manifest.counts.secrets,
-        "versions": manifest.counts.versions,
-        "size": path.stat().st_size,
+        "secrets": counts.secrets,
+        "versions": counts.versions,
+        "size": written,
         "recipients": [recipient.describes for recipient in manifest.recipients],
         "post_quantum": all(recipient.post_quantum for recipient in manifest.recipients),
         "signer": signer,
         "verified": "digest",
     }
-    return document, _sealed_lines(path, manifest, signer)
-
-
-def _sealed_lines(path: Path, manifest: Manifest, signer: str) -> Iterator[str]:
-    yield f"{path}: read back whole, every byte as it was sealed (depth: digest)."
     kind = "with values" if manifest.values else "without values"
-    holds = f"{plural(manifest.counts.secrets, 'secret')} of '{manifest.source}', {kind}"
-    pairs = (
+    pairs = [
         ("backup", manifest.backup_id),
-        ("holds", f"{holds}, {size(path.stat().st_size)}"),
+        ("holds", f"{plural(counts.secrets, 'secret')} of '{manifest.source}', {kind}, {size(written)}"),
         *recipient_names.recipient_fields(manifest.recipients),
         ("installation", signer),
-    )
-    yield from (f"  {line}" for line in fields(pairs))
-    yield "Note the installation's fingerprint once: restoring elsewhere asks for it (--signer)."
+    ]
+    said = f"{path}: read back whole, every byte as it was sealed (depth: digest)."
+    note = "Note the installation's fingerprint once: restoring elsewhere asks for it (--signer)."
+    output.give(Answer(record=record, sheet=Sheet(parts=[Pairs(pairs, said), Lines([note])])))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 
 from strongroom.cli.commands.backup.arguments import named_file
 from strongroom.cli.shared import options, sources
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
-from strongroom.container.metadata import Written
 from strongroom.operations.backup.metadata_file import write_metadata_file
+from strongroom.sheet import Sheet
 
 
-def write_metadata(arguments: Namespace, output: Output) -> None:
+def write_metadata(arguments: Namespace, output: Output) -> Answer:
     path = named_file(arguments)
     if arguments.include_metadata:
         output.note(
@@ -22,12 +22,8 @@ def write_metadata(arguments: Namespace, output: Output) -> None:
     source = sources.source_of(arguments.source, place.find())
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     written = write_metadata_file(path, source, selection=selection, replace=arguments.force)
-    output.answer(_written_document(path, written), _written_lines(path, written))
-
-
-def _written_document(path: Path, written: Written) -> dict[str, object]:
-    return {
-        "file": str(path),
+    record = {
+        "file": path,
         "backup": written.about.backup_id,
         "source": written.about.source,
         "sealed": False,
@@ -38,10 +34,6 @@ def _written_document(path: Path, written: Written) -> dict[str, object]:
         "sha256": written.sha256.hex(),
         "verified": "digest",
     }
-
-
-def _written_lines(path: Path, written: Written) -> list[str]:
-    return [
-        f"{path}: metadata of {plural(written.secrets, 'secret')}, {size(written.size)}.",
-        "It holds no value and is not sealed; it was read back and agrees with its digest.",
-    ]
+    said = f"{path}: metadata of {plural(written.secrets, 'secret')}, {size(written.size)}."
+    about = "It holds no value and is not sealed; it was read back and agrees with its digest."
+    return Answer(record=record, sheet=Sheet(verdict=said, about=about))

@@ -6,42 +6,44 @@ from argparse import Namespace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, require_spread
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, lack_of_spread
 from strongroom.cli.shared.installation_key import given_key, key_of_files, key_of_words
 from strongroom.cli.shared.installation_paper import keep, spare_lines
 from strongroom.cli.shared.services import configured_targets, run_store
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.signing import Signer
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.operations.trust_lists.spread import learn_lists, spread
+from strongroom.sheet import Lines, Sheet
 
 
-def take_offline(arguments: Namespace, output: Output) -> None:
+def take_offline(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     given = given_key(arguments, folder, output)
     key = roles.make_all(folder) if given is None else roles.installation_signer(folder, given)
     where = keep(key, arguments, output)
     removed = roles.remove_installation_key(folder)
     run_store().event("installation.offline", fingerprint=key.fingerprint)
-    output.answer(
-        {"installation": key.fingerprint, "kept": where, "removed": removed},
-        [
-            f"The private installation key is kept {where}, and was read back from there.",
-            f"It is gone from {folder}." if removed else f"It was not in {folder}.",
-            "What certifies a key asks for it: --installation-key FILE, or its words.",
-        ],
+    said = f"The private installation key is kept {where}, and was read back from there."
+    gone = f"It is gone from {folder}." if removed else f"It was not in {folder}."
+    asks = "What certifies a key asks for it: --installation-key FILE, or its words."
+    return Answer(
+        record={"installation": key.fingerprint, "kept": where, "removed": removed},
+        sheet=Sheet(verdict=said, about=f"{gone} {asks}"),
     )
 
 
-def make_spare(arguments: Namespace, output: Output) -> None:
+def make_spare(arguments: Namespace, output: Output) -> Answer:
     key = Signer.generate()
     where = keep(key, arguments, output)
-    output.answer({"spare": key.fingerprint, "kept": where}, spare_lines(key, where))
+    sheet = Sheet(parts=[Lines(list(spare_lines(key, where)))])
+    return Answer(record={"spare": key.fingerprint, "kept": where}, sheet=sheet)
 
 
-def hand_over(arguments: Namespace, output: Output) -> None:
+def hand_over(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     approve_signers("hand-over", [], "have another installation key certify")
     targets = configured_targets()
@@ -57,18 +59,18 @@ def hand_over(arguments: Namespace, output: Output) -> None:
     missed = spread(targets, roles.known_lists(folder)[1])
     run_store().event("installation.handed_over", before=old, now=successor.fingerprint, list=number)
     there = [name for name in targets if name not in missed]
-    output.answer(
-        {"installation": successor.fingerprint, "before": old, "list": number, "missed": dict(missed)},
-        [
-            f"Installation: {successor.fingerprint}",
-            f"Before: {old}. That line stays good: trust list {number} leads on from it.",
-            f"The list is on {', '.join(there) or 'no target: none is configured here'}.",
-            *(f"  not yet on {name}: {why}" for name, why in missed.items()),
-            f"Copy {folder / roles.TRUSTED} to every other host.",
-            REPEAT_ESCROW,
-        ],
+    lines = [
+        f"Before: {old}. That line stays good: trust list {number} leads on from it.",
+        f"The list is on {', '.join(there) or 'no target: none is configured here'}.",
+        *(f"  not yet on {name}: {why}" for name, why in missed.items()),
+        f"Copy {folder / roles.TRUSTED} to every other host.",
+        REPEAT_ESCROW,
+    ]
+    return Answer(
+        record={"installation": successor.fingerprint, "before": old, "list": number, "missed": missed},
+        sheet=Sheet(verdict=f"Installation: {successor.fingerprint}", parts=[Lines(lines)]),
+        error=lack_of_spread(number, missed),
     )
-    require_spread(number, missed)
 
 
 def _successor(arguments: Namespace, folder: Path, output: Output) -> Signer:

@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from strongroom.cli.commands.keys.signers import signer_document, signer_lines
+from strongroom.cli.commands.keys.signers import signer_document, signer_parts
 from strongroom.cli.shared.configured_keys import Configured, configured_keys
-from strongroom.cli.shared.role_keys import list_role_keys
+from strongroom.cli.shared.role_keys import RoleKeyStatus, list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, plural, table, verb
 from strongroom.cli.terminal.progress import counting
@@ -23,6 +23,7 @@ from strongroom.operations.errors import KeyStillNeeded
 from strongroom.operations.key_management.proofs import RETIRED
 from strongroom.operations.key_management.usage import KeyUse, Survey, survey
 from strongroom.operations.services import Services
+from strongroom.sheet import Sheet
 
 SHOWN = 10
 
@@ -52,7 +53,11 @@ def show_keys(arguments: Namespace, output: Output) -> None:
             **_document(configured, broken, looked),
             "signers": [signer_document(one) for one in signs],
         }
-        output.answer(document, [*_lines(configured, broken, looked), "", *signer_lines(signs)])
+        output.answer(document, [*_lines(configured, broken, looked), "", *_signers(signs)])
+
+
+def _signers(signs: list[RoleKeyStatus]) -> list[str]:
+    return Sheet(parts=list(signer_parts(signs))).text().splitlines()
 
 
 # -- retiring ------------------------------------------------------------------

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from msgspec import to_builtins
 
-from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, require_spread
+from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, lack_of_spread
 from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.shared.installation_key import given_key
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
@@ -58,7 +58,7 @@ def distrust_key(arguments: Namespace, output: Output) -> None:
             "recover.py believe the key until there is one.",
             hint="Repeat the command with --installation-key FILE, or where that key is.",
         )
-    require_spread(number, missed)
+    output.end_with(lack_of_spread(number, missed))
 
 
 def _told(number: int, targets: Mapping[str, Target], missed: Mapping[str, str]) -> Iterator[str]:

@@ -13,26 +13,25 @@ from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.shared import approval
 from strongroom.cli.shared.role_keys import RoleKeyStatus, installation_fingerprints, list_role_keys
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.model import ApprovalAction
+from strongroom.sheet import Lines, Part, Sheet, Table
 
 REPEAT_ESCROW = "Make a new escrow and print the recovery kit again: both still have the old keys."
 
 
-def signer_lines(keys: list[RoleKeyStatus]) -> Iterator[str]:
+def signer_parts(keys: list[RoleKeyStatus], heading: str = "") -> Iterator[Part]:
     """Yield the table of signers, and which of them are due for rotation."""
-    if not keys:
-        yield "There is no signing key yet: nothing was signed here."
-        return
-    yield from (f"Installation: {fingerprint}" for fingerprint in installation_fingerprints(keys))
-    yield "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
-    yield ""
-    head = ("ROLE", "VERSION", "STATE", "SINCE", "KEY")
+    installations = [f"Installation: {fingerprint}" for fingerprint in installation_fingerprints(keys)]
+    pinned = "That line is what others pin (--signer, trust.signers). It certifies the keys of the roles:"
+    nothing = "There is no signing key yet: nothing was signed here."
+    yield Lines([*installations, pinned] if keys else [nothing], heading)
     rows = [(one.role, one.key.version, one.state, one.key.since[:10], one.key.fingerprint) for one in keys]
-    yield from table(head, rows)
-    yield from (
-        f"'{one.role}' has signed with one key for over a year: rotate it." for one in keys if one.old
+    yield Table(("Role", "Version", "State", "Since", "Key"), rows)
+    yield Lines(
+        [f"'{one.role}' has signed with one key for over a year: rotate it." for one in keys if one.old]
     )
 
 
@@ -44,11 +43,11 @@ def signer_document(one: RoleKeyStatus) -> dict[str, Any]:
     return {"role": one.role, "fingerprint": one.key.fingerprint, "state": one.state, "old": one.old, **plain}
 
 
-def list_signers(arguments: Namespace, output: Output) -> None:
+def list_signers(arguments: Namespace, output: Output) -> Answer:
     keys = list_role_keys(datetime.now(UTC))
     installation = next(iter(installation_fingerprints(keys)), None)
-    document = {"installation": installation, "signers": [signer_document(one) for one in keys]}
-    output.answer(document, signer_lines(keys))
+    record = {"installation": installation, "signers": [signer_document(one) for one in keys]}
+    return Answer(record=record, sheet=Sheet(parts=list(signer_parts(keys))))
 
 
 def approve_signers(action: str, what: Sequence[str], line: str) -> None:
@@ -58,15 +57,12 @@ def approve_signers(action: str, what: Sequence[str], line: str) -> None:
     )
 
 
-def require_spread(number: int, missed: Iterable[str]) -> None:
-    """End with what lacks a new trust list; the media in a safe get it with the next backup onto them.
-
-    Raises:
-        SignersUnsettled: a target lacks it that is to answer at any time.
-    """
+def lack_of_spread(number: int, missed: Iterable[str]) -> SignersUnsettled | None:
+    """Return what lacks a new trust list; the media in a safe get it with the next backup onto them."""
     online = load_settings().online
     if lacking := [name for name in missed if name in online]:
-        raise SignersUnsettled(
+        return SignersUnsettled(
             f"Trust list {number} is not yet on {', '.join(lacking)}.",
             hint="The next backup or ledger head there puts it there too.",
         )
+    return None
