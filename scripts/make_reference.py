@@ -20,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.draw_rooms import rooms_svg  # noqa: E402
 from strongroom.cli.reference import commands_markdown, exit_codes_markdown  # noqa: E402
 from strongroom.config.reference import reference_markdown  # noqa: E402
-from strongroom.operations.alerts.alert_kinds import KINDS  # noqa: E402
+from strongroom.operations.judge.kinds import KINDS  # noqa: E402
 from strongroom.operations.metrics.measures import MEASURES, Measure  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -156,7 +156,10 @@ def alerts_markdown() -> str:
 def _alert(name: str) -> str:
     kind = KINDS[name]
     do = re.sub(r"'(strongroom [^']*)'", r"`\1`", kind.do.replace("{subject}", "NAME"))
-    return f"| `{name}` | {kind.severity.value} | {kind.error.exit_code} | {kind.means} | {do} |\n"
+    severities = " or ".join(severity.value for severity in kind.severities)
+    codes = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
+    exits = " or ".join(map(str, codes))
+    return f"| `{name}` | {severities} | {exits} | {kind.means} | {do} |\n"
 
 
 def metrics_markdown() -> str:

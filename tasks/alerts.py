@@ -22,6 +22,7 @@ def alerts() -> int:
     """Look for what is wrong, and tell people what is new of it; return how many alerts there are."""
     from strongroom.operations.alerts.notify import CLUSTER, gather_and_judge, put_lost_on_record
     from strongroom.operations.evidence.ledger_check import compare_with_heads
+    from strongroom.operations.health.calendar import late_entries
     from strongroom.wiring import alerts as wiring_alerts
     from strongroom.wiring.channels import sending
 
@@ -32,6 +33,7 @@ def alerts() -> int:
         targets=services.targets,
         trusted=services.signer_fingerprints,
         hold_ledger=lambda: compare_with_heads(services, watched.in_use),
+        late_entries=lambda now: late_entries(services, watched.calendar, now=now),
     )
     found = gather_and_judge(watched, wiring_alerts.limits(settings))
     put_lost_on_record(watched, found)

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
 
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
+from strongroom.operations.judge.kinds import BEAT_RESTS
 from workers import names
 
 if TYPE_CHECKING:

@@ -24,9 +24,9 @@ from strongroom import __version__
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
 from strongroom.operations.alerts.notify import EDITED, Found, gather_and_judge, muted_now
-from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.gather import with_look
 from strongroom.operations.facts.watched import Watched
+from strongroom.operations.judge.judgement import judge
 from strongroom.operations.metrics.measures import Observed, Process
 from strongroom.operations.muted import Muted
 from strongroom.state import schema_check
@@ -92,7 +92,7 @@ class Exporter:
         facts = with_look(found.facts, self._looked.facts)
         if self._looked.facts.state == EDITED:  # a look reads more than the record alone is asked for
             facts = structs.replace(facts, state=EDITED)
-        return Found(facts=facts, limits=found.limits, alerts=judge(facts, found.limits))
+        return Found(facts=facts, limits=found.limits, findings=judge(facts, found.limits))
 
     def muted(self) -> Muted:
         """Return what people silenced or acknowledged, by the record as it is now."""

@@ -18,18 +18,33 @@ from strongroom.errors import StrongroomError, by_name
 _DAMAGE = frozenset(kind.__name__ for kind in DAMAGE)
 
 
+class Severity(StrEnum):
+    """How bad an alert is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+
+
 class State(StrEnum):
-    """How something stands. The order is that in which it is shown."""
+    """How something stands. The order is that in which it is shown.
+
+    What is wrong is critical. People are notified of it and of a warning, of a remark they are not.
+    """
 
     WRONG = "wrong"
     UNKNOWN = "could not look"
+    WARNING = "warning"
     REMARK = "remark"
     GOOD = "good"
 
 
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing that was checked. ``code`` and ``exit_code`` are those of the error class that fits;
-    empty and 0 where nothing has to be done. ``transient``: it may pass by itself."""
+    empty and 0 where nothing has to be done. ``transient``: it may pass by itself.
+
+    What was judged by facts has a ``kind`` and a ``subject``, ``means`` what it means, and a ``weight``: how
+    bad it is within its severity. No name of a secret and no value is in it.
+    """
 
     check: str
     state: State
@@ -41,6 +56,24 @@ class Finding(Struct, frozen=True, kw_only=True):
     code: str = ""
     exit_code: int = 0
     transient: bool = False
+    kind: str = ""
+    subject: str = ""
+    means: str = ""
+    weight: int = 0
+
+    @property
+    def key(self) -> str:
+        """What stays the same as long as it is the same alert: its kind and its subject."""
+        return f"{self.kind}:{self.subject}"[:255] if self.subject else self.kind
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.CRITICAL if self.state is State.WRONG else Severity.WARNING
+
+    @property
+    def is_alert(self) -> bool:
+        """Whether people are told of it."""
+        return bool(self.kind) and self.state in (State.WRONG, State.WARNING)
 
     @property
     def damage(self) -> bool:

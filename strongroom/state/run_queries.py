@@ -70,6 +70,11 @@ class RunQueries(Transactions):
         with self._database.reading() as conn:
             return runs.tally(conn, run)
 
+    def moved_at(self, run: str) -> float:
+        """Return when a step of a run was last begun or ended; 0 if none was."""
+        with self._database.reading() as conn:
+            return runs.moved_at(conn, run)
+
     def row(self, run: str, step: Step) -> StepRow:
         """Return one step. Raises StateError if there is no such row."""
         with self._database.reading() as conn:

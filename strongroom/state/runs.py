@@ -242,6 +242,13 @@ _TALLY: Final = (
 )
 
 
+def moved_at(conn: Connection, run: str) -> float:
+    """Return when a step of a run was last begun or ended; 0 if none was."""
+    query = select(func.max(_steps.started_at), func.max(_steps.finished_at)).where(_steps.run == run)
+    found = [value for value in conn.execute(query).one() if isinstance(value, int | float)]
+    return max(found, default=0.0)
+
+
 def row(conn: Connection, run: str, step: Step) -> StepRow:
     """Return one step."""
     record = conn.execute(

@@ -15,7 +15,8 @@ from strongroom.operations.drift import mass_change
 from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.facts.gather import on_record
 from strongroom.operations.facts.records import Facts, Limits
-from strongroom.operations.facts.watched import Watched, WatchedDrill
+from strongroom.operations.facts.watched import Watched, WatchedDrill, WatchedRoom
+from strongroom.operations.health.calendar import late_entries
 from strongroom.operations.services import Services
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
@@ -50,12 +51,16 @@ def watched(settings: Settings) -> Watched:
         calendar=calendar(settings),
         configured_at=_set_up_at(settings),
         key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
-        rooms={f"{name} on {host}": path for name, path in _rooms(settings)},
+        rooms=tuple(_rooms(settings, host)),
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
         },
     )
-    return replace(seen, hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use))
+    return replace(
+        seen,
+        hold_ledger=lambda: compare_with_heads(looking_services(settings), seen.in_use),
+        late_entries=lambda now: late_entries(looking_services(settings), seen.calendar, now=now),
+    )
 
 
 def facts_on_record(settings: Settings, services: Services, *, now: float) -> Facts:
@@ -123,12 +128,13 @@ def _drills(settings: Settings) -> Iterator[WatchedDrill]:
             )
 
 
-def _rooms(settings: Settings) -> Iterator[tuple[str, Path]]:
-    yield "the state directory", settings.state_dir
-    yield "the stage", settings.stage_path
+def _rooms(settings: Settings, host: str) -> Iterator[WatchedRoom]:
+    yield WatchedRoom(name=f"the state directory on {host}", path=settings.state_dir)
+    least = settings.limits.container_bytes
+    yield WatchedRoom(name=f"the stage on {host}", path=settings.stage_path, least=least)
     for name, target in settings.targets.items():
         if target.folder is not None:
-            yield f"target '{name}'", target.folder
+            yield WatchedRoom(name=f"target '{name}' on {host}", path=target.folder, target=name)
 
 
 def _certificates(settings: Settings) -> Iterator[tuple[str, Path | None]]:

@@ -18,13 +18,13 @@ from strongroom.config.channels import (
     WebhookChannel,
 )
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.alerts.apprise import Apprise
 from strongroom.operations.alerts.channel import Channel
 from strongroom.operations.alerts.mail import Mail, MailServer
 from strongroom.operations.alerts.notify import Sending
 from strongroom.operations.alerts.routes import Route
 from strongroom.operations.alerts.webhook import Webhook
+from strongroom.operations.findings import Severity
 from strongroom.operations.ping import Ping
 from strongroom.system import private_file
 

@@ -17,7 +17,7 @@ SEVEN = {
     f"replica.bad:{REGIONS[1]}": "critical",  # corruption
     "rotation.failed:full": "critical",  # a key rotation that failed
     "ledger.broken": "critical",  # access that nobody may have
-    "backup.count:metadata": "warning",  # a size anomaly
+    "backup.size:metadata": "warning",  # a size anomaly
     "backup.slow:metadata": "warning",
     "key.aging:recovery": "warning",
 }

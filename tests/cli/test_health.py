@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from strongroom.container.errors import MissingPiece, Tampered, WrongKey
+from strongroom.container.errors import MissingPiece, Tampered, VerificationFailed, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import (
     BackupOverdue,
@@ -158,7 +158,7 @@ def test_a_target_that_is_gone_is_wrong_though_the_record_has_all_of_it(well: Ma
         (well.state / "state.db").write_bytes(b"no database")
     found = well.run(ADVANCED, "--json").document["findings"]
     [away] = [one for one in found if one["check"] == "targets"]
-    assert (away["state"], away["code"], away["target"]) == ("wrong", "TargetUnavailable", "toronto")
+    assert (away["state"], away["code"], away["target"]) == ("warning", "TargetUnavailable", "toronto")
     assert "toronto" in away["what"]
     assert not well.path("regions/toronto").exists()
 
@@ -192,7 +192,7 @@ def test_a_policy_that_is_due_and_has_no_backup_is_not_passed_over(well: Machine
         file.write(
             f'[policies.new]\nkind = "metadata"\ntargets = {json.dumps(REGIONS)}\nschedule = "0 3 * * *"\n'
         )
-    assert "new: no backup yet; the first is due " in looked(well, ADVANCED).out
+    assert "policy 'new': no backup yet; the first is due " in looked(well, ADVANCED).out
     well.began_long_ago()
     looked(well, CHECK, worst=BackupOverdue)
     done = looked(well, ADVANCED, worst=BackupOverdue)
@@ -301,8 +301,8 @@ def test_bad_replicas_of_the_newest_backup_are_told(well: Machine) -> None:
     backup = full_backup(well)
     store.set_replica(Replica(backup=backup, target="dublin", good=False, verified=None, verified_at=None))
     store.close()
-    found = looked(well, ADVANCED, worst=RunDegraded)
-    assert loud(found) == {("backups", "RunDegraded"), ("replicas", "RunDegraded")}
+    found = looked(well, ADVANCED, worst=VerificationFailed)
+    assert loud(found) == {("replicas", "VerificationFailed")}, "one fact is said once"
     assert found.document["metrics"]["replicas_verified"] == 5
 
 
@@ -337,8 +337,8 @@ def test_a_run_whose_process_was_killed_is_told(well: Machine) -> None:
     assert run is not None
     (well.state / "driving").mkdir(exist_ok=True)
     (well.state / "driving" / f"{run.id}.00").write_text("here:1:operator")
-    found = looked(well, ADVANCED, worst=RunFailed)
-    assert any("abandoned" in one["what"] for one in found.document["findings"])
+    found = looked(well, ADVANCED, worst=RunDegraded)
+    assert any("its process is gone" in one["what"] for one in found.document["findings"])
 
 
 def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
@@ -358,6 +358,6 @@ def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
     with sqlite3.connect(well.state / "state.db") as state:
         state.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z' WHERE policy = 'full'")
         state.execute("UPDATE runs SET created_at = 1577836800 WHERE policy = 'full'")
-    done = looked(well, ADVANCED, worst=BackupOverdue)
-    said = {one["what"] for one in done.document["findings"] if one["check"] == "slots" and one["code"]}
-    assert [words for words in said if words.startswith("'full-drill' was due")]
+    done = looked(well, ADVANCED, worst=RunFailed)
+    said = [one["what"] for one in done.document["findings"] if one["check"] == "drills" and one["code"]]
+    assert [words for words in said if words.startswith("the full drill of policy 'full' has been due for ")]

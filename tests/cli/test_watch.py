@@ -12,8 +12,9 @@ from strongroom.cli.commands.runs import glance
 from strongroom.cli.terminal.screen import fitting
 from strongroom.errors import UsageError
 from strongroom.model import Depth
-from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.facts.records import Facts, Limits, OnTarget, Pace, Policy, Running
+from strongroom.operations.findings import Finding
+from strongroom.operations.judge.kinds import wrong
 from strongroom.operations.muted import Muted, Silence
 from strongroom.state.records import RunKind, RunState, StepKind, StepState, Waiting
 from tests.cli.program import REGIONS, Machine, command
@@ -134,12 +135,12 @@ def installation() -> Facts:
     return Facts(now=NOW, policies=(policy,), active=(run, waits), waiting=steps)
 
 
-def shown(facts: Facts, *alerts: Alert, muted: Muted | None = None, width: int = 200) -> list[str]:
+def shown(facts: Facts, *alerts: Finding, muted: Muted | None = None, width: int = 200) -> list[str]:
     return glance.lines_of(facts, alerts, muted or Muted(), limits=Limits(), width=width)
 
 
 def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> None:
-    alert = Alert(kind="backup.failed", subject=HOSTILE, what=f"policy {HOSTILE} failed")
+    alert = wrong("backup.failed", HOSTILE, what=f"policy {HOSTILE} failed")
     for width in (30, 200):
         lines = shown(installation(), alert, width=width)
         assert all(line.isprintable() for line in lines)
@@ -154,7 +155,7 @@ def test_names_of_others_move_no_cursor_begin_no_line_and_turn_no_order() -> Non
 
 
 def test_a_low_terminal_cuts_off_anything_before_the_worst_alert() -> None:
-    alert = Alert(kind="backup.failed", subject="p", what="it failed")
+    alert = wrong("backup.failed", "p", what="it failed")
     lines = fitting(shown(installation(), alert), width=80, height=5)
     assert any(line.endswith("critical: it failed") for line in lines)
 
@@ -170,7 +171,7 @@ def test_what_runs_is_told_with_its_rate_and_what_is_left_and_queues_with_their_
 
 
 def test_a_silenced_alert_is_shown_as_one() -> None:
-    alert = Alert(kind="backup.failed", subject="p", what="it failed")
+    alert = wrong("backup.failed", "p", what="it failed")
     silence = Silence(id="s", pattern="backup.*", since=NOW, until=NOW + 9, by="me", reason="known")
     assert any(
         line.endswith("it failed (silenced)")

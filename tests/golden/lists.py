@@ -12,7 +12,7 @@ from strongroom.cli.parser import parser_of
 from strongroom.cli.reference import exit_codes_markdown
 from strongroom.cli.table import COMMANDS
 from strongroom.config.reference import reference_markdown
-from strongroom.operations.alerts.alert_kinds import KINDS
+from strongroom.operations.judge.kinds import KINDS, Kind
 from strongroom.operations.metrics.measures import MEASURES
 
 COMMON: Final = ("help", "json", "quiet")
@@ -23,7 +23,7 @@ def lists() -> str:
     found = {
         "Commands and their options": [_with_options(name, parser) for name, parser in leaves()],
         "Settings": [*_settings()],
-        "Alerts": [f"{name}: {kind.severity.value}, {kind.error.exit_code}" for name, kind in KINDS.items()],
+        "Alerts": [_of_kind(name, kind) for name, kind in KINDS.items()],
         "Metrics": [f"{one.name} ({one.kind}): {', '.join(one.labels)}".rstrip(": ") for one in MEASURES],
         "Events": [*EVENTS],
         "Exit codes and their errors": [*_exit_codes()],
@@ -68,3 +68,8 @@ def _exit_codes() -> Iterator[str]:
     for line in exit_codes_markdown().splitlines():
         if found := re.match(r"\| (\d+) \| (`\w+`)?|\| `(\w+)` \|", line):
             yield f"{found[1]} {found[2] or ''}".rstrip() if found[1] else f"  {found[3]}"
+
+
+def _of_kind(name: str, kind: Kind) -> str:
+    exits = dict.fromkeys(error.exit_code for error in (kind.grave, kind.error) if error)
+    return f"{name}: {' or '.join(kind.severities)}, {' or '.join(map(str, exits))}"

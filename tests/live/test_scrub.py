@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.open import open_backup
 from strongroom.operations.facts import record
 from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.rotation.rewrap import rewrap_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import open_due
@@ -121,7 +121,5 @@ def test_damage_on_real_targets_is_found_repaired_and_told_by_the_next_slot(
             opened = open_backup(target, backup, identities=[at.old, at.new], trusted=at.trusted)
             assert sum(1 for _ in opened.secrets()) == 4
     mended = tuple(record.mended_replicas(services.store, now=ended.created_at))
-    alerts = judge(Facts(now=ended.created_at, mended=mended), Limits())
-    assert sorted(alert.key for alert in alerts) == [
-        f"replica.repaired:{name}" for name in ("ap", "eu", "us")
-    ]
+    told = alerts(Facts(now=ended.created_at, mended=mended), Limits())
+    assert sorted(alert.key for alert in told) == [f"replica.repaired:{name}" for name in ("ap", "eu", "us")]

@@ -9,13 +9,13 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import asdict
+
 from strongroom.model import Depth
-from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.due_notifications import tell
-from strongroom.operations.alerts.rules import judge
-from strongroom.operations.alerts.upkeep_rules import BEAT_IS_GONE, BEAT_RESTS
 from strongroom.operations.facts.freshness import ENDED_WHOLE, SKEW
 from strongroom.operations.facts.records import (
+    Drilled,
     Drills,
     Entry,
     Facts,
@@ -27,6 +27,9 @@ from strongroom.operations.facts.records import (
     Running,
     Seen,
 )
+from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.judgement import alerts
+from strongroom.operations.judge.kinds import BEAT_IS_GONE, BEAT_RESTS, KINDS
 from strongroom.operations.verification.coverage import Standing, by_target, coverage, scope_of
 from strongroom.operations.verification.order import Item
 from strongroom.state.alerts import Told
@@ -40,10 +43,14 @@ if TYPE_CHECKING:
 LIMITS: Final = Limits()
 REPEAT: Final = DAY
 COMPARED: Final = (
-    *("state.", "backup.overdue", "target.away", "run.waiting", "beat.", "replica.bad", "replica.missing"),
-    *("drill.overdue", "schedule.paused", "verification.late"),
+    *("state.", "backup.overdue", "target.away", "run.waiting", "beat.", "replica.bad"),
+    *("drill.overdue", "schedule.late", "verification.late"),
 )
 """How the keys of those alarms begin that :func:`expected` knows of."""
+
+
+GRAVE: Final = " is critical"
+"""What is put behind the key of a warning that has become critical."""
 
 
 class Watcher:
@@ -56,18 +63,18 @@ class Watcher:
     def look(self) -> None:
         """Judge what there is now, hold it against the plain model, and tell what is new."""
         facts = gather(self._year)
-        alerts = judge(facts, LIMITS)
-        found = {alert.key for alert in alerts if alert.key.startswith(COMPARED)}
+        found_now = alerts(facts, LIMITS)
+        found = {_named(alert) for alert in found_now if alert.key.startswith(COMPARED)}
         wanted = set(expected(self._year))
         if missing := sorted(wanted - found):
             raise self._year.broken("an alarm is raised within its limit", f"there is no alarm {missing[0]}")
         if more := sorted(found - wanted):
             raise self._year.broken("no alarm is raised without reason", f"there is an alarm {more[0]}")
-        self._tell(alerts)
+        self._tell(found_now)
 
-    def _tell(self, alerts: tuple[Alert, ...]) -> None:
+    def _tell(self, found: tuple[Finding, ...]) -> None:
         now = self._year.now
-        telling = tell(alerts, self._told.values(), repeat=REPEAT, now=now)  # type: ignore[arg-type]
+        telling = tell(found, self._told.values(), repeat=REPEAT, now=now)  # type: ignore[arg-type]
         self._year.counts["alarms told"] += len(telling.items)
         for item in telling.items:
             before = self._told.get(item.alert.key)
@@ -77,10 +84,15 @@ class Watcher:
             if again and before is not None and item.alert.weight <= before.weight:
                 raise self._year.broken("nothing is told twice within a day", item.alert.key)
         self._told |= {row.key: row for row in telling.rows}
-        for alert in alerts:
+        for alert in found:
             row = self._told.get(alert.key)
             if row is None or row.sent_at is None or now - row.sent_at >= REPEAT:
                 raise self._year.broken("every alarm is told", f"nobody was told of {alert.key}")
+
+
+def _named(alert: Finding) -> str:
+    can_be = KINDS[alert.kind].grave is not None and alert.severity is Severity.CRITICAL
+    return f"{alert.key}{GRAVE if can_be else ''}"
 
 
 # -- what is gathered ----------------------------------------------------------------------------------------
@@ -158,7 +170,10 @@ def _place(year: Year, name: str, away: list[str]) -> Place:
 def _drills(year: Year) -> Iterator[Drills]:
     for entry in year.calendar:
         if entry.kind is RunKind.DRILL:
-            runs = tuple(_ran(run) for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20))
+            runs = tuple(
+                Drilled(**asdict(_ran(run)), recovered_in=1.0)
+                for run in year.store.newest_of(entry.policy, RunKind.DRILL, 20)
+            )
             yield Drills(policy=entry.policy, schedule=entry.schedule, time_zone=entry.time_zone, runs=runs)
 
 
@@ -228,10 +243,9 @@ def _expected_of_replicas(year: Year) -> Iterator[str]:
         copies = [backup.copies.get(name) for backup in kept]
         if year.is_on("target away", name):
             continue
-        if any(copy is not None and copy.manifest and not copy.good for copy in copies):
-            yield f"replica.bad:{name}"
-        if any(copy is None or not copy.manifest for copy in copies):
-            yield f"replica.missing:{name}"
+        damaged = any(copy is not None and copy.manifest and not copy.good for copy in copies)
+        if damaged or any(copy is None or not copy.manifest for copy in copies):
+            yield f"replica.bad:{name}{GRAVE if damaged else ''}"
 
 
 def _expected_of_beat(year: Year) -> Iterator[str]:
@@ -239,7 +253,7 @@ def _expected_of_beat(year: Year) -> Iterator[str]:
     if age is not None and BEAT_RESTS < age < BEAT_IS_GONE:
         missed = any(_overdue(year, name, year.now) for name in year.installation.policies)
         away = all(year.is_on("target away", name) for name in REGIONS)
-        yield "beat.dead" if missed or away else "beat.silent"
+        yield f"beat.silent{GRAVE if missed or away else ''}"
 
 
 def _expected_of_drills(year: Year) -> Iterator[str]:
@@ -262,7 +276,7 @@ def _expected_of_pauses(year: Year) -> Iterator[str]:
         known = year.slots_by_model(entry)
         place = bisect_right(known, year.now)
         if year.now - pause.since > known[place] - known[place - 1]:
-            yield f"schedule.paused:{entry.name}"
+            yield f"schedule.late:{entry.name}"
 
 
 def _expected_of_verification(year: Year) -> Iterator[str]:

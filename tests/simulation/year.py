@@ -24,8 +24,8 @@ from typing import Any
 from unittest.mock import patch
 
 from strongroom.operations import run_integrity, scheduled
-from strongroom.operations.alerts import upkeep_rules
 from strongroom.operations.facts import freshness
+from strongroom.operations.judge import runs as judge_runs
 from strongroom.operations.keep_rules import RetentionPolicy
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
@@ -404,7 +404,7 @@ def simulated(year: Year) -> Iterator[None]:
             (waiting, "backoff", partial(backoff, draw=_middle)),
             (scheduled, "last_slot", slots.last_slot),
             (freshness, "last_slot", slots.last_slot),
-            (upkeep_rules, "last_slot", slots.last_slot),
+            (judge_runs, "last_slot", slots.last_slot),
         ):
             stack.enter_context(patch.object(module, name, instead))
         logging.disable(logging.CRITICAL)

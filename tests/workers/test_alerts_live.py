@@ -132,13 +132,13 @@ def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_o
         kill_host(running.process.pid)
     site.edit(LONG_AGO)
     new, over, active = site.look()
-    assert (new, over) == ({"backup.overdue:never", "beat.dead"}, set())
+    assert (new, over) == ({"backup.overdue:never", "beat.silent"}, set())
     assert site.people.switch.posts[-1].path.endswith("/fail")
 
     with up(site.machine):
         site.backed_up("never")
         until(lambda: beats(site), what="beat again")
-        assert site.look() == (set(), {"backup.overdue:never", "beat.dead"}, {"message.refused:control"})
+        assert site.look() == (set(), {"backup.overdue:never", "beat.silent"}, {"message.refused:control"})
     site.people.assert_nothing_secret(site.machine)
 
 

@@ -29,7 +29,7 @@ from strongroom.state.store import RunStore
 from strongroom.words import plural
 
 REWRITTEN: Final = "access.log-rewritten"
-SILENT: Final = "access.log-silent"
+SILENT: Final = "silent"
 REFUSED_YET: Final = "access.refused-yet"
 ROW: Final = 86_400.0
 """For how many seconds refusals of somebody are remembered, if neither another nor a success comes."""

@@ -14,9 +14,9 @@ from typing import Any, Final
 from msgspec import Struct
 
 from strongroom.errors import ConfigError, StrongroomError
-from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.alerts.channel import Message
 from strongroom.operations.errors import ChannelUnavailable
+from strongroom.operations.findings import Severity
 from strongroom.system.deadlines import run_all
 
 COLOURS: Final = {Severity.CRITICAL: "failure", Severity.WARNING: "warning", None: "success"}

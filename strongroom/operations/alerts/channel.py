@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from strongroom.operations.alerts.alert_kinds import Severity
+from strongroom.operations.findings import Severity
 
 
 class Message(Struct, frozen=True, kw_only=True):

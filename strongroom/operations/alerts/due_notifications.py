@@ -10,7 +10,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Kind, Severity
+from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.kinds import kind_of
 from strongroom.operations.muted import Muted
 from strongroom.state.alerts import Told
 
@@ -30,7 +31,7 @@ class News(StrEnum):
 class Item(Struct, frozen=True, kw_only=True):
     """An alert that is sent, why, and since when it is known (epoch seconds)."""
 
-    alert: Alert
+    alert: Finding
     news: News
     since: float
 
@@ -54,7 +55,7 @@ class Telling(Struct, frozen=True, kw_only=True):
 
 
 def tell(
-    alerts: Sequence[Alert],
+    alerts: Sequence[Finding],
     told: Sequence[Told],
     *,
     repeat: float,
@@ -94,7 +95,7 @@ def tell(
 
 
 def _is_mine(key: str, host: str, muted: Muted, *, teller: bool) -> bool:
-    kind = _kind(key)
+    kind = kind_of(key)
     local = kind is not None and kind.local and key.endswith(f" on {host}")
     return (teller or local) and muted.silence_of(key) is None
 
@@ -107,7 +108,7 @@ def _id(items: Sequence[Item], over: Sequence[Told], told: Sequence[Told]) -> st
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
 
 
-def _news(alert: Alert, before: Told | None, muted: Muted, *, repeat: float, now: float) -> News | None:
+def _news(alert: Finding, before: Told | None, muted: Muted, *, repeat: float, now: float) -> News | None:
     if before is None or before.sent_at is None:
         return News.NEW
     if _badness(alert.severity, alert.weight) > _badness(before.severity, before.weight):
@@ -118,7 +119,7 @@ def _news(alert: Alert, before: Told | None, muted: Muted, *, repeat: float, now
     return News.AGAIN if not 0 <= now - before.sent_at < repeat else None
 
 
-def _is_acknowledged(alert: Alert, before: Told, muted: Muted) -> bool:
+def _is_acknowledged(alert: Finding, before: Told, muted: Muted) -> bool:
     """Tell whether somebody works on it: as bad as it is now, and since it began this time."""
     ack = muted.acknowledged.get(alert.key)
     return (
@@ -132,23 +133,19 @@ def _badness(severity: str, weight: int) -> tuple[bool, int]:
     return severity == Severity.CRITICAL.value, weight
 
 
-def _since(alert: Alert, known: dict[str, Told], now: float) -> float:
+def _since(alert: Finding, known: dict[str, Told], now: float) -> float:
     return known[alert.key].first_seen if alert.key in known else now
-
-
-def _kind(key: str) -> Kind | None:
-    return KINDS.get(key.partition(":")[0])
 
 
 def _is_glimpsed(key: str) -> bool:
     """Tell whether it may be so although it is not seen: told anew when it is seen again, and never over."""
-    kind = _kind(key)
+    kind = kind_of(key)
     return kind is not None and kind.glimpsed
 
 
 def _is_over(key: str, host: str, *, looked: bool) -> bool:
     """Tell whether this look can say that what it does not see is over."""
-    kind = _kind(key)
+    kind = kind_of(key)
     return kind is None or ((looked or not kind.looks) and (not kind.local or key.endswith(f" on {host}")))
 
 

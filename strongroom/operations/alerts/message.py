@@ -10,9 +10,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.durations import about
-from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.alerts.channel import Message
 from strongroom.operations.alerts.due_notifications import Item, News, Telling
+from strongroom.operations.findings import Severity
 from strongroom.timestamps import rfc3339
 from strongroom.words import plural, spelled_out
 
@@ -72,7 +72,7 @@ def _of_item(item: Item) -> dict[str, str]:
         "since": rfc3339(item.since),
         "what": alert.what,
         "means": alert.means,
-        "do": alert.do,
+        "do": alert.to_do,
     }
 
 
@@ -110,7 +110,7 @@ def _item(item: Item, now: float) -> Iterator[str]:
     yield from _wrapped(f"{alert.severity.upper()}: {alert.key}{_NEWS[item.news]}{known}")
     yield from _wrapped(f"{alert.what[:1].upper()}{alert.what[1:]}.", "  ")
     yield from _wrapped(alert.means, "  What it means: ")
-    yield from _wrapped(alert.do, "  What to do: ")
+    yield from _wrapped(alert.to_do, "  What to do: ")
 
 
 def _wrapped(text: str, first: str = "") -> list[str]:

@@ -16,17 +16,18 @@ from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
 from strongroom.operations import channel_log
-from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.alerts.channel import Message
 from strongroom.operations.alerts.due_notifications import FORGOTTEN, Telling, tell
 from strongroom.operations.alerts.message import with_notes, write_message
 from strongroom.operations.alerts.routes import Route, audience
-from strongroom.operations.alerts.rules import judge
 from strongroom.operations.archive.inventory import Lost, put_on_record
 from strongroom.operations.errors import ChannelUnavailable
 from strongroom.operations.facts.gather import gather, without_record
 from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.facts.watched import Watched
+from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.judgement import judge
+from strongroom.operations.judge.kinds import alerts_of
 from strongroom.operations.muted import Muted, read_muted
 from strongroom.operations.ping import Ping, Signal
 from strongroom.state.alerts import Told
@@ -42,11 +43,16 @@ EDITED = "the state database holds a row that nobody could have written there bu
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What a look found: the facts, and what is wrong by them and by these limits, the worst first."""
+    """What a look found: the facts, and how they are judged by these limits."""
 
     facts: Facts
     limits: Limits
-    alerts: tuple[Alert, ...]
+    findings: tuple[Finding, ...]
+
+    @property
+    def alerts(self) -> tuple[Finding, ...]:
+        """What people are told of, the worst first."""
+        return alerts_of(self.findings)
 
 
 class Sending(Struct, frozen=True, kw_only=True):
@@ -85,10 +91,10 @@ def gather_and_judge(
     moment = time.time() if now is None else now
     try:
         facts = gather(watched, limits, now=moment, look=look)
-        return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
+        return Found(facts=facts, limits=limits, findings=judge(facts, limits))
     except (TypeError, ValueError, OverflowError):  # a row that was edited keeps no alarm from being told
         facts = without_record(watched, limits, now=moment, why=EDITED, look=look)
-        return Found(facts=facts, limits=limits, alerts=judge(facts, limits))
+        return Found(facts=facts, limits=limits, findings=judge(facts, limits))
 
 
 def put_lost_on_record(watched: Watched, found: Found) -> None:

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from fnmatch import fnmatchcase
-from typing import Final
 
 from msgspec import Struct
 
-from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.alerts.channel import Channel
-
-ABOUT_POLICIES: Final = (
-    "backup.",
-    "drift.",
-    "drill.",
-    "emergency.",
-    "policy.",
-    "replica.unverified:",
-    "rotation.",
-)
-"""How the keys of alerts begin whose subject is, or ends with, a policy."""
+from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.judge.kinds import policy_of
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -38,7 +27,7 @@ class Route(Struct, frozen=True, kw_only=True):
     policies: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
 
-    def takes(self, alert: Alert) -> bool:
+    def takes(self, alert: Finding) -> bool:
         """Tell whether an alert goes this way."""
         severe = alert.severity is Severity.CRITICAL or self.severity is Severity.WARNING
         policy = not self.policies or policy_of(alert.key) in self.policies
@@ -52,11 +41,6 @@ class Route(Struct, frozen=True, kw_only=True):
     def where(self) -> str:
         """Where it leads, for people."""
         return ", else ".join(channel.where for channel in self.channels)
-
-
-def policy_of(key: str) -> str:
-    """Return the policy that an alert is about; empty if it is about something else."""
-    return key.partition(":")[2].rpartition(" ")[2] if key.startswith(ABOUT_POLICIES) else ""
 
 
 def audience(route: Route, *, threshold: float) -> str:

@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from strongroom import sheet
 from strongroom.durations import measured
-from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.muted import Muted
 from strongroom.sheet import Cell, Content, Mood, Sheet, markup
 from strongroom.state.records import RunState
@@ -78,7 +78,7 @@ class Shown(Struct, frozen=True, kw_only=True):
 
     facts: Facts
     limits: Limits
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Finding, ...]
     version: str
     muted: Muted = Muted()
     looked_at: float | None = None
@@ -179,7 +179,7 @@ def length(seconds: float) -> str:
     return measured(max(0.0, seconds)) if math.isfinite(seconds) else "nobody knows how long"
 
 
-def alerts_in_words(alerts: tuple[Alert, ...], muted: Muted) -> str:
+def alerts_in_words(alerts: tuple[Finding, ...], muted: Muted) -> str:
     """Count alerts by how bad they are, and say how many of them somebody silenced."""
     silenced = sum(muted.silence_of(alert.key) is not None for alert in alerts)
     critical = sum(alert.severity is Severity.CRITICAL for alert in alerts)

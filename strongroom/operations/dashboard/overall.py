@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from strongroom.durations import about, measured
-from strongroom.operations.alerts.alert_kinds import Alert, Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Shown, moment, quoted, small, together
 from strongroom.operations.facts.records import Dated, Drilled, Drills
+from strongroom.operations.findings import Finding, Severity
 from strongroom.operations.key_management.proofs import Proof
 from strongroom.operations.muted import Muted
 from strongroom.operations.verification.coverage import Coverage
@@ -24,11 +24,11 @@ def alerts(shown: Shown) -> bytes:
     return frame.document(Sheet(title="Alerts", parts=[table]), shown, here="/alerts")
 
 
-def _alert(alert: Alert, muted: Muted) -> tuple[Content, ...]:
+def _alert(alert: Finding, muted: Muted) -> tuple[Content, ...]:
     mood = Mood.BAD if alert.severity is Severity.CRITICAL else Mood.WARN
     kind = Cell(alert.kind, code=True, small=alert.subject)
     what = together(alert.what, *map(small, muted.said_of(alert.key)))
-    return (together(Cell(alert.severity.value, mood), kind), what, alert.means, alert.do)
+    return (together(Cell(alert.severity.value, mood), kind), what, alert.means, alert.to_do)
 
 
 def coverage(shown: Shown) -> bytes:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from strongroom.durations import about
-from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.dashboard import frame
 from strongroom.operations.dashboard.frame import Shown, moment, quoted, small, together
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Facts, OnTarget, Pace, Policy, Ran, Running
+from strongroom.operations.findings import Severity
 from strongroom.operations.verification.description import percent
 from strongroom.schedule import next_slot
 from strongroom.sheet import Cell, Content, Mood, Pairs, Part, Share, Sheet, Table, marked

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from strongroom.operations.errors import WarningsRaised
 from strongroom.operations.evidence.controls import (
     COPIES,
     CUSTODY,
@@ -388,11 +389,17 @@ def _assess(control: Control, findings: Sequence[Finding]) -> Assessed:
 def verdict_of(findings: Sequence[Finding], *, strict: bool = False) -> Verdict:
     """Return how a control stands by the findings of one check."""
     states = {finding.state for finding in findings}
-    if State.WRONG in states or (strict and State.REMARK in states):
+    stands_out = states & {State.WARNING, State.REMARK}
+    if State.WRONG in states or any(map(_lacks, findings)) or (strict and stands_out):
         return Verdict.UNMET
     if State.UNKNOWN in states or not states:  # what nobody looked at is not met
         return Verdict.UNKNOWN
-    return Verdict.REMARKED if State.REMARK in states else Verdict.MET
+    return Verdict.REMARKED if stands_out else Verdict.MET
+
+
+def _lacks(finding: Finding) -> bool:
+    """Tell whether a warning says that something is missing now; most say that it will be."""
+    return finding.state is State.WARNING and finding.code != WarningsRaised.__name__
 
 
 _ORDER = tuple(Verdict)

@@ -142,6 +142,12 @@ class Backups:
             for replica in self._record.replicas[newest.backup]
         )
 
+    def unlocked(self, policy: ConfiguredPolicy) -> tuple[str, ...]:
+        """Return where a policy's newest backup on record should be locked and is not."""
+        newest = next(self._whole(self._of(policy), policy), None)
+        known = self._record.unlocked.get(newest.backup, {}) if newest and self._record else {}
+        return tuple(name for name in known if name in policy.targets)
+
     def _locked_until(self, newest: Seen, target: str, policy: ConfiguredPolicy) -> float | None:
         """Return until when a policy has its backups locked, where nothing says that this one is not."""
         unlocked = self._record.unlocked.get(newest.backup, {}) if self._record else {}
@@ -354,6 +360,7 @@ def policy_facts(
         targets=tuple(policy.targets),
         lacks=_lacks(policy, on_targets),
         begun=_begun(watched, store),
+        unlocked=backups.unlocked(policy),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from strongroom.errors import StrongroomError
+from strongroom.operations.archive.quarantine import on_record as on_record_aside
 from strongroom.operations.facts import backups as facts_backups
 from strongroom.operations.facts import record
 from strongroom.operations.facts.host import certificates, rooms
@@ -53,6 +54,7 @@ def with_look(facts: Facts, look: Facts) -> Facts:
         rooms=look.rooms,
         certificates=look.certificates,
         signs=look.signs,
+        late=look.late,
         verification=look.verification,
         unverified=look.unverified,
         recoveries=facts.recoveries or look.recoveries,
@@ -62,7 +64,7 @@ def with_look(facts: Facts, look: Facts) -> Facts:
 def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, look: bool) -> Facts:
     return structs.replace(
         _seen(watched, limits, store, now=now, look=look),
-        active=record.active(store, now=now),
+        active=record.active(store, watched, now=now),
         prunes=record.prunes(store, now=now),
         drills=tuple(record.drills(store, watched, now=now)),
         keys=record.keys(store, watched, now=now),
@@ -78,6 +80,8 @@ def _facts(watched: Watched, limits: Limits, store: RunStore, *, now: float, loo
         approvals=tuple(record.approvals(store, now=now)),
         channels=tuple(record.channels(store, watched, now=now)),
         intrusions=tuple(record.intrusions(store, watched, now=now)),
+        late=tuple(watched.late_entries(now)) if look else (),
+        quarantined=len(on_record_aside(store)),
         counts=tuple(store.counts()),
         waiting=tuple(store.waiting()),
     )
@@ -87,16 +91,16 @@ def _seen(watched: Watched, limits: Limits, store: RunStore | None, *, now: floa
     """Return the backups there are: as the targets show them, or by the record alone."""
     inspect = facts_backups.inspect_targets if look else facts_backups.by_record
     backups = inspect(watched, store, now=now)
-    policies = (
+    policies = tuple(
         facts_backups.policy_facts(backups, policy, watched, store, compared=limits.compared, now=now)
         for policy in watched.policies
     )
     return Facts(
         now=now,
-        policies=tuple(policies),
+        policies=policies,
         places=backups.places(),
         lost=tuple(backups.lost()) if look else (),
-        rooms=rooms(watched.rooms) if look else (),
+        rooms=rooms(watched.rooms, policies) if look else (),
         certificates=certificates(watched.certificates) if look else (),
         incidents=tuple(record.incidents(store, watched, look=look)),
         recoveries=tuple(record.recoveries(watched, look=look)),

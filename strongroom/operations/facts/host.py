@@ -2,29 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
 
-from strongroom.operations.facts.records import Dated, Room
+from strongroom.operations.facts.records import Dated, Policy, Room
+from strongroom.operations.facts.watched import WatchedRoom
 
+LEAST: Final = 64 * 1024 * 1024
+"""Bytes without which nothing goes on, whatever is written."""
 MOST_BYTES: Final = 1024 * 1024
 BUNDLE: Final = 10
 """A file of more certificates is a bundle of public authorities, of which some have always ended."""
 
 
-def rooms(paths: Mapping[str, Path]) -> tuple[Room, ...]:
-    """Return how much room there is, once for each file system; what is not mounted has none to tell of."""
+def rooms(watched: Iterable[WatchedRoom], policies: Sequence[Policy] = ()) -> tuple[Room, ...]:
+    """Return how much room there is, once for each file system; what is not mounted has none to tell of.
+
+    Args:
+        policies: the next backup takes about as much as the newest one did.
+    """
     found: dict[int, Room] = {}
-    for name, path in paths.items():
+    for one in watched:
         with suppress(OSError):
-            usage = shutil.disk_usage(path)
-            found.setdefault(path.stat().st_dev, Room(name=name, free=usage.free, total=usage.total))
+            usage, device = shutil.disk_usage(one.path), one.path.stat().st_dev
+            read_only = os.statvfs(one.path).f_flag & os.ST_RDONLY or not os.access(one.path, os.W_OK)
+            before = found.get(device)
+            found[device] = Room(
+                name=before.name if before else one.name,
+                free=usage.free,
+                total=usage.total,
+                least=max(
+                    before.least if before else 0, LEAST + one.least, LEAST + _size_on(one.target, policies)
+                ),
+                writable=not read_only and (before is None or before.writable),
+            )
     return tuple(found.values())
+
+
+def _size_on(target: str, policies: Sequence[Policy]) -> int:
+    return max((one.held[0].size for one in policies if one.held and target in one.targets), default=0)
 
 
 def certificates(paths: Mapping[str, Path]) -> tuple[Dated, ...]:

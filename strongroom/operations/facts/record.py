@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from strongroom.keys import BY_LABEL, passphrase
 from strongroom.model import EVERY_POLICY
@@ -28,6 +29,7 @@ from strongroom.operations.errors import (
     OwnMessageFailed,
 )
 from strongroom.operations.evidence.ledger import verify_chain
+from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
 from strongroom.operations.facts.freshness import SKEW
 from strongroom.operations.facts.pace import pace_of
 from strongroom.operations.facts.records import (
@@ -53,6 +55,7 @@ from strongroom.operations.key_management.health import CHALLENGE_HOLDS, CHALLEN
 from strongroom.operations.key_management.proofs import DAY, PROVEN, KeyProof, ProofsOnRecord, read_proofs
 from strongroom.operations.key_management.scheduled_check import keys_looked_at, newest_trial
 from strongroom.operations.key_management.usage import pinned_key
+from strongroom.operations.runs.abandoned import is_abandoned
 from strongroom.operations.runs.hooks import FAILED
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.scheduled import Scheduled
@@ -61,7 +64,16 @@ from strongroom.operations.shredding import record
 from strongroom.operations.verification.coverage import Standing, scope_of, standing
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.errors import LedgerChanged, LedgerCut, RecordRefused
-from strongroom.state.records import Event, Run, RunKind, RunState, StepKind
+from strongroom.state.records import (
+    RESTORING,
+    ROTATING,
+    Event,
+    Run,
+    RunKind,
+    RunState,
+    StepKind,
+    StepState,
+)
 from strongroom.state.store import RunStore
 
 REFUSED, FAILED_OWN = MessageRefused.event, OwnMessageFailed.event
@@ -70,6 +82,8 @@ ENTRY_REFUSED: Final = "schedule.refused"
 BEAT: Final = "beat"
 VERSIONED: Final = BY_LABEL - {passphrase.TYPE}
 """Kinds of keys whose key services have versions of a key."""
+WITH_KEYS: Final = frozenset({*RESTORING, *ROTATING})
+"""The steps that are done where keys are at hand, which is not always."""
 YEAR: Final = 400 * DAY
 TURNS: Final = 20
 """Rotations and drills that are looked through for the newest that ended."""
@@ -108,7 +122,7 @@ def prunes(store: RunStore, *, now: float) -> tuple[Ran, ...]:
     return ran(store.runs_of(EVERY_POLICY, RunKind.PRUNE, limit=TURNS), now=now)
 
 
-def active(store: RunStore, *, now: float) -> tuple[Running, ...]:
+def active(store: RunStore, watched: Watched, *, now: float) -> tuple[Running, ...]:
     """Return the runs that have not ended."""
     return tuple(
         Running(
@@ -120,9 +134,22 @@ def active(store: RunStore, *, now: float) -> tuple[Running, ...]:
             policy=run.spec.policy,
             pace=pace_of(run, store, now=now),
             waits_for_approval=_waits_for_approval(run, store),
+            **_signs_of_life(run, store, watched.state_dir),
         )
         for run in not_ahead(store.active(), now)
     )
+
+
+def _signs_of_life(run: Run, store: RunStore, state_dir: Path | None) -> dict[str, Any]:
+    tally = store.tally(run.id)
+    kinds = {kind for kind, _, state in tally.counts if not state.settled}
+    at_work = any(state is StepState.RUNNING for _, _, state in tally.counts)
+    return {
+        "moved_at": max(run.created_at, store.moved_at(run.id)),
+        "at_work": at_work,
+        "waits_for_keys": bool(kinds) and kinds <= WITH_KEYS and not at_work,
+        "abandoned": state_dir is not None and is_abandoned(run, store, state_dir),
+    }
 
 
 def _waits_for_approval(run: Run, store: RunStore) -> bool:
@@ -306,6 +333,9 @@ def keys(store: RunStore, watched: Watched, *, now: float) -> Keys:
         proofs=tuple(_proofs(used, trial, proofs, now)),
         unread=tuple(_texts(trial.detail.get("unread"))) if trial else (),
         asked=tuple(_asked(store, now)),
+        unasked={
+            name: error.message for policy in watched.policies for name, error in policy.unpinned.items()
+        },
     )
 
 
@@ -380,13 +410,16 @@ def signs(store: RunStore, watched: Watched, *, now: float) -> Signs:
             messages[event.kind][str(event.detail.get("pool"))] += _count(event.detail.get("count"))
         elif event.run and recorded_errors.code_of(str(event.detail.get("error"))) == "RecordRefused":
             records[event.run] = None
+    chain, (unlike, heads) = verify_chain(store), _heads(watched)
     return Signs(
         messages=dict(messages[REFUSED]),
         failed=dict(messages[FAILED_OWN]),
         records=tuple(records),
         shreds=len(record.read(store, watched.trusted).refused),
-        broken_at=verify_chain(store).broken,
-        unlike=_unlike(watched),
+        broken_at=chain.broken,
+        unlike=unlike,
+        events=chain.events,
+        heads=heads,
     )
 
 
@@ -436,11 +469,9 @@ def _count(said: object) -> int:
     return said if isinstance(said, int) and 0 < said < 2**31 else 1
 
 
-def _unlike(watched: Watched) -> str | None:
-    """Say which signed head on a target the record does not lead to, if so."""
-    if watched.hold_ledger is not None:
-        try:
-            watched.hold_ledger()
-        except (LedgerChanged, LedgerCut) as error:
-            return error.message
-    return None
+def _heads(watched: Watched) -> tuple[str | None, tuple[HeadsOnTarget, ...]]:
+    """Say which signed head on a target the record does not lead to, if so; else what each target has."""
+    try:
+        return None, watched.hold_ledger() if watched.hold_ledger is not None else ()
+    except (LedgerChanged, LedgerCut) as error:
+        return error.message, ()

@@ -13,6 +13,7 @@ from msgspec import Struct
 from strongroom.durations import at_least
 from strongroom.model import Depth
 from strongroom.operations.drift import mass_change
+from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
 from strongroom.operations.key_management.proofs import KeyProof
 from strongroom.operations.verification.coverage import Standing
 from strongroom.schedule import next_slot
@@ -89,12 +90,20 @@ class Pace(Struct, frozen=True, kw_only=True):
 
 
 class Running(Ran, frozen=True, kw_only=True):
-    """A run that has not ended: what it does, how far it is, and whether people have to approve it first."""
+    """A run that has not ended: what it does, how far it is, and whether people have to approve it first.
+
+    ``moved_at`` is when it was last seen to move. ``at_work``: a step of it is being done.
+    ``waits_for_keys``: nothing but keys that people bring. ``abandoned``: the process that drove it is gone.
+    """
 
     kind: RunKind
     policy: str
     pace: Pace
     waits_for_approval: bool = False
+    moved_at: float | None = None
+    at_work: bool = False
+    waits_for_keys: bool = False
+    abandoned: bool = False
 
 
 class Drilled(Ran, frozen=True, kw_only=True):
@@ -136,7 +145,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     ``blind``: neither the record nor any of its targets could be asked. ``on_targets`` says how its newest
     backup on record lies on each target, ``wanted`` on how many it is to lie, and ``lacks`` what it lacks of
     the policy's quorum. ``begun`` is when the installation began, or 0 if that is not known. ``targets`` are
-    those that it names.
+    those that it names, ``unlocked`` those where its newest backup should be locked and is not.
     """
 
     name: str
@@ -158,6 +167,7 @@ class Policy(Struct, frozen=True, kw_only=True):
     lacks: str | None = None
     begun: float = 0.0
     targets: tuple[str, ...] = ()
+    unlocked: tuple[str, ...] = ()
 
     def interval(self, now: float) -> float | None:
         """Return how many seconds lie between the two next times of the schedule, if it has one."""
@@ -184,11 +194,13 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Room(Struct, frozen=True, kw_only=True):
-    """A directory's file system, in bytes."""
+    """A directory's file system, in bytes. ``least`` is what has to be free there to go on at all."""
 
     name: str
     free: int
     total: int
+    least: int = 0
+    writable: bool = True
 
 
 class Dated(Struct, frozen=True, kw_only=True):
@@ -217,7 +229,8 @@ class Keys(Struct, frozen=True, kw_only=True):
 
     ``proofs`` says of each that is used, or was tried and not retired, how its proof stands. ``checked_at``
     is when they were all tried last, ``unread`` names the backups that no target gave then, ``asked`` has the
-    challenges that nobody has answered, with when they were made.
+    challenges that nobody has answered, with when they were made. ``unasked`` are those whose key services
+    did not say which key it is, with why.
     """
 
     schedule: str | None = None
@@ -227,6 +240,7 @@ class Keys(Struct, frozen=True, kw_only=True):
     proofs: tuple[KeyProof, ...] = ()
     unread: tuple[str, ...] = ()
     asked: tuple[Dated, ...] = ()
+    unasked: Mapping[str, str] = {}
 
 
 class Signs(Struct, frozen=True, kw_only=True):
@@ -236,6 +250,7 @@ class Signs(Struct, frozen=True, kw_only=True):
     on, which is a fault and no stranger. ``records`` names runs in which a worker refused a row.
     ``shreds`` counts orders to shred that nobody who is trusted signed. ``broken_at`` is the first event of
     the ledger that is not what was appended, ``unlike`` says which signed head on a target it does not fit.
+    ``events`` counts those on record, ``heads`` has what each target says of them.
     """
 
     messages: Mapping[str, int] = {}
@@ -244,6 +259,8 @@ class Signs(Struct, frozen=True, kw_only=True):
     shreds: int = 0
     broken_at: int | None = None
     unlike: str | None = None
+    events: int | None = None
+    heads: tuple[HeadsOnTarget, ...] = ()
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -265,6 +282,14 @@ class Entry(Struct, frozen=True, kw_only=True):
     following: float
     paused: float | None = None
     refused: str = ""
+
+
+class LateEntry(Struct, frozen=True, kw_only=True):
+    """An entry of the calendar that came due (epoch seconds) and was not begun, and what keeps it."""
+
+    name: str
+    due: float
+    why: str
 
 
 class Approval(Struct, frozen=True, kw_only=True):
@@ -350,7 +375,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     itself, and ``mended`` what was repaired in the last day. ``counts`` are all runs on record,
     ``waiting`` the steps that have not ended, ``incidents`` those that are open, and ``recoveries`` those
     that are not over. ``channels`` are those that do not work, ``intrusions`` what access logs told in
-    the last week.
+    the last week. ``late`` are the entries that should have been begun, ``quarantined`` counts the backups in
+    quarantine.
     """
 
     now: float
@@ -379,6 +405,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     recoveries: tuple[OpenRecovery, ...] = ()
     channels: tuple[BrokenChannel, ...] = ()
     intrusions: tuple[Intrusion, ...] = ()
+    late: tuple[LateEntry, ...] = ()
+    quarantined: int = 0
     state: str | None = None
 
     @property

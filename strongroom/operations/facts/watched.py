@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +11,8 @@ from msgspec import Struct
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Depth
+from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
+from strongroom.operations.facts.records import LateEntry
 from strongroom.operations.scheduled import Scheduled
 from strongroom.state.records import RunKind, Spec
 from strongroom.state.store import RunStore
@@ -53,6 +55,20 @@ class WatchedDrill(Struct, frozen=True, kw_only=True):
     time_zone: str = "UTC"
 
 
+class WatchedRoom(Struct, frozen=True, kw_only=True):
+    """A directory whose file system has to have room, if nothing else for ``least`` bytes; that of a target,
+    if it is one. People call it by a name that ends with " on HOST"."""
+
+    name: str
+    path: Path
+    least: int = 0
+    target: str = ""
+
+
+def _nothing_late(_now: float) -> Iterable[LateEntry]:
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Watched:
     """What is watched, and by what.
@@ -60,9 +76,9 @@ class Watched:
     ``state_dir`` has this host's part of the record of recoveries, if it keeps one; ``recovery_objective``
     says within how many seconds one should be over.
     ``store`` gives the run store; that it cannot is an alert, and no error. ``hold_ledger`` holds the record
-    of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``rooms`` are
-    directories whose file systems have to have room, ``certificates`` files that have to hold: each by what
-    people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
+    of events against the signed heads on the targets, and raises LedgerChanged or LedgerCut. ``late_entries``
+    gives what the calendar should have begun by a time. ``certificates`` are files that have to hold, each by
+    what people call it, which ends with " on HOST". ``host`` is this one. ``key_health`` is when all
     keys are tried, in the time zone ``key_zone``. ``access_logs`` says of each after how many seconds
     without a line it is silent.
     ``channels`` are those by which people are told; ``None``: any on record.
@@ -82,11 +98,12 @@ class Watched:
     calendar: tuple[Scheduled, ...] = ()
     configured_at: float | None = None
     host: str = field(default_factory=socket.gethostname)
-    hold_ledger: Callable[[], object] | None = None
+    hold_ledger: Callable[[], tuple[HeadsOnTarget, ...]] | None = None
+    late_entries: Callable[[float], Iterable[LateEntry]] = _nothing_late
     state_dir: Path | None = None
     recovery_objective: float = 0.0
     channels: frozenset[str] | None = None
-    rooms: Mapping[str, Path] = field(default_factory=dict)
+    rooms: tuple[WatchedRoom, ...] = ()
     certificates: Mapping[str, Path] = field(default_factory=dict)
 
     @property

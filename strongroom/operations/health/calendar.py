@@ -13,19 +13,16 @@ from msgspec.structs import replace
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
-from strongroom.operations.alerts.upkeep_rules import BEAT_RESTS
-from strongroom.operations.errors import BackupOverdue
 from strongroom.operations.facts.record import BEAT
-from strongroom.operations.findings import Finding, remark, wrong
+from strongroom.operations.facts.records import LateEntry
+from strongroom.operations.judge.kinds import BEAT_RESTS
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.submit import due_slots
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
 from strongroom.state.errors import RunNotFound
 from strongroom.state.records import Pause, Run, RunKind, RunState, Slot
-from strongroom.timestamps import rfc3339
 
-SLOTS = "slots"
 GRACE = 120.0
 """How long after its time a slot may wait, in seconds: the calendar is asked every half minute."""
 
@@ -96,16 +93,20 @@ def planned(calendar: Iterable[Scheduled], *, now: float) -> list[EntryStatus]:
     ]
 
 
-def findings(services: Services, calendar: Iterable[Scheduled], *, now: float) -> Iterator[Finding]:
-    """Say which entries are overdue or paused. Whether a policy's backups are as fresh as its schedule says,
-    is judged by the backups."""
+TOLD_APART = frozenset({RunKind.BACKUP, RunKind.DRILL})
+"""Kinds of runs of which it is judged by what there is whether they came in time. So are trials of keys."""
+
+
+def late_entries(services: Services, calendar: Iterable[Scheduled], *, now: float) -> Iterator[LateEntry]:
+    """Yield the entries that should have been begun by now, with the first of their times that was missed."""
+    begun = services.store.first_run_at() or now
     for found in overview(services, calendar, now=now):
-        name = found.entry.name
-        if found.state is State.OVERDUE and found.entry.kind is not RunKind.BACKUP:
-            words = f"'{name}' was due {rfc3339(found.missed_at or 0.0)}, and was not begun: {found.why}"
-            yield wrong(SLOTS, BackupOverdue(words, hint=f"At once: 'strongroom schedule run {name}'."))
-        elif found.state is State.PAUSED:
-            yield remark(SLOTS, f"'{name}' is paused {found.why}", f"'strongroom schedule resume {name}'")
+        entry = found.entry
+        apart = entry.kind in TOLD_APART or entry.options.get("check") == "keys"
+        if found.state is State.OVERDUE and found.missed_at is not None and not apart:
+            # Repairs have nothing to do for long: when they had to begin, the newest time says best.
+            first = None if entry.kind is RunKind.REPAIR else entry.next(found.last_due or begun)
+            yield LateEntry(name=entry.name, due=min(first or now, found.missed_at), why=found.why)
 
 
 def _status(

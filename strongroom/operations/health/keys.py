@@ -7,23 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 
+from msgspec.structs import replace
+
 from strongroom.container.manifest import Manifest
 from strongroom.container.stanza import Stanza
 from strongroom.container.wrapping import WrappingKeyRecord
 from strongroom.keys import passphrase
-from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.key_names import stanza_key
 from strongroom.operations.archive.incidents import incidents_on_record
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.facts.records import Dated, Limits
 from strongroom.operations.facts.watched import ConfiguredPolicy
-from strongroom.operations.findings import Finding, good, remark, unknown, wrong
+from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health.replica import ENCRYPTION
+from strongroom.operations.judge.keys import aging, proven
 from strongroom.operations.key_management.health import events
-from strongroom.operations.key_management.proofs import DAY, KeyProof, Proof, ProofsOnRecord, read_proofs
+from strongroom.operations.key_management.proofs import ProofsOnRecord, read_proofs
 from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key
 from strongroom.operations.services import Services
-from strongroom.words import plural
 
 LEAKED = "incident.opened"
 
@@ -213,29 +214,11 @@ def judge_ages(
             yield good(check, f"{label}: retired, so nobody has to prove it")
             continue
         proof = known.proofs.of(key, label, since=moment if used is None else used, now=moment)
-        findings = [*_proof(check, proof), *_age(check, label, used, limits, moment)]
-        yield from findings or [good(check, proof.words)]
-
-
-def _proof(check: str, proof: KeyProof) -> Iterator[Finding]:
-    if proof.wrong:
-        yield wrong(check, KeyUnproven(f"{proof.words}: {proof.why}" if proof.why else proof.words))
-    elif proof.proof is not Proof.PROVEN:
-        yield remark(check, proof.words, _TRY)
-
-
-_TRY = "'strongroom key-health check' tries it, or have its holder answer a challenge."
-
-
-def _age(check: str, label: str, since: float | None, limits: Limits, now: float) -> Iterator[Finding]:
-    age = now - since if since is not None else 0.0
-    most = plural(int(limits.key_age // DAY), "day")
-    words = f"{label}: is in use for {plural(int(age // DAY), 'day')}; it is to be rotated after {most}"
-    hint = "Put the next key into the policy ('strongroom keygen'), then 'strongroom rotate POLICY'."
-    if age > limits.key_age:
-        yield wrong(check, KeysOutOfPolicy(words, hint=hint))
-    elif age > limits.key_age - limits.notice:
-        yield remark(check, words, hint)
+        findings = [proven(proof, now=moment)]
+        if used is not None:
+            findings.append(aging(Dated(name=label, at=used), limits, now=moment))
+        bad = [one for one in findings if one.state is not State.GOOD]
+        yield from (replace(one, check=check) for one in bad or findings[:1])
 
 
 def labels_of(pins: Iterable[ConfiguredPolicy], opened: Sequence[Opens] = ()) -> dict[str, str]:

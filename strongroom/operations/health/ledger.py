@@ -17,24 +17,12 @@ from strongroom.state.errors import LedgerChanged, LedgerCut
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.words import plural
 
-LEDGER, RECORD = "ledger", "record"
+RECORD = "record"
 YOUNG = 2 * DAY
 """For how long an event may be under no signed head. Workers put one an hour if something happened."""
 _OTHER = (
     "After a lost database, or beside another installation, that is right; else: docs/how-to/symptoms.md."
 )
-
-
-def unchanged(services: Services, targets: Sequence[str]) -> Iterator[Finding]:
-    """Hold the record against itself and against every signed head on the targets that answer.
-
-    Raises LedgerChanged or LedgerCut.
-    """
-    events, told = _held(services, targets)
-    on = [one.target for one in told if one.agree]
-    led = f", and the signed heads on {', '.join(on)} lead up to it" if on else ""
-    yield good(LEDGER, f"{plural(events, 'event')}: each is what was appended{led}")
-    yield from _odd(LEDGER, told)
 
 
 def record(services: Services, targets: Sequence[str], *, now: float) -> Iterator[Finding]:

@@ -1,13 +1,10 @@
-"""What an installation stands on: its database, local store, disks, files and clock."""
+"""What an installation stands on, and no facts have: its database, local store, files and clock."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from strongroom.errors import SourceError
@@ -18,12 +15,10 @@ from strongroom.state.engine import Database
 from strongroom.state.errors import StateError
 from strongroom.state.migrations import HEAD
 from strongroom.state.store import RunStore
-from strongroom.system.errors import KeyFileExposed, TargetFull, TargetReadOnly
+from strongroom.system.errors import KeyFileExposed
 from strongroom.words import plural
 
-STATE, STORE, DISK, FILES, CLOCK = "state", "store", "disk", "files", "clock"
-LEAST = 64 * 1024 * 1024
-"""Bytes without which nothing goes on, whatever is written."""
+STATE, STORE, FILES, CLOCK = "state", "store", "files", "clock"
 SKEW, FAR_OFF = 2.0, 60.0
 """Seconds by which two clocks may differ, and from when on leases and slots go wrong."""
 
@@ -99,42 +94,3 @@ def _databases(state_dir: Path) -> tuple[Path, Path]:
 
 def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-# -- disks ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A directory that is written to. ``least`` bytes have to be free there, ``enough`` are better."""
-
-    name: str
-    path: Path
-    least: int = LEAST
-    enough: int = 0
-
-
-def disks(places: Iterable[Place], *, percent: int) -> Iterator[Finding]:
-    """Say where the room runs out, or nothing can be written; ``percent`` of a disk are to be free."""
-    for place in places:
-        yield from _disk(place, percent)
-
-
-def _disk(place: Place, percent: int) -> Iterator[Finding]:
-    path = next((one for one in (place.path, *place.path.parents) if one.is_dir()), Path("/"))
-    usage = shutil.disk_usage(path)
-    free = usage.free
-    words = f"{place.name}: {_size(free)} free at {place.path}"
-    if os.statvfs(path).f_flag & os.ST_RDONLY or not os.access(path, os.W_OK):
-        hint = "Check how it is mounted, and its owner and mode."
-        yield wrong(DISK, TargetReadOnly(f"{place.name}: nothing can be written at {place.path}", hint=hint))
-    elif free < place.least:
-        yield wrong(DISK, TargetFull(f"{words}; it takes {_size(place.least)}", hint="Free space there."))
-    elif free < max(place.enough, usage.total * percent // 100):
-        yield remark(DISK, words, "Make room before it runs out.")
-    else:
-        yield good(DISK, words)
-
-
-def _size(number: int) -> str:
-    return f"{number / 1024**3:,.1f} GiB" if number >= 1024**3 else f"{number / 1024**2:,.1f} MiB"

@@ -13,9 +13,11 @@ from typing import Final, Literal, NamedTuple
 from msgspec import Struct
 
 from strongroom.model import COMMAND, EVERY_POLICY, Depth
-from strongroom.operations.alerts.alert_kinds import KINDS, Alert
 from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
 from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy, Ran
+from strongroom.operations.findings import Finding
+from strongroom.operations.judge.kinds import KINDS
+from strongroom.operations.judge.runs import rotations
 from strongroom.operations.runs.steps import pools
 from strongroom.operations.verification.coverage import Coverage
 from strongroom.state.records import Pool, RunCount, RunKind, RunState, StepState
@@ -46,7 +48,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     limits: Limits
     version: str
     look: Facts | None = None
-    alerts: tuple[Alert, ...] = ()
+    alerts: tuple[Finding, ...] = ()
     processes: tuple[Process, ...] = ()
 
 
@@ -135,8 +137,9 @@ def _failed(policy: Policy, _seen: Observed) -> float:
     return _state_of(policy.runs, RunState.FAILED)
 
 
-def _rotation_failed(policy: Policy, _seen: Observed) -> float:
-    return _state_of(policy.rotations, RunState.FAILED) or _state_of(policy.rotations, RunState.DEGRADED)
+def _rotation_failed(seen: Observed) -> Iterator[Sample]:
+    wrong = {one.policy for one in rotations(seen.facts, seen.limits) if one.is_alert}
+    yield from (((policy.name,), float(policy.name in wrong)) for policy in _known(seen))
 
 
 # -- replicas ----------------------------------------------------------------------
@@ -278,9 +281,10 @@ def _looked_at(seen: Observed) -> float | None:
 
 def _alerts(seen: Observed) -> Iterator[Sample]:
     """Yield each kind there is, so that one that ends is seen to end; none before the first look."""
-    counts = Counter(alert.kind for alert in seen.alerts)
+    counts = Counter((alert.kind, alert.severity) for alert in seen.alerts)
     for kind in KINDS if seen.look else ():
-        yield (kind, KINDS[kind].severity.value), counts[kind]
+        for severity in KINDS[kind].severities:
+            yield (kind, severity.value), counts[kind, severity]
 
 
 def _rooms(seen: Observed, *, free: bool) -> Iterator[Sample]:
@@ -374,9 +378,9 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure(
         "strongroom_rotation_failed",
         "gauge",
-        "1 if the newest rotation of the policy's backups failed or is incomplete.",
+        "1 if the newest rotation of the policy's backups failed, is incomplete, or waits for a week.",
         POLICY,
-        _of_policy(_rotation_failed),
+        _rotation_failed,
     ),
     Measure(
         "strongroom_replica_good",

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from strongroom.errors import ConfigError
-from strongroom.operations.alerts.alert_kinds import Severity
 from strongroom.operations.alerts.apprise import Apprise
 from strongroom.operations.alerts.channel import Channel, Message
 from strongroom.operations.alerts.webhook import Webhook
 from strongroom.operations.errors import ChannelRefused, ChannelUnavailable
+from strongroom.operations.findings import Severity
 from strongroom.operations.ping import Ping, Signal
 from tests.live.certificates import server_context
 from tests.operations.alerts.receiver import Receiver

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import pytest
 
-from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.channel import Message
 from strongroom.operations.alerts.due_notifications import News, Telling, tell
 from strongroom.operations.alerts.mail import letter
 from strongroom.operations.alerts.message import subject, write_message
+from strongroom.operations.findings import Finding
+from strongroom.operations.judge.kinds import wrong
 from strongroom.operations.muted import Acknowledgement, Muted, Silence
 from strongroom.state.alerts import Told
 
 NOW, DAY = 1_000_000.0, 86_400.0
-FAILED = Alert(kind="backup.failed", subject="p", what="policy 'p': 2 runs failed", weight=2)
-SLOW = Alert(kind="backup.slow", subject="p", what="policy 'p': slow")
-LOST = Alert(kind="backup.lost", what="1 backup is lost", weight=1)
+FAILED = wrong("backup.failed", "p", what="policy 'p': 2 runs failed", weight=2)
+SLOW = wrong("backup.slow", "p", what="policy 'p': slow")
+LOST = wrong("backup.lost", what="1 backup is lost", weight=1)
 
 
-def told(alert: Alert, *, sent_ago: float | None = 3600.0, **fields: object) -> Told:
+def told(alert: Finding, *, sent_ago: float | None = 3600.0, **fields: object) -> Told:
     values = {
         "key": alert.key,
         "severity": alert.severity.value,
@@ -30,7 +31,7 @@ def told(alert: Alert, *, sent_ago: float | None = 3600.0, **fields: object) -> 
     return Told(**{**values, **fields})  # type: ignore[arg-type]
 
 
-def news(*before: Told, alerts: tuple[Alert, ...] = (FAILED,)) -> list[News]:
+def news(*before: Told, alerts: tuple[Finding, ...] = (FAILED,)) -> list[News]:
     return [item.news for item in tell(alerts, before, repeat=DAY, now=NOW).items]
 
 
@@ -70,13 +71,13 @@ def test_what_rests_on_targets_is_not_over_as_long_as_one_was_not_looked_at() ->
 
 
 def test_a_ledger_that_a_head_contradicted_is_not_over_as_long_as_its_target_was_not_looked_at() -> None:
-    broken = told(Alert(kind="ledger.broken", what="event 2 is another one"))
+    broken = told(wrong("ledger.broken", what="event 2 is another one"))
     assert tell((), [broken], repeat=DAY, now=NOW, looked=False).is_empty
     assert tell((), [broken], repeat=DAY, now=NOW).over == (broken,)
 
 
 def test_a_refused_manifest_that_no_look_reads_again_is_not_called_over_and_told_anew_if_one_does() -> None:
-    refused = Alert(kind="manifest.refused", subject="eu", what="1 backup", weight=1)
+    refused = wrong("manifest.refused", "eu", what="1 backup", weight=1)
     telling = tell((), [told(refused)], repeat=DAY, now=NOW)
     assert telling.is_empty
     assert news(*telling.rows, alerts=(refused,)) == [News.NEW]
@@ -93,7 +94,7 @@ def test_all_of_it_is_told_if_that_is_asked_for() -> None:
 
 
 def test_what_is_about_one_host_is_over_when_that_host_says_so() -> None:
-    full = Alert(kind="space.low", subject="the stage on one", what="full")
+    full = wrong("space.low", "the stage on one", what="full")
 
     def over(host: str) -> int:
         return len(tell((), [told(full)], repeat=DAY, now=NOW, host=host).over)
@@ -104,7 +105,7 @@ def test_what_is_about_one_host_is_over_when_that_host_says_so() -> None:
 # -- what people said of it ----------------------------------------------------
 
 
-def acknowledged(alert: Alert, *, at: float = NOW - DAY, weight: int | None = None) -> Muted:
+def acknowledged(alert: Finding, *, at: float = NOW - DAY, weight: int | None = None) -> Muted:
     known = Acknowledgement(
         key=alert.key,
         at=at,
@@ -157,7 +158,7 @@ def test_a_silence_keeps_news_and_ends_back_until_it_is_over() -> None:
 
 
 def test_a_host_that_is_not_the_teller_tells_of_itself_alone() -> None:
-    full = Alert(kind="space.low", subject="the stage on one", what="full")
+    full = wrong("space.low", "the stage on one", what="full")
     telling = tell([FAILED, full], [told(LOST)], repeat=DAY, now=NOW, host="one", teller=False)
     assert [item.alert.key for item in telling.items] == ["space.low:the stage on one"]
     assert telling.over == ()
@@ -165,7 +166,7 @@ def test_a_host_that_is_not_the_teller_tells_of_itself_alone() -> None:
 
 
 def test_news_that_is_sent_again_has_the_same_id_and_other_news_another() -> None:
-    def name(*before: Told, alerts: tuple[Alert, ...] = (FAILED,)) -> str:
+    def name(*before: Told, alerts: tuple[Finding, ...] = (FAILED,)) -> str:
         return tell(alerts, before, repeat=DAY, now=NOW).id
 
     assert name() == name()
@@ -208,9 +209,9 @@ def test_a_subject_counts_by_severity() -> None:
 
 
 def test_no_name_forges_a_header_or_a_line() -> None:
-    hostile = Alert(
-        kind="replica.bad",
-        subject="eu\r\nBcc: x@evil.org",
+    hostile = wrong(
+        "replica.bad",
+        "eu\r\nBcc: x@evil.org",
         what="target 'eu\r\n\r\nCRITICAL: all is lost\x1b[2J'",
     )
     telling = tell([hostile], [], repeat=DAY, now=NOW)

@@ -20,8 +20,8 @@ from strongroom.operations.evidence.compliance import FRAMEWORKS, TEXTS, Assesse
 from strongroom.operations.evidence.compliance_report import report_of, sheet_of
 from strongroom.operations.evidence.controls import Demands, require
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
-from strongroom.operations.health import catalog, runs
 from strongroom.operations.health.ledger import RECORD, YOUNG, record
+from strongroom.operations.judge.kinds import KINDS
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import rfc3339
 from tests.operations.evidence.test_ledger_heads import junk
@@ -106,8 +106,8 @@ EVERY = sorted({check for controls in FRAMEWORKS.values() for one in controls fo
 
 def test_every_check_that_a_control_rests_on_is_one_that_somebody_makes() -> None:
     made = {
-        *(RECORD, catalog.BACKUPS, catalog.REPLICAS),
-        *(runs.SLOTS, runs.DRILLS, runs.KEYS),
+        RECORD,
+        *(kind.area for kind in KINDS.values()),
         *(
             value
             for name, value in vars(evidence_controls).items()

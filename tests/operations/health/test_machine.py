@@ -16,32 +16,12 @@ from strongroom.sources.local import LocalStore
 from strongroom.state.engine import Database
 from strongroom.state.errors import StateError
 from strongroom.state.store import RunStore
-from tests.targets.disks import read_only, small_disk
 
 MIB = 1024 * 1024
 
 
 def said(findings: list[Finding]) -> list[tuple[State, str]]:
     return [(one.state, one.code) for one in findings]
-
-
-def test_a_disk_without_room_is_told_before_it_is_full(tmp_path: Path) -> None:
-    with small_disk(tmp_path, size=100 * MIB) as mounted:
-        if not mounted:
-            pytest.skip("may not mount here")
-        place = machine.Place(name="eu", path=tmp_path / "not-yet", least=20 * MIB)
-        assert said(list(machine.disks([place], percent=10))) == [(State.GOOD, "")]
-        assert said(list(machine.disks([place], percent=99 + 2))) == [(State.REMARK, "")]
-        (tmp_path / "filled").write_bytes(os.urandom(90 * MIB))
-        assert said(list(machine.disks([place], percent=10))) == [(State.WRONG, "TargetFull")]
-        assert not place.path.exists()
-
-
-def test_a_place_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
-    place = machine.Place(name="eu", path=tmp_path, least=0)
-    with read_only(tmp_path):
-        assert said(list(machine.disks([place], percent=0))) == [(State.WRONG, "TargetReadOnly")]
-    assert said(list(machine.disks([place], percent=0))) == [(State.GOOD, "")]
 
 
 def test_files_that_others_may_use_are_named_each(tmp_path: Path) -> None:

@@ -556,4 +556,4 @@ def test_alerts_tell_of_what_was_stolen_and_not_of_what_was_deleted_on_purpose(
         prune(world.services())
     assert keys(other) == []
     world.targets["eu"].delete(f"manifests/{new}.json")
-    assert keys(other) == ["replica.lost:eu"]
+    assert keys(other) == ["replica.bad:eu"]

@@ -17,7 +17,6 @@ from strongroom.operations.backup.repair_job import submit_repair
 from strongroom.operations.backup.verify_job import submit_verify
 from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
-from strongroom.operations.health.runs import drills
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
 from strongroom.operations.rotation.submit import submit_rotation
@@ -27,7 +26,7 @@ from strongroom.operations.services import Services
 from strongroom.sources.local import LocalStore
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run, RunState, StepKind, Ticket
-from tests.operations.health.test_runs import facts
+from tests.operations.judge.test_on_record import facts, judged
 from tests.operations.world import POLICY, World, make_world, names_on
 
 ODD: list[Any] = [5, [], {}, {"depth": "CANARY", "backup": None, "restore": 7}, {"depth": None}, "CANARY"]
@@ -137,7 +136,7 @@ def test_health_tells_of_a_drill_whose_record_is_odd(tmp_path: Path, odd: Any) -
         processes=1,
     )
     edit(world, run.id, ("runs", "facts.drill-restore", ""), odd)
-    [finding] = drills(services, facts(services))
+    [finding] = judged(facts(services), "drill.failed")
     assert finding.code == RecordRefused.__name__
 
 

@@ -10,8 +10,7 @@ from strongroom.cli.commands.alerts import render
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
-from strongroom.errors import StrongroomError, UsageError
-from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
+from strongroom.errors import StrongroomError, UsageError, by_name
 from strongroom.operations.alerts.notify import (
     Found,
     gather_and_judge,
@@ -21,6 +20,7 @@ from strongroom.operations.alerts.notify import (
     to_tell,
 )
 from strongroom.operations.facts.watched import Watched
+from strongroom.operations.findings import Finding, Severity
 from strongroom.wiring import alerts as wiring_alerts
 from strongroom.wiring.channels import sending
 
@@ -75,11 +75,12 @@ def _tell(arguments: Namespace, settings: Settings, watched: Watched, found: Fou
     return render.Told(deliveries, trouble=next((one for one in troubles if one is not None), None))
 
 
-def _raise_worst(alerts: tuple[Alert, ...]) -> None:
+def _raise_worst(alerts: tuple[Finding, ...]) -> None:
     if not alerts:
         return
     worst = alerts[0]
     critical = sum(alert.severity is Severity.CRITICAL for alert in alerts)
     counts = [f"{critical} critical"] if critical else []
     counts += [plural(len(alerts) - critical, "warning")] if len(alerts) > critical else []
-    raise KINDS[worst.kind].error(f"{', '.join(counts)}. The worst: {worst.what}.", hint=worst.do)
+    error = by_name(worst.code) or StrongroomError
+    raise error(f"{', '.join(counts)}. The worst: {worst.what}.", hint=worst.to_do)

@@ -12,8 +12,8 @@ from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations import muted
-from strongroom.operations.alerts.alert_kinds import KINDS
 from strongroom.operations.alerts.notify import gather_and_judge
+from strongroom.operations.judge.kinds import KINDS
 from strongroom.operations.muted import Silence
 from strongroom.state.store import RunStore
 from strongroom.system.person import who

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from strongroom.cli.terminal.output import in_line, plural, table
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
-from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.alerts.notify import Delivery, Found
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Limits
+from strongroom.operations.findings import Finding
 from strongroom.operations.muted import Muted
 from strongroom.timestamps import rfc3339
 
@@ -31,7 +31,7 @@ def lines(found: Found, limits: Limits, told: Told, muted: Muted) -> Iterator[st
     for alert in found.alerts:
         yield f"{alert.severity.upper()}  {in_line(alert.key)}"
         yield f"  {in_line(alert.what)}"
-        yield f"  What to do: {in_line(alert.do)}"
+        yield f"  What to do: {in_line(alert.to_do)}"
         yield from (f"  {in_line(said)}" for said in muted.said_of(alert.key))
     rows = [_row(one) for one in _fresh(found, limits)]
     yield from ["", *table(("POLICY", "BACKUP", "AGE", "VERIFIED", "STANDS"), rows)] if rows else ()
@@ -119,7 +119,7 @@ def _fresh(found: Found, limits: Limits) -> list[Freshness]:
     ]
 
 
-def _of_alert(alert: Alert) -> dict[str, object]:
+def _of_alert(alert: Finding) -> dict[str, object]:
     return {
         "key": alert.key,
         "severity": alert.severity.value,
@@ -127,7 +127,7 @@ def _of_alert(alert: Alert) -> dict[str, object]:
         "subject": alert.subject,
         "what": alert.what,
         "means": alert.means,
-        "do": alert.do,
+        "do": alert.to_do,
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from strongroom.cli.commands.health import render
 from strongroom.cli.commands.health.arguments import CHECKS
@@ -32,10 +32,9 @@ from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
-from strongroom.operations.health.catalog import none_yet
 from strongroom.operations.health.files import file_backups
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
-from strongroom.operations.health.verification import covered
+from strongroom.operations.judge.judgement import judge
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target
@@ -67,7 +66,7 @@ def check_backups(arguments: Namespace, output: Output) -> None:
     backups = [one.backup for one in (*chosen, *files)]
     if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
         by_now = facts_on_record(settings, services, now=time.time())  # with what was just read
-        findings += covered(INTEGRITY, by_now)
+        findings += _judged(by_now, settings, INTEGRITY, kinds=("verification.late",))
     document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
     output.answer(document, render.of_backups(findings, len(backups)))
     render.raise_worst(findings)
@@ -101,9 +100,14 @@ def _looked(
     first = min(means.checks)
     wanted = [name for name in policies if not arguments.policy or name in arguments.policy]
     without = [name for name in wanted if name not in {one.policy for one in every}]
-    late = settings.alerts.threshold_age
-    findings += [none_yet(first, facts, policies[name], threshold=late).on(policy=name) for name in without]
+    late = _judged(facts, settings, first, kinds=("backup.overdue", "emergency.due", "policy.idle"))
+    findings += [one for one in late if one.policy in without]
     return [*findings, *nothing_seen(findings, first)]
+
+
+def _judged(facts: Facts, settings: Settings, check: str, *, kinds: tuple[str, ...]) -> list[Finding]:
+    """Return some of how the facts are judged, shown under a check."""
+    return [structs.replace(one, check=check) for one in judge(facts, limits(settings)) if one.kind in kinds]
 
 
 def _means(

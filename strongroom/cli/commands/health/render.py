@@ -11,8 +11,9 @@ from strongroom.cli.terminal.output import plural, table
 from strongroom.operations.findings import Finding, State, worst_error, worst_first
 
 _COUNTED = {
-    State.WRONG: "{} wrong",
+    State.WRONG: "{} critical",
     State.UNKNOWN: "{} could not be checked",
+    State.WARNING: "{} with a warning",
     State.REMARK: "{} with a remark",
     State.GOOD: "{} good",
 }

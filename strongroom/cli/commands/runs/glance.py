@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from strongroom.cli.terminal.output import fields, in_line, plural, table
 from strongroom.durations import about, at_least
-from strongroom.operations.alerts.alert_kinds import Alert
 from strongroom.operations.facts.freshness import judge
 from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy, Running
+from strongroom.operations.findings import Finding
 from strongroom.operations.muted import Muted
 from strongroom.operations.runs.steps import pools
 from strongroom.state.records import Pool, StepState
@@ -19,7 +19,9 @@ RUN, OVER = "run ", "over"
 QUEUES = ("QUEUE", "STEPS WAITING", "BEING DONE", "OLDEST")
 
 
-def lines_of(facts: Facts, alerts: Iterable[Alert], muted: Muted, *, limits: Limits, width: int) -> list[str]:
+def lines_of(
+    facts: Facts, alerts: Iterable[Finding], muted: Muted, *, limits: Limits, width: int
+) -> list[str]:
     """Return it in lines that are not wider than the terminal, where that can be."""
     if facts.state is not None:
         return [f"The state database does not answer: {in_line(facts.state)}"]
@@ -38,7 +40,7 @@ def _part(title: str, lines: Iterable[str]) -> Iterator[str]:
     yield ""
 
 
-def changes_of(facts: Facts, alerts: Iterable[Alert], muted: Muted) -> dict[str, str]:
+def changes_of(facts: Facts, alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
     """Return what there is to say of each thing: where it differs from before, it has changed."""
     if facts.state is not None:
         return {"the state database": f"does not answer: {in_line(facts.state)}"}
@@ -54,14 +56,14 @@ def changes_of(facts: Facts, alerts: Iterable[Alert], muted: Muted) -> dict[str,
     return said | {f"alert {key}": what for key, what in wrong.items()}
 
 
-def alerts_of(alerts: Iterable[Alert], muted: Muted) -> dict[str, str]:
+def alerts_of(alerts: Iterable[Finding], muted: Muted) -> dict[str, str]:
     """Return each alert by its key, in words: the worst first, as they are judged."""
     return {
         in_line(one.key): f"{one.severity.value}: {in_line(one.what)}{_muted(one, muted)}" for one in alerts
     }
 
 
-def _muted(alert: Alert, muted: Muted) -> str:
+def _muted(alert: Finding, muted: Muted) -> str:
     if muted.silence_of(alert.key):
         return " (silenced)"
     return " (acknowledged)" if alert.key in muted.acknowledged else ""

@@ -13,11 +13,11 @@ from strongroom.cli.terminal.screen import Screen, can_draw
 from strongroom.cli.terminal.stopping import Terminated
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
-from strongroom.operations.alerts.alert_kinds import Alert
-from strongroom.operations.alerts.rules import judge
 from strongroom.operations.facts.gather import gather
 from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.facts.watched import Watched
+from strongroom.operations.findings import Finding
+from strongroom.operations.judge.judgement import alerts
 from strongroom.operations.muted import Muted, read_muted
 from strongroom.state.errors import StateError
 from strongroom.timestamps import for_people
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     """What one look found."""
 
     facts: Facts
-    alerts: tuple[Alert, ...]
+    alerts: tuple[Finding, ...]
     muted: Muted
 
 
@@ -63,7 +63,7 @@ class Looking:
         now = time.time()
         facts = gather(self._watched, self.bounds, now=now, look=False)
         muted = Muted() if facts.state is not None else read_muted(self._watched.store(), now=now)
-        return Seen(facts, judge(facts, self.bounds), muted)
+        return Seen(facts, alerts(facts, self.bounds), muted)
 
     def end_of(self, about_it: str) -> str:
         """Say how something ended: a run has a state."""

@@ -6,17 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from strongroom.model import Depth
-from strongroom.operations.access.look import STRANGE
-from strongroom.operations.alerts.alert_kinds import KINDS, Alert, Severity
-from strongroom.operations.alerts.rules import judge
+from strongroom.operations.access.look import SILENT, STRANGE
 from strongroom.operations.facts.records import (
     Approval,
     BrokenChannel,
     Check,
     Dated,
+    Drilled,
     Drills,
     Entry,
     Facts,
@@ -37,6 +36,9 @@ from strongroom.operations.facts.records import (
     Signs,
     Unused,
 )
+from strongroom.operations.findings import Severity
+from strongroom.operations.judge.judgement import alerts
+from strongroom.operations.judge.kinds import KINDS, wrong
 from strongroom.operations.key_management.proofs import QUARTER, WARNING, ProofsOnRecord
 from strongroom.operations.verification.coverage import Standing, coverage
 from strongroom.operations.verification.order import Item, Terms
@@ -129,7 +131,8 @@ def rotated(*of: Ran) -> Facts:
 
 def drilled(*of: Ran, schedule: str = WEEKLY, made: float = 30 * DAY) -> Facts:
     found = replace(WELL, runs=(ran(10 * HOUR), ran(made)))
-    return Facts(now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=of),))
+    rehearsed = tuple(Drilled(**asdict(one), recovered_in=2.0, objective=60.0) for one in of)
+    return Facts(now=NOON, policies=(found,), drills=(Drills(policy="p", schedule=schedule, runs=rehearsed),))
 
 
 def offline(days: int) -> Facts:
@@ -184,11 +187,6 @@ CASES: list[tuple[str, Facts, Facts]] = [
         policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None),)),
         policy(verified=None, newest=None, runs=(ran(HOUR, ACTIVE, took=None), ran(2 * HOUR, FAILED))),
     ),
-    (
-        "emergency.overdue:p",
-        policy(offline=True, schedule=WEEKLY, verified=seen(8 * DAY)),
-        policy(offline=True, schedule=WEEKLY, verified=seen(12 * DAY)),
-    ),
     ("backup.failed:p", runs(ran(HOUR, CANCELLED), ran(10 * HOUR)), runs(ran(HOUR, FAILED), ran(10 * HOUR))),
     ("backup.failed:p", runs(ran(HOUR), ran(2 * HOUR, FAILED)), runs(ran(60, ACTIVE), ran(2 * HOUR, FAILED))),
     ("backup.failed:p", runs(ran(11 * HOUR, FAILED)), policy(newest=None, runs=(ran(11 * HOUR, FAILED),))),
@@ -228,9 +226,9 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(mended=(Mended(backup="b", target="eu", why="its container 3: Tampered", sources=("us",)),)),
     ),
     ("verification.late:eu", facts(verification=stands(read=DAY)), facts(verification=stands(read=31 * DAY))),
-    ("replica.lost:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
+    ("replica.bad:eu", facts(places=(Place(name="eu"),)), facts(places=(Place(name="eu", lost=("b",)),))),
     (
-        "replica.missing:eu",
+        "replica.bad:eu",
         facts(places=(Place(name="eu"),)),
         facts(places=(Place(name="eu", missing=("b",)),)),
     ),
@@ -261,31 +259,21 @@ CASES: list[tuple[str, Facts, Facts]] = [
     ("ledger.broken", facts(), facts(signs=Signs(unlike="the record ends before a signed head"))),
     ("record.refused", facts(), facts(signs=Signs(records=("r1",)))),
     ("recovery.open:r1", facts(), facts(recoveries=(recovery(due=NOON + HOUR),))),
-    (
-        "recovery.overdue:r1",
-        facts(recoveries=(recovery(due=NOON + HOUR),)),
-        facts(recoveries=(recovery(due=NOON - 1),)),
-    ),
     ("incident.open:i1", facts(), facts(incidents=(incident(due=NOON + DAY),))),
-    (
-        "incident.overdue:i1",
-        facts(incidents=(incident(due=NOON + DAY),)),
-        facts(incidents=(incident(due=NOON - 1),)),
-    ),
     ("message.refused:seal", facts(), facts(signs=Signs(messages={"seal": 3}))),
     ("message.failed:seal", facts(), facts(signs=Signs(failed={"seal": 3}))),
-    ("shred.refused", facts(), facts(signs=Signs(shreds=1))),
-    *[(f"{kind}:thief", facts(), facts(intrusions=(came(kind),))) for kind in STRANGE],
-    ("access.log-rewritten:eu", facts(), facts(intrusions=(came("access.log-rewritten", who=""),))),
-    ("access.log-silent:eu", facts(), facts(intrusions=(came("access.log-silent", who=""),))),
+    ("record.refused:shredding", facts(), facts(signs=Signs(shreds=1))),
+    *[("access.unrecorded:thief", facts(), facts(intrusions=(came(kind),))) for kind in STRANGE],
+    ("access.log:eu", facts(), facts(intrusions=(came("access.log-rewritten", who=""),))),
+    ("access.log:eu", facts(), facts(intrusions=(came(SILENT, who=""),))),
     ("approval.break-glass:run", asked_for(), asked_for(broken=True)),
     ("approval.refused:run", asked_for(), asked_for(refused=2)),
     ("approval.waiting:run", asked_for(), asked_for(late=True)),
     ("rotation.failed:p", rotated(ran(HOUR), ran(DAY, FAILED)), rotated(ran(HOUR, FAILED), ran(DAY))),
     ("rotation.failed:p", rotated(), rotated(ran(HOUR, CANCELLED), ran(DAY, FAILED))),
-    ("rotation.incomplete:p", rotated(ran(HOUR)), rotated(ran(HOUR, DEGRADED))),
+    ("rotation.failed:p", rotated(ran(HOUR)), rotated(ran(HOUR, DEGRADED))),
     (
-        "rotation.waiting:p",
+        "rotation.failed:p",
         rotated(ran(6 * DAY, ACTIVE, took=None)),
         rotated(ran(8 * DAY, ACTIVE, took=None)),
     ),
@@ -306,14 +294,14 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(active=(running(25 * HOUR, RunKind.ROTATE),)),  # rotations have an alert of their own
         facts(active=(running(25 * HOUR, RunKind.ROTATE_SECRET),)),
     ),
-    ("key.unproven:recovery", proof(last=NOON - QUARTER + DAY), proof(last=NOON - QUARTER - DAY)),
+    ("key.unproven:recovery", proof(last=NOON - QUARTER + WARNING + DAY), proof(last=NOON - QUARTER - DAY)),
     ("key.unproven:recovery", proof(last=NOON - DAY), proof(last=NOON - DAY, failed=NOON - HOUR)),
     (
-        "key.proof-due:recovery",
+        "key.unproven:recovery",
         proof(since=NOON - QUARTER + WARNING + DAY),
         proof(since=NOON - QUARTER + WARNING - DAY),
     ),
-    ("key.unread", keys(checked_at=NOON), keys(checked_at=NOON, unread=("b1",))),
+    ("key.unchecked", keys(checked_at=NOON), keys(checked_at=NOON, unread=("b1",))),
     (
         "key.unchecked",
         keys(schedule=WEEKLY, used=(Dated(name="k", at=NOON - HOUR),)),  # in use since its time alone
@@ -334,15 +322,15 @@ CASES: list[tuple[str, Facts, Facts]] = [
         keys(used=(Dated(name="k", at=NOON - YEAR + 31 * DAY),)),
         keys(used=(Dated(name="k", at=NOON - YEAR + 29 * DAY),)),
     ),
-    ("emergency.coming:p", offline(5), offline(2)),
-    ("emergency.coming:p", policy(schedule="0 0 20 7 *"), offline(3)),
+    ("emergency.due:p", offline(5), offline(2)),
+    ("emergency.due:p", policy(schedule="0 0 20 7 *"), offline(3)),
     ("drift.mass-change:p", drifted(ran(HOUR), drift(2 * HOUR)), drifted(drift(HOUR), ran(DAY))),
     ("drift.mass-change:p", drifted(ran(HOUR)), drifted(ran(HOUR, ACTIVE), drift(DAY))),
     ("drift.unknown:p", drifted(ran(HOUR), ran(DAY, FAILED)), drifted(ran(HOUR, FAILED), ran(DAY))),
     ("drift.unknown:p", drifted(drift(HOUR)), drifted(ran(HOUR, DEGRADED))),
     ("drill.failed:full p", drilled(ran(HOUR), ran(DAY, FAILED)), drilled(ran(HOUR, FAILED), ran(DAY))),
     ("drill.failed:full p", drilled(ran(HOUR), schedule=""), drilled(ran(HOUR, FAILED), schedule="")),
-    ("drill.late:full p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
+    ("drill.failed:full p", drilled(ran(HOUR)), drilled(ran(HOUR, DEGRADED))),
     ("drill.overdue:full p", drilled(ran(3 * DAY)), drilled(ran(5 * DAY))),
     ("drill.overdue:full p", drilled(made=HOUR), drilled()),  # nothing to rehearse with at its time
     ("drill.overdue:full p", drilled(ran(HOUR, FAILED)), drilled(ran(HOUR, ACTIVE))),
@@ -353,9 +341,9 @@ CASES: list[tuple[str, Facts, Facts]] = [
         policy(held=held(15, 15, 60, 15, 15)),
         policy(held=held(15, 60, 15, 15)),
     ),  # new, gone
-    ("backup.count:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
-    ("backup.count:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
-    ("backup.count:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median
+    ("backup.size:p", policy(held=held(10, 10, 11, 9)), policy(held=held(4, 10, 11, 9))),
+    ("backup.size:p", policy(held=held(20, 10, 11, 9)), policy(held=held(21, 10, 11, 9))),
+    ("backup.size:p", policy(held=held(1, 10, 10)), policy(held=held(1, 10, 10, 10))),  # of two, no median
     ("backup.size:p", policy(held=sized(190, 100, 90, 110)), policy(held=sized(210, 100, 90, 110))),
     ("backup.size:p", policy(held=sized(60, 100, 90, 110)), policy(held=sized(40, 100, 90, 110))),
     ("backup.slow:p", slow(ran(HOUR, took=1700.0)), slow(ran(HOUR, took=1900.0))),
@@ -381,12 +369,12 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(checks=(Check(name="health", newest=ran(HOUR, FAILED)),)),
     ),
     (
-        "check.found:health",
+        "check.failed:health",
         facts(checks=(Check(name="keys", newest=ran(HOUR, DEGRADED)),)),
         facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
     ),
     (
-        "schedule.paused:prune",  # until the next time after its last one, nothing was missed
+        "schedule.late:prune",  # until the next time after its last one, nothing was missed
         facts(
             entries=(
                 Entry(name="prune", due=NOON - HOUR, following=NOON + 23 * HOUR, paused=NOON - 20 * HOUR),
@@ -399,7 +387,7 @@ CASES: list[tuple[str, Facts, Facts]] = [
         ),
     ),
     (
-        "schedule.refused:drift",
+        "schedule.late:drift",
         facts(),
         facts(entries=(Entry(name="drift", due=NOON - HOUR, following=NOON + HOUR, refused="ConfigError"),)),
     ),
@@ -409,27 +397,110 @@ CASES: list[tuple[str, Facts, Facts]] = [
         facts(),
         facts(channels=(BrokenChannel(name="chat", since=NOON - HOUR, why="ChannelUnavailable: no."),)),
     ),
-    ("settings.refused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
-    ("settings.waiting:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
+    ("settings.unused:h", facts(), facts(unused=(Unused(host="h", problem="not TOML"),))),
+    ("settings.unused:h", facts(), facts(unused=(Unused(host="h", waits=("broker",)),))),
     ("beat.silent", facts(beat_age=60.0), facts(beat_age=HOUR)),
     ("beat.silent", facts(beat_age=30 * DAY), facts(beat_age=13 * DAY)),
-    ("beat.dead", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
+    ("beat.silent", facts(beat_age=60.0, policies=(DUE,)), facts(beat_age=90.0, policies=(DUE,))),
     (
-        "beat.dead",
-        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us"))),
+        "beat.silent",
+        facts(places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
         facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
     ),
 ]
 
 
+MISSING = facts(places=(Place(name="eu", missing=("b",)),))
+LATE, IN_TIME = NOON - 1, NOON + HOUR
+
+GRAVE: list[tuple[str, Facts, Facts]] = [
+    (
+        "emergency.due:p",
+        policy(offline=True, schedule=WEEKLY, verified=seen(8 * DAY)),
+        policy(offline=True, schedule=WEEKLY, verified=seen(12 * DAY)),
+    ),
+    (
+        "replica.bad:eu",
+        facts(places=(Place(name="eu", missing=("b",)),)),
+        facts(places=(Place(name="eu", bad=("b",)),)),
+    ),
+    (
+        "replica.bad:eu",
+        facts(places=(Place(name="eu", missing=("b",)),)),
+        facts(places=(Place(name="eu", lost=("b",)),)),
+    ),
+    (
+        "recovery.open:r1",
+        facts(recoveries=(recovery(due=NOON + HOUR),)),
+        facts(recoveries=(recovery(due=NOON - 1),)),
+    ),
+    (
+        "incident.open:i1",
+        facts(incidents=(incident(due=NOON + DAY),)),
+        facts(incidents=(incident(due=NOON - 1),)),
+    ),
+    ("key.unproven:recovery", proof(last=NOON - QUARTER + DAY), proof(last=NOON - QUARTER - DAY)),
+    (
+        "key.aging:k",
+        keys(used=(Dated(name="k", at=NOON - YEAR + DAY),)),
+        keys(used=(Dated(name="k", at=NOON - YEAR - DAY),)),
+    ),
+    (
+        "check.failed:health",
+        facts(checks=(Check(name="health", newest=ran(HOUR, DEGRADED)),)),
+        facts(checks=(Check(name="health", newest=ran(HOUR, FAILED)),)),
+    ),
+    (
+        "schedule.late:prune",
+        facts(entries=(replace(PAUSED, paused=NOON - 25 * HOUR),)),
+        facts(entries=(replace(PAUSED, refused="ConfigError"),)),
+    ),
+    (
+        "settings.unused:h",
+        facts(unused=(Unused(host="h", waits=("broker",)),)),
+        facts(unused=(Unused(host="h", problem="not TOML"),)),
+    ),
+    ("beat.silent", facts(beat_age=HOUR), facts(beat_age=90.0, policies=(DUE,))),
+    (
+        "beat.silent",
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us"))),
+        facts(beat_age=HOUR, places=(Place(name="eu", away="no answer"), Place(name="us", away="none"))),
+    ),
+    (
+        "space.low:the stage",
+        facts(rooms=(Room(name="the stage", free=9, total=100, least=9),)),
+        facts(rooms=(Room(name="the stage", free=9, total=100, least=10),)),
+    ),
+    (
+        "backup.degraded:p",
+        policy(unlocked=("us",)),
+        policy(lacks="2 of 3 targets"),
+    ),
+]
+
+
 def found(given: Facts) -> list[str]:
-    return [alert.key for alert in judge(given, LIMITS)]
+    return [alert.key for alert in alerts(given, LIMITS)]
 
 
 @pytest.mark.parametrize(("key", "quiet", "loud"), CASES)
 def test_a_rule_tells_what_is_wrong_and_nothing_else(key: str, quiet: Facts, loud: Facts) -> None:
     assert key not in found(quiet)
     assert key in found(loud)
+
+
+@pytest.mark.parametrize(("key", "warns", "grave"), GRAVE)
+def test_a_warning_becomes_critical_and_stays_the_same_alert(key: str, warns: Facts, grave: Facts) -> None:
+    severities = [
+        next(one.severity for one in alerts(given, LIMITS) if one.key == key) for given in (warns, grave)
+    ]
+    assert severities == [Severity.WARNING, Severity.CRITICAL]
+
+
+def test_each_kind_that_can_become_critical_does() -> None:
+    assert {key.partition(":")[0] for key, _, _ in GRAVE} == {
+        name for name, kind in KINDS.items() if kind.grave
+    }
 
 
 def test_where_all_is_well_nothing_is_told() -> None:
@@ -454,20 +525,20 @@ def test_a_time_that_is_none_keeps_nothing_from_being_told(at: float) -> None:
 
 def test_the_worst_comes_first() -> None:
     loud = facts(state="gone", beat_age=HOUR, lost=("b",), signs=Signs(broken_at=1))
-    alerts = judge(loud, LIMITS)
-    assert [alert.severity for alert in alerts] == sorted(alert.severity for alert in alerts)
-    assert alerts[-1].kind == "beat.silent"
+    told = alerts(loud, LIMITS)
+    assert [one.severity for one in told] == sorted(one.severity for one in told)
+    assert told[-1].kind == "beat.silent"
 
 
 def test_a_failure_is_told_by_its_class_and_never_in_its_own_words() -> None:
-    [alert] = judge(runs(ran(HOUR, FAILED, code="SourceUnavailable")), LIMITS)
+    [alert] = alerts(runs(ran(HOUR, FAILED, code="SourceUnavailable")), LIMITS)
     assert "(SourceUnavailable)" in alert.what
 
 
 @pytest.mark.parametrize(("fewer", "more"), [(5, 9), (130, 260)])
 def test_what_goes_on_failing_is_worse_each_time_it_has_doubled(fewer: int, more: int) -> None:
     def weight(count: int) -> int:
-        [alert] = judge(policy(newest=None, runs=(ran(HOUR, FAILED),) * count, schedule=None), LIMITS)
+        [alert] = alerts(policy(newest=None, runs=(ran(HOUR, FAILED),) * count, schedule=None), LIMITS)
         return alert.weight
 
     assert weight(more) > weight(fewer)
@@ -476,14 +547,14 @@ def test_what_goes_on_failing_is_worse_each_time_it_has_doubled(fewer: int, more
 
 def test_an_overdue_policy_names_the_newer_backup_that_nobody_read_back() -> None:
     given = policy(newest=seen(HOUR, backup="newer", depth=None), verified=seen(9 * DAY, depth=Depth.OPENED))
-    [alert] = judge(given, LIMITS)
+    [alert] = alerts(given, LIMITS)
     assert "newer" in alert.what
     assert "depth 'opened'" in alert.what
 
 
 def test_a_kind_says_what_to_do_about_its_subject_whatever_that_is_called() -> None:
-    alert = Alert(kind="rotation.failed", subject="{0}{kind}", what="x")
-    assert alert.do.endswith("'strongroom rotate {0}{kind}'.")
+    alert = wrong("rotation.failed", "{0}{kind}", what="x")
+    assert alert.to_do.endswith("'strongroom rotate {0}{kind}'.")
 
 
 def test_each_kind_of_alert_says_what_it_means_and_what_to_do() -> None:
@@ -497,7 +568,7 @@ def test_a_repaired_replica_is_told_with_what_was_wrong_and_where_it_was_copied_
     mended = [
         Mended(backup=f"b{at}", target="eu", why="its manifest: Stale", sources=("us",)) for at in (1, 2)
     ]
-    [alert] = judge(facts(mended=tuple(mended)), LIMITS)
+    [alert] = alerts(facts(mended=tuple(mended)), LIMITS)
     assert alert.what == (
         "target 'eu': 2 replicas damaged and repaired in the last 24 hours: "
         "b1 (its manifest: Stale; copied from us), b2 (its manifest: Stale; copied from us)"
@@ -505,7 +576,7 @@ def test_a_repaired_replica_is_told_with_what_was_wrong_and_where_it_was_copied_
 
 
 def test_what_was_not_verified_in_its_span_is_told_with_the_oldest() -> None:
-    [alert] = judge(facts(verification=stands(read=31 * DAY)), LIMITS)
+    [alert] = alerts(facts(verification=stands(read=31 * DAY)), LIMITS)
     assert alert.what.startswith(
         "target 'eu': 0.0 % verified: 0 of 1 containers and manifests read within 30 days"
     )
