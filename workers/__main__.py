@@ -8,6 +8,8 @@ The supervisor, the systemd units and the compose file all start processes this 
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import signal
@@ -34,6 +36,7 @@ CRASHED: Final = 70
 def main(role: str) -> int:
     """Run the process of a role; return its exit status."""
     secrecy.keep_in_memory()
+    atexit.register(gc.freeze)  # Python collects as it ends, and would look through all that ends with it
     os.environ["STRONGROOM_ROLE"] = role
     logs.set_up(role)
     try:
