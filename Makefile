@@ -19,6 +19,8 @@ TESTS ?=
 CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 export PYTHON
+# Where it is set, as in many containers, each process of the tests would compile all of them anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help venv dev demo test test-long test-dates test-live live services lint format bench chaos chaos-kills month simulate docs lock clean
