@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, islice
+from itertools import accumulate
 from struct import Struct as Packed
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from strongroom.container.digests import SIZE, name_hashes
 from strongroom.model import Entry, Selection
 from strongroom.sources import Listable, Source
 from strongroom.sources.select import matches
+from strongroom.system.batches import batched
 
 BATCH_ENTRIES = 32_768
 SECTIONS = 256
@@ -77,8 +78,7 @@ class InProcessListing:
 
     def batches(self) -> Iterator[Batch]:
         """Yield the batches. Raises what the source raises."""
-        entries = iter(_selected(self._source, self._selection))
-        while listed := list(islice(entries, BATCH_ENTRIES)):
+        for listed in batched(_selected(self._source, self._selection), BATCH_ENTRIES):
             hashes = name_hashes(self.name_key, [entry.name for entry in listed])
             size = sum([entry.size for entry in listed])
             yield Batch(packed=_pack(hashes, listed), secrets=len(listed), size=size)

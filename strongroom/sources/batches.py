@@ -15,7 +15,7 @@ _VERSION = 64  # what a version takes at least, however short its value
 T = TypeVar("T")
 
 
-def batched(items: Iterable[T], *, by: Callable[[T], Secret]) -> Iterator[list[T]]:
+def batched_secrets(items: Iterable[T], *, by: Callable[[T], Secret]) -> Iterator[list[T]]:
     """Yield ``items`` in batches that hold each secret's name once."""
     batch: list[T] = []
     names: set[str] = set()

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Destination, Lossy, Refuse
+from strongroom.sources import Change, Destination, Refuse
 
 
-class Below:
+class Below(Destination):
     """A :class:`~strongroom.sources.Destination` in which every name lies below a folder of another one.
 
     Args:
         inner: one that cannot keep all of a secret, as servers do.
         folder: what is put before each name; it ends with a slash.
     """
+
+    written_at_once = 100
 
     def __init__(self, inner: Destination, folder: str) -> None:
         self.name = inner.name
@@ -55,7 +57,7 @@ class Below:
 
     def kept(self, secret: Secret) -> Secret:
         """Return what of a secret can be kept."""
-        return self._inner.kept(secret) if isinstance(self._inner, Lossy) else secret
+        return self._inner.kept(secret)
 
     def _below(self, secret: Secret) -> Secret:
         return replace(secret, name=self._folder + secret.name)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from strongroom.errors import SourceError, UsageError
 from strongroom.model import Entry, Secret
-from strongroom.sources import Divisible, Listable, Source
+from strongroom.sources import Listable, Source
 from strongroom.sources.document import Document
 from strongroom.sources.dotenv import Dotenv
 from strongroom.sources.jsonl import Jsonl, holds_records
@@ -60,7 +60,7 @@ def open_files(
     return FilesSource(os.fspath(path), layout=format, name=name or os.fspath(path))
 
 
-class FilesSource:
+class FilesSource(Source):
     """A file or directory whose format is found out when it is first used."""
 
     def __init__(self, path: str, *, layout: str | None, name: str) -> None:
@@ -75,7 +75,7 @@ class FilesSource:
     def parts(self, most: int) -> Sequence[Listable]:
         """Return its parts, if what it is has any; see :class:`~strongroom.sources.Divisible`."""
         source = self._source()
-        return source.parts(most) if isinstance(source, Divisible) else (source,)
+        return source.parts(most)
 
     def read(self, entries: Sequence[Entry]) -> Iterator[Secret | None]:
         """Yield each secret."""

@@ -13,19 +13,20 @@ from msgspec.structs import replace
 
 from strongroom.container.errors import DuplicateSecret, WrongKey
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version
-from strongroom.sources import Change, Refuse, masterkey, rows
-from strongroom.sources.batches import batched, windows
+from strongroom.sources import Change, Destination, Refuse, masterkey, rows
+from strongroom.sources.batches import batched_secrets, windows
 from strongroom.sources.database import Database
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import check_name, media_of
 from strongroom.sources.rows import Row
 from strongroom.sources.sealing import Seals
+from strongroom.system.batches import batched
 from strongroom.system.errors import WouldOverwrite
 
 LOOKED_UP = 8_192
 
 
-class LocalStore:
+class LocalStore(Destination):
     """A :class:`~strongroom.sources.Destination` on this machine.
 
     Args:
@@ -80,8 +81,8 @@ class LocalStore:
             yield from (None for _ in entries)
             return
         seals = self._seals()
-        for start in range(0, len(entries), LOOKED_UP):
-            for window in windows(self._located(entries[start : start + LOOKED_UP])):
+        for some in batched(entries, LOOKED_UP):
+            for window in windows(self._located(some)):
                 found, older = self._fetch(window)
                 for entry in window:
                     row = found.get(entry.name)
@@ -135,7 +136,7 @@ class LocalStore:
         written = 0
         seen: set[str] = set()
         with self._database.writing() as connection:
-            for batch in batched(secrets, by=lambda secret: secret):
+            for batch in batched_secrets(secrets, by=lambda secret: secret):
                 heads = rows.heads(connection, [secret.name for secret in batch])
                 _check_import(batch, heads, seen, overwrite=overwrite)
                 seen.update(secret.name for secret in batch)
@@ -156,7 +157,7 @@ class LocalStore:
         """Write each secret, a batch a transaction; see :class:`~strongroom.sources.Destination`."""
         seals = self._seals()
         written = 0
-        for batch in batched(changes, by=lambda change: change.secret):
+        for batch in batched_secrets(changes, by=lambda change: change.secret):
             with self._database.writing() as connection:
                 written += rows.write_batch(connection, seals, batch, refuse=refuse)
         return written

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Change, Destination, Refuse
 from strongroom.sources.history import Refusing, check_expected, check_writable, on_top
 
 BATCH = 1_000
 
 
-class MemoryStore:
+class MemoryStore(Destination):
     """A :class:`~strongroom.sources.Destination` that a process forgets when it ends.
 
     Given two secrets of one name it lists both, as a careless source would.

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from strongroom.container.errors import DuplicateSecret
 from strongroom.model import Entry, Secret
+from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 
 Parse = Callable[[], Iterator[Secret]]
 
 
-class ParsedFiles:
+class ParsedFiles(Source):
     """The source over whatever ``parse`` yields.
 
     Args:

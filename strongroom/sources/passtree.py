@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
+from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import only
 from strongroom.sources.program import Ended, run
@@ -32,7 +33,7 @@ _LEAST = 4_096
 _log = logging.getLogger(__name__)
 
 
-class PassTree:
+class PassTree(Source):
     """The source over a store of ``pass``."""
 
     def __init__(self, path: str, *, name: str) -> None:

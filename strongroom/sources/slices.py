@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 from strongroom.container.errors import DuplicateSecret
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
-from strongroom.sources import Listable
+from strongroom.sources import Listable, Source
 from strongroom.sources.errors import EmptySource, SourceChanged, SourceUnavailable
 from strongroom.sources.records import BadRecordError
 
@@ -60,7 +60,7 @@ class BadSliceError(ValueError):
         self.offset = offset
 
 
-class SlicedFile:
+class SlicedFile(Source):
     """The source over one file of a known layout."""
 
     def __init__(self, path: str, layout: Layout, *, name: str) -> None:
@@ -83,7 +83,7 @@ class SlicedFile:
             raise EmptySource(f"'{self._path}' holds no secret")
 
     def parts(self, most: int) -> Sequence[Listable]:
-        """Return what lists the file in parts; see :class:`~strongroom.sources.Divisible`."""
+        """Return what lists the file in parts; see :meth:`~strongroom.sources.Source.parts`."""
         if not isinstance(self._layout, DivisibleLayout):
             return (self,)
         with opened(self._path) as fd:

@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret
+from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.history import is_text, only
 from strongroom.sources.slices import BLOCK, LARGEST, refusal, refusals
@@ -30,7 +31,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-class SecretTree:
+class SecretTree(Source):
     """The source over a directory of secret files."""
 
     def __init__(self, path: str, *, name: str) -> None:

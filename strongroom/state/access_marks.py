@@ -10,6 +10,7 @@ from strongroom.model import prepare
 from strongroom.state import codec, sql, tables
 from strongroom.state.engine import Transactions
 from strongroom.state.records import AccessMark
+from strongroom.system.batches import batched
 
 prepare(AccessMark)
 _marks = tables.access_marks.c
@@ -33,6 +34,5 @@ class AccessMarks(Transactions):
     def forget_access_marks(self, log: str, heads: Sequence[str]) -> None:
         """Forget files that are gone."""
         with self._database.writing() as conn:
-            for start in range(0, len(heads), _AT_ONCE):
-                some = heads[start : start + _AT_ONCE]
+            for some in batched(heads, _AT_ONCE):
                 conn.execute(delete(tables.access_marks).where(_marks.log == log, _marks.head.in_(some)))

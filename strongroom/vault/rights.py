@@ -7,11 +7,11 @@ it stands: only a policy that covers all below it has it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import islice
 from typing import Any
 
 from msgspec import Struct
 
+from strongroom.system.batches import batched
 from strongroom.vault.client import Vault
 
 BATCH = 200
@@ -57,9 +57,8 @@ def rights(vault: Vault, needs: Iterable[Need]) -> tuple[Right, ...]:
 
     Raises VaultError: the server was not to be asked.
     """
-    remaining = iter(needs)
     judged: list[Right] = []
-    while batch := list(islice(remaining, BATCH)):
+    for batch in batched(needs, BATCH):
         # Asked in our own namespace: 'default' allows the question there, and not below.
         has = vault.system().get_capabilities([need.path for need in batch]).data()
         if any(ROOT in has.get(_echoed(need.path), ()) for need in batch):

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from strongroom.model import Entry, Secret, VersionState
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Change, Destination, Refuse
 from strongroom.sources.vault import VaultSource
 from strongroom.vault.client import Vault
 from tests.live.openbao import OpenBao
@@ -79,7 +79,7 @@ def source_of(server: OpenBao, folder: Path, *policies: str, **settings: Any) ->
     return VaultSource(Vault(server.connection(folder, *policies, **connection)), **settings)
 
 
-class Within:
+class Within(Destination):
     """A destination that is one mount, shown as the suites of all destinations expect one.
 
     Names are those within the mount. What the server makes up itself is taken off, and destroyed versions,

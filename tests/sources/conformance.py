@@ -19,7 +19,7 @@ import pytest
 
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Media, Rotation, Secret, SecretBytes, Version, VersionState
-from strongroom.sources import Change, Destination, Divisible, Partial, Source
+from strongroom.sources import Change, Destination, Source
 from strongroom.system.errors import Conflict
 
 Filled = Callable[[Sequence[Secret]], Source]
@@ -92,7 +92,7 @@ class SourceConformance:
 
     def test_its_parts_together_list_the_same(self, filled: Filled) -> None:
         source = filled(self.secrets)
-        parts = source.parts(3) if isinstance(source, Divisible) else (source,)
+        parts = source.parts(3)
         listed = [entry.name for part in parts for entry in part.list()]
         assert sorted(listed) == sorted(held.name for held in self.secrets)
 
@@ -175,7 +175,7 @@ class SourceConformance:
 
     def test_what_no_backup_contains_is_said_in_lines_without_values(self, filled: Filled) -> None:
         source = filled(self.secrets)
-        lines = source.not_contained() if isinstance(source, Partial) else ()
+        lines = source.not_contained()
         assert all(line.strip() and line.isprintable() and "CANARY" not in line for line in lines)
 
 

@@ -12,7 +12,7 @@ from strongroom.sources import Source
 
 
 @dataclass(frozen=True)
-class Under:
+class Under(Source):
     """Takes the prefix off every name, and puts it on again to ask."""
 
     inner: Source

@@ -15,7 +15,7 @@ from strongroom.cli.terminal.output import plural
 from strongroom.durations import at_least
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.rates import Rate, measured_rate
-from strongroom.sources import Destination, Rationed
+from strongroom.sources import Destination
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -62,9 +62,7 @@ def estimate(destination: Destination, planned: Restored, *, undo: Path, to: str
 
 def least_seconds(destination: Destination, *, secrets: int, versions: int) -> float | None:
     """Return the seconds, or ``None`` if nothing but the machines sets a pace."""
-    if not secrets or not isinstance(destination, Rationed):
-        return None
-    return destination.least_seconds(secrets=secrets, versions=versions)
+    return (destination.least_seconds(secrets=secrets, versions=versions) if secrets else 0.0) or None
 
 
 def describe_least(name: str, seconds: float, *, secrets: int, versions: int) -> str:

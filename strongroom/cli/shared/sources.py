@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared.options import LOCAL
@@ -12,6 +11,7 @@ from strongroom.errors import ConfigError, UsageError
 from strongroom.model import Secret, Selection
 from strongroom.sources import Destination, Source
 from strongroom.sources.select import matches
+from strongroom.system.batches import batched
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def local_store(place: Place) -> LocalStore:
 def everything(source: Source, selection: Selection) -> Iterator[Secret]:
     """Yield the selected secrets of a source; memory is bounded by a batch."""
     entries = (entry for entry in source.list(with_tags=bool(selection.tags)) if matches(selection, entry))
-    while batch := list(islice(entries, BATCH)):
+    for batch in batched(entries, BATCH):
         yield from (secret for secret in source.read(batch) if secret is not None)
 
 

@@ -20,6 +20,7 @@ from strongroom.operations.archive.deletions import forget_deleted
 from strongroom.operations.archive.select_backup import Known, lacking_on
 from strongroom.operations.layout import manifest_name
 from strongroom.state.records import CatalogEntry, Replica
+from strongroom.system.batches import batched
 from strongroom.targets import Target
 from strongroom.targets.manifest_listing import ManifestListing
 from strongroom.targets.repaired import MOST_BYTES, whole_copy
@@ -181,8 +182,7 @@ def still_lost(store: RunStore, target: Target, *, gone: frozenset[str]) -> list
 
 def _good_on(store: RunStore, name: str, gone: frozenset[str]) -> Iterator[tuple[CatalogEntry, Replica]]:
     made = {run.id for run in store.active()}
-    entries = iter(store.backups())
-    while page := list(islice(entries, _PAGE)):
+    for page in batched(store.backups(), _PAGE):
         replicas = store.replicas_of([entry.backup for entry in page])
         for entry in page:
             if entry.backup in gone or entry.backup in made:

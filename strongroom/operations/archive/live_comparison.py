@@ -9,7 +9,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from itertools import islice
 from typing import TypeVar
 
 from strongroom.container.digests import ValueDigester
@@ -18,6 +17,7 @@ from strongroom.errors import SourceError, StrongroomError
 from strongroom.model import Entry, Secret, Selection
 from strongroom.sources import Source
 from strongroom.sources.select import matches
+from strongroom.system.batches import batched
 from strongroom.words import plural
 
 T = TypeVar("T")
@@ -59,10 +59,8 @@ def beside(source: Source, held: Iterable[tuple[str, T]]) -> Iterator[tuple[str,
 
 
 def batches(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield items in lists of :data:`BATCH`."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, BATCH)):
-        yield batch
+    """Return items in lists of :data:`BATCH`."""
+    return batched(items, BATCH)
 
 
 def read_each(source: Source, batch: Sequence[Entry]) -> Iterator[Live]:

@@ -22,6 +22,7 @@ from strongroom.operations.archive.recoveries import RECOVERY
 from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.services import Services
 from strongroom.operations.statements import StatementsOn, last_word, newest_on, put_checked, put_mark
+from strongroom.system.batches import batched
 from strongroom.targets import Target
 
 _PAGE = 200
@@ -84,8 +85,7 @@ class _Marks(Generic[M]):
         if self._kind.name in EVERYWHERE:
             yield from ((folder, list(self._places)) for folder in folders)
             return
-        for at in range(0, len(folders), _PAGE):
-            page = folders[at : at + _PAGE]
+        for page in batched(folders, _PAGE):
             for backup, replicas in self._services.store.replicas_of(page).items():
                 names = [one.target for one in replicas] or self._unknown(backup)
                 yield backup, [name for name in names if name in self._places]

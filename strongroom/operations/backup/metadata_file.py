@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from strongroom.container.errors import DuplicateSecret, VerificationFailed
@@ -19,6 +18,7 @@ from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 from strongroom.sources.select import matches
 from strongroom.system.atomic_file import placed
+from strongroom.system.batches import batched
 from strongroom.system.file_reader import FileReader
 from strongroom.timestamps import rfc3339, unique
 
@@ -54,7 +54,7 @@ class _Listed:
 
     def secrets(self) -> Iterator[Secret]:
         entries = self._entries()
-        while batch := list(islice(entries, BATCH)):
+        for batch in batched(entries, BATCH):
             yield from (secret for secret in self._source.read(batch) if secret is not None)
 
     def refuse_nothing(self) -> None:

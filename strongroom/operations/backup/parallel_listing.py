@@ -20,7 +20,7 @@ from typing import NamedTuple, NoReturn
 from strongroom.errors import SourceError
 from strongroom.model import Selection
 from strongroom.operations.listing import Batch, InProcessListing, Listing, ListingLost
-from strongroom.sources import Divisible, Listable, Source
+from strongroom.sources import Listable, Source
 from strongroom.system.forking import cores, die_with_parent, may_fork, uninterrupted
 from strongroom.system.gc_pause import uncollected
 
@@ -109,7 +109,7 @@ def _started(ahead: Ahead, source: Source, selection: Selection) -> bool:
     """Start listing. If that fails, the plan lists instead, and meets what is wrong with the source."""
     try:
         most = min(MOST, cores())
-        ahead.start(source.parts(most) if isinstance(source, Divisible) else (source,), selection)
+        ahead.start(source.parts(most), selection)
     except (SourceError, OSError):
         ahead.close()
         return False

@@ -21,7 +21,7 @@ from strongroom.operations.errors import NothingSelected, NothingSelectedYet
 from strongroom.operations.listing import InProcessListing, ListingLost
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
-from strongroom.sources import HalfRestored, Partial, Source, Tagging
+from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource, EmptySourceYet
 from strongroom.state.records import Run, Spec, Step
 from strongroom.system.gc_pause import uncollected
@@ -73,8 +73,8 @@ def plan(run: Run, step: Step, services: Services) -> Planned:
         size=spilled.size,
         chunks=spilled.chunks,
         name_key=cobblestone.seal(services.work_key, name_key, context=_context(run.id)).hex(),
-        not_contained=source.not_contained() if isinstance(source, Partial) else (),
-        unfinished=source.unfinished() if isinstance(source, HalfRestored) else 0,
+        not_contained=source.not_contained(),
+        unfinished=source.unfinished(),
     )
     trust = services.signers("control").trust
     return Planned(plan=plan, previous=_previous_manifest(spec, services), trust=trust)
@@ -139,11 +139,13 @@ def _why_empty(source: Source, spec: Spec, services: Services) -> StrongroomErro
 
 def _how_to_tag(source: Source, spec: Spec) -> str | None:
     """Say how secrets are tagged where they are, if a tag is what is missing."""
-    if not spec.selection.tags or not isinstance(source, Tagging):
+    if not spec.selection.tags:
         return None
     key, value = next(iter(spec.selection.tags.items()))
+    if not (how := source.how_to_tag(key, value)):
+        return None
     again = f" Then 'strongroom backup --policy {spec.policy}'." if spec.policy != COMMAND else ""
-    return f"Nothing was written. {source.how_to_tag(key, value)}{again}"
+    return f"Nothing was written. {how}{again}"
 
 
 def _context(run: str) -> bytes:

@@ -31,7 +31,7 @@ from strongroom.operations.restore.restore import present
 from strongroom.operations.restore.restore import restore as restore_secrets
 from strongroom.operations.services import Services
 from strongroom.operations.validation import live as look
-from strongroom.sources import Destination, Lossy, Rationed
+from strongroom.sources import Destination
 from strongroom.state.records import Run, Step
 
 Digested = tuple[str, Digests]
@@ -69,8 +69,8 @@ def least_seconds(rehearsed: Rehearsed, services: Services) -> float:
     The scratch store takes all that a disk can; a cloud lets only so many writes through, and
     would make a drill's time a promise that nobody can keep.
     """
-    source: object = services.sources.get(rehearsed.source)
-    if not isinstance(source, Rationed):
+    source = services.sources.get(rehearsed.source)
+    if not isinstance(source, Destination):
         return 0.0
     return source.least_seconds(secrets=rehearsed.secrets, versions=rehearsed.versions)
 
@@ -125,8 +125,6 @@ class _Comparison:
 
     def _is_spelled_otherwise(self, back: Secret, number: int, digest: bytes) -> bool:
         """Tell whether a store that spells JSON in its own way has what was captured."""
-        if not isinstance(self._store, Lossy):
-            return False
         wanted = self._backup.find(back.name)
         value = None if wanted is None else value_of(wanted, number)
         if wanted is None or value is None or self._digest(back.name, number, value) != digest:

@@ -29,6 +29,7 @@ from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind
 from strongroom.state.store import RunStore
+from strongroom.system.batches import batched
 from strongroom.targets import locks
 
 RECENT: Final = 500
@@ -65,16 +66,13 @@ class Record:
 
 
 def _known(store: RunStore, names: list[str]) -> frozenset[str]:
-    return frozenset(name for page in _pages(names) for name in store.digests(page))
+    return frozenset(name for page in batched(names, PAGE) for name in store.digests(page))
 
 
 def _replicas(store: RunStore, names: list[str]) -> dict[str, list[Replica]]:
-    return {name: replicas for page in _pages(names) for name, replicas in store.replicas_of(page).items()}
-
-
-def _pages(names: list[str]) -> Iterator[list[str]]:
-    """Yield names by so many as a database takes in one question."""
-    yield from (names[at : at + PAGE] for at in range(0, len(names), PAGE))
+    return {
+        name: replicas for page in batched(names, PAGE) for name, replicas in store.replicas_of(page).items()
+    }
 
 
 class Backups:

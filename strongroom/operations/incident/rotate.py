@@ -20,6 +20,7 @@ from strongroom.operations.rotators.records import Result, Rotated, RotatedSecre
 from strongroom.operations.rotators.rotate import rotate_secrets
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
+from strongroom.system.batches import batched
 from strongroom.words import plural, told_alike, verb
 
 
@@ -40,7 +41,7 @@ def plan(
     plans, failed = list[RotationPlan](), dict(exposed.unknown)
     for source, names in exposed.names.items():
         try:
-            for some in _parts(names):
+            for some in batched(names, MOST):
                 plans.append(plan_rotation(services, some, source=source, incident=incident.id))
         except StrongroomError as error:  # the other sources go on
             failed[f"source {source}"] = f"{error.code}: {error.message}"
@@ -150,15 +151,10 @@ def _source(
     progress: Watch | None,
 ) -> Iterator[Rotated]:
     reason = f"incident {incident.id}: {incident.reason}"
-    for some in _parts(names):
+    for some in batched(names, MOST):
         yield rotate_secrets(
             services, some, source=source, reason=reason, incident=incident.id, by=by, progress=progress
         )
-
-
-def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield as many at a time as one run takes."""
-    return (names[start : start + MOST] for start in range(0, len(names), MOST))
 
 
 def _to_do(rotated: Rotated) -> Iterator[str]:

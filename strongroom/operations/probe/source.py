@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from strongroom.errors import StrongroomError
 from strongroom.model import Entry
 from strongroom.operations.probe.target import Probe, describe_error, works
-from strongroom.sources import Right, Source, TellsWriteRights
+from strongroom.sources import Source
 from strongroom.targets.probing import Check, Outcome, of_mode
 from strongroom.words import plural
-
-
-@runtime_checkable
-class TellsRights(Protocol):
-    """A source that can ask its server what its credential may do."""
-
-    def rights(self) -> Iterable[Right]: ...
 
 
 def probe_source(source: Source, *, path: Path | None = None, writing: bool = False) -> Probe:
@@ -46,12 +38,8 @@ def _source(source: Source, path: Path | None, *, writing: bool) -> Iterator[Che
         yield works("read one", lambda: any(secret is not None for secret in source.read([entry])))
     if path is not None:
         yield of_mode(path)
-    elif writing and isinstance(source, TellsWriteRights):
-        yield from _told(source.write_rights)
-    elif isinstance(source, TellsRights):
-        yield from _told(source.rights)
     else:
-        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
+        yield from _rights(source, writing=writing)
 
 
 def _listed(source: Source) -> tuple[int, Entry | None]:
@@ -65,11 +53,16 @@ def _listed(source: Source) -> tuple[int, Entry | None]:
     return count, last
 
 
-def _told(ask: Callable[[], Iterable[Right]]) -> Iterator[Check]:
+def _rights(source: Source, *, writing: bool) -> Iterator[Check]:
     try:
-        rights = list(ask())
+        told = source.write_rights() if writing else None
+        told = source.rights() if told is None else told
+        rights = None if told is None else list(told)
     except StrongroomError as error:
         yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=error.message)
+        return
+    if rights is None:
+        yield Check(what="rights of the credential", outcome=Outcome.NOT_SHOWN, detail=_UNTOLD)
         return
     for right in rights:
         if right.missing:

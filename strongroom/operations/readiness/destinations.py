@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from strongroom.operations.errors import RightMissing
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.readiness.machine import disk
-from strongroom.sources import Right, Source, TellsWriteRights
+from strongroom.sources import Right, Source
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import CatalogEntry
 from strongroom.words import plural
@@ -28,10 +28,10 @@ def destination(source: Source) -> Iterator[Finding]:
         yield from _local(source)
         return
     next(iter(source.list()), None)
-    if not isinstance(source, TellsWriteRights):
+    if (told := source.write_rights()) is None:
         yield remark(DESTINATION, "it answers; its server does not tell whether it may be written to")
         return
-    rights = list(source.write_rights())
+    rights = list(told)
     needed = [right for right in rights if not right.beside]
     if lacking := [right for right in needed if right.missing]:
         said = f"it answers, and a restore lacks rights there: {_paths(lacking)}"

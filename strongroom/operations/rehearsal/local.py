@@ -21,7 +21,7 @@ from strongroom.operations.rehearsal.scratch import scratch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.restore import Choose, Progress, plan_restore, present, restore
 from strongroom.sources import Destination
-from strongroom.sources.batches import batched
+from strongroom.sources.batches import batched_secrets
 from strongroom.sources.local import LocalStore
 from strongroom.sources.select import matches
 from strongroom.system.errors import TargetFull
@@ -188,7 +188,7 @@ def compare(part: Part, store: LocalStore) -> None:
         VerificationFailed: names the first few that are not as the backup holds them.
     """
     wrong = _Wrong()
-    for batch in batched(part, by=lambda secret: secret):
+    for batch in batched_secrets(part, by=lambda secret: secret):
         back = present(store, [secret.name for secret in batch])
         wrong.add(secret.name for secret in batch if back.get(secret.name) != secret)
     wrong.require_none()

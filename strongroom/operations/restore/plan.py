@@ -24,7 +24,7 @@ from strongroom.operations.archive.shortfall import Shortfall
 from strongroom.operations.errors import PlanMismatch
 from strongroom.operations.restore.journal import Restored
 from strongroom.operations.restore.record import spelled
-from strongroom.sources import Addressed, Destination
+from strongroom.sources import Destination
 
 
 class Action(StrEnum):
@@ -108,9 +108,8 @@ class NamedDestination(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 def name_destination(destination: Destination, name: str = "") -> NamedDestination:
     """Return what a plan knows a destination by; by its own name, unless a configuration has another one."""
     name = name or destination.name
-    if not isinstance(destination, Addressed):
-        return NamedDestination(name=name, kind=type(destination).__name__, address="")
-    return NamedDestination(name=name, kind=destination.kind, address=destination.address)
+    kind = destination.kind or type(destination).__name__
+    return NamedDestination(name=name, kind=kind, address=destination.address)
 
 
 class Relocation(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import islice
 from math import isqrt
 from typing import TYPE_CHECKING, TypeVar
 
@@ -40,18 +39,12 @@ from strongroom.sources import (
     Change,
     Destination,
     Foreseen,
-    Foresees,
-    Layered,
-    Lossy,
-    Rationed,
     Refuse,
-    Resuming,
-    Settling,
-    TellsWriteRights,
 )
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.history import concerns_one
 from strongroom.sources.select import matches
+from strongroom.system.batches import batched
 from strongroom.system.errors import Conflict
 
 if TYPE_CHECKING:
@@ -59,7 +52,6 @@ if TYPE_CHECKING:
     from strongroom.operations.archive.open import Backup
 
 BATCH = 1000
-SLICE, SLOW_SLICE = 100, 20
 """Secrets that are written before the account is put on record, where a destination may lose something,
 and where it is slow beside."""
 SNAPSHOT = "raft-snapshot"
@@ -122,7 +114,7 @@ def plan_restore(
     """
     total = Restored()
     entries = PlannedEntries(plan) if plan is not None else None
-    layers = destination.layers() if isinstance(destination, Layered) else ()
+    layers = destination.layers()
     made: set[str] = set()
     for secrets in _in_order(choose, destination, relocation, first):
         refused: dict[str, StrongroomError] = {}
@@ -158,7 +150,7 @@ def count_equal(
     progress: Progress | None = None,
 ) -> tuple[int, int]:
     """Return how many secrets the destination has as the backup does, and how many not, or not readably."""
-    kept = destination.kept if isinstance(destination, Lossy) else _whole
+    kept = destination.kept
     equal = total = 0
     for secrets in _batches(_relocated(choose(), relocation)):
         names = [secret.name for secret in secrets]
@@ -178,7 +170,7 @@ def _foreseen(
     secrets: Sequence[Secret], destination: Destination, made: Collection[str]
 ) -> dict[str, Foreseen]:
     """Return, by name, what the destination says of writing a secret."""
-    if not secrets or not isinstance(destination, Foresees):
+    if not secrets:
         return {}
     names = [secret.name for secret in secrets]
     return dict(zip(names, destination.foresee(secrets, made=made), strict=True))
@@ -192,10 +184,10 @@ def without_right(
     secrets: Sequence[Secret], destination: Destination, *, removing: bool = False
 ) -> dict[str, RightMissing]:
     """Return, by name, what the credential lacks to write a secret, or to remove it."""
-    if not secrets or not isinstance(destination, TellsWriteRights):
+    if not secrets:
         return {}
     lacking_by_name: dict[str, RightMissing] = {}
-    for right in destination.write_rights(secrets, removing=removing):
+    for right in destination.write_rights(secrets, removing=removing) or ():
         if right.missing:
             lacking = RightMissing(f"no right to {', '.join(right.missing)} {right.path}")
             lacking_by_name |= dict.fromkeys(
@@ -258,9 +250,8 @@ def restore(
             batch.undo_file = undo(batch.changing)
         for changes in batch.slices():
             _write(changes, batch, destination, kept, refuse)
-        if isinstance(destination, Settling):
-            destination.settle(batch.back)
-            kept.lost(destination.losses())
+        destination.settle(batch.back)
+        kept.lost(destination.losses())
         if progress is not None:
             progress(len(secrets))
     if entries is not None:
@@ -335,7 +326,7 @@ class _Batch:
         self._entries = planned
         self.undo_file = ""
         self._destination = destination
-        self._kept = destination.kept if isinstance(destination, Lossy) else _whole
+        self._kept = destination.kept
         self._refused: set[str] = set()
 
         def note(name: str, error: StrongroomError) -> None:
@@ -419,20 +410,14 @@ class _Batch:
 
     def _is_begun(self, secret: Secret) -> bool:
         destination = self._destination
-        return isinstance(destination, Resuming) and destination.is_unfinished(
-            secret, self._found[secret.name], tried=secret.name in self._tried
-        )
+        return destination.is_unfinished(secret, self._found[secret.name], tried=secret.name in self._tried)
 
     def _same(self, secret: Secret) -> bool:
         return self._equal(secret, self._found[secret.name])
 
     def slices(self) -> Iterator[Sequence[Change]]:
         """Yield what is to be written, in parts after each of which the account is put on record."""
-        size = SLICE if isinstance(self._destination, Lossy) else BATCH
-        if isinstance(self._destination, Rationed):
-            size = SLOW_SLICE
-        for start in range(0, len(self.changes), size):
-            yield self.changes[start : start + size]
+        return batched(self.changes, self._destination.written_at_once)
 
     def counts(self, *, without: Iterable[str] = ()) -> Restored:
         """Return what is planned. ``written_counts`` tells what became of it."""
@@ -568,8 +553,8 @@ def as_far(
             return {}
     step = isqrt(len(names))
     results: dict[str, T] = {}
-    for start in range(0, len(names), step):
-        results |= as_far(work, names[start : start + step], refuse)
+    for some in batched(names, step):
+        results |= as_far(work, some, refuse)
     return results
 
 
@@ -602,10 +587,6 @@ def present(destination: Destination, names: Iterable[str]) -> dict[str, Secret]
     return {secret.name: secret for secret in destination.read(entries) if secret is not None}
 
 
-def _whole(secret: Secret) -> Secret:
-    return secret
-
-
 def _equal(wanted: Secret, secret: Secret) -> bool:
     """Compare current values and metadata; version numbers are the destination's own."""
     return (wanted.current.value, wanted.current.media, wanted.current.state) == (
@@ -630,9 +611,9 @@ def _in_order(
     What others rest on are settings, few and small: one pass gathers them all. Where nothing rests on
     anything and writing is quick, nothing is worth another pass.
     """
-    layers = destination.layers() if isinstance(destination, Layered) else ()
+    layers = destination.layers()
     early = False
-    if layers or isinstance(destination, Rationed):
+    if layers or destination.least_seconds(secrets=1, versions=1):
         below: dict[str, list[Secret]] = {kind: [] for kind in layers}
         for secret in _relocated(choose(), relocation):
             if secret.type in below:
@@ -654,8 +635,7 @@ def _relocated(secrets: Iterable[Secret], relocation: Relocation) -> Iterable[Se
 
 
 def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
-    iterator = iter(secrets)
-    while batch := list(islice(iterator, BATCH)):
+    for batch in batched(secrets, BATCH):
         if any(secret.type == SNAPSHOT for secret in batch):
             raise UsageError(
                 "This backup holds a snapshot of a whole server, in parts, and no secrets one by one.",

@@ -22,7 +22,7 @@ from strongroom.operations.restore.facts import StagedPlan, facts_of
 from strongroom.operations.restore.plan import PlanEntry, RestorePlan, comes_first, decode_entry, encode_entry
 from strongroom.operations.runs.stage import get_sealed, put_sealed
 from strongroom.operations.services import Services
-from strongroom.sources import Destination, Layered
+from strongroom.sources import Destination
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import Run
 from strongroom.timestamps import stamp
@@ -105,7 +105,7 @@ def _seal(run: Run, content: bytes, services: Services) -> str:
 
 def wave_of_names(backup: Salvaged, destination: Destination, first: Sequence[str]) -> WaveOf:
     """Return which wave each secret belongs to, by its type and tags; reads no value."""
-    layers = frozenset(destination.layers()) if isinstance(destination, Layered) else frozenset[str]()
+    layers = frozenset(destination.layers())
     waves: dict[str, int] = {}
     for row in backup.rows():
         if row.type in layers:

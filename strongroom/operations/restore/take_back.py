@@ -37,7 +37,6 @@ from strongroom.operations.restore.record import (
     traces_of,
 )
 from strongroom.operations.restore.restore import (
-    SLICE,
     Progress,
     Undo,
     as_far,
@@ -47,9 +46,13 @@ from strongroom.operations.restore.restore import (
     restore,
     without_right,
 )
-from strongroom.sources import Destination, Keeping, Layered, Lossy, RemovesUnchanged, Resuming
+from strongroom.sources import Destination
 from strongroom.sources.select import matches
+from strongroom.system.batches import batched
 from strongroom.system.errors import Conflict
+
+_AT_ONCE = 100
+"""How many secrets are looked at between two entries of the account."""
 
 
 class Kept(Protocol):
@@ -171,8 +174,8 @@ class TakeBack:
         self._traces = {name: trace for name, trace in meant.items() if name not in done}
         self._selection = selection
         self._destination = destination
-        self._kept = destination.kept if isinstance(destination, Lossy) else _whole
-        self._layers = destination.layers() if isinstance(destination, Layered) else ()
+        self._kept = destination.kept
+        self._layers = destination.layers()
         self._open = open_file
         self._tried = tried
         self._plan = plan
@@ -197,7 +200,7 @@ class TakeBack:
         )
         resting: dict[str, Secret] = {}
         removing: set[str] = set()
-        for names in _slices(self._created):
+        for names in batched(self._created, _AT_ONCE):
             there, left, refused = self._removable(names)
             gone = [name for name in names if name not in {*there, *left, *refused}]
             resting |= {name: there.pop(name) for name in list(there) if there[name].type in self._layers}
@@ -225,7 +228,7 @@ class TakeBack:
 
     def _stays(self, there: Mapping[str, Secret], *, without: Collection[str] = ()) -> dict[str, str]:
         """Return what the destination never removes, with the reason."""
-        if not there or not isinstance(self._destination, Keeping):
+        if not there:
             return {}
         return dict(self._destination.stays(list(there.values()), without=without))
 
@@ -243,13 +246,13 @@ class TakeBack:
             guard=self._may_replace,
         )
         below: dict[str, list[str]] = {kind: [] for kind in reversed(self._layers)}
-        for names in _slices([name for name in self._created if not self._is_aside(name)]):
+        for names in batched((name for name in self._created if not self._is_aside(name)), _AT_ONCE):
             self._remove(names, account, undo, below)
             account.lost(self._destination.losses())
             if progress is not None:
                 progress(len(names))
         for resting in below.values():
-            for names in _slices(resting):
+            for names in batched(resting, _AT_ONCE):
                 self._remove(names, account, undo, {})
                 account.lost(self._destination.losses())
 
@@ -311,7 +314,7 @@ class TakeBack:
 
     def _is_half_marked(self, former: Secret, there: Secret) -> bool:
         """Say whether what is there stands for a version without a value, and is not yet marked as one."""
-        if former.current.value is not None or not isinstance(self._destination, Resuming):
+        if former.current.value is not None:
             return False
         last = replace(former.current, number=there.current.number)
         goal = replace(former, versions=(*there.versions[:-1], last))
@@ -381,7 +384,7 @@ class TakeBack:
         refused: dict[str, StrongroomError] = {}
 
         def remove(some: Sequence[str]) -> dict[str, bool]:
-            tried = _remove_unchanged(self._destination, {name: heads[name] for name in some})
+            tried = self._destination.delete_unchanged({name: heads[name] for name in some})
             return dict.fromkeys(tried, True)
 
         as_far(remove, list(heads), denied.__setitem__)
@@ -412,24 +415,8 @@ def undone_before(before: Mapping[str, Trace], now: Mapping[str, Trace], account
     return Restored(created=created, changed=changed, removed=removed, unchanged=-len(in_place))
 
 
-def _remove_unchanged(destination: Destination, heads: Mapping[str, int]) -> Iterable[str]:
-    """Remove what is still of these versions. Servers remove without check-and-set, so the last look at
-    them comes just before."""
-    if isinstance(destination, RemovesUnchanged):
-        return destination.delete_unchanged(heads)
-    now = destination.heads(list(heads))
-    same = [name for name, head in heads.items() if now.get(name) == head]
-    destination.delete(same)
-    return same
-
-
 def _entry(name: str, action: Action, *, why: str = "", code: str = "") -> PlanEntry:
     return PlanEntry(name=spelled(name), to=spelled(name), action=action, why=why, code=code)
-
-
-def _slices(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(names), SLICE):
-        yield names[start : start + SLICE]
 
 
 def _removal(name: str, head: int, kept: str) -> Wrote:
@@ -438,7 +425,3 @@ def _removal(name: str, head: int, kept: str) -> Wrote:
 
 def _has_value(secret: Secret) -> bool:
     return any(version.value is not None for version in secret.versions)
-
-
-def _whole(secret: Secret) -> Secret:
-    return secret

@@ -12,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -29,6 +28,7 @@ from strongroom.sources.raft import RaftSource
 from strongroom.sources.raft.about import About
 from strongroom.sources.raft.spool import Spool
 from strongroom.sources.raft.whole import WholeSnapshot, gather
+from strongroom.system.batches import batched
 from strongroom.system.errors import WouldOverwrite
 from strongroom.targets.directory import DirectoryTarget
 from strongroom.vault.client import Vault
@@ -109,7 +109,7 @@ def keep(vault: Vault, folder: Path, undo_of: Callable[[Source], Undo]) -> None:
         source = RaftSource(vault, name="undo", spool=place, key=os.urandom(32))
         undo = undo_of(source)
         names = (entry.name for entry in source.list())
-        while batch := list(islice(names, UNDO_BATCH)):
+        for batch in batched(names, UNDO_BATCH):
             undo(batch)
 
 

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import islice, repeat
+from itertools import repeat
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,6 +38,7 @@ from strongroom.operations.statements import AT_ONCE
 from strongroom.operations.verification.checks import pieces_read
 from strongroom.operations.verification.order import SKEW
 from strongroom.state.records import ContainerCheck, Replica, Spec, TargetPin
+from strongroom.system.batches import batched
 from strongroom.targets import Target
 from strongroom.timestamps import rfc3339
 
@@ -178,7 +179,7 @@ class _Survey:
         """Yield each backup with a readable manifest."""
         listed = self.chooser.listed(ANY)
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            while window := list(islice(listed, _WINDOW)):
+            for window in batched(listed, _WINDOW):
                 backups = [signed.manifest.backup_id for signed, _ in window]
                 rows = self.services.store.replicas_of(backups)
                 digests = self.services.store.digests(backups)

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from strongroom.model import Secret, SecretBytes, Version
 from strongroom.operations.rotators.place import Place
 from strongroom.operations.rotators.values import value_in, with_value
-from strongroom.sources import Staging
+from strongroom.sources import Destination
 from strongroom.state.records import SecretRotation
 
 
@@ -46,8 +46,7 @@ def make_offer(
     Raises:
         Conflict: somebody else wrote to the secret, or rotates it.
     """
-    if checked and isinstance(place.destination, Staging):
-        place.destination.stage(there, with_value(there, value, place.field))
+    if checked and place.destination.stage(there, with_value(there, value, place.field)):
         return _Beside(place, place.look(), place.destination)
     return _Current(place, place.write(there, value), there.current, begun.was)
 
@@ -56,9 +55,8 @@ def find_offer(place: Place, there: Secret, begun: SecretRotation) -> Offer | No
     """Return the offer that a process made, by the digests of its record, before it died."""
     if place.digest(place.value_of(there)) == begun.becomes:
         return _Current(place, there, None, begun.was)
-    beside = place.destination.staged(there) if isinstance(place.destination, Staging) else None
+    beside = place.destination.staged(there)
     if beside is not None and place.is_value(there, beside, begun.becomes):
-        assert isinstance(place.destination, Staging)
         return _Beside(place, there, place.destination)
     return None
 
@@ -102,7 +100,7 @@ class _Beside(NamedTuple):
 
     place: Place
     there: Secret
-    destination: Staging
+    destination: Destination
 
     @property
     def value(self) -> SecretBytes:

@@ -15,7 +15,7 @@ from strongroom.operations.errors import SecretNotRotated
 from strongroom.operations.rotator import Rotator
 from strongroom.operations.rotators.values import count_others, digest_value, identify, value_in, with_value
 from strongroom.operations.services import Services
-from strongroom.sources import Change, Staging
+from strongroom.sources import Change
 from strongroom.sources.errors import SecretNotFound
 from strongroom.state.records import SecretRotation
 from strongroom.timestamps import rfc3339
@@ -63,7 +63,7 @@ class Place:
 
     def without_leftovers(self, there: Secret, earlier: SecretRotation | None) -> Secret:
         """Take away what an earlier rotation left beside the current version; return what is there then."""
-        if earlier is None or not isinstance(self.destination, Staging):
+        if earlier is None:
             return there
         beside = self.destination.staged(there)
         if beside is None or not self.is_value(there, beside, earlier.becomes):

@@ -27,7 +27,6 @@ from strongroom.operations.rotators.records import RotateSecretsOptions, Secrets
 from strongroom.operations.rotators.values import make_value
 from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
-from strongroom.sources import RotatesItself
 from strongroom.state.records import RotationState, Run, SecretRotation, Step
 from strongroom.system.errors import Conflict
 from strongroom.system.program import NotStarted, TooSlow, run_program
@@ -197,7 +196,7 @@ class Rotation:
 
     def _by_service(self, there: Secret) -> Secret:
         service = self._place.destination
-        if not isinstance(service, RotatesItself):
+        if not service.rotates:
             raise ConfigError(
                 f"source '{self._place.source}' rotates nothing by itself",
                 hint=f"Rotator '{self._rotator.name}' is of kind 'aws': give it a source of AWS.",

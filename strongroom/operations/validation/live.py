@@ -23,7 +23,7 @@ from strongroom.operations.archive.live_comparison import (
     selected,
 )
 from strongroom.operations.validation.value_checks import Finding, check
-from strongroom.sources import Lossy, Source
+from strongroom.sources import Destination, Source
 from strongroom.sources.select import matches
 
 Progress = Callable[[int], object]
@@ -147,7 +147,7 @@ def compare(wanted: Secret, live: Live, *, strict: bool, kept: Kept) -> tuple[st
 
 def _keeps(source: Source) -> Kept:
     """Return what brings a secret into the spelling in which a source that cannot keep all of it has it."""
-    return source.kept if isinstance(source, Lossy) else lambda secret: secret
+    return source.kept if isinstance(source, Destination) else lambda secret: secret
 
 
 def _equal(secret: Secret, live: Secret) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from strongroom.errors import SourceError
 from strongroom.model import Entry, Secret, Version
-from strongroom.sources import Change, Foreseen, Refuse
+from strongroom.sources import Change, Destination, Foreseen, Refuse
 from strongroom.sources.aws import rotating, secrets, staging
 from strongroom.sources.aws.checks import LARGEST, check
 from strongroom.sources.aws.client import Api
@@ -22,14 +22,15 @@ from strongroom.sources.aws.options import AwsOptions
 from strongroom.sources.aws.reading import BATCH, Reader
 from strongroom.sources.aws.rights import rights
 from strongroom.sources.aws.writing import Writer, is_ours, losses_of
-from strongroom.sources.batches import batched
+from strongroom.sources.batches import batched_secrets
+from strongroom.system.batches import batched
 from strongroom.vault.rights import Right
 
 PAGE = 100
 Page = list[dict[str, Any]]
 
 
-class AwsSource:
+class AwsSource(Destination):
     """All secrets of one region of one account, those included that are scheduled for deletion.
 
     Args:
@@ -41,6 +42,8 @@ class AwsSource:
     """
 
     kind = "aws"
+    written_at_once = 20
+    rotates = True
 
     def __init__(self, options: AwsOptions, *, name: str) -> None:
         self.name = name
@@ -75,8 +78,8 @@ class AwsSource:
         names = [entry.name for entry in entries]
         running: deque[Future[list[Secret | None]]] = deque()
         try:
-            for start in range(0, len(names), size):
-                running.append(self._api.threads.submit(self._reader.read, names[start : start + size]))
+            for some in batched(names, size):
+                running.append(self._api.threads.submit(self._reader.read, some))
                 if len(running) == in_flight:
                     yield from running.popleft().result()
             while running:
@@ -94,7 +97,7 @@ class AwsSource:
 
         A batch is checked whole before anything of it is written.
         """
-        batches = batched(changes, by=lambda change: change.secret)
+        batches = batched_secrets(changes, by=lambda change: change.secret)
         return sum(self._writer.write(batch, refuse) for batch in batches)
 
     def is_unfinished(self, wanted: Secret, found: Secret, *, tried: bool) -> bool:  # noqa: ARG002 - its mark tells
@@ -125,9 +128,10 @@ class AwsSource:
         """Return the version that a rotation has put beside the current one."""
         return staging.staged(secret)
 
-    def stage(self, secret: Secret, version: Version) -> None:
+    def stage(self, secret: Secret, version: Version) -> bool:
         """Put a version beside the current one; see :mod:`strongroom.sources.aws.staging`."""
         staging.stage(self._api, secret, version)
+        return True
 
     def promote(self, secret: Secret) -> None:
         """Make current what lies beside the version that was read as the current one."""

@@ -12,6 +12,7 @@ from msgspec import Struct
 from strongroom.container.errors import FormatError, Truncated
 from strongroom.errors import ConfigError, SourceError, TargetError
 from strongroom.model import Entry, Media, Secret, SecretBytes, Version, prepare
+from strongroom.sources import Source
 from strongroom.sources.errors import SourceUnavailable
 from strongroom.sources.raft.about import TYPE, About, encode_about, part_name, split_name
 from strongroom.sources.raft.archive import Facts, check_archive
@@ -47,7 +48,7 @@ _STATUS = msgspec.json.Decoder(_Status)
 _KEY_STATUS = msgspec.json.Decoder(_KeyStatus)
 
 
-class RaftSource:
+class RaftSource(Source):
     """A :class:`~strongroom.sources.Source` of one server's snapshots.
 
     Every listing takes a snapshot of its own, checks it offline before the first entry is given,

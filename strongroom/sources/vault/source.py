@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from itertools import groupby, islice
+from itertools import groupby
 from typing import TypeVar
 
 from strongroom.model import Entry, Secret
-from strongroom.sources import Change, Foreseen, Refuse
-from strongroom.sources.batches import batched
+from strongroom.sources import Change, Destination, Foreseen, Refuse
+from strongroom.sources.batches import batched_secrets
 from strongroom.sources.history import Refusing, check_expected, check_writable
 from strongroom.sources.vault import kv_form
 from strongroom.sources.vault.details import Details, Wanted
@@ -25,6 +25,7 @@ from strongroom.sources.vault.scope import Place, Scope
 from strongroom.sources.vault.sizes import Sizes, size_of
 from strongroom.sources.vault.survey import Choice, Survey
 from strongroom.sources.vault.system import LAYERS, NAMESPACE
+from strongroom.system.batches import batched
 from strongroom.vault.client import Vault
 from strongroom.vault.failures import Denied
 from strongroom.vault.rights import Right, rights
@@ -52,7 +53,7 @@ def _weightless(_: object) -> int:
     return 0
 
 
-class VaultSource:
+class VaultSource(Destination):
     """A :class:`~strongroom.sources.Destination` on a Vault or OpenBao server.
 
     A secret is named ``<namespace><mount><path>``; namespaces and mounts end with a slash. An
@@ -69,6 +70,7 @@ class VaultSource:
     """
 
     kind = "vault"
+    written_at_once = 100
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class VaultSource:
         is written, and each single write has check-and-set. A restore that was interrupted goes
         on where it stopped: what a key holds of the wanted history is not written again.
         """
-        batches = batched(changes, by=lambda change: change.secret)
+        batches = batched_secrets(changes, by=lambda change: change.secret)
         return sum(self._write_batch(batch, refuse) for batch in batches)
 
     def delete(self, names: Iterable[str]) -> int:
@@ -245,7 +247,7 @@ class VaultSource:
             except Denied:
                 return None  # a plan that may only list has to guess
 
-        while chunk := list(islice(keys, CHUNK)):
+        for chunk in batched(keys, CHUNK):
             guessed = sizes.of([found.path for found in chunk], sample)
             tags = self._tags(reader, chunk) if with_tags else [None] * len(chunk)
             for found, size, tagged in zip(chunk, guessed, tags, strict=True):

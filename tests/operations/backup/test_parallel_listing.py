@@ -52,7 +52,7 @@ def several_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listed_ahead_module, "cores", lambda: 3)
 
 
-class Elsewhere:
+class Elsewhere(Source):
     """A source that behaves differently in another process than the one that made it."""
 
     name = "vault"
@@ -253,7 +253,7 @@ def test_a_signal_while_children_are_forked_stops_the_command_and_not_the_childr
     assert children() == set()
 
 
-class Parted:
+class Parted(Source):
     """A source in parts."""
 
     name = "vault"

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Secret
-from strongroom.operations.restore import restore as engine
 from strongroom.operations.restore import take_back
 from strongroom.operations.restore.facts import RestoreOptions
 from strongroom.operations.restore.job import submit_restore
@@ -23,7 +22,7 @@ from strongroom.operations.restore.journal import DONE, JOURNAL, Account, Journa
 from strongroom.operations.restore.plan import PlanEntry
 from strongroom.operations.restore.restore import plan_restore
 from strongroom.operations.runs.drive import drive
-from strongroom.sources import Change, Refuse
+from strongroom.sources import Change, Destination, Refuse
 from strongroom.sources.local import LocalStore
 from strongroom.sources.memory import MemoryStore
 from tests.operations.restoring import Restoring
@@ -66,8 +65,8 @@ class Dying(LocalStore):
 
 @pytest.fixture
 def restoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restoring:
-    monkeypatch.setattr(engine, "SLICE", 2)
-    monkeypatch.setattr(take_back, "SLICE", 2)
+    monkeypatch.setattr(Destination, "written_at_once", 2)
+    monkeypatch.setattr(take_back, "_AT_ONCE", 2)
     return Restoring(root=tmp_path / "undo", identity=KeyFileIdentity(bytes(32)))
 
 
