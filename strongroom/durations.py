@@ -44,5 +44,14 @@ def at_least(seconds: float) -> str:
 
 
 def measured(seconds: float) -> str:
-    """Write what a clock showed: ``1,234.5 s``."""
-    return f"{seconds:,.1f} s"
+    """Write what a clock showed: ``34 ms``, ``3.2 s``, ``2 min 5 s``, ``2 h 10 min``."""
+    if not math.isfinite(seconds):
+        return "nobody knows how long"
+    if seconds < 1:
+        return f"{round(max(0.0, seconds) * 1000)} ms"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else rest, "s"))
+    return " ".join(f"{number:,} {unit}" for number, unit in parts if number)

@@ -56,7 +56,23 @@ def test_a_length_of_time_is_written_in_the_unit_that_fits_it(
 
 def test_what_no_clock_shows_is_not_written_as_a_number() -> None:
     assert durations.about(math.nan) == durations.about(math.inf) == "nobody knows how long"
-    assert durations.measured(1234.56) == "1,234.6 s"
+    assert durations.measured(math.nan) == "nobody knows how long"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (-1, "0 ms"),
+        (0.034, "34 ms"),
+        (3.21, "3.2 s"),
+        (125.4, "2 min 5 s"),
+        (1234.56, "20 min 35 s"),
+        (7200, "2 h"),
+        (3_600_060, "1,000 h 1 min"),
+    ],
+)
+def test_what_a_clock_showed_is_written_in_at_most_two_units(seconds: float, said: str) -> None:
+    assert durations.measured(seconds) == said
 
 
 def test_a_moment_is_written_in_utc_to_the_second_whatever_its_zone() -> None:

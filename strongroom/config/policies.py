@@ -36,8 +36,8 @@ class KeepSettings(Section, frozen=True, kw_only=True):
     yearly: Annotated[int, Meta(ge=0, le=100_000, description="The same for years.", examples=[7])] = 0
 
     @property
-    def nothing(self) -> bool:
-        """Whether it names no rule at all."""
+    def keep_everything(self) -> bool:
+        """Whether it names no rule by which anything would be dropped."""
         return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
 
 

@@ -6,21 +6,14 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from strongroom.config.approvals import ApprovalRuleSettings
 from strongroom.keys.allowed_signers import AllowedSigner
-from strongroom.model import ApprovalAction
 
 
-class ApprovalRule(Struct, frozen=True, kw_only=True):
-    """Actions that ``k`` of some people have to approve. Where ``destinations`` or ``policies`` name none,
-    any counts; ``above`` is the number of secrets from which on it asks."""
+class ApprovalRule(ApprovalRuleSettings, frozen=True, kw_only=True):
+    """A rule by its name."""
 
     name: str
-    actions: frozenset[ApprovalAction]
-    k: int
-    people: tuple[str, ...]
-    above: int = 0
-    destinations: frozenset[str] = frozenset()
-    policies: frozenset[str] = frozenset()
 
 
 def no_signers() -> Sequence[AllowedSigner]:

@@ -6,28 +6,19 @@ from datetime import UTC, tzinfo
 
 from msgspec import Struct
 
+from strongroom.config.policies import KeepSettings
 from strongroom.state.records import Spec
 
 
-class KeepRules(Struct, frozen=True, kw_only=True):
+class KeepRules(KeepSettings, frozen=True, kw_only=True):
     """What a policy says of keeping: so many of the newest, and one of so many days, weeks and so on.
 
     With none of these, everything is kept. ``zone`` says when a day begins.
     """
 
-    last: int = 0
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-    yearly: int = 0
     minimum_days: int = 365
     minimum_count: int = 3
     zone: tzinfo = UTC
-
-    @property
-    def keep_everything(self) -> bool:
-        """Whether the policy names no rule by which anything would be dropped."""
-        return not (self.last or self.daily or self.weekly or self.monthly or self.yearly)
 
 
 class RetentionPolicy(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from msgspec import structs
+
 from strongroom.config import Settings
 from strongroom.config.approvals import BreakGlassSettings
 from strongroom.errors import ConfigError
@@ -17,18 +19,7 @@ def approval_rules(settings: Settings) -> ApprovalRules:
     """Return the rules for approvals, and whose signatures count."""
     found = settings.approvals
     return ApprovalRules(
-        rules=tuple(
-            ApprovalRule(
-                name=name,
-                actions=frozenset(rule.actions),
-                k=rule.k,
-                people=rule.people,
-                above=rule.above,
-                destinations=frozenset(rule.destinations),
-                policies=frozenset(rule.policies),
-            )
-            for name, rule in found.rules.items()
-        ),
+        rules=tuple(ApprovalRule(name=name, **structs.asdict(rule)) for name, rule in found.rules.items()),
         break_glass=None if found.break_glass is None else _break_glass(found.break_glass),
         valid=found.valid,
         signers=partial(read_allowed_signers, found.allowed_signers) if found.allowed_signers else no_signers,
@@ -52,4 +43,4 @@ def keyless(settings: Settings) -> Iterator[str]:
 
 
 def _break_glass(found: BreakGlassSettings) -> ApprovalRule:
-    return ApprovalRule(name="break-glass", actions=frozenset(ApprovalAction), k=found.k, people=found.people)
+    return ApprovalRule(name="break-glass", actions=tuple(ApprovalAction), k=found.k, people=found.people)

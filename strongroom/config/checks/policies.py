@@ -108,7 +108,7 @@ def _retention(context: Context, name: str, policy: PolicySettings) -> Iterator[
             "full backups are to be kept for a year at least",
             f"At least {YEAR_DAYS}, or state why not in short_retention_reason.",
         )
-    if policy.keep is not None and policy.keep.nothing and not context.is_bad(*at, "keep"):
+    if policy.keep is not None and policy.keep.keep_everything and not context.is_bad(*at, "keep"):
         yield Finding(
             (*at, "keep"),
             "names nothing to keep",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Final
 from urllib.parse import quote
 
@@ -176,7 +175,7 @@ def moment(at: float | None) -> Content:
 
 def length(seconds: float) -> str:
     """Return how long something took."""
-    return measured(max(0.0, seconds)) if math.isfinite(seconds) else "nobody knows how long"
+    return measured(seconds)
 
 
 def alerts_in_words(alerts: tuple[Finding, ...], muted: Muted) -> str:

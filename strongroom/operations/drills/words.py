@@ -101,15 +101,8 @@ def _took(report: DrillReport) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """Write a length of time as people say it: ``34 ms``, ``3.2 s``, ``2 min 5 s``, ``2 h``."""
-    if milliseconds < 1_000:
-        return f"{milliseconds} ms"
-    if milliseconds < 60_000:
-        return measured(milliseconds / 1000)
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = ((hours, "h"), (minutes, "min"), (0 if hours else seconds, "s"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+    """Write a length of time as people say it."""
+    return measured(milliseconds / 1000)
 
 
 def rehearsed(report: DrillReport) -> Iterator[Fact]:

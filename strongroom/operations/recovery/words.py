@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from strongroom.durations import measured
 from strongroom.operations.archive.recoveries import About, Recovery, Step, StepRecord
 from strongroom.words import plural
 
@@ -60,9 +61,5 @@ def step_state(record: StepRecord) -> str:
 
 
 def length(seconds: float) -> str:
-    """Write a length of time: ``48 s``, ``12 min``, ``3 h 5 min``."""
-    if seconds < 120:
-        return f"{round(seconds)} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    parts = ((hours, "h"), (minutes, "min"))
-    return " ".join(f"{number} {unit}" for number, unit in parts if number)
+    """Write a length of time as people say it."""
+    return measured(seconds)

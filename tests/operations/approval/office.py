@@ -37,12 +37,12 @@ class Office:
     def rules(self, **changed: object) -> ApprovalRules:
         rule = ApprovalRule(
             name="two",
-            actions=frozenset({ApprovalAction.RESTORE, ApprovalAction.EXPORT}),
+            actions=(ApprovalAction.RESTORE, ApprovalAction.EXPORT),
             k=2,
             people=PEOPLE,
             above=10,
         )
-        emergency = ApprovalRule(name="break-glass", actions=frozenset(ApprovalAction), k=2, people=PEOPLE)
+        emergency = ApprovalRule(name="break-glass", actions=tuple(ApprovalAction), k=2, people=PEOPLE)
         given: dict[str, object] = {
             "rules": (rule,),
             "break_glass": emergency,

@@ -29,7 +29,7 @@ from tests.operations.world import POLICY, World, made_up, make_world
 
 RULE = ApprovalRule(
     name="settings",
-    actions=frozenset({ApprovalAction.RECIPIENTS, ApprovalAction.RETENTION}),
+    actions=(ApprovalAction.RECIPIENTS, ApprovalAction.RETENTION),
     k=2,
     people=PEOPLE,
 )

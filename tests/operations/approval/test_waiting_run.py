@@ -98,7 +98,7 @@ def test_a_run_waits_without_a_process_and_goes_on_where_it_was_killed_once_it_i
     assert (document.request.size, document.request.destination) == (COUNT, "production")
     office.sign(services, document, "alice", "bob")
     # Signing woke the step: what the cluster's reconcile takes next is it.
-    tickets = reconcile(services, queues={})
+    tickets = reconcile(services)
     assert [ticket.step.kind for ticket in tickets] == [StepKind.APPROVE]
     done = drive(run, tickets, services, processes=1)
     assert done.state is RunState.DONE, done.error

@@ -240,7 +240,7 @@ def test_in_a_cluster_the_repair_waits_for_nothing_but_the_next_reconcile(world:
     run, tickets = submit(services, make_spec(services, OPTIONS))
     while tickets:
         tickets = [due for ticket in tickets for due in perform(ticket, services)]
-    [ticket] = reconcile(services, queues={})
+    [ticket] = reconcile(services)
     repair = services.store.load(ticket.run)
     assert (repair.spec.kind, repair.spec.backup) == (RunKind.REPAIR, backup)
     assert services.store.load(run).facts["report"]["started"] == [repair.id]

@@ -236,7 +236,7 @@ def test_a_slice_that_kills_its_workers_falls_apart_and_only_the_killer_is_misse
     first, ticket = perform(plan, services)
     for _ in range(5):
         assert services.store.claim(ticket, owner="killed", lease=-1.0) is not None
-        ticket, *others = reconcile(services, queues={})
+        ticket, *others = reconcile(services)
     done = drive(run, [first, ticket, *others], services, processes=1)
     assert (done.state, done.error) == (RunState.DONE, None)
     assert shape(services, done) == {

@@ -24,7 +24,7 @@ def test_a_rotation_waits_for_its_approvals_and_the_same_call_goes_on_when_they_
     office = make_office(tmp_path, make_world(tmp_path / "world", secrets=()))
     store = LocalStore(tmp_path / "world", name="local")
     store.import_([held("prod/a"), held("prod/b")])
-    rule = ApprovalRule(name="two", actions=frozenset({ApprovalAction.ROTATE_SECRET}), k=2, people=PEOPLE)
+    rule = ApprovalRule(name="two", actions=(ApprovalAction.ROTATE_SECRET,), k=2, people=PEOPLE)
     services = replace(
         services_for(office.world, store, random_rotator()), approvals=office.rules(rules=(rule,))
     )
