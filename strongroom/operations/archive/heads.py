@@ -12,7 +12,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -23,6 +22,7 @@ from strongroom.errors import StrongroomError, TargetError
 from strongroom.model import ObjectInfo
 from strongroom.operations.errors import TargetUnsound
 from strongroom.operations.statements import LOOKED_THROUGH, StatementsOn, TooMany
+from strongroom.system.batches import batched
 from strongroom.targets.repaired import Objects
 
 if TYPE_CHECKING:  # a restore chooses with this, and loads no database
@@ -181,9 +181,9 @@ def known_on(objects: Objects, trusted: frozenset[str], *, ledger: str = "") -> 
 def newest_by_place(store: RunStore) -> Mapping[str, Mapping[str, str]]:
     """Return the newest backup on record of each policy, by the place that was to hold it."""
     active = {run.id for run in store.active()}
-    entries = iter([one for one in store.backups(limit=LOOKED) if one.backup not in active])
+    entries = [one for one in store.backups(limit=LOOKED) if one.backup not in active]
     found: dict[str, dict[str, str]] = {}
-    while page := list(islice(entries, _PAGE)):
+    for page in batched(entries, _PAGE):
         replicas = store.replicas_of([entry.backup for entry in page])
         for entry in page:
             for replica in replicas.get(entry.backup, ()):
