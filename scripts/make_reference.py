@@ -133,7 +133,7 @@ def events_markdown() -> str:
     words = (
         "The ledger in the state database holds these events.\n"
         "`strongroom ledger check` compares it with its signed heads.\n"
-        "`strongroom backup-audit-report` exports it.\n"
+        "`strongroom reports audit` exports it.\n"
         "No event holds the value of a secret.\n\n"
     )
     rows = [f"| `{kind}` | {means} |\n" for kind, means in EVENTS.items()]
@@ -144,8 +144,8 @@ def alerts_markdown() -> str:
     """Return the page of alerts."""
     head = f"# Alerts\n\n{MADE}\n\n"
     words = (
-        "`strongroom backup-alerts` and the scheduled check raise these alerts, the worst first.\n"
-        "`backup-alerts` ends with the exit code of the worst alert that is active.\n"
+        "`strongroom alerts send` and the scheduled check raise these alerts, the worst first.\n"
+        "`alerts send` ends with the exit code of the worst alert that is active.\n"
         "[Monitor backups](../how-to/monitor.md) says how to receive them.\n\n"
     )
     rows = [_alert(name) for name in KINDS]

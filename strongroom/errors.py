@@ -55,7 +55,7 @@ class ConfigError(StrongroomError):
     """The configuration is wrong. Nothing was read or written."""
 
     family, exit_code = "configuration", 3
-    default_hint = "Run 'strongroom config check' to see every problem at once."
+    default_hint = "Run 'strongroom check config' to see every problem at once."
 
 
 class Refused(StrongroomError):
@@ -99,7 +99,7 @@ class TargetError(StrongroomError):
     """The target refused or did not answer, or its answer makes no sense."""
 
     family, exit_code = "target", 40
-    default_hint = "Run 'strongroom config check', then check the target's address and rights."
+    default_hint = "Run 'strongroom check config', then check the target's address and rights."
 
 
 class KeyServiceError(StrongroomError):

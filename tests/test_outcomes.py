@@ -43,5 +43,5 @@ def test_what_a_degraded_run_made_is_known_from_its_error(world: World) -> None:
 def test_who_names_a_policy_where_a_backup_is_meant_is_told_to_give_an_id(world: World) -> None:
     with pytest.raises(MissingPiece) as told:
         submit_verify(world.services(), backup=POLICY)
-    assert "strongroom catalog list" in told.value.hint
+    assert "strongroom backups list" in told.value.hint
     assert "replica" not in told.value.hint

@@ -1,7 +1,7 @@
 """What may be told of an exception outside this host: in logs, Sentry, Celery's events and Flower.
 
 A library's message may quote the data it choked on, and our own may name a secret. So both stay in the
-record, which 'strongroom status' reads. What is told is the class of an error.
+record, which 'strongroom runs' reads. What is told is the class of an error.
 """
 
 from __future__ import annotations

@@ -61,7 +61,8 @@ def wait(app: Strongroom, request: str, *, patience: float = PATIENCE) -> str:
                 return run
     raise NotYetSeen(
         f"Request {request} was handed to the broker, and no run of it has been seen within {patience:g} s",
-        hint=f"Look: 'strongroom status {request}'. The cluster takes it up when its state database answers; "
+        hint=f"Look: 'strongroom runs show {request}'. The cluster takes it up when its state database "
+        "answers; "
         "submitting again makes another run.",
     )
 

@@ -1,5 +1,5 @@
 # A backup target for the prune workers: they read everything, remove what is marked long enough, and write the
-# marks that say so (and what check-backup-permissions puts). This token can neither overwrite an object nor make one of another kind.
+# marks that say so (and what check rights puts). This token can neither overwrite an object nor make one of another kind.
 
 path "strongroom/data/*" {
   capabilities = ["read"]

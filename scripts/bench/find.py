@@ -63,8 +63,13 @@ def _commands(name: str) -> list[list[str]]:
     number = name[-7:]
     tags = gen.record(1, int(number))["tags"]
     return [
-        ["find", f"*{number[-4:]}"],
-        ["find", f"{name[: name.index('/')]}/*_{number}"],
-        ["find", f"--filter-tag=team={tags['team']}", f"--filter-tag=cost-center={tags['cost-center']}"],
-        ["history", name],
+        ["backups", "find", f"*{number[-4:]}"],
+        ["backups", "find", f"{name[: name.index('/')]}/*_{number}"],
+        [
+            "backups",
+            "find",
+            f"--filter-tag=team={tags['team']}",
+            f"--filter-tag=cost-center={tags['cost-center']}",
+        ],
+        ["backups", "history", name],
     ]

@@ -173,7 +173,7 @@ def _strongroom_jobs(layout: str) -> list[Job]:
     # In a tree the path below it is the name, as with mounted secrets.
     name: Command = lambda place: [str(place.one_file.relative_to("tree")) if in_tree else place.one]
     backup = _strongroom("backup", sealed, _files(layout), "--include-values", "--force", _passphrase)
-    verify = _strongroom("verify-backup", sealed, "--depth", "opened", _passphrase)
+    verify = _strongroom("backups", "verify", sealed, "--depth", "opened", _passphrase)
     one = _strongroom("get", name, "--backup-file", sealed, "--show-value", "--json", _passphrase)
     restore = _strongroom(
         "restore", "--backup-file", sealed, "--full-restore", "--overwrite-existing", "--force", _passphrase
@@ -186,7 +186,7 @@ def _strongroom_jobs(layout: str) -> list[Job]:
             layout=layout,
             command=backup,
             # As the peers' repositories, its state is there before; what is timed is a backup.
-            before=(wipe, _strongroom("status")),
+            before=(wipe, _strongroom("runs")),
             keeps=f"{layout}.strongroom",
         ),
         Job(job="verify", tool="strongroom", layout=layout, command=verify),

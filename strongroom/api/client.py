@@ -139,7 +139,7 @@ class Client:
         submitted = submit_rotation(self._services, policy=policy, options=options, request_id=request)
         return self._on_record(request, submitted)
 
-    def find(self, id: str) -> Submission:  # noqa: A002 - as in 'strongroom status ID'
+    def find(self, id: str) -> Submission:  # noqa: A002 - as in 'strongroom runs show ID'
         """Return a run by its id, or by that of its request. Raises RunNotFound."""
         run = self._services.store.find(id)
         return Submission(id=run.request_id or run.id, run=run.id, store=self._services.store)

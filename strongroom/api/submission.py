@@ -40,7 +40,7 @@ class Submission:
     """A request that has its run on record: it stands, whatever becomes of broker and workers.
 
     Args:
-        id: the request's id; ``strongroom status ID`` finds the run by it.
+        id: the request's id; ``strongroom runs show ID`` finds the run by it.
         run: the run's id.
         store: where to look.
     """
@@ -87,7 +87,8 @@ class Submission:
         if not started and (age is None or age > UNATTENDED_SECONDS):
             raise NotYetSeen(
                 f"run {self.run} is on record, and no cluster has taken it up",
-                hint="Start one with 'strongroom up': it takes the run up. 'strongroom cancel' ends the run.",
+                hint="Start one with 'strongroom up': it takes the run up. 'strongroom runs cancel' ends "
+                "the run.",
             )
 
 

@@ -15,7 +15,7 @@ class RunEnded(Refused):
     """The run has ended already, so there is nothing to cancel."""
 
     default_hint = (
-        "A backup that it made stays: see 'strongroom catalog list'. 'strongroom status' shows what runs."
+        "A backup that it made stays: see 'strongroom backups list'. 'strongroom runs' shows what runs."
     )
 
 
@@ -23,7 +23,8 @@ class ShredPending(Degraded):
     """Something that should be shredded can still be opened, or nobody could check it."""
 
     default_hint = (
-        "What was done stays done. The rest is tried again every hour, and by 'strongroom shred --resume'."
+        "What was done stays done. The rest is tried again every hour, and by 'strongroom keys shred "
+        "--resume'."
     )
 
 
@@ -31,7 +32,7 @@ class SignersUnsettled(Degraded):
     """A change of the signing keys is made here, and could not be carried out everywhere yet."""
 
     default_hint = (
-        "What is signed again stays. Bring the targets back, then repeat 'strongroom signers re-sign'."
+        "What is signed again stays. Bring the targets back, then repeat 'strongroom keys signers re-sign'."
     )
 
 
@@ -39,8 +40,9 @@ class KeyNotOnPaper(Refused):
     """The words of an installation key were not all written and typed back. The key is where it was."""
 
     default_hint = (
-        "Burn what was written: enough of these words are the key. Then begin again with 'strongroom signers "
-        "offline', or with 'strongroom signers spare'."
+        "Burn what was written: enough of these words are the key. Then begin again with 'strongroom keys "
+        "signers "
+        "offline', or with 'strongroom keys signers spare'."
     )
 
 

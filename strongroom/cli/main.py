@@ -10,15 +10,13 @@ from itertools import takewhile
 
 from strongroom import __version__
 from strongroom.cli import parser
-from strongroom.cli.table import COMMANDS
+from strongroom.cli.table import SUBJECTS
 from strongroom.cli.terminal import failures
 from strongroom.cli.terminal.output import Output, clear_broken_pipe, fill_streams
 from strongroom.cli.terminal.stopping import in_order
 from strongroom.errors import StrongroomError, Untrusted
 from strongroom.system.lazy import resolve
 from strongroom.system.secrecy import keep_in_memory
-
-_LEADING = frozenset({"--json", "-q", "--quiet"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,22 +62,25 @@ def _explain(error: BaseException, output: Output) -> int:
 
 def _run(words: list[str], output: Output) -> None:
     words = _leading_options_last(words)
-    name = words[0] if words else ""
-    if name in ("-h", "--help", "help"):
+    first = words[0] if words else ""
+    name, behind = parser.command_of(words)
+    if first in ("-h", "--help", "help"):
         print(parser.overview(), end="")
-    elif name in ("--version", "version"):
+    elif first in ("--version", "version"):
         print(f"{parser.PROGRAM} {__version__}")
-    elif name in COMMANDS:
-        _command(name, words[1:], output)
+    elif name:
+        _command(name, behind, output)
+    elif first in SUBJECTS and {"-h", "--help"} & set(behind):
+        print(parser.help_of_subject(first), end="")
     else:
-        if not name:
-            print(parser.overview(), file=sys.stderr)
-        raise parser.unknown_command(name)
+        if first in SUBJECTS or not first:
+            print(parser.help_of_subject(first) if first else parser.overview(), file=sys.stderr)
+        raise parser.unknown_command(words)
 
 
 def _leading_options_last(words: list[str]) -> list[str]:
     """Accept the options of every command in front of it too."""
-    leading = list(takewhile(_LEADING.__contains__, words))
+    leading = list(takewhile(parser.OF_EVERY_COMMAND.__contains__, words))
     return words[len(leading) :] + leading
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
+from itertools import takewhile
+from typing import Final, NoReturn
 
 from strongroom import __version__
-from strongroom.cli.table import COMMANDS, GROUPS
+from strongroom.cli.table import ALSO, COMMANDS, FORMER, GROUPS, PROCEDURES, SUBJECTS, words_of
 from strongroom.cli.terminal.command import Command, Work
 from strongroom.cli.terminal.output import columns
 from strongroom.errors import UsageError
 from strongroom.words import did_you_mean
 
 PROGRAM = "strongroom"
+OF_EVERY_COMMAND: Final = frozenset({"--json", "-q", "--quiet"})
 _ROOMS = "strongroom.cli.commands"
 INTRODUCTION = "Sealed, replicated, drilled backups of the secrets that a company runs on."
 ENDING = """\
@@ -56,6 +59,22 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, width=columns() - 2)
 
 
+def command_of(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the command that a line begins with, by whichever of its names, and the words behind it.
+
+    The name is empty if there is no such command.
+    """
+    first, *rest = words or [""]
+    if first in PROCEDURES:
+        return command_of([*PROCEDURES[first].split(), *rest])
+    leading = list(takewhile(OF_EVERY_COMMAND.__contains__, rest))
+    second, *behind = [*rest[len(leading) :], ""]
+    name = ALSO.get(f"{first} {second}", f"{first} {second}")
+    if name in COMMANDS:
+        return name, [*leading, *behind[:-1]]
+    return (first, rest) if first in COMMANDS else ("", [first, *rest])
+
+
 def load(name: str) -> Command:
     """Import what the commands of a room take, and return one of them."""
     commands: dict[str, Command] = import_module(f"{_ROOMS}.{COMMANDS[name].room}.arguments").COMMANDS
@@ -85,7 +104,23 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     )
     parser.set_defaults(run=command.run)
     command.arguments(parser)
+    parser.epilog = "\n".join(_beside(name))
     _common(parser)
+
+
+def _beside(name: str) -> Iterator[str]:
+    """Say which names the procedures have for a command, and which commands of two words begin with it."""
+    called = [old for old, words in PROCEDURES.items() if words.split(" --")[0] == name]
+    if called:
+        yield f"The procedures call it {' and '.join(called)}."
+    if words := words_of(name):
+        yield "commands:"
+        yield from _listed({f"{name} {word}": entry.summary for word, entry in words.items()})
+
+
+def _listed(summaries: Mapping[str, str]) -> Iterator[str]:
+    width = max(map(len, summaries)) + 2
+    return (f"  {name:<{width}}{summary}" for name, summary in summaries.items())
 
 
 def _sentence(summary: str) -> str:
@@ -93,13 +128,27 @@ def _sentence(summary: str) -> str:
 
 
 def whole_parser() -> Parser:
-    """Return the parser of all commands, for completion scripts and documents."""
+    """Return the parser of all commands, for completion scripts."""
     parser = Parser(prog=PROGRAM, description=INTRODUCTION)
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    for name, entry in COMMANDS.items():
-        fill(commands.add_parser(name, help=entry.summary), name)
+    for name, summary in {**summaries(), **PROCEDURES}.items():
+        command, _ = command_of([name])
+        added = commands.add_parser(name, help=summary)
+        if command:
+            fill(added, command)
+        if words := words_of(name):
+            nested = _nested_in(added) or added.add_subparsers(
+                dest="word", metavar="COMMAND", parser_class=Parser
+            )
+            for word, entry in words.items():
+                fill(nested.add_parser(word, help=entry.summary), command_of([name, word])[0])
     return parser
+
+
+def _nested_in(parser: argparse.ArgumentParser) -> argparse._SubParsersAction[Parser] | None:
+    found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))  # noqa: SLF001
+    return next(found, None)
 
 
 def parse(name: str, arguments: list[str]) -> argparse.Namespace:
@@ -108,6 +157,8 @@ def parse(name: str, arguments: list[str]) -> argparse.Namespace:
     parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         _refuse(parser, name, unknown)
+    if getattr(parsed, "follow", False) and not getattr(parsed, "cluster", True):
+        parser.error("--follow goes with --cluster: what this process does is followed to its end anyway")
     parsed.command_name = name
     return parsed
 
@@ -125,23 +176,52 @@ def _refuse(parser: Parser, name: str, unknown: list[str]) -> NoReturn:
     parser.error(f"does not take {', '.join(words)}")
 
 
-def unknown_command(name: str) -> UsageError:
-    """Return the error for a word that is no command, or for none at all."""
+def unknown_command(words: Sequence[str]) -> UsageError:
+    """Return the error for a line that begins with no command; it repeats nothing that may be a value."""
+    name = words[0] if words else ""
     if not name:
         return UsageError("No command was given.", hint=f"See '{PROGRAM} --help'.")
-    hint = did_you_mean(name, COMMANDS).strip() or f"See '{PROGRAM} --help'."
+    if name in SUBJECTS:
+        what = f"'{PROGRAM} {name}' has no command of that name." if words[1:] else "Which command?"
+        near = did_you_mean(words[1], words_of(name)).strip() if words[1:] else ""
+        return UsageError(what, hint=near or f"It has: {', '.join(words_of(name))}.")
+    if now := FORMER.get(name) or next((one for one in COMMANDS if one.endswith(f" {name}")), ""):
+        hint = f"It is '{PROGRAM} {now}'."
+    else:
+        hint = did_you_mean(name, {**COMMANDS, **PROCEDURES}).strip() or f"See '{PROGRAM} --help'."
     shown = name if name.isprintable() and len(name) < 40 else "of that name"
     return UsageError(f"There is no command {shown!r}.", hint=hint)
 
 
+def summaries() -> dict[str, str]:
+    """Return what a line may begin with, but for the procedures' names, and what it is about."""
+    return {name: summary for group in GROUPS for name, summary in summaries_of(group).items()}
+
+
+def summaries_of(group: str) -> dict[str, str]:
+    """Return the commands of a group by their first word."""
+    firsts = dict.fromkeys(name.partition(" ")[0] for name in GROUPS[group])
+    return {first: COMMANDS[first].summary if first in COMMANDS else SUBJECTS[first] for first in firsts}
+
+
 def overview() -> str:
     """Return the help of the whole."""
-    width = max(map(len, COMMANDS)) + 2
+    width = max(map(len, PROCEDURES)) + 2
     lines = [f"usage: {PROGRAM} COMMAND ...", "", INTRODUCTION]
-    for group, commands in GROUPS.items():
+    for group in GROUPS:
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<{width}}{entry.summary}" for name, entry in commands.items()]
+        lines += [f"  {name:<{width}}{summary}" for name, summary in summaries_of(group).items()]
+    lines += ["", "Names from the procedures:"]
+    lines += [f"  {name:<{width}}{words}" for name, words in PROCEDURES.items()]
     return "\n".join([*lines, "", ENDING])
+
+
+def help_of_subject(subject: str) -> str:
+    """Return the help of what has commands and is none."""
+    listed = _listed({word: entry.summary for word, entry in words_of(subject).items()})
+    return "\n".join(
+        [f"usage: {PROGRAM} {subject} COMMAND ...", "", _sentence(SUBJECTS[subject]), "", *listed, ""]
+    )
 
 
 _COMMON = {

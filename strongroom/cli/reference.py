@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Final
 
 from strongroom.cli.parser import load, parser_of
-from strongroom.cli.table import COMMANDS, GROUPS
+from strongroom.cli.table import ALSO, COMMANDS, GROUPS, PROCEDURES
 from strongroom.cli.terminal import failures
 from strongroom.errors import FAMILIES, MODULES, StrongroomError, meaning_of
 
@@ -70,6 +70,10 @@ def _groups() -> Iterator[str]:
         yield f"## {group}\n\n"
         for name in commands:
             yield _command(name)
+    yield "## Names from the procedures\n\n"
+    yield "Each takes the options of the command that it stands for, and does what that does.\n\n"
+    yield "| Name | Command |\n|---|---|\n"
+    yield from (f"| `{name}` | `{words}` |\n" for name, words in (PROCEDURES | ALSO).items())
 
 
 def _command(name: str) -> str:

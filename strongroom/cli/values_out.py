@@ -22,23 +22,21 @@ class Way(NamedTuple):
 
 
 WAYS: Final[dict[str, Way]] = {
-    "restore": Way((_RESTORE, _UNDO, _EXPORT), "a restore, by its plan; `restore undo`; `--to-file`"),
-    "restore-secret": Way((_RESTORE,), "a restore, by its plan"),
-    "restore-snapshot": Way((_RESTORE,), "the replacing of a server"),
+    "restore": Way(
+        (_RESTORE, _EXPORT), "a restore, by its plan; `--to-file`; with `--cluster` the run waits"
+    ),
+    "restore undo": Way((_UNDO,), "what an undo writes back; with `--cluster` the run waits"),
+    "restore snapshot": Way((_RESTORE,), "the replacing of a server"),
     "recover": Way((_RESTORE, _ROTATE), "its restores and its new values, as those commands do"),
-    "submit": Way((_RESTORE, _UNDO), "`--restore`, `--recovery` and `--undo`: the run waits"),
     "get": Way((_EXPORT,), "`--show-value`, from the local store, a backup file or targets"),
     "backup": Way((_EXPORT, _RECIPIENTS), "a file with values; a policy of offline media; a new recipient"),
-    "emergency-backup": Way((_EXPORT, _RECIPIENTS), "the values that go onto a medium; a new recipient"),
-    "export": Way((_EXPORT,), "the file"),
-    "escrow": Way((_EXPORT,), "the installation's keys, sealed to somebody"),
-    "rotate-backup-key": Way(
-        (_EXPORT, _RECIPIENTS), "files that another key will open; a policy's new recipient"
-    ),
-    "rotate": Way((_RECIPIENTS,), "a policy's new recipient"),
+    "emergency backup": Way((_EXPORT, _RECIPIENTS), "the values that go onto a medium; a new recipient"),
+    "emergency escrow": Way((_EXPORT,), "the installation's keys, sealed to somebody"),
+    "keys replace": Way((_EXPORT, _RECIPIENTS), "files that another key will open; a policy's new recipient"),
+    "keys rotate": Way((_RECIPIENTS,), "a policy's new recipient"),
     "incident": Way((_RECIPIENTS, _ROTATE), "`reseal` and `rotate`, as those commands do"),
-    "rotate-secret": Way((_ROTATE,), "the new values, which programs are given"),
-    "retry": Way((_RESTORE, _UNDO, _RECIPIENTS), "what the run was to do: its steps ask again"),
+    "secrets rotate": Way((_ROTATE,), "the new values, which programs are given"),
+    "runs retry": Way((_RESTORE, _UNDO, _RECIPIENTS), "what the run was to do: its steps ask again"),
     "up": Way(
         (_RESTORE, _UNDO, _RECIPIENTS, _ROTATE), "what its workers do: each asks its own configuration"
     ),
@@ -48,25 +46,66 @@ WAYS: Final[dict[str, Way]] = {
 }
 
 GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {
-    "names, tags and dates alone are read": ("list", "find", "history", "catalog", "replicas", "backup-info"),
-    "values are compared in the process, and what differs is said without them": ("diff", "validate"),
+    "names, tags and dates alone are read": (
+        "list",
+        "backups find",
+        "backups history",
+        "backups list",
+        "backups replicas",
+        "backups show",
+    ),
+    "values are compared in the process, and what differs is said without them": (
+        "backups diff",
+        "check secrets",
+    ),
     "a backup is read, and nothing of it is shown or written": (
-        *("verify-backup", "validate-backup-format", "test-decrypt", "check-recovery-environment"),
-        *("backup-health-check", "health-advanced", "diagnose-backup-encryption", "key-health"),
+        *("backups verify", "check machine"),
+        *("check backups", "check", "check keys"),
     ),
     "what it restores goes with the place that it makes, and where that stays it ends with an error": (
-        *("test-recovery", "drill"),
+        *("drill local", "drill"),
     ),
-    "sealed bytes are copied, moved or removed": ("repair", "prune", "undelete", "hold", "shred"),
-    "values come in": ("set", "import", "delete"),
-    "made-up secrets": ("demo", "benchmark-backup", "test-backup-storage"),
+    "sealed bytes are copied, moved or removed": (
+        "backups repair",
+        "backups prune",
+        "backups undelete",
+        "backups hold",
+        "backups rebuild",
+        "keys shred",
+    ),
+    "values come in": ("set", "secrets import", "secrets delete"),
+    "made-up secrets": ("demo", "bench", "check storage"),
     "keys are made, listed, split or signed with, and no backup is opened": (
-        *("keygen", "generate-backup-key", "keys", "hsm", "quorum", "signers"),
+        *(
+            "keys new",
+            "keys list",
+            "keys retire",
+            "keys prove",
+            "backups gone",
+            "keys hsm",
+            "keys quorum",
+            "keys signers",
+        ),
     ),
     "what is on record, and no backup": (
-        *("status", "cancel", "approve", "approvals", "backup-alerts", "ack", "silence", "metrics", "report"),
-        *("backup-audit-report", "compliance-check", "security-review", "ledger", "recovery-kit"),
+        *(
+            "runs",
+            "runs show",
+            "runs cancel",
+            "approvals",
+            "approvals approve",
+            "approvals show",
+            "approvals add",
+            "approvals reject",
+            "alerts",
+            "alerts send",
+            "alerts ack",
+            "alerts silence",
+            "metrics",
+            "reports check",
+        ),
+        *("reports audit", "check controls", "reports review", "ledger", "emergency kit"),
     ),
-    "the configuration": ("init", "config", "check-backup-permissions", "completion"),
+    "the configuration": ("init", "check config", "config reference", "check rights", "completion"),
 }
 """Commands that give no value out, by the reason."""

@@ -13,7 +13,7 @@ PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
 
 class AlertSettings(Section, frozen=True, kw_only=True):
-    """What is an alarm, and who is notified. `strongroom backup-alerts` checks, and beat does if somebody is
+    """What is an alarm, and who is notified. `strongroom alerts send` checks, and beat does if somebody is
     notified or pinged."""
 
     email: Annotated[

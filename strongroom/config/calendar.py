@@ -82,7 +82,8 @@ class PruneEntry(EntrySettings, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=365,
-            description="For so many days a backup that no rule keeps is only marked: `strongroom undelete` "
+            description="For so many days a backup that no rule keeps is only marked: `strongroom backups "
+            "undelete` "
             "keeps it. After that it is deleted for good.",
             examples=[14],
         ),

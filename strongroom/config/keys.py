@@ -40,7 +40,7 @@ class PassphraseKey(Kind, frozen=True, kw_only=True):
 
 
 class KeyFileKey(Kind, frozen=True, kw_only=True):
-    """Anyone who has the key file (`strongroom generate-backup-key`) can open."""
+    """Anyone who has the key file (`strongroom keys new --algorithm AES256`) can open."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
 
@@ -55,7 +55,7 @@ class KeyFileKey(Kind, frozen=True, kw_only=True):
 
 
 class HpkeKey(Kind, frozen=True, kw_only=True):
-    """Anyone who has the private half (`strongroom keygen`) can open; sealing needs the public half."""
+    """Anyone who has the private half (`strongroom keys new`) can open; sealing needs the public half."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("identity_file",)
 
@@ -103,7 +103,8 @@ class Pkcs11Key(Kind, frozen=True, kw_only=True):
     key_id: Annotated[
         HexId | None,
         Meta(
-            description="The public id of an `aes` key, as `strongroom hsm` gave it: another key under the "
+            description="The public id of an `aes` key, as `strongroom keys hsm` gave it: another key under "
+            "the "
             "same label is then noticed, and a process that does not seal needs no module.",
             examples=["0123456789abcdef0123456789abcdef"],
         ),
@@ -111,7 +112,8 @@ class Pkcs11Key(Kind, frozen=True, kw_only=True):
     public_key_file: Annotated[
         AbsolutePath | None,
         Meta(
-            description="The public half of an `ec` key: the line `srpub1:…` that `strongroom hsm create` "
+            description="The public half of an `ec` key: the line `srpub1:…` that `strongroom keys hsm "
+            "create` "
             "writes, or PEM. With it, sealing needs no module.",
             examples=["/etc/strongroom/hsm-backup-v1.pub"],
         ),
@@ -180,7 +182,7 @@ class QuorumKey(Kind, frozen=True, kw_only=True):
     file: Annotated[
         AbsolutePath,
         Meta(
-            description="The quorum's public file, which `strongroom quorum create` made.",
+            description="The quorum's public file, which `strongroom keys quorum create` made.",
             examples=["/etc/strongroom/board.quorum"],
         ),
     ]

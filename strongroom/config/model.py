@@ -412,7 +412,7 @@ class Settings(Section, frozen=True, kw_only=True):
     rotators: Annotated[
         dict[Name, RotatorSettings],
         Meta(
-            description="What gives secrets new values (`strongroom rotate-secret`), in the order in which "
+            description="What gives secrets new values (`strongroom secrets rotate`), in the order in which "
             "they are tried.",
             examples=["database"],
             extra={"default": "none"},

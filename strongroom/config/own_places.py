@@ -52,7 +52,7 @@ class OwnMail(NamedTuple):
 
 
 NO_MAIL = """\
-#[alerts]                       # 'strongroom backup-alerts' looks without it, too
+#[alerts]                       # 'strongroom alerts' looks without it, too
 #email = ["alerts@example.org"]
 #threshold_age = "24h"          # how long after its time a backup may be missing
 #[mail]

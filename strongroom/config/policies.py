@@ -126,14 +126,14 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         Meta(
             description="How deep each replica is verified after the backup. From `opened` on, the verifying "
             "host needs a key that opens it: where it has none, a backup is whole and *degraded*, as not "
-            "verified. `strongroom config check` remarks on that.",
+            "verified. `strongroom check config` remarks on that.",
             examples=["compared"],
         ),
     ] = Depth.DIGEST
     keep: Annotated[
         KeepSettings | None,
         Meta(
-            description="Which backups `strongroom prune` keeps.",
+            description="Which backups `strongroom backups prune` keeps.",
             examples=[{"daily": 14, "monthly": 24}],
             extra={"default": "everything is kept"},
         ),
@@ -167,7 +167,8 @@ class PolicySettings(Section, frozen=True, kw_only=True):
     erasable: Annotated[
         bool,
         Meta(
-            description="Whether its backups may be shredded (`strongroom shred`): every key that opens them "
+            description="Whether its backups may be shredded (`strongroom keys shred`): every key that "
+            "opens them "
             "can then be destroyed, and no target locks them. Left out, they are immutable.",
             examples=[True],
         ),
@@ -176,7 +177,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         Text | None,
         Meta(
             description="Why nothing of this policy may be removed or shredded for now. To hold a single "
-            "backup or a tag, or to hold from another host: `strongroom hold`.",
+            "backup or a tag, or to hold from another host: `strongroom backups hold`.",
             examples=["case 4711, until the court says otherwise"],
         ),
     ] = None
@@ -192,7 +193,7 @@ class PolicySettings(Section, frozen=True, kw_only=True):
         bool,
         Meta(
             description="Whether its targets are media that are absent most of the time. Its slots then wait "
-            "for `strongroom emergency-backup`; until it has run people are reminded, and "
+            "for `strongroom emergency backup`; until it has run people are reminded, and "
             "overdue is an alarm.",
             examples=[True],
         ),

@@ -42,7 +42,7 @@ class ConfigProblems(ConfigError):
     ``problems`` has every single thing that is wrong.
     """
 
-    default_hint = "Put all of it right, then run 'strongroom config check'."
+    default_hint = "Put all of it right, then run 'strongroom check config'."
 
     def __init__(self, message: str, *, hint: str | None = None, problems: Sequence[Problem] = ()) -> None:
         super().__init__(message, hint=hint)

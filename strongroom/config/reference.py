@@ -32,8 +32,8 @@ _HEAD = """\
 <!-- Made from the code: python scripts/make_reference.py -->
 
 Strongroom reads one file, `strongroom.toml`.
-`strongroom config init` writes one with comments.
-`strongroom config check` reports every problem in it at once.
+`strongroom init` writes one with comments.
+`strongroom check config` reports every problem in it at once.
 Without a file, Strongroom uses the local store and three directories under the state directory.
 
 ## Where settings come from

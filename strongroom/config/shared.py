@@ -49,7 +49,7 @@ Destination = Annotated[
     bool,
     Meta(
         description="Whether secrets are restored into it. Then its credential needs the rights to write, "
-        "and `check-backup-permissions` and `check-recovery-environment` judge it by what a restore needs.",
+        "and `check rights` and `check machine` judge it by what a restore needs.",
         examples=[True],
     ),
 ]

@@ -46,7 +46,7 @@ class LocalSource(SourceKind, frozen=True, kw_only=True):
         return OwnSource("local", table("sources.local", {"kind": "local"}))
 
     def setting_up(self, vaults: Vaults) -> Iterator[Step]:
-        yield "strongroom set NAME", "store a secret; 'strongroom import FILE' stores many"
+        yield "strongroom set NAME", "store a secret; 'strongroom secrets import FILE' stores many"
 
 
 class FilesSource(SourceKind, frozen=True, kw_only=True):
@@ -164,7 +164,7 @@ class RaftSource(SourceKind, frozen=True, kw_only=True):
     """Snapshots of a whole Vault or OpenBao server that keeps its data by Raft.
 
     They hold everything that the server has, and are restored as a whole, by
-    `strongroom restore-snapshot`. A person who restores one needs the unseal keys of its time.
+    `strongroom restore snapshot`. A person who restores one needs the unseal keys of its time.
     """
 
     MADE_BY: ClassVar[str] = "strongroom.wiring.vault_adapters:raft_source"

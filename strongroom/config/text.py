@@ -1,4 +1,4 @@
-"""The configuration file that ``strongroom config init`` writes."""
+"""The configuration file that ``strongroom init`` writes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ kind = "local"
 
 _HEAD = """\
 # Strongroom's configuration. What each key means: docs/reference/configuration.md.
-# After a change: strongroom config check
+# After a change: strongroom check config
 #
 # A line that starts with '#' and a key shows a setting that is not in force.
 # No password or key stands in this file, only the names of files that hold one.
@@ -57,7 +57,7 @@ _WITHOUT_KEY = """
 # Any one of a policy's recipients is enough, so keep each away from the backups.
 # The passphrase comes from STRONGROOM_PASSPHRASE_FILE or STRONGROOM_PASSPHRASE,
 # or from a file (mode 0600) named by 'file'. Better, because then the backup host
-# itself cannot read what it wrote: strongroom keygen, and a key of kind "hpke".
+# itself cannot read what it wrote: strongroom keys new, and a key of kind "hpke".
 
 [keys.recovery]
 kind = "passphrase"
@@ -81,7 +81,7 @@ schedule = "0 2 * * *"
 quorum = 2                      # a backup counts once two targets hold it,
 regions = 2                     # in two regions at least
 minimum_retention_days = 365    # each is kept for a year; targets with locks lock it for as long
-keep = { monthly = 24, yearly = 7 }  # what 'strongroom prune' keeps of what is older
+keep = { monthly = 24, yearly = 7 }  # what 'strongroom backups prune' keeps of what is older
 
 [policies.weekly-critical]      # the values of what matters most
 kind = "full"
@@ -113,7 +113,7 @@ keep = { monthly = 24, yearly = 7 }
 
 _EMERGENCY = """
 # -- A medium in a safe --------------------------------------------------------
-# strongroom emergency-backup emergency, whenever the medium is mounted.
+# strongroom emergency backup emergency, whenever the medium is mounted.
 
 #[targets.medium]
 #kind = "directory"
@@ -140,7 +140,7 @@ _CALENDAR = """
 """
 
 _DRILL = """
-#[rotators.shop-database]       # for 'strongroom rotate-secret': docs/how-to/rotate-a-secret.md
+#[rotators.shop-database]       # for 'strongroom secrets rotate': docs/how-to/rotate-a-secret.md
 #kind = "command"
 #include = ["prod/shop-db"]
 #command = ["/usr/local/bin/set-database-password"]

@@ -57,7 +57,7 @@ class Certificate(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def key_fingerprint(self) -> str:
-        """The role key's fingerprint: what 'strongroom signers list' shows, and nobody pins."""
+        """The role key's fingerprint: what 'strongroom keys signers list' shows, and nobody pins."""
         return fingerprint(self.public)
 
     @property
@@ -169,7 +169,8 @@ def require_signer(
     if certificate.role not in may:
         raise UntrustedSigner(
             f"Signed by the key of role '{certificate.role}', which does not sign a {what}.",
-            hint="Treat the key as leaked: somebody who has it made this. See 'strongroom signers distrust'.",
+            hint="Treat the key as leaked: somebody who has it made this. See 'strongroom keys signers "
+            "distrust'.",
         )
     require_trusted(certificate, trusted)
 
@@ -185,7 +186,7 @@ def require_trusted(certificate: Certificate, trusted: frozenset[str] | None) ->
         raise UntrustedSigner(
             f"Signed by {key}, a key of role '{certificate.role}' which is distrusted here since "
             f"{trusted.distrusted[key]}.",
-            hint="What was made before that may be good: see 'strongroom signers re-sign'.",
+            hint="What was made before that may be good: see 'strongroom keys signers re-sign'.",
         )
 
 

@@ -56,14 +56,15 @@ class Malformed(FormatError, Damaged):
 class Truncated(FormatError, Damaged):
     """The bytes end before the format says they may."""
 
-    default_hint = "The copy is incomplete. Restore from another replica and run 'strongroom repair'."
+    default_hint = "The copy is incomplete. Restore from another replica and run 'strongroom backups repair'."
 
 
 class Tampered(FormatError, Damaged):
     """Authentication failed: the bytes are not those that were sealed."""
 
     default_hint = (
-        "Keep this copy as evidence and restore from another replica: 'strongroom replicas BACKUP' says "
+        "Keep this copy as evidence and restore from another replica: 'strongroom backups replicas BACKUP' "
+        "says "
         "which are good, and --from-target names one."
     )
 
@@ -71,13 +72,13 @@ class Tampered(FormatError, Damaged):
 class MissingPiece(FormatError, Missing):
     """A container or manifest that should be there is missing."""
 
-    default_hint = "Restore from another replica and run 'strongroom repair'."
+    default_hint = "Restore from another replica and run 'strongroom backups repair'."
 
 
 class VerificationFailed(Damaged):
     """What was read back is not what was written, or a live secret is not as it should be."""
 
-    default_hint = "Restore from another replica; run 'strongroom repair' for the bad one."
+    default_hint = "Restore from another replica; run 'strongroom backups repair' for the bad one."
 
 
 class UntrustedSigner(FormatError, Untrusted):
@@ -91,7 +92,7 @@ class TrustListMissing(FormatError, Untrusted):
 
     default_hint = (
         "Read another target, or put a copy of that file into the folder 'trust' beside the backup. If no "
-        "such list was ever made, that key leaked: 'strongroom signers distrust'. With --any-signer the "
+        "such list was ever made, that key leaked: 'strongroom keys signers distrust'. With --any-signer the "
         "backup is read without knowing who made it."
     )
 

@@ -253,7 +253,7 @@ def _record(key: bytes, key_id: str, generation: int, stanzas: tuple[Stanza, ...
     if passphrase_cost(stanzas) > MOST_COST:
         raise UsageError(
             "So many passphrases would cost a reader too much work: each has to be tried.",
-            hint="Sixteen are allowed. Seal to a key pair in their place ('strongroom keygen').",
+            hint="Sixteen are allowed. Seal to a key pair in their place ('strongroom keys new').",
         )
     mac = _mac(key, _Unsigned(key_id, generation, stanzas))
     record = WrappingKeyRecord(id=key_id, generation=generation, stanzas=stanzas, mac=mac.hex())

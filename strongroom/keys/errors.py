@@ -111,10 +111,10 @@ class NotDerived(KeyServiceError):
 class KeyUnproven(Alarm):
     """A key failed its check, or was not proven for too long. Backups may depend on it."""
 
-    default_hint = "Run 'strongroom key-health check', or have the key's custodian answer a challenge."
+    default_hint = "Run 'strongroom check keys', or have the key's custodian answer a challenge."
 
 
 class SignatureRefused(Untrusted):
     """An SSH signature is forged, damaged, or by a key that does not count. Nothing was done on its word."""
 
-    default_hint = "Sign again with a key of the allowed signers: 'strongroom approve ID'."
+    default_hint = "Sign again with a key of the allowed signers: 'strongroom approvals approve ID'."

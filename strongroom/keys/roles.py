@@ -69,7 +69,7 @@ def load_role(folder: Path, role: str) -> CertifiedSigner:
             return CertifiedSigner.of(signer, key.certificate, trust=trust, lists=lists)
     raise ConfigError(
         f"the private key of role '{role}' is not listed as certified",
-        hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom signers rotate {role}",
+        hint=f"Copy {TRUSTED} from the host that certified it, or run: strongroom keys signers rotate {role}",
     )
 
 
@@ -259,7 +259,7 @@ def replace(
         if _path(folder, role).exists():
             raise UsageError(
                 f"The key of role '{role}' is here: it is not lost.",
-                hint=f"To change it: strongroom signers rotate {role}",
+                hint=f"To change it: strongroom keys signers rotate {role}",
             )
         made = _announced(folder, role, moment, installation_key)
         return _begin(folder, role, made, ends=_stamp(moment + grace))
@@ -311,7 +311,8 @@ def certify_key(
     if is_small_order(public):
         raise UsageError(
             "That is a public key of small order: anybody can sign for it.",
-            hint=f"No host makes such a key. Run 'strongroom signers request {role}' again, and check who "
+            hint=f"No host makes such a key. Run 'strongroom keys signers request {role}' again, and check "
+            "who "
             "changed the line on its way.",
         )
     moment = now or datetime.now(UTC)
@@ -334,12 +335,13 @@ def _known(listed: Listed, role: str, public: bytes) -> RoleKey | None:
             if owner != role:
                 raise UsageError(
                     f"That is the key of role '{owner}': no two roles share one.",
-                    hint=f"Run 'strongroom signers request {role}' on the host of role '{role}'.",
+                    hint=f"Run 'strongroom keys signers request {role}' on the host of role '{role}'.",
                 )
             if key.distrusted:
                 raise UsageError(
                     f"That key is distrusted since {key.distrusted}: {key.reason}",
-                    hint=f"Copy {TRUSTED} to its host and run 'strongroom signers request {role}' there: it "
+                    hint=f"Copy {TRUSTED} to its host and run 'strongroom keys signers request {role}' "
+                    "there: it "
                     "makes another.",
                 )
             return key
@@ -477,7 +479,7 @@ def _found(listed: Listed, fingerprint: str) -> tuple[str, RoleKey]:
                 return role, key
     raise UsageError(
         "No role of this installation has or had a key of that fingerprint.",
-        hint="See 'strongroom signers list'.",
+        hint="See 'strongroom keys signers list'.",
     )
 
 
@@ -532,9 +534,9 @@ def _installation(folder: Path, role: str, installation_key: Certifier) -> Signe
     if not can_certify(folder, installation_key):
         raise ConfigError(
             f"a new key of role '{role}' needs the installation key to certify it, and '{path}' is not there",
-            hint="Keys that are certified already go on working. Run 'strongroom signers request "
+            hint="Keys that are certified already go on working. Run 'strongroom keys signers request "
             f"{role}' here: it prints what to run where the key of {listed.fingerprint} is kept. "
-            "Or bring that key here for one command: 'strongroom signers "
+            "Or bring that key here for one command: 'strongroom keys signers "
             f"{'replace' if listed.of(role) else 'create'} {role} --installation-key FILE'.",
         )
     signer = _loaded(path)
@@ -583,7 +585,7 @@ def _create(folder: Path, role: str, installation_key: Certifier) -> None:
         raise ConfigError(
             f"the private key of role '{role}' is gone",
             hint=f"Bring '{_path(folder, role)}' back from its escrow. If it is lost for good: "
-            f"strongroom signers replace {role}",
+            f"strongroom keys signers replace {role}",
         )
     _ready(folder, installation_key)
     _installation(folder, role, installation_key)  # before a key is made that nobody could certify
@@ -637,7 +639,7 @@ def _mistrusted(role: str, keys: tuple[RoleKey, ...], signer: Signer) -> ConfigE
         if key.raw == signer.public and key.distrusted:
             return ConfigError(
                 f"the private key of role '{role}' is distrusted since {key.distrusted}: {key.reason}",
-                hint=f"Nothing is signed with it. Make another: 'strongroom signers rotate {role}'.",
+                hint=f"Nothing is signed with it. Make another: 'strongroom keys signers rotate {role}'.",
             )
         if key.raw == signer.public and key.until:
             return ConfigError(

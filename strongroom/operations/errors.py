@@ -47,14 +47,14 @@ class NotApproved(Refused):
 
     default_hint = (
         "See 'strongroom approvals list'. To ask again: repeat the command, make another plan, or "
-        "'strongroom retry RUN'."
+        "'strongroom runs retry RUN'."
     )
 
 
 class BreakGlass(Alarm):
     """Something was done without the approvals that it needs, by the people of break-glass together."""
 
-    default_hint = "Look into it, then 'strongroom ack approval.break-glass:ID --reason TEXT'."
+    default_hint = "Look into it, then 'strongroom alerts ack approval.break-glass:ID --reason TEXT'."
 
 
 class UnrecordedAccess(Alarm):
@@ -79,7 +79,7 @@ class KeyStillNeeded(Refused):
     """A backup that is kept could not be opened without this key."""
 
     default_hint = (
-        "Nothing was changed. Rotate to another key first ('strongroom rotate'), then retire this one."
+        "Nothing was changed. Rotate to another key first ('strongroom keys rotate'), then retire this one."
     )
 
 
@@ -186,7 +186,7 @@ class NothingToRehearse(Missing):
 class NotCovered(Missing):
     """No backup holds everything that was asked for."""
 
-    default_hint = "See what there is: 'strongroom catalog list --from-target TARGET'."
+    default_hint = "See what there is: 'strongroom backups list --from-target TARGET'."
 
 
 class NewestUnseen(Missing):
@@ -214,7 +214,7 @@ class NotYetSeen(Degraded):
     """The broker has the request, but no worker has answered yet."""
 
     transient = True
-    default_hint = "See 'strongroom status'. Submitting again makes another run."
+    default_hint = "See 'strongroom runs'. Submitting again makes another run."
 
 
 class RunCancelled(Alarm):
@@ -227,7 +227,8 @@ class StillEnding(Degraded):
     """The run is cancelled, but a process has not let go of a step yet."""
 
     default_hint = (
-        "Nothing new of it begins, and no good backup is touched. 'strongroom cancel RUN' waits once more; "
+        "Nothing new of it begins, and no good backup is touched. 'strongroom runs cancel RUN' waits once "
+        "more; "
         "a cluster ends it by itself. If the process named is hung, end it: its lease runs out then."
     )
 
@@ -236,7 +237,8 @@ class LeftAside(Degraded):
     """The result stands, but an object beside the backup does not count."""
 
     default_hint = (
-        "If a rotation wrote it, its older readers are let back on this copy: 'strongroom repair BACKUP' "
+        "If a rotation wrote it, its older readers are let back on this copy: 'strongroom backups repair "
+        "BACKUP' "
         "brings it from another target. If nobody here wrote it, somebody else writes there: keep it as "
         "evidence, then remove it. See docs/how-to/symptoms.md."
     )
@@ -256,7 +258,8 @@ class TargetUnsound(Degraded):
     its marks, lacks what is known to be there, or does not answer."""
 
     default_hint = (
-        "The result stands. Repair what is damaged: 'strongroom repair --all'. A target that did not answer "
+        "The result stands. Repair what is damaged: 'strongroom backups repair --all'. A target that did "
+        "not answer "
         "gets what it missed when it answers again. Junk among marks changes nothing: see who writes there."
     )
 
@@ -289,7 +292,7 @@ class NotAllRead(Degraded):
 class KeysOutOfPolicy(Alarm):
     """A backup opens for keys that its policy does not name, or for a retired key."""
 
-    default_hint = "No backup is damaged. Bring it to the policy's keys: 'strongroom rotate POLICY'."
+    default_hint = "No backup is damaged. Bring it to the policy's keys: 'strongroom keys rotate POLICY'."
 
 
 class RequirementUnmet(Alarm):
@@ -313,14 +316,14 @@ class RefusalMissing(Alarm):
 class BackupOverdue(Alarm):
     """A backup should have been made by now, and was not."""
 
-    default_hint = "Fetch the medium, mount it, and run 'strongroom emergency-backup'."
+    default_hint = "Fetch the medium, mount it, and run 'strongroom emergency backup'."
 
 
 class VerificationOverdue(Alarm):
     """Replicas were not read back within their span: nobody knows whether they are still whole."""
 
     default_hint = (
-        "'strongroom schedule' says when verification ran last, and 'strongroom status' what is left. Run it "
+        "'strongroom schedule' says when verification ran last, and 'strongroom runs' what is left. Run it "
         "now: 'strongroom schedule run verification'."
     )
 
@@ -330,20 +333,20 @@ class MassChange(Alarm):
 
     default_hint = (
         "If nobody did this on purpose, treat it as an incident. If somebody did: back up, then 'strongroom "
-        "hold release --policy POLICY --reason WHY'."
+        "backups hold release --policy POLICY --reason WHY'."
     )
 
 
 class SecretNotRotated(Alarm):
     """The secret has no new value that works. The message says which value is current at the source."""
 
-    default_hint = "Remove the cause, then rotate this secret alone: 'strongroom rotate-secret NAME'."
+    default_hint = "Remove the cause, then rotate this secret alone: 'strongroom secrets rotate NAME'."
 
 
 class RunFailed(Alarm):
     """The run ended without a backup. The last good backup is untouched."""
 
-    default_hint = "See 'strongroom status RUN', then run 'strongroom retry'."
+    default_hint = "See 'strongroom runs show RUN', then run 'strongroom runs retry'."
 
 
 class SettingsRefused(ConfigError):
@@ -353,7 +356,7 @@ class SettingsRefused(ConfigError):
 class HookFailed(Alarm):
     """A hook failed or took too long. Before a run, nothing of the run was begun."""
 
-    default_hint = "No backup is affected. Run what the hook calls by hand, then 'strongroom retry RUN'."
+    default_hint = "No backup is affected. Run what the hook calls by hand, then 'strongroom runs retry RUN'."
 
 
 class RunDegraded(Degraded):
@@ -364,7 +367,8 @@ class RunDegraded(Degraded):
     """
 
     default_hint = (
-        "What there is can be restored. See 'strongroom status RUN'; docs/how-to/symptoms.md has each case."
+        "What there is can be restored. See 'strongroom runs show RUN'; docs/how-to/symptoms.md has each "
+        "case."
     )
 
     def __init__(

@@ -19,12 +19,14 @@ _SETTING = {
 _OTHER = "keys.{name}"
 _SEALS_ONLY = "this host seals only: it is given no private key, HSM or key service that opens backups"
 _ROTATE = (
-    "Give the key that the backups open with now: 'strongroom rotate {policy} --identity FILE'. Workers need "
+    "Give the key that the backups open with now: 'strongroom keys rotate {policy} --identity FILE'. "
+    "Workers need "
     "it in their configuration, for as long as this takes. Or, where the old private key is: 'strongroom "
-    "rotate-backup-key --current-key OLD --new-key NEW'."
+    "keys replace --current-key OLD --new-key NEW'."
 )
 _OR = {
-    RunKind.VERIFY: " Or compare digests, which needs no key: 'strongroom submit --verify {backup}'.",
+    RunKind.VERIFY: " Or compare digests, which needs no key: 'strongroom backups verify {backup} "
+    "--cluster'.",
 }
 
 

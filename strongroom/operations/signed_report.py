@@ -63,7 +63,7 @@ class ReportKind(StatementKind[R], Generic[R], frozen=True, kw_only=True):
             "from somebody you trust, this needs no network:"
         )
         yield Lines([said], "How to check this report")
-        yield Lines([f"strongroom report check {name}.json --signer sr1:…"], style="code")
+        yield Lines([f"strongroom reports check {name}.json --signer sr1:…"], style="code")
         if (event := self.ledger(report)) is not None:
             sha256 = Cell(event.sha256, code=True)
             yield Lines(

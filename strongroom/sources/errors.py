@@ -47,4 +47,4 @@ class SecretNotFound(Missing):
 class VersionNotFound(Missing):
     """The secret is there, and its value at that version is not."""
 
-    default_hint = "See which versions backups hold: 'strongroom history NAME'."
+    default_hint = "See which versions backups hold: 'strongroom backups history NAME'."

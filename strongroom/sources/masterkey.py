@@ -49,7 +49,8 @@ def load(path: Path) -> bytes:
 
 
 ESCROW = (
-    "Bring the master key back from its escrow ('strongroom escrow FILE --open'). Without an escrow, move "
+    "Bring the master key back from its escrow ('strongroom emergency escrow FILE --open'). Without an "
+    "escrow, move "
     "the store's database away, and restore the secrets into a new one from a backup."
 )
 

@@ -9,7 +9,7 @@ class StateError(InstallationError):
     """The state database cannot be used. Backups on targets are not affected."""
 
     default_hint = (
-        "No backup on a target is affected. If the database is lost, 'strongroom catalog rebuild --from "
+        "No backup on a target is affected. If the database is lost, 'strongroom backups rebuild --from "
         "TARGET' records each target's backups again."
     )
 
@@ -17,7 +17,7 @@ class StateError(InstallationError):
 class StateUnavailable(StateError):
     """The state database did not answer or stayed locked. Trying again can help."""
 
-    default_hint = "Nothing was lost. Try again; 'strongroom status' shows what else is running."
+    default_hint = "Nothing was lost. Try again; 'strongroom runs' shows what else is running."
     transient = True
 
 
@@ -58,7 +58,7 @@ class StillNeeded(Exception):
 class RunNotFound(Missing):
     """There is no run of that id."""
 
-    default_hint = "See the runs with 'strongroom status'. A run just submitted may still be queued."
+    default_hint = "See the runs with 'strongroom runs'. A run just submitted may still be queued."
 
 
 class RecordRefused(Untrusted):
@@ -81,5 +81,5 @@ class LedgerCut(Untrusted):
 
     default_hint = (
         "The database was put back to an earlier state, or its newest events were removed. Look for another "
-        "copy of it. Backups do not depend on it: a new one can begin ('strongroom catalog rebuild')."
+        "copy of it. Backups do not depend on it: a new one can begin ('strongroom backups rebuild')."
     )

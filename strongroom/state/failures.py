@@ -69,14 +69,14 @@ def _explained(name: str) -> tuple[str, str | None]:
 DAMAGED: Final = (
     "No backup on a target is affected. Stop what runs, move 'state.db', 'state.db-wal' and 'state.db-shm' "
     "out of the state directory, and enter each target's backups again: "
-    "'strongroom catalog rebuild --from TARGET'."
+    "'strongroom backups rebuild --from TARGET'."
 )
 _AGAIN: Final = "Nothing was changed, and no backup is affected. Repeat it in a new process."
 _CLOSED: Final = "No backup on a target is affected. Check owner, mode and mount of the state directory."
 
 _FAILING: Final = (
     "No backup on a target is affected. Look into the system's log: the disk may be failing. Where the file "
-    "is lost, 'strongroom catalog rebuild --from TARGET' enters each target's backups again."
+    "is lost, 'strongroom backups rebuild --from TARGET' enters each target's backups again."
 )
 
 _SQLITE: Final = {

@@ -276,7 +276,8 @@ def retry(conn: Connection, run_id: str, decide: DecideAgain, first: Sequence[St
     if run.state is not RunState.FAILED:
         raise UsageError(
             f"run {run_id} is {run.state.value}; only a failed run can be retried",
-            hint="Submit a new run. 'strongroom cancel' ends one whose process is gone, with what it left.",
+            hint="Submit a new run. 'strongroom runs cancel' ends one whose process is gone, with what it "
+            "left.",
         )
     again = delete(tables.steps).where(_steps.run == run_id)
     conn.execute(again if first else again.where(_steps.kind == StepKind.REPORT.value))

@@ -7,10 +7,10 @@ from strongroom.state.errors import SchemaMismatch, StateError
 from strongroom.state.migrations import HEAD
 
 _NOT_YET = (
-    "Check the state directory ('strongroom config check' shows it). On a new machine nothing was backed up "
-    "yet. If it was lost: 'strongroom catalog rebuild --from TARGET' enters each target's backups again."
+    "Check the state directory ('strongroom check config' shows it). On a new machine nothing was backed up "
+    "yet. If it was lost: 'strongroom backups rebuild --from TARGET' enters each target's backups again."
 )
-_OLDER = "Stop what still runs in the old version; then 'strongroom status' migrates it."
+_OLDER = "Stop what still runs in the old version; then 'strongroom runs' migrates it."
 
 
 def require(database: Database) -> None:

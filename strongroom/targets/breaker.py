@@ -150,6 +150,6 @@ class Breaker:
         return TargetUnavailable(
             f"{title} has been failing since {since:{WHEN}} and {again}; it was not asked."
             f" The last time: {circuit.last}",
-            hint="It is tried again by itself. 'strongroom repair' then copies the missing replicas.",
+            hint="It is tried again by itself. 'strongroom backups repair' then copies the missing replicas.",
             retry_after=left,
         )

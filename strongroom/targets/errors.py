@@ -29,11 +29,13 @@ class TargetAbsent(TargetError):
 
     default_hint = (
         "Correct the target's name, region and address, or make the bucket: ops/aws and ops/azure have the "
-        "commands. Then 'strongroom test-backup-storage'."
+        "commands. Then 'strongroom check storage'."
     )
 
 
 class TargetLocked(TargetError):
     """A retention lock protects the object. It cannot be removed or replaced yet."""
 
-    default_hint = "It stays until its lock ends. 'strongroom repair' puts a whole copy beside a damaged one."
+    default_hint = (
+        "It stays until its lock ends. 'strongroom backups repair' puts a whole copy beside a damaged one."
+    )

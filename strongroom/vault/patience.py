@@ -165,7 +165,7 @@ def failure_of(answer: Answer) -> Unavailable:
 
 def sealed() -> Sealed:
     """Return what is raised at once: what is sealed stays so until a person comes."""
-    return Sealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom retry'.")
+    return Sealed("it is sealed", status=503, hint="Unseal it, then run 'strongroom runs retry'.")
 
 
 def _asked_for(headers: Mapping[str, str]) -> float | None:

@@ -87,7 +87,7 @@ def _emergency(settings: Settings) -> Iterator[Scheduled]:
             time_zone=settings.calendar.time_zone,
             offline=True,
             reason="a full backup onto a medium for the safe",
-            needs="no policy is offline: 'strongroom config init' has an example, policies.emergency",
+            needs="no policy is offline: 'strongroom init' has an example, policies.emergency",
         )
 
 
@@ -154,7 +154,7 @@ def _drills(settings: Settings) -> Iterator[Scheduled]:
 
 
 def _health(settings: Settings) -> Iterator[Scheduled]:
-    reason, options = "looks at the whole installation, as 'health-advanced' does", {"check": "health"}
+    reason, options = "looks at the whole installation, as 'check' does", {"check": "health"}
     found = settings.calendar.health
     yield _entry("health", RunKind.CHECK, found, settings, options=options, reason=reason)
 

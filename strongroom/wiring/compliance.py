@@ -15,7 +15,7 @@ _UNYIELDING = frozenset({"compliance", "locked"})
 
 
 def evidence(settings: Settings, areas: Iterable[Finding], *, now: float) -> Iterator[Finding]:
-    """Yield all findings. ``areas`` are those of the installation, as health-advanced sees it."""
+    """Yield all findings. ``areas`` are those of the installation, as check sees it."""
     yield from require(_demands(settings), told=len(settings.routes) + bool(settings.alerts.email))
     yield from areas
     try:

@@ -84,7 +84,7 @@ def check_now(_services: Services, settings: Settings) -> Checked:
         for one in bad
         if not one.is_alert
     )
-    return Checked(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom health-advanced' to see what to do.")
+    return Checked(bad=tuple(dict.fromkeys(named)), do="Run 'strongroom check' to see what to do.")
 
 
 def _watched(settings: Settings, services: Services) -> Watched:

@@ -202,5 +202,5 @@ def _passphrase(key: PassphraseKey, ask: Ask | None) -> str:
     raise ConfigError(
         "a passphrase is needed, and this host has none: set the key's 'file', STRONGROOM_PASSPHRASE_FILE or "
         "STRONGROOM_PASSPHRASE, for the cluster where 'strongroom up' starts it",
-        hint="A key pair (strongroom keygen) needs no passphrase on the host that makes backups.",
+        hint="A key pair (strongroom keys new) needs no passphrase on the host that makes backups.",
     )

@@ -80,5 +80,5 @@ def remind(services: Services, _settings: Settings) -> Checked:
         return Checked()
     return Checked(
         bad=("the security review of this year is missing",),
-        do="Run 'strongroom security-review --output review.json', look at the page beside it, and sign it.",
+        do="Run 'strongroom reports review --output review.json', look at the page beside it, and sign it.",
     )

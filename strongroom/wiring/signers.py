@@ -47,7 +47,7 @@ def remarks_on_signers(settings: Settings) -> Iterator[str]:
         yield (
             f"'{path}' is the private installation key. Anyone who reads it passes for this installation, "
             "and that cannot be revoked at those who pinned it. Nothing needs it but new certificates: take "
-            "it off with 'strongroom signers offline', onto paper or a medium."
+            "it off with 'strongroom keys signers offline', onto paper or a medium."
         )
 
 

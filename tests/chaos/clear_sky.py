@@ -59,9 +59,9 @@ def _is_backup(at: Site, run: Run) -> bool:
 
 def _whole(at: Site, run: Run, target: str) -> Iterator[str]:
     """Read a replica back that was said to be good: as the product does, and every value by hand."""
-    code, _, said = at.cli("verify-backup", target, "--backup", run.id, "--depth", "compared")
+    code, _, said = at.cli("backups", "verify", target, "--backup", run.id, "--depth", "compared")
     if code:
-        yield f"{run.id} was said to be good on {target}, and verify-backup ends with {code}: {said[:200]}"
+        yield f"{run.id} was said to be good on {target}, and backups verify ends with {code}: {said[:200]}"
     try:
         backup = open_backup(at.place.target(target), run.id, identities=[at.place.identity], trusted=None)
         found = {secret.name: secret.current.value for secret in backup.secrets()}
@@ -74,7 +74,7 @@ def _whole(at: Site, run: Run, target: str) -> Iterator[str]:
 
 def _repaired(at: Site, storm: Storm, run: Run) -> Iterator[str]:
     """A degraded backup is brought up by one repair, now that nothing is away."""
-    code, _, said = at.cli("submit", "--repair", run.id)
+    code, _, said = at.cli("backups", "repair", "--cluster", run.id)
     if code:
         yield f"the repair of {run.id} was not accepted: {code} {said[:200]}"
         return
@@ -96,7 +96,7 @@ def _repaired(at: Site, storm: Storm, run: Run) -> Iterator[str]:
 
 def _another(at: Site, storm: Storm) -> Iterator[str]:
     before = {run.id for run in at.store.runs_of(POLICY, RunKind.BACKUP, limit=100)}
-    code, _, said = at.cli("submit", POLICY)
+    code, _, said = at.cli("backup", "--cluster", "--policy", POLICY)
     if code:
         yield f"a backup under a clear sky was not accepted: {code} {said[:200]}"
         return

@@ -169,10 +169,12 @@ def asked(at: Site, errands: Errands) -> list[Errand]:
     backup = at.older[-1] if at.older else ""
     found = []
     if errands.restore:
-        words = ("submit", "--restore", backup, "--to", SPARE, "--overwrite-existing")
+        words = ("restore", "--cluster", "--full-restore", "--backup", backup, "--to", SPARE)
+        words += ("--overwrite-existing",)
         found.append(Errand("restore", *words))
     if errands.repair:
-        found.append(Errand("repair", "submit", "--repair", at.older[errands.pick % len(at.older)]))
+        older = at.older[errands.pick % len(at.older)]
+        found.append(Errand("repair", "backups", "repair", older, "--cluster"))
     if errands.prune:  # one marks, and the next deletes, once there is what replaces
         after = (RunKind.BACKUP, RunKind.PRUNE)
         found += [Errand("prune", "schedule", "run", "prune", after=after) for _ in range(2)]
@@ -218,7 +220,7 @@ class Approvers:
         if run.spec.kind is RunKind.RESTORE and not self._signed and now != self._before:
             self.broken.append(f"{run.id} wrote before {name} approved: {sorted(now)[:4]}")
         key = str(self._site.place.root / "people" / name)
-        code, _, _ = self._site.cli("approve", run.id, "--key", key, "--force")
+        code, _, _ = self._site.cli("approvals", "approve", run.id, "--key", key, "--force")
         if code == 0:
             self._signed.add((run.id, name))
 

@@ -301,7 +301,7 @@ def all_runs(store: RunStore) -> list[Run]:
 
 
 def _covered(month: Month) -> Iterator[str]:
-    code, document, said = month.site.cli("status")
+    code, document, said = month.site.cli("runs")
     month.say(f"status ended with {code}: {document.get('verification')} {said[-300:]}")
     if not document.get("verification"):
         yield "status does not tell how much was verified"

@@ -149,7 +149,7 @@ def run(seed: int, root: Path, *, containers: int, postgresql: bool, mounts: boo
         root, containers=containers, seed=seed, postgresql=postgresql, mounts=mounts, errands=besides
     ) as made:
         people = Approvers(made, besides)
-        asked = [Errand(BACKUP, "submit", POLICY), *errands.asked(made, besides)]
+        asked = [Errand(BACKUP, "backup", "--cluster", "--policy", POLICY), *errands.asked(made, besides)]
         storm = Storm(made, plan(seed, postgresql=postgresql, mounts=mounts), asked, people)
         storm.through()
         first = backups(made)
@@ -195,7 +195,7 @@ def _errands(at: Site, besides: Errands, storm: Storm, people: Approvers) -> Ite
         yield from _again(at, storm, *errands.asked(at, besides)[:1])
         yield from errands.judge_restore(at)
     for run in [one for one in errands.restores(at) if one.state is RunState.DONE]:
-        undo = Errand("undo", "submit", "--undo", run.id)
+        undo = Errand("undo", "restore", "undo", run.id, "--cluster")
         gust = gusts(besides.pick, postgresql=at.postgres is not None, mounts=at.mounts)
         second = Storm(at, gust, [undo], people)
         second.through()

@@ -136,7 +136,7 @@ def refused(ended: Ended) -> None:
 
 @pytest.mark.parametrize(
     ("harm", "said"),
-    [(swept, "does not open"), (other_values, "other values"), (refused, "verify-backup ends with 15")],
+    [(swept, "does not open"), (other_values, "other values"), (refused, "backups verify ends with 15")],
 )
 def test_a_replica_that_is_falsely_said_to_be_good_is_found(
     ended: Ended, harm: Callable[[Ended], None], said: str

@@ -61,7 +61,7 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 def configure(machine: Machine) -> None:
     """Give a machine a recovery key, three regions, and a full and a metadata policy to them."""
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     targets = "".join(
         f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
         for name in REGIONS

@@ -120,6 +120,6 @@ class Machine:
         return [path for path in found if path.relative_to(stage).parts[0] != "index"]
 
 
-def command(*words: str | Path) -> list[str]:
-    """Return a command line under the procedures' own name."""
-    return [sys.executable, str(SCRIPT), *map(str, words)]
+def command(name: str | Path = "", *words: str | Path) -> list[str]:
+    """Return a command line under the procedures' own name; a command's name may be of several words."""
+    return [sys.executable, str(SCRIPT), *str(name).split(), *map(str, words)]

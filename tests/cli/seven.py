@@ -34,13 +34,13 @@ def provoke(machine: Machine) -> None:
     change(machine, 'key_age = "365d"', 'key_age = "1d"\nnotice = "1d"')
     machine.began_long_ago()
     machine.path("more.env").write_text("".join(f"MORE_{number}=CANARY-{number}\n" for number in range(30)))
-    machine.ok("import", "more.env")
+    machine.ok("secrets", "import", "more.env")
     run = machine.ok("backup", "--policy", "metadata", "--force", "--json").document["id"]
     edit(machine, f"UPDATE runs SET finished_at = finished_at + 600 WHERE id = '{run}'")
     [container] = containers(machine)
     container.write_bytes(bytes([*container.read_bytes()[:-1], container.read_bytes()[-1] ^ 1]))
-    assert machine.run("backup-health-check", "--check-integrity").code
-    assert machine.run("rotate", "full").failed_with(NothingOpens)
+    assert machine.run("check", "backups", "--check-integrity").code
+    assert machine.run("keys", "rotate", "full").failed_with(NothingOpens)
     edit(machine, "UPDATE events SET kind = kind || '!' WHERE id = 2")
 
 
@@ -51,7 +51,7 @@ def containers(machine: Machine) -> list[Path]:
 
 
 def catalog(machine: Machine) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
+    found: list[dict[str, str]] = machine.ok("backups", "list", "--json").document["backups"]
     return found
 
 
@@ -59,9 +59,9 @@ def put_right(machine: Machine) -> None:
     """End each of the seven."""
     edit(machine, "UPDATE events SET kind = replace(kind, '!', '') WHERE id = 2")
     machine.ok("backup", "--policy", "late", "--force")
-    machine.ok("delete", *[f"MORE_{number}" for number in range(30)], "--force")
+    machine.ok("secrets", "delete", *[f"MORE_{number}" for number in range(30)], "--force")
     assert machine.run("backup", "--policy", "metadata", "--force").failed_with(RunDegraded), "it shrank"
-    machine.ok("repair")
+    machine.ok("backups", "repair")
     change(machine, "[keys.recovery]\n", '[keys.recovery]\nidentity_file = "recovery.key"\n')
-    machine.ok("rotate", "full")
+    machine.ok("keys", "rotate", "full")
     change(machine, 'key_age = "1d"\nnotice = "1d"', 'key_age = "365d"')

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from strongroom.cli.parser import command_of
 from strongroom.container.errors import WrongKey
 from tests.cli.program import PASSPHRASE, Machine
 
@@ -35,8 +36,8 @@ def name_of(machine: Machine) -> str:
 @pytest.mark.parametrize(
     "words",
     [
-        ["test-decrypt", "b.strongroom"],
-        ["verify-backup", "b.strongroom", "--depth", "opened"],
+        ["backups", "verify", "--opens", "b.strongroom"],
+        ["backups", "verify", "b.strongroom", "--depth", "opened"],
         ["list", "--backup-file", "b.strongroom"],
         ["restore", "--backup-file", "b.strongroom", "--full-restore", "--dry-run"],
     ],
@@ -46,10 +47,10 @@ def test_what_opens_a_backup_is_noted_with_who_and_which(
 ) -> None:
     stocked.ok(*words)
     [one] = lines(stocked)
-    backup = stocked.ok("backup-info", file, "--json").document["backup"]
+    backup = stocked.ok("backups", "show", file, "--json").document["backup"]
     assert (one["kind"], one["command"], one["backup"], one["where"]) == (
         "access.opened",
-        words[0],
+        command_of(words)[0],
         backup,
         file,
     )
@@ -59,16 +60,16 @@ def test_what_opens_a_backup_is_noted_with_who_and_which(
 
 
 def test_looking_without_a_key_is_no_access(stocked: Machine, file: str) -> None:
-    for command in ("backup-info", "validate-backup-format"):
+    for command in ("backups show", "backups verify --structure"):
         stocked.ok(command, file)
-    stocked.ok("verify-backup", file, "--depth", "digest")
+    stocked.ok("backups", "verify", file, "--depth", "digest")
     assert lines(stocked) == []
 
 
 def test_a_restore_says_what_it_wrote_and_no_name_or_value(stocked: Machine, file: str) -> None:
     name = name_of(stocked)
-    stocked.ok("delete", name, "--force")
-    stocked.ok("restore-secret", "--backup-file", file, "--secret-name", name)
+    stocked.ok("secrets", "delete", name, "--force")
+    stocked.ok("restore", "--backup-file", file, "--secret-name", name)
     opened, restored = lines(stocked)
     assert (opened["kind"], restored["kind"]) == ("access.opened", "access.restored")
     assert (restored["created"], restored["changed"], restored["to"]) == (1, 0, "local")
@@ -91,16 +92,18 @@ def test_what_cannot_be_noted_is_said_and_stops_no_recovery(stocked: Machine, fi
 
 
 def test_a_machine_without_an_installation_is_left_as_it_is(stocked: Machine, file: str) -> None:
-    stocked.ok("test-decrypt", file, "--any-signer", STRONGROOM_STATE_DIR=str(stocked.path("bare")))
+    stocked.ok(
+        "backups", "verify", "--opens", file, "--any-signer", STRONGROOM_STATE_DIR=str(stocked.path("bare"))
+    )
     assert not stocked.path("bare").exists()
 
 
 def test_it_all_comes_into_the_audit_report(stocked: Machine, file: str) -> None:
-    stocked.ok("test-decrypt", file)
-    report = stocked.ok("backup-audit-report", "--json").document
+    stocked.ok("backups", "verify", "--opens", file)
+    report = stocked.ok("reports", "audit", "--json").document
     assert [(one["kind"], one["detail"]["command"]) for one in report["happenings"]] == [
-        ("access.attempted", "test-decrypt"),
-        ("access.opened", "test-decrypt"),
+        ("access.attempted", "backups verify"),
+        ("access.opened", "backups verify"),
     ]
     assert lines(stocked) == []
 
@@ -108,7 +111,7 @@ def test_it_all_comes_into_the_audit_report(stocked: Machine, file: str) -> None
 @pytest.mark.parametrize(
     "words",
     [
-        ["test-decrypt", "b.strongroom"],
+        ["backups", "verify", "--opens", "b.strongroom"],
         ["list", "--backup-file", "b.strongroom"],
         ["restore", "--backup-file", "b.strongroom", "--full-restore"],
     ],
@@ -120,5 +123,5 @@ def test_what_could_not_be_opened_is_a_failed_attempt_and_no_opening(
         WrongKey
     )
     [one] = lines(stocked)
-    assert (one["kind"], one["command"], one["error"]) == ("access.failed", words[0], "WrongKey")
+    assert (one["kind"], one["command"], one["error"]) == ("access.failed", command_of(words)[0], "WrongKey")
     assert attempts(stocked) == 1

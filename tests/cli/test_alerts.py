@@ -1,4 +1,4 @@
-"""backup-alerts, as cron runs it: on a machine of its own, to a mail server of its own."""
+"""alerts send, as cron runs it: on a machine of its own, to a mail server of its own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def house(configured: Machine, server: MailServer, tmp_path: Path) -> Machine:
 
 def alerts(machine: Machine, *words: str) -> tuple[int, list[str], list[str]]:
     """Return the exit code, what is wrong, and what was told."""
-    done = machine.run("backup-alerts", "--json", *words)
+    done = machine.run("alerts", "send", "--json", *words)
     assert "CANARY" not in done.out + done.err
     keys = [alert["key"] for alert in done.document["alerts"] if alert["kind"] != "certificate.ending"]
     routes = done.document["routes"]
@@ -84,7 +84,7 @@ def test_the_line_of_the_procedures_tells_what_is_wrong_until_it_is_not(
 
 
 def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: MailServer) -> None:
-    done = house.run("backup-alerts")
+    done = house.run("alerts", "send")
     assert done.failed_with(BackupOverdue)
     assert "CRITICAL  backup.overdue:full" in done.out
     assert "strongroom backup --policy full" in done.out
@@ -93,7 +93,7 @@ def test_without_an_address_it_prints_and_sends_nothing(house: Machine, server: 
 
 
 def test_a_dry_run_says_who_would_be_told_and_tells_nobody(house: Machine, server: MailServer) -> None:
-    done = house.run("backup-alerts", "--dry-run", "--email", ADDRESS)
+    done = house.run("alerts", "send", "--dry-run", "--email", ADDRESS)
     assert done.failed_with(BackupOverdue)
     assert server.mails == []
     assert f"to {ADDRESS}" in done.out
@@ -105,7 +105,7 @@ def test_a_dry_run_changes_nothing_on_record_though_it_finds_a_loss(house: Machi
     for manifest in house.path("regions").glob("*/manifests/*"):
         manifest.unlink()
     before = record(house)
-    done = house.run("backup-alerts", "--dry-run", "--json")
+    done = house.run("alerts", "send", "--dry-run", "--json")
     assert "backup.lost" in {alert["kind"] for alert in done.document["alerts"]}
     assert record(house) == before
 
@@ -119,7 +119,7 @@ def test_a_target_that_was_rolled_back_is_stale_each_time_it_is_asked(house: Mac
             if manifest.name not in {one.name for one in known}:
                 manifest.unlink()
     for _ in "found", "known":
-        assert house.run("verify-backup", REGIONS[0]).failed_with(Stale)
+        assert house.run("backups", "verify", REGIONS[0]).failed_with(Stale)
 
 
 def record(machine: Machine) -> list[str]:
@@ -129,15 +129,15 @@ def record(machine: Machine) -> list[str]:
 
 def test_a_mail_server_that_refuses_is_what_the_command_ends_with(house: Machine, server: MailServer) -> None:
     server.refused[ADDRESS] = 550
-    done = house.run("backup-alerts", "--email", ADDRESS, "--email", "two@example.org")
+    done = house.run("alerts", "send", "--email", ADDRESS, "--email", "two@example.org")
     assert done.failed_with(MailRefused)
     assert [mail.recipients for mail in server.mails] == [("two@example.org",)]
     assert f"NOT notified: {ADDRESS} (others of 'alerts.email' were)" in done.out
     assert ADDRESS in done.err
     house.path("mail-ca.pem").write_text("")
-    assert house.run("backup-alerts", "--email", "three@example.org").failed_with(ConfigError)
+    assert house.run("alerts", "send", "--email", "three@example.org").failed_with(ConfigError)
     house.path("mail-password").chmod(0o644)
-    assert house.run("backup-alerts", "--email", ADDRESS).failed_with(ConfigProblems)
+    assert house.run("alerts", "send", "--email", ADDRESS).failed_with(ConfigProblems)
 
 
 def test_a_region_that_does_not_answer_decides_the_exit_code(house: Machine) -> None:
@@ -158,14 +158,14 @@ def test_a_look_migrates_no_database_under_workers_of_an_older_version(house: Ma
     with closing(sqlite3.connect(house.state / "state.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '0004'")
         database.commit()
-        done = house.run("backup-alerts")
+        done = house.run("alerts", "send")
         assert "state.unreachable" in done.out
         assert "migrates nothing" in done.out
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
 
 
 def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Machine) -> None:
-    assert machine.run("backup-alerts").failed_with(BackupOverdue)
+    assert machine.run("alerts", "send").failed_with(BackupOverdue)
     assert {path.name for path in machine.state.iterdir()} <= {"state.db", "state.db-wal", "state.db-shm"}
 
 
@@ -179,15 +179,15 @@ def test_on_a_host_that_only_watches_it_makes_no_key_stage_or_target(machine: Ma
     ],
 )
 def test_what_makes_no_sense_is_refused(machine: Machine, words: tuple[str, ...], says: str) -> None:
-    done = machine.run("backup-alerts", *words)
+    done = machine.run("alerts", "send", *words)
     assert done.failed_with(UsageError)
     assert says in " ".join(done.err.split())
 
 
 def test_an_address_without_a_server_is_a_wrong_setting_and_hides_no_alert(machine: Machine) -> None:
-    done = machine.run("backup-alerts", "--email", ADDRESS)
+    done = machine.run("alerts", "send", "--email", ADDRESS)
     assert done.failed_with(ConfigError)
     assert "mail.host" in done.err
-    found = machine.run("backup-alerts", "--email", ADDRESS, "--json").document
+    found = machine.run("alerts", "send", "--email", ADDRESS, "--json").document
     assert found["error"]["code"] == "ConfigError"
     assert "backup.overdue" in {alert["kind"] for alert in found["alerts"]}

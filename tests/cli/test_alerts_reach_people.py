@@ -41,7 +41,7 @@ def test_each_of_the_seven_is_received_everywhere_and_called_over_after(
         machine.ok("backup", "--policy", policy, "--force")
 
     provoke(machine)
-    machine.run("backup-alerts")
+    machine.run("alerts", "send")
     [mail], [hook], [service], [ping] = people.received()
     told = {one["key"]: one["severity"] for one in hook.document["data"]["alerts"]}
     assert SEVEN.items() <= told.items()
@@ -53,7 +53,7 @@ def test_each_of_the_seven_is_received_everywhere_and_called_over_after(
     assert all(key in ping.body.decode() for key in SEVEN)
 
     put_right(machine)
-    machine.run("backup-alerts")
+    machine.run("alerts", "send")
     [_, mail], [_, hook], [_, service], [_, ping] = people.received()
     over = {one["key"] for one in hook.document["data"]["resolved"]}
     assert SEVEN.keys() <= over

@@ -59,17 +59,17 @@ def careful(machine: Machine, furnish: Furnish, people: dict[str, Person]) -> Ma
 def needed(done: Done) -> str:
     """Return what is to be approved, as the command says it."""
     assert done.failed_with(ApprovalNeeded), done
-    found = re.search(r"'strongroom approve (\S+)', typed by each of them", done.err)
+    found = re.search(r"'strongroom approvals approve (\S+)', typed by each of them", done.err)
     assert found, done.err
     return found[1]
 
 
 def approve(machine: Machine, name: str, *whom: Person) -> None:
     for one in whom:
-        machine.ok("approve", name, "--key", one.file, "--force")
+        machine.ok("approvals", "approve", name, "--key", one.file, "--force")
 
 
-EXPORT = ("export", "out.sr", "--recipient", "recovery", "--force")
+EXPORT = ("backup", "--include-values", "out.sr", "--recipient", "recovery", "--force")
 PLAIN = ("--identity", "recovery.key")
 
 
@@ -98,7 +98,7 @@ def test_an_export_is_made_once_two_others_approved_it_and_asks_again_the_next_t
 def test_what_was_approved_to_leave_one_backup_is_no_approval_for_another_or_for_other_names(
     careful: Machine, people: dict[str, Person]
 ) -> None:
-    older = careful.ok("catalog", "list", "--json").document["backups"][0]["backup"]
+    older = careful.ok("backups", "list", "--json").document["backups"][0]["backup"]
     careful.ok("backup", "--policy", "full", "--force")
     words = (
         "restore",
@@ -127,26 +127,36 @@ def test_what_was_approved_to_leave_one_backup_is_no_approval_for_another_or_for
 
 
 def test_everything_that_a_rule_names_asks_before_it_is_done(careful: Machine) -> None:
-    careful.ok("hold", "add", "--policy", "full", "--reason", "audit")
+    careful.ok("backups", "hold", "add", "--policy", "full", "--reason", "audit")
     commands: dict[str, tuple[str, ...]] = {
         "backup into a file": ("backup", "b.sr", "--include-values", "--recipient", "recovery", "--force"),
         "backup sealed to somebody": (
             *("restore", "--full-restore", "--from-target", "frankfurt", "--to-file", "x.sr"),
             *("--recipient", "recovery", "--force", *PLAIN),
         ),
-        "lift a hold": ("hold", "release", "--policy", "full", "--reason", "over"),
-        "have a hold end": ("hold", "add", "--policy", "full", "--reason", "x", "--until", "2999-01-01"),
-        "rotate a signer": ("signers", "rotate", "seal"),
-        "sign again": ("signers", "re-sign", "--force"),
+        "lift a hold": ("backups", "hold", "release", "--policy", "full", "--reason", "over"),
+        "have a hold end": (
+            "backups",
+            "hold",
+            "add",
+            "--policy",
+            "full",
+            "--reason",
+            "x",
+            "--until",
+            "2999-01-01",
+        ),
+        "rotate a signer": ("keys", "signers", "rotate", "seal"),
+        "sign again": ("keys", "signers", "re-sign", "--force"),
     }
     for name, words in commands.items():
         done = careful.run(*words)
         assert done.failed_with(ApprovalNeeded), (name, done)
     assert not careful.path("b.sr").exists()
     assert not careful.path("x.sr").exists()
-    assert careful.ok("hold", "list", "--json").document["holds"]
+    assert careful.ok("backups", "hold", "list", "--json").document["holds"]
     # What is held for longer than before asks nobody.
-    tagged = ("hold", "add", "--tag", "team=a", "--reason", "audit", "--until")
+    tagged = ("backups", "hold", "add", "--tag", "team=a", "--reason", "audit", "--until")
     careful.ok(*tagged, "2998-01-01")
     careful.ok(*tagged, "2999-01-01")
     assert needed(careful.run(*tagged, "90d")) == needed(careful.run(*tagged, "90d"))
@@ -156,7 +166,7 @@ def test_everything_that_a_rule_names_asks_before_it_is_done(careful: Machine) -
 
 
 def test_a_quarantine_is_released_once_two_approved_it(careful: Machine, people: dict[str, Person]) -> None:
-    backup = careful.ok("catalog", "list", "--json").document["backups"][0]["backup"]
+    backup = careful.ok("backups", "list", "--json").document["backups"][0]["backup"]
     opened = ("incident", "open", "--backup", backup, "--reason", "odd", "--quarantine-only")
     careful.ok(*opened, "--output", "incident.json", "--force")
     release = ("incident", "release", backup, "--reason", "looked into")
@@ -169,7 +179,7 @@ def test_a_quarantine_is_released_once_two_approved_it(careful: Machine, people:
 def test_closing_an_incident_lifts_its_hold_once_two_approved_it(
     careful: Machine, people: dict[str, Person]
 ) -> None:
-    backups = careful.ok("catalog", "list", "--json").document["backups"]
+    backups = careful.ok("backups", "list", "--json").document["backups"]
     [backup] = [one for one in backups if one["policy"] == "full"]
     words = ("incident", "open", "--backup", backup["backup"], "--reason", "copied", "--quarantine-only")
     careful.ok(*words, "--force")
@@ -178,15 +188,15 @@ def test_closing_an_incident_lifts_its_hold_once_two_approved_it(
         careful.ok("incident", "waive", shown["incident"], step, "--reason", "a false alarm")
     asked = careful.run("incident", "close")
     assert asked.failed_with(ApprovalNeeded)
-    assert careful.ok("hold", "list", "--json").document["holds"] != []
+    assert careful.ok("backups", "hold", "list", "--json").document["holds"] != []
     approve(careful, needed(asked), people["alice"], people["bob"])
     careful.ok("incident", "close")
-    assert careful.ok("hold", "list", "--json").document["holds"] == []
+    assert careful.ok("backups", "hold", "list", "--json").document["holds"] == []
 
 
 def test_a_restore_is_done_by_the_plan_that_was_approved(careful: Machine, people: dict[str, Person]) -> None:
     for name in ("JWT_SECRET_KEY", "REDIS_PASSWORD"):
-        careful.ok("delete", name, "--force")
+        careful.ok("secrets", "delete", name, "--force")
     restore = ("restore", "--full-restore", "--from-target", "frankfurt", *PLAIN)
     plain = careful.run(*restore)
     assert plain.failed_with(ApprovalNeeded), plain
@@ -207,7 +217,7 @@ def test_a_restore_is_done_by_the_plan_that_was_approved(careful: Machine, peopl
     assert "JWT_SECRET_KEY" in careful.ok("list").out
     assert careful.ok("approvals", "show", name, "--json").document["state"] == "used"
     # And once: not even the same plan, though its secrets are gone again.
-    careful.ok("delete", "JWT_SECRET_KEY", "--force")
+    careful.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     again = careful.run(*by_plan)
     assert again.code != 0
     assert again.named in ("ApprovalNeeded", "NotApproved")
@@ -217,15 +227,15 @@ def test_a_restore_is_done_by_the_plan_that_was_approved(careful: Machine, peopl
 def test_an_approved_undo_goes_on_after_a_wrong_key_and_asks_again_once_it_is_over(
     careful: Machine, people: dict[str, Person]
 ) -> None:
-    careful.ok("delete", "JWT_SECRET_KEY", "--force")
+    careful.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     file = careful.path("strongroom.toml")
     rules = file.read_text()
     file.write_text(rules.replace('"restore", ', ""))
-    restore = ("restore-secret", "--secret-name", "JWT_SECRET_KEY", "--from-target", "frankfurt")
+    restore = ("restore", "--secret-name", "JWT_SECRET_KEY", "--from-target", "frankfurt")
     [back] = careful.ok(*restore, *PLAIN, "--json").document["undo_by"]
     undo = ("restore", "undo", back.split()[3])
     approve(careful, needed(careful.run(*undo, *PLAIN)), people["alice"], people["bob"])
-    careful.ok("keygen", "--output", "other.key")
+    careful.ok("keys", "new", "--output", "other.key")
     assert careful.run(*undo, "--identity", "other.key").code != 0
     assert "JWT_SECRET_KEY" in careful.ok("list").out
     careful.ok(*undo, *PLAIN)
@@ -236,42 +246,44 @@ def test_an_approved_undo_goes_on_after_a_wrong_key_and_asks_again_once_it_is_ov
 def test_below_the_size_of_a_rule_a_restore_asks_nobody(careful: Machine) -> None:
     file = careful.path("strongroom.toml")
     file.write_text(file.read_text().replace("k = 2\npeople", "above = 1\nk = 2\npeople", 1))
-    careful.ok("delete", "JWT_SECRET_KEY", "--force")
-    careful.ok("restore-secret", "--secret-name", "JWT_SECRET_KEY", "--from-target", "frankfurt", *PLAIN)
+    careful.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
+    careful.ok("restore", "--secret-name", "JWT_SECRET_KEY", "--from-target", "frankfurt", *PLAIN)
 
 
 def test_the_one_who_asked_a_stranger_and_a_late_one_are_refused_and_that_is_on_record(
     careful: Machine, people: dict[str, Person], tmp_path: Path
 ) -> None:
     name = needed(careful.run(*EXPORT, SUDO_USER="alice"))
-    own = careful.run("approve", name, "--key", people["alice"].file, "--force")
+    own = careful.run("approvals", "approve", name, "--key", people["alice"].file, "--force")
     assert own.failed_with(SignatureRefused), own
     assert "alice@example.org asked for this" in own.err
     stranger = person(tmp_path, "eve")
-    assert careful.run("approve", name, "--key", stranger.file, "--force").failed_with(SignatureRefused)
+    assert careful.run("approvals", "approve", name, "--key", stranger.file, "--force").failed_with(
+        SignatureRefused
+    )
     assert not careful.run(*EXPORT, SUDO_USER="bob").err.count(name), "another person's is another request"
-    alerts = careful.run("backup-alerts", "--json").document
+    alerts = careful.run("alerts", "send", "--json").document
     [told] = [one for one in alerts["alerts"] if one["kind"] == "approval.refused"]
     assert "2 approvals did not count" in told["what"]
     careful.ok("approvals", "reject", name, "--reason", "no")
-    late = careful.run("approve", name, "--key", people["bob"].file, "--force")
+    late = careful.run("approvals", "approve", name, "--key", people["bob"].file, "--force")
     assert late.failed_with(NotApproved), late
     assert careful.run(*EXPORT, SUDO_USER="alice").failed_with(NotApproved)
-    assert careful.run("approve", "nothing", "--force").failed_with(MissingPiece)
+    assert careful.run("approvals", "approve", "nothing", "--force").failed_with(MissingPiece)
 
 
 def test_a_prune_says_that_less_has_to_be_approved_first(careful: Machine, people: dict[str, Person]) -> None:
     file = careful.path("strongroom.toml")
     file.write_text(file.read_text().replace('"shred"]', '"shred", "retention"]'))
-    assert "warning" not in careful.ok("prune", "--policy", "full").err
+    assert "warning" not in careful.ok("backups", "prune", "--policy", "full").err
     file.write_text(file.read_text().replace("quorum = 2", "quorum = 2\nkeep = { daily = 7 }", 1))
-    for words in (("prune", "--policy", "full"), ("prune", "--dry-run")):
+    for words in (("backups", "prune", "--policy", "full"), ("backups", "prune", "--dry-run")):
         told = " ".join(careful.ok(*words).err.split())
         assert "policy 'full' keeps its backups as long as before" in told
     [asked] = careful.ok("approvals", "list", "--json").document["approvals"]
     assert asked["request"]["lines"] == ["keep daily 7, was everything"]
     approve(careful, asked["request"]["subject"], people["alice"], people["bob"])
-    assert "as long as before" not in careful.ok("prune", "--policy", "full").err
+    assert "as long as before" not in careful.ok("backups", "prune", "--policy", "full").err
 
 
 def test_where_no_rule_asks_for_it_nothing_is_said_to_be_approved(careful: Machine) -> None:
@@ -291,10 +303,15 @@ def test_it_is_approved_on_a_host_that_has_nothing_but_the_request_and_a_key(
     content = careful.path("request").read_bytes()
     other.path("request").write_bytes(content)
     signed = other.ok(
-        *("approve", "--request", "request", "--output", "sig"), "--key", people["alice"].file, "--force"
+        *("approvals", "approve", "--request", "request", "--output", "sig"),
+        "--key",
+        people["alice"].file,
+        "--force",
     )
     assert "everything of 'local' into" in signed.err, "what is signed is shown"
-    again = other.run("approve", "--request", "request", "--output", "sig", "--key", people["bob"].file)
+    again = other.run(
+        "approvals", "approve", "--request", "request", "--output", "sig", "--key", people["bob"].file
+    )
     assert again.failed_with(WouldOverwrite)
     careful.path("alice.sig").write_bytes(other.path("sig").read_bytes())
     careful.ok("approvals", "add", "alice.sig")
@@ -311,25 +328,27 @@ def test_breaking_the_glass_is_an_alarm_until_somebody_looked_into_it(
     careful: Machine, people: dict[str, Person]
 ) -> None:
     name = needed(careful.run(*EXPORT))
-    glass = ("approve", name, "--break-glass", "--key", people["carol"].file, "--force")
+    glass = ("approvals", "approve", name, "--break-glass", "--key", people["carol"].file, "--force")
     assert careful.run(*glass).failed_with(UsageError), "it needs a reason"
     done = careful.ok(*glass, "--reason", "the region burns")
     assert "alarm" in done.out
     assert not alarms(careful)
     careful.ok(*EXPORT)
     assert alarms(careful) == ["approval.break-glass"]
-    assert careful.run("backup-alerts").failed_with(BreakGlass)
+    assert careful.run("alerts", "send").failed_with(BreakGlass)
     assert (
         careful.ok("approvals", "list", "--json").document["approvals"][0]["state"].startswith("break-glass")
     )
     alert = f"approval.break-glass:{name}"
-    assert careful.run("ack", "approval.break-glass:nothing", "--reason", "no").failed_with(UsageError)
-    careful.ok("ack", alert, "--reason", "it did burn")
+    assert careful.run("alerts", "ack", "approval.break-glass:nothing", "--reason", "no").failed_with(
+        UsageError
+    )
+    careful.ok("alerts", "ack", alert, "--reason", "it did burn")
     assert not alarms(careful)
 
 
 def alarms(machine: Machine) -> list[str]:
-    alerts = machine.run("backup-alerts", "--json").document["alerts"]
+    alerts = machine.run("alerts", "send", "--json").document["alerts"]
     return [one["kind"] for one in alerts if one["kind"].startswith("approval.")]
 
 
@@ -339,11 +358,11 @@ def test_a_key_in_an_agent_signs_and_an_agent_without_one_that_counts_is_told(
     name = needed(careful.run(*EXPORT))
     stranger = person(tmp_path, "eve")
     with agent(stranger) as sock:
-        done = careful.run("approve", name, "--force", SSH_AUTH_SOCK=sock)
+        done = careful.run("approvals", "approve", name, "--force", SSH_AUTH_SOCK=sock)
         assert done.failed_with(UsageError)
         assert "None of the keys in the SSH agent may approve this" in done.err
     with agent(stranger, people["bob"]) as sock:
-        careful.ok("approve", name, "--force", SSH_AUTH_SOCK=sock)
+        careful.ok("approvals", "approve", name, "--force", SSH_AUTH_SOCK=sock)
     assert careful.ok("approvals", "show", name, "--json").document["signed_by"] == ["bob@example.org"]
 
 
@@ -367,12 +386,12 @@ def test_the_configuration_is_held_to_what_its_rules_need(
     careful: Machine, people: dict[str, Person]
 ) -> None:
     allow(careful.path("allowed_signers"), people["alice"], people["bob"])
-    remarks = careful.ok("config", "check", "--json").document["remarks"]
+    remarks = careful.ok("check", "config", "--json").document["remarks"]
     assert any("'carol@example.org' of rule 'careful' has no key" in one for one in remarks)
     file = careful.path("strongroom.toml")
     rules = file.read_text().replace("k = 2", 'k = 4\ndestinations = ["x"]', 1)
     file.write_text(rules)
-    problems = careful.run("config", "check", "--json").document["problems"]
+    problems = careful.run("check", "config", "--json").document["problems"]
     assert {one["key"] for one in problems} == {
         "approvals.rules.careful.k",
         "approvals.rules.careful.destinations[0]",
@@ -384,20 +403,20 @@ def test_the_configuration_is_held_to_what_its_rules_need(
 def test_without_the_allowed_signers_all_else_goes_on_and_the_escrow_has_them(
     careful: Machine, other: Machine, people: dict[str, Person]
 ) -> None:
-    escrow = ("escrow", "escrow.sr", "--recipient", "recovery")
+    escrow = ("emergency", "escrow", "escrow.sr", "--recipient", "recovery")
     approve(careful, needed(careful.run(*escrow)), people["alice"], people["bob"])
     careful.ok(*escrow)
     allowed = careful.path("allowed_signers")
     content = allowed.read_text()
     allowed.unlink()
     assert careful.run(*EXPORT).failed_with(ConfigError)
-    ready = careful.run("check-recovery-environment", "--json").document["checks"]
+    ready = careful.run("check", "machine", "--json").document["checks"]
     assert [one["state"] for one in ready if one["check"] == "approvals"] == ["wrong"]
-    remarks = careful.ok("config", "check", "--json").document["remarks"]
+    remarks = careful.ok("check", "config", "--json").document["remarks"]
     assert len([remark for remark in remarks if "cannot be read" in remark]) == 1
     careful.ok("backup", "--policy", "metadata")
     for name in ("escrow.sr", "recovery.key"):
         shutil.copy(careful.path(name), other.path(name))
-    signer = careful.ok("signers", "list", "--json").document["installation"]
-    other.ok("escrow", "escrow.sr", "--open", "--identity", "recovery.key", "--signer", signer)
+    signer = careful.ok("keys", "signers", "list", "--json").document["installation"]
+    other.ok("emergency", "escrow", "escrow.sr", "--open", "--identity", "recovery.key", "--signer", signer)
     assert (other.state / "allowed_signers").read_text() == content

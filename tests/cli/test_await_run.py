@@ -36,8 +36,8 @@ def test_who_stops_looking_is_told_that_the_run_goes_on_and_what_ends_it(
         await_run.follow(Output(), run)
     (said,) = stopped.value.__notes__
     assert "it goes on" in said
-    assert f"'strongroom status {run} --follow'" in said
-    assert f"'strongroom cancel {run}'" in said
+    assert f"'strongroom runs show {run} --follow'" in said
+    assert f"'strongroom runs cancel {run}'" in said
 
 
 def test_a_restore_that_waits_before_it_writes_is_not_told_as_one_with_nothing_to_do() -> None:

@@ -68,33 +68,42 @@ TARGET = ("--from-target", "east", *KEY)
 FILE = ("--backup-file", "full.sr", *KEY)
 DRY = ("--full-restore", "--dry-run")
 TRIED: dict[str, tuple[Words, ...]] = {
-    "verify-backup": (
-        ("verify-backup", "east"),
-        ("verify-backup", "full.sr", *KEY),
-        ("verify-backup", "one.srct"),
+    "backups verify": (
+        ("backups", "verify", "east"),
+        ("backups", "verify", "full.sr", *KEY),
+        ("backups", "verify", "one.srct"),
+        ("backups", "verify", "--opens", "east", *KEY),
+        ("backups", "verify", "--opens", "full.sr", *KEY),
     ),
-    "test-decrypt": (("test-decrypt", "east", *KEY), ("test-decrypt", "full.sr", *KEY)),
     "list": (("list", *TARGET), ("list", *FILE)),
     "get": (("get", NAMES[0], *TARGET), ("get", NAMES[0], *FILE)),
-    "diff": (("diff", *TARGET),),
-    "restore": (("restore", *DRY, *TARGET), ("restore", *DRY, *FILE)),
-    "restore-secret": (("restore-secret", "--dry-run", "--secret-name", NAMES[0], *TARGET),),
-    "validate": (("validate", *TARGET), ("validate", *FILE)),
-    "test-recovery": (("test-recovery", *TARGET), ("test-recovery", *FILE)),
-    "find": (("find", NAMES[0], *TARGET),),
-    "history": (("history", NAMES[0], *TARGET),),
-    "backup-info": (("backup-info", "east"), ("backup-info", "full.sr")),
-    "validate-backup-format": (("validate-backup-format", "east"), ("validate-backup-format", "full.sr")),
-    "catalog": (("catalog", "list", "--from-target", "east"),),
-    "check-recovery-environment": (("check-recovery-environment", *FILE),),
-    "rotate-backup-key": (
-        ("rotate-backup-key", "full.sr", "--current-key", "recovery.key", "--new-key", "new.key"),
+    "backups diff": (("backups", "diff", *TARGET),),
+    "restore": (
+        ("restore", *DRY, *TARGET),
+        ("restore", *DRY, *FILE),
+        ("restore", "--dry-run", "--secret-name", NAMES[0], *TARGET),
     ),
-    "escrow": (("escrow", "keys.sr", "--open", *KEY),),
+    "check secrets": (("check", "secrets", *TARGET), ("check", "secrets", *FILE)),
+    "drill local": (("drill", "local", *TARGET), ("drill", "local", *FILE)),
+    "backups find": (("backups", "find", NAMES[0], *TARGET),),
+    "backups history": (("backups", "history", NAMES[0], *TARGET),),
+    "backups show": (
+        ("backups", "show", "east"),
+        ("backups", "show", "full.sr"),
+        ("backups", "verify", "--structure", "east"),
+        ("backups", "verify", "--structure", "full.sr"),
+    ),
+    "backups rebuild": (("backups", "rebuild", "--from", "east"),),
+    "backups list": (("backups", "list", "--from-target", "east"),),
+    "check machine": (("check", "machine", *FILE),),
+    "keys replace": (
+        ("keys", "replace", "full.sr", "--current-key", "recovery.key", "--new-key", "new.key"),
+    ),
+    "emergency escrow": (("emergency", "escrow", "keys.sr", "--open", *KEY),),
 }
 ELSEWHERE = {
     "recover": "tests/cli/test_recover.py",
-    "restore-snapshot": "tests/live/test_raft_cli.py",
+    "restore snapshot": "tests/live/test_raft_cli.py",
     "strongroom.open": "tests/cli/test_python.py",
 }
 """Those that a server, a person or a program has to be there for, and the file of tests that tries them."""
@@ -111,7 +120,7 @@ def test_every_command_that_asks_is_tried() -> None:
 def with_files(house: Machine) -> None:
     """Add a backup file, one container alone and an escrow."""
     house.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery")
-    house.ok("escrow", "keys.sr", "--recipient", "recovery")
+    house.ok("emergency", "escrow", "keys.sr", "--recipient", "recovery")
     pieces = house.path("regions/east/containers").rglob("*")
     sealed = next(path for path in pieces if path.is_file() and path.read_bytes().startswith(b"SRCT"))
     shutil.copy(sealed, house.path("one.srct"))
@@ -156,7 +165,7 @@ def test_anybody_s_is_taken_on_request_as_if_the_maker_were_named_and_never_call
         assert "nobody knows who made this" in anybody.err, anybody
         assert "nobody knows" not in named.err, named
         assert "erified" not in anybody.out.partition("VERIFIED")[0], anybody
-    if name == "verify-backup":
+    if name == "backups verify":
         assert "Intact. Maker unknown." in anybody.out, anybody
         assert bare.run(*words, "--any-signer", "--json").document["signer_known"] is False
 
@@ -173,8 +182,8 @@ def test_what_shows_a_strangers_backup_says_that_its_maker_is_unknown(bare: Mach
 
 def distrust(house: Machine) -> None:
     """Distrust every key that signs, as after a theft of all of them."""
-    for one in house.ok("signers", "list", "--json").document["signers"]:
-        house.ok("signers", "distrust", one["fingerprint"], "--reason", "laptop lost", "--force")
+    for one in house.ok("keys", "signers", "list", "--json").document["signers"]:
+        house.ok("keys", "signers", "distrust", one["fingerprint"], "--reason", "laptop lost", "--force")
 
 
 @pytest.fixture
@@ -183,7 +192,7 @@ def distrusted(filed: Machine, furnish: Furnish) -> Machine:
     return filed
 
 
-@pytest.mark.parametrize("name", [one for one in TRIED if one != "escrow"])
+@pytest.mark.parametrize("name", [one for one in TRIED if one != "emergency escrow"])
 def test_what_a_distrusted_key_signed_is_13_in_every_command(distrusted: Machine, name: str) -> None:
     for words in TRIED[name]:
         ways: tuple[Words, ...] = ((), ("--any-signer",)) if READS[name].trust is Trust.ASKS else ((),)
@@ -223,28 +232,28 @@ def test_a_trust_list_on_a_target_is_heeded_by_who_pins_the_installation(
 
 
 def test_no_depth_of_what_does_not_count_enters_the_catalog(distrusted: Machine) -> None:
-    before = distrusted.ok("replicas", "--json").document["replicas"]
+    before = distrusted.ok("backups", "replicas", "--json").document["replicas"]
     backup = ids(distrusted)["monthly-full"]
-    words = ("verify-backup", "east", "--backup", backup, *KEY)
+    words = ("backups", "verify", "east", "--backup", backup, *KEY)
     for way in ((), ("--any-signer",), ("--signer", signer_of(distrusted))):
         distrusted.run(*words, *way)
-    assert distrusted.run("backup-health-check", "--depth", "opened").failed_with(UntrustedSigner)
-    assert distrusted.run("catalog", "rebuild", "--from", "east").failed_with(UntrustedSigner)
-    assert distrusted.ok("replicas", "--json").document["replicas"] == before
+    assert distrusted.run("check", "backups", "--depth", "opened").failed_with(UntrustedSigner)
+    assert distrusted.run("backups", "rebuild", "--from", "east").failed_with(UntrustedSigner)
+    assert distrusted.ok("backups", "replicas", "--json").document["replicas"] == before
 
 
 def signer_of(house: Machine) -> str:
     """Return the key that signs manifests: naming it believes it again, for one command."""
-    listed = house.ok("signers", "list", "--json").document["signers"]
+    listed = house.ok("keys", "signers", "list", "--json").document["signers"]
     return str(next(one["fingerprint"] for one in listed if one["role"] == "control"))
 
 
 OWN: dict[str, tuple[Words, ...]] = {
-    "backup-health-check": (("backup-health-check",),),
-    "backup-alerts": (("backup-alerts",),),
-    "rotate": (("rotate", "monthly-full", *KEY),),
-    "check-recovery-environment": (("check-recovery-environment", *KEY),),
-    "catalog": (("catalog", "rebuild", "--from", "east"),),
+    "check backups": (("check", "backups"),),
+    "alerts send": (("alerts", "send"),),
+    "keys rotate": (("keys", "rotate", "monthly-full", *KEY),),
+    "check machine": (("check", "machine", *KEY),),
+    "backups rebuild": (("backups", "rebuild", "--from", "east"),),
 }
 
 
@@ -260,7 +269,7 @@ def test_commands_of_the_installation_end_with_13_where_a_key_is_distrusted(
 def put_aside(house: Machine) -> str:
     """Put the newest full backup, and the file, into quarantine; return the former."""
     newest = set_aside(house)
-    file = house.ok("backup-info", "full.sr", "--json").document["backup"]
+    file = house.ok("backups", "show", "full.sr", "--json").document["backup"]
     words = ("--reason", "made while the server was under attack", "--quarantine-only", "--force")
     house.ok("incident", "open", "--backup", file, "--output", "q2.json", *words)
     return newest
@@ -286,7 +295,7 @@ def test_what_is_in_quarantine_is_refused_and_taken_aloud_on_request(
 
 
 def which(words: Words, backup: str) -> Words:
-    return (backup, "live") if words[0] == "diff" else ("--backup", backup)
+    return (backup, "live") if "diff" in words else ("--backup", backup)
 
 
 @pytest.mark.parametrize("name", [one for one in TRIED if READS[one].aside is Aside.SHOWS])
@@ -296,17 +305,17 @@ def test_what_shows_a_backup_in_quarantine_says_so_and_ends_with_70(
     for words in TRIED[name]:
         done = filed.run(*words, "--json")
         assert done.failed_with(SetAside), (words, done)
-        known = (aside, filed.run("backup-info", "full.sr", "--json").document["backup"])
+        known = (aside, filed.run("backups", "show", "full.sr", "--json").document["backup"])
         assert any(backup in done.document["error"]["message"] for backup in known), done
 
 
 def test_the_record_says_what_is_in_quarantine_too(filed: Machine, aside: str) -> None:
-    rebuilt = filed.run("catalog", "rebuild", "--from", "east")
+    rebuilt = filed.run("backups", "rebuild", "--from", "east")
     assert rebuilt.failed_with(SetAside)
     assert aside in rebuilt.err
-    listed = filed.ok("catalog", "list").out
+    listed = filed.ok("backups", "list").out
     assert {aside in line for line in listed.splitlines() if "in quarantine" in line} == {False, True}
-    assert aside in filed.ok("replicas", "--json").document["quarantined"]
+    assert aside in filed.ok("backups", "replicas", "--json").document["quarantined"]
 
 
 # -- in Python -----------------------------------------------------------------------
@@ -340,7 +349,7 @@ def test_no_word_of_a_program_gets_past_a_distrusted_key(
     distrusted: Machine, monkeypatch: pytest.MonkeyPatch, read: dict[str, Any]
 ) -> None:
     key: Any = enter(distrusted, monkeypatch)
-    own = distrusted.ok("signers", "list", "--json").document["installation"]
+    own = distrusted.ok("keys", "signers", "list", "--json").document["installation"]
     for words in ({}, {"trust_any": True}, {"signer": own}):
         with pytest.raises(UntrustedSigner), strongroom.open(**read, **key, **words):
             pass

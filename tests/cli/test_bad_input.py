@@ -76,28 +76,28 @@ def old_file(path: Path, secrets: object, passphrase: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("test-decrypt", "full.sr"),
-        ("verify-backup", "full.sr", "--depth", "opened"),
+        ("backups", "verify", "--opens", "full.sr"),
+        ("backups", "verify", "full.sr", "--depth", "opened"),
         ("get", "JWT_SECRET_KEY", "--show-value", "--backup-file", "full.sr"),
         ("restore", "--backup-file", "full.sr", "--full-restore", "--overwrite-existing"),
-        ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
+        ("restore", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
     ],
 )
 def test_a_wrong_passphrase_opens_nothing(stocked: Machine, words: tuple[str, ...]) -> None:
     stocked.seal()
-    stocked.ok("delete", "JWT_SECRET_KEY", "--force")
+    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     with nothing_left(stocked):
         assert refused(stocked.run(*words, STRONGROOM_PASSPHRASE="CANARY-WRONG"), WrongKey)
     assert "JWT_SECRET_KEY" not in stocked.ok("list").out
 
 
 def test_without_any_key_the_error_says_what_to_give(sealed: Machine) -> None:
-    done = sealed.run("test-decrypt", "full.sr")
+    done = sealed.run("backups", "verify", "--opens", "full.sr")
     assert refused(done, WrongKey)
     assert "--passphrase-file" in done.err
 
 
-READERS = ("verify-backup", "validate-backup-format", "test-decrypt")
+READERS = ("backups verify", "backups verify --structure", "backups verify --opens")
 
 
 @pytest.mark.parametrize("reader", READERS)
@@ -129,10 +129,10 @@ def test_a_flipped_bit_in_a_metadata_file_is_called_tampering(stocked: Machine) 
     content = bytearray(stocked.path("meta.json").read_bytes())
     content[content.index(b"JWT")] ^= 1
     stocked.path("bad.json").write_bytes(content)
-    assert refused(stocked.run("verify-backup", "bad.json"), Tampered)
+    assert refused(stocked.run("backups", "verify", "bad.json"), Tampered)
 
 
-@pytest.mark.parametrize("reader", [*READERS, "backup-info"])
+@pytest.mark.parametrize("reader", [*READERS, "backups show"])
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a zip file", b'{"a": "CANARY"}', b"\x89PNG\r\n\x1a\n" * 99])
 def test_a_file_of_another_kind_is_no_backup(machine: Machine, reader: str, content: bytes) -> None:
     machine.path("other").write_bytes(content)
@@ -140,17 +140,19 @@ def test_a_file_of_another_kind_is_no_backup(machine: Machine, reader: str, cont
 
 
 def test_a_missing_file_is_missing(machine: Machine) -> None:
-    assert refused(machine.run("verify-backup", "nowhere.sr"), MissingPiece)
+    assert refused(machine.run("backups", "verify", "nowhere.sr"), MissingPiece)
 
 
 def test_an_old_file_needs_its_flag(machine: Machine) -> None:
     old_file(machine.path("old.json"), {"API_KEY": "CANARY-OLD"}, PASSPHRASE)
     given = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
-    done = machine.run("test-decrypt", "old.json", **given)
+    done = machine.run("backups", "verify", "--opens", "old.json", **given)
     assert refused(done, LegacyFormat)
     assert "--legacy" in done.err
-    assert machine.run("test-decrypt", "old.json", "--legacy", **given).code == 0
-    wrong = machine.run("test-decrypt", "old.json", "--legacy", STRONGROOM_PASSPHRASE="CANARY-WRONG")
+    assert machine.run("backups", "verify", "--opens", "old.json", "--legacy", **given).code == 0
+    wrong = machine.run(
+        "backups", "verify", "--opens", "old.json", "--legacy", STRONGROOM_PASSPHRASE="CANARY-WRONG"
+    )
     assert refused(wrong, WrongKey)
     restored = machine.run("restore", "--backup-file", "old.json", "--full-restore", "--legacy", **given)
     assert restored.code == 0, restored
@@ -159,7 +161,7 @@ def test_an_old_file_needs_its_flag(machine: Machine) -> None:
 
 def test_an_unknown_signer_is_named_and_not_believed(sealed: Machine, other: Machine) -> None:
     file = sealed.path("full.sr")
-    signer = sealed.ok("backup-info", file, "--json").document["signer"]
+    signer = sealed.ok("backups", "show", file, "--json").document["signer"]
     words = ("restore", "--backup-file", file, "--full-restore")
     done = other.run(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert refused(done, UntrustedSigner)
@@ -247,7 +249,7 @@ def test_a_full_disk_leaves_nothing_and_the_last_backup_whole(
             preexec_fn=small,
         )
         assert refused(Done(code=done.returncode, out=done.stdout, err=done.stderr), TargetFull)
-    assert machine.run("verify-backup", "last.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 0
+    assert machine.run("backups", "verify", "last.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).code == 0
 
 
 def test_a_path_that_no_record_can_hold_is_refused_before_anything_is_read(stocked: Machine) -> None:
@@ -255,9 +257,9 @@ def test_a_path_that_no_record_can_hold_is_refused_before_anything_is_read(stock
         name = os.fsdecode(b"weekly\xff.sr")
         assert refused(stocked.run("backup", name, *SEALED, STRONGROOM_PASSPHRASE=PASSPHRASE), UsageError)
     pair = os.fsdecode(b"pair\xff.key")
-    stocked.ok("keygen", "--output", pair)
+    stocked.ok("keys", "new", "--output", pair)
     stocked.ok("backup", "weekly.sr", *SEALED, "--recipient", f"{pair}.pub")
-    stocked.ok("verify-backup", "weekly.sr", "--identity", pair)
+    stocked.ok("backups", "verify", "weekly.sr", "--identity", pair)
 
 
 @KINDS
@@ -289,7 +291,7 @@ def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) ->
     machine.path("strongroom.toml").write_text(
         'colour = "red"\n[policies.x]\nkind = "fool"\ntargets = ["t"]\n'
     )
-    done = machine.run("config", "check")
+    done = machine.run("check", "config")
     assert refused(done, ConfigProblems)
     assert "colour" in done.err
     assert "policies.x.kind" in done.err
@@ -302,7 +304,7 @@ def test_every_problem_of_the_configuration_is_told_at_once(machine: Machine) ->
 )
 def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Machine, text: str) -> None:
     stocked.seal()
-    stocked.ok("delete", "JWT_SECRET_KEY", "--force")
+    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     stocked.path("strongroom.toml").write_text(text)
     words = ("restore", "--backup-file", "full.sr", "--full-restore")
     done = stocked.ok(*words, STRONGROOM_PASSPHRASE=PASSPHRASE)
@@ -320,7 +322,7 @@ def test_a_broken_configuration_does_not_stop_a_restore_from_a_file(stocked: Mac
 def test_targets_that_fail_make_no_backup_and_leave_the_last_one(
     stocked: Machine, break_it: Callable[[Path], object] | None
 ) -> None:
-    stocked.ok("generate-backup-key", "--output", "backup.key")
+    stocked.ok("keys", "new", "--algorithm", "AES256", "--output", "backup.key")
     targets = [stocked.path(f"target-{name}") for name in "ab"]
     stocked.path("strongroom.toml").write_text(_policy(targets, stocked.path("backup.key")))
     for target in targets:
@@ -336,7 +338,7 @@ def test_targets_that_fail_make_no_backup_and_leave_the_last_one(
     assert stocked.staged() == []
     ids = [path.stem for path in (targets[0] / "manifests").iterdir()]
     assert ids == [first["backup"]]
-    words = ("verify-backup", targets[0], "--depth", "opened", "--identity", "backup.key")
+    words = ("backups", "verify", targets[0], "--depth", "opened", "--identity", "backup.key")
     assert stocked.run(*words).code == 0
 
 

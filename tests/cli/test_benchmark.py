@@ -1,4 +1,4 @@
-"""benchmark-backup, as somebody types it."""
+"""bench, as somebody types it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def files(folder: Path) -> set[str]:
 def test_the_procedures_line_measures_both_and_leaves_nothing(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     before = files(configured.path("regions"))
-    catalog = configured.ok("catalog", "list", "--json").document
+    catalog = configured.ok("backups", "list", "--json").document
     done = configured.ok(
-        "benchmark-backup", "--secret-count", "1000", "--measure-encryption-time", "--measure-upload-time"
+        "bench", "--secret-count", "1000", "--measure-encryption-time", "--measure-upload-time"
     )
 
     assert "1,000 made-up secrets" in done.out
@@ -27,12 +27,12 @@ def test_the_procedures_line_measures_both_and_leaves_nothing(configured: Machin
     assert all(f"{name}: put, read back" in done.out for name in REGIONS)
     assert f"nothing is left: {', '.join(REGIONS)}" in done.out
     assert files(configured.path("regions")) == before
-    assert configured.ok("catalog", "list", "--json").document == catalog
+    assert configured.ok("backups", "list", "--json").document == catalog
     assert configured.staged() == []
 
 
 def test_neither_measures_both_and_a_target_can_be_chosen(configured: Machine) -> None:
-    document = configured.ok("benchmark-backup", "--target", "dublin", "--json").document
+    document = configured.ok("bench", "--target", "dublin", "--json").document
     assert (document["secrets"], [one["target"] for one in document["targets"]]) == (1000, ["dublin"])
     assert document["sealing"]["secrets_per_second"] > 0
     assert document["targets"][0]["megabytes_per_second"] > 0
@@ -47,15 +47,15 @@ def test_neither_measures_both_and_a_target_can_be_chosen(configured: Machine) -
 def test_each_can_be_measured_alone(
     configured: Machine, words: tuple[str, ...], sealing: bool, targets: int
 ) -> None:
-    document = configured.ok("benchmark-backup", "--secret-count", "50", "--json", *words).document
+    document = configured.ok("bench", "--secret-count", "50", "--json", *words).document
     assert (document["sealing"] is not None, len(document["targets"])) == (sealing, targets)
 
 
 def test_a_target_that_is_away_fails_the_command_and_the_others_are_measured(configured: Machine) -> None:
-    configured.ok("benchmark-backup", "--secret-count", "10")
+    configured.ok("bench", "--secret-count", "10")
     (configured.path("regions") / "dublin").rename(configured.path("unmounted"))
     (configured.path("regions") / "dublin").write_text("no directory")
-    done = configured.run("benchmark-backup", "--secret-count", "10", "--json")
+    done = configured.run("bench", "--secret-count", "10", "--json")
 
     failed = {one["target"]: one["error"] for one in done.document["targets"]}
     assert done.code == failed["dublin"]["exit_code"] != 0
@@ -69,13 +69,13 @@ def test_a_target_that_locks_is_refused_before_anything_is_put(configured: Machi
             '[targets.vaulted]\nkind = "s3"\nbucket = "backups"\nregion = "eu-central-1"\n'
             'lock = "compliance"\nlock_days = 1\n'
         )
-    done = configured.run("benchmark-backup", AWS_EC2_METADATA_DISABLED="true")
+    done = configured.run("bench", AWS_EC2_METADATA_DISABLED="true")
     said = " ".join(done.err.split())
     assert done.failed_with(UsageError)
     assert "What is put on 'vaulted' is locked there" in said
     assert "--target frankfurt --target dublin --target toronto" in said
     assert not (configured.path("regions") / "toronto" / "probes").exists()
-    assert configured.ok("benchmark-backup", "--measure-encryption-time", "--secret-count", "10").code == 0
+    assert configured.ok("bench", "--measure-encryption-time", "--secret-count", "10").code == 0
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ def test_a_target_that_locks_is_refused_before_anything_is_put(configured: Machi
     ids=" ".join,
 )
 def test_what_makes_no_sense_is_refused(configured: Machine, words: tuple[str, ...]) -> None:
-    assert configured.run("benchmark-backup", *words).failed_with(UsageError)
+    assert configured.run("bench", *words).failed_with(UsageError)

@@ -98,7 +98,7 @@ def test_a_run_whose_process_died_is_named(tmp_path: Path) -> None:
     (folder / f"{run}.0011").write_text("a process that is gone")
     [one] = in_runs(services.store, tmp_path)
     assert one.where == f"run {run}"
-    assert f"strongroom cancel {run}" in one.to_do
+    assert f"strongroom runs cancel {run}" in one.to_do
 
 
 def test_a_record_that_cannot_be_read_is_never_called_clean(machine: Machine) -> None:

@@ -18,12 +18,12 @@ def journals(machine: Machine) -> list[str]:
 
 @pytest.mark.parametrize(
     "words",
-    [("list",), ("status",), ("backup", "all.sr", *SEALED), ("get", "db/password"), ("get", "nothing/here")],
+    [("list",), ("runs",), ("backup", "all.sr", *SEALED), ("get", "db/password"), ("get", "nothing/here")],
     ids=" ".join,
 )
 def test_no_journal_is_left(machine: Machine, words: tuple[str, ...]) -> None:
     machine.set("db/password", "CANARY-password")
-    machine.ok("status")
+    machine.ok("runs")
     machine.run(*words)
     assert journals(machine) == []
     assert list(machine.state.rglob("*.db")), "there is what could have one"
@@ -48,7 +48,7 @@ def test_what_was_deleted_while_somebody_read_goes_with_the_next_command(machine
     ) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == "2\n"
-        machine.ok("delete", "--force", "canary/b")
+        machine.ok("secrets", "delete", "--force", "canary/b")
         reader.communicate("\n")  # it leaves, and closes nothing
     assert b"canary/b" in everything(path)
     machine.ok("list")

@@ -32,14 +32,14 @@ INCIDENT = (
     *("--output", "incident.json", "--secrets", "change.json"),
 )
 REENCRYPT = (
-    *("rotate-backup-key", "--current-key", "old.key", "--new-key", "new.key"),
+    *("keys", "replace", "--current-key", "old.key", "--new-key", "new.key"),
     "--re-encrypt-backups",
 )
 
 
 def keep_house(machine: Machine) -> None:
     for name in ("old", "new"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     machine.ok("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
 
@@ -48,7 +48,7 @@ house = furnished(stock, keep_house)
 
 
 def backup_id(machine: Machine) -> str:
-    found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
+    found: list[dict[str, str]] = machine.ok("backups", "list", "--json").document["backups"]
     return found[0]["backup"]
 
 
@@ -58,26 +58,26 @@ def test_an_incident_counts_the_file_and_lists_its_secrets(house: Machine) -> No
     assert "no policy names their recipients" in " ".join(done.err.split())
     record = json.loads(house.path("incident.json").read_text())["body"]
     assert [one["file"] for one in record["affected"]] == [str(house.path("full.sr"))]
-    assert "To do: Files: re-encrypt them with 'strongroom rotate-backup-key" in done.out
+    assert "To do: Files: re-encrypt them with 'strongroom keys replace" in done.out
     changed = json.loads(house.path("change.json").read_text())
     assert sorted(changed) == ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 
 
 def test_a_key_is_retired_once_its_files_are_sealed_anew_and_the_old_ones_deleted(house: Machine) -> None:
-    refused = house.run("keys", "--retire", "old")
+    refused = house.run("keys", "retire", "old")
     assert refused.failed_with(KeyStillNeeded)
     assert "cannot be opened without" in refused.err
     house.ok(*REENCRYPT)
-    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
+    assert house.run("keys", "retire", "old").failed_with(KeyStillNeeded)
     done = house.ok(*INCIDENT)
     assert "Originals: delete those of what is re-encrypted already" in done.out
     [kept] = house.home.glob("full.sr.*.superseded")
     kept.unlink()
-    assert house.ok("keys", "--retire", "old").code == 0
+    assert house.ok("keys", "retire", "old").code == 0
 
 
 def test_keys_of_files_are_tried(house: Machine) -> None:
-    [tried] = house.ok("key-health", "check", "--json").document["tried"]
+    [tried] = house.ok("check", "keys", "--json").document["tried"]
     assert (tried["label"], tried["outcome"]) == ("old", "opened")
 
 
@@ -90,16 +90,17 @@ def test_a_file_that_is_no_longer_there_is_named_until_somebody_says_that_it_is_
     record = json.loads(house.path("incident.json").read_text())["body"]
     assert [(one["backup"], one["looked_at"]) for one in record["affected"]] == [(backup, False)]
     assert f"{backup}: its secrets are not listed" in opened.out
-    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
-    checked = house.run("key-health", "check")
+    assert house.run("keys", "retire", "old").failed_with(KeyStillNeeded)
+    checked = house.run("check", "keys")
     assert checked.failed_with(KeyUnproven)
-    assert f"keys --gone {backup}" in checked.out
+    assert f"backups gone {backup}" in checked.out
     assert "No sealed backup is kept" not in checked.out
 
-    shown = house.ok("keys", "--gone", backup)
-    assert f"{backup}: somebody said that its file is gone" in shown.out
-    house.ok("key-health", "check")
-    retired = house.ok("keys", "--retire", "old")
+    shown = house.ok("backups", "gone", backup)
+    assert f"On record as gone for good: {backup}." in shown.out
+    assert f"{backup}: somebody said that its file is gone" in house.ok("keys", "list").out
+    house.ok("check", "keys")
+    retired = house.ok("keys", "retire", "old")
     assert backup in retired.out
     assert house.run("incident", "open", *INCIDENT[2:7], "--output", "second.json").failed_with(
         NothingSelected
@@ -110,14 +111,15 @@ def test_all_that_was_written_over_in_a_file_is_said_to_be_gone_at_once(house: M
     again = ("backup", "full.sr", "--include-values", "--recipient", "old", "--force")
     for _ in range(2):
         house.ok(*again)
-    assert house.run("keys", "--retire", "old").failed_with(KeyStillNeeded)
-    shown = house.ok("keys", "--gone", "full.sr").out
+    assert house.run("keys", "retire", "old").failed_with(KeyStillNeeded)
+    house.ok("backups", "gone", "full.sr")
+    shown = house.ok("keys", "list").out
     assert shown.count("somebody said that its file is gone") == 2  # the newest one is there, and counts
-    house.ok("key-health", "check")
+    house.ok("check", "keys")
 
 
 def test_a_file_that_is_there_is_not_said_to_be_gone(house: Machine) -> None:
-    refused = house.run("keys", "--gone", backup_id(house))
+    refused = house.run("backups", "gone", backup_id(house))
     assert refused.failed_with(UsageError)
     assert str(house.path("full.sr")) in "".join(refused.err.split())
 
@@ -140,20 +142,20 @@ def test_given_by_hand_what_opens_them_lists_them(house: Machine) -> None:
 
 def test_a_passphrase_that_was_typed_is_proven_by_typing_it_again(stocked: Machine) -> None:
     stocked.seal()
-    not_yet = " ".join(stocked.ok("key-health", "check").out.split())
+    not_yet = " ".join(stocked.ok("check", "keys").out.split())
     assert "not yet proven; it has to be by 2" in not_yet
-    assert "'strongroom key-health check --passphrase-file FILE'" in not_yet
-    wrong = stocked.run("key-health", "check", STRONGROOM_PASSPHRASE="another one, of seven words or so")
+    assert "'strongroom check keys --passphrase-file FILE'" in not_yet
+    wrong = stocked.run("check", "keys", STRONGROOM_PASSPHRASE="another one, of seven words or so")
     assert wrong.failed_with(KeyUnproven)
-    stocked.ok("key-health", "check", STRONGROOM_PASSPHRASE=PASSPHRASE)
-    stocked.ok("key-health", "check")
+    stocked.ok("check", "keys", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    stocked.ok("check", "keys")
 
 
 # -- a signing key that leaked ---------------------------------------------------
 
 
 def signer(machine: Machine) -> str:
-    listed = machine.ok("signers", "list", "--json").document["signers"]
+    listed = machine.ok("keys", "signers", "list", "--json").document["signers"]
     found: str = next(one["fingerprint"] for one in listed if one["role"] == "control")
     return found
 
@@ -161,42 +163,42 @@ def signer(machine: Machine) -> str:
 def test_after_a_leak_files_and_escrows_are_signed_anew_where_they_lie(
     house: Machine, other: Machine
 ) -> None:
-    house.ok("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    house.ok("emergency", "escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
     leaked = signer(house)
-    uses = house.ok("signers", "uses", leaked, "--json").document["uses"]
+    uses = house.ok("keys", "signers", "uses", leaked, "--json").document["uses"]
     assert {one["file"] for one in uses} == {str(house.path(name)) for name in ("full.sr", "away.sr")}
-    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     restore = ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run", "--identity", "old.key")
     assert house.run(*restore).failed_with(UntrustedSigner)
-    assert "2 backups signed again" in house.ok("signers", "re-sign", "--force").out
+    assert "2 backups signed again" in house.ok("keys", "signers", "re-sign", "--force").out
     house.ok(*restore)
-    assert house.ok("signers", "uses", leaked, "--json").document["uses"] == []
+    assert house.ok("keys", "signers", "uses", leaked, "--json").document["uses"] == []
     (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
-    pinned = house.ok("signers", "list", "--json").document["installation"]
-    other.ok("escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    pinned = house.ok("keys", "signers", "list", "--json").document["installation"]
+    other.ok("emergency", "escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
 
 
 def test_what_could_not_be_looked_at_is_counted_and_is_an_error_until_it_is_said_to_be_gone(
     house: Machine,
 ) -> None:
     backup, leaked = backup_id(house), signer(house)
-    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
+    house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     house.path("full.sr").unlink()
-    used = house.run("signers", "uses", leaked)
+    used = house.run("keys", "signers", "uses", leaked)
     assert used.failed_with(MissingPiece)
     assert "1 backup could not be read" in used.err
     assert "No backup that could be read bears" in used.out
-    re_signed = house.run("signers", "re-sign", "--force")
+    re_signed = house.run("keys", "signers", "re-sign", "--force")
     assert re_signed.failed_with(SignersUnsettled)
-    assert f"keys --gone {backup}" in re_signed.out
-    house.ok("keys", "--gone", backup)
-    house.ok("signers", "uses", leaked)
-    house.ok("signers", "re-sign", "--force")
+    assert f"backups gone {backup}" in re_signed.out
+    house.ok("backups", "gone", backup)
+    house.ok("keys", "signers", "uses", leaked)
+    house.ok("keys", "signers", "re-sign", "--force")
 
 
 @pytest.mark.parametrize("word", ["bogus", "sr1:3555", "sr1:" + "0" * 63, "sr1:" + "G" * 64])
 def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
-    refused = house.run("signers", "uses", word)
+    refused = house.run("keys", "signers", "uses", word)
     assert refused.failed_with(UsageError)
     assert "64 hexadecimal digits" in refused.err
 
@@ -204,7 +206,7 @@ def test_what_is_no_fingerprint_is_refused(house: Machine, word: str) -> None:
 # -- runs ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["retry", "repair"])
+@pytest.mark.parametrize("command", ["runs retry", "backups repair"])
 def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Machine, command: str) -> None:
     refused = house.run(command, backup_id(house))
     assert refused.failed_with(UsageError)
@@ -213,10 +215,10 @@ def test_a_run_of_a_command_is_not_taken_up_and_the_command_is_named(house: Mach
 
 
 def test_neither_is_one_that_failed(machine: Machine) -> None:
-    machine.ok("keygen", "--output", "old.key")
+    machine.ok("keys", "new", "--output", "old.key")
     made = machine.run("backup", "none.sr", "--include-values", "--recipient", "old.key.pub", "--force")
     assert made.failed_with(EmptySource)  # the store is empty
-    [failed] = machine.ok("status", "--json").document["runs"]
-    refused = machine.run("retry", failed["id"])
+    [failed] = machine.ok("runs", "--json").document["runs"]
+    refused = machine.run("runs", "retry", failed["id"])
     assert refused.failed_with(UsageError)
     assert "none.sr" in refused.err

@@ -1,4 +1,4 @@
-"""compliance-check, as the procedures document has it."""
+"""check controls, as the procedures document has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.cli.program import Machine
 
 def test_the_documents_line_says_what_is_not_met_and_what_to_do(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    done = configured.run("compliance-check", "--framework", "SOC2", "--backup-requirements")
+    done = configured.run("check", "controls", "--framework", "SOC2", "--backup-requirements")
     assert done.code != 0
     assert "A1.3 not met" in done.out
     assert "no recovery was ever rehearsed" in done.out
@@ -20,7 +20,7 @@ def test_the_documents_line_says_what_is_not_met_and_what_to_do(configured: Mach
 
 def test_what_is_put_right_is_met_afterwards(configured: Machine) -> None:
     def verdict(number: str) -> str:
-        found = configured.run("compliance-check", "--framework", "ISO27001", "--json")
+        found = configured.run("check", "controls", "--framework", "ISO27001", "--json")
         [framework] = json.loads(found.out)["frameworks"]
         [one] = [control for control in framework["controls"] if control["number"] == number]
         return str(one["verdict"])
@@ -36,7 +36,7 @@ def test_what_is_put_right_is_met_afterwards(configured: Machine) -> None:
 
 
 def test_without_a_framework_all_of_them_are_told_and_another_is_refused(configured: Machine) -> None:
-    frameworks = json.loads(configured.run("compliance-check", "--json").out)["frameworks"]
+    frameworks = json.loads(configured.run("check", "controls", "--json").out)["frameworks"]
     assert [one["framework"] for one in frameworks] == [
         "SOC2",
         "ISO27001",
@@ -47,11 +47,11 @@ def test_without_a_framework_all_of_them_are_told_and_another_is_refused(configu
         "NIS2",
         "NIST-CSF",
     ]
-    assert configured.run("compliance-check", "--framework", "FISMA").failed_with(UsageError)
+    assert configured.run("check", "controls", "--framework", "FISMA").failed_with(UsageError)
 
 
 def test_looking_makes_nothing(machine: Machine) -> None:
-    done = machine.run("compliance-check", "--framework", "GDPR")
+    done = machine.run("check", "controls", "--framework", "GDPR")
     assert done.code != 0
     assert "could not tell" in done.out
     assert not machine.state.exists()

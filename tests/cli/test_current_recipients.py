@@ -42,7 +42,7 @@ def said(machine: Machine, *words: str | Path) -> str:
 
 def rotate_once(machine: Machine) -> None:
     for name in ("old", "new", "newer"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     machine.ok("backup", "w.sr", "--include-values", "--recipient", "old.key.pub", "--force")
     rotate(machine, "old", "new")
 
@@ -51,26 +51,26 @@ rotated = furnished(stock, rotate_once)
 
 
 def rotate(machine: Machine, old: str, new: str) -> Machine:
-    done = machine.ok("rotate-backup-key", "--current-key", f"{old}.key", "--new-key", f"{new}.key")
+    done = machine.ok("keys", "replace", "--current-key", f"{old}.key", "--new-key", f"{new}.key")
     assert f"now opens for {OPENS.format(f'{new}.key')}" in " ".join(done.out.split())
     return machine
 
 
 def test_a_file_is_told_to_open_for_the_key_it_was_rotated_to(rotated: Machine) -> None:
-    for words in (("backup-info", "w.sr"), ("verify-backup", "w.sr", "--identity", "new.key")):
+    for words in (("backups", "show", "w.sr"), ("backups", "verify", "w.sr", "--identity", "new.key")):
         found = said(rotated, *words)
         assert OPENS.format("new.key") in found
         assert "old.key" not in found
 
 
 def test_so_it_is_on_a_machine_that_knows_none_of_the_signers(rotated: Machine, other: Machine) -> None:
-    found = said(other, "backup-info", rotated.path("w.sr"))
+    found = said(other, "backups show", rotated.path("w.sr"))
     assert OPENS.format("new.key") in found
     assert "old.key" not in found
 
 
 def test_the_wrong_key_is_told_which_key_it_would_be_by_name_and_by_number(rotated: Machine) -> None:
-    done = rotated.run("verify-backup", "w.sr", "--identity", "old.key")
+    done = rotated.run("backups", "verify", "w.sr", "--identity", "old.key")
     tried = re.search(r"Sealed to hpke \(new\.key\) ([0-9a-f]{16}); tried", " ".join(done.err.split()))
     assert done.failed_with(WrongKey)
     assert tried is not None
@@ -80,32 +80,32 @@ def test_the_wrong_key_is_told_which_key_it_would_be_by_name_and_by_number(rotat
 
 def test_a_file_is_rotated_again_from_the_key_that_it_opens_for_now(rotated: Machine) -> None:
     rotate(rotated, "new", "newer")
-    assert rotated.run("test-decrypt", "w.sr", "--identity", "new.key").failed_with(WrongKey)
-    rotated.ok("test-decrypt", "w.sr", "--identity", "newer.key")
-    assert OPENS.format("newer.key") in said(rotated, "backup-info", "w.sr")
+    assert rotated.run("backups", "verify", "--opens", "w.sr", "--identity", "new.key").failed_with(WrongKey)
+    rotated.ok("backups", "verify", "--opens", "w.sr", "--identity", "newer.key")
+    assert OPENS.format("newer.key") in said(rotated, "backups show", "w.sr")
 
 
 def test_a_target_is_told_to_open_for_the_policys_new_key(stocked: Machine) -> None:
     for name in ("old", "new"):
-        stocked.ok("keygen", "--output", f"{name}.key")
+        stocked.ok("keys", "new", "--output", f"{name}.key")
     before = CONFIG.format(key="new").replace('recipients = ["new"]', 'recipients = ["old"]')
     stocked.path("strongroom.toml").write_text(before)
     stocked.ok("backup", "--policy", "all", "--force")
-    assert OPENS.format("old") in said(stocked, "backup-info", "one")
+    assert OPENS.format("old") in said(stocked, "backups show", "one")
     stocked.path("strongroom.toml").write_text(CONFIG.format(key="new"))
-    stocked.ok("rotate", "all")
-    found = said(stocked, "backup-info", "one")
+    stocked.ok("keys", "rotate", "all")
+    found = said(stocked, "backups show", "one")
     assert OPENS.format("new") in found
     assert OPENS.format("old") not in found
 
 
 def test_a_file_that_is_called_as_a_configured_key_is_meant_itself(rotated: Machine) -> None:
     """It is a path: another key of that name in the configuration must not be sealed for in its place."""
-    rotated.ok("keygen", "--output", "configured.key")
-    rotated.ok("generate-backup-key", "--output", "box")
+    rotated.ok("keys", "new", "--output", "configured.key")
+    rotated.ok("keys", "new", "--algorithm", "AES256", "--output", "box")
     rotated.path("strongroom.toml").write_text(
         '[keys.box]\nkind = "hpke"\npublic_key_file = "configured.key.pub"\n'
     )
-    rotated.ok("rotate-backup-key", "w.sr", "--current-key", "new.key", "--new-key", "box")
-    rotated.ok("test-decrypt", "w.sr", "--identity", "box")
-    assert "anyone with the key file `box`" in said(rotated, "backup-info", "w.sr")
+    rotated.ok("keys", "replace", "w.sr", "--current-key", "new.key", "--new-key", "box")
+    rotated.ok("backups", "verify", "--opens", "w.sr", "--identity", "box")
+    assert "anyone with the key file `box`" in said(rotated, "backups show", "w.sr")

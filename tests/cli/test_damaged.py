@@ -44,20 +44,20 @@ def test_a_state_database_that_is_none_is_moved_away_and_filled_anew(configured:
     database = configured.state / "state.db"
     move_away(database)
     database.write_bytes(GARBAGE)
-    refused = configured.run("status")
+    refused = configured.run("runs")
     assert refused.failed_with(StateError)
     assert "move 'state.db'" in " ".join(refused.err.split())
-    assert "strongroom catalog rebuild --from TARGET" in " ".join(refused.err.split())
-    assert configured.run("catalog", "rebuild", "--from", "frankfurt").failed_with(StateError)
+    assert "strongroom backups rebuild --from TARGET" in " ".join(refused.err.split())
+    assert configured.run("backups", "rebuild", "--from", "frankfurt").failed_with(StateError)
     move_away(database)
-    assert "1 backup" in configured.ok("catalog", "rebuild", "--from", "frankfurt").out
-    configured.ok("status")
+    assert "1 backup" in configured.ok("backups", "rebuild", "--from", "frankfurt").out
+    configured.ok("runs")
 
 
 def test_nothing_is_entered_into_a_state_database_of_which_a_page_is_damaged(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     overwrite_a_page(configured.state / "state.db")
-    refused = configured.run("catalog", "rebuild", "--from", "frankfurt")
+    refused = configured.run("backups", "rebuild", "--from", "frankfurt")
     assert refused.failed_with(StateError)
     assert "the file is damaged" in " ".join(refused.err.split())
 
@@ -83,15 +83,15 @@ def test_a_local_store_that_is_damaged_is_moved_away_and_restored(configured: Ma
 
 def test_a_rebuild_keeps_what_a_deeper_look_found(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    configured.ok("verify-backup", "frankfurt", "--identity", "recovery.key", "--depth", "opened")
-    before = configured.ok("replicas", "--json").document
-    configured.ok("catalog", "rebuild", "--from", "frankfurt")
-    assert configured.ok("replicas", "--json").document == before
+    configured.ok("backups", "verify", "frankfurt", "--identity", "recovery.key", "--depth", "opened")
+    before = configured.ok("backups", "replicas", "--json").document
+    configured.ok("backups", "rebuild", "--from", "frankfurt")
+    assert configured.ok("backups", "replicas", "--json").document == before
     assert "opened" in str(before)
 
 
 def test_an_escrow_is_replaced_when_that_is_asked_for(configured: Machine) -> None:
-    words = ("escrow", "keys.sr", "--recipient", "recovery.key.pub")
+    words = ("emergency", "escrow", "keys.sr", "--recipient", "recovery.key.pub")
     configured.ok(*words)
     refused = configured.run(*words)
     assert refused.failed_with(WouldOverwrite)
@@ -101,8 +101,8 @@ def test_an_escrow_is_replaced_when_that_is_asked_for(configured: Machine) -> No
 
 def test_a_catalog_without_a_policy_s_backup_is_not_called_empty(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    assert "no backup of policy 'other'" in configured.ok("catalog", "list", "--policy", "other").out
+    assert "no backup of policy 'other'" in configured.ok("backups", "list", "--policy", "other").out
 
 
 def test_a_path_is_shown_as_it_was_typed(machine: Machine) -> None:
-    assert "'nofile' cannot be read" in " ".join(machine.run("backup-info", "nofile").err.split())
+    assert "'nofile' cannot be read" in " ".join(machine.run("backups", "show", "nofile").err.split())

@@ -87,7 +87,7 @@ def test_the_demo_stops_in_order(near: Machine) -> None:
 @pytest.mark.timeout(240)
 def test_a_backup_is_submitted_followed_and_the_cluster_stopped(near: Machine) -> None:
     near.set("A", "CANARY-A")
-    near.ok("keygen", "--output", "recovery.key")
+    near.ok("keys", "new", "--output", "recovery.key")
     near.path("strongroom.toml").write_text("""
 [keys.recovery]
 kind = "hpke"
@@ -108,10 +108,10 @@ recipients = ["recovery"]
         try:
             assert json.loads(_document(up))["ready"]
             assert near.run("up").failed_with(UsageError)
-            submitted = near.ok("submit", "full", "--follow", "--json").document
+            submitted = near.ok("backup", "--cluster", "--policy", "full", "--follow", "--json").document
             assert (submitted["state"], submitted["secrets"]) == ("done", 1)
-            again = near.ok("submit", "full", "--json").document
-            followed = near.ok("status", again["id"], "--follow", "--json").document
+            again = near.ok("backup", "--cluster", "--policy", "full", "--json").document
+            followed = near.ok("runs", "show", again["id"], "--follow", "--json").document
             assert (followed["state"], followed["request_id"]) == ("done", again["id"])
             assert "CANARY" not in json.dumps([submitted, followed])
         finally:

@@ -6,37 +6,56 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli import reference
-from strongroom.cli.parser import parse, parser_of
+from strongroom.cli import reference, table
+from strongroom.cli.parser import command_of, parse, parser_of, summaries, unknown_command
 from strongroom.cli.table import COMMANDS
 from strongroom.cli.terminal import place
 from strongroom.config import load_settings
 
-PROCEDURES = {
-    "backup",
-    "verify-backup",
-    "backup-info",
-    "list",
-    "restore-secret",
-    "get",
-    "restore",
-    "generate-backup-key",
-    "validate-backup-format",
-    "test-decrypt",
-    "validate",
-    "check-recovery-environment",
-    "test-recovery",
-    "benchmark-backup",
-}
+PROCEDURES = (
+    *("backup", "restore", "list", "get", "verify-backup", "backup-info", "restore-secret", "test-decrypt"),
+    *("validate-backup-format", "generate-backup-key", "rotate-backup-key", "validate", "test-recovery"),
+    *("check-recovery-environment", "check-backup-permissions", "test-backup-storage", "health-advanced"),
+    *("diagnose-backup-encryption", "backup-health-check", "backup-alerts", "backup-audit-report"),
+    *("compliance-check", "benchmark-backup"),
+)
+"""The commands of the procedures document."""
 
 
-def test_the_procedures_commands_are_there() -> None:
-    assert COMMANDS.keys() >= PROCEDURES
+def test_the_procedures_commands_are_names_of_commands() -> None:
+    assert {name for name in PROCEDURES if command_of([name])[0] not in COMMANDS} == set()
+    assert set(table.PROCEDURES) == {name for name in PROCEDURES if name not in COMMANDS}
+
+
+@pytest.mark.parametrize("name", [*table.PROCEDURES, *table.ALSO])
+def test_a_second_name_is_that_of_a_command_and_of_options_that_it_takes(name: str) -> None:
+    command, preset = command_of(name.split())
+    assert command in COMMANDS
+    taken = parser_of(command)._option_string_actions
+    assert [word for word in preset if word.startswith("--") and word not in taken] == []
+
+
+def test_a_former_word_for_a_command_is_answered_with_the_new_one() -> None:
+    for old, new in table.FORMER.items():
+        assert command_of([old]) == ("", [old])
+        assert command_of(new.split())[0] in COMMANDS
+        assert f"'strongroom {new}'" in str(unknown_command([old]).hint)
+    assert "'strongroom backups prune'" in str(unknown_command(["prune", "CANARY"]).hint)
+
+
+def test_a_word_behind_a_subject_that_is_no_command_is_not_repeated() -> None:
+    error = unknown_command(["backups", "CANARY"])
+    assert "CANARY" not in f"{error}{error.hint}"
+    assert "verify" in str(error.hint)
+
+
+def test_the_help_names_at_most_thirty_commands() -> None:
+    assert len(summaries()) <= 30
 
 
 def test_the_help_of_a_nested_command_begins_with_what_it_does(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        parse("silence", ["end", "--help"])
+        parse("alerts silence", ["end", "--help"])
     assert "\n\nEnd a silence before its time.\n\n" in capsys.readouterr().out
 
 
@@ -46,13 +65,16 @@ def test_the_help_of_a_nested_command_begins_with_what_it_does(capsys: pytest.Ca
         (("backup", "secrets.json"), "--include-metadata"),
         (("backup", "secrets.json"), "--include-expiration"),
         (("backup", "secrets.json"), "--include-rotation-schedule"),
-        (("compliance-check",), "--backup-requirements"),
+        (
+            ("check", "controls"),
+            "--backup-requirements",
+        ),
     ],
 )
 def test_an_option_that_changes_nothing_is_accepted_and_shown_nowhere(
     command: tuple[str, ...], option: str
 ) -> None:
-    name, *words = command
+    name, words = command_of(command)
     assert parse(name, [*words, option]).command_name == name
     assert option not in parser_of(name).format_help()
     assert option not in reference.commands_markdown()

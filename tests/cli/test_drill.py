@@ -24,7 +24,7 @@ def able(configured: Machine) -> Machine:
 
 
 def installation(machine: Machine) -> str:
-    listed = machine.ok("signers", "list").out
+    listed = machine.ok("keys", "signers", "list").out
     return re.findall(r"sr1:[0-9a-f]{64}", listed)[0]
 
 
@@ -44,7 +44,7 @@ def test_a_drill_is_reported_on_the_targets_and_checked_without_any_of_them(able
     for file in (report, page):
         able.ok("drill", "show", done["run"], "--output", file)
     elsewhere = Machine(able.path("auditor"))
-    check = ("report", "check", report, "--signer", installation(able))
+    check = ("reports", "check", report, "--signer", installation(able))
     assert "vouches for report.html" in elsewhere.ok(*check).out
     assert elsewhere.run(*check[:-2]).failed_with(UntrustedSigner)
     page.write_bytes(page.read_bytes().replace(b"Passed", b"passed"))
@@ -80,4 +80,4 @@ def test_what_makes_no_sense_of_a_drill_is_refused(able: Machine) -> None:
     assert able.run("drill", "list", "--from-target", "nowhere").failed_with(UsageError)
     for typed in (("--into", "nowhere"), ("--target", "nowhere"), ("--policy", "nowhere")):
         assert able.run("drill", "full", *typed).failed_with(ConfigError)
-    assert able.ok("status", "--json").document["runs"] == []
+    assert able.ok("runs", "--json").document["runs"] == []

@@ -90,8 +90,8 @@ regions = 1
 
 
 def keep_house(machine: Machine) -> None:
-    machine.ok("keygen", "--output", "rec.key")
-    machine.ok("generate-backup-key", "--output", "box")
+    machine.ok("keys", "new", "--output", "rec.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "box")
     machine.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
     machine.path("words").chmod(0o600)
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home, schedule=monthly()))
@@ -106,34 +106,34 @@ def mount(machine: Machine) -> None:
 
 
 def test_while_the_medium_is_away_nothing_is_captured(house: Machine) -> None:
-    done = house.run("emergency-backup", "emergency", "--force")
+    done = house.run("emergency", "backup", "emergency", "--force")
     assert done.failed_with(TargetUnavailable)
     assert "medium 'safe' is not mounted" in done.err
-    assert house.ok("status", "--json").document["runs"] == []
+    assert house.ok("runs", "--json").document["runs"] == []
     assert house.staged() == []
 
 
 def test_overdue_is_an_exit_code_and_done_is_none(house: Machine) -> None:
-    overdue = house.run("emergency-backup", "emergency", "--status", "--json")
+    overdue = house.run("emergency", "backup", "emergency", "--status", "--json")
     assert overdue.failed_with(BackupOverdue)
     assert overdue.document["state"] == "overdue"
     mount(house)
-    house.ok("emergency-backup", "emergency", "--force")
-    assert house.ok("emergency-backup", "emergency", "--status", "--json").document["state"] == "done"
+    house.ok("emergency", "backup", "emergency", "--force")
+    assert house.ok("emergency", "backup", "emergency", "--status", "--json").document["state"] == "done"
 
 
 def test_one_that_holds_much_less_than_before_is_told_by_its_exit_code(house: Machine) -> None:
     mount(house)
-    house.ok("emergency-backup", "emergency", "--force")
-    house.ok("delete", "JWT_SECRET_KEY", "REDIS_PASSWORD", "--force")
-    done = house.run("emergency-backup", "emergency", "--force")
+    house.ok("emergency", "backup", "emergency", "--force")
+    house.ok("secrets", "delete", "JWT_SECRET_KEY", "REDIS_PASSWORD", "--force")
+    done = house.run("emergency", "backup", "emergency", "--force")
     assert done.failed_with(RunDegraded)
     assert "where 3 were expected" in done.out
     assert list(house.path("medium").rglob("recover.py")) != []
 
 
 def test_it_waits_for_the_medium(house: Machine) -> None:
-    words = command("emergency-backup", "emergency", "--wait", "--force")
+    words = command("emergency", "backup", "emergency", "--wait", "--force")
     with subprocess.Popen(words, cwd=house.home, env=house.env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         assert "waiting for safe" in process.stderr.readline()
@@ -146,7 +146,7 @@ def test_it_waits_for_the_medium(house: Machine) -> None:
 def test_the_medium_alone_is_enough(house: Machine, other: Machine) -> None:
     """The installation is gone: there are the files on the medium, and a key on another one."""
     mount(house)
-    backup = house.ok("emergency-backup", "emergency", "--force", "--json").document["id"]
+    backup = house.ok("emergency", "backup", "emergency", "--force", "--json").document["id"]
     medium = other.path("medium")
     house.path("medium").rename(medium)
     house.path("rec.key").rename(other.path("rec.key"))
@@ -209,10 +209,10 @@ def blocks(kit: Path) -> dict[str, list[str]]:
 
 def print_kit(house: Machine) -> None:
     mount(house)
-    house.ok("emergency-backup", "emergency", "--force")
+    house.ok("emergency", "backup", "emergency", "--force")
     house.ok("backup", "--policy", "daily", "--force")
     house.ok("backup", "a b.sr", "--include-values", "--recipient", "rec.key.pub", "--force")
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "kit", "--output", "kit.html")
 
 
 @pytest.fixture
@@ -251,17 +251,17 @@ def test_the_kit_names_only_what_is_there(printed: dict[str, list[str]], house: 
 
 
 def test_a_user_of_files_alone_is_told_of_files_alone(stocked: Machine) -> None:
-    stocked.ok("keygen", "--output", "rec.key")
+    stocked.ok("keys", "new", "--output", "rec.key")
     stocked.ok("backup", "w.sr", "--include-values", "--recipient", "rec.key.pub", "--force")
-    stocked.ok("recovery-kit", "--output", "kit.html")
+    stocked.ok("emergency", "kit", "--output", "kit.html")
     assert list(blocks(stocked.path("kit.html"))) == ["the file w.sr"]
     assert "region-a" not in stocked.path("kit.html").read_text()
 
 
 def test_no_secret_is_on_the_kit_or_beside_the_backup(house: Machine) -> None:
     mount(house)
-    house.ok("emergency-backup", "emergency", "--force")
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "backup", "emergency", "--force")
+    house.ok("emergency", "kit", "--output", "kit.html")
     secret = [b"CANARY", house.path("rec.key").read_bytes().split()[2]]
     files = [*house.path("medium").rglob("*"), house.path("kit.html")]
     for file in files:
@@ -277,10 +277,10 @@ def test_after_a_rotation_what_is_printed_for_a_file_is_for_the_new_key(
     stocked: Machine, other: Machine
 ) -> None:
     for name in ("old", "rec.key"):
-        stocked.ok("keygen", "--output", name)
+        stocked.ok("keys", "new", "--output", name)
     stocked.ok("backup", "w.sr", "--include-values", "--recipient", "old.pub", "--force")
-    stocked.ok("rotate-backup-key", "--current-key", "old", "--new-key", "rec.key")
-    stocked.ok("recovery-kit", "--output", "kit.html")
+    stocked.ok("keys", "replace", "--current-key", "old", "--new-key", "rec.key")
+    stocked.ok("emergency", "kit", "--output", "kit.html")
     stocked.path("rec.key").rename(other.path("rec.key"))
     [lines] = blocks(stocked.path("kit.html")).values()
     assert brought_back(other, typed(other, other.home, lines), ways=1)
@@ -289,11 +289,11 @@ def test_after_a_rotation_what_is_printed_for_a_file_is_for_the_new_key(
 def test_so_it_is_for_a_target_without_strongroom_after_a_rotation(stocked: Machine, other: Machine) -> None:
     stocked.path("strongroom.toml").write_text(ROTATED.format(home=stocked.home, key="old"))
     for name in ("old", "rec.key"):
-        stocked.ok("keygen", "--output", name)
+        stocked.ok("keys", "new", "--output", name)
     stocked.ok("backup", "--policy", "daily", "--force")
-    stocked.ok("rotate-backup-key", "--current-key", "old", "--new-key", "rec.key")
+    stocked.ok("keys", "replace", "--current-key", "old", "--new-key", "rec.key")
     stocked.path("strongroom.toml").write_text(ROTATED.format(home=stocked.home, key="rec.key"))
-    stocked.ok("recovery-kit", "--output", "kit.html")
+    stocked.ok("emergency", "kit", "--output", "kit.html")
     stocked.path("rec.key").rename(other.path("rec.key"))
     [lines] = blocks(stocked.path("kit.html")).values()
     assert brought_back(other, typed(other, other.home, lines), ways=1)
@@ -309,20 +309,20 @@ phone = "+49 30 1234567"
 def test_the_kit_says_whom_to_call_and_lists_only_keys_that_still_open(stocked: Machine) -> None:
     file = stocked.path("strongroom.toml")
     for name in ("former", "current"):
-        stocked.ok("keygen", "--output", name)
+        stocked.ok("keys", "new", "--output", name)
     rotated = ROTATED.format(home=stocked.home, key="former")
     file.write_text(rotated)
     stocked.ok("backup", "--policy", "daily", "--force")
-    stocked.ok("recovery-kit", "--output", "before.html")
+    stocked.ok("emergency", "kit", "--output", "before.html")
     before = stocked.path("before.html").read_text()
     assert "first call" in before
     assert "where the key &#x27;rec&#x27; lies" in before
     table = '[keys.current]\nkind = "hpke"\npublic_key_file = "current.pub"\n'
     recipients = rotated.replace('["rec"]', '["current"]')
     file.write_text(f"{recipients}{table}{CONTACTS}")
-    stocked.ok("rotate", "daily", "--re-encrypt", "--remove-replaced")
-    stocked.ok("keys", "--retire", "rec")
-    stocked.ok("recovery-kit", "--output", "after.html")
+    stocked.ok("keys", "rotate", "daily", "--re-encrypt", "--remove-replaced")
+    stocked.ok("keys", "retire", "rec")
+    stocked.ok("emergency", "kit", "--output", "after.html")
     after = stocked.path("after.html").read_text()
     assert "first call" not in after
     assert "DevOps team, +49 30 1234567" in after
@@ -332,10 +332,10 @@ def test_the_kit_says_whom_to_call_and_lists_only_keys_that_still_open(stocked: 
 
 @pytest.mark.parametrize("name", ["nothing"])
 def test_what_is_no_policy_is_refused(house: Machine, name: str) -> None:
-    assert house.run("emergency-backup", name).failed_with(ConfigError)
+    assert house.run("emergency", "backup", name).failed_with(ConfigError)
 
 
 def test_the_kit_is_never_written_over_without_a_word(house: Machine) -> None:
-    house.ok("recovery-kit", "--output", "kit.html")
-    assert house.run("recovery-kit", "--output", "kit.html").code != 0
-    assert house.ok("recovery-kit", "--output", "kit.html", "--force").code == 0
+    house.ok("emergency", "kit", "--output", "kit.html")
+    assert house.run("emergency", "kit", "--output", "kit.html").code != 0
+    assert house.ok("emergency", "kit", "--output", "kit.html", "--force").code == 0

@@ -16,7 +16,7 @@ __all__ = ["house"]
 
 
 def good_on(house: Machine, target: str) -> dict[str, bool]:
-    found = house.ok("replicas", "--json").document["replicas"]
+    found = house.ok("backups", "replicas", "--json").document["replicas"]
     return {one["backup"]: one["good"] for one in found if one["target"] == target}
 
 
@@ -27,24 +27,24 @@ def hide(house: Machine, target: str, backup: str) -> None:
 def test_a_hidden_manifest_is_told_by_verification_and_mended_by_the_next_repair(house: Machine) -> None:
     newest = ids(house)["daily-metadata"]
     hide(house, "east", newest)
-    done = house.run("verify-backup", "east")
+    done = house.run("backups", "verify", "east")
     assert done.failed_with(Stale)
     assert newest in words_of(done)
-    assert "strongroom repair --target east" in words_of(done)
+    assert "strongroom backups repair --target east" in words_of(done)
     assert good_on(house, "east")[newest] is False
-    house.ok("repair")
+    house.ok("backups", "repair")
     assert good_on(house, "east")[newest] is True
-    house.ok("verify-backup", "east")
+    house.ok("backups", "verify", "east")
 
 
 def test_an_emptied_target_is_told_by_verification_and_brought_up_by_one_command(house: Machine) -> None:
     shutil.rmtree(house.path("regions/east/manifests"))
     shutil.rmtree(house.path("regions/east/containers"))
-    done = house.run("verify-backup", "east", "--backup", ids(house)["monthly-full"])
+    done = house.run("backups", "verify", "east", "--backup", ids(house)["monthly-full"])
     assert done.failed_with(MissingPiece)
     assert "the catalog has as good there" in words_of(done)
     assert set(good_on(house, "east").values()) == {False}
-    house.ok("repair", "--target", "east")
+    house.ok("backups", "repair", "--target", "east")
     assert (set(good_on(house, "east").values()), len(good_on(house, "east"))) == ({True}, 3)
 
 
@@ -54,7 +54,7 @@ def test_a_rollback_shows_against_another_target_where_there_is_no_catalog(house
     house.path("state/state.db").unlink()
     for extra in ("state.db-wal", "state.db-shm"):
         house.path(f"state/{extra}").unlink(missing_ok=True)
-    done = house.run("verify-backup", "east")
+    done = house.run("backups", "verify", "east")
     assert done.failed_with(Stale)
     assert f"A newer backup is known: backup {newest}" in words_of(done)
     assert "'east' does not show it and was to have it" in words_of(done)
@@ -63,7 +63,7 @@ def test_a_rollback_shows_against_another_target_where_there_is_no_catalog(house
 def test_a_repair_without_a_name_notices_what_a_target_no_longer_shows(house: Machine) -> None:
     backup = ids(house)["monthly-full"]
     hide(house, "west", backup)
-    done = house.ok("repair")
+    done = house.ok("backups", "repair")
     assert f"'west' does not have {backup} as is on record: its manifest is not there" in words_of(done)
     assert house.path(f"regions/west/manifests/{backup}.json").exists()
 
@@ -76,21 +76,21 @@ def test_a_repair_of_all_notices_missing_containers_and_an_older_manifest(house:
     older = west / "manifests" / f"{found['weekly-critical']}.json"
     newer = west / "manifests" / f"{found['daily-metadata']}.json"
     newer.write_bytes(older.read_bytes())
-    done = house.ok("repair", how)
+    done = house.ok("backups", "repair", how)
     assert "1 of 1 container is missing" in words_of(done)
     assert "its manifest is not the one on record" in words_of(done)
     assert (west / "containers" / found["monthly-full"]).exists()
-    house.ok("verify-backup", "west", "--depth", "digest")
-    assert "Nothing to repair" in house.ok("repair", "--all").out
+    house.ok("backups", "verify", "west", "--depth", "digest")
+    assert "Nothing to repair" in house.ok("backups", "repair", "--all").out
 
 
 def test_deleted_containers_are_noticed_by_the_alarm_and_put_on_record(house: Machine) -> None:
     backup = ids(house)["monthly-full"]
     shutil.rmtree(house.path(f"regions/west/containers/{backup}"))
-    done = house.run("backup-alerts")
+    done = house.run("alerts", "send")
     assert (done.code != 0, backup in done.out) == (True, True)
     assert good_on(house, "west")[backup] is False
-    house.ok("repair")
+    house.ok("backups", "repair")
     assert good_on(house, "west")[backup] is True
 
 
@@ -108,5 +108,5 @@ def test_a_restore_puts_a_damaged_replica_on_record(house: Machine) -> None:
 def test_a_health_check_puts_a_missing_manifest_on_record(house: Machine) -> None:
     backup = ids(house)["monthly-full"]
     hide(house, "west", backup)
-    assert house.run("backup-health-check", "--check-accessibility").failed_with(MissingPiece)
+    assert house.run("check", "backups", "--check-accessibility").failed_with(MissingPiece)
     assert good_on(house, "west")[backup] is False

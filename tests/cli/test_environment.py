@@ -1,4 +1,4 @@
-"""check-recovery-environment, as a person types it on the day, or on a quiet one."""
+"""check machine, as a person types it on the day, or on a quiet one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.cli.program import PASSPHRASE, REGIONS, Machine
 from tests.cli.test_imports import loads
 from tests.keys.quorum.made import made
 
-COMMAND = "check-recovery-environment"
+COMMAND = "check machine"
 OPENS = {"STRONGROOM_PASSPHRASE": PASSPHRASE}
 
 
@@ -51,7 +51,7 @@ def test_a_file_is_asked_about_without_configuration_or_state(sealed: Machine, o
     stranger = other.run(*words, **OPENS)
     assert stranger.failed_with(UntrustedSigner)
     assert wrong(stranger.document) == [("signers", "UntrustedSigner")]
-    signer = sealed.ok("backup-info", "full.sr", "--json").document["signer"]
+    signer = sealed.ok("backups", "show", "full.sr", "--json").document["signer"]
     ready = other.ok(*words, "--signer", signer, **OPENS).document
     assert (ready["ready"], wrong(ready)) == (True, [])
     closed = other.ok(*words, "--signer", signer).document
@@ -62,11 +62,11 @@ def test_a_file_is_asked_about_without_configuration_or_state(sealed: Machine, o
 
 
 def test_asking_about_a_file_loads_nothing_heavy(sealed: Machine) -> None:
-    assert loads(sealed, COMMAND, "--backup-file", "full.sr", **OPENS) == "[]"
+    assert loads(sealed, *COMMAND.split(), "--backup-file", "full.sr", **OPENS) == "[]"
 
 
 def test_a_file_that_cannot_be_restored_says_why(stocked: Machine) -> None:
-    stocked.ok("keygen", "--output", "away.key")
+    stocked.ok("keys", "new", "--output", "away.key")
     stocked.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "away.key.pub")
     stocked.ok("backup", "names.json", "--force")
     whole = stocked.path("full.sr").read_bytes()
@@ -144,7 +144,7 @@ def test_a_backup_that_was_found_damaged_on_every_target_is_nothing_to_recover_f
         content[len(content) // 2] ^= 1
         path.chmod(0o600)
         path.write_bytes(content)
-        house.run("backup-health-check", "--check-integrity")
+        house.run("check", "backups", "--check-integrity")
         done = house.run(COMMAND, "--identity", "recovery.key", "--json")
         everywhere = count == len(REGIONS)
         assert done.code == (VerificationFailed.exit_code if everywhere else 0)
@@ -194,7 +194,7 @@ def test_looking_at_a_machine_with_a_configuration_alone_makes_nothing(
 
 
 def _signer(machine: Machine) -> str:
-    found: str = machine.ok("signers", "list", "--json").document["installation"]
+    found: str = machine.ok("keys", "signers", "list", "--json").document["installation"]
     return found
 
 

@@ -55,7 +55,7 @@ recipients = ["recovery"]
 
 
 def keep_house(machine: Machine) -> None:
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     machine.set(NAME, TRUE, "--tag", "env=prod")
     machine.set("api/key", "CANARY-KEY")
@@ -130,8 +130,8 @@ def told_nothing_forged(done: Done) -> bool:
 
 READS: dict[str, list[str]] = {
     "get": ["get", NAME, "--show-value"],
-    "find": ["find", NAME, "--no-index", "--json"],
-    "restore one": ["restore-secret", "--secret-name", NAME],
+    "find": ["backups", "find", NAME, "--no-index", "--json"],
+    "restore one": ["restore", "--secret-name", NAME],
     "restore all": ["restore", "--full-restore", "--force"],
     "list": ["list", "--json"],
 }

@@ -90,7 +90,7 @@ def test_a_full_disk_under_the_store_is_told_as_such(sealed: Machine, other: Mac
     with small_disk(other.state, size=256 * 1024) as mounted:
         if not mounted:
             pytest.skip("needs the right to mount")
-        assert refused(other.run("import", "many.jsonl"), TargetFull)
+        assert refused(other.run("secrets", "import", "many.jsonl"), TargetFull)
         assert other.ok("list", "--json").document["secrets"] == []
 
 
@@ -125,14 +125,14 @@ def test_two_restores_in_one_second_each_keep_a_way_back(stocked: Machine) -> No
 
 
 def _restoring(machine: Machine, full: Path, name: str) -> subprocess.Popen[bytes]:
-    words = ("restore-secret", "--backup-file", full, "--secret-name", name, "--confirm-overwrite")
+    words = ("restore", "--backup-file", full, "--secret-name", name, "--overwrite-existing")
     env = machine.env | {"STRONGROOM_PASSPHRASE": PASSPHRASE}
     return subprocess.Popen(command(*words), cwd=machine.home, env=env, stdout=subprocess.DEVNULL)
 
 
 def test_what_keygen_advises_works_as_written(machine: Machine) -> None:
-    advice = machine.ok("keygen", "--output", "my key").out
-    line = next(line for line in advice.splitlines() if "config init" in line)
+    advice = machine.ok("keys", "new", "--output", "my key").out
+    line = next(line for line in advice.splitlines() if "strongroom init" in line)
     done = subprocess.run(
         ["/bin/sh", "-c", line.replace("strongroom", " ".join(map(str, command())), 1)],
         cwd=machine.home,
@@ -141,4 +141,4 @@ def test_what_keygen_advises_works_as_written(machine: Machine) -> None:
         timeout=110,
     )
     assert done.returncode == 0
-    machine.ok("config", "check")
+    machine.ok("check", "config")

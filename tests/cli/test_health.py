@@ -1,4 +1,4 @@
-"""backup-health-check and health-advanced, as a person types them; each trouble made for real."""
+"""check backups and check, as a person types them; each trouble made for real."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.cli.conftest import configure, stock
 from tests.cli.program import REGIONS, Done, Machine
 from workers.errors import BrokerUnavailable
 
-CHECK, ADVANCED = "backup-health-check", "health-advanced"
+CHECK, ADVANCED = "check backups", "check"
 
 
 @pytest.fixture(scope="session")
@@ -125,7 +125,9 @@ def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: M
     flipped.write_bytes(content)
     done = looked(well, CHECK, "--policy", "full", worst=Tampered)
     assert ("integrity", "Tampered") in loud(done)
-    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    found = {
+        one["target"]: one for one in well.ok("backups", "replicas", backup, "--json").document["replicas"]
+    }
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "digest")
     words = (CHECK, "--policy", "full", "--depth", "opened", "--identity", "recovery.key")
     looked(well, *words, worst=Tampered)
@@ -133,11 +135,15 @@ def test_what_is_found_of_replicas_goes_on_record_and_is_not_overclaimed(well: M
     assert {(one["detail"]["command"], one["detail"]["where"]) for one in noted} == {
         (CHECK, name) for name in REGIONS
     }
-    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    found = {
+        one["target"]: one for one in well.ok("backups", "replicas", backup, "--json").document["replicas"]
+    }
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
     flipped.write_bytes(container(well, "toronto", backup).read_bytes())
     looked(well, CHECK, "--check-accessibility", "--policy", "full")  # which reads no byte of it
-    found = {one["target"]: one for one in well.ok("replicas", backup, "--json").document["replicas"]}
+    found = {
+        one["target"]: one for one in well.ok("backups", "replicas", backup, "--json").document["replicas"]
+    }
     assert (found["dublin"]["good"], found["frankfurt"]["verified"]) == (False, "opened")
 
 
@@ -171,14 +177,14 @@ def test_a_backup_that_the_catalog_alone_has_is_missed(well: Machine) -> None:
 
 
 def test_recipients_that_changed_since_ask_for_a_rotation(well: Machine) -> None:
-    well.ok("keygen", "--output", "next.key")
+    well.ok("keys", "new", "--output", "next.key")
     file = well.path("strongroom.toml")
     file.write_text(
         file.read_text().replace('recipients = ["recovery"]', 'recipients = ["next"]')
         + '[keys.next]\nkind = "hpke"\npublic_key_file = "next.key.pub"\n'
     )
     done = looked(well, CHECK, "--check-encryption", worst=KeysOutOfPolicy)
-    assert any("strongroom rotate full" in one["to_do"] for one in done.document["findings"])
+    assert any("strongroom keys rotate full" in one["to_do"] for one in done.document["findings"])
 
 
 def test_where_there_is_no_backup_nothing_is_well(well: Machine) -> None:
@@ -281,7 +287,7 @@ def test_a_ledger_that_was_edited_and_whose_chain_was_made_anew_is_told_as_every
     done = looked(well, ADVANCED, worst=LedgerChanged)
     assert loud(done) == {("ledger", "LedgerChanged")}
     assert well.run("ledger", "check", "--targets").failed_with(LedgerChanged)
-    kinds = {alert["kind"] for alert in well.run("backup-alerts", "--json").document["alerts"]}
+    kinds = {alert["kind"] for alert in well.run("alerts", "send", "--json").document["alerts"]}
     assert "ledger.broken" in kinds
 
 
@@ -311,11 +317,11 @@ def test_a_newest_backup_that_was_made_after_a_mass_deletion_is_told_as_by_the_a
     for name in names:
         well.set(name, "CANARY-value")
     well.ok("backup", "--policy", "full", "--force")
-    well.ok("delete", "--force", *names)
+    well.ok("secrets", "delete", "--force", *names)
     well.run("backup", "--policy", "full", "--force")
     found = looked(well, ADVANCED, worst=MassChange)
     assert ("changes", "MassChange") in loud(found)
-    alerts = well.run("backup-alerts", "--json").document["alerts"]
+    alerts = well.run("alerts", "send", "--json").document["alerts"]
     assert "backup.shrunk:full" in [one["key"] for one in alerts]
 
 

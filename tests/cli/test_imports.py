@@ -55,16 +55,16 @@ def test_the_overview_loads_nothing_heavy(machine: Machine) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ("verify-backup", "full.sr"),
-        ("verify-backup", "full.sr", "--depth", "compared"),
-        ("backup-info", "full.sr"),
-        ("validate-backup-format", "full.sr"),
-        ("test-decrypt", "full.sr"),
+        ("backups", "verify", "full.sr"),
+        ("backups", "verify", "full.sr", "--depth", "compared"),
+        ("backups", "show", "full.sr"),
+        ("backups", "verify", "--structure", "full.sr"),
+        ("backups", "verify", "--opens", "full.sr"),
         ("get", "JWT_SECRET_KEY", "--backup-file", "full.sr", "--show-value"),
         ("restore", "--backup-file", "full.sr", "--full-restore"),
-        ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
-        ("test-recovery", "--backup-file", "full.sr"),
-        ("test-recovery", "--backup-file", "full.sr", "--dry-run"),
+        ("restore", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY"),
+        ("drill", "local", "--backup-file", "full.sr"),
+        ("drill", "local", "--backup-file", "full.sr", "--dry-run"),
         ("list",),
         ("get", "JWT_SECRET_KEY"),
         ("backup", "meta.json", "--force"),
@@ -80,7 +80,7 @@ def test_reading_and_restoring_from_a_file_load_nothing_heavy(
 def test_one_secret_is_shown_with_few_modules(sealed: Machine, tmp_path: Path) -> None:
     """Start-up is most of what showing one secret takes, and modules are most of start-up."""
     key = tmp_path / "backup.key"
-    sealed.ok("generate-backup-key", "--output", key)
+    sealed.ok("keys", "new", "--algorithm", "AES256", "--output", key)
     file = tmp_path / "keyed.sr"
     sealed.ok("backup", file, "--include-values", "--force", "--recipient", key)
     words = ["get", "JWT_SECRET_KEY", "--show-value", "--backup-file", file, "--identity", key]

@@ -27,7 +27,7 @@ from tests.cli.test_keys_list import configure
 
 def keep_house(machine: Machine) -> None:
     for name in ("old", "new"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     configure(machine, "old")
     machine.ok("backup", "--policy", "all", "--force")
 
@@ -126,7 +126,7 @@ def test_an_incident_is_led_to_its_end_by_the_commands_that_it_names(house: Mach
     [shown] = house.ok("incident", "list", "--json").document["incidents"]
     assert (shown["closed_at"] is not None, shown["next"]) == (True, None)
     assert house.run("incident", "isolate", shown["incident"]).failed_with(IncidentClosed)
-    document = house.ok("report", "check", "final.json", "--json").document
+    document = house.ok("reports", "check", "final.json", "--json").document
     checked = document["report"]
     assert (document["checked"], checked["closing"]) == (["final.html"], "found the laptop")
     line = next(one for step in checked["steps"] for one in step["left"] if "--remove-replaced" in one)
@@ -152,7 +152,7 @@ def test_one_is_not_closed_over_a_leaked_value_that_was_brought_back(house: Mach
     assert states(house)["rotate"] == "done"
 
     words = ("--secret-name", SECRETS[1], "--backup", now, "--identity", "new.key")
-    back = house.run("restore-secret", *words, "--confirm-overwrite", "--force")
+    back = house.run("restore", *words, "--overwrite-existing", "--force")
     assert back.failed_with(LeakedValue)  # it is done, and said to be what others know
     refused = house.run("incident", "close", "--identity", "new.key")
     assert refused.failed_with(StepsOpen)
@@ -232,7 +232,7 @@ def test_the_file_of_what_to_change_is_never_an_empty_word(house: Machine) -> No
 def test_nothing_of_an_open_incident_is_deleted(house: Machine) -> None:
     configure(house, "new")
     house.ok(*WORDS)
-    house.run("rotate", "all", "--re-encrypt", "--remove-replaced")
+    house.run("keys", "rotate", "all", "--re-encrypt", "--remove-replaced")
     assert house.ok("incident", "list", "--json").document["deleted"] == []
 
 
@@ -241,9 +241,9 @@ def test_a_page_that_was_altered_is_refused(house: Machine) -> None:
     house.ok(*WORDS)
     page = house.path("record.html")
     page.write_text(page.read_text().replace("lost laptop", "found laptop"))
-    assert house.run("report", "check", "record.json").failed_with(Tampered)
+    assert house.run("reports", "check", "record.json").failed_with(Tampered)
     page.unlink()
-    house.ok("report", "check", "record.json")
+    house.ok("reports", "check", "record.json")
 
 
 def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:
@@ -251,7 +251,7 @@ def test_another_host_goes_on_by_what_the_targets_hold(house: Machine) -> None:
     house.ok(*WORDS, "--quarantine-only")
     for path in house.state.glob("state.db*"):  # as a host of the installation that was just set up
         path.unlink()
-    assert house.run("catalog", "rebuild", "--from", "region-b").failed_with(SetAside)
+    assert house.run("backups", "rebuild", "--from", "region-b").failed_with(SetAside)
     assert list(states(house).values()) == ["done", "done", "open", "open", "open"]
     house.ok("incident", "reseal", "--identity", "old.key")
     assert states(house)["reseal"] == "done"

@@ -32,12 +32,12 @@ class Rotated:
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        machine.ok("keygen", "--output", "old.key")
-        machine.ok("keygen", "--output", "new.key")
+        machine.ok("keys", "new", "--output", "old.key")
+        machine.ok("keys", "new", "--output", "new.key")
         words = ("--include-values", "--force", "--recipient", "old.key.pub")
         made = machine.ok("backup", "f.sr", *words, "--json").document
         self.pinned, self.backup = made["signer"], made["backup"]
-        done = machine.ok("rotate-backup-key", "f.sr", "--current-key", "old.key", "--new-key", "new.key")
+        done = machine.ok("keys", "replace", "f.sr", "--current-key", "old.key", "--new-key", "new.key")
         assert self.pinned in done.out
         with BundleReader(machine.path("f.sr")) as file:
             self.objects = {info.name: b"".join(file.read(info.name)) for info in file.list()}
@@ -65,7 +65,7 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Rotated:
 
 
 def verify(machine: Machine, file: Path, key: Path, *words: str) -> Done:
-    return machine.run("verify-backup", file, "--identity", key, *words)
+    return machine.run("backups", "verify", file, "--identity", key, *words)
 
 
 def restore(machine: Machine, file: Path, key: Path, *words: str) -> Done:
@@ -212,7 +212,7 @@ def test_a_lone_container_is_restored_listed_and_verified_with_the_one_fingerpri
             assert "1 of the 1 of backup" in done.err or "container 1 of 1" in done.out
             assert "3 secrets" in done.out or "JWT_SECRET_KEY" in done.out
     other.ok(
-        *("restore-secret", "--backup-file", lone, "--secret-name", "JWT_SECRET_KEY"),
+        *("restore", "--backup-file", lone, "--secret-name", "JWT_SECRET_KEY"),
         *("--identity", rotated.key_of("old"), "--signer", rotated.pinned),
     )
     refused = restore(other, lone, rotated.key_of("old"))
@@ -227,8 +227,8 @@ def test_a_file_with_an_unnamed_passphrase_is_rotated_with_that_passphrase_and_k
     stocked: Machine,
 ) -> None:
     """B7: the advice was to name a key that has no name."""
-    stocked.ok("keygen", "--output", "k.key")
-    stocked.ok("keygen", "--output", "n.key")
+    stocked.ok("keys", "new", "--output", "k.key")
+    stocked.ok("keys", "new", "--output", "n.key")
     for name, words in (("pass", PASSPHRASE), ("slip", f"{PASSPHRASE}!")):
         stocked.path(name).write_text(words)
         stocked.path(name).chmod(0o600)
@@ -236,7 +236,7 @@ def test_a_file_with_an_unnamed_passphrase_is_rotated_with_that_passphrase_and_k
         *("backup", "f.sr", "--include-values", "--force", "--recipient", "k.key.pub"),
         *("--passphrase-file", "pass"),
     )
-    rotate = ("rotate-backup-key", "f.sr", "--current-key", "k.key", "--new-key", "n.key")
+    rotate = ("keys", "replace", "f.sr", "--current-key", "k.key", "--new-key", "n.key")
     without = stocked.run(*rotate)
     assert without.failed_with(UsageError), without
     assert "--passphrase-file" in without.err, without
@@ -244,8 +244,8 @@ def test_a_file_with_an_unnamed_passphrase_is_rotated_with_that_passphrase_and_k
     assert slip.failed_with(UsageError), slip
     assert "does not open" in " ".join(slip.err.split()), slip
     stocked.ok(*rotate, "--passphrase-file", "pass")
-    assert stocked.ok("test-decrypt", "f.sr", "--identity", "n.key").code == 0
-    assert stocked.ok("test-decrypt", "f.sr", "--passphrase-file", "pass").code == 0
-    assert stocked.run("test-decrypt", "f.sr", "--identity", "k.key").failed_with(WrongKey)
+    assert stocked.ok("backups", "verify", "--opens", "f.sr", "--identity", "n.key").code == 0
+    assert stocked.ok("backups", "verify", "--opens", "f.sr", "--passphrase-file", "pass").code == 0
+    assert stocked.run("backups", "verify", "--opens", "f.sr", "--identity", "k.key").failed_with(WrongKey)
     stocked.ok(*rotate, "--passphrase-file", "pass", "--re-encrypt-backups", "--remove-old-files")
-    assert stocked.ok("test-decrypt", "f.sr", "--passphrase-file", "pass").code == 0
+    assert stocked.ok("backups", "verify", "--opens", "f.sr", "--passphrase-file", "pass").code == 0

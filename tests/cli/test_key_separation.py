@@ -32,14 +32,14 @@ legs = [["own"], ["pair"]]
 """
 
 
-@pytest.mark.parametrize("command", ["keygen", "generate-backup-key"])
+@pytest.mark.parametrize("command", ["keys new", "generate-backup-key"])
 @pytest.mark.parametrize("place", ["target", "target/deep", "link"])
 def test_a_key_is_not_made_where_backups_lie(machine: Machine, command: str, place: str) -> None:
     machine.path("strongroom.toml").write_text(TARGET)
     machine.path("target/deep").mkdir(parents=True)
     machine.path("link").symlink_to("target/deep")
 
-    done = machine.run(command, "--output", f"{place}/some.key", "--json")
+    done = machine.run(*command.split(), "--output", f"{place}/some.key", "--json")
 
     assert done.failed_with(UnsafeSetup)
     assert done.document["error"]["code"] == "UnsafeSetup"
@@ -49,7 +49,7 @@ def test_a_key_is_not_made_where_backups_lie(machine: Machine, command: str, pla
 
 def test_a_key_beside_a_backup_file_is_named(stocked: Machine) -> None:
     stocked.path("safe").mkdir()
-    stocked.ok("keygen", "--output", "safe/some.key")
+    stocked.ok("keys", "new", "--output", "safe/some.key")
     words = ("--include-values", "--force", "--recipient", "safe/some.key.pub")
 
     assert "is a private key" not in stocked.ok("backup", "full.sr", *words).err
@@ -58,15 +58,15 @@ def test_a_key_beside_a_backup_file_is_named(stocked: Machine) -> None:
 
 
 def test_a_key_on_a_target_is_found_by_diagnose(machine: Machine) -> None:
-    machine.ok("keygen", "--output", "some.key")
+    machine.ok("keys", "new", "--output", "some.key")
     machine.path("target").mkdir()
     text = TARGET + '[keys.k]\nkind = "hpke"\npublic_key_file = "some.key.pub"\n'
     machine.path("strongroom.toml").write_text(text)
-    assert machine.run("diagnose-backup-encryption").code == 0
+    assert machine.run("check", "keys", "--no-backups").code == 0
     machine.path("target/keys").mkdir()
     Path(machine.path("some.key")).rename(machine.path("target/keys/old"))
 
-    done = machine.run("diagnose-backup-encryption", "--json")
+    done = machine.run("check", "keys", "--no-backups", "--json")
 
     assert done.failed_with(UnsafeSetup)
     assert [(remark["about"], remark["wrong"]) for remark in done.document["remarks"]] == [
@@ -81,7 +81,7 @@ def test_a_key_on_a_target_is_found_by_diagnose(machine: Machine) -> None:
 def test_a_backup_of_a_vault_that_only_that_vault_could_open_is_refused(
     machine: Machine, recipients: tuple[str, ...]
 ) -> None:
-    machine.ok("keygen", "--output", "pair")
+    machine.ok("keys", "new", "--output", "pair")
     machine.path("token").write_text("CANARY-TOKEN")
     machine.path("token").chmod(0o600)
     text = VAULT if recipients else VAULT.partition("[keys.pair]")[0]

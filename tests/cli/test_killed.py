@@ -45,12 +45,12 @@ def killed(machine: Machine, *words: str, kind: str = "backup", step: str) -> st
 
 
 def runs(machine: Machine) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = machine.ok("status", "--json").document["runs"]
+    found: list[dict[str, object]] = machine.ok("runs", "--json").document["runs"]
     return found
 
 
 def backups(machine: Machine) -> list[str]:
-    return [entry["backup"] for entry in machine.ok("catalog", "list", "--json").document["backups"]]
+    return [entry["backup"] for entry in machine.ok("backups", "list", "--json").document["backups"]]
 
 
 BACKUP = ("backup", "--policy", "full", "--force")
@@ -58,15 +58,15 @@ BACKUP = ("backup", "--policy", "full", "--force")
 
 def test_status_says_that_nobody_works_on_it_what_that_means_and_what_to_type(configured: Machine) -> None:
     run = killed(configured, *BACKUP, step="upload")
-    shown = " ".join(configured.ok("status", run).out.split())
+    shown = " ".join(configured.ok("runs", "show", run).out.split())
     assert "abandoned: nobody works on it, its process is gone" in shown
     assert "there is no new backup; the last good one is untouched" in shown
-    assert f"strongroom retry {run}" in shown
-    assert f"strongroom cancel {run}" in shown
-    assert "abandoned" in configured.ok("status").out
-    followed = configured.run("status", run, "--follow")
+    assert f"strongroom runs retry {run}" in shown
+    assert f"strongroom runs cancel {run}" in shown
+    assert "abandoned" in configured.ok("runs").out
+    followed = configured.run("runs", "show", run, "--follow")
     assert followed.failed_with(RunFailed)
-    assert f"strongroom retry {run}" in " ".join(followed.err.split())
+    assert f"strongroom runs retry {run}" in " ".join(followed.err.split())
 
 
 def test_the_next_backup_of_the_policy_takes_its_place_and_removes_what_it_left(configured: Machine) -> None:
@@ -83,7 +83,7 @@ def test_the_next_backup_of_the_policy_takes_its_place_and_removes_what_it_left(
 
 def test_one_killed_after_its_manifest_is_a_backup_and_is_read_back_first(configured: Machine) -> None:
     gone = killed(configured, *BACKUP, step="verify")
-    assert "the backup is made" in configured.ok("status", gone).out
+    assert "the backup is made" in configured.ok("runs", "show", gone).out
     configured.ok(*BACKUP)
     new, old = runs(configured)
     assert (old["id"], old["state"]) == (gone, "done")
@@ -107,7 +107,7 @@ def test_another_policy_leaves_it_alone(configured: Machine) -> None:
 
 def test_retry_goes_on_with_it_where_it_stopped(configured: Machine) -> None:
     run = killed(configured, *BACKUP, step="upload")
-    document = configured.ok("retry", run, "--json").document
+    document = configured.ok("runs", "retry", run, "--json").document
     assert (document["id"], document["state"]) == (run, "done")
     assert document["steps"]["capture"]["of"] == 1
     assert backups(configured) == [run]
@@ -115,7 +115,7 @@ def test_retry_goes_on_with_it_where_it_stopped(configured: Machine) -> None:
 
 def test_cancel_ends_it_and_leaves_nothing(configured: Machine) -> None:
     run = killed(configured, *BACKUP, step="upload")
-    assert configured.ok("cancel", run, "--json").document["state"] == "cancelled"
+    assert configured.ok("runs", "cancel", run, "--json").document["state"] == "cancelled"
     assert configured.staged() == []
     assert backups(configured) == []
 
@@ -124,17 +124,17 @@ def test_a_killed_repair_is_told_and_gone_on_with(configured: Machine) -> None:
     made = configured.ok(*BACKUP, "--json").document["id"]
     for container in configured.path(f"regions/dublin/containers/{made}").iterdir():
         container.unlink()
-    run = killed(configured, "repair", made, kind="repair", step="repair")
-    assert "what was good is untouched" in configured.ok("status", run).out
-    assert configured.ok("retry", run, "--json").document["state"] == "done"
-    assert configured.run("verify-backup", "regions/dublin").code == 0
+    run = killed(configured, "backups", "repair", made, kind="repair", step="repair")
+    assert "what was good is untouched" in configured.ok("runs", "show", run).out
+    assert configured.ok("runs", "retry", run, "--json").document["state"] == "done"
+    assert configured.run("backups", "verify", "regions/dublin").code == 0
 
 
 def test_a_killed_backup_to_a_file_cannot_be_gone_on_with_and_says_so(stocked: Machine) -> None:
-    stocked.ok("keygen", "--output", "recovery.key")
+    stocked.ok("keys", "new", "--output", "recovery.key")
     words = ("backup", "new.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
     run = killed(stocked, *words, step="upload")
-    refused = stocked.run("retry", run)
+    refused = stocked.run("runs", "retry", run)
     assert refused.failed_with(UsageError)
     assert "Make the backup again" in refused.err
     stocked.ok(*words)
@@ -173,8 +173,8 @@ def test_a_rotation_that_was_killed_is_repeated_at_once(configured: Machine) -> 
     key = 'public_key_file = "recovery.key.pub"'
     config.write_text(config.read_text().replace(key, f'{key}\nidentity_file = "recovery.key"'))
     configured.ok(*BACKUP)
-    gone = killed(configured, "rotate", "full", "--renew", kind="rotate", step="rewrap")
-    done = configured.run("rotate", "full", "--renew")
+    gone = killed(configured, "keys", "rotate", "full", "--renew", kind="rotate", step="rewrap")
+    done = configured.run("keys", "rotate", "full", "--renew")
     assert done.code == 0, done
     new, old = runs(configured)[:2]
     assert (old["id"], old["state"]) == (gone, "cancelled")

@@ -23,8 +23,8 @@ from tests.cli.test_emergency import house, keep_house, mount  # noqa: F401 - a 
 def print_kit(house: Machine) -> list[str]:  # noqa: F811
     """Return what the kit says to type."""
     mount(house)
-    house.ok("emergency-backup", "emergency", "--force")
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "backup", "emergency", "--force")
+    house.ok("emergency", "kit", "--output", "kit.html")
     [command] = re.findall(
         r"strongroom (ledger check --id \d+ --sha256 [0-9a-f]{64})", house.path("kit.html").read_text()
     )
@@ -44,7 +44,7 @@ def edit(house: Machine, statement: str) -> None:  # noqa: F811
 
 
 def test_what_the_kit_says_to_type_says_that_nothing_changed(house: Machine, typed: list[str]) -> None:  # noqa: F811
-    house.ok("emergency-backup", "emergency", "--force")
+    house.ok("emergency", "backup", "emergency", "--force")
     assert "it is what was printed" in house.ok(*typed).out
     *words, digest = typed
     spaced = [digest[at : at + 8].upper() for at in range(0, 64, 8)]
@@ -60,7 +60,7 @@ def test_a_change_and_a_cut_have_codes_of_their_own(house: Machine, typed: list[
     assert changed.failed_with(LedgerChanged)
     assert "not to what was printed" in " ".join(changed.err.split())
     assert house.run("ledger", "check").failed_with(LedgerChanged)
-    house.ok("recovery-kit", "--output", "kit.html", "--force")
+    house.ok("emergency", "kit", "--output", "kit.html", "--force")
     assert "Event 1 had been changed" in house.path("kit.html").read_text()
     edit(house, "DELETE FROM events WHERE id > 1")
     assert house.run(*typed).failed_with(LedgerCut)
@@ -94,7 +94,7 @@ def test_a_record_that_was_cut_is_refused_by_what_lies_on_targets(kept: Machine)
     for words in (["check", "--targets"], ["publish"]):
         refused = kept.run("ledger", *words)
         assert refused.failed_with(LedgerCut)
-        assert "catalog rebuild" in " ".join(refused.err.split())
+        assert "backups rebuild" in " ".join(refused.err.split())
     assert kept.run("ledger", "check").code == 0, "nothing in it tells"
 
 

@@ -28,15 +28,15 @@ NAMES = [f"app/{number:02}" for number in range(COUNT)]
 
 def shrink(machine: Machine) -> None:
     """A machine whose newest backup was made after 15 of its 20 secrets were deleted, and one was changed."""
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     for name in [one["name"] for one in machine.ok("list", "--json").document["secrets"]]:
-        machine.ok("delete", name, "--force")
+        machine.ok("secrets", "delete", name, "--force")
     for name in NAMES:
         machine.ok("set", name, stdin=f"CANARY-{name}")
     machine.ok("backup", "--policy", "monthly-full", "--force")
     for name in NAMES[:15]:
-        machine.ok("delete", name, "--force")
+        machine.ok("secrets", "delete", name, "--force")
     machine.ok("set", NAMES[-1], stdin="CANARY-newer")
     assert machine.run("backup", "--policy", "monthly-full", "--force").code == 70
 
@@ -46,11 +46,11 @@ house = furnished(stock, shrink)
 
 def backups(machine: Machine) -> list[str]:
     """Return the backups, the oldest first."""
-    return sorted(one["backup"] for one in machine.ok("catalog", "list", "--json").document["backups"])
+    return sorted(one["backup"] for one in machine.ok("backups", "list", "--json").document["backups"])
 
 
 def made(machine: Machine, backup: str) -> str:
-    found = machine.ok("catalog", "list", "--json").document["backups"]
+    found = machine.ok("backups", "list", "--json").document["backups"]
     return next(str(one["created_at"]) for one in found if one["backup"] == backup)
 
 
@@ -60,7 +60,7 @@ def held(machine: Machine) -> list[str]:
 
 def empty(machine: Machine) -> None:
     for name in held(machine):
-        machine.ok("delete", name, "--force")
+        machine.ok("secrets", "delete", name, "--force")
 
 
 @pytest.fixture
@@ -142,40 +142,43 @@ def test_a_plan_without_them_names_all_that_is_missing(house: Machine) -> None:
 
 def test_one_deleted_secret_is_a_remark(house: Machine) -> None:
     house.ok("restore", "--full-restore", "--fill-from-earlier", "--identity", "recovery.key")
-    house.ok("delete", NAMES[3], "--force")
+    house.ok("secrets", "delete", NAMES[3], "--force")
     house.ok("backup", "--policy", "monthly-full", "--force")
     done = house.ok("restore", "--full-restore", "--identity", "recovery.key")
     assert "1 secret that earlier ones have is not in it: deleted since" in words_of(done)
 
 
 def test_a_rehearsal_says_it_too(house: Machine) -> None:
-    says_what_is_missing(house.run("test-recovery", "--identity", "recovery.key"), house)
+    says_what_is_missing(house.run("drill", "local", "--identity", "recovery.key"), house)
 
 
 def test_what_is_gone_from_a_shrunken_backup_is_found_with_the_reason(house: Machine) -> None:
     older, newest = backups(house)
     words = ["--identity", "recovery.key"]
-    said = house.ok("find", NAMES[0], *words).out
+    said = house.ok("backups", "find", NAMES[0], *words).out
     reason = "it holds 5 secrets where 20 were expected"
     assert f"'{NAMES[0]}' is not in backup {newest}, the newest of source 'local': {reason}" in said
-    assert f"restore-secret --secret-name {NAMES[0]} --backup {older}" in said
-    said = house.ok("find", "app/*", *words).out
+    assert f"restore --secret-name {NAMES[0]} --backup {older}" in said
+    said = house.ok("backups", "find", "app/*", *words).out
     assert f"15 secrets are not in backup {newest}, the newest of source 'local': {reason}" in said
-    [gone] = house.ok("find", "app/*", "--no-index", *words, "--json").document["gone"]
+    [gone] = house.ok("backups", "find", "app/*", "--no-index", *words, "--json").document["gone"]
     assert (gone["backup"], gone["names"]) == (newest, NAMES[:15])
-    assert house.ok("find", NAMES[-1], *words, "--json").document["gone"] == []
-    assert house.ok("find", NAMES[0], "--at", made(house, older), *words, "--json").document["gone"] == []
+    assert house.ok("backups", "find", NAMES[-1], *words, "--json").document["gone"] == []
+    assert (
+        house.ok("backups", "find", NAMES[0], "--at", made(house, older), *words, "--json").document["gone"]
+        == []
+    )
 
 
 def test_what_somebody_deleted_or_a_part_does_not_mean_is_found_without_a_remark(house: Machine) -> None:
     house.ok("restore", "--full-restore", "--fill-from-earlier", "--identity", "recovery.key")
     house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
-    house.ok("delete", NAMES[3], "--force")
+    house.ok("secrets", "delete", NAMES[3], "--force")
     house.ok("backup", "--policy", "monthly-full", "--force")
     house.ok("backup", "--policy", "weekly-critical", "--force")
     words = ["--identity", "recovery.key", "--json"]
-    assert house.ok("find", NAMES[3], *words).document["gone"] == []
-    assert house.ok("find", NAMES[0], *words).document["gone"] == []
+    assert house.ok("backups", "find", NAMES[3], *words).document["gone"] == []
+    assert house.ok("backups", "find", NAMES[0], *words).document["gone"] == []
 
 
 # -- a newest backup that is gone --------------------------------------------------------
@@ -187,11 +190,11 @@ def remove(house: Machine, *regions: str) -> None:
 
 
 READING = (
-    ["find", "app/19"],
-    ["history", "app/19"],
+    ["backups", "find", "app/19"],
+    ["backups", "history", "app/19"],
     ["get", "app/19", "--from-target", "east"],
     ["list", "--from-target", "east"],
-    ["test-recovery"],
+    ["drill", "local"],
 )
 
 
@@ -202,7 +205,7 @@ def test_a_newest_backup_that_is_gone_is_told_by_what_reads(house: Machine, comm
         done = house.run(*command, "--identity", "recovery.key")
         assert done.failed_with(NewestUnseen), done
         assert backups(house)[-1] in words_of(done)
-    house.run("verify-backup", "east", "--identity", "recovery.key")
+    house.run("backups", "verify", "east", "--identity", "recovery.key")
 
 
 @pytest.mark.parametrize("words", [[], ["--from-target", "east"]], ids=["all", "one"])
@@ -214,7 +217,7 @@ def test_a_newest_backup_that_is_gone_is_not_replaced_by_an_older_one_unasked(
     for command in (
         ["restore", "--full-restore", "--overwrite-existing"],
         ["restore", "--full-restore", "--dry-run"],
-        ["restore-secret", "--secret-name", NAMES[-1], "--confirm-overwrite"],
+        ["restore", "--secret-name", NAMES[-1], "--overwrite-existing"],
     ):
         done = house.run(*command, *words, "--identity", "recovery.key")
         assert done.failed_with(NewestUnseen), done
@@ -231,24 +234,24 @@ def test_two_backups_that_are_compared_by_default_are_not_all_where_the_newest_i
     remove(house, "east", "west")
     older, newest = backups(house)
     for words in ([], ["live"], ["--policy", "monthly-full"]):
-        done = house.run("diff", *words, "--identity", "recovery.key")
+        done = house.run("backups", "diff", *words, "--identity", "recovery.key")
         assert done.failed_with(NewestUnseen), done
         assert newest in words_of(done)
         assert older in done.out
-    house.ok("diff", older, "live", "--identity", "recovery.key")
+    house.ok("backups", "diff", older, "live", "--identity", "recovery.key")
 
 
 def test_where_all_targets_are_away_each_is_named(house: Machine) -> None:
     for region in ("east", "west"):
         shutil.move(house.path("regions") / region, house.path(f"{region}-away"))
-    for command in (["restore", "--full-restore"], ["find", "app/19"], ["test-recovery"]):
+    for command in (["restore", "--full-restore"], ["backups", "find", "app/19"], ["drill", "local"]):
         done = house.run(*command, "--identity", "recovery.key")
         assert done.code == 40, done
         said = words_of(done)
         assert "None of the 2 targets that were asked answers" in said
         assert "'east': " in said
         assert "'west': " in said
-    ready = house.run("check-recovery-environment", "--identity", "recovery.key")
+    ready = house.run("check", "machine", "--identity", "recovery.key")
     assert ready.code not in (0, 70), ready
     assert "no target that answers shows a backup of it" in ready.out
     assert "no backup yet" not in ready.out
@@ -299,7 +302,7 @@ def test_one_secret_comes_from_an_older_backup_whatever_its_source_and_the_desti
     house.ok("backup", "--policy", "weekly-critical", "--force")
     words = ["--secret-name", NAMES[0], "--identity", "recovery.key"]
     for target in ([], ["--from-target", "east"]):
-        done = house.ok("restore-secret", *words, *target, "--to", "elsewhere", "--dry-run")
+        done = house.ok("restore", *words, *target, "--to", "elsewhere", "--dry-run")
         assert f"From backup {backups(house)[0]}" in done.out
     got = house.ok("get", NAMES[0], "--from-target", "east", "--identity", "recovery.key", "--show-value")
     assert got.out.strip() == f"CANARY-{NAMES[0]}"
@@ -339,20 +342,20 @@ def test_a_value_that_an_incident_has_as_known_to_others_is_said_before_it_comes
     )
     assert opened.code in (0, 70), opened
     house.ok("set", NAMES[-1], stdin="CANARY-changed")
-    words = ["--secret-name", NAMES[-1], "--identity", "recovery.key", "--confirm-overwrite"]
-    asked = house.run("restore-secret", *words)
+    words = ["--secret-name", NAMES[-1], "--identity", "recovery.key", "--overwrite-existing"]
+    asked = house.run("restore", *words)
     assert asked.failed_with(ConfirmationRequired), asked
     assert f"as known to others: '{NAMES[-1]}'" in words_of(asked)
     assert house.ok("get", NAMES[-1], "--show-value").out.strip() == "CANARY-changed"
-    dry = house.run("restore-secret", *words, "--dry-run")
+    dry = house.run("restore", *words, "--dry-run")
     assert dry.failed_with(LeakedValue)
     assert "Nothing was restored yet." in words_of(dry)
     assert "was restored stays" not in words_of(dry)
-    done = house.run("restore-secret", *words, "--force")
+    done = house.run("restore", *words, "--force")
     assert done.failed_with(LeakedValue)
     assert "What was restored stays." in words_of(done)
     other = ["--secret-name", NAMES[-2], "--identity", "recovery.key"]
-    house.ok("restore-secret", *other)
+    house.ok("restore", *other)
     machine, there = bare
     shutil.rmtree(machine.path("copy"))
     shutil.copytree(house.path("regions"), machine.path("copy"))
@@ -368,7 +371,7 @@ def test_a_part_that_was_asked_for_lacks_only_what_belongs_to_it(house: Machine)
     house.ok("set", "crit", "--tag", "priority=critical", stdin="CANARY-crit")
     house.ok("set", "gone", "--tag", "priority=critical", stdin="CANARY-gone")
     house.ok("backup", "--policy", "weekly-critical", "--force")
-    house.ok("delete", "gone", "--force")
+    house.ok("secrets", "delete", "gone", "--force")
     assert house.run("backup", "--policy", "weekly-critical", "--force").code in (0, 70)
     words = ["--policy", "weekly-critical", "--partial", "--identity", "recovery.key", "--json"]
     done = house.run("restore", "--full-restore", "--dry-run", *words)
@@ -391,7 +394,7 @@ def test_a_secret_of_long_ago_is_told_of_by_the_backup_that_has_it_alone(house: 
         house.ok("set", NAMES[-1], stdin=f"CANARY-{number}")
         house.run("backup", "--policy", "monthly-full", "--force")
     words = ["--identity", "recovery.key"]
-    done = house.ok("restore-secret", "--secret-name", NAMES[0], *words, "--dry-run")
+    done = house.ok("restore", "--secret-name", NAMES[0], *words, "--dry-run")
     assert f"From backup {backups(house)[0]}" in done.out
     got = house.ok("get", NAMES[0], *words, "--from-target", "east", "--show-value")
     assert got.out.strip() == f"CANARY-{NAMES[0]}"
@@ -400,7 +403,7 @@ def test_a_secret_of_long_ago_is_told_of_by_the_backup_that_has_it_alone(house: 
 
 
 def test_what_a_rehearsal_advises_is_about_a_restore(house: Machine) -> None:
-    done = house.run("test-recovery", "--identity", "recovery.key")
+    done = house.run("drill", "local", "--identity", "recovery.key")
     assert "'strongroom restore --full-restore' brings it back too with --fill-from-earlier" in words_of(done)
 
 
@@ -417,7 +420,7 @@ def test_a_date_after_a_backup_that_is_gone_is_no_choice_of_an_older_one(house: 
 
 def test_what_cannot_be_told_a_backup_does_not_advise_to(house: Machine) -> None:
     remove(house, "east", "west")
-    for command in ("find", "history"):
+    for command in ("backups find", "backups history"):
         assert "--backup" not in words_of(house.run(command, NAMES[-1], "--identity", "recovery.key"))
 
 
@@ -448,10 +451,10 @@ def test_a_source_that_is_only_read_is_not_called_unknown(house: Machine) -> Non
 
 
 def test_a_name_or_version_that_no_backup_has_begins_nothing(house: Machine) -> None:
-    words = ["--secret-name", "nothing", "--confirm-overwrite", "--identity", "recovery.key"]
+    words = ["--secret-name", "nothing", "--overwrite-existing", "--identity", "recovery.key"]
     for done in (
-        house.run("restore-secret", *words),
-        house.run("restore-secret", *words[:1], NAMES[-1], *words[2:], "--version", "9"),
+        house.run("restore", *words),
+        house.run("restore", *words[:1], NAMES[-1], *words[2:], "--version", "9"),
     ):
         assert done.code == 12, done
         assert "This goes on" not in done.out
@@ -461,7 +464,7 @@ def test_a_name_or_version_that_no_backup_has_begins_nothing(house: Machine) -> 
 def test_a_key_that_an_earlier_backup_needs_is_asked_for_by_the_backup_that_needs_it(house: Machine) -> None:
     """The key was rotated between the two: what opens the newest opens none before it."""
     first = backups(house)[0]
-    house.ok("keygen", "--output", "new.key")
+    house.ok("keys", "new", "--output", "new.key")
     file = house.path("strongroom.toml")
     file.write_text(file.read_text().replace('"recovery.key.pub"', '"new.key.pub"'))
     house.run("backup", "--policy", "monthly-full", "--force")

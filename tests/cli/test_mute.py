@@ -39,7 +39,7 @@ def house(configured: Machine, people: People) -> Machine:
 def told(house: Machine, people: People, *words: str) -> list[str]:
     """Check; return what the webhook got."""
     before = len(people.hook.posts)
-    assert house.run("backup-alerts", *words).failed_with(BackupOverdue), "what is muted counts all the same"
+    assert house.run("alerts", "send", *words).failed_with(BackupOverdue), "what is muted counts all the same"
     return [one["key"] for post in people.hook.posts[before:] for one in post.document["data"]["alerts"]]
 
 
@@ -53,31 +53,31 @@ def test_an_acknowledged_alert_is_listed_with_who_works_on_it_and_not_repeated(
 ) -> None:
     assert told(house, people) == [OVERDUE]
     a_day_later(house)
-    house.ok("ack", OVERDUE, "--reason", "the disk is on its way")
+    house.ok("alerts", "ack", OVERDUE, "--reason", "the disk is on its way")
     assert told(house, people) == []
-    assert "the disk is on its way" in house.run("backup-alerts").out
+    assert "the disk is on its way" in house.run("alerts", "send").out
     assert told(house, people, "--all") == [OVERDUE]
 
 
 def test_what_nobody_heard_of_cannot_be_acknowledged(house: Machine) -> None:
-    assert house.run("ack", "backup.overdue:nothing", "--reason", "x").failed_with(UsageError)
-    assert house.run("ack", OVERDUE, "--reason", " ").failed_with(UsageError)
-    house.ok("ack", OVERDUE, "--reason", "the record shows it")
+    assert house.run("alerts", "ack", "backup.overdue:nothing", "--reason", "x").failed_with(UsageError)
+    assert house.run("alerts", "ack", OVERDUE, "--reason", " ").failed_with(UsageError)
+    house.ok("alerts", "ack", OVERDUE, "--reason", "the record shows it")
 
 
 def test_a_silenced_alert_is_listed_with_its_reason_and_sent_when_the_silence_is_ended(
     house: Machine, people: People
 ) -> None:
     name = house.ok(
-        "silence", "add", "*:metadata", "--until", "4h", "--reason", "it moves", "--json"
+        "alerts", "silence", "add", "*:metadata", "--until", "4h", "--reason", "it moves", "--json"
     ).document["id"]
     assert told(house, people) == []
     assert people.switch.paths == [""], "the switch hears nothing of it either"
-    assert "it moves" in house.run("backup-alerts").out
-    [listed] = house.ok("silence", "--json").document["silences"]
+    assert "it moves" in house.run("alerts", "send").out
+    [listed] = house.ok("alerts", "silence", "--json").document["silences"]
     assert (listed["id"], listed["pattern"], listed["reason"]) == (name, "*:metadata", "it moves")
-    house.ok("silence", "end", name)
-    assert house.ok("silence", "list").out.strip() == "Nothing is silenced."
+    house.ok("alerts", "silence", "end", name)
+    assert house.ok("alerts", "silence", "list").out.strip() == "Nothing is silenced."
     assert told(house, people) == [OVERDUE]
 
 
@@ -95,15 +95,15 @@ def test_a_silenced_alert_is_listed_with_its_reason_and_sent_when_the_silence_is
 def test_a_silence_of_nothing_for_ever_or_without_a_reason_is_refused(
     words: tuple[str, ...], house: Machine
 ) -> None:
-    assert house.run("silence", *words).failed_with(UsageError)
-    assert house.ok("silence", "--json").document["silences"] == []
+    assert house.run("alerts", "silence", *words).failed_with(UsageError)
+    assert house.ok("alerts", "silence", "--json").document["silences"] == []
 
 
 def test_a_check_ends_with_what_a_channel_said_that_nobody_could_stand_in_for(
     house: Machine, people: People
 ) -> None:
     people.hook.status = 500
-    done = house.run("backup-alerts")
+    done = house.run("alerts", "send")
     assert done.failed_with(ChannelUnavailable)
     assert "NOT notified: webhook 'hook'" in done.out
     assert f"CRITICAL  {OVERDUE}" in done.out

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from strongroom.cli import parser
-from strongroom.cli.table import COMMANDS
 from strongroom.errors import StrongroomError
 from tests.cli.program import ROOT
 
@@ -53,10 +52,11 @@ def refusal(line: str) -> str:
     line = re.split(r"   #| [|>] | \|\| | < ", line)[0]
     line = line.replace("...", "").replace("…", "").replace("ROLE", "verify")
     words = shlex.split(line.replace("\n", " ").rstrip("\\"))
-    if words[0] not in COMMANDS:
-        return "" if words[0] in ("help", "version") else f"there is no command '{words[0]}'"
+    name, behind = parser.command_of(words)
+    if not name:
+        return "" if words[0] in ("help", "version") else f"there is no command '{' '.join(words[:2])}'"
     try:
-        parser.parse(words[0], words[1:])
+        parser.parse(name, behind)
     except SystemExit:  # --help
         return ""
     except StrongroomError as error:

@@ -52,16 +52,16 @@ ODD = {
     "a schema of no version": "UPDATE alembic_version SET version_num = 'zzzz'",
 }
 COMMANDS = [
-    ["status"],
-    ["status", "RUN"],
-    ["cancel", "RUN"],
-    ["catalog", "list"],
-    ["replicas"],
-    ["backup-alerts", "--dry-run"],
-    ["backup-health-check"],
-    ["health-advanced"],
+    ["runs"],
+    ["runs", "show", "RUN"],
+    ["runs", "cancel", "RUN"],
+    ["backups", "list"],
+    ["backups", "replicas"],
+    ["alerts", "send", "--dry-run"],
+    ["check", "backups"],
+    ["check"],
     ["ledger", "check"],
-    ["backup-audit-report", "--start-date", "2020-01-01"],
+    ["reports", "audit", "--start-date", "2020-01-01"],
     ["list"],
     ["backup", "--policy", "full", "--force"],
 ]
@@ -158,8 +158,8 @@ def test_an_odd_local_store_ends_no_command_with_a_fault_of_its_own(
         lines = [
             ["list"],
             ["get", "app/a"],
-            ["validate"],
-            ["health-advanced"],
+            ["check", "secrets"],
+            ["check"],
             ["backup", "--policy", "full", "--force"],
         ]
         codes = run_all(machine, lines)

@@ -50,20 +50,20 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     "words",
     [
-        "status",
-        "replicas",
-        "catalog list",
-        "catalog rebuild --from frankfurt",
+        "runs",
+        "backups replicas",
+        "backups list",
+        "backups rebuild --from frankfurt",
         "schedule",
-        "health-advanced",
-        "backup-alerts",
-        "config check",
+        "check",
+        "alerts send",
+        "check config",
         "backup --policy metadata",
         "set NEW --type api_key",
-        "delete API_KEY --force",
+        "secrets delete API_KEY --force",
         "ledger check",
-        "prune --dry-run",
-        "keys",
+        "backups prune --dry-run",
+        "keys list",
         "init",
     ],
 )
@@ -78,7 +78,7 @@ def test_every_command_refuses_it_says_what_to_do_and_changes_nothing(aged: Mach
 
 
 @pytest.mark.parametrize(
-    "words", ["status", "backup --policy metadata", "find API_KEY", "signers list", "init"]
+    "words", ["runs", "backup --policy metadata", "backups find API_KEY", "keys signers list", "init"]
 )
 def test_so_is_what_the_format_of_before_was_made_with(aged_a_little: Machine, words: str) -> None:
     before = contents(aged_a_little.home)
@@ -93,7 +93,7 @@ def test_a_target_whose_manifests_cannot_be_read_is_not_called_empty(
 ) -> None:
     manifest = next(aged_a_little.home.rglob("manifests/*.json"))
     manifest.write_bytes(manifest.read_bytes().replace(b'"trust":0', b'"trust":1'))
-    done = other.run("catalog", "list", "--from-target", manifest.parents[1])
+    done = other.run("backups", "list", "--from-target", manifest.parents[1])
     assert done.failed_with(Tampered), done
     assert "no manifest" not in done.err
 

@@ -19,7 +19,7 @@ NAME = "db/password"
 
 def keep_house(machine: Machine) -> None:
     """Two nights: a value is overwritten three times before each."""
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     for night in range(2):
         for number in range(3):
@@ -32,7 +32,7 @@ house = furnished(keep_house)
 
 @pytest.fixture
 def nights(house: Machine) -> list[str]:
-    found = house.ok("catalog", "list", "--json").document["backups"]
+    found = house.ok("backups", "list", "--json").document["backups"]
     return [one["backup"] for one in reversed(found)]
 
 
@@ -51,20 +51,20 @@ def test_a_search_names_the_older_versions_in_each_backup(
 ) -> None:
     told = [
         (one["version"], [(run["first"], run["last"], run["has_value"]) for run in one["older"]])
-        for one in versions(house.ok("find", NAME, "--json", *more))
+        for one in versions(house.ok("backups", "find", NAME, "--json", *more))
     ]
     assert told == [(6, [(1, 5, True)]), (3, [(1, 2, True)])]
-    narrow = versions(house.ok("find", NAME, "--version", "2", "--json", *more))
+    narrow = versions(house.ok("backups", "find", NAME, "--version", "2", "--json", *more))
     assert [(one["version"], [at["backup"] for at in one["backups"]]) for one in narrow] == [
         (2, [nights[1], nights[0]])
     ]
-    assert house.run("find", NAME, "--version", "7", *more).failed_with(VersionNotFound)
+    assert house.run("backups", "find", NAME, "--version", "7", *more).failed_with(VersionNotFound)
 
 
 def test_a_history_names_every_version_when_it_was_written_and_who_has_it(
     house: Machine, nights: list[str]
 ) -> None:
-    [source] = house.ok("history", NAME, "--json").document["sources"]
+    [source] = house.ok("backups", "history", NAME, "--json").document["sources"]
     told = [(one["version"], one["has_value"], one["backups"]) for one in source["versions"]]
     both = [nights[1], nights[0]]
     assert told == [
@@ -75,12 +75,12 @@ def test_a_history_names_every_version_when_it_was_written_and_who_has_it(
 
 
 def test_the_command_that_is_told_brings_an_older_value_back_and_is_undone(house: Machine) -> None:
-    said = house.ok("find", NAME, "--version", "2").out
+    said = house.ok("backups", "find", NAME, "--version", "2").out
     [line] = [one for one in said.splitlines() if one.startswith("To bring version 2 back: ")]
     words = shlex.split(line.partition("back: strongroom ")[2])
     assert house.run(*words).failed_with(WouldOverwrite)
     assert "its value becomes the newest" in house.ok(*words, "--dry-run").out
-    done = house.ok(*words, "--confirm-overwrite", "--json").document
+    done = house.ok(*words, "--overwrite-existing", "--json").document
     assert (done["changed"], value(house)) == (1, "CANARY-2")
     held = house.ok("get", NAME, "--json").document
     assert [one["number"] for one in held["versions"]] == [1, 2, 3, 4, 5, 6, 7], "one version came on top"
@@ -91,25 +91,25 @@ def test_the_command_that_is_told_brings_an_older_value_back_and_is_undone(house
 def test_a_version_that_the_newest_backup_lacks_comes_from_an_older_one(
     house: Machine, nights: list[str]
 ) -> None:
-    house.ok("delete", NAME, "--force")
+    house.ok("secrets", "delete", NAME, "--force")
     house.set(NAME, "CANARY-NEW")
     house.ok("backup", "--policy", "nightly", "--force")
-    words = ("restore-secret", "--secret-name", NAME, "--confirm-overwrite")
+    words = ("restore", "--secret-name", NAME, "--overwrite-existing")
     assert house.run(*words, "--version", "9").failed_with(VersionNotFound)
     assert f"from backup {nights[1]}" in house.ok(*words, "--version", "5").err
     assert value(house) == "CANARY-5"
 
 
 def test_a_secret_that_is_gone_comes_back_as_it_was_at_that_version(house: Machine) -> None:
-    house.ok("delete", NAME, "--force")
-    house.ok("restore-secret", "--secret-name", NAME, "--version", "4")
+    house.ok("secrets", "delete", NAME, "--force")
+    house.ok("restore", "--secret-name", NAME, "--version", "4")
     assert value(house) == "CANARY-4"
     held = house.ok("get", NAME, "--json").document
     assert [one["number"] for one in held["versions"]] == [1, 2, 3, 4]
 
 
 def test_a_plan_of_an_older_version_does_that_and_nothing_else(house: Machine) -> None:
-    words = ("restore-secret", "--secret-name", NAME, "--version", "4", "--confirm-overwrite")
+    words = ("restore", "--secret-name", NAME, "--version", "4", "--overwrite-existing")
     house.ok(*words, "--plan-out", "plan")
     house.ok("restore", "--plan", "plan")
     assert value(house) == "CANARY-4"

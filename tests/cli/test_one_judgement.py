@@ -31,8 +31,8 @@ sys.stdout.write(overall.alerts(shown).decode())
 @pytest.fixture
 def fresh(machine: Machine) -> Machine:
     """A new installation: one of its policies was backed up, two were due, and a drill failed."""
-    machine.ok("keygen", "--output", "recovery.key")
-    machine.ok("config", "init", "--public-key", "recovery.key.pub", "--output", "strongroom.toml")
+    machine.ok("keys", "new", "--output", "recovery.key")
+    machine.ok("init", "--public-key", "recovery.key.pub", "--output", "strongroom.toml")
     machine.set("app/a", "CANARY-A")
     machine.ok("backup", "--policy", "daily-metadata")
     assert machine.run("drill", "single").code != 0
@@ -49,12 +49,12 @@ def page_of(machine: Machine) -> str:
 
 
 def test_what_is_wrong_is_said_once_in_the_same_words_by_every_view_and_counts_alike(fresh: Machine) -> None:
-    alerts = fresh.run("backup-alerts", "--dry-run", "--json").document["alerts"]
+    alerts = fresh.run("alerts", "--json").document["alerts"]
     told = [(one["key"], one["severity"], one["what"], one["do"]) for one in alerts]
     kinds = Counter(key.partition(":")[0] for key, *_ in told)
     assert (kinds["backup.overdue"], kinds["drill.failed"]) == (2, 1), told
 
-    found = fresh.run("health-advanced", "--json").document["findings"]
+    found = fresh.run("check", "--json").document["findings"]
     names = {"wrong": "critical", "warning": "warning"}
     judged = [one for one in found if one["state"] in names]
     keys = [f"{one['kind']}:{one['subject']}".rstrip(":") for one in judged]
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_said_once_in_the_same_words_by_every_view_and_counts_a
         counted[kind, severity] += int(float(value))
     assert +counted == Counter((key.partition(":")[0], severity) for key, severity, *_ in told)
 
-    said = fresh.run("health-advanced").out
+    said = fresh.run("check").out
     critical = sum(severity == "critical" for _, severity, *_ in told)
     assert f"({critical} critical" in said.splitlines()[-1]
     assert json.dumps(alerts).count("CANARY") == 0

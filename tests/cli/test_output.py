@@ -19,27 +19,27 @@ ANSWERS = [
     ("list",),
     ("get", "JWT_SECRET_KEY"),
     ("get", "JWT_SECRET_KEY", "--show-value"),
-    ("backup-info", "full.sr"),
-    ("verify-backup", "full.sr"),
-    ("validate-backup-format", "full.sr"),
-    ("test-decrypt", "full.sr"),
+    ("backups", "show", "full.sr"),
+    ("backups", "verify", "full.sr"),
+    ("backups", "verify", "--structure", "full.sr"),
+    ("backups", "verify", "--opens", "full.sr"),
     ("restore", "--backup-file", "full.sr", "--full-restore", "--dry-run"),
-    ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY", "--dry-run"),
-    ("status",),
-    ("catalog", "list"),
-    ("replicas",),
-    ("repair",),
-    ("config", "check"),
+    ("restore", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY", "--dry-run"),
+    ("runs",),
+    ("backups", "list"),
+    ("backups", "replicas"),
+    ("backups", "repair"),
+    ("check", "config"),
     ("config", "reference"),
     ("completion", "bash"),
 ]
 ERRORS = [
     ("get", "NOBODY"),
-    ("verify-backup", "nowhere"),
+    ("backups", "verify", "nowhere"),
     ("nonsense",),
     ("restore", "--backup-file", "full.sr"),
-    ("status", "nobody"),
-    ("submit", "nobody"),
+    ("runs", "show", "nobody"),
+    ("backup", "--cluster", "--policy", "nobody"),
 ]
 _KEY_AWAY = """
 [vaults.keys]
@@ -68,10 +68,10 @@ def test_an_error_in_json_is_one_document(sealed: Machine, words: tuple[str, ...
 
 
 FOUND = [
-    ("backup-health-check", "findings"),
-    ("compliance-check", "frameworks"),
-    ("check-recovery-environment", "checks"),
-    ("diagnose-backup-encryption", "keys"),
+    ("check backups", "findings"),
+    ("check controls", "frameworks"),
+    ("check machine", "checks"),
+    ("check keys --no-backups", "keys"),
 ]
 
 
@@ -93,9 +93,9 @@ def test_a_check_that_finds_something_gives_its_answer_and_an_error(
 def test_a_file_whose_name_is_no_utf8_is_named_in_json_all_the_same(sealed: Machine) -> None:
     name = os.fsdecode(b"n\xff.sr")
     shutil.copyfile(sealed.path("full.sr"), sealed.path(name))
-    found = sealed.ok("test-recovery", "--backup-file", name, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    found = sealed.ok("drill", "local", "--backup-file", name, "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert found.document["from"] == "n\\udcff.sr"
-    assert sealed.run("verify-backup", f"{name}x", "--json").document["error"]["code"] == "MissingPiece"
+    assert sealed.run("backups", "verify", f"{name}x", "--json").document["error"]["code"] == "MissingPiece"
 
 
 def test_json_may_stand_in_front(sealed: Machine) -> None:
@@ -235,4 +235,4 @@ def test_bash_completes_a_command(machine: Machine, tmp_path: Path) -> None:
         "$(complete -p strongroom | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.split() == ["verify-backup"], done
+    assert done.stdout.split() == ["backups", "verify"], done

@@ -34,17 +34,17 @@ def asked(configured: Machine, postgres_server: PostgresServer) -> Machine:
 
 def test_without_the_password_nobody_is_let_in(asked: Machine) -> None:
     del asked.env["STRONGROOM_STATE__PASSWORD_FILE"]
-    assert asked.run("status").failed_with(StateUnavailable)
+    assert asked.run("runs").failed_with(StateUnavailable)
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ["status"],
-        ["catalog", "list"],
-        ["replicas"],
+        ["runs"],
+        ["backups", "list"],
+        ["backups", "replicas"],
         ["ledger", "check", "--targets"],
-        ["backup-audit-report"],
+        ["reports", "audit"],
         ["list", "--verify-clean", "--exclude", "*"],
     ],
 )
@@ -58,5 +58,5 @@ def test_every_command_finds_it(asked: Machine, words: list[str]) -> None:
 
 def test_what_a_verification_found_is_entered_there(asked: Machine) -> None:
     asked.ok("backup", "--policy", "full", "--force")
-    done = asked.ok("verify-backup", "dublin", "--depth", "digest")
+    done = asked.ok("backups", "verify", "dublin", "--depth", "digest")
     assert "not told" not in done.err

@@ -1,4 +1,4 @@
-"""test-backup-storage and check-backup-permissions, as somebody types them."""
+"""check storage and check rights, as somebody types them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def outcomes(document: dict[str, object]) -> dict[tuple[str, str], str]:
 
 
 def test_a_target_that_works_and_one_that_is_not_there_are_told_apart(configured: Machine) -> None:
-    done = configured.run("test-backup-storage", "--json")
+    done = configured.run("check", "storage", "--json")
 
     found = outcomes(done.document)
     assert done.failed_with(RightMissing)
@@ -57,14 +57,14 @@ def test_a_target_that_works_and_one_that_is_not_there_are_told_apart(configured
 
 
 def test_a_chosen_target_is_tested_alone_and_shown_as_a_table(configured: Machine) -> None:
-    done = configured.ok("test-backup-storage", "eu")
+    done = configured.ok("check", "storage", "eu")
 
     assert "us" not in {line.split()[1] for line in done.out.splitlines()[1:]}
     assert "target eu  put other content under its name" in done.out
 
 
 def test_a_name_that_is_not_configured_is_a_usage_error(configured: Machine) -> None:
-    for command, known in (("test-backup-storage", "eu, us"), ("check-backup-permissions", "eu, files, us")):
+    for command, known in (("check", "storage", "eu, us"), ("check", "rights", "eu, files, us")):
         done = configured.run(command, "nowhere")
         assert done.failed_with(UsageError)
         assert f"Known: {known}." in done.err
@@ -73,7 +73,7 @@ def test_a_name_that_is_not_configured_is_a_usage_error(configured: Machine) -> 
 def test_permissions_are_checked_and_what_is_too_many_is_named(configured: Machine) -> None:
     configured.path("secrets").chmod(0o755)
 
-    done = configured.run("check-backup-permissions", "files", "--json")
+    done = configured.run("check", "rights", "files", "--json")
 
     assert done.failed_with(RefusalMissing)
     assert outcomes(done.document)["files", "others may not use it"] == "too many"
@@ -82,16 +82,16 @@ def test_permissions_are_checked_and_what_is_too_many_is_named(configured: Machi
 
 
 def test_the_needs_of_one_role_can_be_asked_for(configured: Machine) -> None:
-    configured.ok("check-backup-permissions", "files", "eu")
-    done = configured.run("check-backup-permissions", "eu", "--role", "verify")
+    configured.ok("check", "rights", "files", "eu")
+    done = configured.run("check", "rights", "eu", "--role", "verify")
 
     assert done.failed_with(RefusalMissing)
     assert "eu: put" in done.err
 
 
 def test_the_procedures_command_lines_run_on_a_machine_with_nothing_but_its_store(stocked: Machine) -> None:
-    assert "source local" in stocked.ok("check-backup-permissions").out
-    assert "target region-a" in stocked.ok("test-backup-storage").out
+    assert "source local" in stocked.ok("check", "rights").out
+    assert "target region-a" in stocked.ok("check", "storage").out
 
 
 def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configured: Machine) -> None:
@@ -103,7 +103,7 @@ def test_of_very_many_failures_a_few_are_named_again_and_all_are_listed(configur
             for number in range(30)
         )
     )
-    done = configured.run("test-backup-storage")
+    done = configured.run("check", "storage")
 
     assert done.failed_with(RightMissing)
     assert "in 30 checks" in " ".join(done.err.split())

@@ -150,7 +150,7 @@ def test_a_category_is_recovered_and_the_rest_left(typed, stocked: Machine) -> N
 def test_the_whole_system_is_recovered(typed, stocked: Machine) -> None:
     stocked.seal("emergency_backup.json")
     assert typed("python scripts/secrets_cli.py list --verify-clean").failed_with(WouldOverwrite)
-    stocked.ok("delete", "JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD", "--force")
+    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "DATABASE_PASSWORD", "REDIS_PASSWORD", "--force")
     assert typed("python scripts/secrets_cli.py list --verify-clean").code == 0
     done = typed("""
         python scripts/secrets_cli.py restore \\

@@ -16,7 +16,7 @@ def test_a_restore_shows_what_it_does_and_that_it_compares_afterwards(
     configured: Machine, other: Machine
 ) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    configured.ok("delete", "DATABASE_PASSWORD", "--force")
+    configured.ok("secrets", "delete", "DATABASE_PASSWORD", "--force")
     words = ("restore", "--full-restore", "--identity", "recovery.key", "--verify-after-restore")
     with Terminal(configured, *words, size=(40, 120)) as person:
         assert person.end() == 0, person.said

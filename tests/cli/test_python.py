@@ -27,14 +27,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     machine = Machine(tmp_path_factory.mktemp("python") / "machine")
     machine.set(NAME, VALUE.decode())
     machine.set("other", "CANARY-other")
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.seal("weekly.strongroom", "--recipient", "recovery.key.pub")
     return machine
 
 
 @pytest.fixture(scope="module")
 def signer(made: Machine) -> str:
-    found = re.search(r"sr1:[0-9a-f]{64}", made.ok("signers", "list").out)
+    found = re.search(r"sr1:[0-9a-f]{64}", made.ok("keys", "signers", "list").out)
     assert found is not None
     return found[0]
 

@@ -71,13 +71,12 @@ def test_one_that_is_named_is_refused_and_a_flag_takes_it_aloud_and_on_record(
     assert "made while the server was under attack" in lost.state.joinpath("accesses.jsonl").read_text()
 
 
-@pytest.mark.parametrize("command", ["restore", "restore-secret", "test-recovery", "validate"])
+@pytest.mark.parametrize(
+    "command", ["restore --full-restore", "restore --secret-name {name}", "drill local", "check secrets"]
+)
 def test_no_command_takes_it_when_it_is_named(house: Machine, aside: str, command: str) -> None:
-    what = {
-        "restore": ["--full-restore"],
-        "restore-secret": ["--secret-name", NAMES[0]],
-    }.get(command, [])
-    done = house.run(command, "--from-target", "east", "--backup", aside, "--identity", "recovery.key", *what)
+    words = command.format(name=NAMES[0]).split()
+    done = house.run(*words, "--from-target", "east", "--backup", aside, "--identity", "recovery.key")
     assert done.failed_with(BackupQuarantined)
 
 
@@ -126,23 +125,23 @@ def test_looking_whether_a_recovery_would_go_well_takes_what_a_restore_takes(
     house.state.joinpath("state.db").rename(house.path("lost.db"))
     for name in ("state.db-wal", "state.db-shm"):
         house.state.joinpath(name).unlink(missing_ok=True)
-    looked = house.ok("check-recovery-environment", "--identity", "recovery.key")
+    looked = house.ok("check", "machine", "--identity", "recovery.key")
     said = " ".join(looked.out.split())
     assert f"a restore of everything takes backup {older[0]} of policy 'monthly-full'" in said
     assert f"newer, but not used: {aside} of policy 'monthly-full'" in said
-    done = house.run("validate", "--production", "--identity", "recovery.key", "--json").document
+    done = house.run("check", "secrets", "--production", "--identity", "recovery.key", "--json").document
     compared = {one["policy"]: one["backup"] for one in done["policies"]}
     assert compared["monthly-full"] == older[0]
     assert any(one["check"] == "passed-over" and aside in one["text"] for one in done["findings"])
 
 
 def full_ones(house: Machine) -> list[str]:
-    found = house.run("catalog", "list", "--from-target", "east", "--json").document["backups"]
+    found = house.run("backups", "list", "--from-target", "east", "--json").document["backups"]
     return [one["backup"] for one in found if one["policy"] == "monthly-full"]
 
 
 def test_a_listing_of_a_target_and_of_incidents_shows_it(house: Machine, aside: str) -> None:
-    listed = house.run("catalog", "list", "--from-target", "east")
+    listed = house.run("backups", "list", "--from-target", "east")
     assert listed.failed_with(SetAside), listed
     assert any(aside in line and "quarantine: everything" in line for line in listed.out.splitlines())
     assert list(house.ok("incident", "list", "--json").document["quarantined"]) == [aside]

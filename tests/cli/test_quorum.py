@@ -99,7 +99,7 @@ def create_by(
     machine: Machine, answer: Callable[[str], bytes | None], file: str = "board.quorum"
 ) -> tuple[int, str]:
     custodians = [word for name in NAMES for word in ("--custodian", name)]
-    words = ("quorum", "create", file, *custodians, "--threshold", "2")
+    words = ("keys", "quorum", "create", file, *custodians, "--threshold", "2")
     return at_table(machine, *words, answer=answer)
 
 
@@ -197,7 +197,7 @@ def _is_ceremony(path: Path, machine: Machine) -> bool:
 
 
 def test_without_a_terminal_no_share_is_shown(machine: Machine) -> None:
-    words = ["quorum", "create", "q", "--custodian", "Ada", "--custodian", "Chi", "--threshold", "2"]
+    words = ["keys", "quorum", "create", "q", "--custodian", "Ada", "--custodian", "Chi", "--threshold", "2"]
     done = machine.run(*words)
 
     assert done.failed_with(UsageError)
@@ -240,7 +240,15 @@ def papers(machine: Machine) -> dict[str, Path]:
 def test_shares_are_tried_without_writing_anything(machine: Machine, papers: dict[str, Path]) -> None:
     before = sorted(machine.home.rglob("*"))
     done = machine.ok(
-        "quorum", "combine", "board.quorum", "--share", papers["Ada"], "--share", papers["Chi"], "--json"
+        "keys",
+        "quorum",
+        "combine",
+        "board.quorum",
+        "--share",
+        papers["Ada"],
+        "--share",
+        papers["Chi"],
+        "--json",
     )
     assert done.document["opened_by"] == ["Ada", "Chi"]
     assert sorted(machine.home.rglob("*")) == before
@@ -249,7 +257,7 @@ def test_shares_are_tried_without_writing_anything(machine: Machine, papers: dic
 def test_shares_that_do_not_open_are_told_apart(machine: Machine, papers: dict[str, Path]) -> None:
     def combine(*shares: Path) -> Done:
         words: list[str | Path] = [word for share in shares for word in ("--share", share)]
-        return machine.run("quorum", "combine", "board.quorum", *words)
+        return machine.run("keys", "quorum", "combine", "board.quorum", *words)
 
     words = papers["Ada"].read_text().split()
     mistyped = machine.path("mistyped")
@@ -272,7 +280,7 @@ def test_typed_shares_are_not_shown_and_a_slip_costs_only_a_repetition(
     def answer(screen: str) -> bytes | None:
         return texts.pop(0).encode() + b"\n" if screen.endswith("more): ") and texts else None
 
-    code, shown = at_table(machine, "quorum", "combine", "board.quorum", answer=answer)
+    code, shown = at_table(machine, "keys", "quorum", "combine", "board.quorum", answer=answer)
 
     assert code == 0, shown
     assert "The shares of Björn, Ada open" in shown
@@ -292,7 +300,7 @@ def test_a_share_that_the_file_does_not_know_loses_no_other_share(
     def answer(screen: str) -> bytes | None:
         return texts.pop(0).encode() + b"\n" if screen.endswith("more): ") and texts else None
 
-    code, shown = at_table(machine, "quorum", "combine", "board.quorum", answer=answer)
+    code, shown = at_table(machine, "keys", "quorum", "combine", "board.quorum", answer=answer)
 
     assert code == 0, shown
     assert "the quorum's file does not know it" in " ".join(shown.split())
@@ -302,17 +310,27 @@ def test_a_custodian_is_replaced_by_a_new_quorum_that_names_the_old_one(
     machine: Machine, papers: dict[str, Path]
 ) -> None:
     table = Table()
-    words = ("quorum", "replace", "board.quorum", "new.quorum", "--without", "Chi", "--custodian", "Dana")
+    words = (
+        "keys",
+        "quorum",
+        "replace",
+        "board.quorum",
+        "new.quorum",
+        "--without",
+        "Chi",
+        "--custodian",
+        "Dana",
+    )
     code, shown = at_table(machine, *words, answer=table.answer)
 
     assert code == 0, shown
     assert table.turns == ["Ada", "Björn", "Dana"]
-    old = machine.ok("quorum", "show", "board.quorum", "--json").document
-    new = machine.ok("quorum", "show", "new.quorum", "--json").document
+    old = machine.ok("keys", "quorum", "show", "board.quorum", "--json").document
+    new = machine.ok("keys", "quorum", "show", "new.quorum", "--json").document
     assert (new["replaces"], new["threshold"], new["name"]) == (old["id"], 2, "board")
-    done = machine.run("quorum", "combine", "new.quorum", "--share", papers["Ada"])
+    done = machine.run("keys", "quorum", "combine", "new.quorum", "--share", papers["Ada"])
     assert done.failed_with(ShareForeign)
-    done = machine.run("quorum", "replace", "board.quorum", "x", "--without", "Zoe")
+    done = machine.run("keys", "quorum", "replace", "board.quorum", "x", "--without", "Zoe")
     assert done.failed_with(UsageError)
     assert "has no share of this quorum" in done.err
 
@@ -334,7 +352,9 @@ def test_a_share_of_another_known_quorum_is_said_to_be_that(stocked: Machine) ->
     stocked.ok("backup", "b.sr", "--include-values", "--force", "--recipient", "board")
 
     def opened(*which: int) -> Done:
-        return stocked.run("test-decrypt", "b.sr", *(w for at in which for w in ("--share", files[at])))
+        return stocked.run(
+            "backups", "verify", "--opens", "b.sr", *(w for at in which for w in ("--share", files[at]))
+        )
 
     wrong = opened(0, 1, 3)
     words = " ".join(wrong.err.split())

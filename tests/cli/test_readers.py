@@ -31,7 +31,7 @@ def said(text: str) -> str:
 def test_a_run_a_file_and_a_look_name_the_readers_and_what_a_quantum_computer_would_do(
     stocked: Machine,
 ) -> None:
-    stocked.ok("keygen", "--output", "pair", "--algorithm", "x25519")
+    stocked.ok("keys", "new", "--output", "pair", "--algorithm", "x25519")
     stocked.path("board.quorum").write_bytes(made()[0].encode())
     stocked.path("strongroom.toml").write_text(CONFIG)
 
@@ -43,5 +43,5 @@ def test_a_run_a_file_and_a_look_name_the_readers_and_what_a_quantum_computer_wo
 
     document = stocked.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "pair", "--json")
     assert (document.document["recipients"], document.document["post_quantum"]) == ([PAIR], False)
-    looked = said(stocked.ok("verify-backup", "full.sr").out)
+    looked = said(stocked.ok("backups", "verify", "full.sr").out)
     assert f"opens for {PAIR} quantum would fall to a quantum computer, by pair" in looked

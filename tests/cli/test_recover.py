@@ -61,7 +61,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         targets += f'[targets.{region}]\nkind = "directory"\npath = "{region}"\nregion = "{region}"\n'
     machine.path("strongroom.toml").write_text(f'state_dir = "state"\n{targets}{SETTINGS}')
     for key in ("recovery", "laptop"):
-        machine.ok("keygen", "--output", f"{key}.key")
+        machine.ok("keys", "new", "--output", f"{key}.key")
     for name, value in VALUES.items():
         machine.set(name, value)
     machine.ok("backup", "--policy", "nightly", "--force")
@@ -104,14 +104,16 @@ def recorded(machine: Machine, region: str = "region-b") -> list[Path]:
 
 def told(machine: Machine) -> list[str]:
     """Return the alerts about recoveries."""
-    alerts = machine.run("backup-alerts", "--json").document["alerts"]
+    alerts = machine.run("alerts", "send", "--json").document["alerts"]
     return [one["kind"] for one in alerts if one["kind"].startswith("recovery.")]
 
 
 def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_report(
     machine: Machine,
 ) -> None:
-    machine.ok("validate", "--source", "local", "--from-target", "region-b", "--identity", "laptop.key")
+    machine.ok(
+        "check", "secrets", "--source", "local", "--from-target", "region-b", "--identity", "laptop.key"
+    )
     lose_store(machine)
     lose_region(machine)
     with Terminal(machine, "recover", "--identity", "recovery.key", "--reason", "region-a burns") as person:
@@ -150,10 +152,10 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
     assert [step["ended"] for step in body["steps"]] == ["done"] * 6
     assert (body["lost"], body["leaked"], body["outcome"]) == (["local"], ["laptop"], "degraded")
     assert "region-a is gone for good" in " ".join(body["left_to_do"])
-    assert any("health-advanced' says" in line and "targets" in line for line in body["left_to_do"])
+    assert any("check' says" in line and "targets" in line for line in body["left_to_do"])
     [readers] = [one for one in body["steps"][0]["proofs"] if one["check"] == "who read them"]
     assert [line.partition(", ")[2][:24] for line in readers["said"]] == ["validate opened: 1 time,"]
-    checked = machine.ok("report", "check", report, "--json").document
+    checked = machine.ok("reports", "check", report, "--json").document
     assert checked["checked"] == [report.with_suffix(".html").name]
     for file in (*recorded(machine), report, report.with_suffix(".html")):
         assert not any(name in file.read_text() for name in VALUES), file
@@ -179,7 +181,7 @@ def test_everything_lost_is_recovered_on_a_new_machine_with_a_key_and_a_target(
 ) -> None:
     signer = next(
         line.partition(": ")[2]
-        for line in machine.ok("signers", "list").out.splitlines()
+        for line in machine.ok("keys", "signers", "list").out.splitlines()
         if line.startswith("Installation: ")
     )
     other = Machine(tmp_path / "new")
@@ -346,7 +348,7 @@ def test_a_source_that_does_not_answer_is_restored_where_somebody_says(machine: 
     (machine.state / "store" / "secrets.db").write_bytes(b"no database at all")
     done = recover(machine, "--answer", "into.local=spare", "--answer", "restore=yes", "--json")
     assert done.code == RunDegraded.exit_code, done
-    assert "health-advanced" in done.document["left_to_do"][0]  # the damaged store is still there
+    assert "check" in done.document["left_to_do"][0]  # the damaged store is still there
     [source] = done.document["sources"]
     assert (source["there"], done.document["lost"]) == (None, ["local"])
     listed = machine.ok("list", "--source", "spare", "--json").document["secrets"]
@@ -361,23 +363,23 @@ def test_the_cluster_recovers_in_one_run_which_is_followed_on_after_a_kill(machi
         file.read_text().replace('public_key_file = "recovery.key.pub"', opens)
         + '[sources.local]\nkind = "local"\n'
     )
-    machine.ok("delete", "REDIS_PASSWORD", "--force")
+    machine.ok("secrets", "delete", "REDIS_PASSWORD", "--force")
     less = machine.run("backup", "--policy", "nightly", "--force")  # the one before has what is missing
     assert less.failed_with(RunDegraded)
     lose_store(machine)
     with up(machine, "--with-recover"):
-        with Terminal(machine, "recover", "--on-cluster", "--answer", "restore=yes") as person:
+        with Terminal(machine, "recover", "--cluster", "--answer", "restore=yes") as person:
             for question in ("Which sources are lost?", "in wrong hands?", "restored into?"):
                 person.answer(question, "")
             person.answer("or 'newest' alone? [all]", "")
             person.await_words("--follow")
-        done = machine.run("recover", "--on-cluster", "--json")
+        done = machine.run("recover", "--cluster", "--json")
     assert done.code in (0, RunDegraded.exit_code), done
     assert "out of earlier ones" in done.err, done.err
     assert values(machine) == VALUES
     [restoring] = [step for step in done.document["steps"] if step["step"] == "restore"]
     assert [proof["check"] for proof in restoring["proofs"]].count("submitted run") == 1
-    listed = machine.ok("status", "--json").document["runs"]
+    listed = machine.ok("runs", "--json").document["runs"]
     assert [run["kind"] for run in listed].count("recovery") == 1
     shown = {proof["check"]: proof for step in done.document["steps"] for proof in step["proofs"]}
     assert "check" in " ".join(shown["host of the recover worker"]["said"])

@@ -52,7 +52,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine with a backup on two targets; nobody writes to it, each takes a copy."""
     machine = Machine(tmp_path_factory.mktemp("anywhere") / "home")
     machine.path("strongroom.toml").write_text(f'state_dir = "state"\n{TARGETS}{POLICIES}')
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     for name, value in VALUES.items():
         machine.set(name, value)
     machine.ok("backup", "--policy", "nightly", "--force")
@@ -75,7 +75,7 @@ def new(house: Machine, tmp_path: Path) -> Machine:
 
 
 def signer_of(machine: Machine) -> str:
-    lines = machine.ok("signers", "list").out.splitlines()
+    lines = machine.ok("keys", "signers", "list").out.splitlines()
     return next(line.partition(": ")[2] for line in lines if line.startswith("Installation: "))
 
 
@@ -108,7 +108,7 @@ def damage(machine: Machine, backup: str) -> None:
 
 
 def newest(machine: Machine) -> str:
-    found: str = machine.ok("catalog", "list", "--json").document["backups"][0]["backup"]
+    found: str = machine.ok("backups", "list", "--json").document["backups"][0]["backup"]
     return found
 
 
@@ -124,7 +124,7 @@ def test_a_new_machine_recovers_with_configured_targets_alone(house: Machine, ne
     new.path("strongroom.toml").write_text(TARGETS)
     done = recover(new, "--signer", signer_of(house))
     assert (done.code, values(new)) == (0, VALUES), done
-    checked = ("check-recovery-environment", "--identity", "recovery.key", "--signer", signer_of(house))
+    checked = ("check", "machine", "--identity", "recovery.key", "--signer", signer_of(house))
     assert "This machine could recover now" in new.ok(*checked).out
     assert "This machine could recover now" in new.ok(*checked, "--to", "local").out
 
@@ -138,7 +138,7 @@ def test_and_from_one_of_them_by_its_name(house: Machine, new: Machine) -> None:
 
 def test_a_folder_that_is_called_as_a_target_is_by_default_is_meant(house: Machine, new: Machine) -> None:
     new.ok("set", "OTHER", stdin="CANARY-other")
-    new.ok("keygen", "--output", "own.key")
+    new.ok("keys", "new", "--output", "own.key")
     (new.state / "targets" / "region-b").mkdir(parents=True)  # what a tutorial left
     (new.state / "targets" / "region-b" / ".strongroom-target").touch()
     shutil.copytree(house.path("region-b"), new.path("region-b"))
@@ -158,7 +158,7 @@ def test_the_whole_old_configuration_recovers_on_a_new_machine(house: Machine, n
 
 
 def test_the_printed_kit_is_enough(house: Machine, new: Machine) -> None:
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "kit", "--output", "kit.html")
     kit = unescape(house.path("kit.html").read_text())
     [signer] = set(re.findall(r"--signer (sr1:\S+)", kit))
     assert "strongroom recover" in kit
@@ -224,7 +224,7 @@ def test_a_backup_dated_ahead_by_a_wrong_clock_is_not_the_newest(house: Machine)
     assert [step["ended"] for step in done.document["steps"][:5]] == ["done"] * 5
     assert values(house) == VALUES
     lose_store(house)
-    listed = house.ok("catalog", "list", "--json").document["backups"]
+    listed = house.ok("backups", "list", "--json").document["backups"]
     until = next(one["created_at"] for one in listed if one["backup"] == true)
     again = recover(house, "--new", "--at", until)
     assert [part["backup"] for part in again.document["parts"]] == [true], again

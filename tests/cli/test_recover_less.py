@@ -21,7 +21,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine with a backup of all; nobody writes to it, each takes a copy."""
     machine = Machine(tmp_path_factory.mktemp("less") / "home")
     machine.path("strongroom.toml").write_text(f'state_dir = "state"\n{TARGETS}{POLICIES}')
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     for name in NAMES:
         machine.set(name, f"CANARY-{name}")
     machine.ok("backup", "--policy", "nightly", "--force")
@@ -37,7 +37,7 @@ def house(before: Path, tmp_path: Path) -> Machine:
 
 def delete_most_and_back_up(machine: Machine) -> None:
     for name in DELETED:
-        machine.ok("delete", name, "--force")
+        machine.ok("secrets", "delete", name, "--force")
     machine.run("backup", "--policy", "nightly", "--force")
 
 

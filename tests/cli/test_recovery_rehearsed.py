@@ -1,4 +1,4 @@
-"""test-recovery, as somebody types it."""
+"""drill local, as somebody types it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOURS = {"full": 7200.0, "category": 1800.0, "single": 900.0}
 
 
 def rehearse(machine: Machine, *words: str | Path) -> Done:
-    return machine.run("test-recovery", *words, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    return machine.run("drill", "local", *words, STRONGROOM_PASSPHRASE=PASSPHRASE)
 
 
 def good(machine: Machine, *words: str | Path) -> Done:
@@ -71,7 +71,7 @@ def test_the_procedures_line_writes_a_report_and_nothing_else(sealed: Machine) -
 
 
 def test_on_a_bare_machine_a_dry_run_makes_not_even_a_store(sealed: Machine, other: Machine) -> None:
-    signer = sealed.ok("backup-info", "full.sr", "--json").document["signer"]
+    signer = sealed.ok("backups", "show", "full.sr", "--json").document["signer"]
     file = sealed.path("full.sr")
     document = good(other, "--backup-file", file, "--signer", signer, "--dry-run", "--json").document
 
@@ -181,7 +181,7 @@ def test_what_contradicts_itself_or_would_be_ignored_is_refused(
 def test_a_backup_on_a_target_is_rehearsed_and_a_dry_run_touches_nothing(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     configured.set("REDIS_PASSWORD", "CANARY-NEWER")
-    configured.ok("delete", "JWT_SECRET_KEY", "--force")
+    configured.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     words = ("--from-target", "dublin", "--identity", "recovery.key", "--json")
     assert good(configured, *words).document["counts"]["secrets"] == 3
     before = tree(configured.home)
@@ -214,7 +214,7 @@ sys.exit(main(sys.argv[2:]))
 def stopped(machine: Machine, by: signal.Signals, *words: str) -> int:
     """Rehearse in a process that gets a signal between writing and comparing."""
     return subprocess.run(
-        [sys.executable, "-c", STOPPED, str(int(by)), "test-recovery", "--backup-file", "full.sr", *words],
+        [sys.executable, "-c", STOPPED, str(int(by)), "drill", "local", "--backup-file", "full.sr", *words],
         cwd=machine.home,
         env=machine.env | {"PYTHONPATH": str(ROOT), "STRONGROOM_PASSPHRASE": PASSPHRASE},
         capture_output=True,

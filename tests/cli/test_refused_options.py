@@ -16,18 +16,37 @@ REFUSED = [
     ("--passphrase-file", ["backup", "--policy", "full", "--passphrase-file", "words"]),
     ("--source", ["backup", "--policy", "full", "--source", "files:/tmp"]),
     ("--recipient", ["backup", "--policy", "full", "--recipient", "recovery"]),
-    ("--depth goes with --verify alone", ["submit", "full", "--depth", "opened"]),
-    ("--depth goes with --verify alone", ["submit", "--repair", "B", "--depth", "digest"]),
+    ("--include", ["backup", "--cluster", "--policy", "full", "--include", "x*"]),
+    ("--policy", ["backup", "one.sr", "--cluster"]),
+    ("--follow goes with --cluster", ["backup", "--policy", "full", "--follow"]),
+    ("--identity", ["backups", "verify", "B", "--cluster", "--identity", "recovery.key"]),
+    ("--structure", ["backups", "verify", "B", "--cluster", "--structure"]),
+    ("--all", ["backups", "repair", "B", "--cluster", "--all"]),
+    ("Which backup", ["backups", "repair", "--cluster"]),
+    ("--to SOURCE", ["restore", "--cluster", "--backup", "B", "--full-restore"]),
+    ("--backup ID", ["restore", "--cluster", "--full-restore", "--to", "spare"]),
+    ("--full-restore", ["restore", "--cluster", "--backup", "B", "--to", "spare"]),
+    ("--identity", ["restore", "--cluster", "--backup", "B", "--to", "spare", "--identity", "recovery.key"]),
+    ("--validate goes with --cluster", ["restore", "--full-restore", "--validate"]),
+    ("--include", ["restore", "--cluster", "--validate", "--backup", "B", "--to", "spare", "--include", "x"]),
+    ("--filter-tag", ["restore", "--secret-name", "TOKEN", "--filter-tag", "a=b"]),
+    ("--full-restore", ["restore", "--secret-name", "TOKEN", "--full-restore"]),
+    ("--secret-name", ["restore", "--full-restore", "--version", "2"]),
+    ("--dry-run", ["restore", "undo", "RUN", "--cluster", "--dry-run"]),
+    ("--output", ["init", "--force"]),
+    ("--installation-key-to", ["init", "--output", "x.toml", "--installation-key-to", "key"]),
+    ("--identity", ["check", "keys", "--no-backups", "--identity", "recovery.key"]),
+    ("AES256 has none", ["keys", "new", "--output", "k", "--algorithm", "AES256", "--from", "recovery.key"]),
     ("--from-target", ["get", "JWT_SECRET_KEY", "--backup-file", "f", "--from-target", "frankfurt"]),
-    ("--wait", ["emergency-backup", "full", "--wait", "--status"]),
-    ("argument --rate", ["rotate", "full", "--rate", "0"]),
-    ("argument --rate", ["rotate", "full", "--rate", "-1"]),
-    ("argument --rate", ["rotate", "full", "--rate", "nan"]),
-    ("argument --rate", ["rotate-backup-key", "--current-key", "a", "--new-key", "b", "--rate", "0"]),
-    ("argument --limit", ["status", "--limit", "0"]),
-    ("argument --limit", ["status", "--limit", "-3"]),
-    ("argument --limit", ["status", "--limit", "9" * 20]),
-    ("argument --limit", ["catalog", "list", "--limit", "0"]),
+    ("--wait", ["emergency", "backup", "full", "--wait", "--status"]),
+    ("argument --rate", ["keys", "rotate", "full", "--rate", "0"]),
+    ("argument --rate", ["keys", "rotate", "full", "--rate", "-1"]),
+    ("argument --rate", ["keys", "rotate", "full", "--rate", "nan"]),
+    ("argument --rate", ["keys", "replace", "--current-key", "a", "--new-key", "b", "--rate", "0"]),
+    ("argument --limit", ["runs", "--limit", "0"]),
+    ("argument --limit", ["runs", "--limit", "-3"]),
+    ("argument --limit", ["runs", "--limit", "9" * 20]),
+    ("argument --limit", ["backups", "list", "--limit", "0"]),
 ]
 
 
@@ -45,9 +64,9 @@ def test_legacy_is_refused_where_no_old_file_is_named(configured: Machine) -> No
     configured.ok("backup", "one.sr", "--include-values", "--recipient", "recovery", "--force")
     shutil.copytree(configured.path("regions") / "frankfurt", configured.path("copied"))
     for words in (
-        ("verify-backup", "frankfurt"),
-        ("verify-backup", "copied"),
-        ("verify-backup", "one.sr"),
+        ("backups", "verify", "frankfurt"),
+        ("backups", "verify", "copied"),
+        ("backups", "verify", "one.sr"),
         ("restore", "--full-restore", "--from-target", "frankfurt"),
     ):
         done = configured.run(*words, "--legacy")
@@ -55,18 +74,18 @@ def test_legacy_is_refused_where_no_old_file_is_named(configured: Machine) -> No
         assert "--legacy is for an old Fernet file" in done.err, done
 
 
-@pytest.mark.parametrize("option", ["--verify", "--repair"])
-def test_work_on_a_backup_that_is_not_there_is_refused_at_once(configured: Machine, option: str) -> None:
-    done = configured.run("submit", option, "nope")
+@pytest.mark.parametrize("action", ["verify", "repair"])
+def test_work_on_a_backup_that_is_not_there_is_refused_at_once(configured: Machine, action: str) -> None:
+    done = configured.run("backups", action, "nope", "--cluster")
     assert done.failed_with(MissingPiece)
     assert "The catalog has no backup 'nope'" in done.err
-    assert "strongroom catalog list" in done.err
+    assert "strongroom backups list" in done.err
 
 
 def test_work_on_a_backup_that_no_policy_made_is_refused_at_once(configured: Machine) -> None:
     configured.ok("backup", "one.sr", "--include-values", "--recipient", "recovery", "--force")
-    [made] = configured.ok("catalog", "list", "--json").document["backups"]
-    done = configured.run("submit", "--verify", made["backup"])
+    [made] = configured.ok("backups", "list", "--json").document["backups"]
+    done = configured.run("backups", "verify", "--cluster", made["backup"])
     assert done.failed_with(ConfigError), done
     assert "No policy here made backup" in done.err, done
 
@@ -75,11 +94,11 @@ def test_work_on_a_backup_that_no_policy_made_is_refused_at_once(configured: Mac
 def test_a_drill_of_nothing_is_refused_at_once(
     configured: Machine, policy: str, kind: type[StrongroomError]
 ) -> None:
-    assert configured.run("submit", "--drill", policy).failed_with(kind)
+    assert configured.run("drill", "full", "--cluster", "--policy", policy).failed_with(kind)
 
 
 def test_an_emergency_backup_is_not_made_onto_targets_in_everyday_use(configured: Machine) -> None:
-    done = configured.run("emergency-backup", "full", "--force")
+    done = configured.run("emergency", "backup", "full", "--force")
     assert done.failed_with(ConfigError)
     assert "policies.full.offline = true" in " ".join(done.err.split())
     assert not list(configured.path("regions").rglob("emergency/*"))

@@ -15,9 +15,9 @@ from strongroom.errors import UsageError
 from tests.cli.program import Machine
 
 WRITERS = {
-    "audit-report": ("backup-audit-report",),
-    "compliance-report": ("compliance-check", "--framework", "DORA"),
-    "security-review": ("security-review",),
+    "audit-report": ("reports", "audit"),
+    "compliance-report": ("check", "controls", "--framework", "DORA"),
+    "security-review": ("reports", "review"),
 }
 
 
@@ -27,7 +27,7 @@ def write(machine: Machine, kind: str) -> Path:
 
 
 def installation(machine: Machine) -> str:
-    return re.findall(r"sr1:[0-9a-f]{64}", machine.ok("signers", "list").out)[0]
+    return re.findall(r"sr1:[0-9a-f]{64}", machine.ok("keys", "signers", "list").out)[0]
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -40,7 +40,7 @@ def test_a_stranger_with_the_fingerprint_checks_a_report_and_what_lies_beside_it
     assert b"CANARY" not in file.read_bytes() + page.read_bytes() + table.read_bytes()
     assert "<script" not in page.read_text()
     auditor = Machine(configured.path("auditor"))
-    known = ("report", "check", file, "--signer", installation(configured))
+    known = ("reports", "check", file, "--signer", installation(configured))
     document = auditor.ok(*known, "--json").document
     assert (document["kind"], document["checked"]) == (kind, ["report.html", "report.csv"])
     assert document["signed_by"]["role"] == "control"
@@ -51,17 +51,17 @@ def test_a_stranger_with_the_fingerprint_checks_a_report_and_what_lies_beside_it
         assert refused.failed_with(Tampered)
         assert other.name in refused.err
         other.write_bytes(kept)
-    configured.ok("report", "check", file, "--ledger")
+    configured.ok("reports", "check", file, "--ledger")
 
 
 def test_a_report_of_another_installation_is_refused_with_its_fingerprint(configured: Machine) -> None:
     file = write(configured, "audit-report")
     auditor = Machine(configured.path("auditor"))
-    refused = auditor.run("report", "check", file)
+    refused = auditor.run("reports", "check", file)
     assert refused.failed_with(UntrustedSigner)
     assert f"--signer {installation(configured)}" in refused.err
     assert "This report is of the installation" in refused.err
-    assert auditor.run("report", "check", file, "--signer", f"sr1:{'0' * 64}").failed_with(UntrustedSigner)
+    assert auditor.run("reports", "check", file, "--signer", f"sr1:{'0' * 64}").failed_with(UntrustedSigner)
 
 
 def test_a_figure_that_was_changed_is_refused_and_so_is_what_is_no_report(configured: Machine) -> None:
@@ -69,23 +69,23 @@ def test_a_figure_that_was_changed_is_refused_and_so_is_what_is_no_report(config
     file = write(configured, "audit-report")
     whole = file.read_bytes()
     file.write_bytes(whole.replace(b'"done"', b'"dune"'))
-    assert configured.run("report", "check", file).failed_with(Tampered)
+    assert configured.run("reports", "check", file).failed_with(Tampered)
     file.write_bytes(whole.replace(b"strongroom-audit-report/1", b"strongroom-drill-report/1"))
-    assert configured.run("report", "check", file).failed_with(Tampered)
-    assert configured.run("report", "check", file.with_suffix(".html")).failed_with(NotABackup)
+    assert configured.run("reports", "check", file).failed_with(Tampered)
+    assert configured.run("reports", "check", file.with_suffix(".html")).failed_with(NotABackup)
 
 
 def test_a_drill_names_no_event_to_compare_the_ledger_with(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
     run = configured.run("drill", "single", "--json").document["run"]
     configured.ok("drill", "show", run, "--output", "drill.json")
-    assert "Recovery of one secret" in configured.ok("report", "check", "drill.json").out
-    assert configured.run("report", "check", "drill.json", "--ledger").failed_with(UsageError)
+    assert "Recovery of one secret" in configured.ok("reports", "check", "drill.json").out
+    assert configured.run("reports", "check", "drill.json", "--ledger").failed_with(UsageError)
 
 
 def test_a_page_or_table_that_is_there_is_not_replaced_without_a_word(configured: Machine) -> None:
     configured.path("report.csv").write_text("mine")
-    assert configured.run("backup-audit-report", "--output", "report.json").code != 0
+    assert configured.run("reports", "audit", "--output", "report.json").code != 0
     assert configured.path("report.csv").read_text() == "mine"
     assert not any(configured.path(f"report.{ending}").exists() for ending in ("json", "html"))
 

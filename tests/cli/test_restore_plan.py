@@ -28,7 +28,7 @@ def change(machine: Machine) -> None:
     for name in ("app/GONE", "app/SAME", "app/WRITTEN"):
         machine.set(name, f"CANARY-{name}")
     machine.seal()
-    machine.ok("delete", "app/GONE", "--force")
+    machine.ok("secrets", "delete", "app/GONE", "--force")
     machine.set("app/WRITTEN", "CANARY-LATER")
 
 
@@ -121,7 +121,7 @@ def test_a_plan_is_refused_for_another_backup_another_place_and_from_a_stranger(
     moved = planned.home / "moved"
     refused = planned.run(*DO, STRONGROOM_STATE_DIR=str(moved), **PASS)
     assert refused.failed_with(UntrustedSigner)
-    signer = planned.ok("signers", "list", "--json").document
+    signer = planned.ok("keys", "signers", "list", "--json").document
     fingerprint = next(one for one in json.dumps(signer).split('"') if one.startswith("sr1:"))
     refused = planned.run(*DO, "--signer", fingerprint, STRONGROOM_STATE_DIR=str(moved), **PASS)
     assert refused.failed_with(PlanMismatch)
@@ -132,7 +132,7 @@ def test_a_plan_that_is_altered_after_it_was_checked_is_done_as_it_was(machine: 
     file = machine.path("plan")
     many = machine.path("many.jsonl")
     many.write_text("".join(f'{{"name": "N{n:03}", "value": "CANARY"}}\n' for n in range(200)))
-    machine.ok("import", many)
+    machine.ok("secrets", "import", many)
     machine.seal()
     write_plan(machine)
     given = Namespace(plan=file, to="local", signer=[], backup_file=machine.path("full.sr"))
@@ -155,7 +155,7 @@ def test_a_plan_overwrites_no_file_unless_it_is_told_to(planned: Machine) -> Non
 
 
 def test_a_sealed_plan_shows_no_name_and_is_done_with_its_key(changed: Machine) -> None:
-    changed.ok("keygen", "--output", "plan.key")
+    changed.ok("keys", "new", "--output", "plan.key")
     sealing = (*PLAN, "--plan-recipient", "plan.key.pub")
     changed.ok(*sealing, **PASS)
     changed.ok(*sealing, "--force", **PASS)
@@ -186,11 +186,11 @@ def test_a_relocated_plan_is_done_there(changed: Machine) -> None:
 
 
 def test_one_secret_is_restored_under_another_name(changed: Machine) -> None:
-    words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "app/WRITTEN")
+    words = ("restore", "--backup-file", "full.sr", "--secret-name", "app/WRITTEN")
     changed.ok(*words, "--relocate", "app/WRITTEN=app/BEFORE", **PASS)
     assert value(changed, "app/BEFORE") == "CANARY-app/WRITTEN"
     assert changed.run(*words, "--relocate", "web/=app/", **PASS).failed_with(UsageError)
-    changed.ok(*words, "--plan-out", "plan", "--confirm-overwrite", **PASS)
+    changed.ok(*words, "--plan-out", "plan", "--overwrite-existing", **PASS)
     changed.ok(*DO, **PASS)
     assert value(changed, "app/WRITTEN") == "CANARY-app/WRITTEN"
 
@@ -208,7 +208,7 @@ def test_a_dry_run_names_its_digest_for_those_who_approve(planned: Machine) -> N
 
 
 def test_what_is_chosen_is_sealed_anew_into_a_file_for_somebody_else(changed: Machine) -> None:
-    changed.ok("keygen", "--output", "theirs.key")
+    changed.ok("keys", "new", "--output", "theirs.key")
     words = (*FROM, "--include", "app/[GS]*", "--relocate", "app/=given/", "--to-file", "given.sr")
     assert changed.run(*words, "--force", **PASS).failed_with(UsageError)
     assert changed.run(*words, "--recipient", "theirs.key.pub", **PASS).failed_with(ConfirmationRequired)
@@ -236,13 +236,13 @@ def test_a_file_is_always_new_so_options_about_what_is_there_are_refused(
 
 def test_a_plan_says_how_long_it_takes_at_the_pace_of_earlier_restores(machine: Machine) -> None:
     machine.path("many.env").write_text("".join(f"NAME_{n:03}=CANARY-{n}\n" for n in range(30)))
-    machine.ok("import", "many.env")
+    machine.ok("secrets", "import", "many.env")
     machine.seal()
     words = (*FROM, "--full-restore", "--dry-run")
-    machine.ok("delete", *(f"NAME_{n:03}" for n in range(30)), "--force")
+    machine.ok("secrets", "delete", *(f"NAME_{n:03}" for n in range(30)), "--force")
     assert machine.ok(*words, "--json", **PASS).document["estimate"]["seconds"] is None
     machine.ok(*FROM, "--full-restore", **PASS)
-    machine.ok("delete", "NAME_000", "--force")
+    machine.ok("secrets", "delete", "NAME_000", "--force")
     estimate = machine.ok(*words, "--json", **PASS).document["estimate"]
     assert estimate["restores"] == 1
     assert estimate["seconds"] == pytest.approx(

@@ -22,7 +22,7 @@ def machine(tmp_path: Path) -> Machine:
     for name in ("GONE", "SAME", "WRITTEN"):
         machine.set(name, f"CANARY-{name}")
     machine.seal()
-    machine.ok("delete", "GONE", "--force")
+    machine.ok("secrets", "delete", "GONE", "--force")
     machine.set("WRITTEN", "CANARY-LATER")
     return machine
 
@@ -52,8 +52,8 @@ def test_a_dry_run_names_each_secret_what_would_happen_to_it_and_which_side_is_n
 def test_a_dry_run_says_so_where_the_backup_is_newer(machine: Machine) -> None:
     other = machine.path("older.jsonl")
     other.write_text('{"name": "WRITTEN", "value": "CANARY-OLD", "updated_at": "2001-01-01T00:00:00Z"}\n')
-    machine.ok("delete", "WRITTEN", "--force")
-    machine.ok("import", other)
+    machine.ok("secrets", "delete", "WRITTEN", "--force")
+    machine.ok("secrets", "import", other)
     found = secrets_of(machine.ok(*RESTORE, "--full-restore", "--dry-run", "--json", **PASS).document)
     assert found["WRITTEN"]["newer"] == "backup"
 
@@ -61,9 +61,9 @@ def test_a_dry_run_says_so_where_the_backup_is_newer(machine: Machine) -> None:
 def test_a_dry_run_cuts_long_lists_of_names_unless_all_are_asked_for(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "machine")
     machine.path("many.env").write_text("".join(f"NAME_{n:03}=CANARY-{n}\n" for n in range(130)))
-    machine.ok("import", "many.env")
+    machine.ok("secrets", "import", "many.env")
     machine.seal()
-    machine.ok("delete", *(f"NAME_{n:03}" for n in range(130)), "--force")
+    machine.ok("secrets", "delete", *(f"NAME_{n:03}" for n in range(130)), "--force")
     words = (*RESTORE, "--full-restore", "--dry-run")
     cut, whole = (machine.ok(*words, *more, **PASS).out for more in ((), ("--all-names",)))
     assert cut.count("      NAME_") == 100

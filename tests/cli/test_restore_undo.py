@@ -23,7 +23,7 @@ def machine(tmp_path: Path) -> Machine:
     for name in ("GONE", "SAME", "WRITTEN"):
         machine.set(name, f"CANARY-{name}", "--tag", "team=old")
     machine.seal()
-    machine.ok("delete", "GONE", "--force")
+    machine.ok("secrets", "delete", "GONE", "--force")
     machine.set("WRITTEN", "CANARY-LATER", "--tag", "team=new", "--expires", "2031-01-01")
     return machine
 
@@ -134,7 +134,7 @@ def test_a_wrong_key_and_an_unknown_restore_change_nothing(machine: Machine) -> 
 
 
 def test_the_printed_command_undoes_a_restore_that_only_created(machine: Machine) -> None:
-    words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "GONE")
+    words = ("restore", "--backup-file", "full.sr", "--secret-name", "GONE")
     out = machine.ok(*words, **PASS).out
     [command] = out.partition("This undoes it:\n")[2].splitlines()
     machine.ok(*command.split()[1:], **PASS)

@@ -37,12 +37,12 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A machine with a backup in a file and one on a target; each test takes a copy."""
     machine = Machine(tmp_path_factory.mktemp("without") / "home")
     machine.path("strongroom.toml").write_text(SETTINGS)
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     for name, value in VALUES.items():
         machine.set(name, value)
     machine.ok("backup", "--policy", "nightly", "--force")
     machine.seal("full.sr", "--recipient", "recovery.key.pub")
-    machine.ok("delete", "API_KEY", "--force")
+    machine.ok("secrets", "delete", "API_KEY", "--force")
     machine.set("JWT_KEY", "CANARY-later")
     return machine.home
 
@@ -132,7 +132,7 @@ def test_a_restore_does_what_it_says_and_is_undone(
 @pytest.mark.parametrize("spoil", STATES, ids=lambda one: one.__name__)
 def test_one_secret_comes_back(machine: Machine, spoil: Callable[[Machine], None], where: str) -> None:
     spoil(machine)
-    machine.ok("restore-secret", *given(machine, where), "--secret-name", "API_KEY", "--force")
+    machine.ok("restore", *given(machine, where), "--secret-name", "API_KEY", "--force")
     assert values(machine)["API_KEY"] == VALUES["API_KEY"]
 
 
@@ -151,7 +151,7 @@ def test_a_plan_is_made_and_done(machine: Machine, spoil: Callable[[Machine], No
 def test_a_bare_machine_restores_and_undoes_with_a_key_and_a_backup_alone(
     machine: Machine, tmp_path: Path, where: str
 ) -> None:
-    signer = machine.ok("backup-info", "full.sr", "--json").document["signer"]
+    signer = machine.ok("backups", "show", "full.sr", "--json").document["signer"]
     bare = Machine(tmp_path / "bare")
     for name in ("full.sr", "recovery.key"):
         shutil.copy(machine.path(name), bare.path(name))

@@ -51,7 +51,7 @@ NAMES = ["DATABASE_PASSWORD", "JWT_SECRET_KEY", "REDIS_PASSWORD"]
 
 def keep_house(machine: Machine) -> None:
     """A machine with the three policies of a fresh installation, each run once: the nightly one last."""
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     for policy in ("monthly-full", "weekly-critical", "daily-metadata"):
         machine.ok("backup", "--policy", policy, "--force")
@@ -69,7 +69,7 @@ def lost(house: Machine, other: Machine) -> Machine:
 
 
 def signer(house: Machine) -> str:
-    found = house.run("catalog", "list", "--from-target", "east", "--json").document["backups"]
+    found = house.run("backups", "list", "--from-target", "east", "--json").document["backups"]
     return str(found[0]["signer"])  # 70 where one of them is in quarantine
 
 
@@ -80,7 +80,7 @@ def words_of(done: Done) -> str:
 
 def ids(house: Machine) -> dict[str, str]:
     """Return the newest backup of each policy."""
-    found = house.ok("catalog", "list", "--json").document["backups"]
+    found = house.ok("backups", "list", "--json").document["backups"]
     return {one["policy"]: one["backup"] for one in reversed(found)}
 
 
@@ -110,7 +110,7 @@ def test_the_runbooks_line_brings_everything_back_though_newer_backups_hold_less
 
 def test_without_a_target_all_configured_ones_are_looked_at(house: Machine) -> None:
     for name in NAMES:
-        house.ok("delete", name, "--force")
+        house.ok("secrets", "delete", name, "--force")
     done = house.ok("restore", "--full-restore", "--identity", "recovery.key")
     assert (names(house), "on 'east', 'west'" in words_of(done)) == (NAMES, True)
 
@@ -157,7 +157,7 @@ def test_a_date_chooses_the_newest_that_was_made_by_then(house: Machine, lost: M
 
 def test_one_secret_is_found_in_an_older_backup_that_has_it(house: Machine, lost: Machine) -> None:
     found = ids(house)
-    words = ["restore-secret", "--from-target", "copy/east", *key(lost, house)]
+    words = ["restore", "--from-target", "copy/east", *key(lost, house)]
     done = lost.ok(*words, "--secret-name", "REDIS_PASSWORD")
     assert names(lost) == ["REDIS_PASSWORD"]
     assert f"{found['weekly-critical']} of policy 'weekly-critical'" in words_of(done)
@@ -170,7 +170,7 @@ def test_one_secret_is_found_in_an_older_backup_that_has_it(house: Machine, lost
 def test_what_lies_on_a_target_is_listed_without_database_and_configuration(
     house: Machine, lost: Machine
 ) -> None:
-    listed = lost.ok("catalog", "list", "--from-target", "copy/west")
+    listed = lost.ok("backups", "list", "--from-target", "copy/west")
     rows = {line.split()[1]: line for line in listed.out.splitlines() if line.startswith("20")}
     assert sorted(rows) == ["daily-metadata", "monthly-full", "weekly-critical"]
     assert ("tagged priority=critical" in rows["weekly-critical"], "everything" in rows["monthly-full"]) == (
@@ -202,7 +202,7 @@ def test_a_damaged_target_costs_nothing_where_another_is_whole_and_is_named_at_t
     assert done.failed_with(TargetUnsound)
     assert names(lost) == NAMES
     assert "'copy/east': Tampered" in words_of(done)
-    assert "strongroom repair --all" in words_of(done)
+    assert "strongroom backups repair --all" in words_of(done)
 
 
 @pytest.mark.parametrize("what", ["containers", "manifests", "region"])
@@ -238,7 +238,7 @@ def test_junk_and_a_strangers_backup_are_passed_over_in_a_word(
 ) -> None:
     stranger = Machine(tmp_path / "stranger")
     stranger.set("EVIL", "CANARY-EVIL")
-    stranger.ok("keygen", "--output", "recovery.key")
+    stranger.ok("keys", "new", "--output", "recovery.key")
     stranger.path("strongroom.toml").write_text(CONFIG.format(home=stranger.home))
     stranger.ok("backup", "--policy", "monthly-full", "--force")
     shutil.copytree(stranger.path("regions/east"), lost.path("copy/east"), dirs_exist_ok=True)
@@ -253,7 +253,7 @@ def test_junk_and_a_strangers_backup_are_passed_over_in_a_word(
 
 
 def test_a_rehearsal_says_which_backup_and_that_it_holds_everything(house: Machine, lost: Machine) -> None:
-    done = lost.ok("test-recovery", "--from-target", "copy/east", *key(lost, house), "--json")
+    done = lost.ok("drill", "local", "--from-target", "copy/east", *key(lost, house), "--json")
     assert (done.document["backup"], done.document["counts"]["secrets"]) == (
         ids(house)["monthly-full"],
         len(NAMES),
@@ -261,7 +261,7 @@ def test_a_rehearsal_says_which_backup_and_that_it_holds_everything(house: Machi
 
 
 def test_what_lives_now_is_compared_with_a_backup_that_covers_it(house: Machine) -> None:
-    done = house.ok("validate", "--from-target", "east", "--identity", "recovery.key", "--json")
+    done = house.ok("check", "secrets", "--from-target", "east", "--identity", "recovery.key", "--json")
     assert f"from backup {ids(house)['monthly-full']}" in words_of(done)
     assert json.loads(done.out)
 
@@ -269,7 +269,7 @@ def test_what_lives_now_is_compared_with_a_backup_that_covers_it(house: Machine)
 def test_the_kits_lines_for_a_policy_of_some_secrets_bring_back_what_it_holds(
     house: Machine, lost: Machine
 ) -> None:
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "kit", "--output", "kit.html")
     lines = blocks(house.path("kit.html"))["policy 'weekly-critical', from a copy of a target 'east'"]
     key_file = str(lost.path("recovery.key"))
     typed(lost, lost.home, [re.sub(r"/path/to/recovery\b(\.key)?", key_file, line) for line in lines])
@@ -282,27 +282,27 @@ def test_a_target_whose_newest_manifest_is_damaged_is_not_verified_as_if_there_w
     newest = max(lost.path("copy/east/manifests").iterdir())
     newest.write_bytes(newest.read_bytes().replace(b'"created_at":"2', b'"created_at":"3'))
 
-    done = lost.run("verify-backup", "copy/east", *key(lost, house))
+    done = lost.run("backups", "verify", "copy/east", *key(lost, house))
 
     assert done.failed_with(NewestUnseen)  # a signed head there names it
     assert f"manifests/{newest.name} does not count (Tampered)" in words_of(done)
-    assert f"strongroom repair {newest.stem}" in words_of(done)
+    assert f"strongroom backups repair {newest.stem}" in words_of(done)
     older = min(lost.path("copy/east/manifests").iterdir()).stem
-    named = ("verify-backup", "copy/east", "--backup", older, *key(lost, house))
+    named = ("backups", "verify", "copy/east", "--backup", older, *key(lost, house))
     assert lost.run(*named).code == 0  # what was named was not chosen
 
 
 def test_a_newer_backup_of_another_installation_is_named_where_a_target_is_verified(
     house: Machine, other: Machine
 ) -> None:
-    other.ok("keygen", "--output", "recovery.key")
+    other.ok("keys", "new", "--output", "recovery.key")
     other.path("strongroom.toml").write_text(CONFIG.format(home=other.home))
     other.ok("set", "NAME", stdin="CANARY-other")
     other.ok("backup", "--policy", "daily-metadata", "--force")
     strangers = other.path("regions/east/manifests")
     shutil.copytree(strangers, house.path("regions/east/manifests"), dirs_exist_ok=True)
 
-    done = house.run("verify-backup", "east", "--identity", "recovery.key")
+    done = house.run("backups", "verify", "east", "--identity", "recovery.key")
 
     assert done.code == LeftAside.exit_code
     [name] = [one.name for one in strangers.iterdir()]

@@ -17,12 +17,10 @@ def rotated(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A machine whose one backup was rotated to ``new.key`` on three targets."""
     machine = stock(Machine(tmp_path_factory.mktemp("rolled") / "machine"))
     configure(machine)
-    machine.ok("keygen", "--output", "new.key")
+    machine.ok("keys", "new", "--output", "new.key")
     machine.ok("backup", "--policy", "full", "--force")
     shutil.copytree(machine.path("regions"), machine.path("before"))
-    machine.ok(
-        "rotate-backup-key", "--current-key", "recovery.key", "--new-key", "new.key", "--policy", "full"
-    )
+    machine.ok("keys", "replace", "--current-key", "recovery.key", "--new-key", "new.key", "--policy", "full")
     return machine
 
 
@@ -36,9 +34,9 @@ def put_back(machine: Machine, region: str) -> Path:
 def test_a_target_that_was_put_back_to_before_a_rotation_is_told_and_is_not_exit_0(rotated: Machine) -> None:
     """B8: it verified without a word, and opened for whoever was rotated away."""
     first, *others = REGIONS
-    assert rotated.ok("verify-backup", first, "--identity", "new.key").code == 0
+    assert rotated.ok("backups", "verify", first, "--identity", "new.key").code == 0
     put_back(rotated, first)
-    done = rotated.run("verify-backup", first, "--identity", "recovery.key")
+    done = rotated.run("backups", "verify", first, "--identity", "recovery.key")
     assert done.failed_with(Stale), done
     assert "at 2 elsewhere" in " ".join(done.err.split()), done
     restored = rotated.run(
@@ -50,4 +48,4 @@ def test_a_target_that_was_put_back_to_before_a_rotation_is_told_and_is_not_exit
 
     for other in others:  # with every target put back, the record of rotations still knows
         put_back(rotated, other)
-    assert rotated.run("verify-backup", first, "--identity", "recovery.key").failed_with(Stale)
+    assert rotated.run("backups", "verify", first, "--identity", "recovery.key").failed_with(Stale)

@@ -56,7 +56,7 @@ def value(machine: Machine, name: str) -> str:
 
 
 def test_a_leaked_password_gets_a_new_value_and_what_is_left_to_a_person_is_said(rotating: Machine) -> None:
-    done = rotating.run("rotate-secret", "prod/db", "test/db", *WHY, "--force")
+    done = rotating.run("secrets", "rotate", "prod/db", "test/db", *WHY, "--force")
     assert done.failed_with(RunDegraded)
     assert "prod/db: restart the web servers" in done.out
     assert "test/db: no rotator is for it: give it a new value by hand" in done.out
@@ -71,33 +71,33 @@ def test_a_command_that_fails_is_told_with_the_value_that_is_current_and_its_run
     rotating: Machine,
 ) -> None:
     program(rotating, "exit 7")
-    done = rotating.run("rotate-secret", "prod/db", "prod/key", *WHY, "--force", "--json")
+    done = rotating.run("secrets", "rotate", "prod/db", "prod/key", *WHY, "--force", "--json")
     assert done.failed_with(SecretNotRotated)
     assert (done.document["failed"], done.document["done"]) == (["prod/db"], ["prod/key"])
     assert value(rotating, "prod/db") == "CANARY-old-prod/db"
-    shown = rotating.run("rotate-secret", "--show", done.document["run"], "--json")
+    shown = rotating.run("secrets", "rotate", "--show", done.document["run"], "--json")
     assert shown.document["secrets"] == done.document["secrets"]
     why = shown.document["secrets"][0]["why"]
     assert "ended with status 7. The former value is current again, as version 3" in why
 
 
 def test_nothing_is_changed_without_a_reason_or_a_yes_or_by_a_plan(rotating: Machine) -> None:
-    assert rotating.run("rotate-secret", "prod/db").failed_with(UsageError)
-    asked = rotating.run("rotate-secret", "prod/db", *WHY)
+    assert rotating.run("secrets", "rotate", "prod/db").failed_with(UsageError)
+    asked = rotating.run("secrets", "rotate", "prod/db", *WHY)
     assert asked.failed_with(ConfirmationRequired)
     assert "prod/db  database" in asked.err
-    planned = rotating.ok("rotate-secret", "--filter-tag", "where=prod", "--dry-run", "--json")
+    planned = rotating.ok("secrets", "rotate", "--filter-tag", "where=prod", "--dry-run", "--json")
     assert [one["rotator"] for one in planned.document["secrets"]] == ["database", "keys"]
     assert value(rotating, "prod/db") == "CANARY-old-prod/db"
-    assert rotating.run("rotate-secret", "--show", "nothing").failed_with(RunNotFound)
-    assert rotating.run("rotate-secret", "prod/bd", *WHY, "--force").failed_with(SecretNotFound)
-    pattern = rotating.run("rotate-secret", "prod/*", *WHY, "--force")
+    assert rotating.run("secrets", "rotate", "--show", "nothing").failed_with(RunNotFound)
+    assert rotating.run("secrets", "rotate", "prod/bd", *WHY, "--force").failed_with(SecretNotFound)
+    pattern = rotating.run("secrets", "rotate", "prod/*", *WHY, "--force")
     assert pattern.failed_with(SecretNotFound)
     assert "--include PATTERN" in pattern.err
-    nothing = rotating.run("rotate-secret", "test/db", *WHY, "--force", "--json")
+    nothing = rotating.run("secrets", "rotate", "test/db", *WHY, "--force", "--json")
     assert nothing.failed_with(RunDegraded)
     assert (nothing.document["run"], nothing.document["no_rotator"]) == ("", ["test/db"])
-    assert rotating.ok("status", "--json").document["runs"] == []
+    assert rotating.ok("runs", "--json").document["runs"] == []
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["killed", "Ctrl-C"])
@@ -108,7 +108,7 @@ def test_ended_while_the_program_runs_the_same_command_gives_it_the_same_value_a
     os.mkfifo(ready)
     os.mkfifo(go)
     program(rotating, f"cat >> {given}", f"echo >> {given}", f": > {ready}", f"cat {go}")
-    words = ("rotate-secret", "prod/db", *WHY, "--force")
+    words = ("secrets", "rotate", "prod/db", *WHY, "--force")
     process = subprocess.Popen(
         command(*words), cwd=rotating.home, env=rotating.env, stderr=subprocess.PIPE, text=True
     )
@@ -131,7 +131,7 @@ def test_ended_while_the_program_runs_the_same_command_gives_it_the_same_value_a
 
 
 def test_a_secret_is_rotated_once_in_an_incident(rotating: Machine) -> None:
-    words = ("rotate-secret", "prod/key", "--incident", "case-1", "--force", "--json")
+    words = ("secrets", "rotate", "prod/key", "--incident", "case-1", "--force", "--json")
     first = rotating.ok(*words)
     assert first.document["secrets"][0]["result"] == "done"
     assert "knows incident case-1" in first.err
@@ -141,7 +141,7 @@ def test_a_secret_is_rotated_once_in_an_incident(rotating: Machine) -> None:
 
 
 def test_what_is_written_to_the_programs_of_a_person_is_in_no_file_of_strongroom(rotating: Machine) -> None:
-    rotating.ok("rotate-secret", "prod/db", *WHY, "--force")
+    rotating.ok("secrets", "rotate", "prod/db", *WHY, "--force")
     new = value(rotating, "prod/db").encode()
     files = [path for path in rotating.state.rglob("*") if path.is_file()]
     assert files
@@ -166,7 +166,7 @@ def test_an_incident_names_by_itself_what_it_exposed_and_what_is_changed_is_left
     config = exposed.path("strongroom.toml")
     config.write_text(f'{config.read_text()}\n[rotators.all]\nkind = "random"\ninclude = ["*"]\n')
     [incident] = exposed.ok("incident", "status", "--json").document["incidents"]
-    words = ("rotate-secret", "--incident", incident["incident"], "--force", "--json")
+    words = ("secrets", "rotate", "--incident", incident["incident"], "--force", "--json")
     done = exposed.ok(*words).document
     assert sorted(done["done"]) == SECRETS
     again = exposed.ok(*words).document

@@ -1,4 +1,4 @@
-"""rotate-backup-key, as the procedures spell it, and over the backups of a policy."""
+"""keys replace, as the procedures spell it, and over the backups of a policy."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def test_the_procedures_rotation_seals_what_this_machine_wrote_anew(stocked: Mac
     done = typed(stocked, ROTATE)
     assert done.code == 0, done
     assert "backup_key_new.key was made" in done.out
-    assert stocked.ok("test-decrypt", file, "--identity", "backup_key_new.key").code == 0
-    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").failed_with(WrongKey)
+    assert stocked.ok("backups", "verify", "--opens", file, "--identity", "backup_key_new.key").code == 0
+    assert stocked.run("backups", "verify", "--opens", file, "--identity", "backup_key.key").failed_with(
+        WrongKey
+    )
     [kept] = stocked.home.glob("weekly.sr.*.superseded")
     assert str(kept) in done.out
-    assert stocked.ok("test-decrypt", kept, "--identity", "backup_key.key").code == 0
+    assert stocked.ok("backups", "verify", "--opens", kept, "--identity", "backup_key.key").code == 0
 
 
 def test_it_may_be_repeated(stocked: Machine) -> None:
@@ -80,17 +82,17 @@ def test_it_may_be_repeated(stocked: Machine) -> None:
 def test_without_re_encryption_no_container_changes(stocked: Machine) -> None:
     file = sealed_with_key(stocked)
     before = file.read_bytes()
-    done = stocked.ok(
-        "rotate-backup-key", "--current-key", "backup_key.key", "--new-key", "new.key", "--json"
-    )
+    done = stocked.ok("keys", "replace", "--current-key", "backup_key.key", "--new-key", "new.key", "--json")
     [changed] = done.document["files"]
     assert (changed["changed"], changed["verified"]) == (True, "opened")
     assert done.document["old_key_still_opens"] == [{"file": str(file), "until": ""}]
     trailer = 52
     index = int.from_bytes(before[-trailer : -trailer + 4], "big")
     assert file.read_bytes().startswith(before[: -trailer - index])
-    assert stocked.ok("test-decrypt", file, "--identity", "new.key").code == 0
-    assert stocked.run("test-decrypt", file, "--identity", "backup_key.key").failed_with(WrongKey)
+    assert stocked.ok("backups", "verify", "--opens", file, "--identity", "new.key").code == 0
+    assert stocked.run("backups", "verify", "--opens", file, "--identity", "backup_key.key").failed_with(
+        WrongKey
+    )
     restored = stocked.ok(
         "restore", "--backup-file", file, "--full-restore", "--dry-run", "--identity", "new.key"
     )
@@ -99,7 +101,7 @@ def test_without_re_encryption_no_container_changes(stocked: Machine) -> None:
 
 def test_who_else_opens_a_file_does_not_lose_it_by_the_way(stocked: Machine) -> None:
     assert typed(stocked, MAKE).code == 0
-    stocked.ok("keygen", "--output", "board.key")
+    stocked.ok("keys", "new", "--output", "board.key")
     stocked.ok(
         "backup",
         "both.sr",
@@ -116,7 +118,8 @@ def test_who_else_opens_a_file_does_not_lose_it_by_the_way(stocked: Machine) -> 
     assert "also opens for" in refused.err + refused.out
     assert stocked.path("both.sr").read_bytes() == before
     stocked.ok(
-        "rotate-backup-key",
+        "keys",
+        "replace",
         "--current-key",
         "backup_key.key",
         "--new-key",
@@ -126,7 +129,7 @@ def test_who_else_opens_a_file_does_not_lose_it_by_the_way(stocked: Machine) -> 
         "board.key.pub",
     )
     for key in ("board.key", "backup_key_new.key"):
-        assert stocked.ok("test-decrypt", "both.sr", "--identity", key).code == 0
+        assert stocked.ok("backups", "verify", "--opens", "both.sr", "--identity", key).code == 0
 
 
 def test_a_file_that_somebody_else_signed_is_not_signed_anew(stocked: Machine, other: Machine) -> None:
@@ -137,7 +140,7 @@ def test_a_file_that_somebody_else_signed_is_not_signed_anew(stocked: Machine, o
         target.write_bytes(stocked.path(name).read_bytes())
         target.chmod(0o600)
     done = other.run(
-        "rotate-backup-key", "theirs.sr", "--current-key", "backup_key.key", "--new-key", "new.key"
+        "keys", "replace", "theirs.sr", "--current-key", "backup_key.key", "--new-key", "new.key"
     )
     assert done.failed_with(UntrustedSigner)
     assert (other.home / "theirs.sr").read_bytes() == file.read_bytes()
@@ -147,7 +150,7 @@ def test_a_file_that_somebody_else_signed_is_not_signed_anew(stocked: Machine, o
 def test_what_does_not_fit_is_refused(stocked: Machine, words: list[str]) -> None:
     assert typed(stocked, MAKE).code == 0
     done = stocked.run(
-        "rotate-backup-key", "--current-key", "backup_key.key", "--new-key", "backup_key.new", *words
+        "keys", "replace", "--current-key", "backup_key.key", "--new-key", "backup_key.new", *words
     )
     assert done.failed_with(UsageError)
 
@@ -174,7 +177,7 @@ def test_every_backup_of_a_policy_is_rotated_and_the_answer_says_what_is_left(
     assert typed(stocked, MAKE).code == 0
     stocked.path("strongroom.toml").write_text(CONFIG.format(home=stocked.home))
     stocked.ok("backup", "--policy", "all", "--force")
-    words = ["rotate-backup-key", "--current-key", "backup_key.key", "--new-key", "backup_key_new.key"]
+    words = ["keys", "replace", "--current-key", "backup_key.key", "--new-key", "backup_key_new.key"]
     done = stocked.ok(*words, *(["--re-encrypt-backups"] if anew else []), "--json")
     [result] = done.document["backups"]
     assert {one["target"] for one in done.document["old_key_still_opens"]} == {
@@ -184,16 +187,18 @@ def test_every_backup_of_a_policy_is_rotated_and_the_answer_says_what_is_left(
     }
     assert ("new" in result) is anew
     [run] = done.document["runs"]
-    status = stocked.ok("status", run["id"])
+    status = stocked.ok("runs", "show", run["id"])
     assert "rotated 1 of 1 backup" in " ".join(status.out.split())
-    assert stocked.ok("status", run["id"], "--json").document["rotated"] == {"done": 1, "of": 1}
+    assert stocked.ok("runs", "show", run["id"], "--json").document["rotated"] == {"done": 1, "of": 1}
     restore = ["restore", "--from-target", "region-b", "--full-restore", "--dry-run"]
     (stocked.path("strongroom.toml")).unlink()
     assert stocked.ok(*restore, "--identity", "backup_key_new.key").code == 0
     assert stocked.run(*restore, "--identity", "backup_key.key").failed_with(WrongKey)
 
 
-@pytest.mark.parametrize("words", [("rotate", "--renew"), ("rotate-backup-key", *KEYS)], ids=lambda x: x[0])
+@pytest.mark.parametrize(
+    "words", [("keys", "rotate", "--renew"), ("keys", "replace", *KEYS)], ids=lambda x: x[0]
+)
 def test_one_that_did_not_reach_a_target_is_told_by_its_exit_code(
     stocked: Machine, words: tuple[str, ...]
 ) -> None:
@@ -213,24 +218,23 @@ def test_one_that_did_not_reach_a_target_is_told_by_its_exit_code(
 
 def test_the_command_is_listed() -> None:
     assert (
-        "rotate-backup-key"
-        in subprocess.run(command("--help"), capture_output=True, text=True, check=True).stdout
+        "keys replace" in subprocess.run(command("--help"), capture_output=True, text=True, check=True).stdout
     )
 
 
 def test_a_policy_is_rotated_with_the_key_that_is_given_for_this_one_command(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    configured.ok("keygen", "--output", "new.key")
+    configured.ok("keys", "new", "--output", "new.key")
     file = configured.path("strongroom.toml")
     named = file.read_text().replace('recipients = ["recovery"]', 'recipients = ["new"]')
     file.write_text(f'{named}\n[keys.new]\nkind = "hpke"\npublic_key_file = "new.key.pub"\n')
-    told = configured.run("rotate", "full")
+    told = configured.run("keys", "rotate", "full")
     assert told.failed_with(NothingOpens)
-    assert "'strongroom rotate full --identity FILE'" in " ".join(told.err.split())
-    assert configured.run("rotate", "full", "--identity", "recovery.key", "--on-cluster").failed_with(
+    assert "'strongroom keys rotate full --identity FILE'" in " ".join(told.err.split())
+    assert configured.run("keys", "rotate", "full", "--identity", "recovery.key", "--cluster").failed_with(
         UsageError
     )
-    configured.ok("rotate", "full", "--identity", "recovery.key")
+    configured.ok("keys", "rotate", "full", "--identity", "recovery.key")
     words = ("restore", "--from-target", "dublin", "--full-restore", "--dry-run")
     configured.ok(*words, "--identity", "new.key")
     assert configured.run(*words, "--identity", "recovery.key").failed_with(WrongKey)

@@ -63,12 +63,12 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def opens(machine: Machine, place: str, key: str) -> None:
-    machine.ok("test-decrypt", place, "--identity", f"{key}.key")
+    machine.ok("backups", "verify", "--opens", place, "--identity", f"{key}.key")
 
 
 def make_keys(machine: Machine) -> None:
     for name in ("old", "new"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     configure(machine, "old")
 
 
@@ -91,7 +91,7 @@ def test_where_every_target_is_full_nothing_changes_and_a_rerun_finishes(
         configure(keyed, "new")
         for filler in fillers:
             fill(filler)
-        done = keyed.run("rotate", *words)
+        done = keyed.run("keys", "rotate", *words)
         assert done.code not in (0, 1), done
         assert "TargetFull" in said(done)
         assert "Traceback" not in said(done)
@@ -100,7 +100,7 @@ def test_where_every_target_is_full_nothing_changes_and_a_rerun_finishes(
         assert [tree(keyed.path(name)) for name in REGIONS] == before
         for name in REGIONS:
             opens(keyed, name, "old")
-        keyed.ok("rotate", *words)
+        keyed.ok("keys", "rotate", *words)
         for name in REGIONS:
             opens(keyed, name, "new")
 
@@ -115,14 +115,14 @@ def test_where_one_target_is_full_the_others_go_on_and_it_is_made_good_later(
         before = tree(keyed.path("region-b"))
         configure(keyed, "new")
         fill(filler)
-        done = keyed.run("rotate", *words)
+        done = keyed.run("keys", "rotate", *words)
         assert (done.failed_with(RunDegraded), "region-b" in said(done)) == (True, True), done
         free(filler)
         assert tree(keyed.path("region-b")) == before
-        done = keyed.run("test-decrypt", "region-b", "--identity", "old.key")
+        done = keyed.run("backups", "verify", "--opens", "region-b", "--identity", "old.key")
         assert done.failed_with(Stale), done
         opens(keyed, "region-a", "new")
-        keyed.ok("rotate", *words)
+        keyed.ok("keys", "rotate", *words)
         opens(keyed, "region-b", "new")
 
 
@@ -142,15 +142,15 @@ def test_where_the_state_directory_is_full_it_says_so_and_a_rerun_finishes(
             Path(name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             Path(name).write_bytes(content)
             Path(name).chmod(0o600)
-        keyed.ok("keys")
+        keyed.ok("keys", "list")
         fill(filler)
-        done = keyed.run("rotate", *words)
+        done = keyed.run("keys", "rotate", *words)
         assert (done.failed_with(StateFull), "the disk is full" in said(done)) == (True, True), done
         assert "Traceback" not in said(done)
         for name in REGIONS:
             opens(keyed, name, "old")
         free(filler)
-        keyed.ok("rotate", *words)
+        keyed.ok("keys", "rotate", *words)
         for name in REGIONS:
             opens(keyed, name, "new")
 
@@ -161,11 +161,11 @@ def test_where_a_backup_file_s_disk_is_full_the_file_stays_and_a_rerun_finishes(
     keyed: Machine, words: tuple[str, ...]
 ) -> None:
     with disk(keyed.path("files")) as filler:
-        keyed.ok("generate-backup-key", "--output", "one.key")
+        keyed.ok("keys", "new", "--algorithm", "AES256", "--output", "one.key")
         keyed.ok("backup", "files/weekly.sr", "--include-values", "--force", "--recipient", "one.key")
         before = tree(keyed.path("files"))
         fill(filler)
-        rotate = ("rotate-backup-key", "--current-key", "one.key", "--new-key", "two.key", *words)
+        rotate = ("keys", "replace", "--current-key", "one.key", "--new-key", "two.key", *words)
         done = keyed.run(*rotate)
         assert done.code not in (0, 1), done
         assert "No space left" in said(done) or "full" in said(done), done

@@ -32,12 +32,12 @@ def back_up(machine: Machine, policy: str = "full") -> dict[str, object]:
 def test_a_policy_backs_up_to_every_target_and_restores_from_one(configured: Machine, other: Machine) -> None:
     run = back_up(configured)
     assert (run["state"], run["secrets"]) == ("done", 3)
-    replicas = configured.ok("replicas", "--json").document["replicas"]
+    replicas = configured.ok("backups", "replicas", "--json").document["replicas"]
     assert [(r["target"], r["good"], r["verified"]) for r in replicas] == [
         (name, True, "digest") for name in sorted(REGIONS)
     ]
     target = configured.path("regions/dublin")
-    signer = configured.ok("backup-info", target, "--json").document["signer"]
+    signer = configured.ok("backups", "show", target, "--json").document["signer"]
     words = ("restore", "--from-target", target, "--full-restore", "--signer", signer)
     other.ok(*words, "--identity", configured.path("recovery.key"))
     assert other.ok("get", "DATABASE_PASSWORD", "--show-value").out == "CANARY-DB"
@@ -45,7 +45,7 @@ def test_a_policy_backs_up_to_every_target_and_restores_from_one(configured: Mac
 
 def test_a_full_policy_asks_first(configured: Machine) -> None:
     assert configured.run("backup", "--policy", "full").failed_with(ConfirmationRequired)
-    assert configured.ok("catalog", "list", "--json").document["backups"] == []
+    assert configured.ok("backups", "list", "--json").document["backups"] == []
 
 
 def test_a_metadata_policy_is_plain_and_holds_no_value(configured: Machine) -> None:
@@ -61,18 +61,18 @@ def test_a_backup_that_lacks_secrets_is_an_alarm_for_whoever_only_looks_at_the_e
     for number in range(20):
         configured.set(f"app/{number}", "CANARY")
     back_up(configured)
-    configured.ok("delete", "app/0", "--force")
+    configured.ok("secrets", "delete", "app/0", "--force")
     few = back_up(configured)
     assert (few["state"], few["fewer"]) == ("done", 1)
-    configured.ok("delete", *(f"app/{number}" for number in range(1, 20)), "--force")
+    configured.ok("secrets", "delete", *(f"app/{number}" for number in range(1, 20)), "--force")
     done = configured.run("backup", "--policy", "full", "--force")
     assert done.failed_with(RunDegraded)
     assert "holds 3 secrets where 23 were expected" in done.out
     assert "lacks 20 secrets" in " ".join(done.out.split())
     assert "strongroom: RunDegraded" in done.err
-    run = configured.ok("status", "--json").document["runs"][0]["id"]
-    assert configured.run("status", run, "--follow").failed_with(RunDegraded)
-    assert configured.ok("status", run).out == done.out
+    run = configured.ok("runs", "--json").document["runs"][0]["id"]
+    assert configured.run("runs", "show", run, "--follow").failed_with(RunDegraded)
+    assert configured.ok("runs", "show", run).out == done.out
 
 
 def test_a_target_is_named_by_its_configured_name(configured: Machine) -> None:
@@ -91,11 +91,11 @@ def test_a_target_is_named_by_its_configured_name(configured: Machine) -> None:
 
 def test_runs_are_listed_and_shown(configured: Machine) -> None:
     run = back_up(configured)
-    assert [r["id"] for r in configured.ok("status", "--json").document["runs"]] == [run["id"]]
-    shown = configured.ok("status", str(run["id"]))
+    assert [r["id"] for r in configured.ok("runs", "--json").document["runs"]] == [run["id"]]
+    shown = configured.ok("runs", "show", str(run["id"]))
     assert "done: a good backup on every target" in shown.out
     assert "CANARY" not in shown.out
-    assert configured.run("status", "20200101T000000Z-00000000").failed_with(RunNotFound)
+    assert configured.run("runs", "show", "20200101T000000Z-00000000").failed_with(RunNotFound)
 
 
 def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
@@ -104,14 +104,14 @@ def test_a_damaged_replica_is_found_and_repaired(configured: Machine) -> None:
     content = container.read_bytes()
     container.chmod(0o600)
     container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert configured.run("verify-backup", "regions/dublin").failed_with(Tampered)
-    configured.ok("repair", str(run["id"]))
+    assert configured.run("backups", "verify", "regions/dublin").failed_with(Tampered)
+    configured.ok("backups", "repair", str(run["id"]))
     assert container.read_bytes() == content
-    assert configured.run("verify-backup", "regions/dublin").code == 0
+    assert configured.run("backups", "verify", "regions/dublin").code == 0
 
 
 def replicas(machine: Machine) -> dict[str, tuple[bool, str | None]]:
-    found = machine.ok("replicas", "--json").document["replicas"]
+    found = machine.ok("backups", "replicas", "--json").document["replicas"]
     return {one["target"]: (one["good"], one["verified"]) for one in found}
 
 
@@ -126,15 +126,15 @@ def test_a_target_that_was_away_is_no_bad_replica_until_it_was_looked_at(configu
     backup = made.document["id"]
 
     def row() -> str:
-        return next(line for line in configured.ok("replicas").out.splitlines() if backup in line)
+        return next(line for line in configured.ok("backups", "replicas").out.splitlines() if backup in line)
 
     assert "no answer" in row()
     assert "BAD" not in row()
-    assert configured.ok("replicas", "--json").document["unanswered"] == {backup: ["dublin"]}
-    assert configured.run("repair", backup).code != 0
+    assert configured.ok("backups", "replicas", "--json").document["unanswered"] == {backup: ["dublin"]}
+    assert configured.run("backups", "repair", backup).code != 0
     assert "no answer" in row()
     away.rename(dublin)
-    configured.ok("repair", backup)
+    configured.ok("backups", "repair", backup)
     assert "no answer" not in row()
     assert "BAD" not in row()
 
@@ -142,17 +142,17 @@ def test_a_target_that_was_away_is_no_bad_replica_until_it_was_looked_at(configu
 @pytest.mark.parametrize("word", ["regions/dublin", "dublin"])
 def test_what_is_found_by_hand_is_what_the_catalog_says(configured: Machine, word: str) -> None:
     run = back_up(configured)
-    configured.ok("verify-backup", word, "--depth", "opened", "--identity", "recovery.key")
+    configured.ok("backups", "verify", word, "--depth", "opened", "--identity", "recovery.key")
     assert replicas(configured)["dublin"] == (True, "opened")
-    configured.ok("verify-backup", word, "--depth", "present")
+    configured.ok("backups", "verify", word, "--depth", "present")
     assert replicas(configured)["dublin"] == (True, "opened")
     [container] = configured.path(f"regions/dublin/containers/{run['id']}").iterdir()
     content = container.read_bytes()
     container.chmod(0o600)
     container.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    assert configured.run("verify-backup", word).failed_with(Tampered)
+    assert configured.run("backups", "verify", word).failed_with(Tampered)
     assert replicas(configured)["dublin"] == (False, None)
-    assert "toronto" not in configured.ok("repair").err
+    assert "toronto" not in configured.ok("backups", "repair").err
     assert replicas(configured)["dublin"] == (True, "digest")
     assert container.read_bytes() == content
 
@@ -163,27 +163,27 @@ def test_a_replica_held_as_bad_is_not_called_good_by_a_shallower_look(configured
     store = RunStore(f"sqlite:///{configured.state / 'state.db'}")
     [dublin] = [one for one in store.replicas(str(run["id"])) if one.target == "dublin"]
     store.set_replica(structs.replace(dublin, good=False))
-    assert f"strongroom repair {run['id']}" in configured.ok("verify-backup", "dublin").err
+    assert f"strongroom backups repair {run['id']}" in configured.ok("backups", "verify", "dublin").err
     assert replicas(configured)["dublin"][0] is False
 
 
 def test_a_look_with_the_wrong_key_or_at_a_copy_tells_nothing_of_the_replica(configured: Machine) -> None:
     back_up(configured)
     before = replicas(configured)
-    configured.ok("keygen", "--output", "other.key")
-    opened = ("verify-backup", "dublin", "--depth", "opened", "--identity", "other.key")
+    configured.ok("keys", "new", "--output", "other.key")
+    opened = ("backups", "verify", "dublin", "--depth", "opened", "--identity", "other.key")
     assert configured.run(*opened).failed_with(WrongKey)
     shutil.copytree(configured.path("regions/dublin"), configured.path("dublin"))
     shutil.rmtree(configured.path("dublin/containers"))
-    assert configured.run("verify-backup", "dublin").failed_with(MissingPiece)
+    assert configured.run("backups", "verify", "dublin").failed_with(MissingPiece)
     assert replicas(configured) == before
 
 
 def test_a_region_that_no_file_configures_is_meant_by_its_name_too(stocked: Machine) -> None:
     stocked.ok("backup", "--policy", "daily-metadata")
-    assert stocked.ok("verify-backup", "region-b", "--json").document["policy"] == "daily-metadata"
-    assert stocked.ok("backup-info", "region-c", "--json").document["policy"] == "daily-metadata"
-    assert stocked.run("verify-backup", "region-d").failed_with(MissingPiece)
+    assert stocked.ok("backups", "verify", "region-b", "--json").document["policy"] == "daily-metadata"
+    assert stocked.ok("backups", "show", "region-c", "--json").document["policy"] == "daily-metadata"
+    assert stocked.run("backups", "verify", "region-d").failed_with(MissingPiece)
 
 
 def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configured: Machine) -> None:
@@ -191,24 +191,24 @@ def test_a_repair_that_could_not_reach_a_target_is_told_by_its_exit_code(configu
     dublin, away = configured.path("regions/dublin"), configured.path("regions/away")
     dublin.rename(away)
     dublin.write_text("no directory")
-    done = configured.run("repair", str(run["id"]))
+    done = configured.run("backups", "repair", str(run["id"]))
     assert done.failed_with(RunDegraded)
     assert "not verified on dublin" in done.out
     assert replicas(configured)["dublin"] == (True, "digest")  # as it was known to be
     dublin.unlink()
     away.rename(dublin)
-    configured.ok("repair")
+    configured.ok("backups", "repair")
 
 
 def test_the_catalog_is_rebuilt_from_one_target_alone(configured: Machine) -> None:
     runs = [back_up(configured), back_up(configured, "metadata")]
-    before = configured.ok("catalog", "list", "--json").document["backups"]
+    before = configured.ok("backups", "list", "--json").document["backups"]
     for part in configured.state.glob("state.db*"):
         part.unlink()
-    assert configured.ok("catalog", "list", "--json").document["backups"] == []
-    rebuilt = configured.ok("catalog", "rebuild", "--from", "frankfurt", "--json").document
+    assert configured.ok("backups", "list", "--json").document["backups"] == []
+    rebuilt = configured.ok("backups", "rebuild", "--from", "frankfurt", "--json").document
     assert sorted(rebuilt["backups"]) == sorted(run["id"] for run in runs)
-    after = configured.ok("catalog", "list", "--json").document["backups"]
+    after = configured.ok("backups", "list", "--json").document["backups"]
     without = [{k: v for k, v in entry.items() if k != "replicas"} for entry in before]
     assert [{k: v for k, v in entry.items() if k != "replicas"} for entry in after] == without
 
@@ -216,13 +216,13 @@ def test_the_catalog_is_rebuilt_from_one_target_alone(configured: Machine) -> No
 def test_a_catalog_is_not_rebuilt_from_a_stranger(configured: Machine, other: Machine) -> None:
     back_up(configured)
     target = configured.path("regions/frankfurt")
-    done = other.run("catalog", "rebuild", "--from", target)
+    done = other.run("backups", "rebuild", "--from", target)
     assert done.failed_with(UntrustedSigner)
-    assert other.ok("catalog", "list", "--json").document["backups"] == []
-    signer = configured.ok("backup-info", target, "--json").document["signer"]
+    assert other.ok("backups", "list", "--json").document["backups"] == []
+    signer = configured.ok("backups", "show", target, "--json").document["signer"]
     assert (
         len(
-            other.ok("catalog", "rebuild", "--from", target, "--signer", signer, "--json").document["backups"]
+            other.ok("backups", "rebuild", "--from", target, "--signer", signer, "--json").document["backups"]
         )
         == 1
     )
@@ -236,7 +236,7 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
     manifest = target / "manifests" / f"{forged}.json"
     manifest.chmod(0o600)
     manifest.write_bytes(manifest.read_bytes().replace(b'"quorum":2', b'"quorum":1'))
-    done = configured.run("catalog", "rebuild", "--from", "frankfurt", "--json")
+    done = configured.run("backups", "rebuild", "--from", "frankfurt", "--json")
     found = done.document
     assert (done.code, str(forged) in done.err) == (LeftAside.exit_code, True)
     assert sorted(found["backups"]) == sorted([whole, lacking])
@@ -246,20 +246,20 @@ def test_a_rebuild_names_what_is_incomplete_and_what_is_forged(configured: Machi
 
 def test_what_has_ended_cannot_be_cancelled_and_that_is_said_with_how_and_when(configured: Machine) -> None:
     run = back_up(configured)
-    done = configured.run("cancel", str(run["id"]))
+    done = configured.run("runs", "cancel", str(run["id"]))
     assert done.failed_with(RunEnded)
     said = " ".join(done.err.split())
     assert f"Run {run['id']} had ended already, done, {run['finished_at']}: nothing was cancelled" in said
-    assert "strongroom catalog list" in said
-    assert configured.run("cancel", str(run["id"]), "--json").document["state"] == "done"
-    assert configured.ok("catalog", "list", "--json").document["backups"]
+    assert "strongroom backups list" in said
+    assert configured.run("runs", "cancel", str(run["id"]), "--json").document["state"] == "done"
+    assert configured.ok("backups", "list", "--json").document["backups"]
 
 
 def test_times_in_documents_are_written_as_rfc_3339(configured: Machine) -> None:
     run = back_up(configured)
-    shown = configured.ok("status", str(run["id"]), "--json").document
-    [replica, *_] = configured.ok("replicas", "--json").document["replicas"]
-    [entry] = configured.ok("catalog", "list", "--json").document["backups"]
+    shown = configured.ok("runs", "show", str(run["id"]), "--json").document
+    [replica, *_] = configured.ok("backups", "replicas", "--json").document["replicas"]
+    [entry] = configured.ok("backups", "list", "--json").document["backups"]
     verified = [replica["verified_at"], entry["replicas"][0]["verified_at"]]
     for at in (run["created_at"], shown["created_at"], shown["finished_at"], *verified):
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", str(at))
@@ -267,7 +267,7 @@ def test_times_in_documents_are_written_as_rfc_3339(configured: Machine) -> None
 
 def test_a_failed_run_is_retried(configured: Machine) -> None:
     gone = [configured.path(f"regions/{name}") for name in REGIONS[:2]]
-    configured.ok("config", "check")
+    configured.ok("check", "config")
     back_up(configured)
     text = configured.path("strongroom.toml").read_text()
     configured.path("strongroom.toml").write_text(text.replace("create = true", "create = false"))
@@ -275,15 +275,15 @@ def test_a_failed_run_is_retried(configured: Machine) -> None:
         target.rename(target.with_suffix(".gone"))
     failed = configured.run("backup", "--policy", "full", "--force")
     assert failed.failed_with(QuorumNotMet)
-    run = configured.ok("status", "--json").document["runs"][0]["id"]
+    run = configured.ok("runs", "--json").document["runs"][0]["id"]
     for target in gone:
         target.with_suffix(".gone").rename(target)
-    assert configured.ok("retry", run, "--json").document["state"] == "done"
+    assert configured.ok("runs", "retry", run, "--json").document["state"] == "done"
 
 
 def test_submitting_without_a_broker_fails_within_seconds_and_says_so(configured: Machine) -> None:
     began = time.monotonic()
-    done = configured.run("submit", "full")
+    done = configured.run("backup", "--cluster", "--policy", "full")
     assert done.failed_with(BrokerUnavailable)
     assert "strongroom up" in done.err
     assert time.monotonic() - began < 30
@@ -327,26 +327,26 @@ def _await(happened) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_config_init_writes_what_config_check_accepts(machine: Machine) -> None:
-    machine.ok("config", "init")
-    assert machine.run("config", "init").failed_with(WouldOverwrite)
-    assert machine.ok("config", "check", "--json").document["problems"] == []
-    pair = machine.ok("keygen", "--output", "recovery.key", "--json").document
-    machine.ok("config", "init", "--force", "--public-key", "recovery.key.pub")
+    machine.ok("init", "--output", "strongroom.toml")
+    assert machine.run("init", "--output", "strongroom.toml").failed_with(WouldOverwrite)
+    assert machine.ok("check", "config", "--json").document["problems"] == []
+    pair = machine.ok("keys", "new", "--output", "recovery.key", "--json").document
+    machine.ok("init", "--output", "strongroom.toml", "--force", "--public-key", "recovery.key.pub")
     named = machine.path("strongroom.toml").read_text()
     assert f'public_key_file = "{machine.path("recovery.key.pub")}"' in named
-    machine.ok("config", "check")
-    machine.ok("config", "init", "--force", "--public-key", pair["public_key"])
+    machine.ok("check", "config")
+    machine.ok("init", "--output", "strongroom.toml", "--force", "--public-key", pair["public_key"])
     assert pair["public_key"] in machine.path("strongroom.toml").read_text()
 
 
 def test_catalog_alone_lists_and_version_is_a_command_too(machine: Machine) -> None:
-    assert machine.ok("catalog").out == machine.ok("catalog", "list").out
+    assert machine.ok("backups", "list").out == machine.ok("backups", "list").out
     assert machine.ok("version").out == machine.ok("--version").out
 
 
 def test_status_says_of_each_policy_how_its_newest_verified_backup_lies(configured: Machine) -> None:
     def of_metadata() -> dict[str, Any]:
-        found = configured.ok("status", "--json").document["policies"]
+        found = configured.ok("runs", "--json").document["policies"]
         (mine,) = [one for one in found if one["policy"] == "metadata"]
         return dict(mine)
 
@@ -357,8 +357,8 @@ def test_status_says_of_each_policy_how_its_newest_verified_backup_lies(configur
     assert [(one["target"], one["good"]) for one in found["targets"]] == [
         (name, True) for name in sorted(REGIONS)
     ]
-    assert found["backup"] in configured.ok("status").out
+    assert found["backup"] in configured.ok("runs").out
     with closing(sqlite3.connect(configured.state / "state.db")) as connection, connection:
         connection.execute("UPDATE replicas SET good = 0 WHERE target <> ?", (REGIONS[0],))
-    assert "1 of 3" in configured.ok("status").out
+    assert "1 of 3" in configured.ok("runs").out
     assert of_metadata()["lacks"] is not None

@@ -35,7 +35,7 @@ def recorded_run(machine: Machine, *, ago: float) -> RunStore:
 
 
 def test_a_machine_on_which_nothing_ever_ran_shows_what_is_to_come(machine: Machine) -> None:
-    machine.ok("config", "init")
+    machine.ok("init", "--output", "strongroom.toml")
     found = entries(machine)
     assert {"daily-metadata", "weekly-critical", "monthly-full", "repair", "full-drill"} <= set(found)
     assert (found["daily-metadata"]["state"], found["daily-metadata"]["last_due"]) == ("on", None)
@@ -71,7 +71,7 @@ def test_a_hook_without_its_program_is_a_remark_of_the_check_and_no_problem(conf
     for program, remarked in (("/nowhere/quiesce", 1), ("/bin/true", 0)):
         file.write_text(file.read_text().partition("[calendar.repair]")[0] + "[calendar.repair]\n")
         file.write_text(file.read_text() + hooks.format(program))
-        remarks = configured.ok("config", "check", "--json").document["remarks"]
+        remarks = configured.ok("check", "config", "--json").document["remarks"]
         assert len([one for one in remarks if program in one]) == remarked, remarks
 
 

@@ -1,4 +1,4 @@
-"""Keys that a passphrase seals, from keygen to the restore, as people and machines use them."""
+"""Keys that a passphrase seals, from keys new to the restore, as people and machines use them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def written(machine: Machine, name: str, content: str) -> Path:
 @pytest.fixture
 def backup(machine: Machine, words: Path) -> Path:
     """A backup for a private key that a passphrase seals."""
-    machine.ok("keygen", "--output", "recovery.key", "--passphrase-file", words)
+    machine.ok("keys", "new", "--output", "recovery.key", "--passphrase-file", words)
     machine.set("PAYMENTS", "CANARY-value")
     machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key.pub")
     return machine.path("full.sr")
@@ -75,12 +75,12 @@ def test_a_person_is_asked_for_the_passphrase_of_which_file_and_may_mistype(
 def test_keygen_asks_twice_warns_of_what_can_be_guessed_and_writes_nothing_at_a_slip(
     machine: Machine,
 ) -> None:
-    with Terminal(machine, "keygen", "--output", "new.key", "--passphrase") as terminal:
+    with Terminal(machine, "keys", "new", "--output", "new.key", "--passphrase") as terminal:
         terminal.answer("Passphrase for the new key's file: ", "CANARY")
         terminal.answer("again: ", "CANARY-other")
         assert terminal.end() == UsageError.exit_code
     assert not machine.path("new.key").exists()
-    with Terminal(machine, "keygen", "--output", "new.key", "--passphrase") as terminal:
+    with Terminal(machine, "keys", "new", "--output", "new.key", "--passphrase") as terminal:
         terminal.answer("Passphrase for the new key's file: ", "CANARY")
         terminal.answer("again: ", "CANARY")
         assert terminal.end() == 0
@@ -89,11 +89,11 @@ def test_keygen_asks_twice_warns_of_what_can_be_guessed_and_writes_nothing_at_a_
 
 
 def test_a_key_that_is_there_is_never_overwritten_nor_is_anybody_asked(machine: Machine, words: Path) -> None:
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     before = machine.path("recovery.key").read_bytes()
     machine.path("recovery.key.pub").unlink()
 
-    done = machine.run("keygen", "--output", "recovery.key", "--passphrase-file", words)
+    done = machine.run("keys", "new", "--output", "recovery.key", "--passphrase-file", words)
 
     assert done.code != 0
     assert machine.path("recovery.key").read_bytes() == before
@@ -104,7 +104,7 @@ def test_a_passphrase_is_given_changed_and_taken_away_by_writing_the_key_again(
     machine: Machine, backup: Path, words: Path
 ) -> None:
     other = written(machine, "other", "CANARY-another six words in a row")
-    again = ("keygen", "--from")
+    again = ("keys", "new", "--from")
     renewed = ("--output", "b.key", "--passphrase-file", other)
     machine.ok(*again, "recovery.key", *renewed, STRONGROOM_PASSPHRASE=WORDS)
     machine.ok(*again, "b.key", "--output", "c.key", STRONGROOM_PASSPHRASE_FILE=str(other))
@@ -118,7 +118,7 @@ def test_a_passphrase_is_given_changed_and_taken_away_by_writing_the_key_again(
 
 
 def test_a_sealed_key_file_seals_and_opens(machine: Machine, words: Path) -> None:
-    machine.ok("generate-backup-key", "--output", "safe.key", "--passphrase-file", words)
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "safe.key", "--passphrase-file", words)
     machine.set("PAYMENTS", "CANARY-value")
     seal = ("backup", "full.sr", "--include-values", "--force", "--recipient", "safe.key")
 
@@ -131,20 +131,20 @@ def test_a_sealed_key_file_seals_and_opens(machine: Machine, words: Path) -> Non
 
 
 def test_configured_keys_ask_only_where_something_is_to_be_opened(machine: Machine, words: Path) -> None:
-    machine.ok("keygen", "--output", "recovery.key", "--passphrase-file", words)
+    machine.ok("keys", "new", "--output", "recovery.key", "--passphrase-file", words)
     machine.path("strongroom.toml").write_text(
         '[keys.recovery]\nkind = "hpke"\npublic_key_file = "recovery.key.pub"\n'
         'identity_file = "recovery.key"\n'
         '[keys.open]\nkind = "keyfile"\nfile = "open.key"\n'
     )
-    machine.ok("generate-backup-key", "--output", "open.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "open.key")
     machine.set("PAYMENTS", "CANARY-value")
     machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery")
 
-    listed = machine.ok("keys", "--json").document["configured"]
+    listed = machine.ok("keys", "list", "--json").document["configured"]
     assert {name: one["sealed"] for name, one in listed.items()} == {"recovery": True, "open": False}
-    assert "'strongroom up' starts" in machine.ok("config", "check").out
-    verify = ("verify-backup", "full.sr")
+    assert "'strongroom up' starts" in machine.ok("check", "config").out
+    verify = ("backups", "verify", "full.sr")
     assert machine.run("get", "PAYMENTS", "--backup-file", "full.sr").failed_with(PassphraseNeeded)
     assert "opened" in machine.ok(*verify, STRONGROOM_PASSPHRASE_FILE=str(words)).out
     assert machine.run(
@@ -153,7 +153,7 @@ def test_configured_keys_ask_only_where_something_is_to_be_opened(machine: Machi
 
 
 def test_what_another_key_sealed_is_the_wrong_key_and_nobody_is_asked(machine: Machine, backup: Path) -> None:
-    machine.ok("keygen", "--output", "other.key", "--passphrase-file", "words")
+    machine.ok("keys", "new", "--output", "other.key", "--passphrase-file", "words")
     get = [word if word != "recovery.key" else "other.key" for word in GET]
 
     assert machine.run(*get).failed_with(WrongKey)
@@ -172,8 +172,8 @@ def test_recover_py_opens_with_it(machine: Machine, backup: Path, words: Path) -
 def test_a_trial_of_all_keys_goes_on_without_the_passphrase_and_proves_the_key_with_it(
     machine: Machine, words: Path
 ) -> None:
-    machine.ok("keygen", "--output", "recovery.key", "--passphrase-file", words)
-    machine.ok("generate-backup-key", "--output", "open.key")
+    machine.ok("keys", "new", "--output", "recovery.key", "--passphrase-file", words)
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "open.key")
     machine.ok("init", "--target", f"a={machine.path('a')}", "--public-key", "recovery.key.pub")
     config = machine.state / "strongroom.toml"
     private = f'[keys.recovery]\nidentity_file = "{machine.path("recovery.key")}"'
@@ -183,13 +183,13 @@ def test_a_trial_of_all_keys_goes_on_without_the_passphrase_and_proves_the_key_w
     machine.set("PAYMENTS", "CANARY-value")
     machine.ok("backup", "--policy", "monthly-full", "--force")
 
-    without, given = machine.run("key-health", "check", "--json"), ("--passphrase-file", words)
+    without, given = machine.run("check", "keys", "--json"), ("--passphrase-file", words)
     outcomes = {one["label"]: (one["outcome"], one["why"]) for one in without.document["tried"]}
     assert (outcomes["recovery"][0], outcomes["open"]) == ("away", ("opened", ""))
     assert "PassphraseNeeded" in outcomes["recovery"][1]
     assert without.code == 0
 
-    proven = machine.ok("key-health", "check", "--json", *given).document["tried"]
+    proven = machine.ok("check", "keys", "--json", *given).document["tried"]
     assert {one["label"]: one["outcome"] for one in proven} == {"recovery": "opened", "open": "opened"}
 
 

@@ -15,7 +15,7 @@ SIGNS = "<A. Person>, security officer"
 
 def test_the_review_is_written_signed_with_a_page_that_has_a_place_for_each_name(configured: Machine) -> None:
     configured.ok("backup", "--policy", "full", "--force")
-    said = configured.ok("security-review", "--output", "review.json", "--reviewer", SIGNS).out
+    said = configured.ok("reports", "review", "--output", "review.json", "--reviewer", SIGNS).out
     assert "Backup encryption assessment" in said
     file, page = configured.path("review.json"), configured.path("review.html")
     body = json.loads(file.read_bytes())["body"]
@@ -28,11 +28,11 @@ def test_the_review_is_written_signed_with_a_page_that_has_a_place_for_each_name
     assert SIGNS not in page.read_text()
     assert {one.stat().st_mode & 0o777 for one in (file, page)} == {0o600}
     assert b"CANARY" not in file.read_bytes() + page.read_bytes()
-    assert configured.run("security-review", "--output", "review.json").failed_with(WouldOverwrite)
+    assert configured.run("reports", "review", "--output", "review.json").failed_with(WouldOverwrite)
 
 
 def test_the_table_has_what_was_found_and_each_question(configured: Machine) -> None:
-    configured.ok("security-review", "--output", "review.json")
+    configured.ok("reports", "review", "--output", "review.json")
     rows = list(csv.DictReader(io.StringIO(configured.path("review.csv").read_text())))
     body = json.loads(configured.path("review.json").read_bytes())["body"]
     assert len(rows) == sum(len(part["lines"]) + len(part["yours"]) for part in body["parts"])
@@ -40,4 +40,4 @@ def test_the_table_has_what_was_found_and_each_question(configured: Machine) -> 
 
 
 def test_a_file_of_another_form_is_refused_before_anything_is_looked_at(configured: Machine) -> None:
-    assert configured.run("security-review", "--output", "review.pdf").failed_with(UsageError)
+    assert configured.run("reports", "review", "--output", "review.pdf").failed_with(UsageError)

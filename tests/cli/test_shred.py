@@ -40,7 +40,7 @@ def configure(machine: Machine, key: str, more: str = "erasable = true") -> None
 
 def keep_house(machine: Machine) -> None:
     for name in ("y2026", "y2027"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     configure(machine, "y2026")
     machine.ok("backup", "--policy", "customers", "--force")
     configure(machine, "y2027")
@@ -50,25 +50,25 @@ house = furnished(stock, keep_house)
 
 
 def only_backup(machine: Machine) -> str:
-    [entry] = machine.ok("catalog", "list", "--json").document["backups"]
+    [entry] = machine.ok("backups", "list", "--json").document["backups"]
     return str(entry["backup"])
 
 
 def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None:
     backup = only_backup(house)
-    planned = house.ok("shred", "--policy", "customers", "--dry-run", "--json").document
+    planned = house.ok("keys", "shred", "--policy", "customers", "--dry-run", "--json").document
     assert [(one["backup"], one["secrets"]) for one in planned["backups"]] == [(backup, 3)]
-    assert house.run("shred", "--policy", "customers").failed_with(ConfirmationRequired)
-    assert house.run("shred", "--policy", "customers", "--confirm", "custom").failed_with(
+    assert house.run("keys", "shred", "--policy", "customers").failed_with(ConfirmationRequired)
+    assert house.run("keys", "shred", "--policy", "customers", "--confirm", "custom").failed_with(
         ConfirmationRequired
     )
     assert house.path("y2026.key").exists()
-    done = house.ok("shred", "--policy", "customers", "--confirm", "customers", "--json")
+    done = house.ok("keys", "shred", "--policy", "customers", "--confirm", "customers", "--json")
     assert [one["judged"]["backup"] for one in done.document["backups"]] == [backup]
     assert done.document["backups"][0]["judged"]["verdict"] == "shredded"
     assert "become unreadable for good" in done.err
     assert not house.path("y2026.key").exists()
-    status = house.ok("shred", "--status", "--json").document
+    status = house.ok("keys", "shred", "--status", "--json").document
     assert next(event["kind"] for event in status["proof"]) == "shred.intent"
     assert [key["proven"] for key in status["keys"]] == [False], "a file is as gone as its medium forgets it"
     shown = json.dumps(status)
@@ -77,7 +77,7 @@ def test_it_is_planned_confirmed_by_name_done_and_proven(house: Machine) -> None
 
 
 def test_a_person_types_the_policys_name_and_a_yes_is_none(house: Machine) -> None:
-    words = ("shred", "--policy", "customers")
+    words = ("keys", "shred", "--policy", "customers")
     code, shown = on_a_terminal(house, *words, typed=b"yes\n")
     assert (code, "Type the policy's name" in shown) == (ConfirmationRequired.exit_code, True)
     assert house.path("y2026.key").exists()
@@ -88,7 +88,7 @@ def test_a_person_types_the_policys_name_and_a_yes_is_none(house: Machine) -> No
 def test_restoring_it_says_that_it_was_shredded_and_the_rest_goes_on(house: Machine) -> None:
     backup = only_backup(house)
     house.ok("backup", "--policy", "customers", "--force")
-    house.ok("shred", "--policy", "customers", "--backup", backup, "--confirm", "customers")
+    house.ok("keys", "shred", "--policy", "customers", "--backup", backup, "--confirm", "customers")
     words = ("restore", "--from-target", "region-a", "--full-restore", "--dry-run")
     refused = house.run(*words, "--backup", backup)
     assert refused.failed_with(BackupShredded), refused
@@ -102,25 +102,30 @@ def test_restoring_it_says_that_it_was_shredded_and_the_rest_goes_on(house: Mach
 def test_what_cannot_be_finished_is_pending_with_a_code_and_resumed(house: Machine) -> None:
     place, away = house.state / "targets" / "region-b", house.state / "away"
     place.rename(away)  # a new, empty one is made in its place
-    pending = house.run("shred", "--policy", "customers", "--confirm", "customers", "--json")
+    pending = house.run("keys", "shred", "--policy", "customers", "--confirm", "customers", "--json")
     assert pending.failed_with(ShredPending), pending
     [one] = pending.document["backups"]
     assert (one["judged"]["verdict"], one["judged"]["until"]) == ("pending", "")
-    assert house.run("shred", "--resume").failed_with(ShredPending)
-    assert "pending until a day that nobody knows" in house.ok("shred", "--status").out
-    assert "another medium may be in its place" in house.ok("shred", "--status").out
+    assert house.run("keys", "shred", "--resume").failed_with(ShredPending)
+    assert "pending until a day that nobody knows" in house.ok("keys", "shred", "--status").out
+    assert "another medium may be in its place" in house.ok("keys", "shred", "--status").out
     place.rename(house.state / "empty")
     away.rename(place)
-    assert house.ok("shred", "--resume", "--json").document["backups"][0]["judged"]["verdict"] == "shredded"
-    assert "Nothing is pending" in house.ok("shred", "--resume").out
+    assert (
+        house.ok("keys", "shred", "--resume", "--json").document["backups"][0]["judged"]["verdict"]
+        == "shredded"
+    )
+    assert "Nothing is pending" in house.ok("keys", "shred", "--resume").out
 
 
 def test_a_medium_that_is_destroyed_is_somebodys_word_and_stays_on_record_as_that(house: Machine) -> None:
     place = house.state / "targets" / "region-b"
-    words = ("shred", "--lost", "region-b", "--reason", "the disk was burnt")
+    words = ("keys", "shred", "--lost", "region-b", "--reason", "the disk was burnt")
     assert house.run(*words).failed_with(UsageError), "nothing waits for it"
     place.rename(house.state / "away")
-    assert house.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(ShredPending)
+    assert house.run("keys", "shred", "--policy", "customers", "--confirm", "customers").failed_with(
+        ShredPending
+    )
     [done] = house.ok(*words, "--json").document["backups"]
     assert done["judged"]["verdict"] == "shredded"
     assert "the disk was burnt" in done["judged"]["reasons"][0]
@@ -133,13 +138,13 @@ def test_a_medium_that_is_destroyed_is_somebodys_word_and_stays_on_record_as_tha
 )
 def test_what_may_not_be_shredded_is_refused(house: Machine, more: str, kind: type[StrongroomError]) -> None:
     configure(house, "y2027", more)
-    assert house.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(kind)
+    assert house.run("keys", "shred", "--policy", "customers", "--confirm", "customers").failed_with(kind)
     assert house.path("y2026.key").exists()
 
 
 def test_a_key_that_the_policy_seals_for_is_kept(house: Machine) -> None:
     configure(house, "y2026")
-    refused = house.run("shred", "--policy", "customers", "--confirm", "customers")
+    refused = house.run("keys", "shred", "--policy", "customers", "--confirm", "customers")
     assert refused.failed_with(KeyShared)
     assert house.path("y2026.key").exists()
 
@@ -154,11 +159,11 @@ def test_a_key_that_the_policy_seals_for_is_kept(house: Machine) -> None:
     ],
 )
 def test_words_that_do_not_fit_are_refused(house: Machine, words: list[str]) -> None:
-    assert house.run("shred", *words).failed_with(UsageError)
+    assert house.run("keys", "shred", *words).failed_with(UsageError)
 
 
 def test_only_what_is_older_than_a_date_is_meant(house: Machine) -> None:
-    assert house.run("shred", "--policy", "customers", "--before", "2001-01-01", "--dry-run").failed_with(
-        NothingSelected
-    )
-    house.ok("shred", "--policy", "customers", "--before", "2101-01-01", "--dry-run")
+    assert house.run(
+        "keys", "shred", "--policy", "customers", "--before", "2001-01-01", "--dry-run"
+    ).failed_with(NothingSelected)
+    house.ok("keys", "shred", "--policy", "customers", "--before", "2101-01-01", "--dry-run")

@@ -29,7 +29,7 @@ recipients = ["recovery"]
 
 
 def keep_house(machine: Machine) -> None:
-    machine.ok("generate-backup-key", "--output", "recovery.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG.format(home=machine.home))
     machine.ok("backup", "--policy", "all", "--force")
 
@@ -38,16 +38,20 @@ house = furnished(stock, keep_house)
 
 
 def signers(machine: Machine, role: str = "control") -> list[dict]:  # type: ignore[type-arg]
-    return [one for one in machine.ok("signers", "list", "--json").document["signers"] if one["role"] == role]
+    return [
+        one
+        for one in machine.ok("keys", "signers", "list", "--json").document["signers"]
+        if one["role"] == role
+    ]
 
 
 def installation(machine: Machine) -> str:
-    found: str = machine.ok("signers", "list", "--json").document["installation"]
+    found: str = machine.ok("keys", "signers", "list", "--json").document["installation"]
     return found
 
 
 def backup_id(machine: Machine) -> str:
-    found: list[dict[str, str]] = machine.ok("catalog", "list", "--json").document["backups"]
+    found: list[dict[str, str]] = machine.ok("backups", "list", "--json").document["backups"]
     return found[0]["backup"]
 
 
@@ -58,68 +62,70 @@ RESTORE = (
 
 
 def test_after_a_rotation_the_backups_before_and_after_it_are_believed(house: Machine) -> None:
-    done = house.ok("signers", "rotate")
+    done = house.ok("keys", "signers", "rotate")
     assert "escrow" in done.out
     assert [one["version"] for one in signers(house)] == [1, 2]
     assert "signs" in signers(house)[1]["state"]
     house.ok("backup", "--policy", "all", "--force")
-    for backup in house.ok("catalog", "list", "--json").document["backups"]:
+    for backup in house.ok("backups", "list", "--json").document["backups"]:
         house.ok(*RESTORE, "--backup", backup["backup"])
-    shown = house.ok("keys").out
+    shown = house.ok("keys", "list").out
     assert "retired, counts for what was made until" in shown
-    house.ok("recovery-kit", "--output", "kit.html")
+    house.ok("emergency", "kit", "--output", "kit.html")
     assert installation(house) in house.path("kit.html").read_text()
 
 
 def test_what_a_distrusted_key_signed_is_refused_until_it_is_signed_anew(house: Machine) -> None:
     leaked = signers(house)[0]["fingerprint"]
-    asked = house.run("signers", "distrust", leaked, "--reason", "laptop lost")
+    asked = house.run("keys", "signers", "distrust", leaked, "--reason", "laptop lost")
     assert asked.failed_with(ConfirmationRequired)
     assert len(signers(house)) == 1
-    house.ok("signers", "distrust", leaked, "--reason", "laptop lost", "--force")
+    house.ok("keys", "signers", "distrust", leaked, "--reason", "laptop lost", "--force")
 
     refused = house.run(*RESTORE)
     assert refused.failed_with(UntrustedSigner)
     assert "distrusted here since" in refused.err
     assert "laptop lost" in refused.err
-    assert house.run("verify-backup", "region-b").failed_with(UntrustedSigner)
-    looked = house.run("backup-info", "region-b", "--json")  # it shows what is claimed
+    assert house.run("backups", "verify", "region-b").failed_with(UntrustedSigner)
+    looked = house.run("backups", "show", "region-b", "--json")  # it shows what is claimed
     assert looked.failed_with(UntrustedSigner)
     assert looked.document["signer_known"] is False
     assert "laptop lost" in looked.document["signer_doubt"]
-    assert "laptop lost" in house.ok("keys").out
-    house.ok("recovery-kit", "--output", "kit.html")
+    assert "laptop lost" in house.ok("keys", "list").out
+    house.ok("emergency", "kit", "--output", "kit.html")
     assert "laptop lost" in house.path("kit.html").read_text()
     assert house.ok(*RESTORE, "--signer", leaked).code == 0  # a person's decision
 
-    [use] = house.ok("signers", "uses", leaked, "--json").document["uses"]
+    [use] = house.ok("keys", "signers", "uses", leaked, "--json").document["uses"]
     assert use["manifest"] is True
     assert (
-        house.ok("signers", "re-sign", "--before", "2020-01-01", "--force", "--json").document["re_signed"]
+        house.ok("keys", "signers", "re-sign", "--before", "2020-01-01", "--force", "--json").document[
+            "re_signed"
+        ]
         == []
     )
-    done = house.ok("signers", "re-sign", "--force", "--json").document
+    done = house.ok("keys", "signers", "re-sign", "--force", "--json").document
     assert (done["failed"], [one["missed"] for one in done["re_signed"]]) == ({}, [{}])
     assert house.ok(*RESTORE).code == 0
     house.ok("backup", "--policy", "all", "--force")
-    assert house.ok("repair", backup_id(house)).code == 0
+    assert house.ok("backups", "repair", backup_id(house)).code == 0
 
 
 def test_what_cannot_be_vouched_for_is_named_and_is_an_error(house: Machine) -> None:
     leaked = signers(house)[0]["fingerprint"]
     for target in house.state.glob("targets/*/manifests/*"):
         target.unlink()
-    house.ok("signers", "distrust", leaked, "--reason", "leak", "--force")
-    done = house.run("signers", "re-sign", "--force")
+    house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
+    done = house.run("keys", "signers", "re-sign", "--force")
     assert done.failed_with(SignersUnsettled)
     assert "not vouched for" in done.out
 
 
 def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
-    done = house.ok("signers", "rotate", "control", "--announce", "--json")
+    done = house.ok("keys", "signers", "rotate", "control", "--announce", "--json")
     [made] = done.document["made"]
     assert [one["state"] for one in signers(house)] == ["signs", "announced, does not sign yet"]
-    house.ok("signers", "rotate", "control")
+    house.ok("keys", "signers", "rotate", "control")
     assert signers(house)[1]["fingerprint"] == made["fingerprint"]
     assert len(signers(house)) == 2
 
@@ -138,20 +144,20 @@ def test_an_announced_key_does_not_sign_yet(house: Machine) -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(house: Machine, words: tuple[str, ...]) -> None:
-    done = house.run("signers", *words)
+    done = house.run("keys", "signers", *words)
     assert done.code in (UsageError.exit_code, ConfigError.exit_code)
     assert "Traceback" not in done.err
     assert len(signers(house)) == 1
 
 
 def test_an_escrow_brings_every_version_back(house: Machine, other: Machine) -> None:
-    house.ok("signers", "rotate")
-    house.ok("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    house.ok("keys", "signers", "rotate")
+    house.ok("emergency", "escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE)
     known = signers(house)
     (other.home / "away.sr").write_bytes(house.path("away.sr").read_bytes())
     pinned = installation(house)
 
-    other.ok("escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
+    other.ok("emergency", "escrow", "away.sr", "--open", "--signer", pinned, STRONGROOM_PASSPHRASE=PASSPHRASE)
     listed = json.loads(Path(other.state, "keys/roles/trusted.json").read_text())
     assert [one["version"] for one in listed["roles"]["control"]] == [1, 2]
     assert Path(other.state, "keys/roles/installation.key").exists()
@@ -170,14 +176,14 @@ def test_with_the_installation_key_offline_backups_go_on_and_a_lost_role_key_is_
     lost = house.run("backup", "--policy", "all", "--force")
     assert lost.failed_with(ConfigError)
     assert "signers replace control" in " ".join(lost.err.split())
-    away = house.run("signers", "replace", "control")
+    away = house.run("keys", "signers", "replace", "control")
     assert away.failed_with(ConfigError)
     assert "--installation-key FILE" in " ".join(away.err.split())
 
-    house.ok("signers", "replace", "control", "--installation-key", stick)
+    house.ok("keys", "signers", "replace", "control", "--installation-key", stick)
     house.ok("backup", "--policy", "all", "--force")
     assert installation(house) == pinned
-    for backup in house.ok("catalog", "list", "--json").document["backups"]:
+    for backup in house.ok("backups", "list", "--json").document["backups"]:
         elsewhere = ("restore", "--from-target", house.state / "targets" / "region-b", "--full-restore")
         words = ("--dry-run", "--backup", backup["backup"], "--identity", house.path("recovery.key"))
         other.ok(*elsewhere, *words, "--signer", pinned)
@@ -187,12 +193,12 @@ def test_another_host_gets_its_key_certified_by_the_first(house: Machine, other:
     roles = "keys/roles"
     Path(other.state, roles).mkdir(parents=True, mode=0o700)
     Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
-    asked = other.ok("signers", "request", "verify", "--json").document
-    assert f"signers certify verify {asked['public']}" in other.ok("signers", "request", "verify").out
-    house.ok("signers", "certify", "verify", asked["public"])
+    asked = other.ok("keys", "signers", "request", "verify", "--json").document
+    assert f"signers certify verify {asked['public']}" in other.ok("keys", "signers", "request", "verify").out
+    house.ok("keys", "signers", "certify", "verify", asked["public"])
     Path(other.state, roles, "trusted.json").write_bytes((house.state / roles / "trusted.json").read_bytes())
 
-    made = other.ok("signers", "create", "verify", "--json").document
+    made = other.ok("keys", "signers", "create", "verify", "--json").document
     assert made == {
         "role": "verify",
         "fingerprint": asked["fingerprint"],
@@ -212,7 +218,9 @@ def test_a_role_keys_fingerprint_pins_nothing_elsewhere(house: Machine, other: M
 
 def test_an_installation_without_a_local_store_can_be_escrowed_too(other: Machine) -> None:
     """A host that backs up a Vault alone has signing keys all the same."""
-    assert other.run("escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).failed_with(EmptySource)
-    other.ok("keys")
-    done = other.ok("escrow", "away.sr", "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
+    assert other.run("emergency", "escrow", "away.sr", STRONGROOM_PASSPHRASE=PASSPHRASE).failed_with(
+        EmptySource
+    )
+    other.ok("keys", "list")
+    done = other.ok("emergency", "escrow", "away.sr", "--json", STRONGROOM_PASSPHRASE=PASSPHRASE)
     assert "keys/roles/control.key" in done.document["holds"]

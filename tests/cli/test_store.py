@@ -78,7 +78,7 @@ def test_a_passphrase_is_asked_twice_for_sealing_and_once_for_opening(stocked: M
     answer = f"{PASSPHRASE}\n".encode()
     code, shown = on_a_terminal(stocked, *words, typed=b"y\n" + answer * 2)
     assert code == 0, shown
-    code, shown = on_a_terminal(stocked, "test-decrypt", "full.sr", typed=answer)
+    code, shown = on_a_terminal(stocked, "backups", "verify", "--opens", "full.sr", typed=answer)
     assert code == 0, shown
     assert "CANARY" not in shown
 
@@ -121,31 +121,35 @@ def test_one_line_feed_at_the_end_is_not_part_of_the_value(machine: Machine) -> 
 
 def test_files_are_imported_whole_or_not_at_all(machine: Machine) -> None:
     machine.path("app.env").write_text("A=CANARY-A\nB='CANARY B'\n")
-    assert machine.ok("import", "app.env", "--json").document == {"imported": 2, "compared": 2, "error": None}
+    assert machine.ok("secrets", "import", "app.env", "--json").document == {
+        "imported": 2,
+        "compared": 2,
+        "error": None,
+    }
     assert machine.ok("get", "B", "--show-value").out == "CANARY B"
     machine.path("more.json").write_text('{"C": "CANARY-C", "A": "CANARY-OTHER"}')
-    done = machine.run("import", "more.json")
+    done = machine.run("secrets", "import", "more.json")
     assert done.failed_with(WouldOverwrite)
     assert "'A'" in done.err
     assert machine.run("get", "C").failed_with(SecretNotFound)
-    machine.ok("import", "more.json", "--overwrite-existing")
+    machine.ok("secrets", "import", "more.json", "--overwrite-existing")
     assert machine.ok("get", "A", "--show-value").out == "CANARY-OTHER"
 
 
 def test_deleting_asks_and_removes_all_or_none(stocked: Machine) -> None:
-    assert stocked.run("delete", "JWT_SECRET_KEY").failed_with(ConfirmationRequired)
-    assert stocked.run("delete", "JWT_SECRET_KEY", "NOBODY", "--force").failed_with(SecretNotFound)
+    assert stocked.run("secrets", "delete", "JWT_SECRET_KEY").failed_with(ConfirmationRequired)
+    assert stocked.run("secrets", "delete", "JWT_SECRET_KEY", "NOBODY", "--force").failed_with(SecretNotFound)
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
-    stocked.ok("delete", "JWT_SECRET_KEY", "--force")
+    stocked.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")
     assert stocked.run("get", "JWT_SECRET_KEY").failed_with(SecretNotFound)
 
 
 def test_an_export_is_sealed_and_restores_elsewhere(stocked: Machine, other: Machine) -> None:
-    stocked.ok("export", "out.sr", "--force", **PASS)
+    stocked.ok("backup", "--include-values", "out.sr", "--force", **PASS)
     content = stocked.path("out.sr").read_bytes()
     assert b"CANARY" not in content
     assert b"JWT_SECRET" not in content
-    signer = stocked.ok("backup-info", "out.sr", "--json").document["signer"]
+    signer = stocked.ok("backups", "show", "out.sr", "--json").document["signer"]
     words = ("restore", "--backup-file", stocked.path("out.sr"), "--full-restore", "--signer", signer)
     done = other.ok(*words, "--json", **PASS).document
     assert (done["created"], done["compared"]) == (3, 3)
@@ -176,16 +180,16 @@ def test_an_overwriting_restore_can_be_undone(stocked: Machine) -> None:
 def test_one_secret_is_not_replaced_unless_told_to(stocked: Machine) -> None:
     stocked.seal()
     stocked.set("JWT_SECRET_KEY", "CANARY-NEWER")
-    words = ("restore-secret", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY")
+    words = ("restore", "--backup-file", "full.sr", "--secret-name", "JWT_SECRET_KEY")
     assert stocked.run(*words, **PASS).failed_with(WouldOverwrite)
     assert stocked.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-NEWER"
     assert stocked.run(*words[:-1], "NOBODY", **PASS).failed_with(SecretNotFound)
 
 
 def test_whoever_has_one_of_the_keys_opens(stocked: Machine) -> None:
-    stocked.ok("generate-backup-key", "--output", "backup.key")
-    pair = stocked.ok("keygen", "--output", "recovery.key", "--json").document
-    small = stocked.ok("keygen", "--output", "small.key", "--algorithm", "x25519", "--json").document
+    stocked.ok("keys", "new", "--algorithm", "AES256", "--output", "backup.key")
+    pair = stocked.ok("keys", "new", "--output", "recovery.key", "--json").document
+    small = stocked.ok("keys", "new", "--output", "small.key", "--algorithm", "x25519", "--json").document
     words = (
         "--recipient",
         "backup.key",
@@ -198,14 +202,18 @@ def test_whoever_has_one_of_the_keys_opens(stocked: Machine) -> None:
     assert len(sealed["recipients"]) == 3
     assert (pair["post_quantum"], small["post_quantum"]) == (True, False)
     for key in ("backup.key", "recovery.key", "small.key"):
-        assert stocked.run("test-decrypt", "full.sr", "--identity", key).code == 0
-    stocked.ok("keygen", "--output", "stranger.key")
-    assert stocked.run("test-decrypt", "full.sr", "--identity", "stranger.key").failed_with(WrongKey)
-    assert stocked.run("test-decrypt", "full.sr", "--identity", "recovery.key.pub").failed_with(UsageError)
+        assert stocked.run("backups", "verify", "--opens", "full.sr", "--identity", key).code == 0
+    stocked.ok("keys", "new", "--output", "stranger.key")
+    assert stocked.run("backups", "verify", "--opens", "full.sr", "--identity", "stranger.key").failed_with(
+        WrongKey
+    )
+    assert stocked.run(
+        "backups", "verify", "--opens", "full.sr", "--identity", "recovery.key.pub"
+    ).failed_with(UsageError)
 
 
 def test_the_private_half_is_refused_for_sealing(stocked: Machine) -> None:
-    stocked.ok("keygen", "--output", "recovery.key")
+    stocked.ok("keys", "new", "--output", "recovery.key")
     words = ("backup", "full.sr", "--include-values", "--force", "--recipient", "recovery.key")
     done = stocked.run(*words)
     assert done.failed_with(UsageError)
@@ -213,15 +221,24 @@ def test_the_private_half_is_refused_for_sealing(stocked: Machine) -> None:
 
 
 def test_a_lost_machine_is_rebuilt_from_its_escrow(stocked: Machine, other: Machine) -> None:
-    stocked.ok("keygen", "--output", "recovery.key")
-    escrow = stocked.ok("escrow", "escrow.sr", "--recipient", "recovery.key.pub", "--json").document
+    stocked.ok("keys", "new", "--output", "recovery.key")
+    escrow = stocked.ok(
+        "emergency", "escrow", "escrow.sr", "--recipient", "recovery.key.pub", "--json"
+    ).document
     assert "keys/store.key" in escrow["holds"]
     # The store's database came back from somewhere; alone it is of no use to anybody.
     (other.state / "store").mkdir(parents=True)
     for part in (stocked.state / "store").iterdir():
         (other.state / "store" / part.name).write_bytes(part.read_bytes())
     assert other.run("get", "JWT_SECRET_KEY").failed_with(WrongKey)
-    words = ("escrow", "--open", stocked.path("escrow.sr"), "--identity", stocked.path("recovery.key"))
+    words = (
+        "emergency",
+        "escrow",
+        "--open",
+        stocked.path("escrow.sr"),
+        "--identity",
+        stocked.path("recovery.key"),
+    )
     assert other.run(*words).failed_with(UntrustedSigner)
     other.ok(*words, "--signer", escrow["signer"])
     assert other.ok("get", "JWT_SECRET_KEY", "--show-value").out == "CANARY-JWT"
@@ -230,9 +247,9 @@ def test_a_lost_machine_is_rebuilt_from_its_escrow(stocked: Machine, other: Mach
 
 def test_an_escrow_replaces_nothing(stocked: Machine, other: Machine) -> None:
     other.set("OWN", "CANARY-OWN")
-    stocked.ok("escrow", "escrow.sr", **PASS)
-    signer = stocked.ok("backup-info", "escrow.sr", "--json").document["signer"]
-    done = other.run("escrow", "--open", stocked.path("escrow.sr"), "--signer", signer, **PASS)
+    stocked.ok("emergency", "escrow", "escrow.sr", **PASS)
+    signer = stocked.ok("backups", "show", "escrow.sr", "--json").document["signer"]
+    done = other.run("emergency", "escrow", "--open", stocked.path("escrow.sr"), "--signer", signer, **PASS)
     assert done.failed_with(WouldOverwrite)
     assert other.ok("get", "OWN", "--show-value").out == "CANARY-OWN"
     assert stocked.run("restore", "--backup-file", "escrow.sr", "--full-restore", **PASS).failed_with(
@@ -243,7 +260,7 @@ def test_an_escrow_replaces_nothing(stocked: Machine, other: Machine) -> None:
 def test_values_are_compared_with_their_digests_where_they_were_sealed(
     sealed: Machine, other: Machine
 ) -> None:
-    words = ("verify-backup", sealed.path("full.sr"), "--depth", "compared")
+    words = ("backups", "verify", sealed.path("full.sr"), "--depth", "compared")
     assert "compared: every value equals" in sealed.ok(*words, **PASS).out
     assert other.run(*words, "--any-signer", **PASS).failed_with(ConfigError)
 

@@ -30,7 +30,7 @@ legs = [["host"], ["board"]]
 def site(machine: Machine) -> Machine:
     """A machine whose backup `both.sr` needs its key file and two of three custodians."""
     stock(machine)
-    machine.ok("generate-backup-key", "--output", "host.key", "--algorithm", "AES256")
+    machine.ok("keys", "new", "--output", "host.key", "--algorithm", "AES256")
     ceremony = Ceremony(
         name="board", custodians=["Ada", "Ben", "Cleo"], threshold=2, created_at="2026-11-25T00:00:00Z"
     )
@@ -50,7 +50,7 @@ def test_everything_comes_back_with_the_key_and_two_shares(site: Machine, other:
     for name in ("host.key", "board.quorum", "Ada", "Cleo", "both.sr"):
         other.path(name).write_bytes(site.path(name).read_bytes())
         other.path(name).chmod(0o600)
-    signer = site.ok("backup-info", "both.sr", "--json").document["signer"]
+    signer = site.ok("backups", "show", "both.sr", "--json").document["signer"]
     restored = other.ok(
         *("restore", "--backup-file", "both.sr", "--full-restore", "--signer", signer, "--json"),
         *("--identity", "host.key", "--quorum", "board.quorum", "--share", "Ada", "--share", "Cleo"),
@@ -73,25 +73,27 @@ def test_everything_comes_back_with_the_key_and_two_shares(site: Machine, other:
 def test_only_just_enough_custodians_open(
     site: Machine, words: tuple[str, ...], kind: type[StrongroomError] | None
 ) -> None:
-    done = site.run("test-decrypt", "both.sr", *words)
+    done = site.run("backups", "verify", "--opens", "both.sr", *words)
     assert done.failed_with(kind) if kind else done.code == 0, done
     assert "Traceback" not in done.err
 
 
 def test_the_custodians_alone_do_not_open(site: Machine) -> None:
     site.path("host.key").rename(site.path("away"))
-    assert site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben").failed_with(WrongKey)
+    assert site.run(
+        "backups", "verify", "--opens", "both.sr", "--share", "Ada", "--share", "Ben"
+    ).failed_with(WrongKey)
 
 
 def test_a_mistyped_word_is_named(site: Machine) -> None:
     words = site.path("Ada").read_text().split()
     site.path("Ada").write_text(" ".join([*words[:4], "zzz", *words[5:]]))
-    done = site.run("test-decrypt", "both.sr", "--share", "Ada", "--share", "Ben")
+    done = site.run("backups", "verify", "--opens", "both.sr", "--share", "Ada", "--share", "Ben")
     assert done.failed_with(ShareMistyped), done
     assert "5" in done.err, done
 
 
 def test_the_report_says_in_words_who_can_open(site: Machine) -> None:
-    shown = site.ok("backup-info", "both.sr").out
+    shown = site.ok("backups", "show", "both.sr").out
     assert "all of these together" in shown
     assert "2 of 3 custodians" in shown

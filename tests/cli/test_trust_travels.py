@@ -108,7 +108,7 @@ def recovered(house: Machine, *words: object, on: str = "region-a") -> subproces
 
 def distrusted(house: Machine) -> CertifiedSigner:
     thief = stolen_key(house)
-    house.ok("signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
+    house.ok("keys", "signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
     return thief
 
 
@@ -121,7 +121,7 @@ def test_a_forgery_is_refused_on_another_host_and_by_recover_after_the_next_back
     house.ok("backup", "--policy", "all", "--force")
 
     named = ("--backup", forged)
-    refused = there.run("verify-backup", "region-a", *named, "--depth", "digest")
+    refused = there.run("backups", "verify", "region-a", *named, "--depth", "digest")
     assert refused.failed_with(UntrustedSigner)
     assert "host stolen" in refused.err
     assert "--any-signer" not in refused.err, "what is known of a key, nobody goes past"
@@ -134,7 +134,9 @@ def test_a_forgery_is_refused_on_another_host_and_by_recover_after_the_next_back
 
     # Without the target that told it, the host remembers.
     shutil.rmtree(target(house) / "trust")
-    assert there.run("verify-backup", "region-a", *named, "--depth", "digest").failed_with(UntrustedSigner)
+    assert there.run("backups", "verify", "region-a", *named, "--depth", "digest").failed_with(
+        UntrustedSigner
+    )
 
 
 def test_what_a_distrusted_key_signed_is_told_where_nothing_else_holds_everything(house: Machine) -> None:
@@ -158,14 +160,14 @@ def test_a_host_whose_own_key_another_host_distrusted_is_told_before_its_next_ba
     house.ok("backup", "--policy", "all", "--force")
 
     def told() -> list[str]:
-        remarks: list[str] = there.ok("config", "check", "--json").document["remarks"]
+        remarks: list[str] = there.ok("check", "config", "--json").document["remarks"]
         return [one for one in remarks if "role 'control'" in one]
 
     assert told() == [], "nothing here has read a target"
-    there.ok("verify-backup", "region-a", "--depth", "digest")
+    there.ok("backups", "verify", "region-a", "--depth", "digest")
     [said] = told()
     assert "host stolen" in said
-    assert "strongroom signers rotate control" in said
+    assert "strongroom keys signers rotate control" in said
 
 
 def test_a_target_that_withholds_the_list_is_noticed_by_both(house: Machine, other: Machine) -> None:
@@ -173,7 +175,7 @@ def test_a_target_that_withholds_the_list_is_noticed_by_both(house: Machine, oth
     forged = forge(house, distrusted(house))
     house.ok("backup", "--policy", "all", "--force")
     shutil.rmtree(target(house) / "trust")
-    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+    words = ("backups", "verify", target(house), "--signer", pin, "--depth", "digest")
     assert other.run(*words, "--backup", forged).failed_with(TrustListMissing)
     refused = other.run(*words)
     assert refused.failed_with(TrustListMissing)
@@ -192,8 +194,8 @@ def test_a_list_that_never_was_is_no_longer_missed_once_the_key_that_stated_it_i
 ) -> None:
     pin, thief = installation(house), stolen_key(house)
     forged = forge(house, thief, trust=MAX_NUMBER)
-    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
-    for refused in (other.run(*words), house.run("verify-backup", "region-a", "--depth", "digest")):
+    words = ("backups", "verify", target(house), "--signer", pin, "--depth", "digest")
+    for refused in (other.run(*words), house.run("backups", "verify", "region-a", "--depth", "digest")):
         assert refused.failed_with(TrustListMissing)
         assert thief.fingerprint in refused.err, "whoever is to distrust it has to know which"
     done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
@@ -201,7 +203,7 @@ def test_a_list_that_never_was_is_no_longer_missed_once_the_key_that_stated_it_i
     assert f"Backup {forged} states it" in done.stderr
 
     distrusted(house)
-    house.ok("signers", "re-sign", "--force")
+    house.ok("keys", "signers", "re-sign", "--force")
     assert other.run(*words).failed_with(LeftAside), "the true one is sound, and the forged one told"
     assert recovered(house, "--signer", pin, "--key-file", house.path("recovery.key")).returncode == 70
 
@@ -211,9 +213,9 @@ def test_what_the_leaked_key_signed_before_counts_again_once_it_is_signed_anew(
 ) -> None:
     pin = installation(house)
     distrusted(house)
-    words = ("verify-backup", target(house), "--signer", pin, "--depth", "digest")
+    words = ("backups", "verify", target(house), "--signer", pin, "--depth", "digest")
     assert other.run(*words).failed_with(UntrustedSigner)
-    house.ok("signers", "re-sign", "--force")
+    house.ok("keys", "signers", "re-sign", "--force")
     other.ok(*words)
     anew = [open_manifest(path.read_bytes(), trusted=None) for path in target(house).glob("manifests/*.r1")]
     assert [(one.certificate.role, one.manifest.trust) for one in anew] == [("recover", 1)]
@@ -224,7 +226,7 @@ def test_a_target_that_was_away_gets_the_list_with_the_next_backup(house: Machin
     away = target(house, "region-c")
     away.rename(away.with_name("away"))
     leaked = signers(house)[0]["fingerprint"]
-    done = house.run("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    done = house.run("keys", "signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
     assert done.document["list"] == 1
     assert list(done.document["missed"]) == ["region-c"]
     assert done.code != 0
@@ -240,10 +242,10 @@ def test_a_target_that_was_away_gets_the_list_with_what_is_signed_again(
 ) -> None:
     pin, thief, away = installation(house), stolen_key(house), target(house, "region-c")
     away.rename(away.with_name("away"))
-    house.run("signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
+    house.run("keys", "signers", "distrust", thief.fingerprint, "--reason", "host stolen", "--force")
     away.with_name("away").rename(away)
-    house.ok("signers", "re-sign", "--force")
-    other.ok("verify-backup", away, "--signer", pin, "--depth", "digest")
+    house.ok("keys", "signers", "re-sign", "--force")
+    other.ok("backups", "verify", away, "--signer", pin, "--depth", "digest")
     done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"), on="region-c")
     assert done.returncode == 0, done
 
@@ -254,7 +256,7 @@ def test_without_the_installation_key_a_key_is_distrusted_here_and_it_is_said_wh
     stick = house.path("stick.key")
     Path(house.state, "keys/roles/installation.key").rename(stick)
     leaked = signers(house)[0]["fingerprint"]
-    words = ("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    words = ("keys", "signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
     done = house.run(*words)
     assert (done.code, done.document["list"]) != (0, 1)
     assert "--installation-key FILE" in done.err
@@ -270,23 +272,23 @@ def test_who_takes_anybody_s_backup_is_told_what_its_maker_says_of_the_key(
     distrusted(house)
     place, key = target(house), ("--identity", house.path("recovery.key"), "--any-signer")
     for words in (
-        ("verify-backup", place, *key),
-        ("test-decrypt", place, *key),
+        ("backups", "verify", place, *key),
+        ("backups", "verify", "--opens", place, *key),
         ("restore", "--full-restore", "--dry-run", "--from-target", place, *key),
         ("list", "--from-target", place, *key),
-        ("find", "--from-target", place, *key),
-        ("backup-info", place),
-        ("catalog", "list", "--from-target", place),
+        ("backups", "find", "--from-target", place, *key),
+        ("backups", "show", place),
+        ("backups", "list", "--from-target", place),
     ):
         refused = other.run(*words)
         assert refused.failed_with(UntrustedSigner), words
         assert "host stolen" in refused.err, words
 
-    house.ok("signers", "re-sign", "--force")
-    assert "Maker unknown" in other.ok("verify-backup", place, *key).out
+    house.ok("keys", "signers", "re-sign", "--force")
+    assert "Maker unknown" in other.ok("backups", "verify", place, *key).out
     house.ok("backup", "--policy", "all", "--force")
     shutil.rmtree(place / "trust")
-    said = other.ok("verify-backup", place, *key)
+    said = other.ok("backups", "verify", place, *key)
     assert "Trust list 1" in said.err, "withheld: nobody is pinned, so it is said and no failure"
 
 
@@ -298,9 +300,9 @@ def test_a_stranger_s_list_distrusts_no_key_of_another_installation(house: Machi
     folder = target(house) / "trust"
     folder.mkdir(exist_ok=True)
     (folder / "00000007.json").write_bytes(sign_list(lie, Signer.generate()))
-    house.ok("verify-backup", "region-a", "--depth", "digest")
-    other.ok("verify-backup", target(house), "--any-signer", "--depth", "digest")
-    other.ok("backup-info", target(house))
+    house.ok("backups", "verify", "region-a", "--depth", "digest")
+    other.ok("backups", "verify", target(house), "--any-signer", "--depth", "digest")
+    other.ok("backups", "show", target(house))
 
 
 def test_a_signed_head_tells_of_a_list_that_is_withheld_before_the_next_backup(
@@ -312,10 +314,10 @@ def test_a_signed_head_tells_of_a_list_that_is_withheld_before_the_next_backup(
     shutil.rmtree(place / "trust")
     key = ("--identity", house.path("recovery.key"), "--signer", pin)
     for words in (
-        ("verify-backup", place, *key),
+        ("backups", "verify", place, *key),
         ("restore", "--full-restore", "--dry-run", "--from-target", place, *key),
         ("list", "--from-target", place, *key),
-        ("find", "--from-target", place, *key),
+        ("backups", "find", "--from-target", place, *key),
     ):
         assert other.run(*words).failed_with(TrustListMissing), words
     done = recovered(house, "--signer", pin, "--key-file", house.path("recovery.key"))
@@ -327,5 +329,5 @@ def test_a_medium_in_its_safe_gets_the_list_with_its_next_backup_and_nothing_is_
     with house.path("strongroom.toml").open("a") as config:
         config.write(MEDIUM.format(path=house.path("medium")))
     leaked = signers(house)[0]["fingerprint"]
-    done = house.ok("signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
+    done = house.ok("keys", "signers", "distrust", leaked, "--reason", "leak", "--force", "--json")
     assert list(done.document["missed"]) == ["medium"]

@@ -20,10 +20,10 @@ def overwritten(tmp_path: Path) -> tuple[Machine, str]:
     machine = Machine(tmp_path / "it's here")
     machine.set("TOKEN", "CANARY-OLD")
     machine.set("OTHER", "CANARY-OTHER")
-    machine.ok("keygen", "--output", "my key")
+    machine.ok("keys", "new", "--output", "my key")
     machine.ok("backup", "w.sr", "--include-values", "--recipient", "my key.pub", "--force")
     machine.set("TOKEN", "CANARY-NEWER")
-    words = ("restore-secret", "--backup-file", "w.sr", "--secret-name", "TOKEN", "--confirm-overwrite")
+    words = ("restore", "--backup-file", "w.sr", "--secret-name", "TOKEN", "--overwrite-existing")
     return machine, machine.ok(*words, "--identity", "my key").out
 
 
@@ -48,7 +48,7 @@ def test_the_printed_command_brings_back_what_was_there(
 def test_a_folder_of_them_is_answered_with_the_files_to_name(overwritten: tuple[Machine, str]) -> None:
     machine, _ = overwritten
     [folder] = (machine.state / "undo").iterdir()
-    words = ("restore-secret", "--secret-name", "TOKEN", "--confirm-overwrite", "--identity", "my key")
+    words = ("restore", "--secret-name", "TOKEN", "--overwrite-existing", "--identity", "my key")
     done = machine.run(*words, "--backup-file", folder)
     assert done.failed_with(UsageError)
     assert "0001.strongroom" in done.err
@@ -59,7 +59,7 @@ def test_a_folder_of_them_is_answered_with_the_files_to_name(overwritten: tuple[
 
 
 @pytest.mark.parametrize(
-    "command", ["verify-backup", "backup-info", "validate-backup-format", "test-decrypt"]
+    "command", ["backups verify", "backups show", "backups verify --structure", "backups verify --opens"]
 )
 def test_who_looks_at_a_folder_of_them_is_told_what_to_type_for_each(
     overwritten: tuple[Machine, str], command: str
@@ -77,7 +77,7 @@ def test_who_looks_at_a_folder_of_them_is_told_what_to_type_for_each(
 
 
 def _opens(command: str) -> tuple[str, ...]:
-    return ("--identity", "my key") if command == "test-decrypt" else ()
+    return ("--identity", "my key") if command == "backups verify --opens" else ()
 
 
 def test_a_restore_that_wrote_nothing_prints_no_way_back(overwritten: tuple[Machine, str]) -> None:
@@ -91,7 +91,7 @@ def test_where_nothing_can_be_put_on_record_it_says_so(
     overwritten: tuple[Machine, str], other: Machine
 ) -> None:
     machine, _ = overwritten
-    signer = machine.ok("backup-info", "w.sr", "--json").document["signer"]
+    signer = machine.ok("backups", "show", "w.sr", "--json").document["signer"]
     other.state.mkdir()
     (other.state / "undo").write_text("in the way of a folder")
     words = ("restore", "--backup-file", machine.path("w.sr"), "--full-restore", "--identity")

@@ -28,8 +28,8 @@ def test_a_run_begins_once_and_why_and_waits_once_for_one_thing(capsys: pytest.C
     tell(line("connection-ended"))
     assert capsys.readouterr().err.splitlines() == [
         "2026-11-28T01:00:00Z backup of 'full': begins, policy full is due (r1)",
-        "2026-11-28T01:00:00Z run r1 waits at upload/0/eu: TargetFull. See 'strongroom status r1'.",
-        "2026-11-28T01:00:00Z run r1 waits at upload/0/eu: TargetUnavailable. See 'strongroom status r1'.",
+        "2026-11-28T01:00:00Z run r1 waits at upload/0/eu: TargetFull. See 'strongroom runs show r1'.",
+        "2026-11-28T01:00:00Z run r1 waits at upload/0/eu: TargetUnavailable. See 'strongroom runs show r1'.",
         "2026-11-28T01:00:00Z backup of 'full': begins, somebody asked for it (r2)",
         "2026-11-28T01:00:00Z backup of 'full': done in 3.0 s (r1)",
     ]
@@ -43,7 +43,7 @@ def test_a_changed_file_that_is_refused_is_told_once(capsys: pytest.CaptureFixtu
     tell(line("settings-wait-for-restart", **file | {"sha256": "bb"}, sections="broker"))
     wrong, waits = capsys.readouterr().err.splitlines()
     assert "the changed strongroom.toml is wrong, so the settings before it stay in force: " in wrong
-    assert wrong.endswith("policies.full.keeep: unknown key. 'strongroom config check' shows all.")
+    assert wrong.endswith("policies.full.keeep: unknown key. 'strongroom check config' shows all.")
     assert waits.endswith("the changed strongroom.toml waits for a restart of 'strongroom up' (broker)")
 
 
@@ -53,7 +53,7 @@ def test_of_a_run_that_failed_the_class_is_told_and_where(capsys: pytest.Capture
     tell(line("run-degraded", step="upload", target="eu", error_class="TargetUnavailable"))
     tell(line("run-degraded", step="report", target="", error_class="RunDegraded"))
     assert capsys.readouterr().err.splitlines() == [
-        f"warning: 2026-11-28T01:00:00Z backup of 'full': {how}. 'strongroom status r1' says why."
+        f"warning: 2026-11-28T01:00:00Z backup of 'full': {how}. 'strongroom runs show r1' says why."
         for how in (
             "FAILED at capture: DuplicateSecret",
             "degraded at upload (eu): TargetUnavailable",

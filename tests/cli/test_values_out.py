@@ -161,10 +161,10 @@ PLAIN = ("--identity", "recovery.key")
 TARGET = ("--from-target", "frankfurt", *PLAIN)
 TRIED: dict[str, tuple[tuple[str, ...], ...]] = {
     "restore": (
+        ("restore", "--secret-name", "JWT_SECRET_KEY", *TARGET),
         ("restore", "--full-restore", *TARGET),
         ("restore", "--full-restore", *TARGET, "--to-file", "x.sr", "--recipient", "recovery", "--force"),
     ),
-    "restore-secret": (("restore-secret", "--secret-name", "JWT_SECRET_KEY", *TARGET),),
     "get": (
         ("get", "REDIS_PASSWORD", "--show-value"),
         ("get", "REDIS_PASSWORD", "--show-value", "--json"),
@@ -174,13 +174,13 @@ TRIED: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     "backup": (
         ("backup", "b.sr", "--include-values", "--recipient", "recovery", "--force"),
+        ("backup", "--include-values", "e.sr", "--recipient", "recovery", "--force"),
         ("backup", "--policy", "safe", "--force"),
     ),
-    "emergency-backup": (("emergency-backup", "safe", "--force"),),
-    "export": (("export", "e.sr", "--recipient", "recovery", "--force"),),
-    "escrow": (("escrow", "keys.sr", "--recipient", "recovery"),),
-    "rotate-backup-key": (
-        ("rotate-backup-key", "full.sr", "--current-key", "recovery.key", "--new-key", "mine.key"),
+    "emergency backup": (("emergency", "backup", "safe", "--force"),),
+    "emergency escrow": (("emergency", "escrow", "keys.sr", "--recipient", "recovery"),),
+    "keys replace": (
+        ("keys", "replace", "full.sr", "--current-key", "recovery.key", "--new-key", "mine.key"),
     ),
 }
 RUN = "tests/operations/approval/test_waiting_run.py::test_no_edited_row_of_a_step_gets_past_the_approval"
@@ -197,17 +197,17 @@ NEW_VALUES = (
     "test_a_rotation_waits_for_its_approvals_and_the_same_call_goes_on_when_they_are_there"
 )
 BY_ITS_RUN = {
-    "submit": RUN,
+    "restore undo": RUN,
     "strongroom.Client": RUN,
-    "retry": RUN,
+    "runs retry": RUN,
     "up": "tests/live/test_approved_restore.py::"
     "test_it_waits_is_killed_is_approved_meanwhile_is_done_once_and_no_replay_does_it_again",
     "schedule": NEW_RECIPIENT,
-    "rotate": OLD_BACKUPS,
+    "keys rotate": OLD_BACKUPS,
     "incident": OLD_BACKUPS,
-    "rotate-secret": NEW_VALUES,
+    "secrets rotate": NEW_VALUES,
     "recover": "tests/cli/test_values_out.py::test_each_caller_of_what_writes_values_out_is_known",
-    "restore-snapshot": "tests/cli/test_values_out.py::test_a_server_is_replaced_by_nobody_alone",
+    "restore snapshot": "tests/cli/test_values_out.py::test_a_server_is_replaced_by_nobody_alone",
     "strongroom.open": "tests/cli/test_values_out.py::test_a_program_in_python_asks_at_the_first_value",
 }
 """Ways that are a run's, a server's or Python's, and the test that tries each."""
@@ -272,7 +272,7 @@ def test_a_server_is_replaced_by_nobody_alone() -> None:
 @pytest.mark.parametrize("name", TRIED)
 def test_a_way_out_asks_first_and_gives_nothing(house: Machine, name: str) -> None:
     have_approved(house, *ApprovalAction)
-    house.ok("delete", "JWT_SECRET_KEY", "--force")  # so that a restore has something to write
+    house.ok("secrets", "delete", "JWT_SECRET_KEY", "--force")  # so that a restore has something to write
     before = set(house.home.rglob("*.sr"))
     for words in TRIED[name]:
         done = house.run(*words)
@@ -292,12 +292,12 @@ def test_a_value_is_shown_once_it_was_approved_and_that_alone(house: Machine, al
     have_approved(house, "export")
     words = ("get", "JWT_SECRET_KEY", "--show-value", *TARGET)
     asked = house.run(*words)
-    name = re.search(r"'strongroom approve (\S+)'", asked.err)
+    name = re.search(r"'strongroom approvals approve (\S+)'", asked.err)
     assert name, asked
     shown = house.ok("approvals", "show", name[1]).out
     assert "show version 1 of one secret of backup" in shown
     assert "JWT" not in shown
-    house.ok("approve", name[1], "--key", alice.file, "--force")
+    house.ok("approvals", "approve", name[1], "--key", alice.file, "--force")
     assert house.run("get", "REDIS_PASSWORD", "--show-value", *TARGET).failed_with(ApprovalNeeded)
     assert "CANARY" in house.ok(*words).out
     assert house.run(*words).failed_with(ApprovalNeeded), "an approval is used once"
@@ -308,13 +308,13 @@ def test_what_gives_no_value_asks_nobody(house: Machine) -> None:
     for words in (
         ("get", "JWT_SECRET_KEY"),
         ("get", "JWT_SECRET_KEY", *TARGET),
-        ("find", "JWT_SECRET_KEY", *PLAIN),
-        ("history", "JWT_SECRET_KEY", *PLAIN),
-        ("diff", *PLAIN),
+        ("backups", "find", "JWT_SECRET_KEY", *PLAIN),
+        ("backups", "history", "JWT_SECRET_KEY", *PLAIN),
+        ("backups", "diff", *PLAIN),
         ("list", *TARGET),
-        ("verify-backup", "full.sr", *PLAIN),
-        ("test-decrypt", "full.sr", *PLAIN),
-        ("test-recovery", *TARGET),
+        ("backups", "verify", "full.sr", *PLAIN),
+        ("backups", "verify", "--opens", "full.sr", *PLAIN),
+        ("drill", "local", *TARGET),
     ):
         assert "CANARY" not in house.ok(*words).out
 
@@ -332,7 +332,7 @@ def test_a_program_in_python_asks_at_the_first_value(
             with pytest.raises(ApprovalNeeded):
                 reveal()
     [asked] = house.ok("approvals", "list", "--json").document["approvals"]
-    house.ok("approve", asked["request"]["subject"], "--key", alice.file, "--force")
+    house.ok("approvals", "approve", asked["request"]["subject"], "--key", alice.file, "--force")
     with strongroom.open("full.sr", identity="recovery.key") as backup:
         assert all(secret.reveal() for secret in backup.secrets())
     with strongroom.open("full.sr", identity="recovery.key") as backup, pytest.raises(ApprovalNeeded):

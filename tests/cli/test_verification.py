@@ -31,17 +31,17 @@ def flip_a_bit(machine: Machine, region: str) -> str:
 
 
 def test_status_says_how_much_was_verified_and_what_was_not_for_longest(configured: Machine) -> None:
-    assert "There is nothing to verify yet." in configured.ok("status").out
+    assert "There is nothing to verify yet." in configured.ok("runs").out
     back_up(configured)
-    fresh = configured.ok("status", "--json").document["verification"]
+    fresh = configured.ok("runs", "--json").document["verification"]
     assert (fresh["containers"], fresh["verified"], fresh["share"], fresh["late"]) == (6, 6, 1.0, 0)
     pass_time(configured, 31)
-    said = configured.ok("status").out
+    said = configured.ok("runs").out
     assert (
         "0.0 % verified: 0 of 6 containers and manifests read within 30 days; the longest ago: the " in said
     )
     assert ", 31 days; all will be read by " in said
-    late = configured.ok("status", "--json").document["verification"]
+    late = configured.ok("runs", "--json").document["verification"]
     assert (late["verified"], late["late"], late["never"]) == (0, 6, 0)
     assert late["oldest"]["container"] == -1
     assert late["oldest_age_seconds"] > 31 * DAY - 60
@@ -50,11 +50,11 @@ def test_status_says_how_much_was_verified_and_what_was_not_for_longest(configur
 def test_health_and_alerts_tell_of_what_was_not_verified_in_its_span(configured: Machine) -> None:
     back_up(configured)
     pass_time(configured, 31)
-    findings = configured.run("health-advanced", "--json").document["findings"]
+    findings = configured.run("check", "--json").document["findings"]
     late = [one for one in findings if one["code"] == "VerificationOverdue"]
     assert len(late) == 3
     assert {(one["check"], one["state"]) for one in late} == {("verification", "wrong")}
-    alerts = configured.run("backup-alerts", "--json").document["alerts"]
+    alerts = configured.run("alerts", "send", "--json").document["alerts"]
     assert sum(one["key"].startswith("verification.late:") for one in alerts) == 3
 
 
@@ -66,9 +66,9 @@ def test_damage_is_found_repaired_and_told_in_one_go(configured: Machine) -> Non
     found = configured.run("schedule", "run", "verification")
     assert found.code == 70, found
     assert f"{backup} on {region}: its container 0: Tampered" in found.out
-    again = configured.ok("verify-backup", configured.path(f"regions/{region}"))
+    again = configured.ok("backups", "verify", configured.path(f"regions/{region}"))
     assert "digest" in again.out
-    alerts = configured.run("backup-alerts", "--json").document["alerts"]
+    alerts = configured.run("alerts", "send", "--json").document["alerts"]
     [told] = [one for one in alerts if one["key"] == f"replica.repaired:{region}"]
     assert f"{backup} (its container 0: Tampered; copied from " in told["what"]
 
@@ -76,5 +76,5 @@ def test_damage_is_found_repaired_and_told_in_one_go(configured: Machine) -> Non
 def test_a_command_that_reads_a_replica_back_counts(configured: Machine) -> None:
     back_up(configured)
     pass_time(configured, 31)
-    configured.ok("backup-health-check", "--check-integrity")
-    assert configured.ok("status", "--json").document["verification"]["late"] == 0
+    configured.ok("check", "backups", "--check-integrity")
+    assert configured.ok("runs", "--json").document["verification"]["late"] == 0

@@ -25,7 +25,7 @@ LEAVES = "\x1b[?1049l"
 
 
 def test_a_backup_that_is_made_meanwhile_is_drawn_and_q_ends_the_look(configured: Machine) -> None:
-    with Terminal(configured, "status", "--watch", size=(40, 120)) as person:
+    with Terminal(configured, "runs", "--watch", size=(40, 120)) as person:
         person.await_words("QUEUES")
         configured.ok("backup", "--policy", "full", "--force")
         for name in REGIONS:
@@ -38,7 +38,7 @@ def test_a_backup_that_is_made_meanwhile_is_drawn_and_q_ends_the_look(configured
 
 
 def test_ctrl_c_ends_the_look_with_0_as_the_way_out_that_it_is(configured: Machine) -> None:
-    with Terminal(configured, "status", "--watch", size=(40, 120), colour=True) as person:
+    with Terminal(configured, "runs", "--watch", size=(40, 120), colour=True) as person:
         person.await_words("ALERTS")
         person.type("\x03")
         assert person.end() == 0
@@ -48,7 +48,7 @@ def test_ctrl_c_ends_the_look_with_0_as_the_way_out_that_it_is(configured: Machi
 
 
 def test_a_narrow_and_low_terminal_gets_no_line_that_is_wider_or_lower(configured: Machine) -> None:
-    with Terminal(configured, "status", "--watch", size=(9, 40)) as person:
+    with Terminal(configured, "runs", "--watch", size=(9, 40)) as person:
         person.await_words("more: the terminal is too low")
         person.type("q")
         assert person.end() == 0
@@ -62,7 +62,7 @@ def test_a_narrow_and_low_terminal_gets_no_line_that_is_wider_or_lower(configure
 @contextmanager
 def piped(machine: Machine) -> Iterator[subprocess.Popen[str]]:
     watching = subprocess.Popen(
-        command("status", "--watch"),
+        command("runs", "--watch"),
         cwd=machine.home,
         env=machine.env,
         stdin=subprocess.DEVNULL,
@@ -99,7 +99,7 @@ def test_a_pipe_gets_a_line_for_each_change_and_none_without(configured: Machine
 
 def test_a_look_at_one_run_or_by_a_machine_is_another_command(configured: Machine) -> None:
     for words in (("--json",), ("some-run",), ("--follow",)):
-        assert configured.run("status", "--watch", *words).failed_with(UsageError)
+        assert configured.run("runs", "--watch", *words).failed_with(UsageError)
 
 
 HOSTILE = "evil\x1b[2J\nALERTS\u202e"

@@ -87,8 +87,10 @@ def test_verification_tells_junk_and_heeds_a_mark_below_it(
     content = mark.read_bytes()
     litter(marks, 201)
     mark.write_bytes(content)
-    assert lost.run("verify-backup", "copy/east", *opening, "--backup", two[1]).failed_with(BackupQuarantined)
-    older = lost.run("verify-backup", "copy/east", "--backup", two[0], *opening)
+    assert lost.run("backups", "verify", "copy/east", *opening, "--backup", two[1]).failed_with(
+        BackupQuarantined
+    )
+    older = lost.run("backups", "verify", "copy/east", "--backup", two[0], *opening)
     assert older.failed_with(TargetUnsound), older
 
 
@@ -96,14 +98,14 @@ def test_verification_tells_junk_and_heeds_a_mark_below_it(
 
 
 READS = {
-    "verify-backup": ("verify-backup", "{target}"),
-    "test-decrypt": ("test-decrypt", "{target}"),
-    "backup-info": ("backup-info", "{target}"),
+    "backups verify": ("backups", "verify", "{target}"),
+    "backups verify --opens": ("backups", "verify", "--opens", "{target}"),
+    "backups show": ("backups", "show", "{target}"),
     "restore, dry": ("restore", "--full-restore", "--dry-run", "--from-target", "{target}"),
     "restore": ("restore", "--full-restore", "--overwrite-existing", "--from-target", "{target}"),
-    "restore-secret": ("restore-secret", "--secret-name", "JWT_SECRET_KEY", "--from-target", "{target}"),
-    "find": ("find", "*", "--from-target", "{target}"),
-    "history": ("history", "JWT_SECRET_KEY", "--from-target", "{target}"),
+    "restore, one": ("restore", "--secret-name", "JWT_SECRET_KEY", "--from-target", "{target}"),
+    "find": ("backups", "find", "*", "--from-target", "{target}"),
+    "history": ("backups", "history", "JWT_SECRET_KEY", "--from-target", "{target}"),
     "list": ("list", "--from-target", "{target}"),
     "get": ("get", "JWT_SECRET_KEY", "--show-value", "--from-target", "{target}"),
 }
@@ -114,7 +116,7 @@ def words(command: str, target: str) -> list[str]:
 
 
 def signers(command: str, found: Sequence[str | Path]) -> list[str | Path]:
-    return [] if command == "backup-info" else list(found)
+    return [] if command == "backups show" else list(found)
 
 
 def tells(done: Done, newest: str) -> bool:
@@ -142,7 +144,7 @@ def test_a_deleted_newest_backup_is_said_on_the_own_host(
 def test_a_deleted_newest_backup_is_said_before_a_recovery(house: Machine, two: tuple[str, str]) -> None:
     delete(house.path("regions"), ["east", "west"], two[1])
     house.state.joinpath("state.db").rename(house.path("lost.db"))  # as on a machine that takes over
-    done = house.run("check-recovery-environment", "--identity", "recovery.key")
+    done = house.run("check", "machine", "--identity", "recovery.key")
     assert (done.code, two[1] in done.out + done.err) == (12, True), done
 
 
@@ -208,7 +210,7 @@ def test_history_goes_on_past_a_damaged_backup_and_says_so(
             damaged.write_bytes(damaged.read_bytes()[:-9])
         for damaged in house.path(f"regions/{name}/{folder}").glob(f"{two[0]}.json"):
             damaged.write_bytes(damaged.read_bytes()[:-9])
-    done = house.run("history", "JWT_SECRET_KEY", "--identity", "recovery.key", *index)
+    done = house.run("backups", "history", "JWT_SECRET_KEY", "--identity", "recovery.key", *index)
     assert done.code == 70, done
     assert two[1] in done.out
     assert two[0] in words_of(done)

@@ -162,7 +162,7 @@ def test_one_secret_is_found_past_a_damaged_part_and_said_to_be_older(machine: M
     ends_by_the_loss(got)
     assert got.out.strip() == value(name, older[name])
     assert older[name] in words_of(got)
-    brought = machine.run("restore-secret", "--secret-name", name, *ON)
+    brought = machine.run("restore", "--secret-name", name, *ON)
     ends_by_the_loss(brought)
     assert store(machine) == {name: value(name, older[name])}
     sound = next(name for name, held in expected(made).items() if held.endswith(NEWEST))
@@ -171,7 +171,7 @@ def test_one_secret_is_found_past_a_damaged_part_and_said_to_be_older(machine: M
 
 def test_a_secret_that_no_backup_gives_any_more_is_told_as_lost_and_not_as_unknown(machine: Machine) -> None:
     damaged(machine, "all containers gone")
-    for words in (["get", "new/0"], ["restore-secret", "--secret-name", "new/0"]):
+    for words in (["get", "new/0"], ["restore", "--secret-name", "new/0"]):
         done = machine.run(*words, *ON)
         assert done.failed_with(MissingPiece)
         assert "1 is lost" in words_of(done)

@@ -216,7 +216,7 @@ TRUST = ("--signer", m.INSTALLATION.fingerprint)
 
 
 def verify_backup(place: Place, form: Path) -> Answer:
-    said = command(place.folder, "verify-backup", form, "--identity", place.key, *TRUST)
+    said = command(place.folder, "backups", "verify", form, "--identity", place.key, *TRUST)
     return _answer(said, None)
 
 
@@ -244,7 +244,7 @@ def restore_secret(place: Place, form: Path) -> Answer:
     """Restore one secret, of the second container, into a local store of its own."""
     state = place.folder / "state"
     shutil.rmtree(state, ignore_errors=True)
-    words = ("restore-secret", "--secret-name", ONE, *_as(form), "--identity", place.key)
+    words = ("restore", "--secret-name", ONE, *_as(form), "--identity", place.key)
     said = command(place.folder, *words, *TRUST)
     store = LocalStore(state)
     came = values_of(one for one in store.read(list(store.list())) if one) if store.made else {}
@@ -253,7 +253,7 @@ def restore_secret(place: Place, form: Path) -> Answer:
 
 def unpinned(place: Place, form: Path) -> Answer:
     """Verify without a word of who is trusted."""
-    return _answer(command(place.folder, "verify-backup", form, "--identity", place.key), None)
+    return _answer(command(place.folder, "backups", "verify", form, "--identity", place.key), None)
 
 
 def find(place: Place, form: Path) -> Answer:
@@ -266,7 +266,7 @@ def history(place: Place, form: Path) -> Answer:
 
 def _looked(place: Place, what: str, form: Path) -> Answer:
     """Look for a name; that a backup is shown which nobody trusted signed is no answer."""
-    words = (what, ONE, "--from-target", form, "--identity", place.key, *TRUST, "--json")
+    words = ("backups", what, ONE, "--from-target", form, "--identity", place.key, *TRUST, "--json")
     said = command(place.folder, *words)
     shown = set(re.findall(r'"(2[0-9]{7}T[0-9]+Z-[0-9a-f]{8})"', said.out.partition('"error"')[0]))
     if shown - {BACKUP, OLDER}:

@@ -121,7 +121,7 @@ class Installed:
             process.wait(timeout=60)
 
     def runs(self, policy: str) -> list[Mapping[str, str]]:
-        document = json.loads(self.ok("strongroom", "status", "--json"))
+        document = json.loads(self.ok("strongroom", "runs", "--json"))
         return [run for run in document["runs"] if run["policy"] == policy and run["state"] == "done"]
 
 
@@ -135,7 +135,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     """A machine with three policies and two secrets."""
     folder = tmp_path_factory.mktemp("one")
     machine = Installed(install(wheel, folder / "venv"), folder / "home")
-    machine.ok("strongroom", "keygen", "--output", "recovery.key")
+    machine.ok("strongroom", "keys", "new", "--output", "recovery.key")
     (machine.home / "strongroom.toml").write_text(CONFIG)
     for name, value in SECRETS.items():
         machine.ok("strongroom", "set", name, text=value)
@@ -213,7 +213,7 @@ def test_the_demo_runs_to_its_end(installed: Installed) -> None:
 
 def test_a_cluster_does_what_is_scheduled_submitted_and_sent_from_python(installed: Installed) -> None:
     with installed.cluster():
-        installed.ok("strongroom", "submit", "asked", "--follow")
+        installed.ok("strongroom", "backup", "--cluster", "--policy", "asked", "--follow")
         installed.python("from tasks.backup import full_backup; full_backup.delay(policy='asked')")
         until(lambda: len(installed.runs("asked")) == 2, what="the submitted and the sent backup")
         until(lambda: installed.runs("minutely"), what="the scheduled backup", seconds=90)
@@ -224,7 +224,7 @@ def test_a_cluster_does_what_is_scheduled_submitted_and_sent_from_python(install
 def test_an_emergency_medium_brings_everything_back_on_another_clean_machine(
     installed: Installed, elsewhere: Installed
 ) -> None:
-    made = json.loads(installed.ok("strongroom", "emergency-backup", "emergency", "--force", "--json"))
+    made = json.loads(installed.ok("strongroom", "emergency", "backup", "emergency", "--force", "--json"))
     medium = elsewhere.home / "medium"
     (installed.home / "medium").rename(medium)
     key = (installed.home / "recovery.key").rename(elsewhere.home / "recovery.key")
@@ -252,12 +252,12 @@ def test_without_its_recovery_program_an_emergency_backup_is_refused_before_anyt
 ) -> None:
     machine = Installed(install(wheel, tmp_path / "venv"), tmp_path / "home")
     next((tmp_path / "venv").rglob("strongroom/recover/recover.py")).unlink()
-    machine.ok("strongroom", "keygen", "--output", "recovery.key")
+    machine.ok("strongroom", "keys", "new", "--output", "recovery.key")
     (machine.home / "strongroom.toml").write_text(CONFIG)
     machine.ok("strongroom", "set", "NAME", text="CANARY-value")
-    done = machine.run("strongroom", "emergency-backup", "emergency", "--force")
+    done = machine.run("strongroom", "emergency", "backup", "emergency", "--force")
     assert done.returncode == ConfigError.exit_code
     assert "Nothing was captured" in done.stderr
     medium = machine.home / "medium"
     assert not [file for file in medium.rglob("*") if file.is_file() and not file.name.startswith(".")]
-    assert json.loads(machine.ok("strongroom", "status", "--json"))["runs"] == []
+    assert json.loads(machine.ok("strongroom", "runs", "--json"))["runs"] == []

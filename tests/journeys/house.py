@@ -1,4 +1,4 @@
-"""A house with the three policies that ``strongroom config init`` writes, after 35 nights on two targets."""
+"""A house with the three policies that ``strongroom init`` writes, after 35 nights on two targets."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class House:
 def lived(home: Path) -> House:
     """Set a machine up as the README says, let 35 nights go by, and lose it."""
     machine = Machine(home)
-    machine.ok("keygen", "--output", "recovery.key")
-    machine.ok("config", "init", "--public-key", "recovery.key.pub")
+    machine.ok("keys", "new", "--output", "recovery.key")
+    machine.ok("init", "--output", "strongroom.toml", "--public-key", "recovery.key.pub")
     to_two_targets(machine.path("strongroom.toml"), home)
-    machine.ok("config", "check")
+    machine.ok("check", "config")
     runs = nights(machine, START, PRINTED)
-    machine.ok("recovery-kit", "--output", "kit.html")
+    machine.ok("emergency", "kit", "--output", "kit.html")
     printed, signer = on_paper(machine.path("kit.html"))
     runs += nights(machine, START + PRINTED * 86_400, NIGHTS - PRINTED, since=PRINTED)
     shutil.rmtree(machine.state)
@@ -103,7 +103,7 @@ def _import(machine: Machine, secrets: Mapping[str, str]) -> list[list[str]]:
         file = machine.path(f"{value}.jsonl")
         tags = {"priority": "critical"} if name == CRITICAL else {}
         file.write_text(json.dumps({"name": name, "value": value, "tags": tags}) + "\n")
-        commands.append(["import", f"{file}:jsonl", "--overwrite-existing", "-q"])
+        commands.append(["secrets", "import", f"{file}:jsonl", "--overwrite-existing", "-q"])
     return commands
 
 

@@ -191,7 +191,7 @@ for name in ({names.TICK!r}, {names.ALERTS!r}):
         return [str(run["id"]) for run in self._runs() if run["state"] not in ENDED]
 
     def _runs(self) -> list[dict[str, Any]]:
-        runs: list[dict[str, Any]] = self.machine.run("status", "--limit", "500", "--json").document["runs"]
+        runs: list[dict[str, Any]] = self.machine.run("runs", "--limit", "500", "--json").document["runs"]
         return runs
 
     def runs(self, policy: str) -> list[str]:
@@ -288,7 +288,7 @@ def write(vault: OpenBao, number: int, value: str) -> None:
 def configure(night: Night) -> None:
     """Write the configuration with every option on, and the files that it names."""
     machine = night.machine
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     hook = machine.path("hook")
     hook.write_text(f'#!/bin/sh\necho "$1 $HOOK_ENTRY $HOOK_STATE $HOOK_ERROR" >> {machine.path("hooks")}\n')
     hook.chmod(0o700)
@@ -311,7 +311,7 @@ def configure(night: Night) -> None:
     machine.state.mkdir()
     machine.path("strongroom.toml").write_text(text + people)
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
-    machine.ok("config", "check")
+    machine.ok("check", "config")
 
 
 def source_token(vault: OpenBao) -> str:
@@ -328,7 +328,7 @@ def live(night: Night) -> None:
     night.up()
     for policy in ("daily-metadata", "weekly-critical", "monthly-full"):
         night.backed_up(policy, "done", 1)
-    night.machine.ok("recovery-kit", "--output", "kit.html")
+    night.machine.ok("emergency", "kit", "--output", "kit.html")
     night.looks_until(lambda: night.people.switch.posts, "the first ping")
 
     night.go_to(30, 2, 5)

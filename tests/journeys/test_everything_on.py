@@ -104,7 +104,7 @@ class House:
     metrics: int
 
     def configure(self) -> None:
-        self.machine.ok("keygen", "--output", "recovery.key")
+        self.machine.ok("keys", "new", "--output", "recovery.key")
         self.write_source("app/one")
         people = self.people.settings(self.machine).replace('threshold_age = "1m"\n', "")
         self.machine.path("strongroom.toml").write_text(
@@ -231,7 +231,7 @@ def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called
 
         since = house.so_far()
         house.write_source("app/twice", "app/twice")
-        machine.ok("submit", "failing")
+        machine.ok("backup", "--cluster", "--policy", "failing")
         until(lambda: house.runs("failing", "failed"), what="the failed one", seconds=SECONDS)
         house.await_news(FAILED, since, critical=True)
         assert "run failed since its newest whole backup" in house.page_of_alerts()
@@ -239,7 +239,7 @@ def test_with_every_option_on_each_alert_reaches_people_everywhere_and_is_called
         assert {one["name"] for one in failures} == {"strongroom.step.report"}
         since = house.so_far()
         house.write_source("app/one")
-        machine.ok("submit", "failing")
+        machine.ok("backup", "--cluster", "--policy", "failing")
         house.await_news(FAILED, since, critical=True, over=True)
 
         since, marker = house.so_far(), machine.path("regions/us/.strongroom-target")

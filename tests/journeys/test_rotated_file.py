@@ -17,15 +17,17 @@ def test_a_rotated_file_opens_elsewhere_with_the_fingerprint_from_before_the_rot
     machine: Machine, tmp_path: Path
 ) -> None:
     other = Machine(tmp_path / "other")
-    machine.ok("generate-backup-key", "--output", "backup_key.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "backup_key.key")
     machine.set("PAYMENTS_API_KEY", "CANARY-payments")
     machine.ok("backup", FILE, "--include-values", "--recipient", "backup_key.key", "--force")
-    [written_down] = re.findall(r"^Installation: (sr1:\S+)$", machine.ok("signers", "list").out, re.MULTILINE)
+    [written_down] = re.findall(
+        r"^Installation: (sr1:\S+)$", machine.ok("keys", "signers", "list").out, re.MULTILINE
+    )
     original = machine.path(FILE).read_bytes()
 
-    machine.ok("generate-backup-key", "--output", "backup_key_new.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "backup_key_new.key")
     line = re.search(
-        r"^(strongroom rotate-backup-key .*)$",
+        r"^(strongroom keys replace .*)$",
         (ROOT / "docs/how-to/rotate-keys.md").read_text(),
         re.MULTILINE,
     )

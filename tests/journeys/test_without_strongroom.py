@@ -83,7 +83,7 @@ def test_a_damaged_container_is_named_and_the_other_target_gives_it(
 def test_a_key_of_another_installation_and_another_fingerprint_open_nothing(
     bare: Path, house: House, other: Machine
 ) -> None:
-    other.ok("keygen", "--output", "strange.key")
+    other.ok("keys", "new", "--output", "strange.key")
     line = (bare / "recover.py", "region-a", "--list", "--private-key")
     assert python(bare, other.home, *line, "strange.key", "--signer", house.signer).code == 10
     done = python(bare, other.home, *line, "recovery.key", "--signer", f"sr1:{'0' * 64}")

@@ -208,15 +208,15 @@ def _tell(story: Story) -> None:
     reports = story.place.root / "reports"
     reports.mkdir()
     for words in (
-        ("backup-alerts",),
-        ("backup-audit-report", "--output", reports / "audit.json"),
-        ("compliance-check", "--framework", "SOC2", "--output", reports / "compliance.json"),
-        ("security-review", "--output", reports / "review.json"),
-        ("status", story.runs["failure"].id),
+        ("alerts", "send"),
+        ("reports", "audit", "--output", reports / "audit.json"),
+        ("check", "controls", "--framework", "SOC2", "--output", reports / "compliance.json"),
+        ("reports", "review", "--output", reports / "review.json"),
+        ("runs", "show", story.runs["failure"].id),
     ):
         story.told += _strongroom(story, *words, more=channels)
-    story.status = _strongroom(story, "status", story.runs["named"].id)
-    story.status += _strongroom(story, "health-advanced")
+    story.status = _strongroom(story, "runs", "show", story.runs["named"].id)
+    story.status += _strongroom(story, "check")
 
 
 def _strongroom(story: Story, *words: str | Path, more: Mapping[str, str] = MappingProxyType({})) -> bytes:

@@ -118,7 +118,7 @@ def furnish(hsm: SoftHsm, openbao: OpenBao, moto: Moto, folder: Path) -> Machine
             moto=moto.endpoint,
         )
     )
-    machine.ok("config", "check")
+    machine.ok("check", "config")
     return stock(machine)
 
 

@@ -126,7 +126,7 @@ class Site:
         self.proxy = proxy
         self.machine.set("JWT_SECRET_KEY", "CANARY-JWT")
         self.machine.ok("backup", "--policy", "daily", "--force")
-        self.machine.ok("verify-backup", "eu", "--policy", "daily", "--depth", "digest")
+        self.machine.ok("backups", "verify", "eu", "--policy", "daily", "--depth", "digest")
 
     def steal(self) -> tuple[str, bytes]:
         """Copy a container by S3's own interface with another credential, as a thief would."""
@@ -149,7 +149,7 @@ class Site:
         self.machine.run("schedule", "run", "access")
 
     def alerts(self) -> dict[str, str]:
-        done = self.machine.run("backup-alerts", "--json")
+        done = self.machine.run("alerts", "send", "--json")
         return {
             one["kind"]: one["what"] for one in done.document["alerts"] if one["kind"].startswith("access.")
         }
@@ -172,14 +172,14 @@ def site(tmp_path: Path) -> Iterator[Site]:
 def test_a_stolen_copy_and_a_key_used_past_us_are_told_and_what_we_do_is_not(site: Site) -> None:
     site.look()
     assert set(site.alerts()) == {"access.changed"}, "the administrator's own work on policy and mount"
-    assert "verify-backup" in site.machine.ok("ledger", "search", "--what", "access.read").out
+    assert "backups verify" in site.machine.ok("ledger", "search", "--what", "access.read").out
     name, content = site.steal()
     assert content
     site.use_key()
     site.look()
     found = site.alerts()
     assert set(found) == {"access.unrecorded", "access.key-used", "access.changed"}
-    assert site.machine.run("backup-alerts").failed_with(UnrecordedAccess)
+    assert site.machine.run("alerts", "send").failed_with(UnrecordedAccess)
     for word in ("CANARY-thief", "127.0.0.1", f"access/{name}", "'bucket'"):
         assert word in found["access.unrecorded"]
     for word in ("token, from 127.0.0.1", "transit/decrypt/backup", "'vault'"):

@@ -60,7 +60,7 @@ def cluster(machine: Machine) -> Iterator[None]:
 
 
 def status(machine: Machine, run: str) -> dict[str, Any]:
-    return machine.ok("status", run, "--json").document
+    return machine.ok("runs", "show", run, "--json").document
 
 
 def in_production(machine: Machine) -> int:
@@ -75,23 +75,23 @@ def test_it_waits_is_killed_is_approved_meanwhile_is_done_once_and_no_replay_doe
     machine, other = Machine(tmp_path / "machine"), Machine(tmp_path / "other")
     names = ("alice", "bob", "carol")
     people = {name: person(tmp_path / "people", f"{name}@example.org") for name in names}
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(CONFIG)
     allow(machine.path("allowed_signers"), *people.values())
     lines = (f'{{"name": "app/{number}", "value": "CANARY-{number}"}}\n' for number in range(COUNT))
     machine.path("secrets.jsonl").write_text("".join(lines))
-    machine.ok("import", "secrets.jsonl")
+    machine.ok("secrets", "import", "secrets.jsonl")
     backup = machine.ok("backup", "--policy", "weekly", "--force", "--json").document["backup"]
     with cluster(machine):
-        words = ("submit", "--restore", backup, "--to", "production", "--json")
+        words = ("restore", "--full-restore", "--cluster", "--backup", backup, "--to", "production", "--json")
         run = machine.ok(*words, SUDO_USER="dave").document["run"]
         until(lambda: status(machine, run)["waiting"], what="the run to wait")
     assert "2 of alice@example.org" in status(machine, run)["waiting"]["error"]
     # Nobody works on it: the cluster is dead. One signs here, one on a host that has nothing.
-    machine.ok("approve", run, "--key", people["alice"].file, "--force")
+    machine.ok("approvals", "approve", run, "--key", people["alice"].file, "--force")
     machine.ok("approvals", "show", run, "--output", "request")
     other.path("request").write_bytes(machine.path("request").read_bytes())
-    signing = ("approve", "--request", "request", "--output", "sig", "--force")
+    signing = ("approvals", "approve", "--request", "request", "--output", "sig", "--force")
     other.ok(*signing, "--key", people["carol"].file)
     machine.path("sig").write_bytes(other.path("sig").read_bytes())
     machine.ok("approvals", "add", "sig")
@@ -105,7 +105,7 @@ def test_it_waits_is_killed_is_approved_meanwhile_is_done_once_and_no_replay_doe
         until(lambda: status(machine, run)["state"] == "failed", what="the refusal of the replay")
     assert "used before" in status(machine, run)["happened"]
     assert not store.exists()
-    kinds = [alert["kind"] for alert in machine.run("backup-alerts", "--json").document["alerts"]]
+    kinds = [alert["kind"] for alert in machine.run("alerts", "send", "--json").document["alerts"]]
     assert "approval.refused" in kinds
 
 

@@ -66,9 +66,9 @@ def machine(moto: Moto, tmp_path: Path) -> Iterator[Machine]:
     made.env["STRONGROOM_CONFIG"] = str(made.path("strongroom.toml"))
     made.env["AWS_SHARED_CREDENTIALS_FILE"] = str(made.path("aws"))
     log_in(made, {name.upper(): value for name, value in CREDENTIALS.items()})
-    made.ok("keygen", "--output", "recovery.key")
+    made.ok("keys", "new", "--output", "recovery.key")
     made.path("strongroom.toml").write_text(CONFIG.format(endpoint=moto.endpoint))
-    made.ok("config", "check")
+    made.ok("check", "config")
     yield made
     moto.enforce(after=FOR_EVER)
 
@@ -175,7 +175,7 @@ def test_another_region_takes_it_under_a_key_of_its_own_and_says_how_long_that_t
     planned = machine.ok(*RESTORE, "--to", "us", "--dry-run")
     assert "'us' takes" in planned.out
     assert "at the rate that it allows" in planned.out
-    one = ("restore-secret", "--from-target", "disk", *IDENTITY, "--to", "us", "--json")
+    one = ("restore", "--from-target", "disk", *IDENTITY, "--to", "us", "--json")
     name = "prod/team-0/secret_007+x=y.z@w"
     machine.ok(*one, "--secret-name", name)
     found = moto.client(region_name=OTHER_REGION).describe_secret(SecretId=name)
@@ -192,12 +192,12 @@ def test_another_region_takes_it_under_a_key_of_its_own_and_says_how_long_that_t
 def test_a_credential_is_told_what_it_lacks_and_what_it_has_too_many(machine: Machine, moto: Moto) -> None:
     log_in(machine, moto.user(shipped("backup")))
     moto.enforce()
-    fitting = machine.ok("check-backup-permissions", "eu", "--json").document["probes"][0]["checks"]
+    fitting = machine.ok("check", "rights", "eu", "--json").document["probes"][0]["checks"]
     assert {check["outcome"] for check in fitting} == {"fine"}
     moto.enforce(after=FOR_EVER)
     log_in(machine, moto.user(shipped("restore")))
     moto.enforce()
-    done = machine.run("check-backup-permissions", "eu", "--json")
+    done = machine.run("check", "rights", "eu", "--json")
     assert done.failed_with(RefusalMissing)
     (found,) = [check for check in done.document["probes"][0]["checks"] if check["outcome"] == "too many"]
     assert found["what"].startswith("secrets like prod/team-")

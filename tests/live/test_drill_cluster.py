@@ -73,7 +73,7 @@ def test_a_failover_drill_passes_while_the_server_of_the_region_is_dead(
     for number in range(40):
         openbao.put(mount, f"app/{number:02}", {"value": f"CANARY-{number}", "role": "admin"})
     machine = Machine(tmp_path / "machine")
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(
         CONFIG.format(
             address=openbao.address,
@@ -88,7 +88,7 @@ def test_a_failover_drill_passes_while_the_server_of_the_region_is_dead(
         )
     )
     with up(machine):
-        machine.ok("submit", "weekly", "--follow")
+        machine.ok("backup", "--cluster", "--policy", "weekly", "--follow")
         mounts = set(openbao.data("sys/mounts"))
         own_ministack.server.kill()
         report = machine.ok("drill", "failover", "--json").document

@@ -71,12 +71,14 @@ def lost(hsm: SoftHsm, tmp_path: Path) -> tuple[Path, str]:
     where = {"home": house.home, "module": softhsm.module(), "pin": hsm.pin_file}
     config = HSM.format(**where) + f'public_key_file = "{public}"\n'
     house.path("strongroom.toml").write_text(config)
-    house.ok("hsm", "create", "hsm")  # a process of its own: this one may hold another device's library
+    house.ok(
+        "keys", "hsm", "create", "hsm"
+    )  # a process of its own: this one may hold another device's library
     config += CONFIG.format(**where)
     house.path("strongroom.toml").write_text(config)
     house.path("medium").mkdir()
     (house.path("medium") / MARKER).touch()
-    backup: str = house.ok("emergency-backup", "emergency", "--force", "--json").document["id"]
+    backup: str = house.ok("emergency", "backup", "emergency", "--force", "--json").document["id"]
     medium = tmp_path / "medium"
     house.path("medium").rename(medium)
     shutil.rmtree(house.home)

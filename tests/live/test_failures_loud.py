@@ -78,7 +78,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
 ) -> None:
     own_openbao.token_file(tmp_path)
     machine = Machine(tmp_path / "machine")
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     port = free_port()
     machine.path("strongroom.toml").write_text(
         CONFIG.format(address=own_openbao.address, token=tmp_path / "token", dsn=sink.dsn, port=port)
@@ -86,7 +86,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     own_openbao.kill()
     with up(machine, "--flower") as running:  # the slot of the last hour is due at once
         for _ in range(times - 1):
-            machine.ok("submit", "hourly")
+            machine.ok("backup", "--cluster", "--policy", "hourly")
         until(lambda: len(failures(machine, port)) == times, what="Flower's failures", seconds=150)
         until(lambda: len(events(sink)) == times, what="Sentry's events")
         shown, tasks = failures(machine, port), all_tasks(machine, port)
@@ -119,13 +119,13 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
     }
     assert len(re.findall(r"backup of 'hourly': FAILED at plan: SourceUnavailable", said)) == times
 
-    alerts = json.loads(machine.run("backup-alerts", "--json").out)["alerts"]
+    alerts = json.loads(machine.run("alerts", "send", "--json").out)["alerts"]
     assert [alert["subject"] for alert in alerts if alert["kind"] == "backup.failed"] == ["hourly"]
     assert "CANARY" not in sink.text + said
 
 
 def failed(machine: Machine) -> list[dict[str, Any]]:
-    runs = machine.run("status", "--json").document["runs"]
+    runs = machine.run("runs", "--json").document["runs"]
     return [run for run in runs if run["state"] == "failed"]
 
 

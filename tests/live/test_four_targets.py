@@ -127,8 +127,8 @@ def site(
     credentials_file(folder / "aws")
     azurite.key_file(folder / "azure")
     machine = Machine(folder / "machine")
-    machine.ok("keygen", "--output", folder / "recovery.key")
-    machine.ok("keygen", "--output", folder / "operators.key")
+    machine.ok("keys", "new", "--output", folder / "recovery.key")
+    machine.ok("keys", "new", "--output", folder / "operators.key")
     config = CONFIG.format(
         bao=servers.address,
         s3_eu=ministack.endpoint,
@@ -142,12 +142,12 @@ def site(
         machine.set(name, value, "--tag", "priority=critical")
     run = machine.ok("backup", "--policy", "everything", "--force", "--json").document
     assert run["state"] == "done", run
-    signer = machine.ok("backup-info", "s3-eu", "--json").document["signer"]
+    signer = machine.ok("backups", "show", "s3-eu", "--json").document["signer"]
     return Site(machine=machine, folder=folder, config=config, signer=signer, backup=run["backup"])
 
 
 def test_all_four_hold_the_backup_and_were_read_back(site: Site) -> None:
-    replicas = site.machine.ok("replicas", "--json").document["replicas"]
+    replicas = site.machine.ok("backups", "replicas", "--json").document["replicas"]
     found = {r["target"]: (r["good"], r["verified"]) for r in replicas if r["backup"] == site.backup}
     assert found == dict.fromkeys(TARGETS, (True, "digest"))
 
@@ -158,12 +158,12 @@ def test_who_may_read_the_index_alone_finds_names_on_each_target_and_opens_no_va
 ) -> None:
     machine = site.elsewhere(tmp_path / "other")
     key = ("--identity", site.folder / "operators.key", "--from-target", target, "--signer", site.signer)
-    done = machine.ok("find", "prod/app-1?/*", "--filter-tag", "priority=critical", *key, "--json")
+    done = machine.ok("backups", "find", "prod/app-1?/*", "--filter-tag", "priority=critical", *key, "--json")
     found = {one["name"]: one["versions"] for one in done.document["secrets"]}
     assert found.keys() == {name for name in VALUES if name.startswith("prod/app-1")}
     assert {each[0]["backups"][0]["backup"] for each in found.values()} == {site.backup}
-    assert machine.ok("history", "prod/app-10/token", *key, "--json").document["backups_read"] == 1
-    refused = machine.run("find", "prod/app-1?/*", "--no-index", *key)
+    assert machine.ok("backups", "history", "prod/app-10/token", *key, "--json").document["backups_read"] == 1
+    refused = machine.run("backups", "find", "prod/app-1?/*", "--no-index", *key)
     assert (refused.code, "WrongKey" in refused.err) == (10, True)
 
 
@@ -182,7 +182,7 @@ def test_everything_comes_back_from_each_alone(site: Site, target: str, tmp_path
 @pytest.mark.parametrize("target", TARGETS)
 def test_each_replica_opens_where_it_lies(site: Site, target: str) -> None:
     found = site.machine.ok(
-        "verify-backup", target, "--identity", site.folder / "recovery.key", "--json"
+        "backups", "verify", target, "--identity", site.folder / "recovery.key", "--json"
     ).document
     assert (found["depth"], found["secrets"]) == ("opened", len(VALUES))
 
@@ -223,8 +223,9 @@ def test_the_ledgers_head_lies_on_all_four_locked_where_they_lock_and_in_nobodys
 
     for target in TARGETS:
         machine = site.elsewhere(tmp_path / target)
-        found = machine.ok("catalog", "rebuild", "--from", target, "--signer", site.signer, "--json").document
+        found = machine.ok("backups", "rebuild", "--from", target, "--signer", site.signer, "--json").document
         assert (found["backups"], found["refused"]) == ([site.backup], [])
     assert (
-        site.machine.ok("verify-backup", "bao", "--depth", "digest", "--json").document["depth"] == "digest"
+        site.machine.ok("backups", "verify", "bao", "--depth", "digest", "--json").document["depth"]
+        == "digest"
     )

@@ -44,7 +44,7 @@ def test_a_region_of_kms_that_is_lost_loses_nothing(site: Machine, shared_moto: 
     [key] = client.list_keys()["Keys"]
     client.disable_key(KeyId=key["KeyId"])
     try:
-        assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3
+        assert site.ok("backups", "verify", "--opens", "b.sr", "--json").document["secrets"] == 3
     finally:
         client.enable_key(KeyId=key["KeyId"])
 
@@ -55,12 +55,16 @@ def test_a_wrong_pin_is_tried_once_and_a_good_login_by_hand_makes_it_right(
     site.ok("backup", "b.sr", "--include-values", "--force", "--recipient", "hsm", "--recipient", "bao")
     right = site.path("pin").read_text()
     site.path("pin").write_text("CANARY-wrong\n")
-    assert site.ok("test-decrypt", "b.sr", "--json").document["secrets"] == 3, "Vault opens it too"
+    assert site.ok("backups", "verify", "--opens", "b.sr", "--json").document["secrets"] == 3, (
+        "Vault opens it too"
+    )
     site.ok("backup", "hsm.sr", "--include-values", "--force", "--recipient", "hsm")
     site.path("pin").write_text(right)
-    assert site.run("test-decrypt", "hsm.sr").failed_with(PinRefused), "a second try might lock the token"
+    assert site.run("backups", "verify", "--opens", "hsm.sr").failed_with(PinRefused), (
+        "a second try might lock the token"
+    )
     log_in_by_hand(hsm)
-    assert site.ok("test-decrypt", "hsm.sr", "--json").document["secrets"] == 3
+    assert site.ok("backups", "verify", "--opens", "hsm.sr", "--json").document["secrets"] == 3
 
 
 def log_in_by_hand(hsm: SoftHsm) -> None:
@@ -82,7 +86,7 @@ def test_an_emergency_backup_comes_back_with_token_papers_and_medium_alone(
     medium = site.home.parent / "medium"
     medium.mkdir()
     site.ok("backup", medium / "all.sr", "--include-values", "--force", "--recipient", "emergency")
-    signer = site.ok("backup-info", medium / "all.sr", "--json").document["signer"]
+    signer = site.ok("backups", "show", medium / "all.sr", "--json").document["signer"]
     shutil.copy(site.path("board.quorum"), medium)
     shutil.rmtree(site.home)
     other.env |= hsm.env

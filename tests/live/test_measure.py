@@ -43,10 +43,10 @@ def test_a_bucket_in_which_what_is_put_is_locked_gets_something_small_alone(
 def test_of_two_clouds_the_one_that_locks_is_refused_and_the_other_measured(
     machine: Machine,  # noqa: F811
 ) -> None:
-    refused = machine.run("benchmark-backup", "--secret-count", "20")
+    refused = machine.run("bench", "--secret-count", "20")
     assert refused.failed_with(UsageError)
     assert "What is put on 'eu' is locked there" in " ".join(refused.err.split())
-    done = machine.ok("benchmark-backup", "--secret-count", "20", "--target", "west", "--json")
+    done = machine.ok("bench", "--secret-count", "20", "--target", "west", "--json")
     [west] = done.document["targets"]
     assert (west["target"], west["error"], west["hidden"]) == ("west", None, None)
     assert "CANARY" not in done.out

@@ -51,7 +51,7 @@ def undo_of(said: str) -> list[str]:
 def made_machine(folder: Path) -> Machine:
     machine = Machine(folder)
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     return machine
 
 
@@ -65,7 +65,7 @@ def test_a_vault_gets_an_older_value_back_as_a_new_version(own_openbao: OpenBao,
     machine.path("strongroom.toml").write_text(VAULT.format(address=own_openbao.address, token=token.path))
     machine.ok("backup", "--policy", "vault", "--force")
 
-    said = machine.ok("find", "secret/many").out
+    said = machine.ok("backups", "find", "secret/many").out
     assert "21-22, 23 (destroyed), 24-29" in said
     words = told_command(said, "To bring an older one back, such as 29")
     words[words.index("29")] = "25"
@@ -74,7 +74,7 @@ def test_a_vault_gets_an_older_value_back_as_a_new_version(own_openbao: OpenBao,
     planned = machine.ok(*words, "--dry-run").out
     assert "version 25: its value becomes the newest, above the versions there" in planned
 
-    done = machine.ok(*words, "--confirm-overwrite").out
+    done = machine.ok(*words, "--overwrite-existing").out
     now = own_openbao.data("secret/data/many")
     assert (now["data"], now["metadata"]["version"]) == ({"password": "CANARY-25"}, 31)
     assert own_openbao.data("secret/data/many?version=30")["data"] == {"password": "CANARY-30"}
@@ -103,8 +103,8 @@ def test_an_account_gets_the_previous_value_back(moto: Moto, tmp_path: Path) -> 
     machine.path("strongroom.toml").write_text(AWS.format(endpoint=moto.endpoint))
     machine.ok("backup", "--policy", "eu", "--force")
 
-    words = told_command(machine.ok("find", "app/key").out, "To bring an older one back")
-    done = machine.ok(*words, "--confirm-overwrite").out
+    words = told_command(machine.ok("backups", "find", "app/key").out, "To bring an older one back")
+    done = machine.ok(*words, "--overwrite-existing").out
     assert current() == "CANARY-1"
     machine.ok(*undo_of(done), "--force")
     assert current() == "CANARY-2"

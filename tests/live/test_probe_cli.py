@@ -59,7 +59,7 @@ def outcomes(document: dict[str, Any]) -> dict[tuple[str, str], str]:
 
 
 def test_storage_in_two_clouds_is_proved(machine: Machine) -> None:
-    done = machine.ok("test-backup-storage", "--json")
+    done = machine.ok("check", "storage", "--json")
 
     found = outcomes(done.document)
     assert found["eu", "read it back"] == "fine"
@@ -70,7 +70,7 @@ def test_storage_in_two_clouds_is_proved(machine: Machine) -> None:
 def test_an_account_key_is_called_too_many_and_a_bucket_that_nobody_can_change_is_not(
     machine: Machine,
 ) -> None:
-    done = machine.run("check-backup-permissions", "--json")
+    done = machine.run("check", "rights", "--json")
 
     found = outcomes(done.document)
     assert done.failed_with(RefusalMissing)
@@ -91,7 +91,7 @@ def test_a_bucket_that_does_not_exist_is_said_to_be_missing_and_no_right(machine
         if not line.startswith("lock =")
     ]
     config.write_text("\n".join(named))
-    for command in (["test-backup-storage", "eu"], ["check-backup-permissions", "--role", "transfer", "eu"]):
+    for command in (["check", "storage", "eu"], ["check", "rights", "--role", "transfer", "eu"]):
         done = machine.run(*command)
         assert done.failed_with(TargetAbsent), done
         assert "There is no such bucket or container as target eu names." in " ".join(done.err.split())
@@ -107,7 +107,7 @@ def test_a_machine_that_is_set_up_locks_where_the_bucket_can(ministack: MiniStac
         targets.append(f"--target={made.bucket.options.region}={place}")
     new = Machine(tmp_path / "new")
     said = new.run("init", *targets)
-    settings = new.ok("config", "check", "--json").document["settings"]["targets"]
+    settings = new.ok("check", "config", "--json").document["settings"]["targets"]
 
     locked, other = settings
     assert f"The bucket of target '{locked}' has Object Lock" in said.out

@@ -114,7 +114,7 @@ def to(server: RaftServer) -> list[str]:
 
 def asked_for(machine: Machine, server: RaftServer) -> str:
     """What has to be typed, as the refusal says it."""
-    done = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server))
+    done = machine.run("restore", "snapshot", "--backup-file", "full.sr", *to(server))
     assert done.code == ConfirmationRequired.exit_code
     found = done.err.partition("--confirm ")[2].split()[0]
     assert found.startswith(server.call("GET", "sys/seal-status", token="")["cluster_name"] + "@")
@@ -124,14 +124,14 @@ def asked_for(machine: Machine, server: RaftServer) -> str:
 def test_a_snapshot_is_backed_up_checked_and_put_back_and_so_is_what_was_there(
     server: RaftServer, machine: Machine
 ) -> None:
-    checked = machine.ok("restore-snapshot", "--backup-file", "full.sr", "--check", "--json").document
+    checked = machine.ok("restore", "snapshot", "--backup-file", "full.sr", "--check", "--json").document
     assert checked["restored"] is False
     assert checked["snapshot"]["cluster_id"] == server.call("GET", "sys/seal-status", token="")["cluster_id"]
     server.put("secret/", "app", {"password": "CANARY-second"})
 
     words = ["--backup-file", "full.sr", *to(server), "--confirm", asked_for(machine, server)]
     assert server.data("secret/data/app")["data"] == {"password": "CANARY-second"}
-    done = machine.ok("restore-snapshot", *words)
+    done = machine.ok("restore", "snapshot", *words)
 
     assert server.data("secret/data/app")["data"] == {"password": "CANARY-first"}
     assert "The next time it is unsealed, it needs 1 of the 1 unseal keys of generation" in done.out
@@ -155,7 +155,9 @@ def test_a_refused_attempt_leaves_no_snapshot_of_the_server_behind(
     """It left the whole server, sealed, in a folder that nothing named."""
     confirm = asked_for(machine, server)
     token(machine, server, "restore-token", "raft-snapshot")  # may take one, and put none back
-    refused = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), "--confirm", confirm)
+    refused = machine.run(
+        "restore", "snapshot", "--backup-file", "full.sr", *to(server), "--confirm", confirm
+    )
     assert refused.failed_with(SourceError)
     assert "The server is as it was" in " ".join(refused.err.split())
     assert not any((machine.state / "undo").glob("*/*"))
@@ -164,7 +166,7 @@ def test_a_refused_attempt_leaves_no_snapshot_of_the_server_behind(
 def test_a_policy_places_it_on_targets_and_each_of_them_gives_it_back(
     server: RaftServer, machine: Machine
 ) -> None:
-    machine.ok("keygen", "--output", "recovery")
+    machine.ok("keys", "new", "--output", "recovery")
     config = machine.path("strongroom.toml")
     targets = "".join(TARGET.format(name=name, path=machine.path(name)) for name in ("a", "b"))
     config.write_text(f"{config.read_text()}\n{targets}\n{POLICY}")
@@ -172,7 +174,7 @@ def test_a_policy_places_it_on_targets_and_each_of_them_gives_it_back(
 
     for target in ("a", "b"):
         words = ("--from-target", target, "--identity", "recovery", "--check", "--json")
-        about = machine.ok("restore-snapshot", *words).document["snapshot"]
+        about = machine.ok("restore", "snapshot", *words).document["snapshot"]
         assert about["entries"] > about["logical"] > 0
 
 
@@ -180,7 +182,7 @@ def test_a_server_is_put_back_from_targets_on_which_newer_backups_are_no_snapsho
     server: RaftServer, machine: Machine
 ) -> None:
     """The newest backup there was taken whatever it was, and refused as no snapshot."""
-    machine.ok("keygen", "--output", "recovery")
+    machine.ok("keys", "new", "--output", "recovery")
     machine.set("APP_TOKEN", "CANARY-local")
     config = machine.path("strongroom.toml")
     targets = "".join(TARGET.format(name=name, path=machine.path(name)) for name in ("a", "b"))
@@ -194,10 +196,10 @@ def test_a_server_is_put_back_from_targets_on_which_newer_backups_are_no_snapsho
     server.put("secret/", "app", {"password": "CANARY-after"})
 
     words = ["--from-target", "a", "--from-target", "b", "--identity", "recovery"]
-    asked = machine.run("restore-snapshot", *words, *to(server))
+    asked = machine.run("restore", "snapshot", *words, *to(server))
     assert asked.code == ConfirmationRequired.exit_code
     confirm = asked.err.partition("--confirm ")[2].split()[0]
-    done = machine.ok("restore-snapshot", *words, *to(server), "--confirm", confirm)
+    done = machine.ok("restore", "snapshot", *words, *to(server), "--confirm", confirm)
     assert "newer, skipped" in done.err
     assert "of policy 'local'" in done.err
     assert "it is no snapshot of a server" in " ".join(done.err.split())
@@ -205,9 +207,11 @@ def test_a_server_is_put_back_from_targets_on_which_newer_backups_are_no_snapsho
 
 
 def test_a_configured_server_is_named(server: RaftServer, machine: Machine) -> None:
-    done = machine.run("restore-snapshot", "--backup-file", "full.sr", "--vault", "main", "--confirm", "yes")
+    done = machine.run(
+        "restore", "snapshot", "--backup-file", "full.sr", "--vault", "main", "--confirm", "yes"
+    )
     assert done.code == ConfirmationRequired.exit_code
-    done = machine.run("restore-snapshot", "--backup-file", "full.sr", "--vault", "none")
+    done = machine.run("restore", "snapshot", "--backup-file", "full.sr", "--vault", "none")
     assert done.code == UsageError.exit_code
 
 
@@ -223,13 +227,15 @@ def test_a_configured_server_is_named(server: RaftServer, machine: Machine) -> N
     ids=" ".join,
 )
 def test_what_is_said_by_halves_is_refused(machine: Machine, words: tuple[str, ...]) -> None:
-    assert machine.run("restore-snapshot", *words).code == UsageError.exit_code
+    assert machine.run("restore", "snapshot", *words).code == UsageError.exit_code
 
 
 def test_no_word_goes_on_but_the_cluster_and_the_index(server: RaftServer, machine: Machine) -> None:
     before = server.data("secret/data/app")
     for word in ("yes", "y", "--force", ""):
-        done = machine.run("restore-snapshot", "--backup-file", "full.sr", *to(server), f"--confirm={word}")
+        done = machine.run(
+            "restore", "snapshot", "--backup-file", "full.sr", *to(server), f"--confirm={word}"
+        )
         assert done.code == ConfirmationRequired.exit_code
         assert "Traceback" not in done.err
     assert server.data("secret/data/app") == before
@@ -239,7 +245,7 @@ def test_on_a_terminal_the_cluster_is_asked_for_after_what_would_come_back(
     server: RaftServer, machine: Machine
 ) -> None:
     before = server.data("secret/data/app")
-    words = ("restore-snapshot", "--backup-file", "full.sr", *to(server))
+    words = ("restore", "snapshot", "--backup-file", "full.sr", *to(server))
     code, shown = on_a_terminal(machine, *words, typed=b"yes\n")
 
     assert code == ConfirmationRequired.exit_code
@@ -258,12 +264,14 @@ def test_a_backup_of_secrets_a_foreign_signer_and_a_changed_file_are_refused(
     machine.path("changed.sr").write_bytes(changed)
 
     assert (
-        machine.run("restore-snapshot", "--backup-file", "secrets.sr", "--check").code == NotABackup.exit_code
+        machine.run("restore", "snapshot", "--backup-file", "secrets.sr", "--check").code
+        == NotABackup.exit_code
     )
     assert (
-        machine.run("restore-snapshot", "--backup-file", "changed.sr", "--check").code == Tampered.exit_code
+        machine.run("restore", "snapshot", "--backup-file", "changed.sr", "--check").code
+        == Tampered.exit_code
     )
-    foreign = other.run("restore-snapshot", "--backup-file", machine.path("full.sr"), "--check")
+    foreign = other.run("restore", "snapshot", "--backup-file", machine.path("full.sr"), "--check")
     assert foreign.code == UntrustedSigner.exit_code
 
 
@@ -273,17 +281,17 @@ def test_another_cluster_has_to_be_meant_and_is_sealed_then(server: RaftServer, 
         machine.path("restore-token").write_text(new.token)
         name = new.call("GET", "sys/seal-status", token="")["cluster_name"]
         about = json.loads(
-            machine.ok("restore-snapshot", "--backup-file", "full.sr", "--check", "--json").out
+            machine.ok("restore", "snapshot", "--backup-file", "full.sr", "--check", "--json").out
         )
         index = about["snapshot"]["index"]
         words = ["--backup-file", "full.sr", *to(new), "--confirm", f"{name}@{index}"]
 
-        assert machine.run("restore-snapshot", *words).code == WouldOverwrite.exit_code
-        done = machine.ok("restore-snapshot", *words, "--foreign-keys")
+        assert machine.run("restore", "snapshot", *words).code == WouldOverwrite.exit_code
+        done = machine.ok("restore", "snapshot", *words, "--foreign-keys")
         assert "SEALED" in done.out
         assert "restart its process" in done.out
 
-        again = machine.run("restore-snapshot", *words, "--foreign-keys")
+        again = machine.run("restore", "snapshot", *words, "--foreign-keys")
         assert again.code == SourceError.exit_code
         assert "sealed" in again.err
         new.kill()

@@ -88,9 +88,9 @@ def site(own_openbao: OpenBao, moto: Moto, tmp_path: Path) -> Machine:
     machine.path("target.toml").write_text(text)
     vaults = VAULTS.format(address=own_openbao.address, **files)
     machine.path("strongroom.toml").write_text(f"{text}{vaults}{POLICY}")
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.ok("backup", "--policy", "monthly-full", "--force")
-    machine.ok("recovery-kit", "--output", "kit.html")
+    machine.ok("emergency", "kit", "--output", "kit.html")
     for number in range(MANY):
         own_openbao.call("DELETE", f"secret/metadata/app-{number:02}/db")
     own_openbao.call("DELETE", f"secret/metadata/{BLANK}")

@@ -52,7 +52,7 @@ def site(own_openbao: OpenBao, tmp_path: Path) -> Machine:
         own_openbao.put("secret/", f"app-{number:02}/db", {"password": f"CANARY-{number}"})
     machine = Machine(tmp_path / "machine")
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     log_in(machine, own_openbao, *READ)
     machine.ok("backup", "--policy", "vault", "--force")
     return machine
@@ -68,19 +68,19 @@ def log_in(machine: Machine, bao: OpenBao, *policies: str) -> None:
 def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     site: Machine, own_openbao: OpenBao
 ) -> None:
-    reading = site.run("check-recovery-environment")
+    reading = site.run("check", "machine")
     assert reading.failed_with(RightMissing)
     assert "a restore lacks rights there: create, update secret/" in reading.out
     log_in(site, own_openbao, *RESTORE)
-    ready = site.ok("check-recovery-environment")
+    ready = site.ok("check", "machine")
     assert "that secrets are written to may be written" in ready.out
 
     assert site.run("list", "--verify-clean", "--source", "prod").failed_with(WouldOverwrite)
-    same = site.ok("validate", "--production", "--json").document["policies"][0]
+    same = site.ok("check", "secrets", "--production", "--json").document["policies"][0]
     assert (same["depth"], same["compared"]["same"]) == ("values", 30)
     own_openbao.put("secret/", "app-03/db", {"password": "changeme"})
     own_openbao.call("DELETE", "secret/metadata/app-07/db")
-    done = site.run("validate", "--source", "prod", "--from-target", "disk", "--json")
+    done = site.run("check", "secrets", "--source", "prod", "--from-target", "disk", "--json")
     assert done.failed_with(VerificationFailed)
     assert {(one["secret"], one["check"]) for one in done.document["findings"]} == {
         ("secret/app-03/db", "placeholder"),
@@ -90,10 +90,10 @@ def test_a_vault_is_validated_and_a_role_that_may_only_read_cannot_recover(
     own_openbao.unmount("secret")
     own_openbao.mount("secret")
     site.ok("list", "--verify-clean", "--source", "prod")
-    assert site.run("validate", "--production").failed_with(VerificationFailed)
+    assert site.run("check", "secrets", "--production").failed_with(VerificationFailed)
     restore = ("restore", "--to", "prod", "--from-target", "disk", "--full-restore", "--force")
     site.ok(*restore)
-    site.ok("validate", "--production")
+    site.ok("check", "secrets", "--production")
     for each in (reading, ready, done):
         assert "CANARY" not in each.out + each.err
 
@@ -108,7 +108,7 @@ def test_a_destination_that_takes_no_values_or_only_some_is_not_ready(
     text = "".join(re.sub(r'path "secret/data/.*', "", shipped(name)) for name in RESTORE)
     own_openbao.policy("narrow", text + data)
     log_in(site, own_openbao, "narrow")
-    done = site.run("check-recovery-environment")
+    done = site.run("check", "machine")
     assert done.failed_with(RightMissing)
     assert "secret/data/*" in done.out
     assert "This machine could not recover now" in done.out
@@ -120,7 +120,7 @@ def test_a_source_marked_as_a_destination_is_judged_by_what_a_restore_needs(
 ) -> None:
     """Its rights to write were called too many, in 51 lines."""
     log_in(site, own_openbao, *READ, "restore", *(["restore-system"] if system == "true" else []))
-    words = ("check-backup-permissions", "prod", "--json")
+    words = ("check", "rights", "prod", "--json")
     assert site.run(*words).failed_with(RefusalMissing)
     config = site.path("strongroom.toml")
     config.write_text(config.read_text().replace("system = false", f"system = {system}\ndestination = true"))
@@ -131,9 +131,9 @@ def test_a_source_marked_as_a_destination_is_judged_by_what_a_restore_needs(
     lacking = site.run(*words)
     assert lacking.failed_with(RightMissing)
     assert "secret/data/*" in lacking.out
-    told = site.run("check-recovery-environment", "--to", "prod", "--json")
+    told = site.run("check", "machine", "--to", "prod", "--json")
     [one] = [each for each in told.document["checks"] if each["check"] == "destination"]
     assert told.failed_with(RightMissing)
     assert one["target"] == "prod"
     assert one["code"] == "RightMissing"
-    assert site.run("check-recovery-environment", "--to", "nobody").failed_with(UsageError)
+    assert site.run("check", "machine", "--to", "nobody").failed_with(UsageError)

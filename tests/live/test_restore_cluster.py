@@ -66,7 +66,9 @@ def killed(machine: Machine, run: str, *, more_than: int) -> int:
 
 
 def done(machine: Machine, run: str) -> int:
-    progress: dict[str, Any] | None = machine.ok("status", run, "--json").document["restore"]["progress"]
+    progress: dict[str, Any] | None = machine.ok("runs", "show", run, "--json").document["restore"][
+        "progress"
+    ]
     return progress["done"] if progress else 0
 
 
@@ -80,16 +82,16 @@ def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_i
     for key in keys():
         openbao.put(mount, key, {"password": f"CANARY-{key}"})
     machine = Machine(tmp_path / "machine")
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(
         CONFIG.format(address=openbao.address, token=tmp_path / "token", mount=mount)
     )
     with up(machine, "--with-recover"):
-        backup = machine.ok("submit", "weekly", "--follow", "--json").document["id"]
+        backup = machine.ok("backup", "--cluster", "--policy", "weekly", "--follow", "--json").document["id"]
         openbao.unmount(mount)
         openbao.mount("clustered")
         openbao.put(mount, "app/0000", {"password": "CANARY-theirs"})
-        restore = ("submit", "--restore", backup)
+        restore = ("restore", "--full-restore", "--cluster", "--backup", backup)
         assert machine.run(*restore).failed_with(UsageError)
         assert machine.run(*restore, "--to", "nowhere").failed_with(ConfigError)
         run = machine.ok(*restore, "--to", "prod", "--overwrite-existing", "--json").document["run"]
@@ -101,13 +103,13 @@ def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_i
     assert refused.failed_with(UsageError)
     assert "has not ended" in refused.err
     with up(machine, "--with-recover"):
-        ended = machine.ok("status", run, "--follow", "--json").document
+        ended = machine.ok("runs", "show", run, "--follow", "--json").document
         assert ended["restore"]["restore_compare"]["same"] >= COUNT
         assert ended["restore"]["plan"]["counts"]["created"] == ended["restore"]["restore"]["created"]
         versions = {key: openbao.data(f"{mount}metadata/{key}")["current_version"] for key in keys()}
         assert versions == {key: 2 if key == "app/0000" else 1 for key in keys()}
-        assert ended["undo_by"] == f"strongroom submit --undo {run}"
-        machine.ok("submit", "--undo", run, "--follow")
+        assert ended["undo_by"] == f"strongroom restore undo {run} --cluster"
+        machine.ok("restore", "undo", "--cluster", run, "--follow")
     assert openbao.data(f"{mount}data/app/0000")["data"] == {"password": "CANARY-theirs"}
     assert openbao.call("LIST", f"{mount}metadata/app")["data"]["keys"] == ["0000"]
     openbao.unmount(mount)

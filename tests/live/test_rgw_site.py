@@ -53,7 +53,7 @@ lock = "{lock or "none"}"
 
 
 def test_a_plain_bucket_is_proved(gateway: Gateway, tmp_path: Path) -> None:
-    found = outcomes(machine(gateway, tmp_path).ok("test-backup-storage", "--json").document)
+    found = outcomes(machine(gateway, tmp_path).ok("check", "storage", "--json").document)
 
     assert found["ceph", "write over an object"] == "fine"
     assert found["ceph", "delete an object"] == "fine"
@@ -63,7 +63,7 @@ def test_a_plain_bucket_is_proved(gateway: Gateway, tmp_path: Path) -> None:
 def test_a_locked_bucket_is_proved_but_for_the_condition_that_it_ignores(
     gateway: Gateway, tmp_path: Path, mode: LockMode
 ) -> None:
-    done = machine(gateway, tmp_path, lock=mode).run("test-backup-storage", "--json")
+    done = machine(gateway, tmp_path, lock=mode).run("check", "storage", "--json")
 
     found = outcomes(done.document)
     assert done.failed_with(RefusalMissing)
@@ -85,14 +85,14 @@ def clock_off(by: str) -> dict[str, str]:
 def test_a_clock_that_is_ten_minutes_off_is_taken(gateway: Gateway, tmp_path: Path, by: str) -> None:
     host = machine(gateway, tmp_path)
 
-    assert host.run("test-backup-storage", "--json", **clock_off(by)).code == 0
+    assert host.run("check", "storage", "--json", **clock_off(by)).code == 0
 
 
 @pytest.mark.parametrize(("by", "said"), [("-20m", "behind"), ("+20m", "ahead of")])
 def test_a_clock_that_is_twenty_minutes_off_is_refused_and_named(
     gateway: Gateway, tmp_path: Path, by: str, said: str
 ) -> None:
-    done = machine(gateway, tmp_path).run("test-backup-storage", "--json", **clock_off(by))
+    done = machine(gateway, tmp_path).run("check", "storage", "--json", **clock_off(by))
 
     assert done.failed_with(RightMissing)
     assert "RequestTimeTooSkewed" in done.out

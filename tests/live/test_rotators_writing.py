@@ -61,7 +61,7 @@ def machine(server: OpenBao, tmp_path: Path) -> Machine:
         made.path(name).write_text(server.new_token(*policies))
         made.path(name).chmod(0o600)
     for key in ("old", "new"):
-        made.ok("keygen", "--output", f"{key}.key")
+        made.ok("keys", "new", "--output", f"{key}.key")
     return made
 
 
@@ -97,7 +97,7 @@ def test_a_login_that_may_not_write_is_told_once_and_in_words_of_a_rotation(
 ) -> None:
     configure(machine, server, recovery="")
     before = passwords(server)
-    words = ("rotate-secret", "--include", "secret/app/*", "--reason", "a test", "--force")
+    words = ("secrets", "rotate", "--include", "secret/app/*", "--reason", "a test", "--force")
     refused = machine.run(*words)
     assert refused.failed_with(SecretNotRotated)
     assert refused.out.count("status 403") == 1
@@ -110,7 +110,7 @@ def test_a_login_that_may_not_write_is_told_once_and_in_words_of_a_rotation(
 def test_a_rotator_names_who_writes_where_several_could(machine: Machine, server: OpenBao) -> None:
     other = RECOVERY.replace("sources.recovery", "sources.other")
     configure(machine, server, recovery=RECOVERY + other)
-    words = ("rotate-secret", "secret/app/00", "--source", "vault", "--reason", "a test", "--force")
+    words = ("secrets", "rotate", "secret/app/00", "--source", "vault", "--reason", "a test", "--force")
     assert machine.run(*words).failed_with(SecretNotRotated)
     config = machine.path("strongroom.toml")
     config.write_text(f'{config.read_text()}source = "vault"\ndestination = "other"\n')

@@ -75,7 +75,7 @@ def machine(ministack: MiniStack, bucket: Bucket, tmp_path: Path) -> Machine:
     """A machine with two backups on a versioned bucket and in a directory."""
     made = Machine(tmp_path / "machine")
     made.home.mkdir(exist_ok=True)
-    made.ok("keygen", "--output", "recovery.key")
+    made.ok("keys", "new", "--output", "recovery.key")
     credentials_file(made.path("aws"))
     made.path("strongroom.toml").write_text(
         CONFIG.format(
@@ -90,7 +90,7 @@ def machine(ministack: MiniStack, bucket: Bucket, tmp_path: Path) -> Machine:
 
 def good_there(machine: Machine) -> list[bool]:
     """Whether each backup is on record as good in the bucket, the oldest first."""
-    found = machine.ok("replicas", "--json").document["replicas"]
+    found = machine.ok("backups", "replicas", "--json").document["replicas"]
     return [one["good"] for one in sorted(found, key=lambda one: one["backup"]) if one["target"] == "us"]
 
 
@@ -122,16 +122,16 @@ def test_what_a_bucket_no_longer_shows_is_told_put_on_record_and_mended_by_one_c
     error: type[StrongroomError],
     good: list[bool],
 ) -> None:
-    """verify-backup told it and kept no record, and repair said "Nothing to repair"."""
+    """backups verify told it and kept no record, and repair said "Nothing to repair"."""
     before = bucket.names()
     change(bucket)
-    done = machine.run("verify-backup", "us")
+    done = machine.run("backups", "verify", "us")
     assert done.failed_with(error), done
     assert good_there(machine) == good
-    repaired = machine.ok("repair", "--all")
+    repaired = machine.ok("backups", "repair", "--all")
     assert "Nothing to repair" not in repaired.out
     assert good_there(machine) == [True, True]
     # The next backup brings indexes of names, and heads: what is missing of them costs time alone.
     assert {name for name in before if not name.startswith((INDEXES, HEAD.prefix))} <= set(bucket.names())
-    machine.ok("verify-backup", "us", "--depth", "digest")
-    assert "Nothing to repair" in machine.ok("repair", "--all").out
+    machine.ok("backups", "verify", "us", "--depth", "digest")
+    assert "Nothing to repair" in machine.ok("backups", "repair", "--all").out

@@ -62,8 +62,8 @@ def keys(request: pytest.FixtureRequest) -> tuple[str, ...]:
 
 
 def furnish(machine: Machine, place: str, keys: tuple[str, ...]) -> None:
-    machine.ok("keygen", "--output", "rec.key")
-    machine.ok("generate-backup-key", "--output", "box")
+    machine.ok("keys", "new", "--output", "rec.key")
+    machine.ok("keys", "new", "--algorithm", "AES256", "--output", "box")
     machine.path("words").write_text("CANARY-PASSPHRASE six words nobody would guess")
     machine.path("words").chmod(0o600)
     config = machine.path("strongroom.toml")
@@ -154,7 +154,7 @@ def test_a_directory_comes_back_by_the_kit(site: Machine, other: Machine) -> Non
     site.path("place").mkdir()
     (site.path("place") / MARKER).touch()
     site.ok("backup", "--policy", "all", "--force")
-    site.ok("recovery-kit", "--output", "kit.html")
+    site.ok("emergency", "kit", "--output", "kit.html")
     printed = carry(site, other, site.path("kit.html"))
     lines = printed["What to type: policy 'all', from a copy of a target 'place'"]
     brings_back(site, other, lines, ways=len(KEYS))
@@ -171,7 +171,7 @@ def test_a_bucket_comes_back_by_the_kit(
         keys,
     )
     site.ok("backup", "--policy", "all", "--force")
-    site.ok("recovery-kit", "--output", "kit.html")
+    site.ok("emergency", "kit", "--output", "kit.html")
     printed = carry(site, other, site.path("kit.html"))
     lines = printed["What to type: policy 'all', from a copy of a target 'place'"]
     brings_back(site, other, lines, ways=len(keys))
@@ -181,7 +181,7 @@ def test_a_backup_file_comes_back_by_the_kit(site: Machine, other: Machine, keys
     furnish(site, DIRECTORY, keys)
     recipients = [word for key in keys for word in ("--recipient", key)]
     site.ok("backup", "a b.sr", "--include-values", "--force", *recipients)
-    site.ok("recovery-kit", "--output", "kit.html")
+    site.ok("emergency", "kit", "--output", "kit.html")
     printed = carry(site, other, site.path("kit.html"))
     brings_back(site, other, printed["What to type: the file a b.sr"], ways=len(keys))
 
@@ -197,7 +197,7 @@ def test_a_medium_comes_back_by_kit_and_runbook(
     )
     site.path("place").mkdir()
     (site.path("place") / MARKER).touch()
-    backup = site.ok("emergency-backup", "all", "--force", "--json").document["id"]
+    backup = site.ok("emergency", "backup", "all", "--force", "--json").document["id"]
     folder = site.path("place") / "emergency" / backup
     printed = carry(site, other, folder / "kit.html")
     runbook = (folder / "RUNBOOK.md").read_text()

@@ -54,8 +54,8 @@ class Site:
         self.token = openbao.token_file(folder).path
         self.kms_key = self.kms.create_key()["KeyMetadata"]["KeyId"]
         for name in ("alice", "bob"):
-            self.machine.ok("keygen", "--output", f"{name}.key")
-        self.machine.ok("generate-backup-key", "--output", "paper.key")
+            self.machine.ok("keys", "new", "--output", f"{name}.key")
+        self.machine.ok("keys", "new", "--algorithm", "AES256", "--output", "paper.key")
         self.machine.path("strongroom.toml").write_text(
             CONFIG.format(
                 address=openbao.address, token=self.token, key=self.key, kms=self.kms_key, moto=moto.endpoint
@@ -66,7 +66,7 @@ class Site:
             self.machine.set(name, f"CANARY-{name}")
         recipients = [word for name in ALL for word in ("--recipient", name)]
         self.machine.ok("backup", "full.sr", "--include-values", "--force", *recipients)
-        self.machine.ok("delete", "GONE", "--force")
+        self.machine.ok("secrets", "delete", "GONE", "--force")
         self.machine.set("CHANGED", "CANARY-LATER")
 
     def values(self) -> dict[str, str]:
@@ -164,7 +164,7 @@ def test_a_restore_that_only_creates_is_undone_too_and_blames_nobody(
 
 def test_who_cannot_open_what_undoes_it_is_told_the_names_of_those_who_can(site: Site) -> None:
     run = site.restore("--overwrite-existing", "--identity", "alice.key")
-    site.machine.ok("keygen", "--output", "mallory.key")
+    site.machine.ok("keys", "new", "--output", "mallory.key")
     site.machine.path("strongroom.toml").unlink()
     site.machine.env.pop("STRONGROOM_CONFIG")
     done = site.machine.run("restore", "undo", run, "--identity", "mallory.key")
@@ -173,14 +173,14 @@ def test_who_cannot_open_what_undoes_it_is_told_the_names_of_those_who_can(site:
 
 
 def test_it_is_not_sealed_to_who_could_not_open_the_backup(site: Site) -> None:
-    site.machine.ok("keygen", "--output", "eve.key")
+    site.machine.ok("keys", "new", "--output", "eve.key")
     text = site.machine.path("strongroom.toml").read_text()
     eve = '[keys.eve]\nkind = "hpke"\npublic_key_file = "eve.key.pub"\n'
     site.machine.path("strongroom.toml").write_text(text + eve)
     run = site.restore("--overwrite-existing", "--identity", "alice.key")
     for file in (site.machine.state / "undo" / run).glob("*.*"):
         if file.suffix in (".strongroom", ".key"):
-            about = site.machine.ok("backup-info", file, "--json").document
+            about = site.machine.ok("backups", "show", file, "--json").document
             assert {one["name"] for one in about["recipients"]} == set(ALL)
 
 

@@ -36,7 +36,7 @@ class Whole:
     def __init__(self, folder: Path, server: OpenBao) -> None:
         self.machine, self.server = Machine(folder / "machine"), server
         self.machine.env["STRONGROOM_CONFIG"] = str(self.machine.path("strongroom.toml"))
-        self.machine.ok("keygen", "--output", "k")
+        self.machine.ok("keys", "new", "--output", "k")
         with dev_server() as lost:
             lost.namespace("team")
             certificate = make_certificate(folder)[0].read_text()

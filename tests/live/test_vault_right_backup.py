@@ -72,7 +72,7 @@ def site(openbao: OpenBao, tmp_path: Path) -> Iterator[Machine]:
     openbao.call("POST", f"right/metadata/{CRITICAL}", {"custom_metadata": {"tag.priority": "critical"}})
     machine = Machine(tmp_path / "machine")
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(source(openbao, machine) + POLICIES)
     for policy in ("monthly-full", "weekly-critical", "daily-metadata"):
         machine.ok("backup", "--policy", policy, "--force")
@@ -88,7 +88,7 @@ def source(bao: OpenBao, machine: Machine) -> str:
 
 def monthly(machine: Machine) -> list[str]:
     """Return the backups of everything, the oldest first."""
-    found = machine.ok("catalog", "list", "--json").document["backups"]
+    found = machine.ok("backups", "list", "--json").document["backups"]
     return sorted(one["backup"] for one in found if one["policy"] == "monthly-full")
 
 
@@ -106,9 +106,9 @@ def test_one_secret_that_is_not_critical_comes_back_from_the_older_backup_of_eve
     shutil.copy(site.path("recovery.key"), other.path("recovery.key"))
     other.env["STRONGROOM_CONFIG"] = str(other.path("strongroom.toml"))
     other.path("strongroom.toml").write_text(source(openbao, other))
-    signer = site.ok("catalog", "list", "--from-target", "disk", "--json").document["backups"][0]["signer"]
+    signer = site.ok("backups", "list", "--from-target", "disk", "--json").document["backups"][0]["signer"]
     bare = ("--from-target", "copy", "--identity", "recovery.key", "--signer", signer)
-    secret = ("restore-secret", "--secret-name", f"right/{PLAIN}")
+    secret = ("restore", "--secret-name", f"right/{PLAIN}")
 
     for machine, words in ((site, ()), (site, ("--from-target", "disk")), (other, bare)):
         openbao.call("DELETE", f"right/metadata/{PLAIN}")
@@ -117,7 +117,7 @@ def test_one_secret_that_is_not_critical_comes_back_from_the_older_backup_of_eve
         assert is_back(openbao, PLAIN, 0)
         assert whole in words_of(machine.ok(*secret, *words))
         assert "CANARY-0" in machine.ok("get", f"right/{PLAIN}", "--show-value").out
-        machine.ok("delete", f"right/{PLAIN}", "--force")
+        machine.ok("secrets", "delete", f"right/{PLAIN}", "--force")
 
 
 def test_after_a_mass_deletion_that_a_backup_has_seen_everything_comes_back_by_what_is_said(
@@ -138,7 +138,7 @@ def test_after_a_mass_deletion_that_a_backup_has_seen_everything_comes_back_by_w
     assert f"backup {sound}" in said
     assert "--fill-from-earlier" in said
     assert "'right/app-00/db'" in said
-    found = site.ok("find", f"right/{PLAIN}").out
+    found = site.ok("backups", "find", f"right/{PLAIN}").out
     assert f"'right/{PLAIN}' is not in backup {shrunk}, the newest of source 'vault': it holds 2" in found
 
     filled = site.ok(*words, "--fill-from-earlier", "--verify-after-restore", "--json").document

@@ -110,9 +110,9 @@ def site(own_openbao: OpenBao, ministack: MiniStack, tmp_path: Path) -> Site:
     credentials_file(tmp_path / "aws")
     machine = Machine(tmp_path / "machine")
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(config_of(bao, login, ministack, bucket, tmp_path))
-    machine.ok("config", "check")
+    machine.ok("check", "config")
     return Site(machine=machine, bao=bao, run=back_up(machine))
 
 
@@ -123,7 +123,7 @@ def back_up(machine: Machine) -> Run:
     store = RunStore(f"sqlite:///{machine.state / 'state.db'}")
     try:
         cluster.start()
-        machine.ok("submit", "vault")
+        machine.ok("backup", "--cluster", "--policy", "vault")
         made = partial(store.runs_of, "vault", RunKind.BACKUP, limit=1)
         until(lambda: [run for run in made() if run.state.final], what="the backup's end")
         return made()[0]
@@ -152,13 +152,15 @@ def test_a_vault_is_backed_up_by_workers_lost_and_brought_back(site: Site, tmp_p
 
 def shows_what_it_is(site: Site) -> None:
     """What it lacks, what counted, and that the mount of backups is none of what was backed up."""
-    info = site.machine.ok("backup-info", "s3", "--json").document
+    info = site.machine.ok("backups", "show", "s3", "--json").document
     assert any("pki" in line for line in info["not_contained"])
     counted = {pin.name: pin.counts for pin in site.run.spec.targets}
     assert counted == {"inside": False, "s3": True, "disk": True}
     get = ("get", "--from-target", "inside", "--show-value", "--json", *site.identity)
     assert "CANARY-db-007" in str(site.machine.ok(*get, "secret/app-007/db").document["value"])
-    held = site.machine.ok("test-decrypt", "inside", *site.identity, "--json").document["secrets"]
+    held = site.machine.ok("backups", "verify", "--opens", "inside", *site.identity, "--json").document[
+        "secrets"
+    ]
     assert held == info["secrets"] < len(VALUES) + 50, "the containers in strongroom/ would be many more"
 
 

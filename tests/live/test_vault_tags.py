@@ -49,7 +49,7 @@ def configured(openbao: OpenBao, folder: Path) -> Machine:
     machine.env["STRONGROOM_CONFIG"] = str(machine.path("strongroom.toml"))
     machine.path("token").write_text(openbao.token)
     machine.path("token").chmod(0o600)
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     configure(machine, openbao)
     return machine
 

@@ -57,7 +57,7 @@ def machine_with_backup(folder: Path, *, count: int) -> tuple[Machine, dict[str,
     with dev_server() as server:
         fill(server, count=count)
         configure(machine, lost=server)
-        machine.ok("keygen", "--output", "recovery.key")
+        machine.ok("keys", "new", "--output", "recovery.key")
         words = ("--source", "lost", "--include-values", "--recipient", "recovery.key.pub", "--force")
         machine.ok("backup", "full.sr", *words)
         before = all_of(server)

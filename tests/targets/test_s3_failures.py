@@ -30,4 +30,4 @@ def test_a_bucket_that_does_not_exist_is_no_right_that_lacks_and_the_hint_says_w
     error = of_reply(reply, "target 'eu' could not write a", writing=True, operation="PutObject")
     assert type(error) is TargetAbsent
     assert "the bucket does not exist" in error.message
-    assert "strongroom test-backup-storage" in error.hint
+    assert "strongroom check storage" in error.hint

@@ -31,14 +31,14 @@ def test_the_task_tells_once_and_a_command_beside_it_only_if_the_task_is_silent(
         assert alerts(machine) == 1
         assert alerts(machine) == 1
         assert ["backup.overdue:p" in mail.text for mail in server.mails] == [True]
-        assert machine.run("backup-alerts").failed_with(BackupOverdue)
+        assert machine.run("alerts", "send").failed_with(BackupOverdue)
         assert len(server.mails) == 1, "the workers tell, as long as they check"
         with closing(sqlite3.connect(machine.state / "state.db")) as database, database:
             database.execute("UPDATE leases SET renewed_at = renewed_at - 2500")
-        document = machine.run("backup-alerts", "--json").document
+        document = machine.run("alerts", "send", "--json").document
         assert [(one["told"], one["left_to"]) for one in document["routes"]] == [([], None)]
         machine.ok("backup", "--policy", "p", "--force")
         assert alerts(machine) == 0
-        machine.ok("backup-alerts")
+        machine.ok("alerts", "send")
         # A command that looked once, while they were silent, keeps the workers from nothing.
         assert [mail.subject.partition(" on ")[0] for mail in server.mails[1:]] == ["[strongroom] 1 resolved"]

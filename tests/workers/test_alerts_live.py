@@ -44,7 +44,7 @@ class Site:
         self.machine.path("strongroom.toml").write_text(own)
 
     def configure_outside(self) -> None:
-        fingerprint = self.machine.ok("signers", "list", "--json").document["installation"]
+        fingerprint = self.machine.ok("keys", "signers", "list", "--json").document["installation"]
         own = f'[state]\nurl = "sqlite:///{self.machine.state}/state.db"\n'
         own += f'[trust]\nsigners = ["{fingerprint}"]\n'
         text = self._common + self.people.settings(self.outside) + own
@@ -56,7 +56,7 @@ class Site:
         ping says is wrong."""
         self.configure_outside()
         before = [len(some) for some in self.people.received()]
-        done = self.outside.run("backup-alerts")
+        done = self.outside.run("alerts", "send")
         mails, hooks, _services, pings = (
             some[count:] for some, count in zip(self.people.received(), before, strict=True)
         )

@@ -1,4 +1,4 @@
-"""health-advanced on a machine where a cluster runs: who answers, and who does not."""
+"""check on a machine where a cluster runs: who answers, and who does not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workers.pools import POOLS
 
 def looked(cluster: RunningCluster) -> dict[str, Any]:
     done = subprocess.run(
-        command("health-advanced", "--json"),
+        command("check", "--json"),
         env=cluster.environment,
         capture_output=True,
         timeout=60,

@@ -28,7 +28,7 @@ recipients = ["recovery"]
 def kept(tmp_path: Path) -> Machine:
     """A machine with a backup in its three regions."""
     machine = stock(Machine(tmp_path / "machine"))
-    machine.ok("keygen", "--output", "recovery.key")
+    machine.ok("keys", "new", "--output", "recovery.key")
     machine.path("strongroom.toml").write_text(POLICY)
     machine.ok("backup", "--policy", "full", "--force")
     return machine
@@ -51,7 +51,7 @@ def test_the_task_puts_it_once_and_what_was_opened_is_in_the_record_first(kept: 
     assert publish(kept) == (0, "")
     told = kept.ok("ledger", "check", "--targets", "--json").document
     assert [one["agree"] for one in told["targets"]] == [2, 2, 2], "one is of the backup's end"
-    happened = kept.ok("backup-audit-report", "--json").document["happenings"]
+    happened = kept.ok("reports", "audit", "--json").document["happenings"]
     assert "access.shown" in [one["kind"] for one in happened]
 
 

@@ -128,7 +128,7 @@ def test_every_unit_starts_again_what_exits_and_dumps_no_core() -> None:
 
 def test_the_look_for_alerts_is_begun_by_time_alone_and_dumps_no_core() -> None:
     text = (SYSTEMD / "strongroom-alerts.service").read_text()
-    for line in ("Type=oneshot", "strongroom backup-alerts", "LimitCORE=0", "NoNewPrivileges=yes"):
+    for line in ("Type=oneshot", "strongroom alerts send", "LimitCORE=0", "NoNewPrivileges=yes"):
         assert line in text
     assert "PartOf=strongroom.target" not in text, "it looks though Strongroom is stopped"
     assert "WantedBy=timers.target" in (SYSTEMD / "strongroom-alerts.timer").read_text()
@@ -142,7 +142,7 @@ def test_cron_and_kubernetes_make_the_same_check_from_outside() -> None:
     assert " ".join(cron[:5]) == schedule
     assert next_slot(schedule, 0.0, "UTC") == 1800.0
     assert (Path(cron[6]).name, *cron[7:]) == (*container["command"], "--quiet", ">/dev/null")
-    assert container["command"] == ["strongroom", "backup-alerts"]
+    assert container["command"] == ["strongroom", "alerts", "send"]
     volumes = {volume["name"] for volume in pod["volumes"]}
     used = {mount["name"] for one in (container, beside) for mount in one["volumeMounts"]}
     assert used == volumes

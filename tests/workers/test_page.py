@@ -114,7 +114,7 @@ def stock(machine: Machine) -> None:
     machine.set("CANARY-NAME", "CANARY-VALUE")
     machine.path("gone").mkdir()
     for name in ("recovery", "spare"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     regions = "".join(
         f'[targets.{name}]\nkind = "directory"\npath = "regions/{name}"\nregion = "{name}"\ncreate = true\n'
         for name in ("eu", "us")
@@ -371,7 +371,7 @@ def test_a_failed_run_is_told_by_its_class_and_the_command_that_says_more(place:
     (failed,) = [run for run in place.store.runs() if run.state is RunState.FAILED]
     page = place.show(f"/runs/{failed.id}")
     assert "SourceError" in page
-    assert f"strongroom status {failed.id}" in page
+    assert f"strongroom runs show {failed.id}" in page
     assert "CANARY" in (failed.error or "")
 
 

@@ -61,25 +61,35 @@ def test_the_workers_rotate_and_go_on_when_their_signing_keys_change_under_them(
         assert anew or [key["generation"] for key in result["indexes"]] == [2]
     until(lambda: house.store.events(kind=CHECKED), what="the keys' first trial")
 
-    words = ("rotate-secret", "app/1", "app/10", "--reason", "it leaked", "--on-cluster", "--force", "--json")
+    words = (
+        "secrets",
+        "rotate",
+        "app/1",
+        "app/10",
+        "--reason",
+        "it leaked",
+        "--cluster",
+        "--force",
+        "--json",
+    )
     submitted = json.loads(strongroom(house, *words))["run"]
     run = house.finished(submitted)
     assert (run.state, run.error, run.spec.kind) == (RunState.DONE, None, RunKind.ROTATE_SECRET)
-    rotated = json.loads(strongroom(house, "rotate-secret", "--show", submitted, "--json"))
+    rotated = json.loads(strongroom(house, "secrets", "rotate", "--show", submitted, "--json"))
     assert [one["version"] for one in rotated["secrets"]] == [2, 2]
     assert "back up the new values: strongroom backup --policy weekly-critical" in rotated["to_do"]
 
-    strongroom(house, "signers", "rotate")
+    strongroom(house, "keys", "signers", "rotate")
     after = house.finished(house.ask())
     assert (after.state, after.error) == (RunState.DONE, None)
     listed = rolelist.read(paths.role_keys(house.cluster.state_dir))
     assert {len(keys) for keys in listed.roles.values()} == {2}
 
     leaked = listed.roles["control"][-1].fingerprint
-    strongroom(house, "signers", "distrust", leaked, "--reason", "leak", "--force")
+    strongroom(house, "keys", "signers", "distrust", leaked, "--reason", "leak", "--force")
     last = house.finished(house.ask())
     assert (last.state, last.error) == (RunState.DONE, None)
-    uses = json.loads(strongroom(house, "signers", "uses", leaked, "--json"))["uses"]
+    uses = json.loads(strongroom(house, "keys", "signers", "uses", leaked, "--json"))["uses"]
     assert [one["backup"] for one in uses if one["manifest"]] == [after.id]
     assert "message-refused" not in house.cluster.log
     for run in (made, after, last):  # each has its index, and the control workers' word for it

@@ -23,18 +23,20 @@ def left(machine: Machine) -> int:
 def test_the_task_finishes_what_a_target_that_was_away_kept_pending(tmp_path: Path) -> None:
     machine = stock(Machine(tmp_path / "machine"))
     for name in ("y2026", "y2027"):
-        machine.ok("keygen", "--output", f"{name}.key")
+        machine.ok("keys", "new", "--output", f"{name}.key")
     configure(machine, "y2026")
     machine.ok("backup", "--policy", "customers", "--force")
     configure(machine, "y2027")
     place, away = machine.state / "targets" / "region-b", machine.home / "away"
     place.rename(away)
-    assert machine.run("shred", "--policy", "customers", "--confirm", "customers").failed_with(ShredPending)
+    assert machine.run("keys", "shred", "--policy", "customers", "--confirm", "customers").failed_with(
+        ShredPending
+    )
     assert left(machine) == 1
     place.rename(machine.home / "empty")
     away.rename(place)
     assert left(machine) == 0
-    assert "shredded" in machine.ok("shred", "--status").out
+    assert "shredded" in machine.ok("keys", "shred", "--status").out
 
 
 def test_beat_asks_only_where_a_policy_is_erasable(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def on_postgres(installation: Installation, own_postgres: PostgresServer) -> Ite
 
 def begin_submit(installation: Installation) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [str(SCRIPT), "submit", POLICY, "--json"],
+        [str(SCRIPT), "backup", "--policy", POLICY, "--cluster", "--json"],
         env=installation.cluster.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -118,7 +118,7 @@ def test_a_submission_while_the_database_is_away_makes_one_run_whether_the_clust
     assert submitting.returncode == NotYetSeen.exit_code, complaint
     error = json.loads(told)["error"]
     request = error["message"].split()[1]
-    assert f"'strongroom status {request}'" in error["hint"]
+    assert f"'strongroom runs show {request}'" in error["hint"]
     own_postgres.start()
     assert on_postgres.finished(request).state is RunState.DONE
     assert len(on_postgres.backups()) == 2

@@ -20,8 +20,9 @@ from workers.status import read
 _POLL_SECONDS = 0.25
 _LOOK_SECONDS = 3.0
 _GOES_ON = (
-    "nobody looks at run {run} any more, and it goes on. To look again: 'strongroom status {run} --follow'. "
-    "To end it: 'strongroom cancel {run}'."
+    "nobody looks at run {run} any more, and it goes on. To look again: 'strongroom runs show {run} "
+    "--follow'. "
+    "To end it: 'strongroom runs cancel {run}'."
 )
 
 

@@ -189,7 +189,7 @@ def report_choice(choice: Choice, chooser: Chooser, asked: Asked, output: Output
     if is_ahead(manifest, time.time()):
         output.warn(
             "this backup is dated ahead of this host's clock. One of the clocks was wrong, and backups made "
-            "since may count as older: see 'strongroom catalog list', and name one with --backup."
+            "since may count as older: see 'strongroom backups list', and name one with --backup."
         )
     for line in describe_skipped(chooser.passed):
         output.note(f"  newer, skipped: {line}")

@@ -80,7 +80,8 @@ def inspect_backup(arguments: Namespace, means: InspectOptions) -> Inspection:
     if (target := backup_argument.configured_target(path, means.place)) is not None:
         legacy.refuse_legacy_option(arguments, None)
         return _inspect_objects(target, arguments, means, target=target)
-    backup_argument.refuse_folder_of_files(path, f"strongroom {arguments.command_name}")
+    asked = [f"--{option}" for option in ("opens", "structure") if getattr(arguments, option, False)]
+    backup_argument.refuse_folder_of_files(path, " ".join(["strongroom", arguments.command_name, *asked]))
     kind = FileKind.BUNDLE if path.is_dir() else kind_of(path)
     legacy.refuse_legacy_option(arguments, None if path.is_dir() else kind)
     match kind:
@@ -160,7 +161,7 @@ def _compare_live(objects: Objects, manifest: Manifest, tools: Keys, means: Insp
     if not (manifest.sealed and manifest.values):
         raise UsageError(
             f"Backup {manifest.backup_id} has no values to compare with its source.",
-            hint="'strongroom validate' compares the names.",
+            hint="'strongroom check secrets' compares the names.",
         )
     from strongroom.cli.shared import sources
     from strongroom.operations.drift.comparison import compare

@@ -71,4 +71,7 @@ def spare_lines(key: Signer, where: str) -> Iterator[str]:
     yield f"A spare installation key is kept {where}, and nowhere else: {key.fingerprint}"
     yield "It signs nothing yet. Have everybody pin both lines, under [trust] in every strongroom.toml:"
     yield f'  signers = ["{key.fingerprint}"]'
-    yield "If the installation key is lost or leaks, 'strongroom signers hand-over' goes on with the spare."
+    yield (
+        "If the installation key is lost or leaks, 'strongroom keys signers hand-over' goes on with the "
+        "spare."
+    )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from argparse import _ActionsContainer as Arguments
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -253,6 +254,29 @@ def add_quarantine_argument(parser: Arguments) -> None:
 def add_legacy_argument(parser: Arguments) -> None:
     """Let a command be told that an old file is meant."""
     parser.add_argument("--legacy", action="store_true", help="read an old Fernet file (salt and token)")
+
+
+def add_cluster_arguments(parser: Arguments) -> None:
+    """Let a command be handed to the cluster."""
+    parser.add_argument("--cluster", action="store_true", help="hand it to the cluster, by a signed message")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="with --cluster: wait until it has ended, and show it live",
+    )
+
+
+def refuse_beside(arguments: Namespace, names: Iterable[str], option: str, *, why: str = "") -> None:
+    """Refuse options that contradict another. Raises UsageError."""
+    given = [_as_typed(name) for name in names if getattr(arguments, name, None)]
+    if given:
+        raise UsageError(
+            f"{', '.join(given)} and {option} contradict each other{why}.", hint="Give one of them."
+        )
+
+
+def _as_typed(name: str) -> str:
+    return name.upper() if name in ("file", "backup_id") else f"--{name.replace('_', '-')}"
 
 
 def selection_of(filter_tag: list[str], include: list[str], exclude: list[str]) -> Selection:

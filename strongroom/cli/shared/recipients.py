@@ -115,7 +115,7 @@ def recipient_of(word: str, output: Output, place: Place) -> Recipient:
         known = f" Configured keys: {', '.join(keys)}." if keys else ""
         raise UsageError(
             "--recipient is neither a configured key, nor a public key, nor a file.",
-            hint=f"Make a pair with 'strongroom keygen' and give its public half.{known}",
+            hint=f"Make a pair with 'strongroom keys new' and give its public half.{known}",
         )
     return _recipient_of_file(path)
 
@@ -128,7 +128,7 @@ def _recipient_of_file(path: Path) -> Recipient:
     if begins.startswith((b"strongroom-private-key", b"strongroom-sealed-private-key")):
         raise UsageError(
             f"{path} is the private half, which does not belong on a machine that makes backups.",
-            hint="Give the public half, which 'strongroom keygen' wrote beside it.",
+            hint="Give the public half, which 'strongroom keys new' wrote beside it.",
         )
     return _key_file(path, label=in_line(path.stem))
 
@@ -164,7 +164,7 @@ def _configured_public_key(name: str, table: Mapping[str, Any], place: Place) ->
         return _public_key(text, label=name)
     path = place.path(table.get("public_key_file"))
     if path is None:
-        raise UsageError(f"keys.{name} has no public key.", hint="Run 'strongroom config check'.")
+        raise UsageError(f"keys.{name} has no public key.", hint="Run 'strongroom check config'.")
     return _public_key(path.read_text(encoding="ascii").strip(), label=name)
 
 

@@ -1,4 +1,4 @@
-"""What verify-backup found on a configured target, entered where the scheduled verification enters it."""
+"""What backups verify found on a configured target, entered where the scheduled verification enters it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def _record_result(
             return
         if depth is not None and not replica.good:
             output.note(
-                f"note: the catalog holds this replica as bad; 'strongroom repair {manifest.backup_id}' "
+                "note: the catalog holds this replica as bad; 'strongroom backups repair "
+                f"{manifest.backup_id}' "
                 "looks at what is not looked at here, too, and clears that."
             )
         elif depth is None or _is_as_deep(replica, depth):

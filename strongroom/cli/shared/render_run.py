@@ -158,7 +158,7 @@ def waiting_of(rows: list[StepRow]) -> dict[str, str] | None:
     since = rfc3339(first.waits_since or 0.0)
     if away := _all_away(rows):
         happened = f"no target of this run answers ({', '.join(away)}). The last good backup is untouched"
-        to_do = "The run goes on once one does. 'strongroom test-backup-storage' says what each answers."
+        to_do = "The run goes on once one does. 'strongroom check storage' says what each answers."
     return {"since": since, "step": str(first.step), "error": happened, "to_do": to_do}
 
 

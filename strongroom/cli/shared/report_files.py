@@ -51,5 +51,5 @@ def said_of_files(file: Path) -> str:
     page, table = (beside(file, ending).name for ending in BESIDE)
     return (
         f"The whole report is in {file}, signed; {page} is the page to read or print, {table} the table. "
-        f"'strongroom report check {file.name}' checks all three."
+        f"'strongroom reports check {file.name}' checks all three."
     )

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from strongroom.operations.archive.incidents import Incident
     from strongroom.operations.incident.leaked import Leaked
 
-WRITERS = ("restore", "restore-secret")
+WRITERS = ("restore",)
 LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
@@ -412,7 +412,7 @@ def _refuse_without_values(backup: Backup) -> None:
     if backup.manifest.source == ESCROW:
         raise UsageError(
             "This is an escrow, not a backup of secrets.",
-            hint="Open it with 'strongroom escrow --open FILE'.",
+            hint="Open it with 'strongroom emergency escrow --open FILE'.",
         )
     if not backup.manifest.values:
         raise _without_values()

@@ -29,7 +29,8 @@ def find_newer_envelope(
             newest.of(key)
         except Stale as error:
             hint = (
-                f"'strongroom repair {manifest.backup_id}' brings the newest one here. Until then restore "
+                f"'strongroom backups repair {manifest.backup_id}' brings the newest one here. Until then "
+                "restore "
                 "from another target. If no rotation is under way, ask who put the older one back."
             )
             return Stale(error.message, hint=hint)

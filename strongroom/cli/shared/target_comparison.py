@@ -111,6 +111,7 @@ def _missing_words(target: Target, lost: Sequence[Lost]) -> str:
 
 def _hint(target: Target) -> str:
     return (
-        "Suspect a rollback, or an emptied target: check who could write there. 'strongroom repair --target "
+        "Suspect a rollback, or an emptied target: check who could write there. 'strongroom backups repair "
+        "--target "
         f"{target.name}' copies the missing replicas."
     )

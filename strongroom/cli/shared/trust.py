@@ -65,7 +65,7 @@ def explained(error: Untrusted, arguments: Namespace, *, what: str = "backup") -
     return UntrustedSigner(
         f"This {what} is of the installation\n{found[1]}\nwhich is not trusted here.",
         hint="Compare that fingerprint, all of it, with the one in your recovery kit, or with what "
-        "'strongroom signers list' says on the machine that made it. If it is the same, "
+        "'strongroom keys signers list' says on the machine that made it. If it is the same, "
         + "\n".join(_ways_on(found[1], vars(arguments))),
     )
 

@@ -98,7 +98,7 @@ def from_os(error: OSError) -> StrongroomError:
 def interrupted(error: KeyboardInterrupt, output: Output) -> int:
     """Say what an interruption left: nothing, unless somebody knows better or it was not given the time."""
     if isinstance(error, Abandoned):
-        left = "'strongroom cancel RUN' takes back what was begun."
+        left = "'strongroom runs cancel RUN' takes back what was begun."
         print(f"\nstrongroom: stopped at once. {left}", file=sys.stderr)
     else:
         left = next(iter(getattr(error, "__notes__", ())), "nothing half-written was left.")

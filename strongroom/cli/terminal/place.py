@@ -89,7 +89,7 @@ def _tables(file: Path | None) -> tuple[dict[str, Any], str | None]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8")), None
     except (OSError, ValueError, RecursionError):  # such as no TOML, a huge number, tables without end
-        return {}, f"{file} could not be read and was ignored ('strongroom config check' says why)."
+        return {}, f"{file} could not be read and was ignored ('strongroom check config' says why)."
 
 
 def _overridden(tables: dict[str, Any], env: Mapping[str, str]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def _overwrite(path: Path) -> None:
         if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
             raise KeyNotDestroyed(
                 f"'{path}' is no file of one name, so removing it would leave the key elsewhere",
-                hint="Remove its other names by hand, then 'strongroom shred --resume'.",
+                hint="Remove its other names by hand, then 'strongroom keys shred --resume'.",
             )
         for content in (os.urandom(found.st_size), bytes(found.st_size)):
             os.lseek(descriptor, 0, os.SEEK_SET)

@@ -18,7 +18,7 @@ from strongroom.words import plural, spelled_out
 
 WIDTH = 76
 NOTHING = (
-    "Somebody asked for all alerts of this route ('strongroom backup-alerts --all'), and no alert is active. "
+    "Somebody asked for all alerts of this route ('strongroom alerts send --all'), and no alert is active. "
     "That you read this shows that the route works."
 )
 _NEWS = {News.NEW: "", News.WORSE: ", worse than before", News.AGAIN: ", still so"}
@@ -97,7 +97,7 @@ def _lines(telling: Telling, host: str, now: float, notes: Sequence[str]) -> Ite
         for one in telling.over:
             yield from (*_wrapped(f"{one.key}: {one.what}.", "  "), "")
     yield from _wrapped(
-        "How it stands now: 'strongroom backup-alerts', 'strongroom status', 'strongroom replicas'."
+        "How it stands now: 'strongroom alerts', 'strongroom runs', 'strongroom backups replicas'."
     )
     yield from ("", "-- ")
     at = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -217,7 +217,10 @@ class _Notifier:
             yield NO_RECORD
         silenced = sum(self._muted.silence_of(alert.key) is not None for alert in self._found.alerts)
         if silenced:
-            yield f"Not told: {plural(silenced, 'alert')} that somebody silenced ('strongroom silence list')."
+            yield (
+                f"Not told: {plural(silenced, 'alert')} that somebody silenced ('strongroom alerts "
+                "silence list')."
+            )
 
     def _deliver(self, delivery: Delivery, message: Message) -> Delivery:
         """Hand the message to the first channel of the route that takes it."""

@@ -149,7 +149,8 @@ class _Question:
         return ApprovalNeeded(
             f"{self._what()} has to be approved first, by {'; and by '.join(standing.lacks)}.",
             expires=document.ends,
-            hint=f"'strongroom approve {self._request.subject}', typed by each of them until {until}. A run "
+            hint=f"'strongroom approvals approve {self._request.subject}', typed by each of them until "
+            f"{until}. A run "
             "goes on by itself then, if a cluster runs; otherwise repeat the command.",
         )
 

@@ -46,7 +46,7 @@ def path_of(services: Services, backup: str) -> Path:
     except RunNotFound:
         raise MissingPiece(
             f"a command made it, and no run on record says in which file; if that is gone for good: "
-            f"'strongroom keys --gone {backup}'"
+            f"'strongroom backups gone {backup}'"
         ) from None
     return Path(run.spec.targets[0].address)
 
@@ -57,7 +57,7 @@ def made_by_a_command(services: Services, run: str) -> UsageError:
     return UsageError(
         f"Run {run} was made by a command, for the file {path}: no policy says where it belongs.",
         hint=f"Nothing was changed. Type that command to make it again. If {path.name} is there, "
-        f"'strongroom verify-backup {path}' says whether it is whole.",
+        f"'strongroom backups verify {path}' says whether it is whole.",
     )
 
 
@@ -117,7 +117,7 @@ def away(services: Services, backup: str) -> MissingPiece:
     """Return the error that tells of a file that is not where it was written."""
     return MissingPiece(
         f"its file is no longer at {path_of(services, backup)}: it was moved, deleted or written over. "
-        f"Put it back there; if it is gone for good: 'strongroom keys --gone {backup}'",
+        f"Put it back there; if it is gone for good: 'strongroom backups gone {backup}'",
         hint="",
     )
 
@@ -155,11 +155,11 @@ def say_gone(services: Services, backup: str) -> None:
     """
     entry = services.store.backup(backup)
     if entry is None:
-        raise MissingPiece(f"the catalog has no backup '{backup}'", hint="See 'strongroom catalog list'.")
+        raise MissingPiece(f"the catalog has no backup '{backup}'", hint="See 'strongroom backups list'.")
     if not in_a_file(entry):
         raise UsageError(
             f"Backup {backup} was made by a policy and lies on targets, not in a file.",
-            hint=f"If a target lost it: 'strongroom repair {backup}'. Nothing was recorded.",
+            hint=f"If a target lost it: 'strongroom backups repair {backup}'. Nothing was recorded.",
         )
     if there := _there(services, backup):
         raise UsageError(

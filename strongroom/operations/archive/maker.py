@@ -176,7 +176,7 @@ def _newest_of(objects: Objects, trusted: Signers | None, policy: str | None) ->
         raise refusals[0]
     raise MissingPiece(
         f"there is no backup of policy '{policy}' here",
-        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
+        hint="See which there are with 'strongroom backups list --from-target TARGET'.",
     )
 
 

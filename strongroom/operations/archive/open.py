@@ -341,7 +341,7 @@ def _not_there(listing: ManifestListing, backup: str, error: MissingPiece) -> Fo
         return error
     return MissingPiece(
         f"there is no backup '{backup}' here",
-        hint="See which there are with 'strongroom catalog list --from-target TARGET'.",
+        hint="See which there are with 'strongroom backups list --from-target TARGET'.",
     )
 
 

@@ -565,6 +565,7 @@ def before_in(backup: Backup, *, trusted: frozenset[str]) -> Iterator[Replicated
 
 _HINT = (
     "All that can be read is given. Another copy may be whole: --from-target TARGET reads that one. On the "
-    "installation's own host 'strongroom replicas {backup}' says where copies lie, and 'strongroom repair "
+    "installation's own host 'strongroom backups replicas {backup}' says where copies lie, and 'strongroom "
+    "backups repair "
     "{backup}' mends from them. Then repeat."
 )

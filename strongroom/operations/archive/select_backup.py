@@ -107,7 +107,7 @@ class Lost(Struct, frozen=True, kw_only=True):
             return LessThanKnown(f"A newer backup is known: {self.words}.", hint=_AWAY)
         ways = [f"Ask the others too: leave --from-target {self.denied[0]} out."] if self.elsewhere else []
         if self.broken:
-            ways.insert(0, f"'strongroom repair {self.known.backup}' copies it from a good replica.")
+            ways.insert(0, f"'strongroom backups repair {self.known.backup}' copies it from a good replica.")
         if instead is not None:
             ways.append(
                 f"To take the older one of {instead.created_at} nonetheless: --backup {instead.backup_id}"
@@ -808,7 +808,7 @@ _AWAY = (
     "What was read stands, and is not the newest. Bring the target back, then repeat to have what changed "
     "since."
 )
-_LIST = "See what there is: 'strongroom catalog list --from-target TARGET'."
+_LIST = "See what there is: 'strongroom backups list --from-target TARGET'."
 _SET_ASIDE = (
     "'strongroom incident reseal' seals what an incident set aside under new keys; then it can be restored. "
     "If one of these is really meant, restore it with: --backup ID --use-quarantined"

@@ -436,7 +436,8 @@ def _named(backup: str) -> Iterator[None]:
 
 
 _ANOTHER_KEY = (
-    "Give the key that opens that one too: --identity is repeatable, and 'strongroom keys' says which it is. "
+    "Give the key that opens that one too: --identity is repeatable, and 'strongroom keys list' says which "
+    "it is. "
     "Without --fill-from-earlier the newest backup alone is restored."
 )
 

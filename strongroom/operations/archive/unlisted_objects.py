@@ -48,7 +48,8 @@ class Beside(Struct, frozen=True, kw_only=True):
 
 
 _HINT = (
-    "A newer backup may be damaged here: 'strongroom repair {}' brings its manifest from another target. If "
+    "A newer backup may be damaged here: 'strongroom backups repair {}' brings its manifest from another "
+    "target. If "
     "nobody here made it, somebody else writes there: keep it as evidence, then remove it. "
     "See docs/how-to/symptoms.md."
 )

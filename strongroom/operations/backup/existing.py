@@ -13,7 +13,7 @@ from strongroom.operations.services import Services
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, RunKind, Spec
 
-_IDS = "Give the id of a backup, and no policy: 'strongroom catalog list' shows them."
+_IDS = "Give the id of a backup, and no policy: 'strongroom backups list' shows them."
 
 
 def spec_about(services: Services, kind: RunKind, backup: str, **fields: Any) -> Spec:

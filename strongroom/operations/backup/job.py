@@ -175,7 +175,7 @@ class BackupJob(Job):
             raise made_by_a_command(services, run.id)
         if has_manifest(run):
             raise UsageError(
-                f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom repair {run.id}'."
+                f"run {run.id} did make a backup", hint=f"Mend it: 'strongroom backups repair {run.id}'."
             )
 
     def backup_of(self, run: Run) -> str:

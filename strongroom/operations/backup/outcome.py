@@ -124,7 +124,8 @@ def _describe_omitted_recipients(run: Run, read: ReadBack, services: Services) -
         return None
     return (
         f"whole, but not sealed to {who}: that key could not be used, so it does not open this backup. "
-        f"'strongroom rotate {run.spec.policy}' adds it once it can be. If it is lost, take it out of the "
+        f"'strongroom keys rotate {run.spec.policy}' adds it once it can be. If it is lost, take it out of "
+        "the "
         "policy's recipients and put another key in"
     )
 

@@ -99,7 +99,7 @@ def _replica(one: Replica, found: OneBackup, now: float) -> tuple[Content, ...]:
 
 def _readers(found: OneBackup) -> Iterator[Part]:
     if found.sealed is None:
-        command = Cell(f"strongroom verify-backup {found.entry.backup}", code=True)
+        command = Cell(f"strongroom backups verify {found.entry.backup}", code=True)
         yield Lines([("No run on record sealed it. Its manifest says: ", command)], "Who opens it")
         return
     sealed = Cell(found.sealed.id, link=f"/runs/{quoted(found.sealed.id)}")
@@ -140,7 +140,7 @@ def _run(of: Run, pace: Pace, now: float) -> Iterator[tuple[str, Content]]:
         yield "Left", pace.left_words
     if of.error:
         yield "Error", Cell(_code(of.error), code=True)
-        yield "In full", Cell(f"strongroom status {of.id}", code=True)
+        yield "In full", Cell(f"strongroom runs show {of.id}", code=True)
     made = of.spec.kind is RunKind.BACKUP and of.state in (RunState.DONE, RunState.DEGRADED)
     if of.spec.backup or made:
         backup = of.spec.backup or of.id

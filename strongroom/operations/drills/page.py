@@ -46,7 +46,7 @@ def _parts(report: DrillReport) -> Iterator[Part]:
     if report.problems:
         problems = [(one.code, one.means, one.to_do) for one in report.problems]
         yield Table(("Problem", "It means", "To do"), problems, "What went wrong, and what to do")
-        more = f"On a host of the installation, strongroom status {report.run} has the exact words."
+        more = f"On a host of the installation, strongroom runs show {report.run} has the exact words."
         yield Lines([f"This report names no secret. {more}"], style="note")
     yield Pairs(list(words.rehearsed(report)), "What was rehearsed")
     yield Pairs(list(_times(report)), "How long it took")

@@ -53,7 +53,7 @@ def require(policies: Iterable[Demands], *, told: int) -> Iterator[Finding]:
     full = [policy for policy in every if policy.values]
     if not full:
         words = "no policy backs up values: nothing could be brought back but names"
-        unmet = RequirementUnmet(words, hint="'strongroom config init' writes the procedures' own policies.")
+        unmet = RequirementUnmet(words, hint="'strongroom init' writes the procedures' own policies.")
         yield from (wrong(check, unmet) for check in (COPIES, CUSTODY, RETENTION, SCHEDULE, SEALING))
     for policy in full:
         findings = [_copies(policy), _custody(policy), *_alone(policy), _retention(policy), _schedule(policy)]
@@ -86,7 +86,8 @@ def _custody(policy: Demands) -> Finding:
     return _unmet(
         CUSTODY,
         words,
-        "Add one: 'strongroom hsm create', 'strongroom quorum create', docs/how-to/choose-recipients.md.",
+        "Add one: 'strongroom keys hsm create', 'strongroom keys quorum create', "
+        "docs/how-to/choose-recipients.md.",
     )
 
 

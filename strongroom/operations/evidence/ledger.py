@@ -20,7 +20,7 @@ BEFORE_ALL = -(2**62)
 UNLIKE = (
     "Somebody wrote to the state database, or an older one was put in its place: keep a copy, and treat it "
     "as an incident unless you know why. Backups do not depend on it: a new one can begin "
-    "('strongroom catalog rebuild')."
+    "('strongroom backups rebuild')."
 )
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _LAST_TIME = 253_402_300_800  # the year 10000, which RFC 3339 cannot write

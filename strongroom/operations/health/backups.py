@@ -26,7 +26,7 @@ from strongroom.words import plural, verb
 
 def retained_backups(services: Services) -> list[CatalogEntry]:
     """Return the backups of policies that are to be kept, newest first. What commands wrote into files is
-    looked at by its path ('strongroom verify-backup')."""
+    looked at by its path ('strongroom backups verify')."""
     shredding = shredded_backups(services.store, services.signer_fingerprints)
     entries = services.store.backups()
     return [entry for entry in entries if entry.backup not in shredding and not in_a_file(entry)]
@@ -96,7 +96,7 @@ def _unplaced(one: Wanted, policy: ConfiguredPolicy | None, means: Means) -> Ite
     check = _first(means)
     if policy is None:
         words = "no policy of that name is configured any more, so nothing says where it belongs"
-        yield remark(check, words, "'strongroom verify-backup TARGET' looks at a backup by itself.")
+        yield remark(check, words, "'strongroom backups verify TARGET' looks at a backup by itself.")
     if one.strange:
         words = (
             f"it is also on record on {', '.join(one.strange)}, which is configured no more: not looked at"
@@ -137,7 +137,10 @@ def _quorum(seen: Sequence[Seen], policy: ConfiguredPolicy | None) -> Iterator[F
         return
     if lacking := missing_from_quorum(policy.spec, whole):
         none = "" if whole else "; no target that answers has it whole"
-        hint = "Bring the targets back, or 'strongroom repair' from a good one. Else back up again at once."
+        hint = (
+            "Bring the targets back, or 'strongroom backups repair' from a good one. Else back up again "
+            "at once."
+        )
         yield wrong(ACCESS, QuorumNotMet(f"{lacking}{none}", hint=hint))
     else:
         have = f"{plural(len(whole), 'target')} {verb(len(whole), 'have')}"
@@ -186,4 +189,4 @@ def nothing_seen(findings: Iterable[Finding], check: str) -> list[Finding]:
     if any(finding.backup for finding in findings):
         return []
     words = "nothing was checked: no such backup is on record"
-    return [wrong(check, MissingPiece(words, hint="See 'strongroom catalog list'."))]
+    return [wrong(check, MissingPiece(words, hint="See 'strongroom backups list'."))]

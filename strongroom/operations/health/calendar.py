@@ -143,7 +143,7 @@ def _kept_back(found: EntryStatus, now: float) -> tuple[State, str] | None:
     if found.pause is not None:
         return State.PAUSED, _of_pause(found.pause, found.missed_at, now)
     if found.entry.offline and found.missed_at is not None:
-        return State.WAITING, f"bring it, then 'strongroom emergency-backup {found.entry.policy}'"
+        return State.WAITING, f"bring it, then 'strongroom emergency backup {found.entry.policy}'"
     return None
 
 

@@ -129,7 +129,10 @@ def _drift(manifest: Manifest, opened: Opens, policy: ConfiguredPolicy | None) -
 
 
 def _rotate(manifest: Manifest, what: str) -> Finding:
-    hint = f"'strongroom rotate {manifest.policy}' brings its backups to the keys that the policy names now."
+    hint = (
+        f"'strongroom keys rotate {manifest.policy}' brings its backups to the keys that the policy "
+        "names now."
+    )
     return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
 
 
@@ -153,7 +156,7 @@ def _withdrawn(manifest: Manifest, opened: Opens, known: History) -> Iterator[Fi
 
 
 def _leaked(what: str, manifest: Manifest) -> Finding:
-    hint = f"Seal it again, to other keys: 'strongroom rotate {manifest.policy} --re-encrypt'."
+    hint = f"Seal it again, to other keys: 'strongroom keys rotate {manifest.policy} --re-encrypt'."
     return wrong(ENCRYPTION, KeysOutOfPolicy(what, hint=hint))
 
 
@@ -180,14 +183,14 @@ def _weak(manifest: Manifest, opened: Opens) -> Iterator[Finding]:
     if classic and manifest.values:
         words = f"a copy that is kept would fall to a quantum computer, by {', '.join(classic)}"
         yield remark(
-            ENCRYPTION, words, "Put a hybrid key into the policy ('strongroom keygen'), then rotate."
+            ENCRYPTION, words, "Put a hybrid key into the policy ('strongroom keys new'), then rotate."
         )
     rounds = [_rounds(stanza) for record in opened.records for stanza in record.stanzas]
     if weak := [many for many in rounds if 0 < many < passphrase.ENOUGH_ITERATIONS]:
         words = (
             f"a passphrase opens it after {min(weak):,} rounds of PBKDF2; new ones cost memory too (scrypt)"
         )
-        hint = "Leave out 'iterations' of the key, then 'strongroom rotate POLICY --renew'."
+        hint = "Leave out 'iterations' of the key, then 'strongroom keys rotate POLICY --renew'."
         yield remark(ENCRYPTION, words, hint)
 
 

@@ -168,8 +168,8 @@ def _unlocked(backup: str, early: Sequence[datetime | None], total: int, demande
     return RunDegraded(
         f"whole, but {len(early):,} of {plural(total, 'object')} {verb(len(early), 'are')} {until}; "
         f"the policy demands {demanded:%Y-%m-%d}",
-        hint=f"It can be deleted before its time: 'strongroom repair {backup}' locks it; "
-        "'strongroom check-backup-permissions' names a missing right.",
+        hint=f"It can be deleted before its time: 'strongroom backups repair {backup}' locks it; "
+        "'strongroom check rights' names a missing right.",
     )
 
 

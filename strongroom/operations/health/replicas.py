@@ -82,7 +82,7 @@ def _strange(asked: Mapping[str, frozenset[str] | StrongroomError], means: Means
         if isinstance(there, StrongroomError) or not (strange := there - known):
             continue
         words = f"it has {plural(len(strange), 'backup')} that the catalog does not know: {_some(strange)}"
-        hint = f"'strongroom catalog rebuild --from {name}' enters those that this installation signed."
+        hint = f"'strongroom backups rebuild --from {name}' enters those that this installation signed."
         yield remark(ACCESS, words, hint).on(target=name)
 
 
@@ -152,7 +152,10 @@ def _of(name: str, one: Wanted, findings: Iterable[Finding]) -> Seen:
 
 
 def _mended(finding: Finding, backup: str) -> Finding:
-    mend = f"'strongroom repair {backup}' copies it from a good replica. Until then restore from another."
+    mend = (
+        f"'strongroom backups repair {backup}' copies it from a good replica. Until then restore from "
+        "another."
+    )
     return structs.replace(finding, to_do=mend) if finding.damage else finding
 
 

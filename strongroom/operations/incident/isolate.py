@@ -56,12 +56,15 @@ def _for_people(incident: Incident) -> Iterator[str]:
             f"Withdraw what host {suspicion.host} may do: its credentials at sources, targets and key "
             "services, at the broker and the database."
         )
-        yield f"Distrust the signing keys of host {suspicion.host}: strongroom signers distrust FINGERPRINT"
+        yield (
+            f"Distrust the signing keys of host {suspicion.host}: strongroom keys signers distrust "
+            "FINGERPRINT"
+        )
     if suspicion.target:
         yield f"Change the credentials of target {suspicion.target} at its server, and look at who had them."
         yield (
-            f"Read again what target {suspicion.target} holds: strongroom verify-backup {suspicion.target}, "
-            f"with --backup ID for older ones; then strongroom repair --target {suspicion.target}"
+            f"Read again what target {suspicion.target} holds: strongroom backups verify {suspicion.target}, "
+            f"with --backup ID for older ones; then strongroom backups repair --target {suspicion.target}"
         )
 
 

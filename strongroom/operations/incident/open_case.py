@@ -252,7 +252,8 @@ def _refuse_sealing(services: Services, suspicion: Suspicion, affected: Iterable
 
 
 _CHECK = (
-    "See 'strongroom keys' for the keys, and 'strongroom catalog list' for the backups. A key that stands "
+    "See 'strongroom keys list' for the keys, and 'strongroom backups list' for the backups. A key that "
+    "stands "
     "under [index] alone opens names and no backup: put another one there, and delete 'index/' on every "
     "target."
 )

@@ -20,7 +20,7 @@ from strongroom.words import plural
 
 Drive = Callable[[str, list[Ticket]], Run]
 """What brings a run to its end."""
-_BY_COMMAND = "no policy names their recipients: 'strongroom rotate-backup-key' re-encrypts these files"
+_BY_COMMAND = "no policy names their recipients: 'strongroom keys replace' re-encrypts these files"
 _UNREAD = "it could not be read: bring it back, then open the incident again with the same words"
 
 
@@ -93,7 +93,7 @@ def _files(incident: Incident) -> Iterator[tuple[str, str]]:
     """Yield what is left to do with the files of commands, each with its beginning, up to the colon."""
     if incident.files:
         words = (
-            "Files: re-encrypt them with 'strongroom rotate-backup-key --current-key FILE --new-key FILE "
+            "Files: re-encrypt them with 'strongroom keys replace --current-key FILE --new-key FILE "
             "--re-encrypt-backups'; one that only a passphrase opens has to be written again, under another "
             f"passphrase. They are: {', '.join(incident.files)}."
         )
@@ -108,7 +108,7 @@ def _to_delete(policy: str, still: Sequence[Mapping[str, Any]]) -> str:
     copies = "; ".join(describe_copies(still)) or "none is known"
     return (
         f"Old copies of {_key(policy)}: delete them once the incident is closed and their locks have ended: "
-        f"strongroom rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
+        f"strongroom keys rotate {policy} --re-encrypt --remove-replaced. Until then the suspected key "
         f"opens them ({copies})."
     )
 

@@ -171,7 +171,7 @@ def _waiting(rotated: Sequence[Rotated]) -> Iterator[tuple[str, str]]:
     """Yield the runs that have not ended, such as those that people have to approve."""
     for one in rotated:
         if waits := sum(secret.result is Result.WAITS for secret in one.secrets):
-            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom status {one.run}'"
+            said = f"{plural(waits, 'secret')} not rotated yet: see 'strongroom runs show {one.run}'"
             yield f"run {one.run}", said
 
 

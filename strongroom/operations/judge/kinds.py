@@ -122,7 +122,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         about="policy",
         error=BackupOverdue,
         means="What changed since the newest verified backup would be lost with its source.",
-        do="Look at 'strongroom status', and whether beat and the workers run; then "
+        do="Look at 'strongroom runs', and whether beat and the workers run; then "
         "'strongroom backup --policy {subject}'.",
         looks=True,
     ),
@@ -131,14 +131,14 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=TargetUnavailable,
         means="No target answers, or none of the policy's. No backup can be made there, and none can be "
         "restored from here. Runs that are under way wait. The backups there are not known to be damaged.",
-        do="'strongroom test-backup-storage' says what each answers. If all went at once, look at this "
+        do="'strongroom check storage' says what each answers. If all went at once, look at this "
         "host's network, its name service and its clock first.",
     ),
     "backup.lost": Kind(
         area="replicas",
         error=MissingPiece,
         means="A backup is on record, and none of its targets has its manifest: there is no such backup.",
-        do="Check with 'strongroom check-backup-permissions' who may delete there. Treat it as an incident.",
+        do="Check with 'strongroom check rights' who may delete there. Treat it as an incident.",
         looks=True,
     ),
     "backup.failed": Kind(
@@ -146,7 +146,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         about="policy",
         error=RunFailed,
         means="Since the newest whole backup every run that ended has failed. That backup is untouched.",
-        do="See why with 'strongroom status RUN', put it right, then 'strongroom retry RUN'.",
+        do="See why with 'strongroom runs show RUN', put it right, then 'strongroom runs retry RUN'.",
     ),
     "backup.shrunk": Kind(
         area="changes",
@@ -154,8 +154,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=MassChange,
         means="The newest backup holds so many secrets fewer that somebody may have deleted them, or a "
         "permission may be lost. The backups before it have them.",
-        do="Look at the source. 'strongroom diff' names what is missing, where a key is. Until that is "
-        "clear, keep all of them: 'strongroom hold add --policy {subject} --reason \"it shrank\"'.",
+        do="Look at the source. 'strongroom backups diff' names what is missing, where a key is. Until that "
+        "is "
+        "clear, keep all of them: 'strongroom backups hold add --policy {subject} --reason \"it shrank\"'.",
     ),
     "drift.mass-change": Kind(
         area="changes",
@@ -163,9 +164,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=MassChange,
         means="So many secrets of its source changed or vanished at once that it may be an attack. "
         "Nothing of the policy is deleted until the hold is released.",
-        do="Look at the source, and who changed it: 'strongroom validate --production' names the secrets. "
+        do="Look at the source, and who changed it: 'strongroom check secrets --production' names the "
+        "secrets. "
         "If it was wanted: 'strongroom backup --policy {subject}', then "
-        "'strongroom hold release --policy {subject} --reason WHY'.",
+        "'strongroom backups hold release --policy {subject} --reason WHY'.",
     ),
     "ledger.broken": Kind(
         area="ledger",
@@ -181,7 +183,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         means="The record holds a row that disagrees with a signature, or with a worker's own configuration. "
         "Nobody acted on it.",
         do="Somebody edited the state database, or two hosts are configured differently. See 'strongroom "
-        "status RUN'. An order to shred that nobody signed is an incident: keep a copy of the database.",
+        "runs show RUN'. An order to shred that nobody signed is an incident: keep a copy of the database.",
     ),
     "message.refused": Kind(
         area="messages",
@@ -216,7 +218,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "have a copy.",
         do="'strongroom ledger search --what access.' has who, from where and what. If none of you did it, "
         "take the credential back and treat it as an incident: 'strongroom incident open --backup ID', or "
-        "'--key NAME' if a key was used. 'strongroom check-backup-permissions' shows who may what now.",
+        "'--key NAME' if a key was used. 'strongroom check rights' shows who may what now.",
     ),
     "access.log": Kind(
         area="access",
@@ -232,7 +234,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         means="Something was done without the approvals that it needs, by the people of break-glass "
         "together.",
         do="Look into it: 'strongroom approvals show {subject}'. Then "
-        "'strongroom ack approval.break-glass:{subject} --reason TEXT'.",
+        "'strongroom alerts ack approval.break-glass:{subject} --reason TEXT'.",
     ),
     "approval.refused": Kind(
         area="approvals",
@@ -246,7 +248,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=StateUnavailable,
         means="Nobody can see what runs, failed or was verified. The backups on targets were judged all the "
         "same.",
-        do="No backup on a target is affected. Bring the state database back; then 'strongroom status'.",
+        do="No backup on a target is affected. Bring the state database back; then 'strongroom runs'.",
     ),
     "rotation.failed": Kind(
         area="runs",
@@ -254,16 +256,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         error=RunFailed,
         means="The newest rotation failed, left something out, or waits for keys: backups still open with "
         "the old key. None is lost.",
-        do="See why with 'strongroom status RUN'. Bring back what did not answer, or start the recover "
-        "workers for as long as it takes; then 'strongroom rotate {subject}'.",
+        do="See why with 'strongroom runs show RUN'. Bring back what did not answer, or start the recover "
+        "workers for as long as it takes; then 'strongroom keys rotate {subject}'.",
     ),
     "run.waiting": Kind(
         area="runs",
         error=RunDegraded,
         means="These runs do not move: their process is gone, or they wait for workers that are stopped, "
         "such as those that recover, or for custodians and their key.",
-        do="'strongroom status RUN' says what it waits for; 'strongroom retry RUN' goes on with it, "
-        "'strongroom cancel RUN' ends it.",
+        do="'strongroom runs show RUN' says what it waits for; 'strongroom runs retry RUN' goes on with it, "
+        "'strongroom runs cancel RUN' ends it.",
     ),
     "key.unchecked": Kind(
         area="keys",
@@ -271,13 +273,13 @@ KINDS: Final[Mapping[str, Kind]] = {
         means="Not all keys that backups depend on were tried at their time: one may be gone and nobody "
         "knows.",
         do="Check whether the verify workers run, and bring back the target of what could not be read; then "
-        "'strongroom key-health check'. If a file is gone for good, say so: 'strongroom keys --gone BACKUP'.",
+        "'strongroom check keys'. If a file is gone for good, say so: 'strongroom backups gone BACKUP'.",
     ),
     "custodian.silent": Kind(
         area="keys",
         error=KeyUnproven,
         means="The holder of this key was asked for a proof more than a week ago and has not answered.",
-        do="Ask them: 'strongroom key-health answer' where the key is, then 'strongroom key-health confirm'.",
+        do="Ask them: 'strongroom keys prove answer' where the key is, then 'strongroom keys prove confirm'.",
     ),
     "drill.failed": Kind(
         area="drills",
@@ -307,9 +309,10 @@ KINDS: Final[Mapping[str, Kind]] = {
         "replicas",
         "Replicas on this target are damaged, incomplete, or not there. It is critical unless they never "
         "came, or are known to be gone.",
-        "'strongroom replicas' lists them. The scheduled repair copies each from a good one; at once: "
-        "'strongroom repair --target {subject}'. If good ones vanished, check who may delete there: "
-        "'strongroom check-backup-permissions'.",
+        "'strongroom backups replicas' lists them. The scheduled repair copies each from a good one; at "
+        "once: "
+        "'strongroom backups repair --target {subject}'. If good ones vanished, check who may delete there: "
+        "'strongroom check rights'.",
         about="target",
         error=RunDegraded,
         grave=VerificationFailed,
@@ -319,14 +322,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "keys",
         "This key did not open when it was tried, or nobody has proven for a quarter that it still opens. "
         "Two weeks before that it is a warning. Backups depend on it.",
-        "Where the key is: 'strongroom key-health check --identity FILE'. If its holder has it elsewhere: "
-        "'strongroom key-health challenge {subject} --output FILE', which the holder answers.",
+        "Where the key is: 'strongroom check keys --identity FILE'. If its holder has it elsewhere: "
+        "'strongroom keys prove challenge {subject} --output FILE', which the holder answers.",
         grave=KeyUnproven,
     ),
     "key.aging": _warning(
         "keys",
         "This key is due to be rotated soon; it is critical once its time is over.",
-        "Put a new key into the policies that name it ('strongroom keygen'), then 'strongroom rotate'. "
+        "Put a new key into the policies that name it ('strongroom keys new'), then 'strongroom keys "
+        "rotate'. "
         "See docs/how-to/rotate-keys.md.",
         grave=KeysOutOfPolicy,
     ),
@@ -334,7 +338,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "emergency",
         "The medium of the emergency backup is needed soon, or is waited for. It is critical when it has not "
         "come for a week: what lies in the safe is older than it should be.",
-        "Fetch the medium, mount it, and run 'strongroom emergency-backup {subject}'.",
+        "Fetch the medium, mount it, and run 'strongroom emergency backup {subject}'.",
         about="policy",
         grave=BackupOverdue,
     ),
@@ -351,7 +355,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Beat was alive once and is not now. It is critical while backups are due, or while no target tells "
         "whether they were made. The transfer workers ask in its place as long as they run. If something "
         "else asks for backups now, it ends after two weeks.",
-        "Start it ('strongroom up', or its unit), then 'strongroom status'.",
+        "Start it ('strongroom up', or its unit), then 'strongroom runs'.",
         error=BackupOverdue,
         grave=BackupOverdue,
     ),
@@ -359,8 +363,8 @@ KINDS: Final[Mapping[str, Kind]] = {
         "checks",
         "A check of the calendar found something wrong that may be no alert by itself. It is critical if it "
         "could not be done: nobody knows what it would have found.",
-        "'strongroom status RUN' says what it found and what to do, or why it failed: then "
-        "'strongroom retry RUN'.",
+        "'strongroom runs show RUN' says what it found and what to do, or why it failed: then "
+        "'strongroom runs retry RUN'.",
         grave=RunFailed,
     ),
     "settings.unused": _warning(
@@ -368,7 +372,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "A changed configuration file is not in force on this host. It is critical if it is wrong: then no "
         "process of that host can start again.",
         "If it waits for a restart, restart the processes of that host ('strongroom up', or their units). "
-        "If it is wrong, run 'strongroom config check' there and put right what it names.",
+        "If it is wrong, run 'strongroom check config' there and put right what it names.",
         grave=SettingsRefused,
     ),
     "incident.open": _warning(
@@ -398,20 +402,20 @@ KINDS: Final[Mapping[str, Kind]] = {
     "target.away": _warning(
         "targets",
         "This target could not be checked. Its status is that of the last check.",
-        "'strongroom test-backup-storage' says what it answers.",
+        "'strongroom check storage' says what it answers.",
         about="target",
         error=TargetUnavailable,
     ),
     "prune.incomplete": _warning(
         "runs",
         "Backups that no retention rule keeps are still there: several prunes in a row could not delete all.",
-        "See why with 'strongroom status RUN'. What a lock keeps for a known time is not meant.",
+        "See why with 'strongroom runs show RUN'. What a lock keeps for a known time is not meant.",
     ),
     "replica.repaired": _warning(
         "replicas",
         "Replicas on this target were found damaged, and are whole again. The good ones were never touched.",
         "Look for the cause: a failing disk, or somebody who may write there ('strongroom "
-        "check-backup-permissions'). 'strongroom replicas' and 'strongroom status' tell more.",
+        "check rights'). 'strongroom backups replicas' and 'strongroom runs' tell more.",
         about="target",
     ),
     "verification.late": _warning(
@@ -435,15 +439,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "backups",
         "The newest backup is good, and less than the policy asks for. It is critical if it is on fewer "
         "targets, regions or providers than the policy demands.",
-        "'strongroom status RUN' says what is missing; docs/how-to/symptoms.md has each case. What a replica "
-        "or a lock lacks, 'strongroom repair BACKUP' mends.",
+        "'strongroom runs show RUN' says what is missing; docs/how-to/symptoms.md has each case. What a "
+        "replica "
+        "or a lock lacks, 'strongroom backups repair BACKUP' mends.",
         about="policy",
         grave=QuorumNotMet,
     ),
     "replica.unverified": _warning(
         "replicas",
         "The newest backup was not read back on every target as deep as its policy says.",
-        "'strongroom submit --verify BACKUP', or 'strongroom verify-backup' where a key is.",
+        "'strongroom backups verify BACKUP --cluster', or 'strongroom backups verify' where a key is.",
         about="policy",
     ),
     "backup.ahead": _warning(
@@ -463,13 +468,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "backup.slow": _warning(
         "runs",
         "A run takes much longer than those before it: a source, target or host has become slow.",
-        "'strongroom status RUN' shows which step takes the time.",
+        "'strongroom runs show RUN' shows which step takes the time.",
         about="policy",
     ),
     "catalog.lacks": _warning(
         "replicas",
         "Backups lie on this target that the catalog does not know: it may have been lost or put back.",
-        "'strongroom catalog rebuild --from {subject}' enters them.",
+        "'strongroom backups rebuild --from {subject}' enters them.",
         about="target",
         looks=True,
     ),
@@ -477,7 +482,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "changes",
         "The newest comparison of the backups with their source failed, or left out a part. An attack on the "
         "source would not be noticed by it.",
-        "See why with 'strongroom status RUN': the source, the target or the key may be away.",
+        "See why with 'strongroom runs show RUN': the source, the target or the key may be away.",
         about="policy",
     ),
     "certificate.ending": _warning(
@@ -494,7 +499,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "approval.waiting": _warning(
         "approvals",
         "Somebody asked for this, and half of the time for it is over. It is not done until it is approved.",
-        "'strongroom approvals show {subject}' says who may; they type 'strongroom approve {subject}'. If it "
+        "'strongroom approvals show {subject}' says who may; they type 'strongroom approvals approve "
+        "{subject}'. If it "
         "is approved, the workers that do it may be stopped.",
     ),
 }

@@ -187,7 +187,9 @@ def answer_challenge(content: bytes, identities: Sequence[Opener]) -> tuple[Chal
         challenge = msgspec.json.decode(content, type=Challenge)
         nonce = bytes.fromhex(challenge.nonce)
     except (msgspec.DecodeError, ValueError):
-        raise Malformed("This is not a challenge.", hint="Take the file that 'key-health' wrote.") from None
+        raise Malformed(
+            "This is not a challenge.", hint="Take the file that 'keys prove challenge' wrote."
+        ) from None
     if challenge.format != FORMAT:
         raise Malformed("This is a challenge of another version.")
     for identity in identities:

@@ -90,5 +90,5 @@ def keys_looked_at(trial: Event | None) -> Iterator[KnownKey]:
 
 def prove(services: Services, _settings: Settings) -> Checked:
     """Check, as the calendar asks for it."""
-    do = "'strongroom key-health check' says what each key needs."
+    do = "'strongroom check keys' says what each key needs."
     return Checked(bad=tuple(check(services).bad), do=do)

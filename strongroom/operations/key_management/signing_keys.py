@@ -105,7 +105,7 @@ def _left_to_people(due: list[_Due]) -> Checked:
             f"the key of role '{one.role}' signs since {one.key.since[:10]}; the next is due {_day(one.by)}"
             for one in due
         ),
-        do="Bring the installation key to where the roles work. There: 'strongroom signers rotate "
+        do="Bring the installation key to where the roles work. There: 'strongroom keys signers rotate "
         f"{' '.join(one.role for one in due)} --announce --installation-key FILE'. Copy {roles.TRUSTED} to "
         f"the other hosts, and repeat it without --announce by {_day(by)}.",
     )

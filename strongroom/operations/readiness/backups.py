@@ -207,17 +207,17 @@ def _of_target(
     ]
     for backup in lacking:
         words = f"backup {backup}, which another target has, is missing here"
-        yield remark(TARGET, words, f"'strongroom repair {backup}' copies it there.").on(
+        yield remark(TARGET, words, f"'strongroom backups repair {backup}' copies it there.").on(
             target=name, backup=backup
         )
     if seen.refused:
         backup, why = next(iter(seen.refused.items()))
         words = f"{plural(len(seen.refused), 'newer backup')} there not believed, such as {backup}: {why}"
         yield remark(
-            TARGET, words, "Compare its signer with the recovery kit: 'strongroom signers list'."
+            TARGET, words, "Compare its signer with the recovery kit: 'strongroom keys signers list'."
         ).on(target=name, backup=backup)
     for backup, why in seen.damaged.items():
-        yield remark(TARGET, why, f"'strongroom repair {backup}' copies it from a good replica.").on(
+        yield remark(TARGET, why, f"'strongroom backups repair {backup}' copies it from a good replica.").on(
             target=name, backup=backup
         )
     if not lacking and not seen.refused and not seen.damaged:

@@ -66,7 +66,7 @@ def _local(store: LocalStore) -> Iterator[Finding]:
 def read_only(kind: str) -> Finding:
     """Say that a source cannot be restored into by itself."""
     if kind == "raft":
-        return remark(DESTINATION, "a server as a whole: 'strongroom restore-snapshot' replaces all of it")
+        return remark(DESTINATION, "a server as a whole: 'strongroom restore snapshot' replaces all of it")
     return remark(DESTINATION, "files are read, not written: restore into another source with --to")
 
 
@@ -75,5 +75,8 @@ def escrow(entries: Iterable[CatalogEntry]) -> Finding:
     newest = next((entry for entry in entries if entry.source == ESCROW), None)
     if newest is not None:
         return good(ESCROW, f"one was made at {newest.created_at}; print the recovery kit beside it")
-    to_do = "'strongroom escrow FILE', and 'strongroom recovery-kit': keep both away from this machine."
+    to_do = (
+        "'strongroom emergency escrow FILE', and 'strongroom emergency kit': keep both away from this "
+        "machine."
+    )
     return remark(ESCROW, "no escrow of this installation's keys is on record here", to_do)

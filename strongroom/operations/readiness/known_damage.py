@@ -40,6 +40,9 @@ def damaged(looked: Looked, wanted: Sequence[Want], bad: Mapping[str, frozenset[
 def _known_bad(backup: str, names: Sequence[str], *, alone: bool) -> Finding:
     words = f"it was found damaged or incomplete on {', '.join(names)}"
     if not alone:
-        return remark(BACKUP, words, f"'strongroom repair {backup}' copies it from a good replica.")
-    hint = f"'strongroom repair {backup}' looks once more. If no replica is good, restore an older backup."
+        return remark(BACKUP, words, f"'strongroom backups repair {backup}' copies it from a good replica.")
+    hint = (
+        f"'strongroom backups repair {backup}' looks once more. If no replica is good, restore an older "
+        "backup."
+    )
     return wrong(BACKUP, VerificationFailed(f"{words}, and no other target shows it", hint=hint))

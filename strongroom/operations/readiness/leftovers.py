@@ -54,9 +54,13 @@ def in_runs(store: RunStore, state_dir: Path) -> Iterator[Left]:
 
     for run in store.active():
         if is_abandoned(run, store, state_dir):
-            yield _of(run, "whose process was killed", f"'strongroom cancel {run.id}', or 'strongroom retry'")
+            yield _of(
+                run,
+                "whose process was killed",
+                f"'strongroom runs cancel {run.id}', or 'strongroom runs retry'",
+            )
         elif run.spec.kind in ("restore", "drill"):
-            yield _of(run, "that has not ended", f"wait for it: 'strongroom status {run.id} --follow'")
+            yield _of(run, "that has not ended", f"wait for it: 'strongroom runs show {run.id} --follow'")
 
 
 def ways_back(state_dir: Path) -> int:
@@ -74,5 +78,5 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
 
 _UNLINK = "delete it: it is not whole, and nothing can be restored from it"
 _REMOVE = "remove it: its secrets are those of a backup, sealed under a key that lies in it"
-_NEXT = "the next 'strongroom test-recovery' without --dry-run removes it"
-_IN_USE = "remove it, unless 'strongroom restore-snapshot' is at work just now"
+_NEXT = "the next 'strongroom drill local' without --dry-run removes it"
+_IN_USE = "remove it, unless 'strongroom restore snapshot' is at work just now"

@@ -1,7 +1,7 @@
 """A recovery as a job: a restore that first looks at the worker's host, and validates what came back.
 
 plan → recovery check → restore plan → approve → restore × pieces, wave by wave → compare → validate → report.
-It is what a recovery needs no person for: ``strongroom recover --on-cluster`` follows it.
+It is what a recovery needs no person for: ``strongroom recover --cluster`` follows it.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def _with(ending: Ending, validated: RunValidated, run: Run) -> Ending:
     into = run.spec.options.get("destination")
     said = (
         f"of {plural(validated.secrets, 'secret')} validated, some are wrong by themselves ({found}); "
-        f"'strongroom validate --source {into}' names them"
+        f"'strongroom check secrets --source {into}' names them"
     )
     return Ending(RunState.DEGRADED, "; ".join(filter(None, (ending.error, said))))
 
@@ -137,6 +137,6 @@ def _located(services: Services, name: str) -> str:
     if newest is None:
         raise MissingPiece(
             f"the catalog has no backup '{name}', and none of a policy '{name}' to restore from",
-            hint="See 'strongroom catalog list'.",
+            hint="See 'strongroom backups list'.",
         )
     return newest.backup

@@ -58,7 +58,7 @@ class RecordedRestore:
         self._run, self._services, self._options = run, services, options_of(run)
         if not self._options.planned or self._options.only_plan:
             raise RecordRefused(f"run {run.id} is no restore by a plan, which a cluster does no other than")
-        self.goes_on = f"strongroom retry {run.id}"
+        self.goes_on = f"strongroom runs retry {run.id}"
 
     @property
     def destination(self) -> Destination:
@@ -129,7 +129,8 @@ class RecordedRestore:
     def accept_no_way_back(self, why: StrongroomError) -> None:
         raise type(why)(
             f"This restore could not be undone: {why.message}",
-            hint="Nothing was written. Give this host a key that seals and opens, then 'strongroom retry "
+            hint="Nothing was written. Give this host a key that seals and opens, then 'strongroom runs "
+            "retry "
             "RUN'. 'strongroom restore --force' restores all the same.",
         )
 
@@ -142,7 +143,7 @@ class RecordedUndo:
 
     def __init__(self, run: Run, services: Services) -> None:
         self._run, self._services, self._options = run, services, undo_options_of(run)
-        self.goes_on = f"strongroom retry {run.id}"
+        self.goes_on = f"strongroom runs retry {run.id}"
 
     @property
     def destination(self) -> Destination:
@@ -157,7 +158,7 @@ class RecordedUndo:
             raise RecordRefused(f"run {undone.id} restored into another destination than run {run.id} names")
         if not undone.state.final:
             raise UsageError(
-                f"Run {undone.id} is still at work.", hint=f"Wait, then 'strongroom retry {run.id}'."
+                f"Run {undone.id} is still at work.", hint=f"Wait, then 'strongroom runs retry {run.id}'."
             )
         return undone.id
 
@@ -272,7 +273,7 @@ def open_fixed(run: Run, services: Services) -> Salvaged:
     if manifest_digest(backup.manifest) != facts_of(run).manifest:
         raise Tampered(
             f"Backup {run.spec.backup} has another manifest now than when this restore was planned.",
-            hint="Nothing more was written. Find out who signed it: 'strongroom verify-backup'.",
+            hint="Nothing more was written. Find out who signed it: 'strongroom backups verify'.",
         )
     return backup
 

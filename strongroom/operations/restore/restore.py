@@ -639,7 +639,7 @@ def _batches(secrets: Iterable[Secret]) -> Iterator[list[Secret]]:
         if any(secret.type == SNAPSHOT for secret in batch):
             raise UsageError(
                 "This backup holds a snapshot of a whole server, in parts, and no secrets one by one.",
-                hint="Nothing was written. Bring it back with 'strongroom restore-snapshot'.",
+                hint="Nothing was written. Bring it back with 'strongroom restore snapshot'.",
             )
         yield batch
 

@@ -115,7 +115,7 @@ def submit_undo(services: Services, *, options: UndoOptions, request_id: str | N
     if not undone.state.final:
         raise UsageError(
             f"Run {undone.id} is still at work; nothing was submitted.",
-            hint=f"Wait for its end, or end it: 'strongroom cancel {undone.id}'.",
+            hint=f"Wait for its end, or end it: 'strongroom runs cancel {undone.id}'.",
         )
     destination = undone.spec.options.get("destination", "")
     given = msgspec.structs.replace(options, undoes=undone.id, destination=destination)

@@ -40,7 +40,7 @@ def no_version(secret: Secret, number: int, *, where: str) -> VersionNotFound:
     said = f"{where} holds no value of version {number} of '{secret.name}'"
     return VersionNotFound(
         f"{said}. It has {spelled_versions(secret)}.",
-        hint=f"See which backups have it: strongroom find {quote(secret.name)} --version {number}",
+        hint=f"See which backups have it: strongroom backups find {quote(secret.name)} --version {number}",
     )
 
 

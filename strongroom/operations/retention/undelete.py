@@ -40,7 +40,8 @@ def undelete(services: Services, backup: str, *, reason: str, by: str) -> Undele
     if mark is None or mark.state == "undeleted":
         raise UsageError(
             f"Backup {backup} is not marked to be deleted. Nothing was changed.",
-            hint=f"To keep it whatever its policy says: strongroom hold add --backup {backup} --reason TEXT",
+            hint=f"To keep it whatever its policy says: strongroom backups hold add --backup {backup} "
+            "--reason TEXT",
         )
     if not _showing(services, backup):
         raise _gone(f"Backup {backup} was deleted on purpose, since {mark.at}", mark)

@@ -103,7 +103,8 @@ def _end_rotation(run: Run, services: Services, *, take_over: bool) -> None:
     if worked_on or not take_over:
         raise UsageError(
             f"Rotation {run.id} of policy '{run.spec.policy}' is going on.",
-            hint=f"Let it end, or end it with 'strongroom cancel {run.id}'. If a process of another host did "
+            hint=f"Let it end, or end it with 'strongroom runs cancel {run.id}'. If a process of another "
+            "host did "
             f"it and died, its lease ends within {services.limits.lease:g} s: repeat it then.",
         )
     services.store.cancel(run.id, error="another rotation replaced it")

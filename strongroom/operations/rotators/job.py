@@ -111,7 +111,7 @@ class RotateSecretsJob(ApprovedJob):
         wrong = [f"{plural(count, 'secret')} {words}" for words, count in counted.items() if count]
         if not wrong:
             return Ending(RunState.DONE)
-        to_do = f"'strongroom rotate-secret --show {run.id}' names each, and says what to do"
+        to_do = f"'strongroom secrets rotate --show {run.id}' names each, and says what to do"
         return Ending(RunState.DEGRADED, recorded_errors.joined("; ".join(wrong), to_do))
 
 
@@ -159,7 +159,7 @@ def _unended(
         if run.request_id != request_id and (same := set(own.names) & set(wanted.names)):
             raise UsageError(
                 f"Rotation {run.id}, of {plural(len(same), 'secret')} of these, has not ended.",
-                hint=f"Nothing was changed. Go on with it: 'strongroom retry {run.id} --here'. "
-                f"Or end it: 'strongroom cancel {run.id}'.",
+                hint=f"Nothing was changed. Go on with it: 'strongroom runs retry {run.id} --here'. "
+                f"Or end it: 'strongroom runs cancel {run.id}'.",
             )
     return None

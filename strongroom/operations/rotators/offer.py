@@ -86,7 +86,7 @@ class _Current(NamedTuple):
             return Withdrawn(
                 "The source kept no former value, so the new one stays current",
                 "Perhaps nothing knows the new value yet. Set it where it is checked, or bring the former "
-                "one back from a backup: 'strongroom restore-secret'.",
+                "one back from a backup: 'strongroom restore'.",
             )
         return Withdrawn(
             f"The former value is current again, as version {former.current.number}",

@@ -151,7 +151,7 @@ class Job(Protocol):
 
     def again(self, run: Run) -> str:
         """Say how a failed run is done again, once its cause is gone."""
-        return "repeat the command" if run.spec.policy == COMMAND else f"'strongroom retry {run.id}'"
+        return "repeat the command" if run.spec.policy == COMMAND else f"'strongroom runs retry {run.id}'"
 
     def record(self, run: Run, services: Services) -> Sequence[str]:
         """Record what the run read back, however it ends; return the targets with a good replica."""

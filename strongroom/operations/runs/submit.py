@@ -134,7 +134,7 @@ def _check_can_run(entry: Scheduled) -> None:
     if entry.needs:
         raise UsageError(f"'{entry.name}' is off: {entry.needs}.", hint="See 'strongroom schedule'.")
     if entry.offline:
-        hint = f"Mount it, then 'strongroom emergency-backup {entry.policy}'."
+        hint = f"Mount it, then 'strongroom emergency backup {entry.policy}'."
         raise UsageError(f"'{entry.name}' is made onto a medium.", hint=hint)
 
 

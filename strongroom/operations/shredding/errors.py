@@ -8,7 +8,7 @@ from strongroom.errors import Refused
 class BackupShredded(Refused):
     """The backup was shredded, or is being shredded. Strongroom does not bring it back."""
 
-    default_hint = "Nothing was written. 'strongroom shred --status' shows what was destroyed, and when."
+    default_hint = "Nothing was written. 'strongroom keys shred --status' shows what was destroyed, and when."
 
 
 class NotErasable(Refused):
@@ -21,7 +21,7 @@ class OnLegalHold(Refused):
     """A legal hold keeps the backup from being shredded."""
 
     default_hint = (
-        "Nothing was changed. The person who set the hold lifts it: 'strongroom hold release', or "
+        "Nothing was changed. The person who set the hold lifts it: 'strongroom backups hold release', or "
         "policies.NAME.legal_hold."
     )
 
@@ -31,5 +31,5 @@ class KeyShared(Refused):
 
     default_hint = (
         "Nothing was changed. Shred those too, or rotate first: to the key's next version with "
-        "'strongroom rotate POLICY --renew', or to another key."
+        "'strongroom keys rotate POLICY --renew', or to another key."
     )

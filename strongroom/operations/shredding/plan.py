@@ -116,7 +116,7 @@ def _chosen(
     if not entries:
         raise NothingSelected(
             f"No backup of policy '{policy}' is to be shredded.",
-            hint="See 'strongroom catalog list' and 'strongroom shred --status'.",
+            hint="See 'strongroom backups list' and 'strongroom keys shred --status'.",
         )
     return entries
 

@@ -89,7 +89,7 @@ def _dates(secret: Secret, now: datetime) -> Iterator[Finding]:
         return
     if (late := (now - last).days - rotation.days) >= 0:
         every = plural(rotation.days, "day")
-        text = f"it is to be rotated every {every}, and was due {_ago(late)}: strongroom rotate-secret NAME"
+        text = f"it is to be rotated every {every}, and was due {_ago(late)}: strongroom secrets rotate NAME"
         yield Finding(secret=secret.name, check="rotation-due", text=text, wrong=False)
 
 

@@ -22,7 +22,7 @@ def describe(found: Standing, *, now: float) -> Iterator[str]:
     if found.offline:
         yield (
             f"{found.offline:,} lie on media in a safe and are not verified by themselves: mount one, then "
-            "'strongroom verify-backup' with its target"
+            "'strongroom backups verify' with its target"
         )
 
 
@@ -42,7 +42,7 @@ def describe_outside(target: str, count: int) -> str:
     """Say that backups of a target are not covered."""
     return (
         f"target '{target}' has {plural(count, 'backup')} that the record does not know: not verified. "
-        f"'strongroom catalog rebuild --from {target}' enters those that this installation signed"
+        f"'strongroom backups rebuild --from {target}' enters those that this installation signed"
     )
 
 

@@ -116,13 +116,14 @@ _RIGHTS = {
 _HINT_CREDENTIALS = "Nothing on the target changed. Renew its credentials, or name the right profile."
 _HINT_PLACE = "Nothing was read or written. Check the target's bucket, region and endpoint."
 _STRANGE = "what answers there does not speak S3"
-_HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom retry'."
+_HINT_CLOCK = "No backup is affected. Set this host's clock (NTP), then run 'strongroom runs retry'."
 _HINT_CERTIFICATE = (
     "Nothing was sent. Have the server's certificate renewed, or give its authority as 'ca_bundle'."
 )
-_HINT_RIGHTS = "See what is missing with 'strongroom check-backup-permissions', and ops/aws for the policies."
+_HINT_RIGHTS = "See what is missing with 'strongroom check rights', and ops/aws for the policies."
 _HINT_REACH = (
-    "Check the endpoint, and the network between. 'strongroom repair' then copies the missing replicas."
+    "Check the endpoint, and the network between. 'strongroom backups repair' then copies the missing "
+    "replicas."
 )
 _HINTS = {
     "InvalidObjectState": (

@@ -178,5 +178,5 @@ _FOREVER = (
 )
 _IN_THE_WAY = (
     "Somebody deleted it by hand, and its history is in the way. Remove that with 'kv metadata delete', "
-    "then run 'strongroom retry'."
+    "then run 'strongroom runs retry'."
 )

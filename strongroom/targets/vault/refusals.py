@@ -49,4 +49,4 @@ _CHUNK = (
     "entry (1 MiB on Raft, 512 KiB on Consul), and text takes a third more than the bytes."
 )
 _RIGHTS = "Compare the token's policies with ops/vault/kv-target.hcl."
-_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom retry'."
+_SEALED = "The backups there are safe. Unseal the server, then run 'strongroom runs retry'."

@@ -55,18 +55,18 @@ def test_a_key_is_made_in_the_hsm_and_seals_without_it_and_opens_with_it(
     more = 'public_key_file = "hsm.pub"'
     configure(machine, hsm_key(softhsm, name="safe", token="made-by-command", more=more))
     stock(machine)
-    machine.ok("hsm", "create", "safe")
+    machine.ok("keys", "hsm", "create", "safe")
 
-    assert machine.ok("hsm", "list", "safe", "--json").document["keys"] == [
+    assert machine.ok("keys", "hsm", "list", "safe", "--json").document["keys"] == [
         {"label": "backup", "version": 1, "mechanism": "ec"}
     ]
     sealing = {"SOFTHSM2_CONF": os.devnull}
     machine.ok("backup", "full.sr", "--include-values", "--force", "--recipient", "safe", **sealing)
-    done = machine.ok("test-decrypt", "full.sr", "--json")
+    done = machine.ok("backups", "verify", "--opens", "full.sr", "--json")
     assert done.document
-    assert machine.run("hsm", "create", "safe").failed_with(WouldOverwrite)
+    assert machine.run("keys", "hsm", "create", "safe").failed_with(WouldOverwrite)
     machine.path("hsm.pub").unlink()
-    assert machine.run("hsm", "create", "safe").failed_with(KeyExists)
+    assert machine.run("keys", "hsm", "create", "safe").failed_with(KeyExists)
 
 
 def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
@@ -76,23 +76,23 @@ def test_a_wrong_pin_is_tried_once_over_commands_until_somebody_logs_in(
     pin = file_with(tmp_path / "pin", "CANARY-9999")
     configure(machine, hsm_key(softhsm, name="safe", token="pin-by-command", pin=pin))
 
-    first, second = (machine.run("hsm", "list", "safe") for _ in range(2))
+    first, second = (machine.run("keys", "hsm", "list", "safe") for _ in range(2))
     assert first.failed_with(PinRefused)
     assert second.failed_with(PinRefused)
     assert "does not take the PIN" in first.err
     assert "is not tried" in second.err
     file_with(pin, PIN)
-    assert machine.run("hsm", "list", "safe").failed_with(
+    assert machine.run("keys", "hsm", "list", "safe").failed_with(
         PinRefused
     )  # a good one is not tried either, unattended
 
     code, shown = at_table(
-        machine, "hsm", "login", "safe",
+        machine, "keys", "hsm", "login", "safe",
         answer=lambda screen: f"{PIN}\n".encode() if screen.endswith("good login: ") else None,
     )  # fmt: skip
     assert code == 0, shown
     assert PIN not in shown
-    assert machine.ok("hsm", "list", "safe").out
+    assert machine.ok("keys", "hsm", "list", "safe").out
 
 
 def test_diagnose_says_in_words_what_the_token_has_counted_and_burns_one_try(
@@ -102,10 +102,10 @@ def test_diagnose_says_in_words_what_the_token_has_counted_and_burns_one_try(
     softhsm.make_token("pin-diagnosed")
     pin = file_with(tmp_path / "pin", PIN)
     configure(machine, hsm_key(softhsm, name="safe", token="pin-diagnosed", pin=pin))
-    machine.ok("hsm", "create", "safe")
+    machine.ok("keys", "hsm", "create", "safe")
     file_with(pin, "CANARY-9999")
 
-    first, second = (machine.run("diagnose-backup-encryption") for _ in range(2))
+    first, second = (machine.run("check", "keys", "--no-backups") for _ in range(2))
     assert first.failed_with(PinRefused)
     assert second.failed_with(PinRefused)
     for done, words in ((first, "does not take the PIN"), (second, "is not tried")):
@@ -123,8 +123,8 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
     token = transit.key("seal", "open")._vault.connection.login.path  # type: ignore[attr-defined]
     arn = make_key(moto)
     moto.client("kms").schedule_key_deletion(KeyId=arn.rpartition("/")[2], PendingWindowInDays=7)
-    machine.ok("keygen", "--output", "one.key")
-    machine.ok("keygen", "--output", "other.key")
+    machine.ok("keys", "new", "--output", "one.key")
+    machine.ok("keys", "new", "--output", "other.key")
     configure(
         machine,
         hsm_key(softhsm, name="hsm", token="diagnosed", version=1),
@@ -140,10 +140,10 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
         '[keys.both]\nkind = "all-of"\nlegs = [["hsm"], ["transit"]]\n',
     )
     for name in ("hsm", "hsm-aes"):
-        machine.ok("hsm", "create", name)
+        machine.ok("keys", "hsm", "create", name)
     environment = {name.upper(): value for name, value in CREDENTIALS.items()}
 
-    done = machine.run("diagnose-backup-encryption", "--json", **environment)
+    done = machine.run("check", "keys", "--no-backups", "--json", **environment)
 
     found = {key["name"]: key for key in done.document["keys"]}
     states = {name: (key["problem"] or {}).get("code") or key["opens_here"] for name, key in found.items()}
@@ -165,8 +165,8 @@ def test_diagnose_tries_every_key_and_names_what_is_wrong(
         {"about": "keys.same", "text": "is the same key as keys.away: losing it loses both", "wrong": True}
     ]
 
-    shown = machine.run("diagnose-backup-encryption", "--key", "hsm", "--key", "pair", **environment)
+    shown = machine.run("check", "keys", "--no-backups", "--key", "hsm", "--key", "pair", **environment)
     assert shown.failed_with(KeyServiceError)
     assert "seals and opens" in shown.out
     assert "does not open with what this host has for it" in shown.out
-    assert machine.run("diagnose-backup-encryption", "--key", "none").failed_with(UsageError)
+    assert machine.run("check", "keys", "--no-backups", "--key", "none").failed_with(UsageError)

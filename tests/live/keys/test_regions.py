@@ -44,7 +44,7 @@ def machine(tmp_path: Path, moto: Moto, other_region: FaultyProxy) -> Machine:
 
 
 def uses(machine: Machine) -> dict[str, int]:
-    return {use["name"]: len(use["backups"]) for use in machine.ok("keys", "--json").document["keys"]}
+    return {use["name"]: len(use["backups"]) for use in machine.ok("keys", "list", "--json").document["keys"]}
 
 
 def test_a_region_that_is_lost_stops_no_backup_which_is_sealed_for_it_once_it_is_back(
@@ -62,7 +62,7 @@ def test_a_region_that_is_lost_stops_no_backup_which_is_sealed_for_it_once_it_is
     assert machine.ok("restore", "--from-target", "region-a", "--full-restore", "--dry-run").out
 
     other_region.heal()
-    machine.ok("rotate")
+    machine.ok("keys", "rotate")
     assert uses(machine) == {"here": 2, "there": 2}
 
 

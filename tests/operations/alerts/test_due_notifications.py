@@ -194,7 +194,7 @@ def test_a_letter_says_what_happened_what_it_means_and_what_to_do_the_worst_firs
         "What it means: ",
         "What to do: ",
         "RESOLVED",
-        "strongroom status",
+        "strongroom runs",
         "on safe-host at",
     ):
         assert words in text

@@ -106,7 +106,7 @@ def test_what_needs_two_waits_with_one_and_goes_on_with_two(office: Office) -> N
     assert office.sign(services, document, "alice").lacks
     with pytest.raises(ApprovalNeeded, match="so far alice@") as caught:
         may(services)
-    assert f"strongroom approve {restore_of().subject}" in caught.value.hint
+    assert f"strongroom approvals approve {restore_of().subject}" in caught.value.hint
     assert office.sign(services, document, "bob").enough
     may(services)
     [used] = events(services, record.USED)

@@ -96,7 +96,7 @@ def test_a_host_that_opens_nothing_calls_no_replica_bad(world: World, depth: Dep
     assert isinstance(error, NothingOpens)
     assert error.message.startswith("not verified on ap, eu, us: this host seals only")
     assert "keys.recovery" in error.hint
-    assert f"'strongroom submit --verify {backup}'" in error.hint
+    assert f"'strongroom backups verify {backup} --cluster'" in error.hint
 
 
 def test_damage_is_found_where_nothing_opens(world: World, regions: dict[str, Region]) -> None:

@@ -132,4 +132,4 @@ def test_the_health_check_says_what_is_wrong_with_this_installation(world: World
     [run] = opened(services, HEALTH, days=1)
     assert run.state is RunState.DEGRADED
     assert "files (KeyFileExposed)" in (run.error or "")
-    assert "health-advanced" in (run.error or "")
+    assert "check" in (run.error or "")

@@ -61,6 +61,6 @@ def test_the_calendar_asks_for_the_review_until_it_is_made(tmp_path: Path) -> No
     age_first_event(world, days=31)
     asked = remind(services, Settings(state_dir=tmp_path))
     assert asked.bad == ("the security review of this year is missing",)
-    assert "strongroom security-review --output" in asked.do
+    assert "strongroom reports review --output" in asked.do
     services.store.event(MADE, sha256="00", until="2026-11-27T00:00:00Z")
     assert not remind(services, Settings(state_dir=tmp_path)).bad

@@ -138,7 +138,7 @@ def test_a_lost_container_is_missed_and_not_called_sound(world: World, backup: s
         (INTEGRITY, "wrong", "us", "MissingPiece"),
     }
     assert isinstance(worst_error(found), MissingPiece)
-    assert any(f"strongroom repair {backup}" in one.to_do for one in found)
+    assert any(f"strongroom backups repair {backup}" in one.to_do for one in found)
 
 
 def test_a_flipped_byte_is_there_and_not_sound(world: World, backup: str) -> None:
@@ -288,7 +288,7 @@ def test_other_recipients_than_the_policy_names_now_are_told_both_ways(world: Wo
     assert {one.code for one in wrong} == {KeysOutOfPolicy.__name__}
     assert len({one.what for one in wrong}) == 2
     assert {one.target for one in wrong} == {*REGIONS}
-    assert all("strongroom rotate weekly" in one.to_do for one in wrong)
+    assert all("strongroom keys rotate weekly" in one.to_do for one in wrong)
 
 
 def test_a_key_service_that_is_away_leaves_a_question_open(world: World, backup: str) -> None:

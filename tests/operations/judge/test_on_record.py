@@ -184,7 +184,7 @@ def test_an_entry_whose_medium_is_away_waits_for_it_until_it_was_brought(world: 
     [found] = calendar.overview(services, [medium], now=time.time())
     assert (found.state, found.why) == (
         calendar.State.WAITING,
-        f"bring it, then 'strongroom emergency-backup {POLICY}'",
+        f"bring it, then 'strongroom emergency backup {POLICY}'",
     )
     world.back_up()
     [found] = calendar.overview(services, [medium], now=time.time())

@@ -554,7 +554,7 @@ def test_an_overdue_policy_names_the_newer_backup_that_nobody_read_back() -> Non
 
 def test_a_kind_says_what_to_do_about_its_subject_whatever_that_is_called() -> None:
     alert = wrong("rotation.failed", "{0}{kind}", what="x")
-    assert alert.to_do.endswith("'strongroom rotate {0}{kind}'.")
+    assert alert.to_do.endswith("'strongroom keys rotate {0}{kind}'.")
 
 
 def test_each_kind_of_alert_says_what_it_means_and_what_to_do() -> None:

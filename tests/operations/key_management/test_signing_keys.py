@@ -95,7 +95,7 @@ def test_without_the_installation_key_a_person_is_asked_with_the_command_and_a_d
         told = host.look(days)
         due = (host.began + 365 * DAY).date().isoformat()
         assert [due in line for line in told.bad] == [True, True]
-        assert "'strongroom signers rotate control seal --announce --installation-key FILE'" in told.do
+        assert "'strongroom keys signers rotate control seal --announce --installation-key FILE'" in told.do
         assert due in told.do
     assert [host.signs(role) for role in ROLES] == [1, 1]
     assert host.events() == []

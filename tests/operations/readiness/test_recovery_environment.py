@@ -233,7 +233,7 @@ def test_a_target_that_lacks_the_newest_is_named(world: World) -> None:
     looked["ap"] = replace(looked["ap"], newest={POLICY: older})
     [lacking] = [one for one in targets(looked, WANTED, {}) if one.target == "ap"]
     assert (lacking.state.value, lacking.backup) == ("remark", newest_of(looked)[POLICY].backup_id)
-    assert f"strongroom repair {lacking.backup}" in lacking.to_do
+    assert f"strongroom backups repair {lacking.backup}" in lacking.to_do
 
 
 def test_a_newer_one_on_record_that_no_target_shows_is_wrong(world: World) -> None:

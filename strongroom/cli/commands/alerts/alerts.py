@@ -1,4 +1,4 @@
-"""backup-alerts: what is wrong with the backups, printed and told, without beat, broker or worker."""
+"""alerts and alerts send: what is wrong with the backups, without beat, broker or worker."""
 
 from __future__ import annotations
 

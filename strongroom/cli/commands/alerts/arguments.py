@@ -9,7 +9,17 @@ from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 
 
-def _backup_alerts_arguments(parser: ArgumentParser) -> None:
+def _list_arguments(parser: ArgumentParser) -> None:
+    parser.set_defaults(dry_run=True)
+    _add_judging(parser)
+
+
+def _send_arguments(parser: ArgumentParser) -> None:
+    _add_judging(parser)
+    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be sent")
+
+
+def _add_judging(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--email",
         metavar="ADDRESS",
@@ -25,7 +35,6 @@ def _backup_alerts_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help="send all that is wrong, even what was sent before"
     )
-    parser.add_argument("--dry-run", action="store_true", help="send nothing; say what would be sent")
 
 
 def _ack_arguments(parser: ArgumentParser) -> None:
@@ -52,25 +61,30 @@ def _silence_arguments(parser: ArgumentParser) -> None:
     add_reason_argument(adding)
     end = actions.add_parser("end", help="end a silence before its time")
     end.set_defaults(run="mute:end_one_silence")
-    end.add_argument("id", metavar="ID", help="what 'silence list' shows")
+    end.add_argument("id", metavar="ID", help="what 'alerts silence list' shows")
 
 
 COMMANDS = {
-    "backup-alerts": Command(
-        _backup_alerts_arguments,
+    "alerts": Command(
+        _list_arguments,
+        "alerts:report_alerts",
+        "It says what 'alerts send' would send, and sends nothing. The exit codes are the same.",
+    ),
+    "alerts send": Command(
+        _send_arguments,
         "alerts:report_alerts",
         "Run it by cron, on any host that reaches the targets: it needs no beat, broker or worker. Ages\n"
         "come from the record and from the targets themselves. Exit code 0: nothing is wrong. 70: warnings\n"
         "alone. 40: a target could not be read. Otherwise it is that of the worst alert\n"
         "(docs/reference/alerts.md).",
     ),
-    "ack": Command(
+    "alerts ack": Command(
         _ack_arguments,
         "mute:acknowledge_alert",
         "It holds for up to 90 days. People are notified if the alert becomes worse, when it is over, and\n"
-        "if it comes back. 'backup-alerts' lists the alerts by their names.",
+        "if it comes back. 'strongroom alerts' lists the alerts by their names.",
     ),
-    "silence": Command(
+    "alerts silence": Command(
         _silence_arguments,
         details="A silenced alert is still listed. Nobody is notified of it, nor that it is over.",
     ),

@@ -36,7 +36,7 @@ def acknowledge_alert(arguments: Namespace, output: Output) -> None:
     if not severity:
         raise UsageError(
             f"Nobody was notified of an alert '{arguments.key}', and the record shows none.",
-            hint="Nothing was changed. 'strongroom backup-alerts' lists the alerts by their names.",
+            hint="Nothing was changed. 'strongroom alerts' lists the alerts by their names.",
         )
     muted.acknowledge(
         store, arguments.key, severity=severity, weight=weight, by=who(), reason=arguments.reason
@@ -60,7 +60,7 @@ def add_silence(arguments: Namespace, output: Output) -> None:
     if len(pattern) > MOST or (kind not in KINDS and not set(kind) & set("*?[")):
         raise UsageError(
             f"There is no alert '{pattern}'.",
-            hint="'strongroom backup-alerts' lists the alerts by their names.",
+            hint="'strongroom alerts' lists the alerts by their names.",
         )
     if not now < arguments.until <= now + muted.LONGEST:
         raise UsageError(
@@ -72,7 +72,7 @@ def add_silence(arguments: Namespace, output: Output) -> None:
         {"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
         [
             f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over.",
-            f"End it before: strongroom silence end {name}",
+            f"End it before: strongroom alerts silence end {name}",
         ],
     )
 
@@ -105,7 +105,8 @@ def end_one_silence(arguments: Namespace, output: Output) -> None:
     found = {one.id: one for one in muted.read_muted(store, now=time.time()).silences}
     if arguments.id not in found:
         raise UsageError(
-            f"There is no silence '{arguments.id}'.", hint="Nothing was changed. See: strongroom silence list"
+            f"There is no silence '{arguments.id}'.",
+            hint="Nothing was changed. See: strongroom alerts silence list",
         )
     muted.end_silence(store, found[arguments.id], by=who())
     output.answer(

@@ -79,7 +79,7 @@ def show_request(arguments: Namespace, output: Output) -> Answer:
     if arguments.output:
         write_whole(arguments.output, case.document.content)
         name = arguments.output.name
-        sign = f"strongroom approve --request {name} --output {name}.sig"
+        sign = f"strongroom approvals approve --request {name} --output {name}.sig"
         written = f"The request is in {arguments.output}. Where the key of somebody who may approve it is:"
         parts += [Lines([written]), Lines([sign], style="code")]
     return Answer(record=state, sheet=replace(sheet, parts=(*sheet.parts, *parts)))

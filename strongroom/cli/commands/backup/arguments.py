@@ -17,8 +17,9 @@ def _backup_arguments(parser: ArgumentParser) -> None:
     where.add_argument(
         "--policy",
         metavar="NAME",
-        help="instead of FILE: back up by this policy, to its targets, in this process",
+        help="instead of FILE: back up by this policy, to its targets",
     )
+    options.add_cluster_arguments(where)
     what = parser.add_argument_group("what")
     kind = what.add_mutually_exclusive_group()
     kind.add_argument(
@@ -37,19 +38,12 @@ def _backup_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _export_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the file to write")
-    options.add_selection_arguments(parser)
-    options.add_recipient_arguments(parser)
-    parser.add_argument(
-        "--force", action="store_true", help="do not ask first, and replace the file if it exists"
-    )
-
-
 def _backup_work(arguments: Namespace) -> str:
     """Choose: a plain document needs no database, and a policy needs what drives runs."""
     if arguments.policy is not None:
-        return "by_policy:back_up"
+        return "on_cluster:back_up_there" if arguments.cluster else "by_policy:back_up"
+    if arguments.cluster:
+        raise UsageError("The cluster backs up by a policy.", hint="Say --policy NAME.")
     sealing = (
         arguments.include_values,
         arguments.encrypt_backup,
@@ -73,11 +67,8 @@ COMMANDS = {
         _backup_arguments,
         _backup_work,
         "Without --include-values only metadata is written, as plain JSON with a digest. Values are always\n"
-        "sealed and never written in plain text. A full backup asks first; --force answers yes.",
-    ),
-    "export": Command(
-        _export_arguments,
-        "to_file:export_store",
-        "This is a full backup of the local store: sealed, and read back.",
+        "sealed and never written in plain text. A full backup asks first; --force answers yes. A policy's\n"
+        "backup is made by this process; with --cluster by the workers, even if the broker loses its\n"
+        "messages.",
     ),
 }

@@ -31,7 +31,7 @@ _NOT_BESIDE = (
 
 def back_up(arguments: Namespace, output: Output) -> None:
     """Run a policy's backup to its end and say what came of it."""
-    _refuse_beside(arguments)
+    refuse_beside_policy(arguments)
     settings = load_settings()
     policy = settings.policies.get(arguments.policy)
     if policy is None:
@@ -51,7 +51,8 @@ def back_up(arguments: Namespace, output: Output) -> None:
     finish(run, tickets, services, output)
 
 
-def _refuse_beside(arguments: Namespace) -> None:
+def refuse_beside_policy(arguments: Namespace) -> None:
+    """Refuse what a policy says itself. Raises UsageError."""
     beside = [name for name in _NOT_BESIDE if getattr(arguments, name)]
     beside += ["source"] if arguments.source != LOCAL else []
     if beside:

@@ -1,4 +1,4 @@
-"""backup and export: secrets sealed into a file.
+"""backup with values: secrets sealed into a file.
 
 Child processes list the source, and a thread derives the passphrase's key, while this process imports the run
 store and what drives runs (:mod:`strongroom.cli.shared.seal_file`): that is a third of the time that a
@@ -27,11 +27,6 @@ from strongroom.system.lazy import resolve
 
 def back_up_to_file(arguments: Namespace, output: Output) -> None:
     _seal(named_file(arguments), arguments, output, values=arguments.include_values)
-
-
-def export_store(arguments: Namespace, output: Output) -> None:
-    arguments.source = options.LOCAL
-    _seal(arguments.file, arguments, output, values=True)
 
 
 def _require_approved(

@@ -35,18 +35,18 @@ def _escrow_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "emergency-backup": Command(
+    "emergency backup": Command(
         _emergency_backup_arguments,
         "emergency:make_emergency_backup",
         "Nothing is captured before every medium of the policy is mounted. The recovery program, the\n"
         "format, a runbook, the recovery kit and checksums are written next to the backup.",
     ),
-    "recovery-kit": Command(
+    "emergency kit": Command(
         _recovery_kit_arguments,
         "kit:write_recovery_kit",
         "The page says who can open what, where it is, whose signature to trust and what to type.",
     ),
-    "escrow": Command(
+    "emergency escrow": Command(
         _escrow_arguments,
         "escrow:seal_or_open",
         "An escrow rebuilds a lost machine: a copy of the store's database can be read again, and backups\n"

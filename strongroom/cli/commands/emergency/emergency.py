@@ -107,7 +107,7 @@ def _standing_lines(status: Standing) -> Iterator[str]:
     yield f"  newest backup: {status.backup or 'none yet'}"
     yield from (f"  medium '{name}' is not mounted: {why}" for name, why in status.absent.items())
     if status.can_run:
-        yield f"  every medium is there: run 'strongroom emergency-backup {status.policy}'"
+        yield f"  every medium is there: run 'strongroom emergency backup {status.policy}'"
 
 
 def _await_media(arguments: Namespace, settings: Settings, services: Services, output: Output) -> None:
@@ -151,7 +151,7 @@ def _furnish_or_explain(run: Run, settings: Settings, services: Services) -> lis
         raise RunDegraded(
             f"The backup {run.id} is whole on its media, but what explains it could not be put beside it: "
             f"{error.message}",
-            hint=f"Run 'strongroom emergency-backup {run.spec.policy}' again before the medium goes into the "
+            hint=f"Run 'strongroom emergency backup {run.spec.policy}' again before the medium goes into the "
             "safe. Until then this backup opens with its key and Strongroom alone.",
         ) from None
 

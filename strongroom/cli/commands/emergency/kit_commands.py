@@ -124,7 +124,7 @@ def _lines(
 
 def _verify(what: str, signs: Sequence[RoleKeyStatus]) -> str:
     signers = "".join(f" --signer {each}" for each in installation_fingerprints(signs))
-    return f"strongroom verify-backup {what} --depth digest{signers}"
+    return f"strongroom backups verify {what} --depth digest{signers}"
 
 
 def of_file(path: Path, manifest: Manifest, settings: Settings, signs: Sequence[RoleKeyStatus]) -> Section:

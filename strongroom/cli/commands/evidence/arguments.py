@@ -72,17 +72,12 @@ def _security_review_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _report_arguments(parser: ArgumentParser) -> None:
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    checking = commands.add_parser(
-        "check", help="check the signature of a report, its page and its table; needs no network"
-    )
-    checking.set_defaults(run="report:check_report")
-    checking.add_argument("file", metavar="FILE", type=Path, help="the signed report (.json)")
-    checking.add_argument(
+def _check_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", type=Path, help="the signed report (.json)")
+    parser.add_argument(
         "--ledger", action="store_true", help="also compare this installation's ledger with the report"
     )
-    options.add_signer_argument(checking)
+    options.add_signer_argument(parser)
 
 
 def _ledger_arguments(parser: ArgumentParser) -> None:
@@ -121,23 +116,23 @@ def _ledger_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "backup-audit-report": Command(
+    "reports audit": Command(
         _backup_audit_report_arguments,
         "reports:report_audit",
         "Reports from the chained record of events: runs and their results, backups and their replicas,\n"
         "who opened what, changes of keys and signers, incidents, refusals and shredding. The file is\n"
         "signed JSON; the page and the table beside it say the same. Each figure names what it rests on.\n"
-        "'report check FILE' says later whether all of it is unchanged, and with --ledger the record too.",
+        "'reports check FILE' says later whether all of it is unchanged, and with --ledger the record too.",
     ),
-    "compliance-check": Command(
+    "check controls": Command(
         _compliance_check_arguments,
         "reports:check_compliance",
-        "Each control rests on checks of the configuration, of what health-advanced sees, and of the\n"
+        "Each control rests on checks of the configuration, of what 'strongroom check' sees, and of the\n"
         "record of events with its signed heads. A control is met only if all its checks ran and found\n"
         "nothing wrong. Exit code 0: no control is unmet or unknown. Otherwise it is that of the worst\n"
         "finding.",
     ),
-    "security-review": Command(
+    "reports review": Command(
         _security_review_arguments,
         "reports:review_security",
         "Puts the evidence of a year together: how backups are encrypted and who can open them, who has\n"
@@ -145,9 +140,10 @@ COMMANDS = {
         "installation. The page beside it has the questions that no program can answer, and places for\n"
         "names. The calendar asks for it each year.",
     ),
-    "report": Command(
-        _report_arguments,
-        details=(
+    "reports check": Command(
+        _check_arguments,
+        "report:check_report",
+        (
             "It knows every signed report: of an audit, of compliance, of a security review, of a drill, of\n"
             "an incident, of a recovery. An auditor needs the files, this program, and the installation's\n"
             "fingerprint from somebody they trust (--signer). Nothing else is asked or opened."

@@ -70,19 +70,19 @@ def _add_reading_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "find": Command(
+    "backups find": Command(
         _find_arguments,
         "find:find_secrets",
         "Names lie sealed, so looking takes a key that opens the index of names beside the backups, or else\n"
         "the backups; no value is decrypted. Without an index, one name costs a few reads in each backup,\n"
         "and a pattern or a tag all the names of each.",
     ),
-    "history": Command(
+    "backups history": Command(
         _history_arguments,
         "history:show_history",
         "Names lie sealed, so looking takes a key that opens the backups. No value is shown.",
     ),
-    "diff": Command(
+    "backups diff": Command(
         _diff_arguments,
         "diff:show_differences",
         "Two backups are compared by the keyed digests in them, and no value is decrypted. With 'live', and\n"

@@ -85,7 +85,7 @@ def _named(arguments: Namespace) -> tuple[str, str]:
         case _:
             raise UsageError(
                 "'diff' compares two sides: an earlier backup, and a later one or 'live'.",
-                hint="For example: strongroom diff BACKUP live. See 'strongroom catalog list'.",
+                hint="For example: strongroom backups diff BACKUP live. See 'strongroom backups list'.",
             )
     if arguments.policy or arguments.at:
         raise UsageError("--policy and --at choose a backup where none is named, and one is.")

@@ -70,7 +70,7 @@ def _narrowed(found: list[Found], version: int | None, wanted: Wanted, reader: R
         of = f"'{wanted.pattern}'"
         raise reader.missing(
             f"None of the {plural(len(reader.read), 'backup')} read holds version {version} of {of}",
-            f"See which versions there are: strongroom history {quote(wanted.name or 'NAME')}",
+            f"See which versions there are: strongroom backups history {quote(wanted.name or 'NAME')}",
             VersionNotFound,
         )
     return narrow
@@ -118,7 +118,7 @@ class _Way(NamedTuple):
     def back(self, found: Found, holding: Holding, backup: str, installation: Place) -> Iterator[str]:
         """Yield how to bring a version back to where it was, and an older one that the backup has too."""
         where, into = _into(found.source, installation)
-        words = f"strongroom restore-secret --secret-name {quote(found.name)}"
+        words = f"strongroom restore --secret-name {quote(found.name)}"
         rest = f" --backup {backup}{into}{self.given}"
         just = "" if self.version is None else f" --version {self.version}"
         yield (f"To bring version {holding.version} back{where}: {words}{just}{rest}")

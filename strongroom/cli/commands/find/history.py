@@ -57,7 +57,7 @@ def show_history(arguments: Namespace, output: Output) -> Answer:
             raise reader.missing(
                 f"None of the {plural(len(reader.read), 'backup')} read holds a secret '{arguments.name}'",
                 f"{reader.near(arguments.name)}Names are case-sensitive, and complete. "
-                "Look for a part: strongroom find '*part*'",
+                "Look for a part: strongroom backups find '*part*'",
             )
         versions = {source: _versions(found, arguments.name) for source, found in by_source.items()}
     made = {choice.manifest.backup_id: choice.manifest.created_at for choice in reader.read}

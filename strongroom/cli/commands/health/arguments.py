@@ -51,15 +51,15 @@ def _health_advanced_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "backup-health-check": Command(
+    "check backups": Command(
         _backup_health_check_arguments,
         "health:check_backups",
         "Checks the newest backup of each policy, on all targets at once, without a broker. Without\n"
-        "--check-… it runs all three checks. It records the result for each replica, as verify-backup\n"
+        "--check-… it runs all three checks. It records the result for each replica, as backups verify\n"
         "does, and writes nothing else. Exit code 0: nothing is wrong and everything could be checked.\n"
         "Otherwise it is that of the worst finding.",
     ),
-    "health-advanced": Command(
+    "check": Command(
         _health_advanced_arguments,
         "health:check_installation",
         "Checks configuration, state, ledger, store, cluster, targets, runs, slots, backups, drills, keys,\n"

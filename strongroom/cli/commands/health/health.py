@@ -1,4 +1,4 @@
-"""backup-health-check and health-advanced: is everything well? Looked at, never made well by looking."""
+"""check and check backups: is everything well? Looked at, never made well by looking."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def _identities(arguments: Namespace, services: Services, output: Output) -> tup
 
 
 def _entering(arguments: Namespace, output: Output) -> Entering:
-    """Return what leaves on record that a replica is opened, and what reading it back told: as verify-backup
+    """Return what leaves on record that a replica is opened, and what reading it back told: as backups verify
     does, of the same replica."""
     installation = place.find()
 

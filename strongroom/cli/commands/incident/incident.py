@@ -97,7 +97,7 @@ def _suspicion(arguments: Namespace, settings: Settings, secrets: Sequence[str])
     if arguments.key_version is not None and len(arguments.key) != 1:
         raise UsageError("--key-version goes with one --key.")
     if arguments.target and arguments.target not in settings.targets:
-        raise UsageError(f"There is no target '{arguments.target}'.", hint="See 'strongroom config check'.")
+        raise UsageError(f"There is no target '{arguments.target}'.", hint="See 'strongroom check config'.")
     return Suspicion(
         keys=tuple(sorted(key_of(word, settings) for word in arguments.key)),
         version=arguments.key_version,

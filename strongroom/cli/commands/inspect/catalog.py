@@ -92,7 +92,7 @@ def rebuild_catalog(arguments: Namespace, output: Output) -> Answer:
     aside = _quarantined(store, done.backups)
     aside |= {one: mark.reason for one, mark in _marked(target, known).items() if one in done.backups}
     lines = [
-        *(f"incomplete: {backup} (run 'strongroom repair {backup}')" for backup in done.incomplete),
+        *(f"incomplete: {backup} (run 'strongroom backups repair {backup}')" for backup in done.incomplete),
         *(f"not believed: {one.backup}: {one.reason}" for one in done.refused),
     ]
     said = f"{plural(len(done.backups), 'backup')} entered into the catalog."
@@ -124,7 +124,7 @@ def show_replicas(arguments: Namespace, output: Output) -> Answer:
     found = [replica for backup in backups for replica in store.replicas(backup)]
     if arguments.backup and not found:
         raise MissingPiece(
-            f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom catalog list'."
+            f"The catalog has no backup '{arguments.backup}'.", hint="See 'strongroom backups list'."
         )
     unlocked = {name: where for name, where in left_unlocked(store).items() if name in backups}
     silent = unanswered(store, found)

@@ -1,4 +1,4 @@
-"""catalog list --from-target: which backups lie there, by their signed manifests; no database is needed."""
+"""backups list --from-target: which backups lie there, by their signed manifests; no database is needed."""
 
 from __future__ import annotations
 

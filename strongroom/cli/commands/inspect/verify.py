@@ -1,4 +1,4 @@
-"""verify-backup, backup-info, validate-backup-format, test-decrypt: looking, never writing.
+"""backups verify and backups show: looking, never writing.
 
 Each takes a file of any kind that Strongroom ever wrote, or a directory that is a target.
 None of them needs state, configuration or a broker.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,23 +16,20 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 
-def _generate_backup_key_arguments(parser: ArgumentParser) -> None:
+def _new_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help="where to write the key, mode 0600"
-    )
-    parser.add_argument("--algorithm", default="AES256", metavar="NAME", help="AES256, the only one there is")
-    _add_sealing(parser)
-
-
-def _keygen_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, required=True, help="the private half; the public: FILE.pub"
+        "--output",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="the private half, mode 0600; the public half: FILE.pub",
     )
     parser.add_argument(
         "--algorithm",
         metavar="NAME",
         default="mlkem768-x25519",
-        help="mlkem768-x25519 (default; holds against quantum computers too) or x25519",
+        help="mlkem768-x25519 (default; holds against quantum computers too), x25519, or AES256: no pair, "
+        "but one key that seals and opens",
     )
     _add_sealing(parser)
     parser.add_argument(
@@ -42,6 +39,12 @@ def _keygen_arguments(parser: ArgumentParser) -> None:
         type=Path,
         help="make no new pair: write this private key again, with another passphrase or without one",
     )
+
+
+def _new_work(arguments: Namespace) -> str:
+    """Choose what is made; an algorithm that nobody knows is refused where pairs are made."""
+    single = arguments.algorithm.upper().startswith("AES")
+    return "generate:generate_file" if single else "generate:generate_pair"
 
 
 def _add_sealing(parser: ArgumentParser) -> None:
@@ -54,28 +57,25 @@ def _add_sealing(parser: ArgumentParser) -> None:
     )
 
 
-def _keys_arguments(parser: ArgumentParser) -> None:
+def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="NAME", help="only what opens the backups of this policy")
+
+
+def _retire_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("key", metavar="KEY", help="a configured key")
+
+
+def _gone_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--retire", metavar="KEY", help="record that a configured key is no longer used, if nothing needs it"
-    )
-    parser.add_argument(
-        "--gone",
+        "backup",
         metavar="BACKUP",
-        action="append",
-        default=[],
-        help="record that the file of this backup is gone for good; or a file's path: that all files "
-        "written there before are gone; repeatable",
+        nargs="+",
+        help="its id; or a file's path: all files that were written there before are gone",
     )
 
 
-def _key_health_arguments(parser: ArgumentParser) -> None:
+def _prove_arguments(parser: ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    check = commands.add_parser(
-        "check", help="try every available key on a backup of each class, and say what is overdue"
-    )
-    check.set_defaults(run="health:check_keys")
-    options.add_further_opening_arguments(check)
     ask = commands.add_parser("challenge", help="seal a question to a key that is kept elsewhere")
     ask.set_defaults(run="health:challenge_key")
     ask.add_argument("key", metavar="KEY", help="a configured key")
@@ -90,10 +90,18 @@ def _key_health_arguments(parser: ArgumentParser) -> None:
     confirm.add_argument("code", metavar="CODE", help="the code, which is not secret any more")
 
 
-def _diagnose_backup_encryption_arguments(parser: ArgumentParser) -> None:
+def _check_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--key", metavar="NAME", action="append", default=[], help="only this configured key; repeatable"
+        "--key",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="only this configured key, by itself; repeatable",
     )
+    parser.add_argument(
+        "--no-backups", action="store_true", help="try each key by itself alone; no backup is read"
+    )
+    options.add_further_opening_arguments(parser)
 
 
 _ROLES = f"one of {', '.join(roles.ROLES)}"
@@ -280,40 +288,46 @@ def _threshold(parser: ArgumentParser, *, required: bool) -> None:
 
 
 COMMANDS = {
-    "generate-backup-key": Command(
-        _generate_backup_key_arguments,
-        "generate:generate_file",
-        "The file is never overwritten.",
+    "keys new": Command(
+        _new_arguments,
+        _new_work,
+        "The private half opens and never has to be on the host that makes backups. No file is ever\n"
+        "overwritten.",
     ),
-    "keygen": Command(
-        _keygen_arguments,
-        "generate:generate_pair",
-        "The private half opens and never has to be on the host that makes backups.",
-    ),
-    "keys": Command(
-        _keys_arguments,
+    "keys list": Command(
+        _list_arguments,
         "list_keys:show_keys",
         "Reads the newest envelopes on the targets, and uses no key. OPENS: by the newest envelope.\n"
         "TOGETHER: with others, as a leg of a composition. NEEDED BY: backups that nothing else opens. BY\n"
         "COPY: rotated away, but the key still opens the containers' own envelope.",
     ),
-    "key-health": Command(
-        _key_health_arguments,
+    "keys retire": Command(
+        _retire_arguments,
+        "list_keys:retire_key",
+        "It is refused as long as a backup that is kept opens with nothing else.",
+    ),
+    "backups gone": Command(
+        _gone_arguments,
+        "list_keys:record_gone",
+        "What is gone needs no key any more, so that its key may be retired.",
+    ),
+    "keys prove": Command(
+        _prove_arguments,
         details=(
-            "Run it once a quarter. 'check' uses every key that this host has. Custodians, and keys that\n"
-            "are kept offline, answer a challenge. If a key failed or was not proven for 92 days, the exit\n"
-            "code is 80."
+            "Custodians, and keys that are kept offline, answer a challenge: once a quarter, after\n"
+            "'strongroom check keys', which uses every key that this host has."
         ),
     ),
-    "diagnose-backup-encryption": Command(
-        _diagnose_backup_encryption_arguments,
-        "diagnose:diagnose_encryption",
-        "Wraps a random key with every configured key, and unwraps it where this host may. No backup is\n"
-        "touched. If a key fails, the exit code is that of its error. Targets are searched for private\n"
-        "keys. If a key is stored with the backups, or a key or policy is set up wrong, the exit code is\n"
-        "4.",
+    "check keys": Command(
+        _check_arguments,
+        "check:check_keys",
+        "Wraps a random key with every configured key, and unwraps it where this host may. Searches the\n"
+        "targets for private keys. Then opens a backup of each class with every available key, and says\n"
+        "what is overdue. If a key fails, the exit code is that of its error. If a key is stored with the\n"
+        "backups, or a key or policy is set up wrong, it is 4. If a key failed on backups, or was not\n"
+        "proven for 92 days, it is 80. Run it once a quarter.",
     ),
-    "signers": Command(
+    "keys signers": Command(
         _signers_arguments,
         details=(
             "Pin the installation's fingerprint once: it certifies the old and new keys of the roles. Its\n"
@@ -322,11 +336,11 @@ COMMANDS = {
             "it signed is refused until it is signed again."
         ),
     ),
-    "hsm": Command(
+    "keys hsm": Command(
         _hsm_arguments,
         details="Module, token, label, version and PIN are those of [keys.KEY].",
     ),
-    "quorum": Command(
+    "keys quorum": Command(
         _quorum_arguments,
         details=(
             "The ceremony shows each custodian a share once, to be written on paper. Each share has to be\n"

@@ -1,38 +1,53 @@
-"""diagnose-backup-encryption: try every configured key, and name what is wrong with it."""
+"""Try every configured key, and name what is wrong with it."""
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.shared.try_key import try_key
-from strongroom.cli.terminal.output import Output, in_line, table
+from strongroom.cli.terminal.output import in_line, table
 from strongroom.config import Settings, load_settings
 from strongroom.errors import KeyServiceError, StrongroomError, UsageError, by_name
+from strongroom.keys.errors import PassphraseNeeded
 from strongroom.operations.key_management.diagnose import Diagnosed, Problem, Remark, Use, remarks
 from strongroom.operations.key_management.misplaced_keys import keys_on
 from strongroom.wiring import adapters
 
 
-def diagnose_encryption(arguments: Namespace, output: Output) -> None:
+def diagnose(only: Sequence[str], *, whole: bool) -> tuple[dict[str, Any], list[str], list[StrongroomError]]:
+    """Try every key, or those named alone, and look where keys must not lie.
+
+    Args:
+        whole: each has to open here. Otherwise one whose passphrase is elsewhere, as a private half may be,
+            is no worse: it proves itself there, in time.
+
+    Returns:
+        What is said to machines, and to people, and what is wrong.
+    """
     settings = load_settings()
     ask = asking()
-    keys = [try_key(name, settings, ask) for name in _names(arguments.key, settings)]
+    keys = [try_key(name, settings, ask) for name in _names(only, settings)]
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in settings.policies.items()]
-    said = [] if arguments.key else [*remarks(keys, uses), *_strays(settings)]
+    judged = keys if whole else [_in_trust(key) for key in keys]
+    said = [] if only else [*remarks(judged, uses), *_strays(settings)]
     document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
-    output.answer(document, _lines(keys, said))
-    for name, problem in ((key.name, key.problem) for key in keys if key.problem is not None):
-        raise _error(name, problem)
-    for remark in said:
-        if remark.wrong:
-            raise UnsafeSetup(f"{remark.about}: {remark.text}.")
+    wrong: list[StrongroomError] = [
+        _error(key.name, key.problem) for key in judged if key.problem is not None
+    ]
+    wrong += [UnsafeSetup(f"{remark.about}: {remark.text}.") for remark in said if remark.wrong]
+    return document, _lines(keys, said), wrong
+
+
+def _in_trust(key: Diagnosed) -> Diagnosed:
+    sealed = key.problem is not None and key.problem.code == PassphraseNeeded.__name__
+    return msgspec.structs.replace(key, problem=None) if sealed else key
 
 
 def _error(name: str, problem: Problem) -> StrongroomError:

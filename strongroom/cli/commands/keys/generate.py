@@ -1,4 +1,4 @@
-"""generate-backup-key and keygen: making what opens backups."""
+"""keys new: making what opens backups."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _KEEP = (
 
 
 def generate_file(arguments: Namespace, output: Output) -> None:
+    if arguments.again is not None:
+        raise UsageError("--from writes a private key again, and AES256 has none.")
     key_separation.refuse_on_target(arguments.output, place.find())
     passphrase = passphrases.for_new_key(arguments, output)
     generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
@@ -37,7 +39,7 @@ def generate_file(arguments: Namespace, output: Output) -> None:
 
 def generate_pair(arguments: Namespace, output: Output) -> None:
     if arguments.algorithm not in list(Kem):
-        raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}.")
+        raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}, AES256.")
     private: Path = arguments.output
     public = private.with_name(private.name + ".pub")
     key_separation.refuse_on_target(private, place.find())
@@ -81,7 +83,7 @@ def _pair_lines(private: Path, public: Path, fingerprint: str, *, sealed: bool) 
         "",
         "On the host that makes backups, for a new strongroom.toml:",
         "",
-        f"  strongroom config init --public-key {shlex.quote(str(public))}",
+        f"  strongroom init --public-key {shlex.quote(str(public))}",
         "",
         "or in one that is there, in place of a [keys.recovery] that it may have:",
         "",

@@ -1,10 +1,11 @@
-"""key-health: every key that a kept backup depends on, tried before it is needed."""
+"""Every key that a kept backup depends on, tried before it is needed."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 from msgspec import to_builtins
 
@@ -13,6 +14,8 @@ from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, table
 from strongroom.cli.terminal.progress import counting
+from strongroom.errors import StrongroomError
+from strongroom.keys import Opener
 from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.sealedfile import BY_PASSPHRASE
@@ -24,24 +27,31 @@ from strongroom.timestamps import if_any, rfc3339
 
 _UNREAD = (
     "No key failed, but these backups could not be read (the reasons are above). Bring them back, or record "
-    "that a file is gone for good ('strongroom keys --gone BACKUP'). Then repeat."
+    "that a file is gone for good ('strongroom backups gone BACKUP'). Then repeat."
 )
 
 _TYPED = "passphrase:"
 """The key of backups that are sealed to a typed passphrase, which no configuration names."""
 
 _PROVE_TYPED = (
-    "'passphrase:' is a typed passphrase: 'strongroom key-health check --passphrase-file FILE' tries it. "
+    "'passphrase:' is a typed passphrase: 'strongroom check keys --passphrase-file FILE' tries it. "
     "For other keys give the private half (--identity), or have their custodians answer a challenge."
 )
 
 _PROVE = (
-    "Where its private half is, 'strongroom key-health check --identity FILE' proves a key. Elsewhere its "
-    "holder answers 'strongroom key-health challenge KEY --output FILE'."
+    "Where its private half is, 'strongroom check keys --identity FILE' proves a key. Elsewhere its "
+    "holder answers 'strongroom keys prove challenge KEY --output FILE'."
 )
 
 
-def check_keys(arguments: Namespace, output: Output) -> None:
+def prove_keys(
+    arguments: Namespace, output: Output
+) -> tuple[dict[str, Any], list[str], StrongroomError | None]:
+    """Open a backup of each class with every key that is to be had here.
+
+    Returns:
+        What is said to machines, and to people, and what is wrong.
+    """
     given = tuple(identity_options.typed_identities(arguments, output))
     services = identity_options.opening_with(open_services(), given)
     with counting(output, "backups", len(services.store.backups())) as advance:
@@ -51,14 +61,18 @@ def check_keys(arguments: Namespace, output: Output) -> None:
         "due": [_due(one) for one in health.due],
         "unread": health.unread,
     }
-    output.answer(document, _lines(health))
+    return document, list(_lines(health)), _unproven(health, given)
+
+
+def _unproven(health: Health, given: Sequence[Opener]) -> StrongroomError | None:
     tried, opened = bool(health.tried), {one.by for one in health.tried}
     if any(by.endswith(BY_PASSPHRASE) for by in opened):
         opened.add(PassphraseIdentity.words)
     if tried and (useless := [one.describe() for one in given if one.describe() not in opened]):
-        raise KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
+        return KeyUnproven(f"What you gave opens no backup that is kept: {', '.join(useless)}.")
     if health.bad:
-        raise KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
+        return KeyUnproven(f"Not proven: {', '.join(health.bad)}.", hint=_hint(health))
+    return None
 
 
 def _hint(health: Health) -> str | None:
@@ -108,8 +122,8 @@ def challenge_key(arguments: Namespace, output: Output) -> None:
     write_whole(arguments.output, content)
     words = [
         f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret.",
-        f"Where the key is: strongroom key-health answer {arguments.output.name} --identity FILE",
-        f"Then here: strongroom key-health confirm {arguments.key} CODE",
+        f"Where the key is: strongroom keys prove answer {arguments.output.name} --identity FILE",
+        f"Then here: strongroom keys prove confirm {arguments.key} CODE",
     ]
     output.answer({"file": str(arguments.output), "key": arguments.key}, words)
 

@@ -31,29 +31,27 @@ SHOWN = 10
 def show_keys(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
     services = open_services(settings)
-    if arguments.retire and arguments.policy:
-        raise UsageError("--retire looks at every backup, so it does not go with --policy.")
-    for word in arguments.gone:
-        for backup in lost_at(services, Path(word).absolute()) or [word]:
-            say_gone(services, backup)
     configured, broken = configured_keys(settings)
     entries = services.store.backups(policy=arguments.policy)
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
-    if arguments.retire:
-        if arguments.retire in settings.index.recipients:
-            raise KeyStillNeeded(
-                f"[index] names '{arguments.retire}': the next index of names would be sealed to it.",
-                hint="Nothing was changed. Take it out of the recipients there, rotate, then retire it.",
-            )
-        _retire(arguments.retire, configured, looked, services, output)
-    else:
-        signs = list_role_keys(datetime.now(UTC))
-        document = {
-            **_document(configured, broken, looked),
-            "signers": [signer_document(one) for one in signs],
-        }
-        output.answer(document, [*_lines(configured, broken, looked), "", *_signers(signs)])
+    signs = list_role_keys(datetime.now(UTC))
+    document = {
+        **_document(configured, broken, looked),
+        "signers": [signer_document(one) for one in signs],
+    }
+    output.answer(document, [*_lines(configured, broken, looked), "", *_signers(signs)])
+
+
+def record_gone(arguments: Namespace, output: Output) -> None:
+    """Put on record that the files of backups are gone for good."""
+    services = open_services()
+    gone = [
+        backup for word in arguments.backup for backup in lost_at(services, Path(word).absolute()) or [word]
+    ]
+    for backup in gone:
+        say_gone(services, backup)
+    output.answer({"gone": gone}, [f"On record as gone for good: {', '.join(gone)}."])
 
 
 def _signers(signs: list[RoleKeyStatus]) -> list[str]:
@@ -61,6 +59,22 @@ def _signers(signs: list[RoleKeyStatus]) -> list[str]:
 
 
 # -- retiring ------------------------------------------------------------------
+
+
+def retire_key(arguments: Namespace, output: Output) -> None:
+    """Put on record that a key is used no longer, if nothing that is kept needs it."""
+    settings = load_settings()
+    services = open_services(settings)
+    configured, _ = configured_keys(settings)
+    entries = services.store.backups()
+    with counting(output, "backups", len(entries)) as advance:
+        looked = survey(services, entries, progress=advance)
+    if arguments.key in settings.index.recipients:
+        raise KeyStillNeeded(
+            f"[index] names '{arguments.key}': the next index of names would be sealed to it.",
+            hint="Nothing was changed. Take it out of the recipients there, rotate, then retire it.",
+        )
+    _retire(arguments.key, configured, looked, services, output)
 
 
 def _retire(
@@ -90,7 +104,7 @@ def _retire(
         count = plural(len(use.indexes), "backup")
         words.append(
             f"It opens the indexes of names of {count}: without it, these backups are read themselves where "
-            "a name is looked up. 'strongroom rotate' gives the indexes to another key."
+            "a name is looked up. 'strongroom keys rotate' gives the indexes to another key."
         )
     document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
     output.answer(document, words)
@@ -108,15 +122,16 @@ def _require_unneeded(name: str, key: Configured, looked: Survey) -> None:
             f"{plural(len(looked.unread), 'backup')} could not be read and may need '{name}'; "
             f"{backup}: {why}",
             hint="Nothing was changed. Bring their targets back, or repair them; put back files that were "
-            "moved, or say of each that it is gone for good ('strongroom keys --gone BACKUP'). Then repeat.",
+            "moved, or say of each that it is gone for good ('strongroom backups gone BACKUP'). Then repeat.",
         )
     use = looked.of(key.key)
     if use and use.only:
         raise KeyStillNeeded(
             f"{plural(len(use.only), 'backup')} cannot be opened without '{name}': "
             f"{', '.join(use.only[:SHOWN])}{' and more' if len(use.only) > SHOWN else ''}.",
-            hint="Nothing was changed. Rotate to another key first ('strongroom rotate'; what commands wrote "
-            "into files: 'strongroom rotate-backup-key'), then retire this one.",
+            hint="Nothing was changed. Rotate to another key first ('strongroom keys rotate'; what commands "
+            "wrote "
+            "into files: 'strongroom keys replace'), then retire this one.",
         )
 
 

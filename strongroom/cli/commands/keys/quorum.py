@@ -45,8 +45,8 @@ def replace_quorum(arguments: Namespace, output: Output) -> None:
         *_made_lines(made, arguments.file),
         "",
         f"The old quorum ({old.id}) still opens what was sealed to it. Name the new file in the",
-        "configuration, run 'strongroom rotate', and burn the old papers only when 'strongroom keys' says",
-        "that no backup needs them.",
+        "configuration, run 'strongroom keys rotate', and burn the old papers only when",
+        "'strongroom keys list' says that no backup needs them.",
     ]
     output.answer(_document(made, arguments.file), lines)
 

@@ -34,7 +34,7 @@ def request_key(arguments: Namespace, output: Output) -> None:
     words = [
         f"The next key of role '{role}' is made. It signs nothing before it is certified.",
         "Where the installation key is kept, run:",
-        f"  strongroom signers certify {role} {public.hex()}",
+        f"  strongroom keys signers certify {role} {public.hex()}",
         f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
     ]
     output.answer({"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}, words)
@@ -44,7 +44,8 @@ def certify_key(arguments: Namespace, output: Output) -> None:
     folder = place.find().role_keys
     if not PUBLIC_KEY.fullmatch(arguments.key):
         raise UsageError(
-            "That is no public key.", hint="It is the 64 digits that 'strongroom signers request' printed."
+            "That is no public key.",
+            hint="It is the 64 digits that 'strongroom keys signers request' printed.",
         )
     approve_signers(
         "certify",
@@ -69,7 +70,7 @@ def replace_key(arguments: Namespace, output: Output) -> None:
     words = [
         f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
         "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
-        "What the lost key signed stays good. If somebody may have it: strongroom signers distrust KEY",
+        "What the lost key signed stays good. If somebody may have it: strongroom keys signers distrust KEY",
         f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
         REPEAT_ESCROW,
     ]

@@ -27,7 +27,7 @@ FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
 
 _UNSETTLED = (
     "What is signed again stays so. Bring the targets and files back, or record that a file is gone for good "
-    "('strongroom keys --gone BACKUP'). Then repeat. A backup that a command made can be made again."
+    "('strongroom backups gone BACKUP'). Then repeat. A backup that a command made can be made again."
 )
 
 
@@ -77,7 +77,7 @@ def _told(number: int, targets: Mapping[str, Target], missed: Mapping[str, str])
 def _successor(role: str, *, found: bool) -> str:
     if found:
         return "Another key signs now."
-    return f"No other key signs yet: run 'strongroom signers rotate {role}' on the role's host."
+    return f"No other key signs yet: run 'strongroom keys signers rotate {role}' on the role's host."
 
 
 def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
@@ -86,14 +86,15 @@ def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
     if role in roles.MANIFEST_SIGNERS:
         yield (
             "Backups that it signed are refused from now on. Make a new one first. Then sign again what was\n"
-            "made before the leak: strongroom signers re-sign --before TIME. The catalog's digests decide;\n"
+            "made before the leak: strongroom keys signers re-sign --before TIME. The catalog's digests "
+            "decide;\n"
             "compare them with a printed recovery kit."
         )
     elif role == "seal":
         yield (
             "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody\n"
             "with this key and the state database could have swapped containers: compare backups made since\n"
-            "with their source (strongroom submit --verify BACKUP --depth live)."
+            "with their source (strongroom backups verify BACKUP --cluster --depth live)."
         )
     yield REPEAT_ESCROW
 
@@ -102,7 +103,7 @@ def show_uses(arguments: Namespace, output: Output) -> None:
     if not FINGERPRINT.fullmatch(arguments.fingerprint):
         raise UsageError(
             "That is no signer's fingerprint.",
-            hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom signers list'.",
+            hint="It is 'sr1:' and 64 hexadecimal digits, whole: see 'strongroom keys signers list'.",
         )
     services = open_services()
     found: list[Rests] = []
@@ -119,7 +120,7 @@ def show_uses(arguments: Namespace, output: Output) -> None:
         raise MissingPiece(
             f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
             hint="Bring back what is named, or record that a file is gone for good "
-            "('strongroom keys --gone BACKUP'). Then repeat.",
+            "('strongroom backups gone BACKUP'). Then repeat.",
         )
 
 

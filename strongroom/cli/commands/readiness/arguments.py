@@ -33,7 +33,7 @@ def _readiness_work(arguments: Namespace) -> str:
 
 
 COMMANDS = {
-    "check-recovery-environment": Command(
+    "check machine": Command(
         _check_recovery_environment_arguments,
         _readiness_work,
         "Tries everything that needs no writing. It seals and opens with every kind of key, reads the\n"

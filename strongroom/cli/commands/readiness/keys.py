@@ -124,7 +124,7 @@ def _stands(outcome: Key | StrongroomError | None, *, needed: bool) -> Finding:
     )
 
 
-_TRY = "'strongroom diagnose-backup-encryption' tries it, and asks."
+_TRY = "'strongroom check keys --no-backups' tries it, and asks."
 
 
 # -- what opens --------------------------------------------------------------------------------
@@ -158,6 +158,6 @@ def _open(manifest: Manifest, names: Sequence[str], means: Means) -> list[Findin
 
 
 def _not_from(name: str, error: StrongroomError, manifest: Manifest) -> Finding:
-    mend = f"'strongroom repair {manifest.backup_id}' copies it from a good replica."
+    mend = f"'strongroom backups repair {manifest.backup_id}' copies it from a good replica."
     hint = mend if isinstance(error, DAMAGE) else error.hint
     return remark(OPENS, f"not from there: {error.message} ({error.code})", hint).on(target=name)

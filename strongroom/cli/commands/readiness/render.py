@@ -1,4 +1,4 @@
-"""What check-recovery-environment answers: each check, what to do, and whether this machine could recover."""
+"""What check machine answers: each check, what to do, and whether this machine could recover."""
 
 from __future__ import annotations
 

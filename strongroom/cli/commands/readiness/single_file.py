@@ -102,7 +102,9 @@ def _file(file: Path, arguments: Namespace, output: Output, installation: Place)
 def _manifest(objects: Objects, signed: SignedManifest, installation: Place) -> Iterator[Finding]:
     manifest = signed.manifest
     if manifest.source == ESCROW:
-        raise UsageError("it is an escrow, not a backup of secrets", hint="'strongroom escrow FILE --open'.")
+        raise UsageError(
+            "it is an escrow, not a backup of secrets", hint="'strongroom emergency escrow FILE --open'."
+        )
     if not manifest.values:
         raise UsageError("it holds no values, so nothing can be restored from it", hint=_FULL)
     read_back(objects, manifest, Depth.PRESENT, Keys())
@@ -140,4 +142,4 @@ def believed(
 
 
 _FULL = "Restore from a full one (made with --include-values)."
-_LEGACY = "'strongroom test-decrypt FILE --legacy' tries it."
+_LEGACY = "'strongroom backups verify --opens FILE --legacy' tries it."

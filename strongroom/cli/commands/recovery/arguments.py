@@ -32,7 +32,7 @@ def _recover_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--no-mail", action="store_true", help="print the messages, and mail none of them")
     parser.add_argument(
-        "--on-cluster",
+        "--cluster",
         action="store_true",
         help="have the cluster's recover workers restore; they go on without this terminal",
     )

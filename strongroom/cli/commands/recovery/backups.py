@@ -19,10 +19,10 @@ def know_backups(desk: Desk, step: Step) -> None:
 
     Which backups a key opens is found in the catalog, and that may have been lost, or be another host's.
     """
-    if not desk.is_configured or desk.look(("catalog", "list"), _has_some, bool).answer:
+    if not desk.is_configured or desk.look(("backups", "list"), _has_some, bool).answer:
         return
     for target in desk.places.targets:
-        desk.do(step, ("catalog", "rebuild", "--from", target, *desk.signers()), _rebuild, Rebuilt, of=target)
+        desk.do(step, ("backups", "rebuild", "--from", target, *desk.signers()), _rebuild, Rebuilt, of=target)
 
 
 def _has_some(arguments: Namespace, output: Output) -> bool:

@@ -53,7 +53,7 @@ class Desk:
         """Return the command that goes on from here."""
         given = [*self.keys(), *self.signers(), *self.from_targets()]
         given += ["--at", rfc3339(self.arguments.at)] if self.arguments.at is not None else []
-        given += ["--on-cluster"] if self.arguments.on_cluster else []
+        given += ["--cluster"] if self.arguments.cluster else []
         given += ["--ask-passphrase"] if self.passphrase else []
         return " ".join(["strongroom recover --resume", self.recovery.id, *map(quote, given)])
 

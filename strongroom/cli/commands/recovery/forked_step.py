@@ -84,7 +84,8 @@ def run(
         passphrase: goes through a pipe to work that takes one: no file and no other process has it.
     """
     output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
-    return run_with(parser.parse(words[0], list(words[1:])), work, answers, output, passphrase=passphrase)
+    name, behind = parser.command_of(words)
+    return run_with(parser.parse(name, behind), work, answers, output, passphrase=passphrase)
 
 
 def run_with(

@@ -15,10 +15,10 @@ from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.forked_step import PIPED, Ended, Shown
 from strongroom.cli.commands.recovery.secure import note_lost
+from strongroom.cli.commands.restore.on_cluster import task_of
 from strongroom.cli.commands.restore.perform import Came, RestoreJob
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.runs import require_end
-from strongroom.cli.commands.runs.submit import task_of
 from strongroom.cli.shared import trust
 from strongroom.cli.shared.await_run import follow
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -36,12 +36,13 @@ from strongroom.operations.restore.plan_file import PlanFile
 STANDS: Final = ("", "TargetUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
 _UNSOUND: Final = {
-    "TargetUnsound": "A target that was read is damaged or away: 'strongroom repair --all' once it is back.",
+    "TargetUnsound": "A target that was read is damaged or away: 'strongroom backups repair --all' once it "
+    "is back.",
     "LessThanKnown": "What was restored is not all that is known: see what step 3 says of the newest backup.",
     "LeakedValue": "Values were restored that an incident has as known to others: "
     "'strongroom incident rotate' changes them.",
     "LeftAside": "Newer manifests on a target did not count: check who put them there "
-    "('strongroom catalog list').",
+    "('strongroom backups list').",
 }
 DATED: Final = 20
 """Secrets that are named with the date of their value."""
@@ -61,7 +62,7 @@ def restore(desk: Desk) -> Shown:
     elif (shown := _agree(desk)).error is not None:
         return shown
     for part in _to_restore(desk):
-        shown = (_on_cluster if desk.arguments.on_cluster else _restore)(desk, part)
+        shown = (_on_cluster if desk.arguments.cluster else _restore)(desk, part)
         if shown.error is not None:
             return shown
     return Shown()
@@ -358,28 +359,31 @@ def _on_cluster(desk: Desk, part: Part) -> Shown:
     if not run:
         know_backups(desk, Step.RESTORE)
         more = ["--overwrite-existing"] if _overwrites(desk, part) else []
-        words = ["submit", "--recovery", part.backup, "--to", part.into, *more]
+        words = ["restore", "--cluster", "--validate", "--backup", part.backup, "--to", part.into, *more]
         submitted = desk.do(Step.RESTORE, words, _submit, str)
         if submitted.answer is None:
             return submitted.shown("Nothing was written. Remove the cause, then try again.")
         run = submitted.answer
         desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
-    ran = desk.look(["status", run, "--follow"], _follow, RecoveryFacts)
+    ran = desk.look(["runs", "show", run, "--follow"], _follow, RecoveryFacts)
     facts = ran.answer or RecoveryFacts()
     stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
     _prove_by_run(desk, run, facts)
     if not stands:
         desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
         return ran.shown(
-            f"'strongroom status {run}' says what is left, and 'strongroom retry {run}' goes on with it."
+            f"'strongroom runs show {run}' says what is left, and 'strongroom runs retry {run}' goes on "
+            "with it."
         )
-    desk.say("  Restored, read back and compared.", f"  This undoes it: strongroom submit --undo {run}")
+    desk.say(
+        "  Restored, read back and compared.", f"  This undoes it: strongroom restore undo {run} --cluster"
+    )
     if facts.restore_plan is not None and facts.restore_plan.lost is not None:
         note_lost(desk, facts.restore_plan.lost, source=part.source)
     if facts.restore is not None and facts.restore.not_done + facts.restore.left:
         kept = facts.restore.not_done + facts.restore.left
         desk.left(
-            f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom status {run}'."
+            f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom runs show {run}'."
         )
         desk.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
     shown = _rest(desk, part)

@@ -1,6 +1,6 @@
 """Step two: whether this machine can do this recovery, with the keys, targets and destinations that it names.
 
-'check-recovery-environment' asks about everything that is configured. This asks about what is to be restored,
+'check machine' asks about everything that is configured. This asks about what is to be restored,
 so it needs no configuration, and what the restore does not need keeps nobody from it.
 """
 

@@ -111,7 +111,7 @@ def _leaked(desk: Desk) -> tuple[str, ...]:
 def _show_exposed(desk: Desk, leaked: tuple[str, ...]) -> None:
     """Say which backups the leaked keys open, as far as this machine knows its backups."""
     know_backups(desk, Step.ASSESS)
-    looked = desk.look(("keys",), _uses, dict[str, KeyUse])
+    looked = desk.look(("keys", "list"), _uses, dict[str, KeyUse])
     for name, use in (looked.answer or {}).items():
         if name in leaked:
             many = plural(len(use.backups), "backup")
@@ -230,6 +230,6 @@ def _chosen(desk: Desk, found: Survey, name: str) -> tuple[Part, ...]:
 
 
 _NO_BACKUP = (
-    "See what there is: 'strongroom catalog list --from-target TARGET'. Mount another copy, or the medium "
+    "See what there is: 'strongroom backups list --from-target TARGET'. Mount another copy, or the medium "
     "from the safe."
 )

@@ -42,7 +42,16 @@ def validate(desk: Desk) -> Shown:
 
 def _of_part(desk: Desk, part: Part) -> Shown:
     partial_ = ["--partial"] if part.limits else []
-    words = ["validate", "--source", part.into, "--backup", part.backup, *partial_, *_with(desk, part)]
+    words = [
+        "check",
+        "secrets",
+        "--source",
+        part.into,
+        "--backup",
+        part.backup,
+        *partial_,
+        *_with(desk, part),
+    ]
     done = desk.look(words, look_at_source, Validated)
     if done.answer is None:
         desk.prove(Step.VALIDATE, "validate", of=part.backup, code=done.code)
@@ -101,14 +110,14 @@ def _production(desk: Desk) -> None:
     restored by this recovery."""
     if not all(part.into == part.source for part in desk.recovery.parts):
         return
-    words = ["validate", "--production", *desk.keys(), *desk.signers()]
+    words = ["check", "secrets", "--production", *desk.keys(), *desk.signers()]
     done = desk.look(words, _findings, tuple[Finding, ...])
     wrong = [one for one in done.answer or () if one.wrong]
     said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
     desk.prove(Step.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
     desk.say(*_lines("wrong", wrong))
     if wrong or done.code:
-        desk.left("'strongroom validate --production' says what else is wrong with the secrets in use.")
+        desk.left("'strongroom check secrets --production' says what else is wrong with the secrets in use.")
 
 
 def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
@@ -117,20 +126,18 @@ def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
 
 def _health(desk: Desk) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
-    done = desk.look(["health-advanced"], _areas, tuple[Looked, ...])
+    done = desk.look(["check"], _areas, tuple[Looked, ...])
     wrong = [one for one in done.answer or () if one.state is State.WRONG]
     checks = ", ".join(dict.fromkeys(one.check for one in wrong))
     if done.answer is None:
         said = f"it could not be read ({done.code})"
     else:
         said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
-    desk.prove(Step.VALIDATE, "health-advanced", said)
+    desk.prove(Step.VALIDATE, "check", said)
     desk.say(f"  {said}")
     if wrong:
         are = verb(len(wrong), "are")
-        desk.left(
-            f"'strongroom health-advanced' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}."
-        )
+        desk.left(f"'strongroom check' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}.")
 
 
 def _areas(arguments: Namespace, output: Output) -> tuple[Looked, ...]:

@@ -12,7 +12,7 @@ from strongroom.cli.terminal.command import Command
 from strongroom.operations.recovery_objective import Scope
 
 
-def _test_recovery_arguments(parser: ArgumentParser) -> None:
+def _local_arguments(parser: ArgumentParser) -> None:
     options.add_restore_source_arguments(parser)
     parser.add_argument("--secret-name", metavar="NAME", help="rehearse the recovery of one secret")
     options.add_selection_arguments(parser)
@@ -109,7 +109,7 @@ def _add_drilling(parser: ArgumentParser, drill: Scope) -> None:
         type=numbers.duration,
         help="how long the recovery may take, such as 15m or 2h (default: drill.objective_seconds)",
     )
-    parser.add_argument("--here", action="store_true", help="drill in this process, even if a cluster runs")
+    options.add_cluster_arguments(parser)
 
 
 COMMANDS = {
@@ -119,11 +119,11 @@ COMMANDS = {
             "Picks a backup, proves that this host could recover, restores into a place of its own,\n"
             "compares every value with what was backed up, removes the place again and compares with the\n"
             "source. The signed report and its page (HTML) are put on the policy's targets. A drill that\n"
-            "could not be carried out has failed. 'report check FILE' checks a report without a network."
+            "could not be carried out has failed. 'reports check FILE' checks a report without a network."
         ),
     ),
-    "test-recovery": Command(
-        _test_recovery_arguments,
+    "drill local": Command(
+        _local_arguments,
         "rehearsal:rehearse_recovery",
         "Restores into a scratch store that is sealed under a key of its own. Compares every version of\n"
         "every secret with the backup, which is read once more. Then removes the store. With --dry-run\n"

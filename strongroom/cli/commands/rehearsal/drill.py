@@ -5,14 +5,15 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 
 from strongroom.cli.shared import options, trust
-from strongroom.cli.shared.await_run import cluster_runs, follow
+from strongroom.cli.shared.await_run import follow
 from strongroom.cli.shared.drive_run import drive_here, require_whole
-from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.services import open_services, run_store
+from strongroom.cli.shared.submission import answer_submission, known_policy
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, fields, table
 from strongroom.config import Settings, load_settings
@@ -32,6 +33,9 @@ from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.wiring.drills import drill_options, drilled_policy
 
+if TYPE_CHECKING:
+    from strongroom.api.submission import Submission
+
 
 def run_drill(arguments: Namespace, output: Output) -> None:
     settings = load_settings()
@@ -39,11 +43,15 @@ def run_drill(arguments: Namespace, output: Output) -> None:
     services = open_services(settings, output=output)
     for gone in end_abandoned(services):
         output.note(f"drill {gone.id} was abandoned, for its process is gone; what it restored is removed")
-    if arguments.here or arguments.action == Scope.EMERGENCY or not cluster_runs(settings):
+    if arguments.cluster:
+        submitted = _submitted(policy, arguments, settings)
+        if not arguments.follow:
+            answer_submission(submitted, output, wait=False)
+            return
+        run = follow(output, submitted.id)
+    else:
         asked = drill_options(settings, arguments.action, **_asked(arguments))
         run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
-    else:
-        run = _on_cluster(policy, arguments, output)
     report = report_of(run, Ending(run.state, run.error), services)
     stored = _stored(run, services)
     output.answer({**to_builtins(report), "stored": stored}, _lines(report, stored))
@@ -63,12 +71,22 @@ def _asked(arguments: Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value}
 
 
-def _on_cluster(policy: str, arguments: Namespace, output: Output) -> Run:
+def _submitted(policy: str, arguments: Namespace, settings: Settings) -> Submission:
+    if arguments.action == Scope.EMERGENCY:
+        raise UsageError(
+            "The emergency medium lies at this host, so no worker drills with it.",
+            hint="Leave --cluster out.",
+        )
+    known_policy(policy, settings)
+    if not run_store().backups(policy=policy, limit=1):
+        raise MissingPiece(
+            f"There is no backup of policy '{policy}' yet; nothing was submitted.",
+            hint=f"Make one: 'strongroom backup --policy {policy}'.",
+        )
     from tasks.drill import recovery_drill
 
-    submitted = recovery_drill.delay(policy=policy, drill=arguments.action, **_asked(arguments))
-    output.note(f"run {submitted.run} is on record; the cluster drills")
-    return follow(output, submitted.id)
+    submitted: Submission = recovery_drill.delay(policy=policy, drill=arguments.action, **_asked(arguments))
+    return submitted
 
 
 def _stored(run: Run, services: Services) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""test-recovery: rehearse a recovery on this machine, from a file or a target, and say how long it took.
+"""drill local: rehearse a recovery on this machine, from a file or a target, and say how long it took.
 
 Needs no state, broker or configuration when it is from a file, as a recovery does not.
 """

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, _ArgumentGroup
+from argparse import ArgumentParser, Namespace, _ArgumentGroup
 from pathlib import Path
 
-from strongroom.cli.parser import Parser
 from strongroom.cli.shared import options
 from strongroom.cli.terminal.command import Command
+from strongroom.errors import UsageError
 
 _DRY = (
     "change nothing; say what would happen to each secret, which rights are missing, what would be lost and "
@@ -18,7 +18,7 @@ _PLAN_RECIPIENT = "seal that file to this key: a configured one, a public key or
 _ALL_NAMES = "name every secret, however many (--json always does)"
 
 
-def _place_arguments(parser: ArgumentParser, *, files: bool) -> None:
+def _place_arguments(parser: ArgumentParser) -> None:
     group = parser.add_argument_group("where to")
     group.add_argument(
         "--to",
@@ -27,19 +27,24 @@ def _place_arguments(parser: ArgumentParser, *, files: bool) -> None:
         help="where to restore into: 'local' (the default), or the name of a configured source",
     )
     group.add_argument("--relocate", metavar="FROM=TO", help=options.RELOCATE)
-    if files:
-        group.add_argument(
-            "--to-file",
-            metavar="FILE",
-            type=Path,
-            help="instead: seal what is chosen into a new single-file backup, for --recipient",
-        )
-        options.add_recipient_argument(group)
+    group.add_argument(
+        "--to-file",
+        metavar="FILE",
+        type=Path,
+        help="instead: seal what is chosen into a new single-file backup, for --recipient",
+    )
+    options.add_recipient_argument(group)
 
 
 def _restore_arguments(parser: ArgumentParser) -> None:
     options.add_restore_source_arguments(parser)
     options.add_selection_arguments(parser)
+    parser.add_argument("--secret-name", metavar="NAME", help="restore this one secret")
+    options.add_version_argument(
+        parser,
+        help="with --secret-name: the version of it to restore, whose value becomes a new version "
+        "(default: the newest)",
+    )
     parser.add_argument(
         "--full-restore", action="store_true", help="restore everything except what --exclude names"
     )
@@ -48,7 +53,7 @@ def _restore_arguments(parser: ArgumentParser) -> None:
         action="store_true",
         help="also restore what the newest backup lacks and earlier ones have, each with its newest value",
     )
-    _place_arguments(parser, files=True)
+    _place_arguments(parser)
     _planning_arguments(parser).add_argument(
         "--plan",
         metavar="FILE",
@@ -57,6 +62,7 @@ def _restore_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--overwrite-existing",
+        "--confirm-overwrite",
         action="store_true",
         help="also replace what differs (an undo file is written first)",
     )
@@ -71,8 +77,34 @@ def _restore_arguments(parser: ArgumentParser) -> None:
         help="do not ask before writing into another source than the local store, nor before a value that "
         "others know is restored; replace the FILE of --plan-out or --to-file",
     )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
-    _undo_arguments(actions.add_parser("undo", help="undo a restore that is on record"))
+    options.add_cluster_arguments(parser)
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="with --cluster: check the worker's host first, restore all, and check the secrets afterwards",
+    )
+
+
+def _restore_work(arguments: Namespace) -> str:
+    """Choose, once the words go together: one secret, or many, here or by the cluster."""
+    if arguments.secret_name is not None:
+        options.refuse_beside(arguments, _OF_MANY, "--secret-name")
+    elif arguments.version is not None:
+        raise UsageError("--version is of one secret: it goes with --secret-name.")
+    if arguments.cluster:
+        return "on_cluster:restore_there"
+    if arguments.validate:
+        raise UsageError(
+            "--validate goes with --cluster.",
+            hint="Here: 'strongroom check secrets --production' afterwards.",
+        )
+    return "restore:restore_secrets" if arguments.secret_name is None else "restore:restore_secret"
+
+
+_OF_MANY = (
+    *("filter_tag", "include", "exclude", "full_restore", "fill_from_earlier", "to_file", "plan"),
+    *("verify_after_restore", "all_names"),
+)
 
 
 def _planning_arguments(parser: ArgumentParser) -> _ArgumentGroup:
@@ -83,7 +115,7 @@ def _planning_arguments(parser: ArgumentParser) -> _ArgumentGroup:
 
 
 def _undo_arguments(parser: ArgumentParser) -> None:
-    parser.set_defaults(run="undo:undo_restore")
+    options.add_cluster_arguments(parser)
     parser.add_argument("restored", metavar="RESTORE", nargs="?", help="its id, or that of its run")
     parser.add_argument("--list", action="store_true", help="list the restores on record")
     options.add_selection_arguments(parser)
@@ -100,24 +132,8 @@ def _undo_arguments(parser: ArgumentParser) -> None:
     options.add_signer_argument(parser)
 
 
-def _restore_secret_arguments(parser: ArgumentParser) -> None:
-    options.add_restore_source_arguments(parser)
-    _place_arguments(parser, files=False)
-    parser.add_argument("--secret-name", metavar="NAME", required=True, help="the secret to restore")
-    options.add_version_argument(
-        parser, help="the version of it to restore: its value becomes a new version (default: the newest)"
-    )
-    parser.add_argument(
-        "--confirm-overwrite", action="store_true", help="replace it if it is there and differs"
-    )
-    parser.add_argument("--dry-run", action="store_true", help=_DRY)
-    _planning_arguments(parser)
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace the FILE of --plan-out; do not ask before a value that others know is restored",
-    )
-    parser.set_defaults(plan=None, to_file=None)
+def _undo_work(arguments: Namespace) -> str:
+    return "on_cluster:undo_there" if arguments.cluster else "undo:undo_restore"
 
 
 def _restore_snapshot_arguments(parser: ArgumentParser) -> None:
@@ -164,16 +180,13 @@ def _server_arguments(parser: ArgumentParser) -> None:
 COMMANDS = {
     "restore": Command(
         _restore_arguments,
-        "restore:restore_secrets",
+        _restore_work,
         "Only backups of a trusted signer are restored: of this installation, of one under trust.signers\n"
         "in the configuration, or of --signer. Every secret is read back and compared. What is overwritten\n"
         "is kept. If a secret cannot be restored, it is named at the end and the others are restored.",
     ),
-    "restore-secret": Command(
-        _restore_secret_arguments,
-        "restore:restore_secret",
-    ),
-    "restore-snapshot": Command(
+    "restore undo": Command(_undo_arguments, _undo_work),
+    "restore snapshot": Command(
         _restore_snapshot_arguments,
         "snapshot:replace_server",
         "Only a backup of a trusted signer is used. The whole snapshot is checked before anything is sent.\n"

@@ -708,7 +708,7 @@ WOULD = {
 
 
 _ONE = WOULD | {
-    Action.LEAVE: "{differ} and would be left (--confirm-overwrite would replace it)",
+    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace it)",
 }
 
 
@@ -769,7 +769,6 @@ _SWITCHES = (
     "partial",
     "use_quarantined",
     "overwrite_existing",
-    "confirm_overwrite",
     "legacy",
     "force",
     "fill_from_earlier",

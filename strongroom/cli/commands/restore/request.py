@@ -70,12 +70,12 @@ class Request(NamedTuple):
 
 def by_options(arguments: Namespace) -> Request:
     """Return what the options ask for. Raises UsageError."""
-    name = getattr(arguments, "secret_name", None)
+    name = arguments.secret_name
     relocation = parse_relocation(arguments.relocate)
     if name is not None:
         return Request(
             names=(name,),
-            overwrite=arguments.confirm_overwrite,
+            overwrite=arguments.overwrite_existing,
             relocation=relocation,
             version=arguments.version,
         )
@@ -226,6 +226,7 @@ _ELSEWHERE = (
 _FILTER = "Check the filter: 'strongroom get NAME --backup-file FILE' shows a secret's tags."
 _NOT_INTO_A_FILE = ("overwrite_existing", "verify_after_restore", "plan_out")
 _DECIDED = (
+    "secret_name",
     "full_restore",
     "filter_tag",
     "include",

@@ -1,4 +1,4 @@
-"""restore and restore-secret: from a file or a target into the local store, or another source.
+"""restore and restore: from a file or a target into the local store, or another source.
 
 Needs no configuration and no broker, so that it works on the day when nothing else does.
 """
@@ -98,7 +98,7 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             raise WouldOverwrite(
                 f"'{arguments.to}' has another value or other metadata for "
                 f"'{request.relocation.there(arguments.secret_name)}'.",
-                hint="Nothing was changed. With --confirm-overwrite it is replaced, and kept as a version.",
+                hint="Nothing was changed. With --overwrite-existing it is replaced, and kept as a version.",
             )
         job.do()
         job.answer()

@@ -205,7 +205,7 @@ class _WayBack:
         files = sorted(self.folder.glob("*.strongroom"))
         if not files:
             return ""
-        words = ["strongroom restore-snapshot --backup-file", *(quote(str(file)) for file in files)]
+        words = ["strongroom restore snapshot --backup-file", *(quote(str(file)) for file in files)]
         return " ".join([*words, *_given(arguments)])
 
     def _undo_of(self, source: Source) -> Undo:

@@ -87,7 +87,7 @@ def _refuse_unfinished_run(run: str) -> None:
     if not ended:
         raise UsageError(
             f"Run {run} has not ended: a cluster would go on with it. Nothing was changed.",
-            hint=f"End it first: 'strongroom cancel {run}'. Then repeat.",
+            hint=f"End it first: 'strongroom runs cancel {run}'. Then repeat.",
         )
 
 
@@ -349,7 +349,7 @@ _WOULD = {
     Action.CANNOT: "could not be undone",
 }
 _LEFT = (
-    "The lines above name each. Look at who wrote there. 'strongroom restore-secret --backup-file FILE' with "
+    "The lines above name each. Look at who wrote there. 'strongroom restore --backup-file FILE' with "
     "a file of the restore's undo folder brings one of them back all the same. One that the restore had "
     "created is in no file: remove it yourself."
 )

@@ -50,20 +50,21 @@ def _add_subject(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "prune": Command(
+    "backups prune": Command(
         _prune_arguments,
         "prune:prune_backups",
         "What no rule keeps is marked on every target, and deleted calendar.prune.grace_days later: until\n"
-        "then 'strongroom undelete' keeps it. 'strongroom schedule run prune' has the prune workers do it.\n"
+        "then 'strongroom backups undelete' keeps it. 'strongroom schedule run prune' has the prune workers "
+        "do it.\n"
         "A policy's keep, minimum_retention_days and minimum_retention_count say what stays. The newest\n"
         "verified backup of a policy always stays, and whatever no newer verified backup covers.",
     ),
-    "undelete": Command(
+    "backups undelete": Command(
         _undelete_arguments,
         "hold:undelete_backup",
         "It takes the mark back on every target, and holds the backup: else it would be marked again.",
     ),
-    "hold": Command(
+    "backups hold": Command(
         _hold_arguments,
         details=(
             "A hold is a signed mark on each target: every host respects it, and it outlives the database.\n"

@@ -27,7 +27,7 @@ from strongroom.sheet import Sheet, Table
 from strongroom.system.person import who
 from strongroom.timestamps import rfc3339
 
-_NOTHING = "Nothing was changed. See: strongroom catalog list."
+_NOTHING = "Nothing was changed. See: strongroom backups list list."
 
 
 def add_hold(arguments: Namespace, output: Output) -> Answer:
@@ -79,7 +79,8 @@ def release_hold(arguments: Namespace, output: Output) -> Answer:
     standing = holds.read_holds(services, now=time.time()).standing
     if not any((mark.kind, mark.subject) == (kind, subject) for mark in standing):
         raise UsageError(
-            f"There is no hold on {kind} '{subject}'.", hint="Nothing was changed. See: strongroom hold list"
+            f"There is no hold on {kind} '{subject}'.",
+            hint="Nothing was changed. See: strongroom backups hold list",
         )
     approval.require_approved(
         place.find(),
@@ -156,9 +157,11 @@ def undelete_backup(arguments: Namespace, output: Output) -> Answer:
     services = open_services(load_settings())
     done = undelete(services, arguments.backup, reason=arguments.reason, by=who())
     written = services.targets.keys() - done.failed.keys()
-    release = f"strongroom hold release --backup {done.backup}"
+    release = f"strongroom backups hold release --backup {done.backup}"
     lacking = written - set(done.targets)
-    copied = f"It is on {', '.join(done.targets)}. To copy it to others: strongroom repair {done.backup}"
+    copied = (
+        f"It is on {', '.join(done.targets)}. To copy it to others: strongroom backups repair {done.backup}"
+    )
     return Answer(
         record=done,
         sheet=Sheet(

@@ -124,7 +124,7 @@ def _pruned_lines(pruned: Pruned, plan: ToPrune, looked_at: Collection[str]) -> 
     reasons = {one.backup: one.why for one in plan.mark}
     yield from (f"{backup} is marked: {reasons.get(backup, '')}" for backup in new)
     if new:
-        yield "'strongroom undelete BACKUP' keeps one of them, until its grace is over."
+        yield "'strongroom backups undelete BACKUP' keeps one of them, until its grace is over."
     yield from (f"{one.backup} is not marked any more: {one.why}" for one in plan.undelete)
     for name in sorted(looked_at):
         target = pruned.targets[name]

@@ -31,7 +31,7 @@ def _rotate_arguments(parser: ArgumentParser) -> None:
         help="with --re-encrypt: delete the old backups if the new ones are good and no lock forbids it",
     )
     parser.add_argument("--rate", metavar="N", type=rate, help="at most N wrapping keys a second")
-    parser.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
+    parser.add_argument("--cluster", action="store_true", help="hand it to the cluster's recover workers")
     options.add_further_opening_arguments(parser)
 
 
@@ -78,14 +78,14 @@ def _rotate_backup_key_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "rotate": Command(
+    "keys rotate": Command(
         _rotate_arguments,
         "rotate_policy:rotate_policies",
         "First put the new key into the policy's recipients, and leave the old one configured until the\n"
         "rotation has ended. It needs a key that opens the backups. You may stop and repeat it at any\n"
         "time.",
     ),
-    "rotate-backup-key": Command(
+    "keys replace": Command(
         _rotate_backup_key_arguments,
         "rotate_key:rotate_key",
         "Rotates all backups of the policies that name the current key, and all backup files that are\n"

@@ -1,4 +1,4 @@
-"""rotate-backup-key: from one key to another, over every backup that this installation knows."""
+"""keys replace: from one key to another, over every backup that this installation knows."""
 
 from __future__ import annotations
 

@@ -26,17 +26,17 @@ from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run
 from strongroom.words import nearest
 
-_KEYS = "Leave the key out, or rotate in this process, without --on-cluster."
+_KEYS = "Leave the key out, or rotate in this process, without --cluster."
 
 
 def rotate_policies(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
-    if arguments.remove_replaced and (arguments.on_cluster or not arguments.re_encrypt):
+    if arguments.remove_replaced and (arguments.cluster or not arguments.re_encrypt):
         raise UsageError("--remove-replaced goes with --re-encrypt, in this process.")
     policies = _policies(arguments, settings)
-    if arguments.on_cluster:
+    if arguments.cluster:
         if arguments.identity or arguments.passphrase_file:
-            raise UsageError("--on-cluster opens with the keys of the workers' configuration.", hint=_KEYS)
+            raise UsageError("--cluster opens with the keys of the workers' configuration.", hint=_KEYS)
         return _submit(policies, arguments)
     services = with_identities(open_services(settings), arguments, output)
     runs = [_run(policy, arguments, services, output) for policy in policies]
@@ -97,6 +97,6 @@ def _submit(policies: list[str], arguments: Namespace) -> Answer:
     from tasks.rotate import rotate_keys
 
     ids = {policy: rotate_keys.delay(policy=policy, **asked).id for policy in policies}
-    lines = [f"Submitted. Follow it: strongroom status {one} --follow" for one in ids.values()]
+    lines = [f"Submitted. Follow it: strongroom runs show {one} --follow" for one in ids.values()]
     lines.append("The recover workers do it; they are normally stopped.")
     return Answer(record={"ids": ids}, sheet=Sheet(parts=[Lines(lines)]))

@@ -28,12 +28,12 @@ def _rotate_secret_arguments(parser: ArgumentParser) -> None:
         help="show which rotator each secret has and what it will do, and stop",
     )
     how.add_argument("--show", metavar="RUN", help="show the result of an earlier rotation, secret by secret")
-    how.add_argument("--on-cluster", action="store_true", help="hand it to the cluster's recover workers")
+    how.add_argument("--cluster", action="store_true", help="hand it to the cluster's recover workers")
     parser.add_argument("--force", action="store_true", help="do not ask first")
 
 
 COMMANDS = {
-    "rotate-secret": Command(
+    "secrets rotate": Command(
         _rotate_secret_arguments,
         "rotate_secret:rotate_secret",
         "Each secret is given a new value by the first of [rotators] that is for it. Strongroom writes a\n"

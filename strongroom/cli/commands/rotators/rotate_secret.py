@@ -56,7 +56,7 @@ def rotate_secret(arguments: Namespace, output: Output) -> None:
         _answer(without_run(plan), output)
         return
     confirm([plan], output, force=arguments.force)
-    if arguments.on_cluster:
+    if arguments.cluster:
         _submit(names, source, arguments, output, reason=reason)
     else:
         _answer(_rotate(names, source, arguments, services, output, reason=reason), output)
@@ -167,8 +167,8 @@ def _submit(names: list[str], source: str, arguments: Namespace, output: Output,
     submitted = task.delay(secrets=names, source=source, reason=reason, incident=arguments.incident, by=who())
     words = [
         f"Submitted: run {submitted.run} is on record. The recover workers do it; they are normally stopped.",
-        f"Follow it: strongroom status {submitted.run} --follow",
-        f"Then see the result of each secret: strongroom rotate-secret --show {submitted.run}",
+        f"Follow it: strongroom runs show {submitted.run} --follow",
+        f"Then see the result of each secret: strongroom secrets rotate --show {submitted.run}",
     ]
     output.answer({"id": submitted.id, "run": submitted.run}, words)
 

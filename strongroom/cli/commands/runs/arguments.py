@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 
 from strongroom.cli.parser import Parser
-from strongroom.cli.shared.options import RELOCATE, add_reason_argument, ending
+from strongroom.cli.shared import options
+from strongroom.cli.shared.options import add_reason_argument, ending
 from strongroom.cli.terminal.command import Command
 from strongroom.cli.terminal.numbers import limit
-from strongroom.model import Depth
 
 
 def _up_arguments(parser: ArgumentParser) -> None:
@@ -29,51 +29,7 @@ def _up_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _submit_arguments(parser: ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("policy", metavar="POLICY", nargs="?", help="back up by this policy")
-    what.add_argument("--verify", metavar="BACKUP", help="read a backup back from every target")
-    what.add_argument("--repair", metavar="BACKUP", help="restore a backup's bad replicas")
-    what.add_argument("--restore", metavar="BACKUP", help="restore this backup into --to")
-    what.add_argument(
-        "--recovery",
-        metavar="BACKUP",
-        help="check the worker's host, restore this backup (or a policy's newest) into --to, and validate",
-    )
-    what.add_argument("--undo", metavar="RUN", help="undo a restore run, or an undo")
-    what.add_argument("--drill", metavar="POLICY", help="rehearse the recovery of a policy's newest backup")
-    parser.add_argument(
-        "--depth",
-        type=Depth,
-        choices=tuple(Depth),
-        metavar="DEPTH",
-        help="of --verify: present, digest (the default), opened, compared (each value with its digest at "
-        "capture), live (with what the source has now)",
-    )
-    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
-    group = parser.add_argument_group("what to restore, and where to")
-    group.add_argument("--to", metavar="SOURCE", help="the configured source to restore into")
-    group.add_argument(
-        "--secret-name", metavar="NAME", action="append", default=[], help="only this secret; repeatable"
-    )
-    group.add_argument(
-        "--filter-tag",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="only secrets with this tag; repeatable, all have to match",
-    )
-    group.add_argument(
-        "--overwrite-existing",
-        action="store_true",
-        help="replace what differs there; its former value is kept, sealed, for an undo",
-    )
-    group.add_argument("--relocate", metavar="FROM=TO", default="", help=RELOCATE)
-
-
-def _status_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", nargs="?", help="a run, or the id that 'submit' printed")
-    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+def _list_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--watch", action="store_true", help="show policies, runs, queues and alerts live; q ends it"
     )
@@ -82,8 +38,17 @@ def _status_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _list_work(arguments: Namespace) -> str:
+    return "watch:watch_installation" if arguments.watch else "runs:list_runs"
+
+
+def _show_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="RUN", help="the run, or the id that --cluster printed")
+    parser.add_argument("--follow", action="store_true", help="wait until it has ended, and show it live")
+
+
 def _cancel_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="RUN", help="the run, or the id that 'submit' printed")
+    parser.add_argument("id", metavar="RUN", help="the run, or the id that --cluster printed")
 
 
 def _retry_arguments(parser: ArgumentParser) -> None:
@@ -106,6 +71,11 @@ def _repair_arguments(parser: ArgumentParser) -> None:
         help="check everything on this target, and repair it; repeatable",
     )
     parser.add_argument("--all", action="store_true", help="the same for every target")
+    options.add_cluster_arguments(parser)
+
+
+def _repair_work(arguments: Namespace) -> str:
+    return "repair:repair_there" if arguments.cluster else "repair:repair_backups"
 
 
 def _schedule_arguments(parser: ArgumentParser) -> None:
@@ -139,15 +109,6 @@ COMMANDS = {
         "Runs the broker (embedded, unless the configuration names one), the worker pools and beat. A\n"
         "process that exits is started again. Ctrl-C stops in order: steps are finished or handed back.",
     ),
-    "submit": Command(
-        _submit_arguments,
-        "submit:submit_run",
-        "Exit code 0 means that the run is on record: it is performed even if the broker loses its\n"
-        "messages. If this machine cannot reach the state database, the cluster has to answer within 15 s;\n"
-        "otherwise the exit code is 70. If the broker is down, the command fails within seconds. From\n"
-        "Python:\n"
-        '  from tasks.backup import full_backup; full_backup.delay(policy="weekly-critical").wait()',
-    ),
     "schedule": Command(
         _schedule_arguments,
         details="Without an action: every entry, the result of its last time, when it is due next, and what\n"
@@ -156,30 +117,31 @@ COMMANDS = {
         "'run' makes a run like any other: the cluster performs it, or without one this process. A\n"
         "pause ends by itself at its end; the newest slot that came meanwhile is made up for then.",
     ),
-    "status": Command(
-        _status_arguments,
-        "runs:show_status",
+    "runs show": Command(_show_arguments, "runs:show_run"),
+    "runs": Command(
+        _list_arguments,
+        _list_work,
         "--watch reads the record each second, and draws on the whole terminal what it says of each policy\n"
         "and target, of what runs, how fast and how long still, of the queues and of alerts. Into a pipe it\n"
         "writes a line for each change. q and Ctrl-C end it with exit code 0; the runs go on.",
     ),
-    "cancel": Command(
+    "runs cancel": Command(
         _cancel_arguments,
         "runs:cancel_run",
         "A step that is being performed stops when it next renews its lease, and leaves nothing half-made.\n"
         "If the run has ended already, it is shown and the exit code is 4. If a process still holds a step\n"
         "after a minute, it is named and the command fails: the run ends later.",
     ),
-    "retry": Command(
+    "runs retry": Command(
         _retry_arguments,
         "runs:retry_run",
         "A failed run starts over, because its report removed what it had staged. A run whose process was\n"
         "killed continues where it stopped.",
     ),
-    "repair": Command(
+    "backups repair": Command(
         _repair_arguments,
-        "repair:repair_backups",
-        "Repairs in this process; 'submit --repair' has the cluster do it. Without a name it lists the\n"
+        _repair_work,
+        "Without a name it lists the\n"
         "targets, records which replicas are missing, and repairs those and the ones on record as bad.\n"
         "--target and --all also compare manifests and the containers' names and sizes with the record.\n"
         "BACKUP reads the whole backup.",

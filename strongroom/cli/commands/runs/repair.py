@@ -5,11 +5,13 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
-from strongroom.cli.shared import render_run
+from strongroom.cli.shared import options, render_run
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
+from strongroom.cli.shared.submission import answer_submission, known_backup
 from strongroom.cli.terminal.output import Output, plural
+from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.inventory import Lost, look_over, put_on_record
 from strongroom.operations.backup.repair_job import degraded, submit_repair
@@ -20,12 +22,13 @@ from strongroom.state.records import Run
 
 NOTHING = (
     "Nothing to repair: no replica is on record as bad, and every target that answers shows the manifests "
-    "that it was given. 'strongroom repair --all' also looks at what lies behind them; 'strongroom repair "
+    "that it was given. 'strongroom backups repair --all' also looks at what lies behind them; 'strongroom "
+    "backups repair "
     "BACKUP' reads it."
 )
 NOTHING_AT_ALL = (
     "Nothing to repair: every manifest is the one on record, and every container is there in its size. "
-    "'strongroom repair BACKUP' reads what is in them."
+    "'strongroom backups repair BACKUP' reads what is in them."
 )
 SHOWN = 20
 
@@ -44,6 +47,17 @@ def repair_backups(arguments: Namespace, output: Output) -> None:
     }
     output.answer(document, lines or [NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING])
     require_all_whole(runs)
+
+
+def repair_there(arguments: Namespace, output: Output) -> None:
+    """Have the cluster restore a backup's bad replicas."""
+    options.refuse_beside(arguments, ("target", "all"), "--cluster")
+    if arguments.backup is None:
+        raise UsageError("Which backup?", hint="See 'strongroom backups replicas'.")
+    backup = known_backup(arguments.backup, load_settings())
+    from tasks.repair import repair_backup
+
+    answer_submission(repair_backup.delay(backup=backup), output, wait=arguments.follow)
 
 
 def _wanting(arguments: Namespace, services: Services, output: Output) -> list[str]:

@@ -1,4 +1,4 @@
-"""status, cancel, retry: looking at runs, and ending or taking them up again."""
+"""runs, runs show, cancel and retry: looking at runs, and ending or taking them up again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from argparse import Namespace
 
 from strongroom.cli.commands.runs import render_policies
-from strongroom.cli.commands.runs.watch import watch_installation
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
@@ -28,13 +27,7 @@ from strongroom.timestamps import for_people, if_any
 from strongroom.wiring.alerts import limits, watched
 
 
-def show_status(arguments: Namespace, output: Output) -> None:
-    if arguments.watch:
-        watch_installation(arguments, output)
-        return
-    if arguments.id is None:
-        _list(output, arguments.limit)
-        return
+def show_run(arguments: Namespace, output: Output) -> None:
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = render_run.rows_of(store, run)
@@ -52,10 +45,10 @@ def require_end(run: Run) -> None:
     require_whole(run)
 
 
-def _list(output: Output, limit: int) -> None:
+def list_runs(arguments: Namespace, output: Output) -> None:
     settings, now = load_settings(), time.time()
     store = run_store()
-    runs = store.runs(limit)
+    runs = store.runs(arguments.limit)
     gone = {run.id for run in runs if nobody_drives(run, store)}
     head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
     rows = [
@@ -104,14 +97,15 @@ def _to_do(run: Run, store: RunStore) -> str:
     """Say what to type about a run whose process was killed; nothing about any other."""
     if not nobody_drives(run, store):
         return ""
-    cancel = f"'strongroom cancel {run.id}' ends it and removes what it left"
+    cancel = f"'strongroom runs cancel {run.id}' ends it and removes what it left"
     if run.spec.policy == COMMAND:
         return f"{_REPEAT} Or: {cancel}."
     if cluster_runs(load_settings()):
         return (
-            f"The cluster takes it up by itself; 'strongroom retry {run.id} --here' goes on here. {cancel}."
+            f"The cluster takes it up by itself; 'strongroom runs retry {run.id} --here' goes on here. "
+            f"{cancel}."
         )
-    return f"'strongroom retry {run.id}' goes on with it; {cancel}."
+    return f"'strongroom runs retry {run.id}' goes on with it; {cancel}."
 
 
 def cancel_run(arguments: Namespace, output: Output) -> None:
@@ -142,5 +136,7 @@ def retry_run(arguments: Namespace, output: Output) -> None:
         finish(run.id, take_up(run.id, services), services, output)
         return
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
-    words = [f"Run {run.id} is taken up again by the cluster. Follow it: strongroom status {run.id} --follow"]
+    words = [
+        f"Run {run.id} is taken up again by the cluster. Follow it: strongroom runs show {run.id} --follow"
+    ]
     output.answer({"id": run.id, "state": run.state}, words)

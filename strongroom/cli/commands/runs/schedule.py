@@ -7,12 +7,12 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from strongroom.cli.commands.runs.submit import answer_submission
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs
 from strongroom.cli.shared.drive_run import require_all_whole
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
+from strongroom.cli.shared.submission import answer_submission
 from strongroom.cli.terminal.output import Output, table
 from strongroom.config import load_settings
 from strongroom.durations import measured

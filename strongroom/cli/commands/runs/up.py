@@ -88,7 +88,7 @@ class Telling:
             case "step-waits":
                 what = f"run {line['run']} waits at {in_line(str(line['step']))}: {line['error_class']}"
                 key = ("waits", line["run"], str(line["error_class"]))
-                self._once(key, f"{at} {what}. See 'strongroom status {line['run']}'.")
+                self._once(key, f"{at} {what}. See 'strongroom runs show {line['run']}'.")
             case "settings-taken" | "settings-refused" | "settings-wait-for-restart":
                 self._tell_settings(at, line)
             case "run-done":
@@ -98,7 +98,7 @@ class Telling:
                 self._output.note(f"{at} {_who(line)}: cancelled ({line['run']})")
             case "run-degraded" | "run-failed" as event:
                 how = "degraded" if event == "run-degraded" else "FAILED"
-                see = f"'strongroom status {line['run']}' says why."
+                see = f"'strongroom runs show {line['run']}' says why."
                 self._output.warn(f"{at} {_who(line)}: {how}{_where(line)}: {line['error_class']}. {see}")
 
     def _tell_settings(self, at: str, line: Mapping[str, Any]) -> None:
@@ -107,7 +107,7 @@ class Telling:
             case "settings-taken":
                 self._once(key, f"{file} is in force")
             case "settings-refused":
-                why = f"{in_line(str(line['why']))}. 'strongroom config check' shows all."
+                why = f"{in_line(str(line['why']))}. 'strongroom check config' shows all."
                 self._once(key, f"{file} is wrong, so the settings before it stay in force: {why}", warn=True)
             case _:
                 what = f"{file} waits for a restart of 'strongroom up' ({line['sections']})"

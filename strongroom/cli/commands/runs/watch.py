@@ -37,10 +37,10 @@ class Seen(NamedTuple):
 
 def watch_installation(arguments: Namespace, output: Output) -> None:
     """Show the installation until somebody types ``q`` or Ctrl-C: both are how a person ends this."""
-    if output.json or arguments.id or arguments.follow:
+    if output.json:
         raise UsageError(
             "--watch shows all of the installation, to people.",
-            hint="One run: 'strongroom status ID --follow'. For machines: 'strongroom status --json' or "
+            hint="One run: 'strongroom runs show ID --follow'. For machines: 'strongroom runs --json' or "
             "'strongroom metrics'.",
         )
     settings = load_settings()

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from strongroom.cli.parser import PROGRAM, Parser
+from strongroom.cli.parser import PROGRAM
+from strongroom.cli.shared import options
 from strongroom.cli.terminal import numbers
 from strongroom.cli.terminal.command import Command
 from strongroom.config.own_places import SOURCES, TARGETS, parse_source, parse_target
+from strongroom.errors import UsageError
 
 T = TypeVar("T")
 
 
-def _config_arguments(parser: ArgumentParser) -> None:
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=Parser)
-    actions.add_parser(
-        "check", help="report every problem at once, with file, key and the right value"
-    ).set_defaults(run="config:check_config")
-    init = actions.add_parser("init", help="write a file with comments and the usual policies")
-    init.set_defaults(run="config:write_config")
-    init.add_argument("--output", metavar="FILE", type=Path, help="where (default: strongroom.toml here)")
-    _add_places(init)
-    init.add_argument("--force", action="store_true", help="replace the file if it exists")
-    actions.add_parser("reference", help="print every setting with its meaning, as Markdown").set_defaults(
-        run="config:print_reference"
-    )
+def _no_arguments(_: ArgumentParser) -> None:
+    """Take nothing."""
 
 
 def _init_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="only write the configuration, into this file, for another place or host",
+    )
+    parser.add_argument("--force", action="store_true", help="with --output: replace the file if it exists")
     _add_places(parser)
     parser.add_argument(
         "--installation-key-to",
@@ -46,6 +44,17 @@ def _init_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _init_work(arguments: Namespace) -> str:
+    """Choose: only to write a file needs nothing that runs."""
+    if arguments.output is None:
+        if arguments.force:
+            raise UsageError("--force goes with --output: a configuration that is in use stays as it is.")
+        return "init:set_up"
+    apart = ("installation_key_to", "spare_key_to")
+    options.refuse_beside(arguments, apart, "--output", why=": keys are made where they are used")
+    return "config:write_config"
+
+
 def _add_places(parser: ArgumentParser) -> None:
     """Add what the configuration file is to say instead of its examples."""
     parser.add_argument(
@@ -53,7 +62,7 @@ def _add_places(parser: ArgumentParser) -> None:
         metavar="KEY",
         action="append",
         default=[],
-        help="seal to this public key (text or file, see keygen); repeatable: any one of them opens",
+        help="seal to this public key (text or file, see 'keys new'); repeatable: any one of them opens",
     )
     parser.add_argument(
         "--single-recipient-reason",
@@ -93,11 +102,11 @@ def _read_by(parse: Callable[[str], T]) -> Callable[[str], T]:
 ROLES = ("operator", "control", "transfer", "recover", "verify", "drill", "prune")
 
 
-def _test_backup_storage_arguments(parser: ArgumentParser) -> None:
+def _storage_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("target", metavar="TARGET", nargs="*", help="configured targets (default: all)")
 
 
-def _check_backup_permissions_arguments(parser: ArgumentParser) -> None:
+def _rights_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "name", metavar="NAME", nargs="*", help="configured targets and sources (default: all)"
     )
@@ -112,7 +121,7 @@ def _check_backup_permissions_arguments(parser: ArgumentParser) -> None:
 COUNT = 1000
 
 
-def _benchmark_backup_arguments(parser: ArgumentParser) -> None:
+def _bench_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--secret-count",
         metavar="N",
@@ -150,29 +159,28 @@ def _completion_arguments(parser: ArgumentParser) -> None:
 COMMANDS = {
     "init": Command(
         _init_arguments,
-        "init:set_up",
+        _init_work,
         "Writes the usual policies into strongroom.toml in the state directory (or where STRONGROOM_CONFIG\n"
         "says), and shows what the calendar does with it, what is off and why, and the next commands. A\n"
         "configuration that is there stays as it is.",
     ),
-    "config": Command(
-        _config_arguments,
-    ),
-    "test-backup-storage": Command(
-        _test_backup_storage_arguments,
+    "check config": Command(_no_arguments, "config:check_config"),
+    "config reference": Command(_no_arguments, "config:print_reference"),
+    "check storage": Command(
+        _storage_arguments,
         "probe:test_storage",
         "Puts a test object under 'probes/' on each target, reads it back, and tries what the server has\n"
         "to refuse. A locked test object stays until its lock ends.",
     ),
-    "check-backup-permissions": Command(
-        _check_backup_permissions_arguments,
+    "check rights": Command(
+        _rights_arguments,
         "probe:check_permissions",
         "Lists each source to its end and reads one secret, whose value is dropped. Compares each\n"
         "credential with what it needs: to read, or for a source with 'destination = true' to write too.\n"
         "If a server cannot show a right, the answer says so.",
     ),
-    "benchmark-backup": Command(
-        _benchmark_backup_arguments,
+    "bench": Command(
+        _bench_arguments,
         "benchmark:run_benchmark",
         "Seals made-up secrets as a backup does, to a key that nobody keeps. Each container is put on each\n"
         "target under 'probes/', read back and deleted. A target that locks its objects is refused.\n"

@@ -1,4 +1,4 @@
-"""benchmark-backup: how fast this installation seals and uploads, on made-up secrets that nobody can open."""
+"""bench: how fast this installation seals and uploads, on made-up secrets that nobody can open."""
 
 from __future__ import annotations
 

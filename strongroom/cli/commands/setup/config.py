@@ -75,11 +75,11 @@ def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
 
 
 def write_config(arguments: Namespace, output: Output) -> None:
-    path = arguments.output or Path(place.FILE_NAME).absolute()
+    path = arguments.output.absolute()
     text = text_of(arguments)
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
-    look = "Look through the file, then run: strongroom config check"
+    look = "Look through the file, then run: strongroom check config"
     words = [f"{path} is written.", *custody(arguments), look]
     output.answer({"file": str(path)}, words)
 
@@ -104,7 +104,9 @@ def custody(arguments: Namespace) -> Iterator[str]:
         return
     what = "One key" if arguments.public_key else "One passphrase"
     yield f"{what} opens all these backups. Lost, it closes them for good, and nobody has said where"
-    yield "  its spare is: write that into single_recipient_reason, or name a second key ('strongroom keygen'"
+    yield (
+        "  its spare is: write that into single_recipient_reason, or name a second key ('strongroom keys new'"
+    )
     yield "  makes one, and --public-key may be given several times)."
 
 

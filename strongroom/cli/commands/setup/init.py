@@ -167,7 +167,7 @@ def _lock(name: str, check: Check) -> Iterator[str]:
     else:
         yield f"{bucket} did not say whether it has Object Lock ({in_line(check.detail).rstrip('.')})."
         yield "  If it has, take the '#' from 'lock' in its table: without it, its backups can be deleted."
-        yield f"  'strongroom test-backup-storage {name}' says so once the bucket answers."
+        yield f"  'strongroom check storage {name}' says so once the bucket answers."
 
 
 def _next(file: Path, settings: Settings) -> Iterator[str]:
@@ -181,14 +181,16 @@ def _next(file: Path, settings: Settings) -> Iterator[str]:
     if any(isinstance(key, PassphraseKey) and key.file is None for key in settings.keys.values()):
         words = "name a file, mode 0600, with the passphrase that seals and opens"
         steps.append(("export STRONGROOM_PASSPHRASE_FILE=FILE", words))
-    steps.append(("strongroom config check", "after each change of the configuration"))
+    steps.append(("strongroom check config", "after each change of the configuration"))
     folder = place.find().role_keys
     if roles.can_certify(folder) or not roles.installation_fingerprint(folder):
-        steps.append(("strongroom signers offline", "the private installation key onto paper, and off here"))
+        steps.append(
+            ("strongroom keys signers offline", "the private installation key onto paper, and off here")
+        )
     if any(one.GRANTED for one in (*settings.sources.values(), *settings.targets.values())):
         steps += [
-            ("strongroom check-backup-permissions", "ask for each right, and for those that are too many"),
-            ("strongroom test-backup-storage", "write to each target, and read back"),
+            ("strongroom check rights", "ask for each right, and for those that are too many"),
+            ("strongroom check storage", "write to each target, and read back"),
         ]
     if not settings.tells:
         steps.append(

@@ -1,4 +1,4 @@
-"""test-backup-storage and check-backup-permissions: prove it with real requests."""
+"""check storage and check rights: prove it with real requests."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def _shred_arguments(parser: ArgumentParser) -> None:
 
 
 COMMANDS = {
-    "shred": Command(
+    "keys shred": Command(
         _shred_arguments,
         "shred:shred_backups",
         "Destroys the key versions of the backups in their key services, tries that nothing opens them any\n"

@@ -101,12 +101,12 @@ COMMANDS = {
         "write:set_secret",
         "The value comes from stdin, or from a hidden prompt. Earlier versions are kept.",
     ),
-    "import": Command(
+    "secrets import": Command(
         _import_arguments,
         "write:import_secrets",
         "Everything is imported, or nothing.",
     ),
-    "delete": Command(
+    "secrets delete": Command(
         _delete_arguments,
         "write:delete_secrets",
     ),

@@ -48,7 +48,7 @@ def _validate_work(arguments: Namespace) -> str:
 
 
 COMMANDS = {
-    "validate": Command(
+    "check secrets": Command(
         _validate_arguments,
         _validate_work,
         "Reads the live secrets and writes nothing. Checks that each exists, can be read, is not empty,\n"

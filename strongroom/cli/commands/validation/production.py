@@ -48,7 +48,7 @@ def look_at_production(arguments: Namespace, output: Output) -> tuple[Sequence[V
     if not settings.policies:
         raise ConfigError(
             "No policy is configured, so nobody knows which sources production has.",
-            hint="Name one under 'policies', or validate a source: 'strongroom validate --source NAME'.",
+            hint="Name one under 'policies', or validate a source: 'strongroom check secrets --source NAME'.",
         )
     trusted = trust.trusted_signers(installation, arguments.signer)
     means = _Means(

@@ -1,0 +1,25 @@
+"""backups verify --cluster: the workers read a backup back from every target."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from strongroom.cli.shared.options import refuse_beside
+from strongroom.cli.shared.submission import answer_submission, known_backup
+from strongroom.cli.terminal.output import Output
+from strongroom.config import load_settings
+from strongroom.model import Depth
+
+_OF_THIS_HOST = (
+    *("opens", "structure", "backup", "policy", "identity", "quorum", "share", "passphrase_file"),
+    *("signer", "any_signer", "use_quarantined", "legacy"),
+)
+
+
+def verify_there(arguments: Namespace, output: Output) -> None:
+    refuse_beside(arguments, _OF_THIS_HOST, "--cluster")
+    backup = known_backup(str(arguments.file), load_settings())
+    depth = arguments.depth or Depth.DIGEST
+    from tasks.verify import verify_backup
+
+    answer_submission(verify_backup.delay(backup=backup, depth=depth.value), output, wait=arguments.follow)
