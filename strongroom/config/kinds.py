@@ -38,7 +38,7 @@ class Unfit(NamedTuple):
 
 
 class Kind(Section, frozen=True, kw_only=True):
-    """A section that goes by its ``kind``. ``LIBRARY`` is the distribution that such a thing needs."""
+    """A section that has a ``kind``. ``LIBRARY`` is the distribution that such a thing needs."""
 
     LIBRARY: ClassVar[str | None] = None
 

@@ -5,6 +5,7 @@ Nothing of a copy is ever seen by this process: what was added is tried in one o
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -313,3 +314,63 @@ print(load_settings({}, Path("strongroom.toml")).mail.bell.loud)
         == "True\n"
     )
     assert tree.touched == {"strongroom/config/alerts.py"}
+
+
+def test_an_alert_is_a_kind_and_a_rule(tree: Tree) -> None:
+    tree.edit(
+        "strongroom/operations/judge/kinds.py",
+        "\nKINDS: Final[Mapping[str, Kind]] = {\n",
+        """
+KINDS: Final[Mapping[str, Kind]] = {
+    "toy.broken": Kind(area="targets", means="A child cries.", do="Mend '{subject}'."),
+""",
+    )
+    tree.edit(
+        "strongroom/operations/judge/targets.py",
+        "    away = set(facts.away)\n    for place in facts.places:\n        if place.away is not None:\n",
+        '    yield wrong("toy.broken", "bear", what="the bear has one eye")\n'
+        "    away = set(facts.away)\n    for place in facts.places:\n        if place.away is not None:\n",
+    )
+    tried = """
+from strongroom.operations.facts.records import Facts, Limits
+from strongroom.operations.judge.judgement import alerts, judge
+facts = Facts(now=0.0)
+print([(one.what, one.to_do) for one in alerts(facts, Limits()) if one.key == "toy.broken:bear"])
+print(sum(one.key == "toy.broken:bear" for one in judge(facts, Limits())))
+"""
+    assert tree.run("-c", tried).splitlines() == ["[('the bear has one eye', \"Mend 'bear'.\")]", "1"]
+    assert tree.touched == said_of("alert") - {"docs/how-to/symptoms.md"} | {
+        "strongroom/operations/judge/targets.py"
+    }
+
+
+def test_a_command_is_what_it_takes_its_work_and_its_rows(tree: Tree) -> None:
+    tree.edit(
+        "strongroom/cli/commands/alerts/arguments.py",
+        "\nCOMMANDS = {\n",
+        '\nCOMMANDS = {\n    "hello": Command(lambda parser: None, "hello:say_hello", "It greets."),\n',
+    )
+    tree.write(
+        "strongroom/cli/commands/alerts/hello.py",
+        """from strongroom.cli.terminal.answer import Answer
+from strongroom.sheet import Sheet
+
+
+def say_hello(arguments, output):
+    return Answer(record={"said": "hello"}, sheet=Sheet(title="Hello"))
+""",
+    )
+    for path, before, after in (
+        (
+            "table.py",
+            "GROUPS: Final[dict[str, dict[str, Entry]]] = {",
+            '"Toys": {"hello": Entry("alerts", "greet")},',
+        ),
+        ("values_out.py", "GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {", '"a greeting": ("hello",),'),
+        ("backups_read.py", "READ_NONE: Final[dict[str, tuple[str, ...]]] = {", '"a greeting": ("hello",),'),
+    ):
+        tree.edit(f"strongroom/cli/{path}", before, f"{before}\n    {after}")
+    assert json.loads(tree.run("-m", "strongroom.cli", "hello", "--json"))["said"] == "hello"
+    assert "greet" in tree.run("-m", "strongroom.cli", "--help")
+    assert "It greets." in tree.run("-m", "strongroom.cli", "hello", "--help")
+    assert {path for path in tree.touched if not path.endswith("/arguments.py")} == said_of("command")
