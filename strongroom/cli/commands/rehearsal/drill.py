@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import to_builtins
+from msgspec.structs import asdict, replace
 
 from strongroom.cli.shared import options, trust
 from strongroom.cli.shared.await_run import follow
-from strongroom.cli.shared.drive_run import drive_here, require_whole
+from strongroom.cli.shared.drive_run import drive_here, lack_of_all
 from strongroom.cli.shared.services import open_services, run_store
 from strongroom.cli.shared.submission import answer_submission, known_policy
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, fields, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import UsageError
@@ -23,11 +24,11 @@ from strongroom.operations.drills import archive, words
 from strongroom.operations.drills.abandoned import end_abandoned
 from strongroom.operations.drills.archive import Found, Listing
 from strongroom.operations.drills.job import REPORTED, submit_drill
+from strongroom.operations.drills.page import REPORT
 from strongroom.operations.drills.report import DrillReport, report_of
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.job import Ending
-from strongroom.operations.services import Services
-from strongroom.state.records import Run
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.targets import Target
 from strongroom.wiring import adapters
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from strongroom.api.submission import Submission
 
 
-def run_drill(arguments: Namespace, output: Output) -> None:
+def run_drill(arguments: Namespace, output: Output) -> Answer | None:
     settings = load_settings()
     policy = arguments.policy or drilled_policy(settings, arguments.action)
     services = open_services(settings, output=output)
@@ -47,15 +48,23 @@ def run_drill(arguments: Namespace, output: Output) -> None:
         submitted = _submitted(policy, arguments, settings)
         if not arguments.follow:
             answer_submission(submitted, output, wait=False)
-            return
+            return None
         run = follow(output, submitted.id)
     else:
         asked = drill_options(settings, arguments.action, **_asked(arguments))
         run = drive_here(*submit_drill(services, policy=policy, options=asked), services, output)
     report = report_of(run, Ending(run.state, run.error), services)
-    stored = _stored(run, services)
-    output.answer({**to_builtins(report), "stored": stored}, _lines(report, stored))
-    require_whole(run)
+    events = services.store.events(run=run.id, kind=REPORTED)
+    stored = dict(events[-1].detail) if events else {"on": [], "missed": {}}
+    lines = [f"It is not on {target}: {why}" for target, why in stored["missed"].items()]
+    if on := stored["on"]:
+        lines.insert(0, f"The signed report is on {', '.join(on)}: strongroom drill show {report.run}")
+    sheet = REPORT.sheet(report)
+    return Answer(
+        record={**asdict(report), "stored": stored},
+        sheet=replace(sheet, parts=(Lines(lines), *sheet.parts)),
+        error=lack_of_all([run]),
+    )
 
 
 def _asked(arguments: Namespace) -> dict[str, Any]:
@@ -89,53 +98,24 @@ def _submitted(policy: str, arguments: Namespace, settings: Settings) -> Submiss
     return submitted
 
 
-def _stored(run: Run, services: Services) -> Mapping[str, Any]:
-    """Return where the report was put, and where it could not be."""
-    events = services.store.events(run=run.id, kind=REPORTED)
-    return dict(events[-1].detail) if events else {"on": [], "missed": {}}
-
-
-def _lines(report: DrillReport, stored: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{words.title(report)}: {words.OUTCOMES[report.outcome].lower()}"
-    yield words.verdict(report)
-    yield from (f"  {line}" for line in fields(_pairs(report)))
-    if on := stored["on"]:
-        yield f"The signed report is on {', '.join(on)}: strongroom drill show {report.run}"
-    for target, why in stored["missed"].items():
-        yield f"It is not on {target}: {why}"
-
-
-def _pairs(report: DrillReport) -> Iterator[tuple[str, object]]:
-    for fact in (*words.rehearsed(report), *words.compared(report)):
-        yield fact.about.lower(), fact.said
-    for step in report.steps:
-        if step.began:
-            took = words.duration(step.milliseconds)
-            yield words.STEPS[step.step].lower(), f"{took}, {words.step_result(step)}"
-    for problem in report.problems:
-        yield "problem", f"{problem.code}: {problem.means}"
-        yield "to do", problem.to_do or None
-
-
 # -- the reports on the targets --------------------------------------------------------
 
 
-def list_drills(arguments: Namespace, output: Output) -> None:
+def list_drills(arguments: Namespace, output: Output) -> Answer:
     listing = _listing(load_settings(), arguments.signer, arguments.from_target)
-    document = {
-        "drills": [{**to_builtins(found.report), "on": found.on} for found in listing.reports],
-        "aside": listing.aside,
-        "away": {name: error.message for name, error in listing.away.items()},
-    }
-    output.answer(document, _table(listing))
-    _tell(listing, output)
-
-
-def _table(listing: Listing) -> Sequence[str]:
-    if not listing.reports:
-        return ["No recovery has been rehearsed: 'strongroom drill full' does."]
-    head = ("BEGAN", "DRILL", "POLICY", "RESULT", "TOOK", "OBJECTIVE", "ON", "RUN")
-    return table(head, map(_row, listing.reports))
+    head = ("Began", "Drill", "Policy", "Result", "Took", "Objective", "On", "Run")
+    nothing = "No recovery has been rehearsed: 'strongroom drill full' does."
+    table = Table(head, list(map(_row, listing.reports)), nothing=nothing)
+    return Answer(
+        record={
+            "drills": [{**asdict(found.report), "on": found.on} for found in listing.reports],
+            "aside": listing.aside,
+            "away": {name: error.message for name, error in listing.away.items()},
+        },
+        sheet=Sheet(parts=[table]),
+        warnings=tuple(_unread(listing)),
+        error=next(iter(listing.away.values()), None),
+    )
 
 
 def _row(found: Found) -> tuple[str, ...]:
@@ -148,13 +128,11 @@ def _row(found: Found) -> tuple[str, ...]:
     )
 
 
-def _tell(listing: Listing, output: Output) -> None:
+def _unread(listing: Listing) -> Iterator[str]:
     for name, error in listing.away.items():
-        output.warn(f"target '{name}' was not looked at: {error.message}")
+        yield f"target '{name}' was not looked at: {error.message}"
     for name, why in listing.aside.items():
-        output.warn(f"{name} is no report that counts: {why}")
-    if listing.away:
-        output.end_with(next(iter(listing.away.values())))
+        yield f"{name} is no report that counts: {why}"
 
 
 def _listing(settings: Settings, signers: Sequence[str], names: Sequence[str] | None) -> Listing:
@@ -172,11 +150,13 @@ def _targets(settings: Settings, names: Sequence[str] | None) -> list[Target]:
 # -- one report --------------------------------------------------------------------------
 
 
-def show_drill(arguments: Namespace, output: Output) -> None:
+def show_drill(arguments: Namespace, output: Output) -> Answer:
     report, signed, page = _from_targets(arguments, output)
     if arguments.output is not None:
         _write(arguments, signed, page)
-    output.answer(to_builtins(report), _shown(report))
+    sheet = REPORT.sheet(report)
+    signed_by = Lines(["The report is signed, and vouches for its page."])
+    return Answer(record=report, sheet=replace(sheet, parts=(signed_by, *sheet.parts)))
 
 
 def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, bytes, bytes]:
@@ -184,7 +164,9 @@ def _from_targets(arguments: Namespace, output: Output) -> tuple[DrillReport, by
     listing = _listing(settings, arguments.signer, arguments.from_target)
     found = next((one for one in listing.reports if one.report.run == arguments.drill), None)
     if found is None:
-        _tell(listing, output)
+        for line in _unread(listing):
+            output.warn(line)
+        output.end_with(next(iter(listing.away.values()), None))
         raise MissingPiece(
             f"No target has a report of drill '{arguments.drill}'.", hint="See 'strongroom drill list'."
         )
@@ -198,8 +180,3 @@ def _write(arguments: Namespace, signed: bytes, page: bytes) -> None:
         raise UsageError("--output takes a file that ends in .html (the page) or .json (the signed report).")
     refuse_existing(path, replace=arguments.force)
     write_whole(path, content, replace=arguments.force)
-
-
-def _shown(report: DrillReport) -> Iterator[str]:
-    yield from _lines(report, {"on": [], "missed": {}})
-    yield "The report is signed, and vouches for its page."
