@@ -97,7 +97,7 @@ def test_with_a_vault_and_clouds_it_says_which_rights_to_grant_and_what_comes_ne
         f"--target=safe={machine.path('safe')}",
     )
     assert "The bucket of target 'eu-central-1' did not say whether it has Object Lock" in done.out
-    _, _, steps = done.out.partition("Next:")
+    _, _, steps = done.out.partition("\nNext\n")
     assert "strongroom set NAME" not in steps
     assert f"-policy=strongroom-backup -field=token >{token})" in steps
     assert "bao kv metadata patch -custom-metadata=priority=critical" in steps

@@ -15,6 +15,7 @@ from strongroom.cli.shared.choose_named import choose_named
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
@@ -57,9 +58,9 @@ class Record(NamedTuple):
     commands: Sequence[CatalogEntry]
 
 
-def check_configured(arguments: Namespace, output: Output) -> None:
+def check_configured(arguments: Namespace, output: Output) -> Answer:
     findings = list(_findings(arguments, output, place.find()))
-    render.answer(findings, arguments.backup_file, output)
+    return render.answer(findings, arguments.backup_file)
 
 
 def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import plural
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.readiness.backups import OPENS
+from strongroom.sheet import Lines, Mood, Sheet, Table
 
 
-def answer(findings: Sequence[Finding], file: Path | None, output: Output) -> None:
-    """Print what was found, and raise what keeps this machine from recovering."""
+def answer(findings: Sequence[Finding], file: Path | None) -> Answer:
+    """Answer with what was found, and with what keeps this machine from recovering."""
     error = _error(findings)
-    output.answer(_document(findings, error), _lines(findings, file))
-    if error is not None:
-        raise error
+    code = 0 if error is None else error.exit_code
+    counts = {state: sum(one.state.value == state for one in findings) for state in _STATES}
+    rows = [(one.check, one.state.value, _about(one), _in_line(one.what)) for one in findings]
+    to_do = [
+        (one.state.value, " ".join(filter(None, (one.check, _about(one, none="")))), _in_line(one.to_do))
+        for one in sorted(findings, key=lambda one: one.state is not State.WRONG)
+        if one.to_do and one.state is not State.GOOD
+    ]
+    return Answer(
+        record={"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code},
+        sheet=Sheet(
+            verdict=_verdict(findings, file),
+            mood=Mood.GOOD if error is None else Mood.BAD,
+            parts=[
+                Table(("Check", "State", "About", "What"), rows),
+                Lines([": ".join(words) for words in to_do], "To do", style="list"),
+            ],
+        ),
+        error=error,
+    )
 
 
 def _error(findings: Sequence[Finding]) -> StrongroomError | None:
@@ -32,27 +50,7 @@ def _error(findings: Sequence[Finding]) -> StrongroomError | None:
     )
 
 
-def _document(findings: Sequence[Finding], error: StrongroomError | None) -> dict[str, Any]:
-    counts = dict.fromkeys(_STATES, 0)
-    for one in findings:
-        counts[one.state.value] += 1
-    code = 0 if error is None else error.exit_code
-    return {"ready": code == 0, "checks": findings, "counts": counts, "exit_code": code}
-
-
-def _lines(findings: Sequence[Finding], file: Path | None) -> Iterator[str]:
-    rows = [(one.check, one.state.value, _about(one), _in_line(one.what)) for one in findings]
-    yield from table(("CHECK", "STATE", "ABOUT", "WHAT"), rows)
-    to_do = [one for one in findings if one.to_do and one.state is not State.GOOD]
-    if to_do:
-        yield "To do:"
-    for one in sorted(to_do, key=lambda one: one.state is not State.WRONG):
-        named = " ".join(filter(None, (one.check, _about(one, none=""))))
-        yield f"  {one.state.value}: {named}: {_in_line(one.to_do)}"
-    yield _closing(findings, file)
-
-
-def _closing(findings: Sequence[Finding], file: Path | None) -> str:
+def _verdict(findings: Sequence[Finding], file: Path | None) -> str:
     wrong = sum(one.state is State.WRONG for one in findings)
     remarks = plural(sum(one.state is State.REMARK for one in findings), "remark")
     what = f"restore {file}" if file else "recover"

@@ -11,6 +11,7 @@ from strongroom.cli.shared import admission, backup_argument, opening, sources, 
 from strongroom.cli.shared.backup_argument import kind_of
 from strongroom.cli.shared.identities import identities_of
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.failures import from_os
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.cli.terminal.place import Place
@@ -32,9 +33,9 @@ from strongroom.operations.readiness.backups import BACKUP, OPENS, SIGNERS, open
 DESTINATION = "destination"
 
 
-def check_with_file(arguments: Namespace, output: Output) -> None:
+def check_with_file(arguments: Namespace, output: Output) -> Answer:
     findings = list(_findings(arguments, output, place.find()))
-    render.answer(findings, arguments.backup_file, output)
+    return render.answer(findings, arguments.backup_file)
 
 
 def _findings(arguments: Namespace, output: Output, installation: Place) -> Iterator[Finding]:

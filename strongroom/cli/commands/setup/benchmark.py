@@ -8,18 +8,20 @@ from typing import Any
 
 from strongroom.cli.commands.setup import demo_data
 from strongroom.cli.terminal import failures
-from strongroom.cli.terminal.output import Output, in_line, plural, size, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, in_line, plural, size
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import Settings, load_settings
-from strongroom.errors import ConfigError, StrongroomError, UsageError
+from strongroom.errors import ConfigError, UsageError
 from strongroom.operations.probe.benchmark import Measured, measure
 from strongroom.operations.probe.transfer import Carried, Pace, require_removable
+from strongroom.sheet import Cell, Lines, Sheet, Table
 from strongroom.targets import Target
 from strongroom.wiring import adapters
 from strongroom.words import nearest
 
 
-def run_benchmark(arguments: Namespace, output: Output) -> None:
+def run_benchmark(arguments: Namespace, output: Output) -> Answer:
     sealing, uploading = _wanted(arguments)
     settings = load_settings()
     targets = _targets(arguments.target, settings) if uploading else []
@@ -30,17 +32,13 @@ def run_benchmark(arguments: Namespace, output: Output) -> None:
             container_bytes=settings.limits.container_bytes,
             progress=advance,
         )
-    output.answer(_document(measured, sealing=sealing), _lines(measured, sealing=sealing))
-    _raise_first([carried.error for carried in measured.targets if carried.error is not None], output)
-
-
-def _raise_first(errors: Sequence[StrongroomError], output: Output) -> None:
-    """Say of all that failed what may be left, and raise the first of them."""
-    for error in errors:
-        for note in getattr(error, "__notes__", ()):
-            output.warn(note)
-    for error in errors:
-        raise error
+    failed = [carried.error for carried in measured.targets if carried.error is not None]
+    return Answer(
+        record=_document(measured, sealing=sealing),
+        sheet=_sheet(measured, sealing=sealing),
+        warnings=tuple(note for error in failed for note in getattr(error, "__notes__", ())),
+        error=next(iter(failed), None),
+    )
 
 
 def _wanted(arguments: Namespace) -> tuple[bool, bool]:
@@ -88,14 +86,14 @@ def _carried(carried: Carried) -> dict[str, object]:
     return {"target": carried.target, **_pace(carried.pace), "hidden": carried.hidden, "error": error}
 
 
-def _lines(measured: Measured, *, sealing: bool) -> Iterator[str]:
+def _sheet(measured: Measured, *, sealing: bool) -> Sheet:
     sealed = measured.sealing
     what = f"{plural(sealed.secrets, 'made-up secret')} ({plural(measured.versions, 'version')})"
     where = f"{plural(measured.containers, 'container')} that nobody can open"
-    yield f"{what}, {size(sealed.size)} in {where}:"
-    yield from (f"  {line}" for line in table(("What", *_HEAD, ""), _rows(measured, sealing=sealing)))
-    yield "By one process, one container at a time; a backup has several of both."
-    yield from _left(measured.targets)
+    head = ("What", *map(Cell, _HEAD), "")
+    table = Table(head, list(_rows(measured, sealing=sealing)), f"{what}, {size(sealed.size)} in {where}")
+    by = "By one process, one container at a time; a backup has several of both."
+    return Sheet(parts=[table, Lines([by, *_left(measured.targets)])])
 
 
 def _rows(measured: Measured, *, sealing: bool) -> Iterator[tuple[str, ...]]:

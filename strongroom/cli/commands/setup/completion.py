@@ -7,14 +7,19 @@ from argparse import ArgumentParser, Namespace
 import shtab
 
 from strongroom.cli.parser import whole_parser
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
+from strongroom.sheet import Sheet
 
 
-def print_completion(arguments: Namespace, output: Output) -> None:
+def print_completion(arguments: Namespace, output: Output) -> Answer | None:
     parser = whole_parser()
     _complete_files(parser, shtab.FILE)
     script: str = shtab.complete(parser, shell=arguments.shell)
-    output.answer({"shell": arguments.shell, "script": script}, script.rstrip("\n").split("\n"))
+    if not output.json:
+        output.raw(script.encode())
+        return None
+    return Answer(record={"shell": arguments.shell, "script": script}, sheet=Sheet())
 
 
 def _complete_files(parser: ArgumentParser, files: object) -> None:

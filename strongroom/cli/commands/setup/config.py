@@ -6,12 +6,10 @@ from argparse import Namespace
 from collections.abc import Container, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import msgspec
 
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, fields
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import ConfigProblems, Settings, load_settings
 from strongroom.config.own_places import OwnKey, OwnMail, with_locks
 from strongroom.config.reference import reference_markdown
@@ -20,6 +18,7 @@ from strongroom.config.text import default_config_text
 from strongroom.errors import UsageError
 from strongroom.keys import rolelist
 from strongroom.keys.hpke import PublicKey
+from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.system.atomic_file import write_whole
 from strongroom.wiring.approvals import keyless
 from strongroom.wiring.calendar import calendar
@@ -28,12 +27,11 @@ from strongroom.wiring.keys import absent_files, without_passphrase
 from strongroom.wiring.signers import remarks_on_signers
 
 
-def check_config(arguments: Namespace, output: Output) -> None:
+def check_config(arguments: Namespace, output: Output) -> Answer:
     try:
         settings = load_settings()
     except ConfigProblems as error:
-        output.answer({"problems": msgspec.to_builtins(error.problems)}, [])
-        raise
+        return Answer(record={"problems": error.problems}, sheet=Sheet(), error=error)
     rolelist.require_certificates(settings.state_dir)
     file = place.find().file
     remarked = [
@@ -45,43 +43,40 @@ def check_config(arguments: Namespace, output: Output) -> None:
         *remarks_on_signers(settings),
     ]
     off = {entry.name: entry.needs for entry in calendar(settings) if entry.needs}
-    document: dict[str, Any] = {
-        "file": file and str(file),
+    record = {
+        "file": file,
         "problems": [],
         "remarks": remarked,
         "off": off,
-        "settings": msgspec.to_builtins(settings, enc_hook=str),
+        "settings": settings,
     }
-    said = [f"  remark: {one}" for one in remarked]
-    said += [f"  off: {name}: {why}" for name, why in off.items()]
-    output.answer(document, [*_summary(settings, file), *said])
+    said = [*(f"remark: {one}" for one in remarked), *(f"off: {name}: {why}" for name, why in off.items())]
+    found = f"{file or 'No file: the defaults are in force'}. No problem found."
+    sheet = Sheet(parts=[Pairs(list(_summary(settings)), found), Lines(said)])
+    return Answer(record=record, sheet=sheet)
 
 
-def _summary(settings: Settings, file: Path | None) -> Iterator[str]:
-    yield f"{file or 'No file: the defaults are in force'}. No problem found."
+def _summary(settings: Settings) -> Iterator[tuple[str, object]]:
     policies = (
         f"{name} ({policy.kind}, {policy.schedule or 'when asked'})"
         for name, policy in settings.policies.items()
     )
-    pairs = (
-        ("state", settings.state_dir),
-        ("sources", ", ".join(settings.sources)),
-        ("targets", ", ".join(f"{name} in {target.region}" for name, target in settings.targets.items())),
-        ("keys", ", ".join(settings.keys) or "none, so only metadata can be backed up by a policy"),
-        ("policies", ", ".join(policies)),
-        ("broker", settings.broker.url or "embedded"),
-    )
-    yield from (f"  {line}" for line in fields(pairs))
+    yield "state", settings.state_dir
+    yield "sources", ", ".join(settings.sources)
+    yield "targets", ", ".join(f"{name} in {target.region}" for name, target in settings.targets.items())
+    yield "keys", ", ".join(settings.keys) or "none, so only metadata can be backed up by a policy"
+    yield "policies", ", ".join(policies)
+    yield "broker", settings.broker.url or "embedded"
 
 
-def write_config(arguments: Namespace, output: Output) -> None:
+def write_config(arguments: Namespace, output: Output) -> Answer:
     path = arguments.output.absolute()
     text = text_of(arguments)
     write_whole(path, text.encode(), replace=arguments.force)
     path.chmod(0o644)
     look = "Look through the file, then run: strongroom check config"
-    words = [f"{path} is written.", *custody(arguments), look]
-    output.answer({"file": str(path)}, words)
+    lines = [f"{path} is written.", *custody(arguments), look]
+    return Answer(record={"file": path}, sheet=Sheet(parts=[Lines(lines)]))
 
 
 def text_of(arguments: Namespace, *, locked: Container[str] = ()) -> str:
@@ -140,6 +135,9 @@ def _public_key(word: str) -> OwnKey:
     return {"public_key_file": str(file)}
 
 
-def print_reference(arguments: Namespace, output: Output) -> None:
+def print_reference(arguments: Namespace, output: Output) -> Answer | None:
     text = reference_markdown()
-    output.answer({"markdown": text}, text.rstrip("\n").split("\n"))
+    if not output.json:
+        output.raw(text.encode())
+        return None
+    return Answer(record={"markdown": text}, sheet=Sheet())

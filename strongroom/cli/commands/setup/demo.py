@@ -18,25 +18,27 @@ import msgspec
 
 from strongroom.cli.commands.setup import demo_data
 from strongroom.cli.commands.setup.demo_cluster import Backup, back_up
-from strongroom.cli.commands.setup.demo_display import Stages, print_table
+from strongroom.cli.commands.setup.demo_display import Stages
 from strongroom.cli.commands.setup.demo_place import Scratch, scratch
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural, size
 from strongroom.container.errors import VerificationFailed
 from strongroom.durations import measured
 from strongroom.keys import roles
 from strongroom.model import Entry
+from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.sources.local import LocalStore
 from strongroom.state.records import StepKind
 
 
-def run_demo(arguments: Namespace, output: Output) -> None:
+def run_demo(arguments: Namespace, output: Output) -> Answer:
     began = time.monotonic()
     output.say(
         "Strongroom, there and back. All secrets are made up; everything happens in a scratch directory.\n"
     )
     with scratch(arguments.keep) as place:
         report = _there_and_back(place, Stages(output), arguments.secrets, output)
-    _end(report | {"seconds": round(time.monotonic() - began, 1)}, output)
+    return _answer(report | {"seconds": round(time.monotonic() - began, 1)})
 
 
 def _there_and_back(place: Scratch, stages: Stages, count: int, output: Output) -> dict[str, Any]:
@@ -155,22 +157,23 @@ def _held(place: Scratch, region: str) -> int:
     return sum(path.stat().st_size for path in place.region(region).rglob("*") if path.is_file())
 
 
-def _end(report: dict[str, Any], output: Output) -> None:
-    if output.json:
-        output.answer(report, [])
-        return
-    print_table("What was backed up, and who can open it", ("", ""), _facts(report))
+def _answer(report: dict[str, Any]) -> Answer:
     regions = [
         (r["region"], size(r["holds"]), "good" if r["good"] else "BAD", r["verified"] or "never")
         for r in report["regions"]
     ]
-    print_table("Where it lies", ("Region", "Size", "State", "Verified to"), regions, right=(1,))
     stages = [(took["stage"], measured(took["seconds"]), took["detail"]) for took in report["stages"]]
-    print_table("How long each step took", ("Step", "Time", "What"), stages, right=(1,))
-    output.answer(report, ["", f"All of it held, in {report['seconds']:.0f} s. Nothing is left running."])
+    end = f"All of it held, in {report['seconds']:.0f} s. Nothing is left running."
+    parts: list[Part] = [
+        Pairs(_facts(report), "What was backed up, and who can open it"),
+        Table(("Region", "Size", "State", "Verified to"), regions, "Where it lies"),
+        Table(("Step", "Time", "What"), stages, "How long each step took"),
+        Lines([end]),
+    ]
+    return Answer(record=report, sheet=Sheet(parts=parts))
 
 
-def _facts(report: dict[str, Any]) -> list[tuple[str, ...]]:
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
     opens = "; ".join(report["recipients"])
     containers = plural(report["containers"], "sealed container")
     equal = f"{report['compared']:,} of {report['secrets']:,}"

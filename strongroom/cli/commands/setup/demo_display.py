@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from msgspec import Struct
-from rich.box import ROUNDED
 from rich.console import Console
 from rich.status import Status
-from rich.table import Table
-from rich.text import Text
 
 from strongroom.cli.terminal.output import Output, paint
 
@@ -75,43 +71,3 @@ def _spinner(title: str, *, shown: bool) -> Iterator[None]:
         return
     with Status(f" {title} …", console=Console(file=sys.stderr)):
         yield
-
-
-def print_table(
-    title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], *, right: tuple[int, ...] = ()
-) -> None:
-    """Print a table: framed on a terminal, aligned columns elsewhere."""
-    if not sys.stdout.isatty():
-        _plain(title, head, rows, right)
-        return
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=ROUNDED,
-        header_style="bold",
-        show_header=any(head),
-    )
-    for at, word in enumerate(head):
-        table.add_column(word, justify="right" if at in right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_escaped, row))
-    Console().print(table)
-
-
-def _escaped(text: str) -> Any:
-    return Text(text)
-
-
-def _plain(
-    title: str, head: tuple[str, ...], rows: Sequence[tuple[str, ...]], right: tuple[int, ...]
-) -> None:
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
-    print(f"\n{title}")
-    above = (head, tuple("-" * width for width in widths)) if any(head) else ()
-    for row in (*above, *rows):
-        cells = (
-            cell.rjust(width) if at in right else cell.ljust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        print(f"  {'  '.join(cells)}".rstrip())

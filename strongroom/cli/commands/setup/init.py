@@ -14,7 +14,8 @@ import strongroom
 from strongroom.cli.commands.setup.config import custody, text_of
 from strongroom.cli.shared.installation_paper import keep, paper, spare_lines
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output, fields, in_line, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.config.keys import PassphraseKey
 from strongroom.container.signing import Signer
@@ -23,6 +24,7 @@ from strongroom.keys import rolelist, roles
 from strongroom.operations.errors import ConfirmationRequired
 from strongroom.operations.health.calendar import EntryStatus, planned
 from strongroom.schedule import by_the_clock_of
+from strongroom.sheet import Lines, Pairs, Part, Sheet, Table
 from strongroom.system.atomic_file import write_whole
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
@@ -33,7 +35,7 @@ from strongroom.wiring import adapters
 from strongroom.wiring.calendar import calendar
 
 
-def set_up(arguments: Namespace, output: Output) -> None:
+def set_up(arguments: Namespace, output: Output) -> Answer:
     rolelist.require_certificates(place.find().state_dir)
     found = place.find().file
     written = found is None or not found.exists()
@@ -49,19 +51,22 @@ def set_up(arguments: Namespace, output: Output) -> None:
     marks = made if arguments.target else []  # nobody named the default ones
     apart = list(_keys_apart(file, arguments, output, written=written))
     entries = planned(calendar(settings), now=time.time())
-    output.answer(
-        {"file": str(file), "written": written, "entries": [_as_document(one) for one in entries]},
-        [
-            *_said(file, written=written),
-            *marks,
-            *(line for name, check in checks.items() for line in _lock(name, check)),
-            *(custody(arguments) if written else ()),
-            *apart,
-            "",
-            *_calendar(entries),
-            "",
-            *_next(file, settings),
-        ],
+    said = (
+        "is written. It says what each setting is for."
+        if written
+        else "is there already, and stays as it is."
+    )
+    lines = [
+        *marks,
+        *(line for name, check in checks.items() for line in _lock(name, check)),
+        *(custody(arguments) if written else ()),
+        *apart,
+    ]
+    return Answer(
+        record={"file": file, "written": written, "entries": [_as_document(one) for one in entries]},
+        sheet=Sheet(
+            verdict=f"{file} {said}", parts=[Lines(lines), *_calendar(entries), _next(file, settings)]
+        ),
     )
 
 
@@ -74,13 +79,6 @@ def _write(named: Path | None, arguments: Namespace) -> Path:
     write_whole(file, text.encode())
     file.chmod(0o644)
     return file
-
-
-def _said(file: Path, *, written: bool) -> Iterator[str]:
-    if written:
-        yield f"{file} is written. It says what each setting is for."
-    else:
-        yield f"{file} is there already, and stays as it is."
 
 
 def _mark_directories(settings: Settings) -> Iterator[str]:
@@ -127,13 +125,12 @@ def _wanted(what: str) -> bool:
     return False
 
 
-def _calendar(entries: Sequence[EntryStatus]) -> Iterator[str]:
-    on, off = [one for one in entries if not one.why], [one for one in entries if one.why]
-    yield from table(("entry", "next time", "what it does"), map(_row, on))
-    yield "At its first start 'strongroom up' does all but the drills once; then each comes at these times."
-    if off:
-        yield from ("", "Off, and what is missing:")
-        yield from (f"  {one.entry.name}: {in_line(one.why)}" for one in off)
+def _calendar(entries: Sequence[EntryStatus]) -> Iterator[Part]:
+    rows = [_row(one) for one in entries if not one.why]
+    yield Table(("Entry", "Next time", "What it does"), rows)
+    first = "At its first start 'strongroom up' does all but the drills once; then each comes at these times."
+    yield Lines([first])
+    yield Lines([f"{one.entry.name}: {one.why}" for one in entries if one.why], "Off, and what is missing")
 
 
 def _row(found: EntryStatus) -> tuple[str, str, str]:
@@ -170,7 +167,7 @@ def _lock(name: str, check: Check) -> Iterator[str]:
         yield f"  'strongroom check storage {name}' says so once the bucket answers."
 
 
-def _next(file: Path, settings: Settings) -> Iterator[str]:
+def _next(file: Path, settings: Settings) -> Pairs:
     """Say which commands come next."""
     steps = [
         step
@@ -200,8 +197,7 @@ def _next(file: Path, settings: Settings) -> Iterator[str]:
         ("strongroom up", "run the workers and the calendar"),
         ("strongroom schedule", "see what is due, what was done and what is overdue"),
     ]
-    yield "Next:"
-    yield from (f"  {line}" for line in fields([(_whole(command), words) for command, words in steps]))
+    return Pairs([(_whole(command), words) for command, words in steps], "Next")
 
 
 def _whole(command: str) -> str:

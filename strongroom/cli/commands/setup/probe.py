@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from strongroom.cli.shared import options
 from strongroom.cli.shared.choose_named import choose_named
-from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import Settings, load_settings
-from strongroom.errors import ConfigError
+from strongroom.errors import ConfigError, StrongroomError
 from strongroom.operations.errors import RefusalMissing, RightMissing
 from strongroom.operations.probe.source import probe_source
 from strongroom.operations.probe.target import Probe, probe_all, probe_rights, probe_storage
+from strongroom.sheet import Sheet, Table
 from strongroom.sources.local import LocalStore
 from strongroom.targets.errors import TargetAbsent
 from strongroom.targets.probing import Outcome
@@ -23,7 +24,7 @@ from strongroom.wiring import adapters
 Work = Callable[[], "Probe"]
 
 
-def test_storage(arguments: Namespace, output: Output) -> None:
+def test_storage(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     if not settings.targets:
         raise ConfigError(
@@ -31,17 +32,17 @@ def test_storage(arguments: Namespace, output: Output) -> None:
             hint="Name one under 'targets': 'strongroom config reference' shows how.",
         )
     names = choose_named(arguments.target, settings.targets)
-    _finish([partial(_on_target, probe_storage, name, settings) for name in names], output)
+    return _answer([partial(_on_target, probe_storage, name, settings) for name in names])
 
 
-def check_permissions(arguments: Namespace, output: Output) -> None:
+def check_permissions(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     sources = tuple(settings.sources) or (options.LOCAL,)
     names = choose_named(arguments.name, [*sources, *settings.targets])
     probed = partial(probe_rights, role=arguments.role)
     work = [partial(_on_source, name, settings) for name in sources if name in names]
     work += [partial(_on_target, probed, name, settings) for name in settings.targets if name in names]
-    _finish(work, output)
+    return _answer(work)
 
 
 # -- probing -------------------------------------------------------------------
@@ -65,41 +66,31 @@ def _on_source(name: str, settings: Settings) -> Probe:
 # -- what is said --------------------------------------------------------------
 
 
-def _finish(work: Sequence[Work], output: Output) -> None:
+def _answer(work: Sequence[Work]) -> Answer:
     probes = probe_all(work)
-    output.answer({"probes": [_as_document(probe) for probe in probes]}, _lines(probes))
-    _judge(probes)
-
-
-def _as_document(probe: Probe) -> dict[str, Any]:
-    checks = [
-        {"what": check.what, "outcome": check.outcome.value, "detail": check.detail} for check in probe.checks
-    ]
-    return {"kind": probe.kind, "name": probe.name, "place": probe.place, "checks": checks}
-
-
-def _lines(probes: Sequence[Probe]) -> Iterator[str]:
     rows = [
-        (f"{probe.kind} {probe.name}", check.what, check.outcome.value, in_line(check.detail))
+        (f"{probe.kind} {probe.name}", check.what, check.outcome.value, check.detail)
         for probe in probes
         for check in probe.checks
     ]
-    yield from table(("Place", "Check", "Outcome", "Detail"), rows)
+    table = Table(("Place", "Check", "Outcome", "Detail"), rows)
+    return Answer(record={"probes": probes}, sheet=Sheet(parts=[table]), error=_failure(probes))
 
 
-def _judge(probes: Sequence[Probe]) -> None:
-    """Raise for what failed: what does not work first, for nothing is backed up there."""
+def _failure(probes: Sequence[Probe]) -> StrongroomError | None:
+    """Return what failed: what does not work first, for nothing is backed up there."""
     missing = [(probe.name, check.error) for probe in probes for check in probe.of(Outcome.MISSING)]
     if missing and all(error == TargetAbsent.__name__ for _, error in missing):
         names = list(dict.fromkeys(name for name, _ in missing))
-        raise TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
+        return TargetAbsent(f"There is no such bucket or container as target {_some(names)} names.")
     for outcome, error, words, hint in (
         (Outcome.MISSING, RightMissing, "what has to work does not", _PUT_RIGHT),
         (Outcome.EXCESS, RefusalMissing, "what has to be refused is not", None),
     ):
         failed = [f"{probe.name}: {check.what}" for probe in probes for check in probe.of(outcome)]
         if failed:
-            raise error(f"{words}, in {plural(len(failed), 'check')}: {_some(failed)}", hint=hint)
+            return error(f"{words}, in {plural(len(failed), 'check')}: {_some(failed)}", hint=hint)
+    return None
 
 
 def _some(failed: Sequence[str]) -> str:

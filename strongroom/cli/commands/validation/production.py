@@ -14,6 +14,7 @@ from strongroom.cli.commands.validation.render import answer
 from strongroom.cli.shared import identities, own_record, sources, trust
 from strongroom.cli.shared.services import existing_run_store
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
@@ -34,8 +35,8 @@ from strongroom.state.store import RunStore
 from strongroom.wiring import adapters
 
 
-def validate_production(arguments: Namespace, output: Output) -> None:
-    answer(output, *look_at_production(arguments, output))
+def validate_production(arguments: Namespace, output: Output) -> Answer:
+    return answer(*look_at_production(arguments, output))
 
 
 def look_at_production(arguments: Namespace, output: Output) -> tuple[Sequence[Validated], Sequence[Held]]:

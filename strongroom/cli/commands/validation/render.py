@@ -8,12 +8,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from strongroom.cli.shared import options
-from strongroom.cli.terminal.output import Output, in_line, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import in_line, plural
 from strongroom.container.errors import VerificationFailed
 from strongroom.errors import StrongroomError
 from strongroom.operations.validation.live import Compared, Validated
 from strongroom.operations.validation.policies import Held
 from strongroom.operations.validation.value_checks import Finding
+from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.sources.errors import SecretNotFound
 
 NAMED = 5
@@ -24,25 +26,26 @@ _TWICE = frozenset({"missing", "unreadable"})
 """What both looks at a secret tell, by itself and beside a backup, in words of their own."""
 
 
-def answer(output: Output, looked: Sequence[Validated], held: Sequence[Held]) -> None:
-    """Answer with all that was found.
-
-    Raises:
-        SecretNotFound: secrets are missing, and nothing else is wrong.
-        VerificationFailed: something is wrong.
-    """
+def answer(looked: Sequence[Validated], held: Sequence[Held]) -> Answer:
+    """Answer with all that was found; with SecretNotFound if secrets are missing and nothing else is wrong,
+    with VerificationFailed if anything is."""
     findings = all_findings(looked, held)
     wrong = [finding for finding in findings if finding.wrong]
-    document = {
-        "sources": [_document(one) for one in looked],
-        "policies": [_document(one) for one in held],
-        "findings": findings,
-        "wrong": len(wrong),
-        "remarks": len(findings) - len(wrong),
-    }
-    output.answer(document, _lines(looked, held, findings))
-    if wrong:
-        raise _error(wrong)
+    remarks = len(findings) - len(wrong)
+    return Answer(
+        record={
+            "sources": [_document(one) for one in looked],
+            "policies": [_document(one) for one in held],
+            "findings": findings,
+            "wrong": len(wrong),
+            "remarks": remarks,
+        },
+        sheet=Sheet(
+            verdict="" if wrong else f"Nothing is wrong; {plural(remarks, 'remark')}.",
+            parts=list(_parts(looked, held, findings)),
+        ),
+        error=_error(wrong) if wrong else None,
+    )
 
 
 def all_findings(looked: Sequence[Validated], held: Sequence[Held]) -> list[Finding]:
@@ -62,28 +65,25 @@ def _document(one: Validated | Held) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__struct_fields__ if name != "findings"}
 
 
-def _lines(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[str]:
+def _parts(looked: Sequence[Validated], held: Sequence[Held], findings: Sequence[Finding]) -> Iterator[Part]:
+    lines = []
     for one in looked:
-        yield f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at"
+        lines.append(f"{_name(one.source)}: {plural(one.secrets, 'secret')} looked at")
         if one.compared is not None:
-            yield f"  compared with the backup: {_words(one.compared)}"
-    if held:
-        yield from ("", *_policies(held))
-    if findings:
-        yield from ("", *_table(findings))
-    wrong = sum(finding.wrong for finding in findings)
-    if not wrong:
-        yield f"Nothing is wrong; {plural(len(findings), 'remark')}."
-    if len(findings) > SHOWN:
-        yield f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."
-
-
-def _policies(held: Sequence[Held]) -> Iterator[str]:
-    rows = [
+            lines.append(f"  compared with the backup: {_words(one.compared)}")
+    yield Lines(lines)
+    policies = [
         (one.policy, one.source, one.backup or "-", one.held, one.now, one.depth.value, _compared(one))
         for one in held
     ]
-    yield from table(("POLICY", "SOURCE", "BACKUP", "HELD", "NOW", "DEPTH", "COMPARED"), rows)
+    yield Table(("Policy", "Source", "Backup", "Held", "Now", "Depth", "Compared"), policies)
+    rows = [
+        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
+        for one in findings[:SHOWN]
+    ]
+    yield Table(("State", "Source", "Secret", "Check", "What"), rows)
+    if len(findings) > SHOWN:
+        yield Lines([f"{plural(len(findings) - SHOWN, 'more finding')}: --json has all of them."])
 
 
 def _compared(one: Held) -> str:
@@ -98,14 +98,6 @@ def _words(counts: Compared) -> str:
         "not in the backup": counts.not_in_backup,
     }
     return ", ".join(f"{number:,} {words}" for words, number in numbers.items() if number) or "nothing there"
-
-
-def _table(findings: Sequence[Finding]) -> Iterator[str]:
-    rows = [
-        ("wrong" if one.wrong else "remark", one.source, one.secret or "-", one.check, one.text)
-        for one in findings[:SHOWN]
-    ]
-    yield from table(("STATE", "SOURCE", "SECRET", "CHECK", "WHAT"), rows)
 
 
 def _name(source: str) -> str:

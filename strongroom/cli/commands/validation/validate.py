@@ -13,6 +13,7 @@ from strongroom.cli.shared import options, sources
 from strongroom.cli.shared import restore_source as origins
 from strongroom.cli.shared.restore_source import RestoreSource
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import counting
 from strongroom.model import Entry, Selection
@@ -25,8 +26,8 @@ from strongroom.sources import Source
 from strongroom.sources.errors import EmptySource
 
 
-def validate_source(arguments: Namespace, output: Output) -> None:
-    answer(output, [look_at_source(arguments, output)], [])
+def validate_source(arguments: Namespace, output: Output) -> Answer:
+    return answer([look_at_source(arguments, output)], [])
 
 
 def _names_backup(arguments: Namespace) -> bool:
