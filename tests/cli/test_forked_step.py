@@ -42,11 +42,10 @@ def test_a_process_that_was_killed_is_told_as_that() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return Answer("never")
 
-    shown = run_with(GIVEN, work, Answer, Output(quiet=True)).shown("Type it again.")
-    assert shown.error is not None
-    assert (shown.error.code, shown.error.hint.endswith("Type it again.")) == ("CommandCutShort", True)
+    error = run_with(GIVEN, work, Answer, Output(quiet=True)).failure("Type it again.")
+    assert (error.code, error.hint.endswith("Type it again.")) == ("CommandCutShort", True)
     said = "'strongroom restore' said nothing of how far it came: signal 9 killed it."
-    assert shown.error.message == said
+    assert error.message == said
 
 
 def test_a_passphrase_that_was_asked_for_once_is_handed_over_and_is_no_file() -> None:

@@ -123,7 +123,7 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
         person.answer("Which sources are lost? [local]", "")
         person.answer("Which keys may be in wrong hands?", "laptop")
         person.await_words("'laptop' opens 1 backup, made from ")
-        person.await_words(", validate opened: 1 time, last at ")
+        person.await_words(", check secrets opened: 1 time, last at ")
         person.await_words("Target 'region-b': ask who may read ")
         person.answer("Where is 'local' restored into?", "")
         person.await_words("Keys that may be in wrong hands: laptop.")

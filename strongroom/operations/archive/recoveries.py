@@ -186,6 +186,10 @@ class Recovery(Struct, frozen=True, kw_only=True):
     closed_at: str = ""
     reason: str = ""
 
+    def into(self, source: str) -> str:
+        """Return where a source is restored into."""
+        return self.scope.into.get(source, source) if self.scope is not None else source
+
     @property
     def waived(self) -> tuple[StepRecord, ...]:
         return tuple(record for record in self.steps.values() if record.ended is About.WAIVED)

@@ -6,9 +6,11 @@ this process: an entry must not wait for the region that is gone. It gets what i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -20,8 +22,11 @@ from strongroom.operations.archive.recoveries import (
     FOLDER,
     HERE,
     RECOVERY,
+    About,
+    Proof,
     Recovery,
     RecoveryEntry,
+    Step,
     in_order,
     recovery_of,
 )
@@ -29,8 +34,10 @@ from strongroom.operations.recovery.page import REPORT
 from strongroom.operations.recovery.report import RecoveryReport
 from strongroom.operations.signed_report import PAGE, vouch
 from strongroom.operations.statements import KEPT, put_checked
+from strongroom.system.person import who
 from strongroom.targets import Target
 from strongroom.targets.directory import DirectoryTarget
+from strongroom.timestamps import rfc3339
 
 REPORTS = "recovery-reports/"
 
@@ -108,3 +115,32 @@ class RecordPlaces:
         self.missed.update(missed)
         answering = {name: one for name, one in self._places.targets.items() if name not in missed}
         self._places = replace(self._places, targets=answering)
+
+
+class Journal:
+    """The record of one recovery, which this process adds to."""
+
+    def __init__(self, places: RecordPlaces, recovery: Recovery) -> None:
+        self.places, self.recovery = places, recovery
+
+    def note(self, about: About, step: Step | None = None, **said: Any) -> None:
+        """Put something on record, on every place."""
+        entry = RecoveryEntry(
+            case=self.recovery.id,
+            number=1,
+            at=rfc3339(time.time()),
+            by=who(),
+            about=about,
+            step=step,
+            **said,
+        )
+        self.recovery = self.places.add(entry)
+
+    def prove(self, step: Step, check: str, *said: str, of: str = "", code: str = "") -> None:
+        """Put the result of a check on record."""
+        self.note(About.PROVED, step, proofs=(Proof(check=check, of=of, code=code, said=said),))
+
+    def left(self, *lines: str) -> None:
+        """Put on record what a person has to do still, each once."""
+        if new := tuple(line for line in lines if line not in self.recovery.left):
+            self.note(About.LEFT, lines=new)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from strongroom.cli.commands.incident import render
 from strongroom.cli.commands.incident.report import write_files
-from strongroom.cli.commands.incident.steps import Performing, write_names
+from strongroom.cli.commands.incident.steps import Unattended, incident_steps, lines_of, write_names
 from strongroom.cli.commands.incident.suspected import key_of
 from strongroom.cli.shared import approval, identity_options
 from strongroom.cli.shared.report_files import refuse_files
@@ -18,11 +18,13 @@ from strongroom.config import Settings, load_settings
 from strongroom.container.errors import MissingPiece, WrongKey
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import ApprovalAction
-from strongroom.operations.archive.incidents import Incident, Step, Suspicion, read_incidents, steps_of
+from strongroom.operations.archive.incidents import Incident, Step, Suspicion, read_incidents
 from strongroom.operations.archive.quarantine import Unmarked, all_quarantined, release
-from strongroom.operations.errors import RunDegraded
+from strongroom.operations.errors import RunDegraded, StepIncomplete
 from strongroom.operations.incident.exposed import Compromised
-from strongroom.operations.incident.open_case import open_case
+from strongroom.operations.incident.open_case import DUE, open_case
+from strongroom.operations.incident.perform import IncidentSteps
+from strongroom.operations.procedure import lead
 from strongroom.operations.services import Services
 from strongroom.operations.signed_report import PAGE
 from strongroom.system.atomic_file import refuse_existing
@@ -35,45 +37,61 @@ def respond_to_leak(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
     if arguments.secrets is not None:
         refuse_existing(arguments.secrets, replace=arguments.force)
-    performing = begin(arguments, output)
-    services = performing.services
-    names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
-    written = write_files(services, performing.incident, arguments.output)
-    unlisted = names.unlisted if names is not None else {}
-    lines = [*performing.lines(), *render.calls(load_settings()), *written]
-    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
-    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
-    output.answer(document, lines)
-    require_all_seen(performing.incident, names)
-    performing.require_complete()
-
-
-def begin(arguments: Namespace, output: Output) -> Performing:
-    """Put an incident on record, or find the one that is, and do what can be done at once."""
     settings, secrets = load_settings(), _secrets(arguments)
     suspicion = _suspicion(arguments, settings, secrets)
     services = identity_options.with_identities(open_services(settings), arguments, output)
     prompts.confirm(_warning(suspicion, arguments), force=arguments.force)
-    opened = open_case(
+    performing, failed = begin(
         services,
         suspicion,
-        by=who(),
+        output,
         reason=arguments.reason,
         secrets=secrets,
         since="" if arguments.since is None else rfc3339(arguments.since),
         due=arguments.due,
+        steps=OPENING[:-1] if arguments.quarantine_only else OPENING,
     )
-    performing = Performing(services, opened.incident, output, missed=opened.missed)
-    _first_steps(performing, arguments)
-    return performing
+    names = write_names(services, performing.incident, arguments.secrets, replace=arguments.force)
+    written = write_files(services, performing.incident, arguments.output)
+    unlisted = names.unlisted if names is not None else {}
+    lines = [*lines_of(performing), *render.calls(load_settings()), *written]
+    lines += [f"{backup}: its secrets are not listed: {why}" for backup, why in unlisted.items()]
+    document = {**render.as_document(performing.incident), "secrets_not_listed": dict(unlisted)}
+    output.answer(document, lines)
+    require_all_seen(performing.incident, names)
+    require_complete(performing, failed)
 
 
-def _first_steps(performing: Performing, arguments: Namespace) -> None:
-    """Do what can be done at once, as far as it is needed: one that fails keeps no other from its turn."""
-    steps = [Step.ISOLATE, Step.READERS, *([] if arguments.quarantine_only else [Step.RESEAL])]
-    for standing in steps_of(performing.incident):
-        if standing.step in steps and not standing.settled:
-            performing.attempt(standing.step)
+OPENING = (Step.ISOLATE, Step.READERS, Step.RESEAL)
+"""What is done at once when an incident is opened."""
+
+
+def begin(
+    services: Services,
+    suspicion: Suspicion,
+    output: Output,
+    *,
+    reason: str,
+    secrets: Sequence[str] = (),
+    since: str = "",
+    due: float = DUE,
+    steps: Sequence[Step] = OPENING,
+) -> tuple[IncidentSteps, list[StrongroomError]]:
+    """Put an incident on record, or find the one that is, and do what can be done at once, as far as it is
+    needed; return what failed, too: one that fails keeps no other from its turn."""
+    opened = open_case(services, suspicion, by=who(), reason=reason, secrets=secrets, since=since, due=due)
+    performing = incident_steps(services, opened.incident, output, steps=steps, missed=opened.missed)
+    unattended = Unattended()
+    lead(performing, unattended)
+    return performing, unattended.failed
+
+
+def require_complete(performing: IncidentSteps, failed: Sequence[StrongroomError]) -> None:
+    """Return if all that was attempted is done, and every target knows. What did not work counts before what
+    is merely not done yet."""
+    for error in sorted(failed, key=lambda one: isinstance(one, StepIncomplete)):
+        raise error
+    render.require_everywhere(performing.missed)
 
 
 def _secrets(arguments: Namespace) -> list[str]:

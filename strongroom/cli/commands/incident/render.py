@@ -17,8 +17,6 @@ from strongroom.timestamps import readable
 from strongroom.wiring.calendar import media
 from strongroom.words import name_first_few
 
-_TOLD = 2
-"""Things not done that an error names; what it stands under names all."""
 _SHOWN = 10
 """Readers that are shown; the report has all."""
 
@@ -100,12 +98,8 @@ def readers(outcome: Outcome) -> Iterator[str]:
         yield f"and {len(outcome.readers) - _SHOWN:,} more: --json has all"
 
 
-def require_complete(missing: Mapping[str, str], missed: Mapping[str, str]) -> None:
-    """Return if a step did all that it should, and every target knows; else raise what is left."""
-    if missing:
-        told = "; ".join(f"{what}: {why.rstrip('.')}" for what, why in list(missing.items())[:_TOLD])
-        more = f" And {len(missing) - _TOLD:,} more." if len(missing) > _TOLD else ""
-        raise StepIncomplete(f"Not done: {told}.{more}")
+def require_everywhere(missed: Mapping[str, str]) -> None:
+    """Return if every target knows; else raise which lack it."""
     # A medium lies in a safe: any later command writes to it what it has not got, once it is here.
     if missed and (lacking := tuple(sorted(missed.keys() - media(load_settings())))):
         raise StepIncomplete(

@@ -47,12 +47,17 @@ def close_incident(arguments: Namespace, output: Output) -> None:
     refuse_files(arguments.output, endings=(PAGE,), replace=False)
     services = identity_options.with_identities(open_services(), arguments, output)
     incident = find_incident(services, arguments.incident)
+    recorded = close_approved(services, incident, reason=arguments.reason)
+    _answer(services, recorded, arguments.output, output, replace=False)
+
+
+def close_approved(services: Services, incident: Incident, *, reason: str) -> Recorded:
+    """Close an incident once every step is settled, no former value is back, and who has to approved it."""
     if incident.closed is None:
         require_settled(incident)
         look_again(services, incident, by=who())
         _require_approved(incident)
-    recorded = close(services, incident, reason=arguments.reason, by=who())
-    _answer(services, recorded, arguments.output, output, replace=False)
+    return close(services, incident, reason=reason, by=who())
 
 
 def _require_approved(incident: Incident) -> None:
@@ -73,7 +78,7 @@ def _answer(
     written = write_report(services, recorded.incident)
     lines = [*render.lines_of(recorded.incident), *_save(written, path, replace=replace)]
     output.answer({**render.as_document(recorded.incident), "report": to_builtins(written.report)}, lines)
-    render.require_complete({}, {**recorded.missed, **written.stored.missed})
+    render.require_everywhere({**recorded.missed, **written.stored.missed})
 
 
 def write_files(services: Services, incident: Incident, path: Path | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import structs
@@ -19,108 +20,89 @@ from strongroom.cli.terminal.output import Output, encode, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.archive.cases import spread_case
-from strongroom.operations.archive.incidents import INCIDENT, Incident, Known, Outcome, Step, read_incidents
-from strongroom.operations.incident import isolate, readers, reseal, rotate
+from strongroom.operations.archive.incidents import (
+    INCIDENT,
+    STEPS,
+    Incident,
+    Known,
+    Step,
+    read_incidents,
+)
+from strongroom.operations.errors import StepIncomplete
+from strongroom.operations.incident import rotate
 from strongroom.operations.incident.exposed import (
     Compromised,
     Unchanged,
     compromised_names,
     find_unchanged,
 )
-from strongroom.operations.incident.steps import (
-    Recorded,
-    find_incident,
-    record_outcome,
-    require_open,
-    waive,
-)
+from strongroom.operations.incident.perform import IncidentSteps
+from strongroom.operations.incident.steps import Recorded, find_incident, require_open, waive
+from strongroom.operations.procedure import AfterFailure
 from strongroom.operations.rotators.records import RotationPlan
+from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.system.person import who
 
 
-class Performing:
-    """The steps that one command does, and what came of them."""
+def incident_steps(
+    services: Services,
+    incident: Incident,
+    output: Output,
+    *,
+    steps: Sequence[Step] = STEPS,
+    exposed: Unchanged | None = None,
+    missed: Mapping[str, str] | None = None,
+) -> IncidentSteps:
+    """Return the steps of an incident, as this terminal shows how far they are."""
+    return IncidentSteps(
+        services,
+        incident,
+        by=who(),
+        steps=steps,
+        driven_by=lambda run, tickets: drive_here(run, tickets, services, output),
+        watching=lambda: _watching(services, output),
+        exposed=exposed,
+        missed=missed,
+    )
 
-    def __init__(
-        self,
-        services: Services,
-        incident: Incident,
-        output: Output,
-        *,
-        missed: Mapping[str, str] | None = None,
-        exposed: Unchanged | None = None,
-    ) -> None:
-        self.incident = incident
-        self._exposed = exposed
-        self.unchanged: frozenset[str] | None = None
-        self.services, self._output = services, output
-        self._missed = dict(missed or {})
-        self._done: list[Step] = []
-        self._failed: list[StrongroomError] = []
-        self._private: list[str] = []
 
-    def attempt(self, step: Step) -> None:
-        """Do a step; what it fails of is raised in the end, after the others."""
-        try:
-            self.perform(step)
-        except StrongroomError as error:
-            self._failed.append(error)
+@contextmanager
+def _watching(services: Services, output: Output) -> Iterator[Watch | None]:
+    with showing_progress(output, services.store) as watch:
+        yield by_ticket(watch)
 
-    def perform(self, step: Step) -> None:
-        """Do a step and put on record what came of it."""
-        recorded = record_outcome(self.services, self.incident, step, self._outcome(step), by=who())
-        self.incident, self._missed = recorded.incident, dict(recorded.missed)
-        self._done.append(step)
 
-    def _outcome(self, step: Step) -> Outcome:
-        match step:
-            case Step.ISOLATE:
-                return isolate.isolate(self.services, self.incident, by=who())
-            case Step.READERS:
-                return readers.find_readers(self.services, self.incident)
-            case Step.RESEAL:
-                return reseal.reseal(
-                    self.services,
-                    self.incident,
-                    driven_by=lambda run, tickets: drive_here(run, tickets, self.services, self._output),
-                )
-            case _:
-                with showing_progress(self._output, self.services.store) as watch:
-                    rotation = rotate.rotate(
-                        self.services,
-                        self.incident,
-                        by=who(),
-                        exposed=self._exposed,
-                        progress=by_ticket(watch),
-                    )
-                self.unchanged = frozenset(
-                    name for names in rotation.unchanged.names.values() for name in names
-                )
-                self._private += rotation.to_do
-                for source, names in rotation.unchanged.names.items():
-                    self._private += [f"still as before in '{source}': {name}" for name in names[:_SHOWN]]
-                    if len(names) > _SHOWN:
-                        self._private.append(f"and {len(names) - _SHOWN:,} more: --secrets FILE lists all")
-                return rotation.outcome
+class Unattended:
+    """Goes on with the other steps where one fails; what failed is raised in the end."""
 
-    def lines(self) -> Iterator[str]:
-        """Yield which secrets are left, for this terminal alone, and how the incident stands."""
-        yield from self._private
-        yield from render.lines_of(self.incident)
+    def __init__(self) -> None:
+        self.failed: list[StrongroomError] = []
 
-    def _said(self, step: Step) -> Outcome:
-        entry = self.incident.last(step)
-        return entry.outcome if entry is not None and entry.outcome is not None else Outcome()
+    def begins(self, step: Step) -> None:
+        pass
 
-    def require_complete(self) -> None:
-        """Return if all that was attempted is done, and every target knows."""
-        for error in self._failed:
-            raise error
-        for step in self._done:
-            render.require_complete(self._said(step).missing, {})
-        render.require_complete({}, self._missed)
+    def needless(self, step: Step, why: str) -> None:
+        pass
+
+    def ended(self, step: Step, error: StrongroomError | None) -> None:
+        pass
+
+    def after_failure(self, step: Step, error: StrongroomError) -> AfterFailure:
+        self.failed.append(error)
+        return AfterFailure()
+
+
+def lines_of(performing: IncidentSteps) -> Iterator[str]:
+    """Yield which secrets are left, for this terminal alone, and how the incident stands."""
+    if (rotation := performing.rotation) is not None:
+        yield from rotation.to_do
+        for source, names in rotation.unchanged.names.items():
+            yield from (f"still as before in '{source}': {name}" for name in names[:_SHOWN])
+            if len(names) > _SHOWN:
+                yield f"and {len(names) - _SHOWN:,} more: --secrets FILE lists all"
+    yield from render.lines_of(performing.incident)
 
 
 _SHOWN = 20
@@ -183,8 +165,10 @@ def _one(
 ) -> None:
     incident = find_incident(services, arguments.incident)
     require_open(incident)
-    performing = Performing(services, incident, output, exposed=exposed)
-    performing.perform(step)
+    performing = incident_steps(services, incident, output, exposed=exposed)
+    error = performing.perform(step)
+    if error is not None and not isinstance(error, StepIncomplete):
+        raise error
     given = vars(arguments)
     path, replace = given.get("secrets"), bool(given.get("force"))
     written = write_names(
@@ -194,11 +178,13 @@ def _one(
         only=performing.unchanged,
         replace=replace,
     )
-    lines = [*performing.lines()]
+    lines = [*lines_of(performing)]
     if written is not None and (written.names or not written.unlisted):
         lines.append(f"{plural(len(written.names), 'secret')} to change: {arguments.secrets} names them.")
     output.answer(render.as_document(performing.incident), lines)
-    performing.require_complete()
+    if error is not None:
+        raise error
+    render.require_everywhere(performing.missed)
 
 
 def write_names(
@@ -232,7 +218,7 @@ def waive_step(arguments: Namespace, output: Output) -> None:
 def answer(recorded: Recorded, output: Output) -> None:
     """Say how an incident stands after an entry."""
     output.answer(render.as_document(recorded.incident), render.lines_of(recorded.incident))
-    render.require_complete({}, recorded.missed)
+    render.require_everywhere(recorded.missed)
 
 
 def _none_open(known: Known) -> str:

@@ -16,6 +16,7 @@ from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations.archive.incidents import Outcome, Suspicion
+from strongroom.operations.incident.perform import incomplete
 from strongroom.operations.incident.readers import readers_of
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.wiring.keys import pin
@@ -29,7 +30,8 @@ def find_readers_of_keys(arguments: Namespace, output: Output) -> None:
     again = join(("strongroom", "incident", "readers", *named))
     found = readers_of(open_services(settings), Suspicion(keys=keys), again=again)
     output.answer(to_builtins(found), _lines(found))
-    render.require_complete(found.missing, {})
+    if (error := incomplete(found.missing)) is not None:
+        raise error
 
 
 def _lines(found: Outcome) -> Iterator[str]:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.failures import block_of
 from strongroom.cli.terminal.output import Output, clean, paint
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.operations.errors import ConfirmationRequired
+from strongroom.operations.procedure import AfterFailure
 from strongroom.words import nearest
 
 NONE = "none"
@@ -26,6 +28,7 @@ class Dialogue:
     def __init__(self, answers: Mapping[str, str], output: Output) -> None:
         self._answers = dict(answers)
         self._output = output
+        self._failed: dict[str, tuple[str, str]] = {}
         self.goes_on = "strongroom recover"
 
     def has(self, name: str) -> bool:
@@ -56,6 +59,42 @@ class Dialogue:
     def text(self, name: str, question: str, default: str | None) -> str:
         """Ask for a few words; Enter takes the default."""
         return self._ask(name, question, default, str.strip)
+
+    def after_failure(
+        self, name: str, error: StrongroomError, call: Callable[..., None], *, may_skip: bool, goes_on: bool
+    ) -> AfterFailure:
+        """Ask what is done about a step that failed; raise the error to stop.
+
+        Enter tries again, once: what fails in the same way again will do so for ever. Then Enter leads out.
+
+        Args:
+            call: says whom to call.
+            goes_on: whether what follows can do without, so that Enter leads on; else it stops.
+        """
+        if not prompts.somebody_there() and not self.has(f"failed.{name}"):
+            call("primary", "escalation")
+            raise self._stopped(error)
+        self._output.say("\n".join(["", f"  Not done yet: {error.code}", "", *block_of(error), ""]))
+        call("primary", "escalation")
+        same = (error.code, error.message)
+        twice, self._failed[name] = self._failed.get(name) == same, same
+        default = "again" if not twice else f"skip {_TWICE}" if may_skip and goes_on else "stop"
+        while True:
+            question = _question(default, may_skip=may_skip)
+            word, _, reason = self.text(f"failed.{name}", question, default).partition(" ")
+            if word == "again":
+                return AfterFailure(again=True)
+            if word == "stop":
+                raise self._stopped(error)
+            if word == "skip" and reason.strip() and may_skip:
+                return AfterFailure(reason=reason.strip()[:500])
+            skip = "  Type again, stop, or skip with a reason behind it, such as: skip it is test data"
+            self._output.say(clean(skip))
+
+    def _stopped(self, error: StrongroomError) -> StrongroomError:
+        """Return what a recovery that stops here ends with: what stops it, and how it goes on."""
+        error.hint = f"{error.hint} What was done stays. This goes on: {self.goes_on}".strip()
+        return error
 
     def _ask(self, name: str, question: str, default: str | None, read: Callable[[str], str]) -> str:
         if (given := self._answers.pop(name, None)) is not None:  # once: what failed is not answered for ever
@@ -88,6 +127,18 @@ class Dialogue:
             )
         self._output.note(f"{question.strip()} {default}  (nobody to ask)")
         return default
+
+
+_TWICE = "it failed twice in the same way"
+
+
+def _question(default: str, *, may_skip: bool) -> str:
+    if default == "again":
+        more = "type stop, or skip and your reason, which goes on record" if may_skip else "type stop"
+        return f"  Enter tries again. Or {more}: "
+    way = "stops here: what was done stays" if default == "stop" else "goes on without it: it is left to do"
+    more = "again, stop, or skip and your reason" if may_skip else "again or stop"
+    return f"  It failed in the same way again. Enter {way}. Or type {more}: "
 
 
 def _as_yes_or_no(word: str) -> str:

@@ -1,8 +1,7 @@
 """The work of a step: a function whose typed answer comes back from a process of its own.
 
 The process is forked, so nothing has to start, and no key outlives the work that needs it. What the work asks
-goes to the terminal as always. What it does can be typed too: the words of that command are shown, and its
-options are what the work gets.
+goes to the terminal as always. What it does can be typed too: that command is shown.
 """
 
 from __future__ import annotations
@@ -34,12 +33,6 @@ A = TypeVar("A")
 Work = Callable[[Namespace, Output], A]
 
 
-class Shown(Struct, frozen=True, kw_only=True):
-    """What came of a step: the error that it is not done for, or ``None``."""
-
-    error: StrongroomError | None = None
-
-
 class Ended(Struct, Generic[A], frozen=True, kw_only=True):
     """Work that has ended: what it found, and the error that it ended with. One may come with the other."""
 
@@ -50,11 +43,11 @@ class Ended(Struct, Generic[A], frozen=True, kw_only=True):
     def code(self) -> str:
         return self.error.code if self.error is not None else ""
 
-    def shown(self, hint: str) -> Shown:
+    def failure(self, hint: str) -> StrongroomError:
         """Return the error that it ended with; ``hint`` goes on from what the error says to do."""
         error = self.error
         assert error is not None
-        return Shown(error=type(error)(error.message, hint=" ".join(filter(None, (error.hint, hint)))))
+        return type(error)(error.message, hint=" ".join(filter(None, (error.hint, hint))))
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -72,26 +65,42 @@ class Message(Struct, frozen=True, kw_only=True):
     error: Told | None
 
 
-def run(
-    words: Sequence[str], work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
-) -> Ended[A]:
-    """Do some work to its end; say what could be typed for it. Ctrl-C is for it too, and is raised here once
-    it has ended.
+class Apart:
+    """Does work in processes of its own.
 
     Args:
-        words: the command, whose options the work gets.
-        answers: what the work returns.
+        arguments: the options of this recovery, which such work opens with.
         passphrase: goes through a pipe to work that takes one: no file and no other process has it.
     """
-    output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
-    name, behind = parser.command_of(words)
-    return run_with(parser.parse(name, behind), work, answers, output, passphrase=passphrase)
+
+    def __init__(self, arguments: Namespace, output: Output, *, passphrase: str) -> None:
+        self._arguments, self._output, self._passphrase = arguments, output, passphrase
+
+    def run(self, work: Work[A], answers: type[A], *, typed: Sequence[str] = ()) -> Ended[A]:
+        """Do some work to its end.
+
+        Args:
+            answers: what the work returns.
+            typed: the command that does the same, which is shown.
+        """
+        if typed:
+            self._show(typed)
+        return run_with(self._arguments, work, answers, self._output, passphrase=self._passphrase)
+
+    def command(self, words: Sequence[str], work: Work[A], answers: type[A]) -> Ended[A]:
+        """Do the work of a command, whose options it gets; show what could be typed for it."""
+        self._show(words)
+        arguments = parser.parse(*parser.command_of(words))
+        return run_with(arguments, work, answers, self._output, passphrase=self._passphrase)
+
+    def _show(self, words: Sequence[str]) -> None:
+        self._output.say(paint(clean(f"  $ {join(('strongroom', *words))}"), "2"))
 
 
 def run_with(
     arguments: Namespace, work: Work[A], answers: type[A], output: Output, *, passphrase: str = ""
 ) -> Ended[A]:
-    """Do some work to its end that no command alone does, with these options."""
+    """Do some work to its end, with these options. Ctrl-C is for it too, and is raised here once it ended."""
     sys.stdout.flush()
     with _handed_over() as file:
         if not (process := os.fork()):

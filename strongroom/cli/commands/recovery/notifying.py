@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from strongroom.cli.commands.recovery.desk import Desk
+from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.mail import plain_mail, send
@@ -13,26 +13,26 @@ from strongroom.operations.recovery.messages import SUBJECTS, Message, due_messa
 from strongroom.wiring.channels import mail_server
 
 
-def notify_others(desk: Desk, settings: Settings | None) -> None:
+def notify_others(at: RecoveryTools, settings: Settings | None) -> None:
     """Print the messages that are due, mail them, and put on record who got them."""
-    for message in due_messages(desk.recovery, desk.plan, now=time.time()):
-        text = text_of(message, desk.recovery, desk.plan, host=desk.host, now=time.time())
-        told = _mail(desk, settings, message, text)
+    for message in due_messages(at.record.recovery, at.plan, now=time.time()):
+        text = text_of(message, at.record.recovery, at.plan, host=at.host, now=time.time())
+        told = _mail(at, settings, message, text)
         said = "; ".join(told) if told else "mailed to nobody: pass it on yourself"
-        desk.say("", f"  Message to others ({said}):", *(f"  | {line}" for line in text.splitlines()))
-        desk.note(About.TOLD, reason=message.value, lines=told or ("printed",))
+        at.screen.say("", f"  Message to others ({said}):", *(f"  | {line}" for line in text.splitlines()))
+        at.record.note(About.TOLD, reason=message.value, lines=told or ("printed",))
         if message is Message.LATE:
-            desk.call("escalation")
+            at.screen.call("escalation")
 
 
-def _mail(desk: Desk, settings: Settings | None, message: Message, text: str) -> tuple[str, ...]:
+def _mail(at: RecoveryTools, settings: Settings | None, message: Message, text: str) -> tuple[str, ...]:
     """Mail a message; a mail server that is away must not stop a recovery."""
-    recipients = desk.plan.recipients(message)
-    if not recipients or settings is None or desk.arguments.no_mail:
+    recipients = at.plan.recipients(message)
+    if not recipients or settings is None or at.given.arguments.no_mail:
         return ()
     try:
         server = mail_server(settings)
-        about = f"[strongroom] {SUBJECTS[message]}: {desk.recovery.id}"
+        about = f"[strongroom] {SUBJECTS[message]}: {at.record.recovery.id}"
         mail = plain_mail(about, text, sender=server.sender, recipients=recipients, now=time.time())
         send(mail, server, recipients)
     except StrongroomError as error:

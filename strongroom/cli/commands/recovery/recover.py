@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Final
 
 from msgspec import to_builtins
 
 from strongroom.cli.commands.recovery import restoring, rotating, secure, steps, validating
-from strongroom.cli.commands.recovery.desk import Desk
 from strongroom.cli.commands.recovery.dialogue import Dialogue, answers_of
-from strongroom.cli.commands.recovery.forked_step import Shown
+from strongroom.cli.commands.recovery.forked_step import Apart
 from strongroom.cli.commands.recovery.notifying import notify_others
 from strongroom.cli.commands.recovery.opening import open_places, opened
 from strongroom.cli.commands.recovery.plan import read_plan
-from strongroom.cli.terminal import place
+from strongroom.cli.commands.recovery.tools import Given, RecoveryTools, Screen
+from strongroom.cli.terminal import place, prompts
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.stopping import leaving
 from strongroom.config import Settings
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.recoveries import FOLDER, STEPS, About, Step
 from strongroom.operations.errors import RunDegraded
+from strongroom.operations.procedure import AfterFailure, lead
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
-from strongroom.operations.recovery.places import REPORTS
+from strongroom.operations.recovery.places import REPORTS, Journal
 from strongroom.operations.recovery.report import RecoveryReport, report_of
 from strongroom.timestamps import readable
 
-PERFORM: Final[Mapping[Step, Callable[[Desk], Shown]]] = {
+PERFORM: Final[Mapping[Step, Callable[[RecoveryTools], StrongroomError | None]]] = {
     Step.ASSESS: steps.assess,
     Step.SECURE: secure.secure,
     Step.LOCATE: steps.locate,
@@ -43,88 +45,125 @@ def recover(arguments: Namespace, output: Output) -> None:
     dialogue = Dialogue(answers_of(arguments), output)
     plan, settings = read_plan(output)
     places = open_places(arguments, here)
-    recovery = opened(arguments, places, output)
-    desk = Desk(arguments, output, here, places=places, plan=plan, dialogue=dialogue, recovery=recovery)
-    with leaving(f"what was done stays. This goes on: {desk.goes_on}"):
-        _lead(desk, settings)
+    at = RecoveryTools(
+        here=here,
+        plan=plan,
+        given=Given(arguments, here),
+        screen=Screen(output, plan.contacts),
+        ask=dialogue,
+        record=Journal(places, opened(arguments, places, output)),
+        apart=Apart(arguments, output, passphrase=_passphrase(arguments)),
+    )
+    dialogue.goes_on = at.goes_on
+    with leaving(f"what was done stays. This goes on: {at.goes_on}"):
+        _greet(at)
+        if arguments.assess and at.record.recovery.scope is not None:
+            at.record.note(About.BEGAN, Step.ASSESS)
+        lead(_Recovery(at), _Leading(at, settings))
+        _close(at, settings)
 
 
-def _lead(desk: Desk, settings: Settings | None) -> None:
-    _greet(desk)
-    if desk.arguments.assess and desk.recovery.scope is not None:
-        desk.note(About.BEGAN, Step.ASSESS)
-    while (step := next_step(desk.recovery, host=desk.host)) is not None:
-        if why := why_unneeded(step, desk.recovery):
-            desk.note(About.UNNEEDED, step, reason=why)
-            _head(desk, step)
-            desk.say(f"  Not needed: {why}")
-            continue
-        _take(desk, step, settings)
-    _close(desk, settings)
+def _passphrase(arguments: Namespace) -> str:
+    return prompts.hidden("Passphrase: ") if arguments.ask_passphrase else ""
 
 
-def _greet(desk: Desk) -> None:
-    recovery = desk.recovery
-    desk.say(
+def _greet(at: RecoveryTools) -> None:
+    recovery = at.record.recovery
+    at.screen.say(
         f"Recovery {recovery.id}, opened {readable(recovery.opened_at)} by {recovery.by}.",
         "Take your time: nothing is overwritten without a yes, and Enter always takes the safe answer.",
-        f"Ctrl-C stops. This goes on, here or on another host: {desk.goes_on}",
+        f"Ctrl-C stops. This goes on, here or on another host: {at.goes_on}",
     )
-    desk.call("primary", "secondary")
+    at.screen.call("primary", "secondary")
 
 
-def _head(desk: Desk, step: Step) -> None:
-    took = words.length(took_seconds(desk.recovery, time.time()))
-    objective = words.length(desk.plan.objective)
-    number = STEPS.index(step) + 1
-    desk.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
+class _Recovery:
+    """The steps of a recovery, by its record."""
+
+    def __init__(self, at: RecoveryTools) -> None:
+        self._tools, self._record = at, at.record
+
+    def next_step(self, left: Collection[Step]) -> Step | None:
+        return next_step(self._record.recovery, host=self._tools.host)
+
+    def why_needless(self, step: Step) -> str:
+        return why_unneeded(step, self._record.recovery)
+
+    def pass_over(self, step: Step, why: str) -> None:
+        self._record.note(About.UNNEEDED, step, reason=why)
+
+    def perform(self, step: Step) -> StrongroomError | None:
+        self._record.note(About.BEGAN, step)
+        error = PERFORM[step](self._tools)
+        if error is None:
+            self._record.note(About.DONE, step)
+        else:
+            self._record.note(About.STOPPED, step, reason=error.code)
+        return error
+
+    def waive(self, step: Step, reason: str) -> None:
+        self._record.note(About.WAIVED, step, reason=reason)
+        self._record.left(f"{words.STEPS[step]}: skipped ({reason}).")
 
 
-def _take(desk: Desk, step: Step, settings: Settings | None) -> None:
-    """Take one step, until its checks end well, or somebody passes it over and says why."""
-    _head(desk, step)
-    while True:
-        desk.note(About.BEGAN, step)
-        shown = PERFORM[step](desk)
-        if shown.error is None:
-            desk.note(About.DONE, step)
-            desk.say("  Done.")
-            notify_others(desk, settings)
-            return
-        desk.note(About.STOPPED, step, reason=shown.error.code)
-        notify_others(desk, settings)  # that it is late must not wait for an answer
-        can_wait = step in (Step.SECURE, Step.VALIDATE)
-        reason = desk.after_failure(step, shown, may_skip=step is not Step.ASSESS, goes_on=can_wait)
-        if reason is not None:
-            desk.note(About.WAIVED, step, reason=reason)
-            desk.left(f"{words.STEPS[step]}: skipped ({reason}).")
-            return
+class _Leading:
+    """Leads whoever recovers through the steps, and notifies others."""
+
+    def __init__(self, at: RecoveryTools, settings: Settings | None) -> None:
+        self._tools, self._screen, self._settings = at, at.screen, settings
+
+    def begins(self, step: Step) -> None:
+        took = words.length(took_seconds(self._tools.record.recovery, time.time()))
+        objective = words.length(self._tools.plan.objective)
+        number = STEPS.index(step) + 1
+        self._screen.headline(f"Step {number} of {len(STEPS)}: {words.STEPS[step]}   ({took} of {objective})")
+
+    def needless(self, step: Step, why: str) -> None:
+        self._screen.say(f"  Not needed: {why}")
+
+    def ended(self, step: Step, error: StrongroomError | None) -> None:
+        if error is None:
+            self._screen.say("  Done.")
+        notify_others(self._tools, self._settings)  # that it is late must not wait for an answer
+
+    def after_failure(self, step: Step, error: StrongroomError) -> AfterFailure:
+        return self._tools.ask.after_failure(
+            step,
+            error,
+            self._screen.call,
+            may_skip=step is not Step.ASSESS,
+            goes_on=step in (Step.SECURE, Step.VALIDATE),
+        )
 
 
 # -- the end ------------------------------------------------------------------------------
 
 
-def _close(desk: Desk, settings: Settings | None) -> None:
-    if not desk.recovery.closed_at:  # else it was killed before its report was written
-        desk.note(About.CLOSED)
-    notify_others(desk, settings)
-    report = report_of(desk.recovery, objective=desk.plan.objective)
-    desk.places.put_report(report)
-    desk.output.answer(
-        {**to_builtins(report), "record_on": desk.places.targets, "record_missed": desk.places.missed},
-        _lines(desk, report),
+def _close(at: RecoveryTools, settings: Settings | None) -> None:
+    if not at.record.recovery.closed_at:  # else it was killed before its report was written
+        at.record.note(About.CLOSED)
+    notify_others(at, settings)
+    report = report_of(at.record.recovery, objective=at.plan.objective)
+    at.record.places.put_report(report)
+    at.screen.output.answer(
+        {
+            **to_builtins(report),
+            "record_on": at.record.places.targets,
+            "record_missed": at.record.places.missed,
+        },
+        _lines(at, report),
     )
     if report.outcome == words.LACKING:
         said = "The recovery is over, and something is left to do."
-        desk.output.end_with(RunDegraded(said, hint="The lines above, and the report, say what."))
+        at.screen.output.end_with(RunDegraded(said, hint="The lines above, and the report, say what."))
 
 
-def _lines(desk: Desk, report: RecoveryReport) -> Iterator[str]:
+def _lines(at: RecoveryTools, report: RecoveryReport) -> Iterator[str]:
     met = "in time" if report.in_time else f"later than the objective of {words.length(report.objective)}"
-    yield f"Recovery {report.recovery}: {words.outcome(desk.recovery)}."
+    yield f"Recovery {report.recovery}: {words.outcome(at.record.recovery)}."
     yield f"  It took {words.length(report.took)}, {met}."
     yield from (f"  left to do: {line}" for line in report.left_to_do)
-    file = desk.here.state_dir / FOLDER / REPORTS / f"{report.recovery}.html"
-    on = ", ".join(desk.places.targets) or "no target"
+    file = at.here.state_dir / FOLDER / REPORTS / f"{report.recovery}.html"
+    on = ", ".join(at.record.places.targets) or "no target"
     yield f"  The signed report is {file.with_suffix('.json')}, and its page {file}; also on {on}."
-    yield from (f"  not on {name}: {why}" for name, why in desk.places.missed.items())
+    yield from (f"  not on {name}: {why}" for name, why in at.record.places.missed.items())

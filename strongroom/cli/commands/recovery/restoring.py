@@ -12,19 +12,20 @@ from shlex import quote
 from typing import Final, NamedTuple
 
 from strongroom.cli.commands.recovery.backups import know_backups
-from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.commands.recovery.forked_step import PIPED, Ended, Shown
+from strongroom.cli.commands.recovery.forked_step import PIPED, Ended
 from strongroom.cli.commands.recovery.secure import note_lost
-from strongroom.cli.commands.restore.on_cluster import task_of
+from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.commands.restore.perform import Came, RestoreJob
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.runs import require_end
 from strongroom.cli.shared import trust
 from strongroom.cli.shared.await_run import follow
+from strongroom.cli.shared.options import LOCAL
+from strongroom.cli.shared.submission import known_backup
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import DAMAGE
-from strongroom.errors import Degraded, StrongroomError, by_name
+from strongroom.errors import Degraded, StrongroomError, UsageError, by_name
 from strongroom.operations.archive.recoveries import About, Part, Step
 from strongroom.operations.errors import ApprovalNeeded, ConfirmationRequired, RunDegraded
 from strongroom.operations.recovery.run_steps import RecoveryFacts, recovery_facts_of
@@ -32,6 +33,7 @@ from strongroom.operations.restore.journal import NotDone
 from strongroom.operations.restore.make_plan import STANDS_IN
 from strongroom.operations.restore.plan import Action
 from strongroom.operations.restore.plan_file import PlanFile
+from strongroom.system.person import who
 
 STANDS: Final = ("", "TargetUnsound", "LeftAside", "LessThanKnown", "LeakedValue")
 """How a restore may end whose result stands: what is wrong is not in what it wrote, and is left to do."""
@@ -54,23 +56,27 @@ LEFT_OUT: Final = "left out"
 """The check that says, in digits, how many secrets a restore left as they are."""
 
 
-def restore(desk: Desk) -> Shown:
+def restore(at: RecoveryTools) -> StrongroomError | None:
     """Restore every part that was not restored yet, once somebody agreed to what that changes."""
-    agreed = desk.recovery.agreed
-    if agreed is not None and set(agreed.lines) == {part.backup for part in desk.recovery.parts}:
-        desk.say(f"  {agreed.by} agreed at {agreed.at}: going on.")
-    elif (shown := _agree(desk)).error is not None:
-        return shown
-    for part in _to_restore(desk):
-        shown = (_on_cluster if desk.arguments.cluster else _restore)(desk, part)
-        if shown.error is not None:
-            return shown
-    return Shown()
+    agreed = at.record.recovery.agreed
+    short: frozenset[str] | None = None
+    if agreed is not None and set(agreed.lines) == {part.backup for part in at.record.recovery.parts}:
+        at.screen.say(f"  {agreed.by} agreed at {agreed.at}: going on.")
+    else:
+        agreed_now = _agree(at)
+        if isinstance(agreed_now, StrongroomError):
+            return agreed_now
+        short = agreed_now
+    for part in _to_restore(at):
+        on_cluster = at.given.arguments.cluster
+        if (error := _on_cluster(at, part, short) if on_cluster else _restore(at, part)) is not None:
+            return error
+    return None
 
 
-def _to_restore(desk: Desk) -> list[Part]:
-    proved = desk.recovery.steps[Step.RESTORE].proved
-    return [part for part in desk.recovery.parts if part.backup not in proved]
+def _to_restore(at: RecoveryTools) -> list[Part]:
+    proved = at.record.recovery.steps[Step.RESTORE].proved
+    return [part for part in at.record.recovery.parts if part.backup not in proved]
 
 
 # -- what would be done, and whether it may ------------------------------------------------
@@ -92,64 +98,68 @@ class _Planned(NamedTuple):
     taken: Sequence[Taken]
 
 
-def _agree(desk: Desk) -> Shown:
-    """Show what a restore would change, and ask for a yes."""
-    planned = _plans(desk, fill=True)
-    if isinstance(planned, Shown):
+def _agree(at: RecoveryTools) -> StrongroomError | frozenset[str]:
+    """Show what a restore would change, and ask for a yes; return the backups that earlier ones fill up."""
+    planned = _plans(at, fill=True)
+    if isinstance(planned, StrongroomError):
         return planned
-    fill = _may_fill(desk, planned)
-    if not fill and isinstance(planned := _plans(desk, fill=False), Shown):
+    fill = _may_fill(at, planned)
+    if not fill and isinstance(planned := _plans(at, fill=False), StrongroomError):
         return planned
-    desk.short = frozenset(one.part.backup for one in planned if one.taken) if fill else frozenset()
-    overwrite = _may_overwrite(desk, planned)
+    short = frozenset(one.part.backup for one in planned if one.taken) if fill else frozenset()
+    overwrite = _may_overwrite(at, planned)
     into = ", ".join(dict.fromkeys(f"'{one.part.into}'" for one in planned))
-    if not desk.dialogue.confirm("restore", f"Write into {into} now?"):
-        return Shown(error=ConfirmationRequired("The answer was no, so nothing was written.", hint=""))
+    if not at.ask.confirm("restore", f"Write into {into} now?"):
+        return ConfirmationRequired("The answer was no, so nothing was written.", hint="")
     parts = [one.part for one in planned]
     # Each plan is made anew when its turn comes, unless it is what was shown and still fits.
-    for part in parts if overwrite else [part for part in parts if not _is_first(desk, part)]:
-        _plan_file(desk, part).unlink(missing_ok=True)
-    backups = tuple(part.backup for part in desk.recovery.parts)
+    for part in parts if overwrite else [part for part in parts if not _is_first(at, part)]:
+        _plan_file(at, part).unlink(missing_ok=True)
+    backups = tuple(part.backup for part in at.record.recovery.parts)
     differ = sum(one.came.counts.left for one in planned)
     reason = _differing(differ) + ("" if fill else _ALONE)
-    desk.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=reason)
-    return Shown()
+    at.record.note(About.AGREED, Step.RESTORE, lines=backups, overwrite=overwrite, reason=reason)
+    return short
 
 
-def _may_fill(desk: Desk, planned: Sequence[_Planned]) -> bool:
+def _may_fill(at: RecoveryTools, planned: Sequence[_Planned]) -> bool:
     """Ask whether what the newest backup lacks comes back out of earlier ones: name each, with its date."""
     taken = [one for each in planned for one in each.taken]
     if not taken:
         return True
     are = verb(len(taken), "are")
-    desk.say("", f"  {plural(len(taken), 'secret')} {are} not in the newest backup, and in earlier ones:")
-    desk.say(*(f"    {in_line(one.name)}: value of {one.date}, from {one.backup}" for one in taken[:DATED]))
+    at.screen.say(
+        "", f"  {plural(len(taken), 'secret')} {are} not in the newest backup, and in earlier ones:"
+    )
+    at.screen.say(
+        *(f"    {in_line(one.name)}: value of {one.date}, from {one.backup}" for one in taken[:DATED])
+    )
     if len(taken) > DATED:
-        files = [str(_plan_file(desk, one.part)) for one in planned if one.taken]
-        desk.say(
+        files = [str(_plan_file(at, one.part)) for one in planned if one.taken]
+        at.screen.say(
             f"    and {len(taken) - DATED:,} more: all are in {', '.join(files)}, each with its 'backup'"
         )
     question = "  Restore 'all', the newest backup and what earlier ones have besides, or 'newest' alone?"
-    if desk.dialogue.one("missing", question, ("all", "newest"), "all") == "all":
+    if at.ask.one("missing", question, ("all", "newest"), "all") == "all":
         return True
-    desk.left(f"{plural(len(taken), 'secret')} of earlier backups {are} not restored, as was said.")
+    at.record.left(f"{plural(len(taken), 'secret')} of earlier backups {are} not restored, as was said.")
     return False
 
 
-def _plans(desk: Desk, *, fill: bool) -> list[_Planned] | Shown:
+def _plans(at: RecoveryTools, *, fill: bool) -> list[_Planned] | StrongroomError:
     """Plan every part."""
     planned: list[_Planned] = []
     refused: Ended[Came] | None = None
-    for part in _to_restore(desk):
-        done = _plan(desk, part, overwrite=False, fill=fill)
+    for part in _to_restore(at):
+        done = _plan(at, part, overwrite=False, fill=fill)
         if done.answer is not None:
-            desk.say(*(f"  {line}" for line in _would(part, done.answer)))
+            at.screen.say(*(f"  {line}" for line in _would(part, done.answer)))
         if done.answer is None or not (_stands(done) or _goes_without(done.answer)):
-            return done.shown(f"Nothing was written. {_elsewhere(desk)}")
-        planned.append(_Planned(part, done.answer, _taken(desk, part)))
+            return done.failure(f"Nothing was written. {_elsewhere(at)}")
+        planned.append(_Planned(part, done.answer, _taken(at, part)))
         refused = refused or done if _is_all_refused(done.answer) else refused
     if refused is not None and all(_is_all_refused(one.came) for one in planned):
-        return refused.shown(f"Nothing was written. {_elsewhere(desk)}")
+        return refused.failure(f"Nothing was written. {_elsewhere(at)}")
     return planned
 
 
@@ -159,8 +169,8 @@ def _stands(done: Ended[Came]) -> bool:
     return done.code in STANDS or (came is not None and came.lost is not None and came.counts.total > 0)
 
 
-def _elsewhere(desk: Desk) -> str:
-    return f"To restore elsewhere, stop and type: {desk.goes_on} --assess"
+def _elsewhere(at: RecoveryTools) -> str:
+    return f"To restore elsewhere, stop and type: {at.goes_on} --assess"
 
 
 def _goes_without(came: Came) -> bool:
@@ -174,18 +184,18 @@ def _is_all_refused(came: Came) -> bool:
     return came.counts.not_done == came.counts.total > 0
 
 
-def _may_overwrite(desk: Desk, planned: Sequence[_Planned]) -> bool:
+def _may_overwrite(at: RecoveryTools, planned: Sequence[_Planned]) -> bool:
     """Ask whether to replace what differs; name it."""
     differ = sum(one.came.counts.left for one in planned)
     if not differ:
         return False
     names = list(dict.fromkeys(name for one in planned for name in one.came.names[Action.LEAVE]))
-    desk.say("", f"  Another value than in the backup: {_named(names, differ)}.")
+    at.screen.say("", f"  Another value than in the backup: {_named(names, differ)}.")
     if differ > NAMED:
-        files = [str(_plan_file(desk, one.part)) for one in planned if one.came.counts.left]
-        desk.say(f"  All of them are in {', '.join(files)}, with the action 'leave'.")
+        files = [str(_plan_file(at, one.part)) for one in planned if one.came.counts.left]
+        at.screen.say(f"  All of them are in {', '.join(files)}, with the action 'leave'.")
     it = "it" if differ == 1 else "them"
-    return desk.dialogue.confirm(
+    return at.ask.confirm(
         "overwrite",
         f"{plural(differ, 'secret')} there {verb(differ, 'have')} another value than the backup. "
         f"Replace {it}? What {'it holds' if differ == 1 else 'they hold'} now is kept.",
@@ -200,16 +210,18 @@ _NOTHING = "nothing differs"
 _ALONE = ", and the newest backup alone"
 
 
-def _plan(desk: Desk, part: Part, *, overwrite: bool, fill: bool) -> Ended[Came]:
+def _plan(at: RecoveryTools, part: Part, *, overwrite: bool, fill: bool) -> Ended[Came]:
     """Make the plan of a part, in a file that only its owner can read: it holds names.
 
     Args:
         fill: whether what the backup lacks is taken from earlier ones.
     """
-    file = _plan_file(desk, part)
+    file = _plan_file(at, part)
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     words = _words(part, overwrite=overwrite, fill=fill)
-    return desk.look([*words, "--plan-out", str(file), "--force", *_with(desk, part)], _came, Came)
+    return at.apart.command(
+        [*words, "--plan-out", str(file), "--force", *at.given.reading(part.on)], _came, Came
+    )
 
 
 def _words(part: Part, *, overwrite: bool, fill: bool) -> list[str]:
@@ -233,10 +245,10 @@ def _settled(job: RestoreJob, *, output: Output) -> Came:
     return job.came()
 
 
-def _taken(desk: Desk, part: Part) -> list[Taken]:
+def _taken(at: RecoveryTools, part: Part) -> list[Taken]:
     """Return what a plan takes from earlier backups."""
-    trusted = trust.trusted_signers(desk.here, desk.arguments.signer)
-    with _plan_file(desk, part).open("rb") as file:
+    trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
+    with _plan_file(at, part).open("rb") as file:
         plan = PlanFile(file, trusted=trusted)
         made = {one.backup: one.created_at for one in plan.head.earlier}
         return [
@@ -246,70 +258,70 @@ def _taken(desk: Desk, part: Part) -> list[Taken]:
         ]
 
 
-def _plan_file(desk: Desk, part: Part) -> Path:
-    return desk.here.state_dir / "recoveries" / "plans" / f"{desk.recovery.id}-{part.backup}"
+def _plan_file(at: RecoveryTools, part: Part) -> Path:
+    return at.here.state_dir / "recoveries" / "plans" / f"{at.record.recovery.id}-{part.backup}"
 
 
-def _overwrites(desk: Desk, part: Part) -> bool:
+def _overwrites(at: RecoveryTools, part: Part) -> bool:
     """Tell whether a part may replace what differs.
 
     Where nothing differed before, a newer part replaces only what an older part of this recovery wrote.
     """
-    agreed = desk.recovery.agreed
+    agreed = at.record.recovery.agreed
     assert agreed is not None
     nothing = agreed.reason.startswith(_NOTHING)
-    return agreed.overwrite or (nothing and not _is_first(desk, part))
+    return agreed.overwrite or (nothing and not _is_first(at, part))
 
 
-def _fills(desk: Desk) -> bool:
-    agreed = desk.recovery.agreed
+def _fills(at: RecoveryTools) -> bool:
+    agreed = at.record.recovery.agreed
     return agreed is None or not agreed.reason.endswith(_ALONE)
 
 
-def _is_first(desk: Desk, part: Part) -> bool:
-    first = next(one for one in desk.recovery.parts if one.into == part.into)
+def _is_first(at: RecoveryTools, part: Part) -> bool:
+    first = next(one for one in at.record.recovery.parts if one.into == part.into)
     return first.backup == part.backup
-
-
-def _with(desk: Desk, part: Part) -> Iterator[str]:
-    """Yield from where and with what, as options. A lost region is not waited for again."""
-    named = list(desk.from_targets())
-    yield from named or [word for name in part.on for word in ("--from-target", name)]
-    yield from (*desk.keys(), *desk.signers())
 
 
 # -- doing it -------------------------------------------------------------------------------
 
 
-def _restore(desk: Desk, part: Part) -> Shown:
+def _restore(at: RecoveryTools, part: Part) -> StrongroomError | None:
     """Restore one part by its plan.
 
     The plan is kept while people have to approve it, and after a kill; any other end makes a new one.
     """
-    file = _plan_file(desk, part)
+    file = _plan_file(at, part)
     if not file.exists():
-        planned = _plan(desk, part, overwrite=_overwrites(desk, part), fill=_fills(desk))
+        planned = _plan(at, part, overwrite=_overwrites(at, part), fill=_fills(at))
         if planned.answer is None or not (_stands(planned) or _goes_without(planned.answer)):
-            return planned.shown("Nothing was written. Remove the cause, then try again.")
-    taken = Counter(one.backup for one in _taken(desk, part))
-    words = ["restore", "--plan", str(file), "--verify-after-restore", "--force", *_with(desk, part)]
-    done = desk.look(words, _came, Came)
+            return planned.failure("Nothing was written. Remove the cause, then try again.")
+    taken = Counter(one.backup for one in _taken(at, part))
+    words = [
+        "restore",
+        "--plan",
+        str(file),
+        "--verify-after-restore",
+        "--force",
+        *at.given.reading(part.on),
+    ]
+    done = at.apart.command(words, _came, Came)
     if done.code != ApprovalNeeded.__name__:
         file.unlink(missing_ok=True)
     came = done.answer
     if came is None:
-        desk.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
-        return done.shown("")
-    desk.say(*(f"  {line}" for line in _told(came)))
+        at.record.prove(Step.RESTORE, "restore", of=part.backup, code=done.code)
+        return done.failure("")
+    at.screen.say(*(f"  {line}" for line in _told(came)))
     stands = (_stands(done) and not came.counts.moved) or _is_as_agreed(came)
-    desk.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
+    at.record.prove(Step.RESTORE, "restore", *_counts(came), of=part.backup, code="" if stands else done.code)
     if not stands:
-        return done.shown(_goes_on(desk, part, came))
+        return done.failure(_goes_on(at, part, came))
     if taken:
         said = (f"{plural(many, 'secret')} from backup {backup}" for backup, many in taken.items())
-        desk.prove(Step.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
-    _note_left(desk, part, done.code, came)
-    return Shown()
+        at.record.prove(Step.RESTORE, EARLIER, *said, of=f"{part.backup} {EARLIER}")
+    _note_left(at, part, done.code, came)
+    return None
 
 
 def _is_as_agreed(came: Came) -> bool:
@@ -326,100 +338,115 @@ def _may_pass(one: NotDone) -> bool:
     return kind is None or kind.transient or issubclass(kind, DAMAGE)
 
 
-def _note_left(desk: Desk, part: Part, code: str, came: Came) -> None:
+def _note_left(at: RecoveryTools, part: Part, code: str, came: Came) -> None:
     """Put on record what is left to do after a restore that stands; no name, which the terminal has."""
     counts = came.counts
     if code in _UNSOUND:
-        desk.left(_UNSOUND[code])
+        at.record.left(_UNSOUND[code])
     if came.lost is not None:
-        note_lost(desk, came.lost, source=part.source)
+        note_lost(at, came.lost, source=part.source)
     if counts.not_done:
         said = f"{plural(counts.not_done, 'secret')} {verb(counts.not_done, 'were')} not restored"
-        again = f" Once the cause is removed: {_rest_of(desk, part)}"
-        desk.left(f"{said} into '{part.into}' from backup {part.backup}.{again}")
+        again = f" Once the cause is removed: {_rest_of(at, part)}"
+        at.record.left(f"{said} into '{part.into}' from backup {part.backup}.{again}")
     if counts.left:
         said = f"{plural(counts.left, 'secret')} in '{part.into}' {verb(counts.left, 'differ')}"
-        desk.left(f"{said} from backup {part.backup} and {verb(counts.left, 'were')} left, as was said.")
+        at.record.left(f"{said} from backup {part.backup} and {verb(counts.left, 'were')} left, as was said.")
     if counts.not_done + counts.left:
-        desk.prove(Step.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}")
+        at.record.prove(
+            Step.RESTORE, LEFT_OUT, str(counts.not_done + counts.left), of=f"{part.backup} {LEFT_OUT}"
+        )
 
 
-def left_out(desk: Desk) -> int:
+def left_out(at: RecoveryTools) -> int:
     """Return how many secrets this recovery left as they are."""
-    proofs = desk.recovery.steps[Step.RESTORE].proofs
+    proofs = at.record.recovery.steps[Step.RESTORE].proofs
     return sum(int(proof.said[0]) for proof in proofs if proof.check == LEFT_OUT and proof.said)
 
 
 # -- on the cluster ---------------------------------------------------------------------------
 
 
-def _on_cluster(desk: Desk, part: Part) -> Shown:
+def _on_cluster(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> StrongroomError | None:
     """Have the cluster restore one part, in one run: what was submitted before is followed on."""
-    run = _submitted(desk, part)
+    run = _submitted(at, part)
     if not run:
-        know_backups(desk, Step.RESTORE)
-        more = ["--overwrite-existing"] if _overwrites(desk, part) else []
+        know_backups(at, Step.RESTORE)
+        more = ["--overwrite-existing"] if _overwrites(at, part) else []
         words = ["restore", "--cluster", "--validate", "--backup", part.backup, "--to", part.into, *more]
-        submitted = desk.do(Step.RESTORE, words, _submit, str)
+        work = partial(_submit, part=part, overwrite=bool(more))
+        submitted = at.do(Step.RESTORE, words, work, str)
         if submitted.answer is None:
-            return submitted.shown("Nothing was written. Remove the cause, then try again.")
+            return submitted.failure("Nothing was written. Remove the cause, then try again.")
         run = submitted.answer
-        desk.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
-    ran = desk.look(["runs", "show", run, "--follow"], _follow, RecoveryFacts)
+        at.record.prove(Step.RESTORE, _SUBMITTED, f"run {run} recovers backup {part.backup}", of=run)
+    ran = at.apart.run(partial(_follow, run=run), RecoveryFacts, typed=["runs", "show", run, "--follow"])
     facts = ran.answer or RecoveryFacts()
     stands = ran.code in STANDS or _is_as_agreed_by(facts, ran.code)
-    _prove_by_run(desk, run, facts)
+    _prove_by_run(at, run, facts)
     if not stands:
-        desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
-        return ran.shown(
-            f"'strongroom runs show {run}' says what is left, and 'strongroom runs retry {run}' goes on "
-            "with it."
+        at.record.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup, code=ran.code)
+        return ran.failure(
+            f"'strongroom runs show {run}' says what is left; 'strongroom runs retry {run}' goes on with it."
         )
-    desk.say(
+    at.screen.say(
         "  Restored, read back and compared.", f"  This undoes it: strongroom restore undo {run} --cluster"
     )
     if facts.restore_plan is not None and facts.restore_plan.lost is not None:
-        note_lost(desk, facts.restore_plan.lost, source=part.source)
+        note_lost(at, facts.restore_plan.lost, source=part.source)
     if facts.restore is not None and facts.restore.not_done + facts.restore.left:
         kept = facts.restore.not_done + facts.restore.left
-        desk.left(
+        at.record.left(
             f"{plural(kept, 'secret')} {verb(kept, 'were')} left as they are: 'strongroom runs show {run}'."
         )
-        desk.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
-    shown = _rest(desk, part)
-    if shown.error is None:  # only now is this part restored: a kill before goes on with the rest
-        desk.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup)
-    return shown
+        at.record.prove(Step.RESTORE, LEFT_OUT, str(kept), of=f"{part.backup} {LEFT_OUT}")
+    error = _rest(at, part, short)
+    if error is None:  # only now is this part restored: a kill before goes on with the rest
+        at.record.prove(Step.RESTORE, "status", *_summed(facts), of=part.backup)
+    return error
 
 
-def _rest(desk: Desk, part: Part) -> Shown:
-    """Restore here what a run did not, since the backup that it restored does not hold it."""
-    if not _fills(desk) or part.limits or (desk.short is not None and part.backup not in desk.short):
-        return Shown()
-    planned = _plan(desk, part, overwrite=False, fill=True)
+def _rest(at: RecoveryTools, part: Part, short: frozenset[str] | None) -> StrongroomError | None:
+    """Restore here what a run did not, since the backup that it restored does not hold it.
+
+    Args:
+        short: the backups that earlier ones make up for; ``None`` if that was agreed to by another process.
+    """
+    if not _fills(at) or part.limits or (short is not None and part.backup not in short):
+        return None
+    planned = _plan(at, part, overwrite=False, fill=True)
     if planned.answer is None:
-        return planned.shown("What the cluster restored stays.")
-    if not _taken(desk, part):
-        _plan_file(desk, part).unlink(missing_ok=True)
-        return Shown()
-    desk.say("  What is missing from that backup is restored here, out of earlier ones.")
-    return _restore(desk, part)
+        return planned.failure("What the cluster restored stays.")
+    if not _taken(at, part):
+        _plan_file(at, part).unlink(missing_ok=True)
+        return None
+    at.screen.say("  What is missing from that backup is restored here, out of earlier ones.")
+    return _restore(at, part)
 
 
-def _submit(arguments: Namespace, output: Output) -> str:
+def _submit(arguments: Namespace, output: Output, *, part: Part, overwrite: bool) -> str:
     """Hand it to the cluster; return the run."""
-    task, asked = task_of(arguments, load_settings())
-    run: str = task.delay(**asked).run
+    if part.into == LOCAL:
+        raise UsageError(
+            "The cluster restores into no local store. Nothing was submitted.",
+            hint="Choose another place with --assess, or restore here, without --cluster.",
+        )
+    from tasks.restore import recover_backup
+
+    backup = known_backup(part.backup, load_settings())
+    run: str = recover_backup.delay(
+        backup=backup, to=part.into, overwrite_existing=overwrite, requester=who()
+    ).run
     return run
 
 
-def _follow(arguments: Namespace, output: Output) -> RecoveryFacts:
-    run = follow(output, arguments.id)
+def _follow(arguments: Namespace, output: Output, *, run: str) -> RecoveryFacts:
+    followed = follow(output, run)
     try:
-        require_end(run)
+        require_end(followed)
     except StrongroomError as error:
         output.end_with(error)
-    return recovery_facts_of(run)
+    return recovery_facts_of(followed)
 
 
 def _is_as_agreed_by(facts: RecoveryFacts, code: str) -> bool:
@@ -445,25 +472,27 @@ def _summed(facts: RecoveryFacts) -> Iterator[str]:
         yield _numbers(facts.restore.created, facts.restore.changed, facts.restore.unchanged)
 
 
-def _prove_by_run(desk: Desk, run: str, facts: RecoveryFacts) -> None:
+def _prove_by_run(at: RecoveryTools, run: str, facts: RecoveryFacts) -> None:
     """Put on record what the run showed of its worker's host, and of what came back."""
     if check := facts.recovery_check:
         bad = [one for one in check.checks if one.state != "good"]
         said = [f"{plural(len(check.checks) - len(bad), 'check')} good"]
         said += [f"{one.state}: {one.check}: {in_line(one.what)}" for one in bad]
         code = next((one.code for one in bad if one.code), "")
-        desk.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
-        desk.say(f"  The recover worker's host: {'; '.join(said)}.")
+        at.record.prove(Step.RESTORE, "host of the recover worker", *said, of=run, code=code)
+        at.screen.say(f"  The recover worker's host: {'; '.join(said)}.")
     if validated := facts.recovery_validate:
         wrong = sum(validated.wrong.values())
         said = [f"{plural(validated.secrets, 'secret')} validated, {wrong:,} wrong"]
-        desk.prove(Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else "")
-        desk.say(f"  {said[0]}.")
+        at.record.prove(
+            Step.VALIDATE, "validation by the run", *said, of=run, code="RunDegraded" if wrong else ""
+        )
+        at.screen.say(f"  {said[0]}.")
 
 
-def _submitted(desk: Desk, part: Part) -> str:
+def _submitted(at: RecoveryTools, part: Part) -> str:
     """Return the run that was submitted for a part by this recovery; empty if none was."""
-    proofs = desk.recovery.steps[Step.RESTORE].proofs
+    proofs = at.record.recovery.steps[Step.RESTORE].proofs
     said = f" recovers backup {part.backup}"
     runs = [proof.of for proof in proofs if proof.check == _SUBMITTED and proof.said[0].endswith(said)]
     return runs[-1] if runs else ""
@@ -540,14 +569,14 @@ def _typed(command: str) -> str:
     return re.sub(PIPED, "", command)
 
 
-def _goes_on(desk: Desk, part: Part, came: Came) -> str:
+def _goes_on(at: RecoveryTools, part: Part, came: Came) -> str:
     if not came.goes_on:
         return ""
-    return f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(desk, part)}"
+    return f"What was restored stays. Remove the cause, then try again, or type: {_rest_of(at, part)}"
 
 
-def _rest_of(desk: Desk, part: Part) -> str:
+def _rest_of(at: RecoveryTools, part: Part) -> str:
     """Return the command for what was not restored: it makes a plan of its own, as that of here is gone."""
-    agreed = desk.recovery.agreed
-    words = _words(part, overwrite=agreed is not None and agreed.overwrite, fill=_fills(desk))
-    return " ".join(map(quote, ("strongroom", *words, *_with(desk, part))))
+    agreed = at.record.recovery.agreed
+    words = _words(part, overwrite=agreed is not None and agreed.overwrite, fill=_fills(at))
+    return " ".join(map(quote, ("strongroom", *words, *at.given.reading(part.on))))

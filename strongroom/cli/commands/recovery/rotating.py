@@ -1,9 +1,9 @@
-"""Step six: an incident for the leaked keys, from its beginning to its end."""
+"""Step six: an incident for the leaked keys, led through its own steps, from its beginning to its end."""
 
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -11,63 +11,153 @@ from typing import Final
 from msgspec import Struct
 
 from strongroom.cli.commands.incident import incident as incidents
-from strongroom.cli.commands.incident import report
-from strongroom.cli.commands.incident import steps as incident_steps
+from strongroom.cli.commands.incident.report import close_approved
+from strongroom.cli.commands.incident.steps import incident_steps, write_names
+from strongroom.cli.commands.incident.suspected import key_of
 from strongroom.cli.commands.recovery.backups import know_backups
-from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.commands.recovery.forked_step import Ended, Shown
+from strongroom.cli.commands.recovery.forked_step import Ended, Work
+from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.shared import identity_options
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal.output import Output, in_line, plural
+from strongroom.config import load_settings
 from strongroom.errors import StrongroomError
-from strongroom.operations.archive.incidents import STEPS, Incident, StepStanding, steps_of
+from strongroom.operations.archive.incidents import Incident, StepStanding, Suspicion, steps_of
 from strongroom.operations.archive.incidents import Step as Of
 from strongroom.operations.archive.recoveries import Step
 from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
 from strongroom.operations.incident.exposed import compromised_names
-from strongroom.operations.incident.steps import find_incident
+from strongroom.operations.incident.report import write_report
+from strongroom.operations.incident.steps import find_incident, require_open, waive
+from strongroom.operations.procedure import AfterFailure, lead
+from strongroom.operations.services import Services
+from strongroom.system.person import who
 
+Act = Callable[[Services, Incident, Output], None]
 INCIDENT: Final = "incident"
-OPENING: Final = (Of.ISOLATE, Of.READERS, Of.RESEAL)
-"""What 'incident open' does at once."""
 NAMED: Final = 8
 
 
-def rotate(desk: Desk) -> Shown:
+def rotate(at: RecoveryTools) -> StrongroomError | None:
     """Isolate what the leaked keys open, find who read it, seal it anew, change the secrets, and close."""
-    scope = desk.recovery.scope
+    scope = at.record.recovery.scope
     assert scope is not None
-    if _is_closed(desk):
-        return Shown()
+    if _is_closed(at):
+        return None
     named = ", ".join(scope.leaked)
     question = f"Put each backup that opens with {named} into quarantine, and seal it again?"
-    tried = bool(desk.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
-    if not tried and not desk.dialogue.confirm("quarantine", question):
-        error = ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
-        return Shown(error=error)
-    know_backups(desk, Step.ROTATE)
-    done = _open(desk, scope.leaked)
+    tried = bool(at.record.recovery.steps[Step.ROTATE].proofs)  # somebody said yes to that
+    if not tried and not at.ask.confirm("quarantine", question):
+        return ConfirmationRequired("The answer was no, so nothing was put into quarantine.", hint="")
+    know_backups(at, Step.ROTATE)
+    done = _open(at, scope.leaked)
     if done.answer is None:
-        return done.shown("Do what the lines above say, then try again.")
-    standing = steps_of(done.answer)
-    for step in STEPS:
-        if step is Of.ROTATE and _of(standing, step).state == "open" and not _may_change(desk, done.answer):
+        return done.failure("Do what the lines above say, then try again.")
+    steps = _Apart(at, done)
+    try:
+        lead(steps, _Leading(at, steps))
+    except _SaidNo as no:
+        return no.error
+    return _close(at, done.answer.id)
+
+
+class _SaidNo(Exception):
+    def __init__(self, error: StrongroomError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _Apart:
+    """The steps of an incident, each done in a process of its own."""
+
+    def __init__(self, at: RecoveryTools, opened: Ended[Incident]) -> None:
+        assert opened.answer is not None
+        self._tools, self._opened = at, opened
+        self.incident = opened.answer
+        self._tried: set[Of] = set()
+
+    def next_step(self, left: Collection[Of]) -> Of | None:
+        return next((one.step for one in steps_of(self.incident) if not one.settled), None)
+
+    def why_needless(self, step: Of) -> str:
+        return ""  # the record says so already: such a step is never next
+
+    def pass_over(self, step: Of, why: str) -> None:
+        raise NotImplementedError
+
+    def perform(self, step: Of) -> StrongroomError | None:
+        """Do a step, or tell of the first try of one that was made when the incident was opened."""
+        state, again = self.standing(step).state, step in self._tried
+        self._tried.add(step)
+        first = step in incidents.OPENING and state != "open" and not again
+        asked = step is Of.ROTATE and state == "open" and not again
+        if asked and not _may_change(self._tools, self.incident):
             said = "The answer was no, so no secret got a new value. The incident stays open."
-            return Shown(error=ConfirmationRequired(said, hint=""))
-        _take(desk, done.answer.id, step, done)
-    return _close(desk, done.answer.id)
+            raise _SaidNo(ConfirmationRequired(said, hint=""))
+        ran = self._opened if first else self._try(step)
+        self.incident = ran.answer or self.incident
+        return None if self.standing(step).settled else self._incomplete(ran, step)
+
+    def waive(self, step: Of, reason: str) -> None:
+        case = self.incident.id
+        self._tools.record.left(f"Incident {case}, step {step}: waived ({reason}).")
+        words = ["incident", "waive", case, step, "--reason", reason]
+        work = _work(case, partial(_waive, step=step, reason=reason))
+        self.incident = self._tools.do(Step.ROTATE, words, work, Incident).answer or self.incident
+
+    def standing(self, step: Of) -> StepStanding:
+        """Return how a step stands."""
+        return next(one for one in steps_of(self.incident) if one.step is step)
+
+    def _try(self, step: Of) -> Ended[Incident]:
+        case, given = self.incident.id, self._tools.given
+        words = ["incident", step.value, case, *(given.keys() if step in (Of.RESEAL, Of.ROTATE) else ())]
+        if step is not Of.ROTATE:
+            return self._tools.do(Step.ROTATE, words, _work(case, partial(_do, step=step)), Incident, of=step)
+        names = self._tools.here.state_dir / "recoveries" / "plans"
+        names /= f"{self._tools.record.recovery.id}-to-change.json"
+        names.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        names.unlink(missing_ok=True)
+        words[3:3] = ["--force", "--secrets", str(names)]  # it was asked already: see _may_change
+        work = _work(case, partial(_do, step=step, names=names))
+        ran = self._tools.do(Step.ROTATE, words, work, Incident, of=step)
+        if names.exists():
+            where = f"  The secrets that need a new value are in {names}. Change each at its source."
+            self._tools.screen.say(where)
+        return ran
+
+    def _incomplete(self, ran: Ended[Incident], step: Of) -> StrongroomError:
+        """Return what is missing of a step, and the command that does it by hand."""
+        by_hand = f"By hand: 'strongroom incident {step} {self.incident.id}'."
+        if missing := self.standing(step).outcome.missing:
+            what, why = next(iter(missing.items()))
+            more = f" And {len(missing) - 1:,} more." if len(missing) > 1 else ""
+            said = f"Step '{step}' of the incident is not done: {what}: {why}.{more}"
+            return StepIncomplete(said, hint=f"Put that right, or skip it with a reason. {by_hand}")
+        if ran.error is None:
+            return StepIncomplete(f"Step '{step}' of the incident is not done yet.", hint=by_hand)
+        return ran.failure(by_hand)
 
 
-def _may_change(desk: Desk, incident: Incident) -> bool:
-    """Ask before values change: services go on with the old ones until somebody hands them the new ones."""
-    words = ["incident", "status", incident.id]
-    exposed = desk.look(words, partial(_exposed, keys=desk.arguments), Exposed).answer
-    if exposed is not None and exposed.names:
-        more = f" and {exposed.count - NAMED:,} more" if exposed.count > NAMED else ""
-        said = f"{plural(exposed.count, 'secret')}: {', '.join(map(in_line, exposed.names))}{more}"
-        desk.say(f"  Anyone who has those keys may know the values of {said}.")
-    question = "Give the secrets in those backups new values now, by the rotators of the configuration?"
-    return desk.dialogue.confirm("rotate", question)
+class _Leading:
+    """Leads whoever recovers through the steps of the incident."""
+
+    def __init__(self, at: RecoveryTools, steps: _Apart) -> None:
+        self._tools, self._steps = at, steps
+
+    def begins(self, step: Of) -> None:
+        pass
+
+    def needless(self, step: Of, why: str) -> None:
+        pass
+
+    def ended(self, step: Of, error: StrongroomError | None) -> None:
+        if error is None:
+            self._tools.screen.say(f"  {step}: {self._steps.standing(step).state}")
+
+    def after_failure(self, step: Of, error: StrongroomError) -> AfterFailure:
+        name, call = f"{Step.ROTATE}.{step}", self._tools.screen.call
+        return self._tools.ask.after_failure(name, error, call, may_skip=True, goes_on=False)
 
 
 class Exposed(Struct, frozen=True, kw_only=True):
@@ -77,42 +167,37 @@ class Exposed(Struct, frozen=True, kw_only=True):
     names: tuple[str, ...]
 
 
-def _exposed(arguments: Namespace, output: Output, *, keys: Namespace) -> Exposed:
-    services = identity_options.with_identities(open_services(), keys, output)
-    names = list(compromised_names(services, find_incident(services, arguments.incident)).names)
-    return Exposed(count=len(names), names=tuple(names[:NAMED]))
+def _may_change(at: RecoveryTools, incident: Incident) -> bool:
+    """Ask before values change: services go on with the old ones until somebody hands them the new ones."""
+    typed = ["incident", "status", incident.id]
+    exposed = at.apart.run(partial(_exposed, case=incident.id), Exposed, typed=typed).answer
+    if exposed is not None and exposed.names:
+        more = f" and {exposed.count - NAMED:,} more" if exposed.count > NAMED else ""
+        said = f"{plural(exposed.count, 'secret')}: {', '.join(map(in_line, exposed.names))}{more}"
+        at.screen.say(f"  Anyone who has those keys may know the values of {said}.")
+    question = "Give the secrets in those backups new values now, by the rotators of the configuration?"
+    return at.ask.confirm("rotate", question)
 
 
-def _close(desk: Desk, incident: str) -> Shown:
-    words = ["incident", "close", incident, "--reason", f"recovery {desk.recovery.id}", *desk.keys()]
-    done = desk.do(Step.ROTATE, words, _work(report.close_incident), Incident)
-    if done.answer is None or done.answer.closed is None:
-        return done.shown("Put that right, then try again.")
-    for one in steps_of(done.answer):
-        desk.left(*one.outcome.left)
-    return Shown()
-
-
-def _is_closed(desk: Desk) -> bool:
+def _is_closed(at: RecoveryTools) -> bool:
     """Tell whether the incident that this recovery opened is closed: it is not opened again."""
-    proofs = desk.recovery.steps[Step.ROTATE].proofs
+    proofs = at.record.recovery.steps[Step.ROTATE].proofs
     known = next((proof.of for proof in proofs if proof.check == INCIDENT), None)
     if known is None:
         return False
-    words = ["incident", "status", known]
-    done = desk.do(Step.ROTATE, words, _work(incident_steps.show_status), Incident)
+    done = at.do(Step.ROTATE, ["incident", "status", known], _work(known, _nothing), Incident)
     return done.answer is not None and done.answer.closed is not None
 
 
-def _open(desk: Desk, leaked: tuple[str, ...]) -> Ended[Incident]:
+def _open(at: RecoveryTools, leaked: tuple[str, ...]) -> Ended[Incident]:
     """Open the incident. Repeated with the same words, the same one goes on."""
     keys = [word for key in leaked for word in ("--key", key)]
-    reason = desk.recovery.reason or f"recovery {desk.recovery.id}"
-    words = ["incident", "open", *keys, "--reason", reason, "--force", *desk.keys()]
-    done = desk.do(Step.ROTATE, words, _begin, Incident)
+    reason = at.record.recovery.reason or f"recovery {at.record.recovery.id}"
+    words = ["incident", "open", *keys, "--reason", reason, "--force", *at.given.keys()]
+    done = at.do(Step.ROTATE, words, partial(_begin, leaked=leaked, reason=reason), Incident)
     if done.answer is not None:
-        desk.prove(Step.ROTATE, INCIDENT, "it was opened by this recovery", of=done.answer.id)
-        desk.say(*(f"  {line}" for line in _lines(steps_of(done.answer))))
+        at.record.prove(Step.ROTATE, INCIDENT, "it was opened by this recovery", of=done.answer.id)
+        at.screen.say(*(f"  {line}" for line in _lines(steps_of(done.answer))))
     return done
 
 
@@ -123,101 +208,76 @@ def _lines(standing: tuple[StepStanding, ...]) -> Iterator[str]:
         yield f"{one.step}: {one.state}" + (f" ({counts})" if counts else "")
 
 
-def _take(desk: Desk, incident: str, step: Of, opened: Ended[Incident]) -> None:
-    """Do one step of the incident, until it is done or waived.
-
-    Args:
-        opened: what opening it came to, which was the first try of some steps. How the others stand is of
-            an earlier time, and people may have changed secrets since.
-    """
-    tried = step in OPENING or _standing(opened, step).settled
-    ran = opened if tried and _standing(opened, step).state != "open" else _try(desk, incident, step)
-    while not _standing(ran, step).settled:
-        reason = desk.after_failure(f"{Step.ROTATE}.{step}", _incomplete(ran, step, incident))
-        if reason is None:
-            ran = _try(desk, incident, step)
-        else:
-            desk.left(f"Incident {incident}, step {step}: waived ({reason}).")
-            words = ["incident", "waive", incident, step, "--reason", reason]
-            ran = desk.do(Step.ROTATE, words, _work(incident_steps.waive_step), Incident)
-    desk.say(f"  {step}: {_standing(ran, step).state}")
-
-
-def _incomplete(ran: Ended[Incident], step: Of, incident: str) -> Shown:
-    """Return what is missing of a step, and the command that does it by hand."""
-    by_hand = f"By hand: 'strongroom incident {step} {incident}'."
-    if missing := _standing(ran, step).outcome.missing:
-        what, why = next(iter(missing.items()))
-        more = f" And {len(missing) - 1:,} more." if len(missing) > 1 else ""
-        said = f"Step '{step}' of the incident is not done: {what}: {why}.{more}"
-        hint = f"Put that right, or skip it with a reason. {by_hand}"
-        return Shown(error=StepIncomplete(said, hint=hint))
-    if ran.error is None:
-        said = f"Step '{step}' of the incident is not done yet."
-        return Shown(error=StepIncomplete(said, hint=by_hand))
-    return ran.shown(by_hand)
-
-
-def _try(desk: Desk, incident: str, step: Of) -> Ended[Incident]:
-    keys = [*desk.keys()] if step in (Of.RESEAL, Of.ROTATE) else []
-    words = ["incident", step.value, incident]
-    if step is not Of.ROTATE:
-        return desk.do(Step.ROTATE, [*words, *keys], _work(_BY_STEP[step]), Incident, of=step)
-    names = _names_file(desk)
-    words += ["--force", "--secrets", str(names), *keys]  # it was asked already: see _may_change
-    ran = desk.do(Step.ROTATE, words, _work(_BY_STEP[step]), Incident, of=step)
-    if not _standing(ran, step).settled and names.exists():
-        desk.say(f"  The secrets that need a new value are in {names}. Change each at its source.")
-    return ran
-
-
-def _standing(ran: Ended[Incident], step: Of) -> StepStanding:
-    if ran.answer is None:
-        return StepStanding(step=step, state="open", said="")
-    return _of(steps_of(ran.answer), step)
-
-
-def _of(standing: tuple[StepStanding, ...], step: Of) -> StepStanding:
-    return next(one for one in standing if one.step is step)
-
-
-def _names_file(desk: Desk) -> Path:
-    file = desk.here.state_dir / "recoveries" / "plans" / f"{desk.recovery.id}-to-change.json"
-    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file.unlink(missing_ok=True)
-    return file
+def _close(at: RecoveryTools, case: str) -> StrongroomError | None:
+    reason = f"recovery {at.record.recovery.id}"
+    words = ["incident", "close", case, "--reason", reason, *at.given.keys()]
+    done = at.do(Step.ROTATE, words, _work(case, partial(_closed, reason=reason)), Incident)
+    if done.answer is None or done.answer.closed is None:
+        return done.failure("Put that right, then try again.")
+    for one in steps_of(done.answer):
+        at.record.left(*one.outcome.left)
+    return None
 
 
 # -- apart --------------------------------------------------------------------------------
 
 
-def _begin(arguments: Namespace, output: Output) -> Incident:
-    performing = incidents.begin(arguments, output)
+def _opened_services(arguments: Namespace, output: Output) -> Services:
+    return identity_options.with_identities(open_services(), arguments, output)
+
+
+def _exposed(arguments: Namespace, output: Output, *, case: str) -> Exposed:
+    services = _opened_services(arguments, output)
+    names = list(compromised_names(services, find_incident(services, case)).names)
+    return Exposed(count=len(names), names=tuple(names[:NAMED]))
+
+
+def _begin(arguments: Namespace, output: Output, *, leaked: Sequence[str], reason: str) -> Incident:
+    settings, services = load_settings(), _opened_services(arguments, output)
+    suspicion = Suspicion(keys=tuple(sorted(key_of(word, settings) for word in leaked)))
+    performing, failed = incidents.begin(services, suspicion, output, reason=reason)
     try:
         incidents.require_all_seen(performing.incident, None)
-        performing.require_complete()
+        incidents.require_complete(performing, failed)
     except StrongroomError as error:
         output.end_with(error)
     return performing.incident
 
 
-def _work(act: Callable[[Namespace, Output], None]) -> Callable[[Namespace, Output], Incident]:
+def _work(case: str, act: Act) -> Work[Incident]:
     """Return work that does something about an incident; its record then says how it stands."""
 
     def work(arguments: Namespace, output: Output) -> Incident:
+        services = _opened_services(arguments, output)
         try:
-            act(arguments, output)
+            act(services, find_incident(services, case), output)
         except StrongroomError as error:
             output.end_with(error)
-        return find_incident(open_services(), arguments.incident)
+        return find_incident(services, case)
 
     return work
 
 
-_BY_STEP: Mapping[Of, Callable[[Namespace, Output], None]] = {
-    Of.ISOLATE: incident_steps.isolate_backups,
-    Of.READERS: incident_steps.find_readers,
-    Of.RESEAL: incident_steps.reseal_backups,
-    Of.ROTATE: incident_steps.rotate_secrets,
-    Of.REPORT: report.make_report,
-}
+def _nothing(services: Services, incident: Incident, output: Output) -> None:
+    """Its record is all that is asked for."""
+
+
+def _do(
+    services: Services, incident: Incident, output: Output, *, step: Of, names: Path | None = None
+) -> None:
+    """Do a step; write to a file which secrets still have a value that others may know."""
+    require_open(incident)
+    performing = incident_steps(services, incident, output)
+    error = performing.perform(step)
+    if performing.unchanged:
+        write_names(services, performing.incident, names, only=performing.unchanged, replace=True)
+    if error is not None:
+        raise error
+
+
+def _waive(services: Services, incident: Incident, output: Output, *, step: Of, reason: str) -> None:
+    waive(services, incident, step, reason=reason, by=who())
+
+
+def _closed(services: Services, incident: Incident, output: Output, *, reason: str) -> None:
+    write_report(services, close_approved(services, incident, reason=reason).incident)

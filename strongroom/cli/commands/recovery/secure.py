@@ -17,8 +17,7 @@ from msgspec import Struct
 
 from strongroom.cli.commands.readiness.single_file import believed, machine_alone, room, run_guarded
 from strongroom.cli.commands.recovery.assess import choices_of
-from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.commands.recovery.forked_step import Shown
+from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.shared import backup_selection, identities, sources, trust
 from strongroom.cli.terminal import place
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
@@ -46,51 +45,55 @@ class Looked(Struct, frozen=True, kw_only=True):
     findings: tuple[Finding, ...]
 
 
-def secure(desk: Desk) -> Shown:
+def secure(at: RecoveryTools) -> StrongroomError | None:
     """Show that this machine can do this recovery, and is a place where secrets may be."""
-    desk.say(
+    at.screen.say(
         "  Check with your own eyes: you know who uses this machine, and nobody looks over your shoulder."
     )
-    scope = desk.recovery.scope
+    scope = at.record.recovery.scope
     assert scope is not None
-    done = desk.look_with(partial(_look, scope=scope), Looked)
+    done = at.apart.run(partial(_look, scope=scope), Looked)
     if done.answer is None:
-        desk.prove(Step.SECURE, "this machine", code=done.code)
-        return done.shown("Put that right, then try again.")
+        at.record.prove(Step.SECURE, "this machine", code=done.code)
+        return done.failure("Put that right, then try again.")
     findings = done.answer.findings
     shown = [one for one in findings if one.state is not State.GOOD]
-    desk.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
-    desk.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
+    at.screen.say(*(f"  {one.state}: {_about(one)}: {in_line(one.what)}" for one in shown))
+    at.screen.say(f"  {plural(len(findings) - len(shown), 'check')} good.")
     error = worst_error(findings)
     counted = [f"{sum(one.state is state for one in findings):,} {state}" for state in State]
-    desk.prove(Step.SECURE, "this machine", ", ".join(counted), code=error.code if error else "")
+    at.record.prove(Step.SECURE, "this machine", ", ".join(counted), code=error.code if error else "")
     if error is None:
-        return Shown()
-    desk.say(f"  To restore elsewhere, stop and type: {desk.goes_on} --assess")
-    return Shown(error=error)
+        return None
+    at.screen.say(f"  To restore elsewhere, stop and type: {at.goes_on} --assess")
+    return error
 
 
-def note_lost(desk: Desk, lost: Lost, *, source: str) -> None:
+def note_lost(at: RecoveryTools, lost: Lost, *, source: str) -> None:
     """Put on record what of a backup no target that answers has, and how to get it from the others."""
-    elsewhere = _not_read(desk, lost.backup)
+    elsewhere = _not_read(at, lost.backup)
     told = "; ".join(line.strip() for line in lost.lines())
-    once = _once_it_answers(desk, lost.backup, elsewhere, into=desk.into(source)) if elsewhere else ""
-    desk.left(f"{told}.{once}")
+    once = (
+        _once_it_answers(at, lost.backup, elsewhere, into=at.record.recovery.into(source))
+        if elsewhere
+        else ""
+    )
+    at.record.left(f"{told}.{once}")
 
 
-def _not_read(desk: Desk, backup: str) -> list[str]:
+def _not_read(at: RecoveryTools, backup: str) -> list[str]:
     """Return the targets that were to have a backup and that nobody could look at: one may have it whole."""
-    trusted = trust.trusted_signers(desk.here, desk.arguments.signer)
-    chooser = backup_selection.make_chooser(desk.arguments, desk.here, trusted)
+    trusted = trust.trusted_signers(at.here, at.given.arguments.signer)
+    chooser = backup_selection.make_chooser(at.given.arguments, at.here, trusted)
     asked = Asked(backup=backup, partial=True, use_quarantined=True)
     read = {PurePath(name).name for name in chooser.listings}
     return [one.name for one in chooser.choose(asked).manifest.targets if one.name not in read]
 
 
-def _once_it_answers(desk: Desk, backup: str, elsewhere: list[str], *, into: str) -> str:
-    known = desk.here.section("targets")
+def _once_it_answers(at: RecoveryTools, backup: str, elsewhere: list[str], *, into: str) -> str:
+    known = at.here.section("targets")
     on = [word for name in elsewhere[:1] for word in ("--from-target", name if name in known else "TARGET")]
-    given = map(quote, (*desk.keys(), *desk.signers()))
+    given = map(quote, (*at.given.keys(), *at.given.signers()))
     words = ["strongroom restore --full-restore --overwrite-existing --backup", backup, "--to", quote(into)]
     names = ", ".join(f"'{name}'" for name in elsewhere)
     return (

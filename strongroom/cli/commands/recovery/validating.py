@@ -9,9 +9,8 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from strongroom.cli.commands.recovery.desk import Desk
-from strongroom.cli.commands.recovery.forked_step import Shown
 from strongroom.cli.commands.recovery.restoring import left_out
+from strongroom.cli.commands.recovery.tools import RecoveryTools
 from strongroom.cli.commands.validation.production import look_at_production
 from strongroom.cli.commands.validation.render import all_findings
 from strongroom.cli.commands.validation.validate import look_at_source
@@ -19,6 +18,7 @@ from strongroom.cli.shared.health_areas import check_areas
 from strongroom.cli.terminal.output import Output, in_line, plural, verb
 from strongroom.config import load_settings
 from strongroom.container.errors import VerificationFailed
+from strongroom.errors import StrongroomError
 from strongroom.operations.archive.recoveries import Part, Step
 from strongroom.operations.findings import Finding as Looked
 from strongroom.operations.findings import State
@@ -26,21 +26,22 @@ from strongroom.operations.validation.live import OTHERWISE, Validated
 from strongroom.operations.validation.value_checks import Finding
 
 SHOWN: Final = 20
+DAYS: Final = 30
+"""The window of the key metrics, as 'check' has it."""
 
 
-def validate(desk: Desk) -> Shown:
+def validate(at: RecoveryTools) -> StrongroomError | None:
     """Hold each destination against its backups; then look at all else: what is wrong there is left to do."""
-    for part in desk.recovery.parts:
-        shown = _of_part(desk, part)
-        if shown.error is not None:
-            return shown
-    if desk.is_configured:
-        _production(desk)
-        _health(desk)
-    return Shown()
+    for part in at.record.recovery.parts:
+        if (error := _of_part(at, part)) is not None:
+            return error
+    if at.is_configured:
+        _production(at)
+        _health(at)
+    return None
 
 
-def _of_part(desk: Desk, part: Part) -> Shown:
+def _of_part(at: RecoveryTools, part: Part) -> StrongroomError | None:
     partial_ = ["--partial"] if part.limits else []
     words = [
         "check",
@@ -50,21 +51,21 @@ def _of_part(desk: Desk, part: Part) -> Shown:
         "--backup",
         part.backup,
         *partial_,
-        *_with(desk, part),
+        *at.given.reading(part.on),
     ]
-    done = desk.look(words, look_at_source, Validated)
+    done = at.apart.command(words, look_at_source, Validated)
     if done.answer is None:
-        desk.prove(Step.VALIDATE, "validate", of=part.backup, code=done.code)
-        return done.shown("Put that right, then try again.")
-    later = [one for one in desk.recovery.parts if one.into == part.into and one.made_at > part.made_at]
+        at.record.prove(Step.VALIDATE, "validate", of=part.backup, code=done.code)
+        return done.failure("Put that right, then try again.")
+    later = [one for one in at.record.recovery.parts if one.into == part.into and one.made_at > part.made_at]
     wrong, remarks = _judged(done.answer, superseded=bool(later))
-    left = len(wrong) <= left_out(desk)
-    desk.say(*_lines("left as it is" if left else "wrong", wrong), *_lines("remark", remarks))
+    left = len(wrong) <= left_out(at)
+    at.screen.say(*_lines("left as it is" if left else "wrong", wrong), *_lines("remark", remarks))
     same = done.answer.compared.same if done.answer.compared is not None else 0
     said = [f"{same:,} as in the backup, {len(wrong):,} not", plural(len(remarks), "remark")]
     code = "" if left else VerificationFailed.__name__
-    desk.prove(Step.VALIDATE, "validate", *said, of=part.backup, code=code)
-    return Shown() if left else Shown(error=_not_as_in(part, wrong))
+    at.record.prove(Step.VALIDATE, "validate", *said, of=part.backup, code=code)
+    return None if left else _not_as_in(part, wrong)
 
 
 def _judged(validated: Validated, *, superseded: bool) -> tuple[list[Finding], list[Finding]]:
@@ -90,12 +91,6 @@ def _not_as_in(part: Part, wrong: Sequence[Finding]) -> VerificationFailed:
     )
 
 
-def _with(desk: Desk, part: Part) -> Iterator[str]:
-    named = list(desk.from_targets())
-    yield from named or [word for name in part.on for word in ("--from-target", name)]
-    yield from (*desk.keys(), *desk.signers())
-
-
 def _lines(state: str, findings: Sequence[Finding]) -> Iterator[str]:
     yield from (f"  {state}: {in_line(one.secret or one.source)}: {one.text}" for one in findings[:SHOWN])
     if len(findings) > SHOWN:
@@ -105,41 +100,43 @@ def _lines(state: str, findings: Sequence[Finding]) -> Iterator[str]:
 # -- all else -----------------------------------------------------------------------------
 
 
-def _production(desk: Desk) -> None:
+def _production(at: RecoveryTools) -> None:
     """Look at every source that a policy names, where all is back where it was. What is wrong there was not
     restored by this recovery."""
-    if not all(part.into == part.source for part in desk.recovery.parts):
+    if not all(part.into == part.source for part in at.record.recovery.parts):
         return
-    words = ["check", "secrets", "--production", *desk.keys(), *desk.signers()]
-    done = desk.look(words, _findings, tuple[Finding, ...])
+    words = ["check", "secrets", "--production", *at.given.keys(), *at.given.signers()]
+    done = at.apart.command(words, _findings, tuple[Finding, ...])
     wrong = [one for one in done.answer or () if one.wrong]
     said = f"{plural(len(wrong), 'thing')} wrong" if done.answer is not None else ""
-    desk.prove(Step.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
-    desk.say(*_lines("wrong", wrong))
+    at.record.prove(Step.VALIDATE, "validate --production", *filter(None, [said]), code=done.code)
+    at.screen.say(*_lines("wrong", wrong))
     if wrong or done.code:
-        desk.left("'strongroom check secrets --production' says what else is wrong with the secrets in use.")
+        at.record.left(
+            "'strongroom check secrets --production' says what else is wrong with the secrets in use."
+        )
 
 
 def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
     return tuple(all_findings(*look_at_production(arguments, output)))
 
 
-def _health(desk: Desk) -> None:
+def _health(at: RecoveryTools) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
-    done = desk.look(["check"], _areas, tuple[Looked, ...])
+    done = at.apart.run(_areas, tuple[Looked, ...], typed=["check"])
     wrong = [one for one in done.answer or () if one.state is State.WRONG]
     checks = ", ".join(dict.fromkeys(one.check for one in wrong))
     if done.answer is None:
         said = f"it could not be read ({done.code})"
     else:
         said = f"{plural(len(wrong), 'thing')} wrong: {checks}" if wrong else "nothing is wrong"
-    desk.prove(Step.VALIDATE, "check", said)
-    desk.say(f"  {said}")
+    at.record.prove(Step.VALIDATE, "check", said)
+    at.screen.say(f"  {said}")
     if wrong:
         are = verb(len(wrong), "are")
-        desk.left(f"'strongroom check' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}.")
+        at.record.left(f"'strongroom check' says that {plural(len(wrong), 'thing')} {are} wrong: {checks}.")
 
 
 def _areas(arguments: Namespace, output: Output) -> tuple[Looked, ...]:
-    findings, _ = check_areas(load_settings(), days=arguments.days, now=time.time())
+    findings, _ = check_areas(load_settings(), days=DAYS, now=time.time())
     return tuple(findings)
