@@ -86,6 +86,8 @@ class Finding(Struct, frozen=True, kw_only=True):
         kind = by_name(self.code)
         if kind is None:
             return None
+        if self.kind:  # its words name what it is about
+            return kind(self.what, hint=self.to_do or None)
         about = ", ".join(filter(None, (self.policy, self.backup, self.target)))
         return kind(f"{self.check}{f' ({about})' if about else ''}: {self.what}", hint=self.to_do or None)
 

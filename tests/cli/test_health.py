@@ -95,7 +95,7 @@ def test_what_is_well_is_said_to_be_and_looking_changes_nothing(well: Machine, c
     before = tree(well.home)
     done = well.run(command)
     assert (done.code, done.err) == (0, ""), done
-    assert done.out.rstrip().splitlines()[-1].count("nothing is wrong") == 1
+    assert done.out.splitlines()[0].count("nothing is wrong") == 1
     assert "CANARY" not in done.out
     after = tree(well.home)
     noted = ("state.db", "accesses.jsonl")  # what a replica is good for, and that it was read

@@ -76,5 +76,5 @@ def test_what_is_wrong_is_said_once_in_the_same_words_by_every_view_and_counts_a
 
     said = fresh.run("check").out
     critical = sum(severity == "critical" for _, severity, *_ in told)
-    assert f"({critical} critical" in said.splitlines()[-1]
+    assert f"({critical} critical" in said.splitlines()[0]
     assert json.dumps(alerts).count("CANARY") == 0

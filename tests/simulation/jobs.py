@@ -37,6 +37,7 @@ from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs import job
 from strongroom.operations.runs.job import Ending, ReportFacts, read_facts
+from strongroom.operations.runs.steps import pools
 from strongroom.operations.runs.submit import submit
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Services
@@ -61,6 +62,7 @@ Performed = Callable[["Year", Run, Step], msgspec.Struct]
 @contextmanager
 def simulated_jobs(year: Year) -> Iterator[None]:
     """Have the engine find simulated jobs while the block runs."""
+    pools()  # kept from here on: it asks every job, and not all of them are simulated
     real = {kind: import_module(JOBS[kind]).JOB for kind in WORK}
     modules = {JOBS[kind]: SimpleNamespace(JOB=_simulated(kind, real[kind], year)) for kind in WORK}
     with patch.object(job, "import_module", modules.__getitem__):

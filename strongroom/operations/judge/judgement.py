@@ -8,7 +8,7 @@ from typing import Final
 from strongroom.operations.facts.records import Facts, Limits
 from strongroom.operations.findings import Finding
 from strongroom.operations.judge import backups, keys, runs, targets, trust
-from strongroom.operations.judge.kinds import alerts_of
+from strongroom.operations.judge.kinds import KINDS, alerts_of
 
 Rule = Callable[[Facts, Limits], Iterator[Finding]]
 
@@ -37,8 +37,10 @@ RULES: Final[tuple[Rule, ...]] = (
 
 
 def judge(facts: Facts, limits: Limits) -> tuple[Finding, ...]:
-    """Return what is wrong, remarkable, unknown and good."""
-    return tuple(finding for rule in RULES for finding in rule(facts, limits))
+    """Return what is wrong, remarkable, unknown and good, in the order of kinds."""
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    found = (finding for rule in RULES for finding in rule(facts, limits))
+    return tuple(sorted(found, key=lambda finding: (order[finding.kind], finding.subject)))
 
 
 def alerts(facts: Facts, limits: Limits) -> tuple[Finding, ...]:

@@ -117,6 +117,13 @@ def _warning(
 
 
 KINDS: Final[Mapping[str, Kind]] = {
+    "state.unreachable": Kind(
+        area="state",
+        error=StateUnavailable,
+        means="Nobody can see what runs, failed or was verified. The backups on targets were judged all the "
+        "same.",
+        do="No backup on a target is affected. Bring the state database back; then 'strongroom runs'.",
+    ),
     "backup.overdue": Kind(
         area="slots",
         about="policy",
@@ -242,13 +249,6 @@ KINDS: Final[Mapping[str, Kind]] = {
         means="An approval did not count: forged, of somebody without a say, of the one who asked, or used "
         "before.",
         do="See 'strongroom approvals show {subject}'. If nobody made a mistake, treat it as an incident.",
-    ),
-    "state.unreachable": Kind(
-        area="state",
-        error=StateUnavailable,
-        means="Nobody can see what runs, failed or was verified. The backups on targets were judged all the "
-        "same.",
-        do="No backup on a target is affected. Bring the state database back; then 'strongroom runs'.",
     ),
     "rotation.failed": Kind(
         area="runs",
@@ -584,7 +584,5 @@ def policy_of(key: str) -> str:
 
 
 def alerts_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return what people are told of, the worst first."""
-    order = {kind: place for place, kind in enumerate(KINDS)}
-    told = (one for one in findings if one.is_alert)
-    return tuple(sorted(told, key=lambda one: (one.severity, order[one.kind], one.subject)))
+    """Return what people are told of, the worst first, otherwise in the order given."""
+    return tuple(sorted((one for one in findings if one.is_alert), key=lambda one: one.severity))

@@ -7,7 +7,8 @@ from argparse import Namespace
 
 from strongroom import durations
 from strongroom.cli.commands.alerts import render
-from strongroom.cli.terminal.output import Output, plural
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.config.fields import MAIL_ADDRESS
 from strongroom.errors import StrongroomError, UsageError, by_name
@@ -20,7 +21,8 @@ from strongroom.operations.alerts.notify import (
     to_tell,
 )
 from strongroom.operations.facts.watched import Watched
-from strongroom.operations.findings import Finding, Severity
+from strongroom.operations.findings import Finding
+from strongroom.operations.judge.sheets import counted
 from strongroom.wiring import alerts as wiring_alerts
 from strongroom.wiring.channels import sending
 
@@ -28,7 +30,7 @@ LEAST, MOST = 60, 366 * 86_400
 """Seconds: below, every backup that is being made is late; above, nothing ever is."""
 
 
-def report_alerts(arguments: Namespace, output: Output) -> None:
+def report_alerts(arguments: Namespace, output: Output) -> Answer:
     threshold_age = _check(arguments)
     settings = load_settings()
     watched = wiring_alerts.watched(settings)
@@ -37,12 +39,11 @@ def report_alerts(arguments: Namespace, output: Output) -> None:
     if not arguments.dry_run:
         put_lost_on_record(watched, found)
     told = _tell(arguments, settings, watched, found)
-    output.answer(
-        render.document(found, limits, told), render.lines(found, limits, told, muted_now(watched, found))
+    return Answer(
+        record=render.document(found, limits, told),
+        sheet=render.sheet(found, limits, told, muted_now(watched, found)),
+        error=told.trouble or _worst(found.alerts),
     )
-    if told.trouble is not None:
-        raise told.trouble
-    _raise_worst(found.alerts)
 
 
 def _check(arguments: Namespace) -> int | None:
@@ -75,12 +76,9 @@ def _tell(arguments: Namespace, settings: Settings, watched: Watched, found: Fou
     return render.Told(deliveries, trouble=next((one for one in troubles if one is not None), None))
 
 
-def _raise_worst(alerts: tuple[Finding, ...]) -> None:
+def _worst(alerts: tuple[Finding, ...]) -> StrongroomError | None:
     if not alerts:
-        return
+        return None
+    error = by_name(alerts[0].code) or StrongroomError
     worst = alerts[0]
-    critical = sum(alert.severity is Severity.CRITICAL for alert in alerts)
-    counts = [f"{critical} critical"] if critical else []
-    counts += [plural(len(alerts) - critical, "warning")] if len(alerts) > critical else []
-    error = by_name(worst.code) or StrongroomError
-    raise error(f"{', '.join(counts)}. The worst: {worst.what}.", hint=worst.to_do)
+    return error(f"{counted(alerts)}. The worst: {worst.what}.", hint=worst.to_do)

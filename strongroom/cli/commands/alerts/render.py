@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from strongroom.cli.terminal.output import in_line, plural, table
+from strongroom.cli.terminal.output import in_line, plural
 from strongroom.durations import about
 from strongroom.errors import StrongroomError
 from strongroom.operations.alerts.notify import Delivery, Found
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Limits
 from strongroom.operations.findings import Finding
+from strongroom.operations.judge import sheets
 from strongroom.operations.muted import Muted
+from strongroom.sheet import Lines, Mood, Sheet, Table
 from strongroom.timestamps import rfc3339
 
 
@@ -24,18 +26,20 @@ class Told(NamedTuple):
     dry_run: bool = False
 
 
-def lines(found: Found, limits: Limits, told: Told, muted: Muted) -> Iterator[str]:
-    """Yield the answer for people: what is wrong, how fresh each policy is, and who was told."""
-    if not found.alerts:
-        yield "Nothing is wrong."
-    for alert in found.alerts:
-        yield f"{alert.severity.upper()}  {in_line(alert.key)}"
-        yield f"  {in_line(alert.what)}"
-        yield f"  What to do: {in_line(alert.to_do)}"
-        yield from (f"  {in_line(said)}" for said in muted.said_of(alert.key))
+def sheet(found: Found, limits: Limits, told: Told, muted: Muted) -> Sheet:
+    """Return the answer for people: what is wrong, how fresh each policy is, and who was told."""
+    alerts = found.alerts
     rows = [_row(one) for one in _fresh(found, limits)]
-    yield from ["", *table(("POLICY", "BACKUP", "AGE", "VERIFIED", "STANDS"), rows)] if rows else ()
-    yield from _told(told)
+    mood = max((sheets.MOODS[one.state] for one in alerts), key=list(Mood).index, default=Mood.GOOD)
+    return Sheet(
+        verdict=f"Alerts: {sheets.counted(alerts)}." if alerts else "Nothing is wrong.",
+        mood=mood,
+        parts=[
+            *(sheets.told(alert, muted) for alert in alerts),
+            Table(("Policy", "Backup", "Age", "Verified", "Stands"), rows, heading="Policies"),
+            Lines(list(_told(told)), heading="Who is notified"),
+        ],
+    )
 
 
 def _row(one: Freshness) -> tuple[str, str, str, str, str]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any
 
-from msgspec import structs, to_builtins
+from msgspec import Struct, structs
 
-from strongroom.cli.commands.health import render
 from strongroom.cli.commands.health.arguments import CHECKS
 from strongroom.cli.shared import access_log, identity_options
 from strongroom.cli.shared.choose_named import choose_named
@@ -20,6 +20,7 @@ from strongroom.cli.shared.inspection import require_digest_key
 from strongroom.cli.shared.record_verification import recorded
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import Advance, counting
 from strongroom.config import Settings, load_settings
@@ -29,11 +30,13 @@ from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.facts.records import Facts
 from strongroom.operations.facts.watched import ConfiguredPolicy
-from strongroom.operations.findings import Finding
+from strongroom.operations.findings import Finding, State, worst_error, worst_first
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.files import file_backups
+from strongroom.operations.health.key_metrics import Metrics
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
+from strongroom.operations.judge import sheets
 from strongroom.operations.judge.judgement import judge
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
@@ -42,7 +45,7 @@ from strongroom.wiring.alerts import facts_on_record, limits
 from strongroom.wiring.read_only import lock_caps, looking_services, policies_now
 
 
-def check_backups(arguments: Namespace, output: Output) -> None:
+def check_backups(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     _refuse_unknown(arguments, settings)
     services = identity_options.with_identities(looking_services(settings, ask=asking()), arguments, output)
@@ -67,9 +70,44 @@ def check_backups(arguments: Namespace, output: Output) -> None:
     if not (arguments.policy or arguments.target) and INTEGRITY in (arguments.checks or CHECKS):
         by_now = facts_on_record(settings, services, now=time.time())  # with what was just read
         findings += _judged(by_now, settings, INTEGRITY, kinds=("verification.late",))
-    document = render.document(findings, checks=arguments.checks or list(CHECKS), backups=backups)
-    output.answer(document, render.of_backups(findings, len(backups)))
-    render.raise_worst(findings)
+    return Answer(
+        record=BackupsChecked(
+            checks=tuple(arguments.checks or CHECKS), backups=tuple(backups), **_outcome(findings)
+        ),
+        sheet=sheets.backups(findings, len(backups)),
+        error=worst_error(findings),
+    )
+
+
+class BackupsChecked(Struct, frozen=True, kw_only=True):
+    """What was found of backups, the worst first, and the exit code of the worst."""
+
+    checks: tuple[str, ...]
+    backups: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    counts: Mapping[str, int]
+    code: str
+    exit_code: int
+
+
+class InstallationChecked(Struct, frozen=True, kw_only=True):
+    """What was found of an installation, the worst first, and the exit code of the worst."""
+
+    metrics: Metrics | None
+    findings: tuple[Finding, ...]
+    counts: Mapping[str, int]
+    code: str
+    exit_code: int
+
+
+def _outcome(findings: Sequence[Finding]) -> dict[str, Any]:
+    worst = worst_error(findings)
+    return {
+        "findings": tuple(worst_first(findings)),
+        "counts": {state.value: sum(one.state is state for one in findings) for state in State},
+        "code": worst.code if worst else "",
+        "exit_code": worst.exit_code if worst else 0,
+    }
 
 
 def _refuse_unknown(arguments: Namespace, settings: Settings) -> None:
@@ -160,8 +198,12 @@ def _entering(arguments: Namespace, output: Output) -> Entering:
 # -- the whole installation ------------------------------------------------------
 
 
-def check_installation(arguments: Namespace, output: Output) -> None:
-    findings, metrics = check_areas(load_settings(), days=arguments.days, now=time.time())
-    document = render.document(findings, metrics=to_builtins(metrics))
-    output.answer(document, render.of_installation(findings))
-    render.raise_worst(findings)
+def check_installation(arguments: Namespace, output: Output) -> Answer:
+    settings = load_settings()
+    findings, metrics = check_areas(settings, days=arguments.days, now=time.time())
+    shown = tuple(metrics.pairs(key_age=settings.alerts.key_age)) if metrics else ()
+    return Answer(
+        record=InstallationChecked(metrics=metrics, **_outcome(findings)),
+        sheet=sheets.installation(findings, shown),
+        error=worst_error(findings),
+    )

@@ -1,0 +1,106 @@
+"""A judgement as a sheet: one text for one thing, whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from strongroom.operations.findings import Finding, State, worst_error, worst_first
+from strongroom.operations.muted import Muted
+from strongroom.sheet import Cell, Lines, Mood, Pairs, Part, Sheet, Table
+from strongroom.words import plural
+
+TO_ACT_ON: Final = (State.WRONG, State.UNKNOWN, State.WARNING)
+WORDS: Final = {
+    State.WRONG: "critical",
+    State.UNKNOWN: "could not look",
+    State.WARNING: "warning",
+    State.REMARK: "remark",
+    State.GOOD: "good",
+}
+MOODS: Final = {
+    State.WRONG: Mood.BAD,
+    State.UNKNOWN: Mood.BAD,
+    State.WARNING: Mood.WARN,
+    State.REMARK: Mood.PLAIN,
+    State.GOOD: Mood.GOOD,
+}
+
+
+def told(finding: Finding, muted: Muted | None = None) -> Lines:
+    """Return what happened, what to do, and what people said of it."""
+    said = muted.said_of(finding.key) if muted is not None else ()
+    to_do = [f"What to do: {finding.to_do}"] if finding.to_do else []
+    heading = f"{WORDS[finding.state].upper()}  {finding.key or finding.check}"
+    return Lines([finding.what, *to_do, *said], heading=Cell(heading, MOODS[finding.state]))
+
+
+def counted(findings: Iterable[Finding]) -> str:
+    """Count findings by how bad they are: the same words and numbers wherever they are counted."""
+    states = [one.state for one in findings]
+    many = ((state, states.count(state)) for state in State)
+    return ", ".join(f"{count:,} {_word(state, count)}" for state, count in many if count)
+
+
+def _word(state: State, count: int) -> str:
+    nouns = {State.WARNING: "warning", State.REMARK: "remark"}
+    return plural(count, nouns[state]).partition(" ")[2] if state in nouns else WORDS[state]
+
+
+def verdict(findings: Sequence[Finding], what: str) -> tuple[str, Mood]:
+    """Return one sentence that says how it stands, and its mood."""
+    states = {one.state for one in findings}
+    worst = worst_error(findings)
+    well = "nothing is wrong, and everything was checked"
+    bad = "not everything is known" if State.UNKNOWN in states else "not all is well"
+    bad = "not well" if State.WRONG in states else bad
+    named = f"; exit code {worst.exit_code}, {worst.code}" if worst else ""
+    mood = min((MOODS[one.state] for one in findings), key=_WORST.index, default=Mood.GOOD)
+    said = counted(findings) or "nothing to check"
+    return f"{what}: {bad if worst else well} ({said}{named}).", Mood.GOOD if worst is None else mood
+
+
+_WORST = (Mood.BAD, Mood.WARN, Mood.PLAIN, Mood.GOOD)
+
+
+def installation(findings: Sequence[Finding], metrics: Sequence[tuple[str, str]]) -> Sheet:
+    """Return an installation as it was judged, the worst first, then what is good of it."""
+    ordered = worst_first(findings)
+    said, mood = verdict(findings, "This installation")
+    bad = [told(one) for one in ordered if one.state in TO_ACT_ON]
+    parts: list[Part] = [*bad, *_rest(ordered, State.REMARK, "Remarks"), *_rest(ordered, State.GOOD, "Good")]
+    return Sheet(verdict=said, mood=mood, parts=[*parts, Pairs(metrics, heading="Key metrics")])
+
+
+def _rest(findings: Iterable[Finding], state: State, heading: str) -> Iterator[Part]:
+    mine = [one for one in findings if one.state is state]
+    rows = [(one.check, Cell(one.what, small=one.to_do and f"({one.to_do})")) for one in mine]
+    if rows:
+        yield Table(("Area", "What"), rows, heading=heading)
+
+
+def backups(findings: Sequence[Finding], many: int) -> Sheet:
+    """Return backups that were looked at: a table for each, and one of what is about none."""
+    said, mood = verdict(findings, plural(many, "backup"))
+    parts: list[Part] = []
+    for name in sorted({one.backup for one in findings}, key=lambda name: (name == "", name)):
+        mine = [one for one in findings if one.backup == name]
+        heading = f"{name}, of policy '{mine[0].policy}'" if name else "Keys, targets and policies"
+        merged = worst_first(_merged(mine))
+        rows = [
+            (one.check, Cell(WORDS[one.state], MOODS[one.state]), one.target or "-", one.what)
+            for one in merged
+        ]
+        parts.append(Table(("Check", "State", "Target", "What"), rows, heading=heading))
+        to_do = dict.fromkeys(one.to_do for one in merged if one.to_do and one.state is not State.GOOD)
+        parts += [Lines(list(to_do), style="list", heading="To do", sub=True)] if to_do else []
+    return Sheet(verdict=said, mood=mood, parts=parts)
+
+
+def _merged(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield what is the same on several targets once."""
+    found: dict[tuple[str, ...], list[Finding]] = {}
+    for one in findings:
+        found.setdefault((one.check, one.state, one.what, one.to_do), []).append(one)
+    for same in found.values():
+        yield same[0].on(target=", ".join(dict.fromkeys(one.target for one in same if one.target)))
