@@ -364,6 +364,7 @@ def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
     with sqlite3.connect(well.state / "state.db") as state:
         state.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z' WHERE policy = 'full'")
         state.execute("UPDATE runs SET created_at = 1577836800 WHERE policy = 'full'")
-    done = looked(well, ADVANCED, worst=RunFailed)
+    done = well.run(ADVANCED, "--json")
+    assert done.code == RunFailed.exit_code
     said = [one["what"] for one in done.document["findings"] if one["check"] == "drills" and one["code"]]
     assert [words for words in said if words.startswith("the full drill of policy 'full' has been due for ")]

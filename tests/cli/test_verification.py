@@ -53,7 +53,7 @@ def test_health_and_alerts_tell_of_what_was_not_verified_in_its_span(configured:
     findings = configured.run("check", "--json").document["findings"]
     late = [one for one in findings if one["code"] == "VerificationOverdue"]
     assert len(late) == 3
-    assert {(one["check"], one["state"]) for one in late} == {("verification", "wrong")}
+    assert {(one["check"], one["state"]) for one in late} == {("verification", "warning")}
     alerts = configured.run("alerts", "send", "--json").document["alerts"]
     assert sum(one["key"].startswith("verification.late:") for one in alerts) == 3
 
