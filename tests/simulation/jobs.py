@@ -35,7 +35,7 @@ from strongroom.operations.drills.facts import Compared, Live, Picked, Proved, R
 from strongroom.operations.drills.facts import Plan as DrillPlan
 from strongroom.operations.errors import QuorumNotMet
 from strongroom.operations.jobs import JOBS
-from strongroom.operations.runs import job
+from strongroom.operations.runs import job, steps
 from strongroom.operations.runs.job import Ending, ReportFacts, read_facts
 from strongroom.operations.runs.steps import pools
 from strongroom.operations.runs.submit import submit
@@ -65,6 +65,7 @@ def simulated_jobs(year: Year) -> Iterator[None]:
     pools()  # kept from here on: it asks every job, and not all of them are simulated
     real = {kind: import_module(JOBS[kind]).JOB for kind in WORK}
     modules = {JOBS[kind]: SimpleNamespace(JOB=_simulated(kind, real[kind], year)) for kind in WORK}
+    steps.pools()  # it asks every real job, once
     with patch.object(job, "import_module", modules.__getitem__):
         yield
 
