@@ -41,10 +41,11 @@ venv: $(DEMO_READY) ## make .venv with what Strongroom needs to run, hash-checke
 
 dev: $(DEV_READY) ## make .venv with what its tests and linters need too
 
-test: services live lint ## install what the tests drive, lint, and run the tests (TESTS="-k name" for some, CORES= for one by one)
+test: ## install what the tests drive, lint meanwhile, and run the tests (TESTS="-k name" for some, CORES= for one by one)
+	@$(MAKE) --no-print-directory -j 2 live lint
 	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 $(TESTS)
 
-test-long: services live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph
+test-long: live ## the tests that take hours: storms of kills, each value of each byte, 100,000 random backups, Ceph
 	@sh scripts/install-test-services ceph
 	@$(WITH_PATH) python -m pytest $(CORES) --durations=20 -m long $(TESTS)
 	@$(MAKE) --no-print-directory test-dates
@@ -53,13 +54,14 @@ test-dates: $(DEV_READY) ## of the others those without servers, at the ends of 
 	@sh scripts/install-test-services faketime
 	@$(WITH_PATH) python -m tests.dates -- $(CORES) $(TESTS)
 
-test-live: services live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
+test-live: live ## the part of them that drives OpenBao, S3, Azure, KMS and HSM servers, which it starts
 	@$(WITH_PATH) python -m pytest $(CORES) tests/live $(TESTS)
 
-services: ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
+# After the environment, which may have to install a part of Python with the same package manager.
+services: $(DEV_READY) ## install Redis, PostgreSQL, SoftHSM and so on, or say what is missing
 	@sh scripts/install-test-services
 
-live: $(DEV_READY) ## install the servers that tests/live starts and that need an environment of their own
+live: $(DEV_READY) services ## install the servers that tests/live starts and that need an environment of their own
 	@sh scripts/install-live-servers $(BIN)/python
 
 lint: $(DEV_READY) ## style, types, which package may import which, links, and plain words
@@ -79,13 +81,13 @@ format: $(DEV_READY) ## let ruff mend what it can
 bench: $(DEMO_READY) ## measure beside restic, borg and age; writes scripts/bench/results/latest.md (BENCH="--secrets 1000")
 	@$(WITH_PATH) python -m scripts.bench $(BENCH)
 
-chaos: services $(DEV_READY) ## RUNS=50 backups from SEED=1 on while processes, servers and disks fail, JOBS=2 at once
+chaos: services ## RUNS=50 backups from SEED=1 on while processes, servers and disks fail, JOBS=2 at once
 	@$(WITH_PATH) python -m tests.chaos.series --runs $(RUNS) --seed $(SEED) --jobs $(JOBS) $(CHAOS)
 
-chaos-kills: services $(DEV_READY) ## the same with kills alone, of each kind of process, and large backups; takes an hour
+chaos-kills: services ## the same with kills alone, of each kind of process, and large backups; takes an hour
 	@$(WITH_PATH) python -m tests.chaos --runs $(RUNS) --seed $(SEED) --lanes $(JOBS) $(CHAOS)
 
-month: services $(DEV_READY) ## DAYS=31 of a live cluster in minutes, with kills, an absent region and damage; takes root, and gcc
+month: services ## DAYS=31 of a live cluster in minutes, with kills, an absent region and damage; takes root, and gcc
 	@$(WITH_PATH) python -m tests.chaos.month $(SEED) $$(mktemp -du) --days $(DAYS)
 
 simulate: $(DEV_READY) ## RUNS=50 simulated years from SEED=1 on, about a second each, in which everything fails at times, JOBS=2 at once
