@@ -396,7 +396,7 @@ def run(seed: int, root: Path, *, days: int, say: Say) -> list[str]:
         place = make_place(root / "machine", secrets, opens=True)
         configure(place, broker)
         store = undo.enter_context(closing(RunStore(place.database)))
-        cluster = RunningCluster(place.state, environment=place.environment)
+        cluster = RunningCluster(place.state, "--started", environment=place.environment)
         undo.callback(cluster.close)
         cluster.start()
         site = Site(

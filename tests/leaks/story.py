@@ -115,7 +115,12 @@ def _begin(root: Path, undo: ExitStack) -> Story:
         "STRONGROOM_SENTRY__DSN": sink.dsn,
     }
     cluster = RunningCluster(
-        place.state, "--flower", "--metrics", "--page", environment={**place.environment, **more}
+        place.state,
+        "--flower",
+        "--metrics",
+        "--page",
+        "--started",
+        environment={**place.environment, **more},
     )
     undo.callback(cluster.close)
     cluster.start()

@@ -64,7 +64,8 @@ class RunningCluster:
     Args:
         state_dir: its state.
         arguments: pools to run (all, if none is named), ``--flower``, ``--metrics``,
-            ``--page``, ``--ephemeral``.
+            ``--page``, ``--ephemeral``; and ``--started``, if its processes are to be started as a person's
+            are, and not forked: see :mod:`tests.workers.forked`.
         environment: more variables.
     """
 

@@ -162,7 +162,7 @@ def test_the_ephemeral_broker_is_warned_of_and_carries_tasks(cluster: RunningClu
 
 
 def test_no_child_can_dump_core_and_none_sees_a_variable_it_does_not_need(cluster: RunningCluster) -> None:
-    cluster.arguments = ["control", "transfer", "verify"]
+    cluster.arguments = ["control", "transfer", "verify", "--started"]
     cluster.environment |= {
         "STRONGROOM_PASSPHRASE": "CANARY-passphrase",
         "AWS_SECRET_ACCESS_KEY": "CANARY-aws",

@@ -7,6 +7,7 @@ import sys
 from strongroom.cli.commands.runs.up import Telling
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
+from tests.workers import forked
 from workers import logs
 from workers.supervisor import Cluster, run_cluster
 
@@ -19,6 +20,8 @@ def ready(_cluster: Cluster) -> None:
 
 if __name__ == "__main__":
     logs.set_up("supervisor")
+    if "--started" not in sys.argv:
+        forked.prepare()
     settings = load_settings()
     chosen = [word for word in sys.argv[1:] if not word.startswith("--")]
     run_cluster(
