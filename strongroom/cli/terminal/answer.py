@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 
 from strongroom.errors import StrongroomError
 from strongroom.sheet import Sheet
@@ -27,3 +28,13 @@ class Answer(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     error: StrongroomError | None = None
+
+    def joined(self, other: Answer) -> Answer:
+        """Return this answer and another one as one; an error of this one goes before."""
+        return Answer(
+            record={**to_builtins(self.record, enc_hook=str), **to_builtins(other.record, enc_hook=str)},
+            sheet=replace(self.sheet, parts=(*self.sheet.parts, *other.sheet.parts)),
+            warnings=self.warnings + other.warnings,
+            notes=self.notes + other.notes,
+            error=self.error or other.error,
+        )

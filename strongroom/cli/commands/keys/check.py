@@ -7,18 +7,15 @@ from argparse import Namespace
 from strongroom.cli.commands.keys.diagnose import diagnose
 from strongroom.cli.commands.keys.health import prove_keys
 from strongroom.cli.shared.options import refuse_beside
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 
 
-def check_keys(arguments: Namespace, output: Output) -> None:
+def check_keys(arguments: Namespace, output: Output) -> Answer:
     if alone := bool(arguments.key or arguments.no_backups):
         option = "--key" if arguments.key else "--no-backups"
         refuse_beside(arguments, ("identity", "passphrase_file"), option)
-    document, lines, wrong = diagnose(arguments.key, whole=alone)
-    if not alone:
-        proven, said, unproven = prove_keys(arguments, output)
-        document, lines = {**document, **proven}, [*lines, "", *said]
-        wrong += [unproven] if unproven is not None else []
-    output.answer(document, lines)
-    if wrong:
-        raise wrong[0]
+    tried = diagnose(arguments.key, whole=alone)
+    if alone:
+        return tried
+    return tried.joined(prove_keys(arguments, output))

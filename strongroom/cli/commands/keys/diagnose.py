@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from strongroom.cli.errors import UnsafeSetup
 from strongroom.cli.shared.settings import asking
 from strongroom.cli.shared.try_key import try_key
-from strongroom.cli.terminal.output import in_line, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import in_line
 from strongroom.config import Settings, load_settings
 from strongroom.errors import KeyServiceError, StrongroomError, UsageError, by_name
 from strongroom.keys.errors import PassphraseNeeded
 from strongroom.operations.key_management.diagnose import Diagnosed, Problem, Remark, Use, remarks
 from strongroom.operations.key_management.misplaced_keys import keys_on
+from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.wiring import adapters
 
 
-def diagnose(only: Sequence[str], *, whole: bool) -> tuple[dict[str, Any], list[str], list[StrongroomError]]:
+def diagnose(only: Sequence[str], *, whole: bool) -> Answer:
     """Try every key, or those named alone, and look where keys must not lie.
 
     Args:
         whole: each has to open here. Otherwise one whose passphrase is elsewhere, as a private half may be,
             is no worse: it proves itself there, in time.
-
-    Returns:
-        What is said to machines, and to people, and what is wrong.
     """
     settings = load_settings()
     ask = asking()
@@ -37,17 +35,20 @@ def diagnose(only: Sequence[str], *, whole: bool) -> tuple[dict[str, Any], list[
     uses = [Use(policy=name, recipients=policy.recipients) for name, policy in settings.policies.items()]
     judged = keys if whole else [_in_trust(key) for key in keys]
     said = [] if only else [*remarks(judged, uses), *_strays(settings)]
-    document = {"keys": msgspec.to_builtins(keys), "remarks": msgspec.to_builtins(said)}
     wrong: list[StrongroomError] = [
         _error(key.name, key.problem) for key in judged if key.problem is not None
     ]
     wrong += [UnsafeSetup(f"{remark.about}: {remark.text}.") for remark in said if remark.wrong]
-    return document, _lines(keys, said), wrong
+    return Answer(
+        record={"keys": keys, "remarks": said},
+        sheet=Sheet(parts=list(_parts(keys, said))),
+        error=next(iter(wrong), None),
+    )
 
 
 def _in_trust(key: Diagnosed) -> Diagnosed:
     sealed = key.problem is not None and key.problem.code == PassphraseNeeded.__name__
-    return msgspec.structs.replace(key, problem=None) if sealed else key
+    return replace(key, problem=None) if sealed else key
 
 
 def _error(name: str, problem: Problem) -> StrongroomError:
@@ -82,22 +83,16 @@ def _on_target(settings: Settings, name: str) -> list[Remark]:
     return [Remark(about=about, text=f"{in_line(stray)} {text}", wrong=True) for stray in strays]
 
 
-def _lines(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> list[str]:
-    if not keys:
-        return ["No key is configured."]
+def _parts(keys: Sequence[Diagnosed], said: Sequence[Remark]) -> Iterator[Part]:
+    head = ("Key", "Kind", "Wrap", "Unwrap", "Quantum", "State")
     rows = [
         (key.name, key.kind, _time(key.wrap_ms), _opened(key), _quantum(key), _state(key)) for key in keys
     ]
-    lines = table(("KEY", "KIND", "WRAP", "UNWRAP", "QUANTUM", "STATE"), rows)
-    lines += ["", *(f"{key.name}: {key.describes}" for key in keys if key.describes)]
-    for key in keys:
-        if key.problem is not None:
-            lines += [
-                "",
-                f"keys.{key.name}: {key.problem.message} ({key.problem.code})",
-                f"  {key.problem.hint}",
-            ]
-    return [*lines, *([""] if said else []), *(_said(remark) for remark in said)]
+    yield Table(head, rows, nothing="No key is configured.")
+    yield Lines([f"{key.name}: {key.describes}" for key in keys if key.describes])
+    for name, problem in ((key.name, key.problem) for key in keys if key.problem is not None):
+        yield Lines([f"keys.{name}: {problem.message} ({problem.code})", f"  {problem.hint}"])
+    yield Lines([_said(remark) for remark in said] if keys else [])
 
 
 def _said(remark: Remark) -> str:

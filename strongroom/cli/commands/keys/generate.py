@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from strongroom.cli.shared import key_separation, passphrases
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
 from strongroom.keys.hpke import HpkeIdentity, Kem
 from strongroom.keys.keyfile import KeyFileRecipient, generate_key_file
+from strongroom.sheet import Lines, Sheet
 from strongroom.system.atomic_file import refuse_existing, write_whole
 
 _KEEP = (
@@ -19,7 +22,7 @@ _KEEP = (
 )
 
 
-def generate_file(arguments: Namespace, output: Output) -> None:
+def generate_file(arguments: Namespace, output: Output) -> Answer:
     if arguments.again is not None:
         raise UsageError("--from writes a private key again, and AES256 has none.")
     key_separation.refuse_on_target(arguments.output, place.find())
@@ -27,17 +30,17 @@ def generate_file(arguments: Namespace, output: Output) -> None:
     generate_key_file(arguments.output, algorithm=arguments.algorithm, passphrase=passphrase)
     fingerprint = KeyFileRecipient.load(arguments.output).fingerprint
     who = "Anyone who has it" if passphrase is None else "Anyone who has it and knows its passphrase"
-    words = [f"{arguments.output} holds a new key ({fingerprint}). {who} can seal and open.", _KEEP]
-    document = {
-        "file": str(arguments.output),
+    record = {
+        "file": arguments.output,
         "algorithm": arguments.algorithm,
         "fingerprint": fingerprint,
         "sealed": passphrase is not None,
     }
-    output.answer(document, words)
+    said = f"{arguments.output} holds a new key ({fingerprint}). {who} can seal and open."
+    return Answer(record=record, sheet=Sheet(verdict=said, about=_KEEP))
 
 
-def generate_pair(arguments: Namespace, output: Output) -> None:
+def generate_pair(arguments: Namespace, output: Output) -> Answer:
     if arguments.algorithm not in list(Kem):
         raise UsageError("There is no such algorithm.", hint=f"Choose one of: {', '.join(Kem)}, AES256.")
     private: Path = arguments.output
@@ -51,20 +54,24 @@ def generate_pair(arguments: Namespace, output: Output) -> None:
     write_whole(public, f"{identity.public}\n".encode())
     public.chmod(0o644)
     fingerprint = identity.recipient().fingerprint
-    document = {
-        "private": str(private),
-        "public": str(public),
+    record = {
+        "private": private,
+        "public": public,
         "fingerprint": fingerprint,
         "public_key": str(identity.public),
         "post_quantum": identity.recipient().post_quantum,
         "sealed": passphrase is not None,
     }
-    lines = _pair_lines(private, public, fingerprint, sealed=passphrase is not None)
-    output.answer(document, lines if arguments.again is None else [*lines[:4], _again(arguments.again)])
-
-
-def _again(old: Path) -> str:
-    return f"It is the key of {old}. Remove that file once this one opens a backup."
+    sealed = " with its passphrase" if passphrase is not None else ""
+    lines = [
+        f"{private} opens{sealed}: the private half.",
+        _KEEP,
+        f"{public} seals: the public half, all that a backup host needs.",
+        f"fingerprint: {fingerprint}",
+    ]
+    again = Lines([f"It is the key of {arguments.again}. Remove that file once this one opens a backup."])
+    parts = [Lines(lines), *(_next(public) if arguments.again is None else [again])]
+    return Answer(record=record, sheet=Sheet(parts=parts))
 
 
 def _identity(arguments: Namespace) -> HpkeIdentity:
@@ -74,20 +81,10 @@ def _identity(arguments: Namespace) -> HpkeIdentity:
     return HpkeIdentity.load(arguments.again, passphrases.for_key_file)
 
 
-def _pair_lines(private: Path, public: Path, fingerprint: str, *, sealed: bool) -> list[str]:
-    return [
-        f"{private} opens{' with its passphrase' if sealed else ''}: the private half.",
-        _KEEP,
-        f"{public} seals: the public half, all that a backup host needs.",
-        f"fingerprint: {fingerprint}",
-        "",
-        "On the host that makes backups, for a new strongroom.toml:",
-        "",
-        f"  strongroom init --public-key {shlex.quote(str(public))}",
-        "",
-        "or in one that is there, in place of a [keys.recovery] that it may have:",
-        "",
-        "  [keys.recovery]",
-        '  kind = "hpke"',
-        f'  public_key_file = "{public.absolute()}"',
-    ]
+def _next(public: Path) -> Iterator[Lines]:
+    """Say what the host that makes backups needs of a key pair."""
+    command = f"strongroom init --public-key {shlex.quote(str(public))}"
+    yield Lines([command], "On the host that makes backups, for a new strongroom.toml", style="code")
+    file = ["[keys.recovery]", 'kind = "hpke"', f'public_key_file = "{public.absolute()}"']
+    where = "Or in one that is there, in place of a [keys.recovery] that it may have"
+    yield Lines(file, where, style="code")

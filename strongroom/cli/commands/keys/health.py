@@ -5,23 +5,22 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
-
-from msgspec import to_builtins
 
 from strongroom.cli.shared import identities, identity_options, recipients
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.cli.terminal.progress import counting
 from strongroom.errors import StrongroomError
 from strongroom.keys import Opener
 from strongroom.keys.errors import KeyUnproven
 from strongroom.keys.passphrase import PassphraseIdentity
 from strongroom.keys.sealedfile import BY_PASSPHRASE
-from strongroom.operations.key_management.health import Tried, answer_challenge, confirm, make_challenge
+from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.key_management.proofs import KeyProof, Proof
 from strongroom.operations.key_management.scheduled_check import Health, check
+from strongroom.sheet import Lines, Part, Sheet, Table
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.timestamps import if_any, rfc3339
 
@@ -44,24 +43,21 @@ _PROVE = (
 )
 
 
-def prove_keys(
-    arguments: Namespace, output: Output
-) -> tuple[dict[str, Any], list[str], StrongroomError | None]:
-    """Open a backup of each class with every key that is to be had here.
-
-    Returns:
-        What is said to machines, and to people, and what is wrong.
-    """
+def prove_keys(arguments: Namespace, output: Output) -> Answer:
+    """Open a backup of each class with every key that is to be had here."""
     given = tuple(identity_options.typed_identities(arguments, output))
     services = identity_options.opening_with(open_services(), given)
     with counting(output, "backups", len(services.store.backups())) as advance:
         health = check(services, progress=advance)
-    document = {
-        "tried": [_document(one) for one in health.tried],
-        "due": [_due(one) for one in health.due],
-        "unread": health.unread,
-    }
-    return document, list(_lines(health)), _unproven(health, given)
+    return Answer(
+        record={
+            "tried": health.tried,
+            "due": [_due(one) for one in health.due],
+            "unread": health.unread,
+        },
+        sheet=Sheet(parts=list(_parts(health))),
+        error=_unproven(health, given),
+    )
 
 
 def _unproven(health: Health, given: Sequence[Opener]) -> StrongroomError | None:
@@ -81,19 +77,12 @@ def _hint(health: Health) -> str | None:
     return _PROVE_TYPED if any(one.wrong and one.key == _TYPED for one in health.due) else None
 
 
-def _document(one: Tried) -> dict[str, object]:
-    made: dict[str, object] = to_builtins(one)
-    return made
-
-
 def _due(one: KeyProof) -> dict[str, object]:
     about = {"state": one.proof.value, "last": if_any(one.last), "by": rfc3339(one.by)}
     return {"key": one.key, "label": one.name, **about, "overdue": one.proof is Proof.OVERDUE}
 
 
-def _lines(health: Health) -> Iterator[str]:
-    if not health.tried and not health.unread:
-        yield "No sealed backup is kept, so no key is needed yet."
+def _parts(health: Health) -> Iterator[Part]:
     rows = [
         (
             one.label or one.key,
@@ -105,38 +94,39 @@ def _lines(health: Health) -> Iterator[str]:
         )
         for one in health.tried
     ]
-    yield from table(("KEY", "POLICY", "BACKUPS", "OUTCOME", "TOOK", "BY"), rows) if rows else ()
-    yield from (one.words for one in health.due)
-    if any(one.key == _TYPED and not one.wrong for one in health.due):
-        yield _PROVE_TYPED
-    elif any(not one.wrong for one in health.due):
-        yield _PROVE
-    yield from (f"{backup}: not looked at: {why}" for backup, why in health.unread.items())
+    nothing = "" if health.unread else "No sealed backup is kept, so no key is needed yet."
+    yield Table(("Key", "Policy", "Backups", "Outcome", "Took", "By"), rows, nothing=nothing)
+    to_prove = [one for one in health.due if not one.wrong]
+    typed = any(one.key == _TYPED for one in to_prove)
+    how = [_PROVE_TYPED if typed else _PROVE] if to_prove else []
+    unread = (f"{backup}: not looked at: {why}" for backup, why in health.unread.items())
+    yield Lines([*(one.words for one in health.due), *how, *unread])
 
 
-def challenge_key(arguments: Namespace, output: Output) -> None:
+def challenge_key(arguments: Namespace, output: Output) -> Answer:
     refuse_existing(arguments.output, replace=False)
     recipient = recipients.recipient_of(arguments.key, output, place.find())
     created = datetime.now(UTC).isoformat(timespec="seconds")
     content = make_challenge(open_services(), recipient, name=arguments.key, created_at=created)
     write_whole(arguments.output, content)
-    words = [
-        f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret.",
+    said = f"{arguments.output} is sealed to {recipient.describe()}. It contains no secret."
+    lines = [
         f"Where the key is: strongroom keys prove answer {arguments.output.name} --identity FILE",
         f"Then here: strongroom keys prove confirm {arguments.key} CODE",
     ]
-    output.answer({"file": str(arguments.output), "key": arguments.key}, words)
+    record = {"file": arguments.output, "key": arguments.key}
+    return Answer(record=record, sheet=Sheet(verdict=said, parts=[Lines(lines)]))
 
 
-def show_answer(arguments: Namespace, output: Output) -> None:
+def show_answer(arguments: Namespace, output: Output) -> Answer:
     openers = identities.identities_of(arguments, output, place.find())
     challenge, code = answer_challenge(arguments.file.read_bytes(), openers)
     spaced = " ".join(code[at : at + 5] for at in range(0, len(code), 5))
-    output.answer({"name": challenge.name, "code": code}, [f"'{challenge.name}' opens. The code: {spaced}"])
+    said = f"'{challenge.name}' opens. The code: {spaced}"
+    return Answer(record={"name": challenge.name, "code": code}, sheet=Sheet(verdict=said))
 
 
-def confirm_answer(arguments: Namespace, output: Output) -> None:
+def confirm_answer(arguments: Namespace, output: Output) -> Answer:
     key = confirm(open_services(), name=arguments.key, code=arguments.code)
-    output.answer(
-        {"key": key, "name": arguments.key}, [f"'{arguments.key}' is proven, and that is on record."]
-    )
+    said = f"'{arguments.key}' is proven, and that is on record."
+    return Answer(record={"key": key, "name": arguments.key}, sheet=Sheet(verdict=said))

@@ -12,9 +12,10 @@ import msgspec
 
 from strongroom.cli.commands.keys.signers import signer_document, signer_parts
 from strongroom.cli.shared.configured_keys import Configured, configured_keys
-from strongroom.cli.shared.role_keys import RoleKeyStatus, list_role_keys
+from strongroom.cli.shared.role_keys import list_role_keys
 from strongroom.cli.shared.services import open_services
-from strongroom.cli.terminal.output import Output, plural, table, verb
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural, verb
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
@@ -23,12 +24,12 @@ from strongroom.operations.errors import KeyStillNeeded
 from strongroom.operations.key_management.proofs import RETIRED
 from strongroom.operations.key_management.usage import KeyUse, Survey, survey
 from strongroom.operations.services import Services
-from strongroom.sheet import Sheet
+from strongroom.sheet import Lines, Part, Sheet, Table
 
 SHOWN = 10
 
 
-def show_keys(arguments: Namespace, output: Output) -> None:
+def show_keys(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     services = open_services(settings)
     configured, broken = configured_keys(settings)
@@ -36,14 +37,15 @@ def show_keys(arguments: Namespace, output: Output) -> None:
     with counting(output, "backups", len(entries)) as advance:
         looked = survey(services, entries, progress=advance)
     signs = list_role_keys(datetime.now(UTC))
-    document = {
+    record = {
         **_document(configured, broken, looked),
         "signers": [signer_document(one) for one in signs],
     }
-    output.answer(document, [*_lines(configured, broken, looked), "", *_signers(signs)])
+    parts = [*_parts(configured, broken, looked), *signer_parts(signs, "Keys that sign")]
+    return Answer(record=record, sheet=Sheet(parts=parts))
 
 
-def record_gone(arguments: Namespace, output: Output) -> None:
+def record_gone(arguments: Namespace, output: Output) -> Answer:
     """Put on record that the files of backups are gone for good."""
     services = open_services()
     gone = [
@@ -51,17 +53,14 @@ def record_gone(arguments: Namespace, output: Output) -> None:
     ]
     for backup in gone:
         say_gone(services, backup)
-    output.answer({"gone": gone}, [f"On record as gone for good: {', '.join(gone)}."])
-
-
-def _signers(signs: list[RoleKeyStatus]) -> list[str]:
-    return Sheet(parts=list(signer_parts(signs))).text().splitlines()
+    said = f"On record as gone for good: {', '.join(gone)}."
+    return Answer(record={"gone": gone}, sheet=Sheet(verdict=said))
 
 
 # -- retiring ------------------------------------------------------------------
 
 
-def retire_key(arguments: Namespace, output: Output) -> None:
+def retire_key(arguments: Namespace, output: Output) -> Answer:
     """Put on record that a key is used no longer, if nothing that is kept needs it."""
     settings = load_settings()
     services = open_services(settings)
@@ -74,12 +73,10 @@ def retire_key(arguments: Namespace, output: Output) -> None:
             f"[index] names '{arguments.key}': the next index of names would be sealed to it.",
             hint="Nothing was changed. Take it out of the recipients there, rotate, then retire it.",
         )
-    _retire(arguments.key, configured, looked, services, output)
+    return _retire(arguments.key, configured, looked, services)
 
 
-def _retire(
-    name: str, configured: Mapping[str, Configured], looked: Survey, services: Services, output: Output
-) -> None:
+def _retire(name: str, configured: Mapping[str, Configured], looked: Survey, services: Services) -> Answer:
     if name not in configured:
         known = ", ".join(configured) or "none"
         raise UsageError(f"There is no usable key '{name}'.", hint=f"Configured: {known}.")
@@ -89,25 +86,25 @@ def _retire(
     services.store.event(RETIRED, key=key.key, name=name)
     spare = len({*use.backups, *use.together}) if use else 0
     copies = len(use.by_copy) if use else 0
-    words = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
+    lines = [f"'{name}' is retired: every backup that is kept opens without it. That is on record."]
     if spare:
         which = f"{plural(spare, 'backup')}, which {verb(spare, 'have')}"
-        words.append(f"It was a further way into {which} one way fewer now.")
+        lines.append(f"It was a further way into {which} one way fewer now.")
     if copies:
-        words.append(
+        lines.append(
             f"Anyone who has it still opens {plural(copies, 'backup')} by the containers' own envelopes."
         )
     if looked.gone:
-        words.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
-    words.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key.")
+        lines.append(f"Copies of what is said to be gone may open with it: {', '.join(looked.gone)}.")
+    lines.append(f"Take [keys.{name}] out of strongroom.toml, then destroy the key.")
     if use and use.indexes:
         count = plural(len(use.indexes), "backup")
-        words.append(
+        lines.append(
             f"It opens the indexes of names of {count}: without it, these backups are read themselves where "
             "a name is looked up. 'strongroom keys rotate' gives the indexes to another key."
         )
-    document = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
-    output.answer(document, words)
+    record = {"retired": name, "key": key.key, "spare_of": spare, "still_opens_copies_of": copies}
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
 def _require_unneeded(name: str, key: Configured, looked: Survey) -> None:
@@ -152,20 +149,10 @@ def _document(
     }
 
 
-def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[str]:
+def _parts(configured: Mapping[str, Configured], broken: Mapping[str, str], looked: Survey) -> Iterator[Part]:
     head = (
-        "KEY",
-        "KIND",
-        "FILE",
-        "VERSION",
-        "POLICIES",
-        "OPENS",
-        "TOGETHER",
-        "NEEDED BY",
-        "BY COPY",
-        "NAMES OF",
-        "OLDEST",
-        "NEWEST",
+        *("Key", "Kind", "File", "Version", "Policies", "Opens", "Together", "Needed by"),
+        *("By copy", "Names of", "Oldest", "Newest"),
     )
     names = {one.key: name for name, one in configured.items()}
     rows = [_row(names.get(use.key), use, configured) for use in looked.keys]
@@ -175,13 +162,15 @@ def _lines(configured: Mapping[str, Configured], broken: Mapping[str, str], look
         for name, one in configured.items()
         if one.key not in used
     ]
-    yield from table(head, rows) if rows else ["There is no key: nothing is configured, nothing is sealed."]
-    yield from (f"keys.{name} cannot be used here: {why}" for name, why in broken.items())
-    for use in looked.keys:
-        if use.only:
-            yield _needed(names.get(use.key) or _unnamed(use), use)
-    yield from (f"{backup}: not looked at: {why}" for backup, why in looked.unread.items())
-    yield from (f"{backup}: somebody said that its file is gone" for backup in looked.gone)
+    yield Table(head, rows, nothing="There is no key: nothing is configured, nothing is sealed.")
+    yield Lines(
+        [
+            *(f"keys.{name} cannot be used here: {why}" for name, why in broken.items()),
+            *(_needed(names.get(use.key) or _unnamed(use), use) for use in looked.keys if use.only),
+            *(f"{backup}: not looked at: {why}" for backup, why in looked.unread.items()),
+            *(f"{backup}: somebody said that its file is gone" for backup in looked.gone),
+        ]
+    )
 
 
 _FILES = {None: "", True: "sealed", False: "open"}

@@ -8,47 +8,44 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from strongroom.cli.shared import ceremony
 from strongroom.cli.terminal import prompts
-from strongroom.cli.terminal.output import Output, fields, in_line
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, in_line
 from strongroom.errors import UsageError
 from strongroom.keys.quorum import record
 from strongroom.keys.quorum.ceremony import Ceremony
 from strongroom.keys.quorum.errors import ShareForeign, ShareMistyped, ShareRepeated, SharesWrong
 from strongroom.keys.quorum.gathering import Gathering
 from strongroom.keys.quorum.record import Quorum
+from strongroom.sheet import Lines, Pairs, Sheet
 from strongroom.system.atomic_file import refuse_existing, write_whole
 from strongroom.system.private_file import read_private
 from strongroom.timestamps import rfc3339
 
-_NEXT = [
-    "",
-    "Keep copies of the file: it is public, and tells a wrong share from a wrong file.",
-    "On the host that makes backups, in strongroom.toml:",
-    "",
-]
 
-
-def create_quorum(arguments: Namespace, output: Output) -> None:
+def create_quorum(arguments: Namespace, output: Output) -> Answer:
     name = arguments.name or arguments.file.stem
     made = _held(arguments.file, name, arguments.custodian, arguments.threshold, output)
-    output.answer(_document(made, arguments.file), _made_lines(made, arguments.file))
+    return Answer(record=_document(made, arguments.file), sheet=_made_sheet(made, arguments.file))
 
 
-def replace_quorum(arguments: Namespace, output: Output) -> None:
+def replace_quorum(arguments: Namespace, output: Output) -> Answer:
     """Make a new quorum: a share cannot be taken back from whoever leaves, so the key is a new one."""
     old = _load(arguments.old)
     names = _remaining(old, arguments.without) + arguments.custodian
     threshold = arguments.threshold or old.threshold
     made = _held(arguments.file, old.name, names, threshold, output, replaces=old.id)
-    lines = [
-        *_made_lines(made, arguments.file),
-        "",
-        f"The old quorum ({old.id}) still opens what was sealed to it. Name the new file in the",
-        "configuration, run 'strongroom keys rotate', and burn the old papers only when",
-        "'strongroom keys list' says that no backup needs them.",
-    ]
-    output.answer(_document(made, arguments.file), lines)
+    sheet = _made_sheet(made, arguments.file)
+    words = (
+        f"The old quorum ({old.id}) still opens what was sealed to it. Name the new file in the "
+        "configuration, run 'strongroom keys rotate', and burn the old papers only when "
+        "'strongroom keys list' says that no backup needs them."
+    )
+    record = _document(made, arguments.file)
+    return Answer(record=record, sheet=replace(sheet, parts=(Lines([words]), *sheet.parts)))
 
 
 def _remaining(old: Quorum, leaving: list[str]) -> list[str]:
@@ -90,7 +87,7 @@ def _held(
     return made
 
 
-def combine_shares(arguments: Namespace, output: Output) -> None:
+def combine_shares(arguments: Namespace, output: Output) -> Answer:
     """Rehearse an opening. The key that the shares give is forgotten, and written nowhere."""
     gathering = Gathering(_load(arguments.file))
     names = [gathering.add(read_private(path)).name for path in arguments.share]
@@ -98,7 +95,8 @@ def combine_shares(arguments: Namespace, output: Output) -> None:
         names += _asked(gathering, output)
     quorum = gathering.open().quorum
     document = _document(quorum, arguments.file) | {"opened_by": names}
-    output.answer(document, [f"The shares of {', '.join(names)} open what is sealed to `{quorum.name}`."])
+    said = f"The shares of {', '.join(names)} open what is sealed to `{quorum.name}`."
+    return Answer(record=document, sheet=Sheet(verdict=said))
 
 
 def _asked(gathering: Gathering, output: Output) -> list[str]:
@@ -111,9 +109,9 @@ def _asked(gathering: Gathering, output: Output) -> list[str]:
     return [name]
 
 
-def show_quorum(arguments: Namespace, output: Output) -> None:
+def show_quorum(arguments: Namespace, output: Output) -> Answer:
     quorum = _load(arguments.file)
-    output.answer(_document(quorum, arguments.file), _lines(quorum))
+    return Answer(record=_document(quorum, arguments.file), sheet=Sheet(parts=[_pairs(quorum)]))
 
 
 def _load(path: Path) -> Quorum:
@@ -134,8 +132,8 @@ def _document(quorum: Quorum, path: Path) -> dict[str, Any]:
     }
 
 
-def _lines(quorum: Quorum) -> list[str]:
-    return fields(
+def _pairs(quorum: Quorum) -> Pairs:
+    return Pairs(
         [
             ("quorum", f"{quorum.name} ({quorum.id})"),
             ("opens with", quorum.describe()),
@@ -147,11 +145,9 @@ def _lines(quorum: Quorum) -> list[str]:
     )
 
 
-def _made_lines(quorum: Quorum, path: Path) -> list[str]:
-    return [
-        *_lines(quorum),
-        *_NEXT,
-        f"  [keys.{path.stem if path.stem.isidentifier() else 'board'}]",
-        '  kind = "quorum"',
-        f'  file = "{path.absolute()}"',
-    ]
+def _made_sheet(quorum: Quorum, path: Path) -> Sheet:
+    name = path.stem if path.stem.isidentifier() else "board"
+    settings = [f"[keys.{name}]", 'kind = "quorum"', f'file = "{path.absolute()}"']
+    keep = "Keep copies of the file: it is public, and tells a wrong share from a wrong file."
+    where = "On the host that makes backups, in strongroom.toml"
+    return Sheet(parts=[_pairs(quorum), Lines([keep]), Lines(settings, where, style="code")])

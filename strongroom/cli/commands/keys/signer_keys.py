@@ -11,36 +11,39 @@ from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers
 from strongroom.cli.shared.installation_key import given_key
 from strongroom.cli.shared.services import run_store
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.container.certificate import Certificate
 from strongroom.container.signing import fingerprint
 from strongroom.errors import UsageError
 from strongroom.keys import roles
 from strongroom.keys.rolelist import RoleKey
+from strongroom.sheet import Lines, Sheet
 
 PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 
 
-def create_key(arguments: Namespace, output: Output) -> None:
+def create_key(arguments: Namespace, output: Output) -> Answer:
     folder, role = place.find().role_keys, arguments.role
     signer = roles.load_or_create_role(folder, role, installation_key=given_key(arguments, folder, output))
-    words = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
-    output.answer(_made(role, signer.certificate), words)
+    lines = [f"{role}: signs: {signer.fingerprint}", f"Installation: {signer.certificate.fingerprint}"]
+    return _made(role, signer.certificate, *lines)
 
 
-def request_key(arguments: Namespace, output: Output) -> None:
+def request_key(arguments: Namespace, output: Output) -> Answer:
     folder, role = place.find().role_keys, arguments.role
     public = roles.request(folder, role)
-    words = [
+    lines = [
         f"The next key of role '{role}' is made. It signs nothing before it is certified.",
         "Where the installation key is kept, run:",
         f"  strongroom keys signers certify {role} {public.hex()}",
         f"Then copy {roles.TRUSTED} from there to {folder / roles.TRUSTED}.",
     ]
-    output.answer({"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}, words)
+    record = {"role": role, "public": public.hex(), "fingerprint": fingerprint(public)}
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def certify_key(arguments: Namespace, output: Output) -> None:
+def certify_key(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     if not PUBLIC_KEY.fullmatch(arguments.key):
         raise UsageError(
@@ -55,41 +58,42 @@ def certify_key(arguments: Namespace, output: Output) -> None:
     certifier = given_key(arguments, folder, output)
     key = roles.certify_key(folder, arguments.role, bytes.fromhex(arguments.key), installation_key=certifier)
     _record("signer.certified", arguments.role, key)
-    words = [
+    lines = [
         f"{arguments.role}: version {key.version} is certified: {key.fingerprint}",
         f"Copy {folder / roles.TRUSTED} to the host that made the key, and to every other host.",
     ]
-    output.answer(_made(arguments.role, key.certificate), words)
+    return _made(arguments.role, key.certificate, *lines)
 
 
-def replace_key(arguments: Namespace, output: Output) -> None:
+def replace_key(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     approve_signers("replace", [arguments.role], f"replace the lost key of role {arguments.role}")
     key = roles.replace(folder, arguments.role, installation_key=given_key(arguments, folder, output))
     _record("signer.replaced", arguments.role, key)
-    words = [
+    lines = [
         f"{arguments.role}: version {key.version} signs: {key.fingerprint}",
         "The installation's fingerprint is the same, so nobody elsewhere has to do anything.",
         "What the lost key signed stays good. If somebody may have it: strongroom keys signers distrust KEY",
         f"Where roles work on other hosts, copy {folder / roles.TRUSTED} there now.",
         REPEAT_ESCROW,
     ]
-    output.answer(_made(arguments.role, key.certificate), words)
+    return _made(arguments.role, key.certificate, *lines)
 
 
 def _record(kind: str, role: str, key: RoleKey) -> None:
     run_store().event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
 
 
-def _made(role: str, certificate: Certificate) -> dict[str, str]:
-    return {
+def _made(role: str, certificate: Certificate, *lines: str) -> Answer:
+    record = {
         "role": role,
         "fingerprint": certificate.key_fingerprint,
         "installation": certificate.fingerprint,
     }
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
-def rotate_keys(arguments: Namespace, output: Output) -> None:
+def rotate_keys(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     if arguments.grace < 0:
         raise UsageError("--grace is a number of hours, not below zero.")
@@ -116,8 +120,9 @@ def rotate_keys(arguments: Namespace, output: Output) -> None:
         kind = "signer.announced" if arguments.announce else "signer.rotated"
         store.event(kind, role=role, version=key.version, fingerprint=key.fingerprint)
         made.append((role, key))
-    document = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
-    output.answer(document, _rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+    record = {"made": [{"role": r, "version": k.version, "fingerprint": k.fingerprint} for r, k in made]}
+    lines = list(_rotated(made, folder / roles.TRUSTED, announced=arguments.announce))
+    return Answer(record=record, sheet=Sheet(parts=[Lines(lines)]))
 
 
 def _rotated(made: list[tuple[str, RoleKey]], path: object, *, announced: bool) -> Iterator[str]:

@@ -7,19 +7,19 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
-from msgspec import to_builtins
-
 from strongroom.cli.commands.keys.signers import REPEAT_ESCROW, approve_signers, lack_of_spread
 from strongroom.cli.errors import SignersUnsettled
 from strongroom.cli.shared.installation_key import given_key
 from strongroom.cli.shared.services import configured_targets, open_services, run_store
 from strongroom.cli.terminal import place, prompts
-from strongroom.cli.terminal.output import Output, plural, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output, plural
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import roles
 from strongroom.operations.incident.re_sign import ReSigned, Rests, re_sign_backup, rests_on
 from strongroom.operations.trust_lists.spread import learn_lists, spread
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.targets import Target
 
 FINGERPRINT = re.compile(r"sr1:[0-9a-f]{64}")
@@ -31,7 +31,7 @@ _UNSETTLED = (
 )
 
 
-def distrust_key(arguments: Namespace, output: Output) -> None:
+def distrust_key(arguments: Namespace, output: Output) -> Answer:
     folder = place.find().role_keys
     approve_signers("distrust", [arguments.fingerprint], f"distrust the key {arguments.fingerprint}")
     prompts.confirm("Nothing that this key ever signed will be believed here", force=arguments.force)
@@ -48,17 +48,24 @@ def distrust_key(arguments: Namespace, output: Output) -> None:
     run_store().event(
         "signer.distrusted", role=role, fingerprint=key.fingerprint, reason=key.reason, list=number
     )
-    words = [f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"]
-    words += [*_told(number, targets, missed), *_advice(role, folder / roles.TRUSTED, replaced=bool(now))]
-    told = {"role": role, "distrusted": key.fingerprint, "replaced": bool(now)}
-    output.answer({**told, "list": number, "missed": dict(missed)}, words)
-    if not number:
-        raise SignersUnsettled(
-            "No trust list was made, since the installation key is not on this host. Other hosts and "
-            "recover.py believe the key until there is one.",
-            hint="Repeat the command with --installation-key FILE, or where that key is.",
-        )
-    output.end_with(lack_of_spread(number, missed))
+    said = f"Version {key.version} of role '{role}' is distrusted. {_successor(role, found=bool(now))}"
+    advice = _advice(role, folder / roles.TRUSTED, replaced=bool(now))
+    unlisted = SignersUnsettled(
+        "No trust list was made, since the installation key is not on this host. Other hosts and "
+        "recover.py believe the key until there is one.",
+        hint="Repeat the command with --installation-key FILE, or where that key is.",
+    )
+    return Answer(
+        record={
+            "role": role,
+            "distrusted": key.fingerprint,
+            "replaced": bool(now),
+            "list": number,
+            "missed": missed,
+        },
+        sheet=Sheet(verdict=said, parts=[Lines([*_told(number, targets, missed), *advice])]),
+        error=lack_of_spread(number, missed) if number else unlisted,
+    )
 
 
 def _told(number: int, targets: Mapping[str, Target], missed: Mapping[str, str]) -> Iterator[str]:
@@ -84,22 +91,17 @@ def _advice(role: str, path: object, *, replaced: bool) -> Iterator[str]:
     if replaced:
         yield f"Where roles work on other hosts, copy {path} there: they know the new key by it."
     if role in roles.MANIFEST_SIGNERS:
-        yield (
-            "Backups that it signed are refused from now on. Make a new one first. Then sign again what was\n"
-            "made before the leak: strongroom keys signers re-sign --before TIME. The catalog's digests "
-            "decide;\n"
-            "compare them with a printed recovery kit."
-        )
+        yield "Backups that it signed are refused from now on. Make a new one first. Then sign again what was"
+        yield "made before the leak: strongroom keys signers re-sign --before TIME."
+        yield "The catalog's digests decide; compare them with a printed recovery kit."
     elif role == "seal":
-        yield (
-            "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody\n"
-            "with this key and the state database could have swapped containers: compare backups made since\n"
-            "with their source (strongroom backups verify BACKUP --cluster --depth live)."
-        )
+        yield "Backups stay good: a manifest counts by its own signer, who checked each container. Somebody"
+        yield "with this key and the state database could have swapped containers: compare backups made since"
+        yield "with their source (strongroom backups verify BACKUP --cluster --depth live)."
     yield REPEAT_ESCROW
 
 
-def show_uses(arguments: Namespace, output: Output) -> None:
+def show_uses(arguments: Namespace, output: Output) -> Answer:
     if not FINGERPRINT.fullmatch(arguments.fingerprint):
         raise UsageError(
             "That is no signer's fingerprint.",
@@ -115,27 +117,27 @@ def show_uses(arguments: Namespace, output: Output) -> None:
             unread[entry.backup] = f"{error.code}: {error.message}"
             continue
         found += [one for one in rests if one.manifest or one.containers or one.envelopes]
-    output.answer({"uses": to_builtins(found), "unread": unread}, _used(found, unread))
-    if unread:
-        raise MissingPiece(
-            f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
-            hint="Bring back what is named, or record that a file is gone for good "
-            "('strongroom backups gone BACKUP'). Then repeat.",
-        )
+    lost = MissingPiece(
+        f"{plural(len(unread), 'backup')} could not be read and may bear that signature.",
+        hint="Bring back what is named, or record that a file is gone for good "
+        "('strongroom backups gone BACKUP'). Then repeat.",
+    )
+    return Answer(
+        record={"uses": found, "unread": unread},
+        sheet=_used(found, unread),
+        error=lost if unread else None,
+    )
 
 
-def _used(found: list[Rests], unread: dict[str, str]) -> Iterator[str]:
-    head = ("BACKUP", "MADE", "MANIFEST", "CONTAINERS", "ENVELOPES", "FILE")
-    rows = [
-        (o.backup, o.created_at, "yes" if o.manifest else "", o.containers, o.envelopes, o.file)
-        for o in found
-    ]
+def _used(found: list[Rests], unread: dict[str, str]) -> Sheet:
+    head = ("Backup", "Made", "Manifest", "Containers", "Envelopes", "File")
+    rows = [(o.backup, o.created_at, o.manifest or "", o.containers, o.envelopes, o.file) for o in found]
     which = "No backup that could be read" if unread else "No backup"
-    yield from table(head, rows) if rows else [f"{which} bears a signature of that signer."]
-    yield from (f"{backup}: not read: {why}" for backup, why in unread.items())
+    table = Table(head, rows, nothing=f"{which} bears a signature of that signer.")
+    return Sheet(parts=[table, Lines([f"{backup}: not read: {why}" for backup, why in unread.items()])])
 
 
-def re_sign(arguments: Namespace, output: Output) -> None:
+def re_sign(arguments: Namespace, output: Output) -> Answer:
     before = _moment(arguments.before) if arguments.before else None
     services = open_services()
     entries = [
@@ -158,9 +160,12 @@ def re_sign(arguments: Namespace, output: Output) -> None:
             done.append(re_sign_backup(services, entry))
         except StrongroomError as error:
             failed[entry.backup] = f"{error.code}: {error.message}"
-    output.answer({"re_signed": to_builtins(done), "failed": failed}, _re_signed(done, failed))
-    if failed or any(one.missed for one in done):
-        raise SignersUnsettled("Not everything could be signed again.", hint=_UNSETTLED)
+    unsettled = SignersUnsettled("Not everything could be signed again.", hint=_UNSETTLED)
+    return Answer(
+        record={"re_signed": done, "failed": failed},
+        sheet=Sheet(parts=[Lines(list(_re_signed(done, failed)))]),
+        error=unsettled if failed or any(one.missed for one in done) else None,
+    )
 
 
 def _moment(text: str) -> datetime:
