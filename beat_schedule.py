@@ -12,12 +12,9 @@ from typing import Any, NamedTuple
 
 from celery.schedules import BaseSchedule
 
-from strongroom.config import PolicySettings, Settings
-from strongroom.config.calendar import EntrySettings
+from strongroom.config import Settings
 from strongroom.schedule import next_slot
 from workers import names
-
-Entry = PolicySettings | EntrySettings
 
 
 def entries(settings: Settings) -> dict[str, dict[str, Any]]:
@@ -40,17 +37,17 @@ def calendar(settings: Settings) -> dict[str, dict[str, Any]]:
 
     They ask at the minute; the tick would, within half a minute.
     """
-    on = {name: entry for name, entry in settings.calendar.entries().items() if entry.enabled is not False}
-    found: dict[str, tuple[str, Entry]] = {
-        **{f"policy {name}": (name, policy) for name, policy in settings.policies.items()},
-        **{name: (name, entry) for name, entry in on.items()},
+    policies = {
+        f"policy {name}": at(policy.schedule, settings.calendar.zone_of(policy.time_zone), name)
+        for name, policy in settings.policies.items()
+        if policy.schedule
     }
-    zone_of = settings.calendar.zone_of
-    return {
-        words: at(one.schedule, zone_of(one.time_zone), name)
-        for words, (name, one) in found.items()
-        if one.schedule
+    entries = {
+        name: at(entry.schedule, settings.calendar.time_zone, name)
+        for name, entry in settings.calendar.entries().items()
+        if not entry.off
     }
+    return policies | entries
 
 
 def shredding(settings: Settings) -> dict[str, dict[str, Any]]:

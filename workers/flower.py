@@ -6,7 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import Any, Final
 
-from strongroom.config import FlowerSettings, Settings
+from strongroom.config import Settings
+from strongroom.config.model import Served
 from strongroom.errors import ConfigError
 from workers import http_server, names, status
 from workers.made_secret import given_or_made, secret_file
@@ -20,20 +21,21 @@ def environment(settings: Settings) -> dict[str, str]:
     Raises:
         ConfigError: the password or the certificate cannot be used.
     """
-    http_server.check_certificate(settings.flower, "flower")
+    served = settings.served(settings.flower)
+    http_server.check_certificate(served)
     return {
-        "FLOWER_ADDRESS": settings.flower.host,
-        "FLOWER_PORT": str(settings.flower.port),
+        "FLOWER_ADDRESS": served.host,
+        "FLOWER_PORT": str(served.port),
         "FLOWER_BASIC_AUTH": f"{settings.flower.user}:{password(settings)}",
         "FLOWER_READ_ONLY": "true",
         "FLOWER_PERSISTENT": "false",
         "FLOWER_TASKS_COLUMNS": "name,uuid,state,received,runtime,worker",
         "FLOWER_UNAUTHENTICATED_API": "false",
-        **_tls(settings.flower),
+        **_tls(served),
     }
 
 
-def _tls(found: FlowerSettings) -> dict[str, str]:
+def _tls(found: Served) -> dict[str, str]:
     if found.certificate_file is None:
         return {}
     key = found.key_file or found.certificate_file
@@ -68,7 +70,11 @@ def page_address(settings: Settings) -> str:
     if settings.page.url:
         return settings.page.url
     found = status.read(settings.state_dir)
-    return http_server.address(settings.page, "/") if found and names.PAGE in found.processes else ""
+    return (
+        http_server.address(settings.served(settings.page), "/")
+        if found and names.PAGE in found.processes
+        else ""
+    )
 
 
 def password(settings: Settings) -> str:

@@ -22,7 +22,7 @@ from io import BytesIO, StringIO
 from typing import Any, Final
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from strongroom.config.model import ListenSettings
+from strongroom.config.model import Served
 from strongroom.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -41,21 +41,21 @@ Answer = Iterable[bytes]
 App = Callable[[dict[str, Any], Callable[..., Any]], Answer]
 
 
-def address(settings: ListenSettings, path: str = "") -> str:
+def address(settings: Served, path: str = "") -> str:
     """Return where something is served, as a person types it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http{'s' if settings.certificate_file else ''}://{host}:{settings.port}{path}"
 
 
-def server(settings: ListenSettings, app: App, *, section: str) -> WSGIServer:
+def server(settings: Served, app: App, *, section: str) -> WSGIServer:
     """Return a server that listens as a section of the configuration says.
 
     Raises:
         ConfigError: the certificate cannot be read, or the address cannot be listened on.
     """
-    check_certificate(settings, section)
+    check_certificate(settings)
     try:
-        made = _Server((settings.host, settings.port), settings, section)
+        made = _Server((settings.host, settings.port), settings)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "no such address"
         hint = f"Choose another {section}.host or {section}.port."
@@ -64,17 +64,17 @@ def server(settings: ListenSettings, app: App, *, section: str) -> WSGIServer:
     return made
 
 
-def check_certificate(settings: ListenSettings, section: str) -> None:
+def check_certificate(settings: Served) -> None:
     """Say at the start what is wrong with the certificate, if there is one.
 
     Raises:
         ConfigError: it cannot be read, or its key is another.
     """
     if settings.certificate_file:
-        _context(settings, section)
+        _context(settings)
 
 
-def _context(settings: ListenSettings, section: str) -> ssl.SSLContext:
+def _context(settings: Served) -> ssl.SSLContext:
     """Return what TLS is served with. The files are read for each connection: certificates are renewed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -82,7 +82,7 @@ def _context(settings: ListenSettings, section: str) -> ssl.SSLContext:
         context.load_cert_chain(str(settings.certificate_file), settings.key_file)
     except (OSError, ssl.SSLError) as error:
         why = error.strerror or "no certificate with its key"
-        raise ConfigError(f"{section}.certificate_file {settings.certificate_file}: {why}") from None
+        raise ConfigError(f"listen.certificate_file {settings.certificate_file}: {why}") from None
     return context
 
 
@@ -178,9 +178,8 @@ class _Server(WSGIServer):
 
     request_queue_size = AT_ONCE
 
-    def __init__(self, where: tuple[str, int], settings: ListenSettings, section: str) -> None:
+    def __init__(self, where: tuple[str, int], settings: Served) -> None:
         self._settings = settings
-        self._section = section
         self._lock = threading.Lock()
         self._held: list[_Held] = []
         self._mine = threading.local()
@@ -254,7 +253,7 @@ class _Server(WSGIServer):
 
     def _encrypt(self, held: _Held) -> None:
         """Put what is encrypted in the place of a connection, which is none of its own any more."""
-        context = _context(self._settings, self._section)
+        context = _context(self._settings)
         with self._lock:  # who closes it in between would close what is no connection any more
             held.connection = context.wrap_socket(
                 held.connection, server_side=True, do_handshake_on_connect=False

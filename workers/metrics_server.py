@@ -13,7 +13,6 @@ from prometheus_client import make_wsgi_app
 
 from strongroom.config import Settings
 from strongroom.config.live import LiveSettings
-from strongroom.config.model import MetricsSettings
 from strongroom.operations.metrics.exposition import registry_of
 from workers import http_server
 from workers.exporter import Exporter
@@ -35,7 +34,7 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
     secret = token(settings)
     app = make_wsgi_app(registry_of(exporter.observe))
     answer = partial(_answer, app=app, token=secret.encode())
-    with http_server.server(settings.metrics, answer, section="metrics") as server:
+    with http_server.server(settings.served(settings.metrics), answer, section="metrics") as server:
         exporter.keep_looking(lambda settings: settings.metrics.check_targets)
         on_ready()
         server.serve_forever()
@@ -52,9 +51,9 @@ def token_file(settings: Settings) -> Path:
     return secret_file(settings.metrics.token_file, settings.state_dir, name=GENERATED)
 
 
-def address(settings: MetricsSettings) -> str:
+def address(settings: Settings) -> str:
     """Return where metrics are served, as a person types it."""
-    return http_server.address(settings, "/metrics")
+    return http_server.address(settings.served(settings.metrics), "/metrics")
 
 
 def _answer(environ: dict[str, Any], start: Callable[..., Any], *, app: App, token: bytes) -> Answer:

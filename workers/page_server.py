@@ -57,7 +57,7 @@ def serve(live: LiveSettings, on_ready: Callable[[], object] = lambda: None) -> 
     """
     settings = live.current
     site = Site(settings, Exporter(live))
-    with http_server.server(settings.page, site.answer, section="page") as server:
+    with http_server.server(settings.served(settings.page), site.answer, section="page") as server:
         site.exporter.keep_looking(lambda settings: settings.page.check_targets)
         on_ready()
         server.serve_forever()
@@ -76,7 +76,7 @@ def password_file(settings: Settings) -> Path:
 
 def address(settings: Settings) -> str:
     """Return where people reach the page."""
-    return settings.page.url or http_server.address(settings.page, "/")
+    return settings.page.url or http_server.address(settings.served(settings.page), "/")
 
 
 class Site:
@@ -86,7 +86,7 @@ class Site:
         self.exporter = exporter
         self._login = Login(settings.page.user, password(settings))
         # Browsers take a cookie of such a name only with Secure, for this host alone, and over TLS.
-        self._secure = settings.page.certificate_file is not None
+        self._secure = settings.listen.certificate_file is not None
         self._cookie = "__Host-strongroom" if self._secure else "strongroom"
         self._routes = Routes(exporter)
 
@@ -193,7 +193,7 @@ def flower_address(settings: Settings) -> str:
         return settings.page.flower_url
     found = status.read(settings.state_dir)
     runs = found is not None and names.WATCH in found.processes
-    return http_server.address(settings.flower, "/") if runs else ""
+    return http_server.address(settings.served(settings.flower), "/") if runs else ""
 
 
 # -- requests and answers --------------------------------------------------------------

@@ -16,6 +16,10 @@ class AlertSettings(Section, frozen=True, kw_only=True):
     """What is an alarm, and who is notified. `strongroom alerts send` checks, and beat does if somebody is
     notified or pinged."""
 
+    REPLACED = dict.fromkeys(
+        ("compared", "size_factor", "duration_factor"), "It is fixed now: take the line out."
+    )
+
     email: Annotated[
         tuple[MailAddress, ...],
         Meta(
@@ -62,23 +66,6 @@ class AlertSettings(Section, frozen=True, kw_only=True):
             extra={"default": '`"24h"`'},
         ),
     ] = 86_400
-    compared: Annotated[
-        int,
-        Meta(
-            ge=3, le=1000, description="With how many backups before it a backup is compared.", examples=[20]
-        ),
-    ] = 10
-    size_factor: Annotated[
-        float,
-        Meta(
-            gt=1,
-            description="How many times the median, or what part of it, a backup's bytes or secrets may be.",
-            examples=[1.5],
-        ),
-    ] = 2.0
-    duration_factor: Annotated[
-        float, Meta(gt=1, description="How many times the median a run may take.", examples=[5.0])
-    ] = 3.0
     key_age: Annotated[
         Duration,
         Meta(

@@ -22,7 +22,18 @@ from strongroom.system.atomic_file import write_whole
 
 SETTLES: Final = 1.0
 """Seconds for which a file must have rested: an editor may be half-way through writing it."""
-AT_START: Final = ("state_dir", "broker", "state", "stage", "workers", "flower", "metrics", "page", "sentry")
+AT_START: Final = (
+    "state_dir",
+    "broker",
+    "state",
+    "stage",
+    "workers",
+    "listen",
+    "flower",
+    "metrics",
+    "page",
+    "sentry",
+)
 """What a process uses from its start to its end: where its runs are on record and on the stage, what carries
 its messages, and how many it performs at once. A file that changes one of them waits for a restart, whole:
 half of it would be settings that nobody wrote."""

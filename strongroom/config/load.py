@@ -126,7 +126,7 @@ class _Loading:
         """Refuse a file that names programs and that anyone may write: they run with the workers' rights."""
         if self._file is None or not _is_writable_by_all(self._file):
             return
-        for key, hook in settings.hooks().items():
+        for key, hook in settings.calls.items():
             if hook.command:
                 what = "names a program to run, and everybody on this machine may write the file"
                 self._add((*key, "command"), what, f"Run: chmod o-w '{self._file}'.")

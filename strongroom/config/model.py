@@ -5,21 +5,20 @@ these and checks how they fit together; nothing here reads a file.
 """
 
 # Annotations are no text here: see strongroom.config.base.
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from msgspec import Meta, field
+from msgspec import Meta, Struct, field
 from msgspec.structs import force_setattr
 
 from strongroom.config.access_logs import AccessLogSettings
 from strongroom.config.alerts import AlertSettings, MailSettings
 from strongroom.config.approvals import ApprovalSettings
 from strongroom.config.base import KIB, MIB, Section
-from strongroom.config.calendar import CalendarSettings, EntrySettings
+from strongroom.config.calendar import CalendarSettings, DriftSettings, PruneSettings, VerificationSettings
 from strongroom.config.channels import ChannelSettings, RouteSettings
 from strongroom.config.fields import AbsolutePath, Duration, Fingerprint, Name, Size, Text, Url
-from strongroom.config.hooks import HookSettings
+from strongroom.config.hooks import HookSettings, HooksSettings
 from strongroom.config.key_maintenance import RotationSettings
 from strongroom.config.keys import KeySettings, KmsKey, TransitKey
 from strongroom.config.policies import DrillSettings, PolicySettings, RestoreSettings
@@ -193,10 +192,9 @@ class LimitSettings(Section, frozen=True, kw_only=True):
 
 
 class ListenSettings(Section, frozen=True, kw_only=True):
-    """What is served over HTTP, to this host alone or with TLS."""
+    """Where the page, Flower and the metrics are served over HTTP: to this host alone, or with TLS."""
 
     host: Annotated[ListenAddress, Meta(examples=["10.0.0.7"])] = "127.0.0.1"
-    port: Port
     certificate_file: Annotated[
         AbsolutePath | None,
         Meta(
@@ -222,7 +220,21 @@ class ListenSettings(Section, frozen=True, kw_only=True):
     ] = False
 
 
-class FlowerSettings(ListenSettings, frozen=True, kw_only=True):
+_SHARED = "Write it under [listen], where the page, Flower and the metrics have it in common."
+
+
+class ServiceSettings(Section, frozen=True, kw_only=True):
+    """What is served over HTTP, as `[listen]` says."""
+
+    REPLACED = dict.fromkeys(("certificate_file", "key_file", "plain"), _SHARED)
+
+    host: Annotated[
+        ListenAddress | None, Meta(examples=["127.0.0.1"], extra={"default": "`listen.host`"})
+    ] = None
+    port: Port
+
+
+class FlowerSettings(ServiceSettings, frozen=True, kw_only=True):
     """The task monitor (`strongroom up --flower`). It always asks for a login."""
 
     port: Annotated[Port, Meta(examples=[5555])] = 5555
@@ -237,7 +249,7 @@ class FlowerSettings(ListenSettings, frozen=True, kw_only=True):
     ] = None
 
 
-class ServedSettings(ListenSettings, frozen=True, kw_only=True):
+class ServedSettings(ServiceSettings, frozen=True, kw_only=True):
     """What reads the record and the targets, and is served over HTTP."""
 
     check_targets: Annotated[
@@ -294,9 +306,19 @@ class PageSettings(ServedSettings, frozen=True, kw_only=True):
         Meta(
             description="Where people reach Flower, for the page's link to it.",
             examples=["https://flower.example.org"],
-            extra={"default": "`flower.host` and `flower.port`, if it runs in the same `strongroom up`"},
+            extra={"default": "Flower's own address, if it runs in the same `strongroom up`"},
         ),
     ] = None
+
+
+class Served(Struct, frozen=True, kw_only=True):
+    """Where something is served over HTTP."""
+
+    host: str
+    port: int
+    certificate_file: Path | None
+    key_file: Path | None
+    plain: bool
 
 
 class TraceSettings(Section, frozen=True, kw_only=True):
@@ -398,6 +420,15 @@ class Settings(Section, frozen=True, kw_only=True):
         dict[Name, KeySettings],
         Meta(description="Who can open sealed backups.", examples=["recovery"], extra={"default": "none"}),
     ] = field(default_factory=dict)
+    hooks: Annotated[
+        dict[Name, HooksSettings],
+        Meta(
+            description="What is called around the runs of an entry of the calendar, by its name. A policy "
+            "has its own.",
+            examples=["health"],
+            extra={"default": "nothing"},
+        ),
+    ] = field(default_factory=dict)
     policies: Annotated[
         dict[Name, PolicySettings],
         Meta(
@@ -427,6 +458,9 @@ class Settings(Section, frozen=True, kw_only=True):
         ),
     ] = field(default_factory=dict)
     calendar: CalendarSettings = CalendarSettings()
+    verification: VerificationSettings = VerificationSettings()
+    prune: PruneSettings = PruneSettings()
+    drift: DriftSettings = DriftSettings()
     drill: DrillSettings = DrillSettings()
     restore: RestoreSettings = RestoreSettings()
     rotation: RotationSettings = RotationSettings()
@@ -455,6 +489,7 @@ class Settings(Section, frozen=True, kw_only=True):
     index: IndexSettings = IndexSettings()
     workers: WorkerSettings = WorkerSettings()
     limits: LimitSettings = LimitSettings()
+    listen: ListenSettings = ListenSettings()
     flower: FlowerSettings = FlowerSettings()
     metrics: MetricsSettings = MetricsSettings()
     page: PageSettings = PageSettings()
@@ -469,6 +504,17 @@ class Settings(Section, frozen=True, kw_only=True):
         elif self.targets and self._media - self._used >= set(self.targets):
             wanted = {name: usual[name] for name in usual if name in self._used}
             force_setattr(self, "targets", wanted | self.targets)
+
+    def served(self, service: FlowerSettings | ServedSettings) -> Served:
+        """Return where a service is served, and with which certificate."""
+        shared = self.listen
+        return Served(
+            host=service.host or shared.host,
+            port=service.port,
+            certificate_file=shared.certificate_file,
+            key_file=shared.key_file,
+            plain=shared.plain,
+        )
 
     @property
     def database_url(self) -> str:
@@ -529,16 +575,16 @@ class Settings(Section, frozen=True, kw_only=True):
             if policy.schedule
         }
 
-    def hooks(self) -> dict[KeyPath, HookSettings]:
+    @property
+    def calls(self) -> dict[KeyPath, HookSettings]:
         """The hooks of all policies and entries of the calendar, by the settings that name them."""
-        tables: dict[str, Mapping[str, PolicySettings | EntrySettings]] = {
-            "policies": self.policies,
-            "calendar": self.calendar.entries(),
+        found: dict[KeyPath, HooksSettings | None] = {
+            ("policies", name, "hooks"): policy.hooks for name, policy in self.policies.items()
         }
+        found |= {("hooks", name): hooks for name, hooks in self.hooks.items()}
         return {
-            (table, name, "hooks", when): hook
-            for table, entries in tables.items()
-            for name, entry in entries.items()
-            if entry.hooks is not None
-            for when, hook in entry.hooks.named().items()
+            (*key, when): hook
+            for key, hooks in found.items()
+            if hooks is not None
+            for when, hook in hooks.named().items()
         }

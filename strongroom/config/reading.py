@@ -90,6 +90,8 @@ class _Reading:
                 return self._list(kind, marks, raw, place)
             if models := models_of(kind):
                 return self._section(models, raw, place)
+            if read := getattr(kind, "read", None):  # it says itself what it takes
+                return read(".".join(map(str, place.path[-1:])), raw)
             return self._plain(kind, marks, raw, place)
         except InvalidValue as unfit:
             self._note(place, unfit)

@@ -13,6 +13,7 @@ from typing import Literal, get_args, get_origin
 from msgspec import NODEFAULT
 
 from strongroom.config.base import Section
+from strongroom.config.calendar import Entry
 from strongroom.config.fields import TextForm
 from strongroom.config.model import Settings
 from strongroom.config.schema import (
@@ -138,7 +139,14 @@ def _type_words(field: Field) -> str:
         return " or ".join(f'`"{word}"`' for word in get_args(kind))
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return " or ".join(f'`"{word.value}"`' for word in kind)
-    plain = {str: "text", int: "whole number", bool: "true or false", float: "number", Path: "path"}
+    plain = {
+        Entry: "five cron fields in quotes, or `false`",
+        str: "text",
+        int: "whole number",
+        bool: "true or false",
+        float: "number",
+        Path: "path",
+    }
     if get_origin(kind) is tuple and get_origin(stripped(get_args(kind)[0])[0]) is tuple:
         return "list of lists of text"
     return plain.get(kind) or {tuple: "list of text", dict: "table of text"}[get_origin(kind)]
@@ -151,4 +159,6 @@ def _default(field: Field) -> str:
     if field.required:
         return "required"
     empty = field.default in (None, (), NODEFAULT)  # a table's is made anew each time
+    if isinstance(field.default, Entry):
+        return f"on at `{toml_value(field.default.schedule)}`, unless something is missing"
     return "none" if empty else f"`{toml_value(field.default)}`"

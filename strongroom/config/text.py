@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 
-from strongroom.config.calendar import CalendarSettings, EntrySettings
+from strongroom.config.calendar import CalendarSettings
 from strongroom.config.kinds import OwnSource, PlaceKind, table
 from strongroom.config.model import DEFAULT_TARGETS
 from strongroom.config.own_places import (
@@ -20,7 +20,7 @@ from strongroom.config.own_places import (
     named,
     target_tables,
 )
-from strongroom.config.schema import toml_value
+from strongroom.config.schema import fields_of, toml_value
 
 _LOCAL = """\
 [sources.local]                 # filled by: strongroom set NAME
@@ -133,7 +133,8 @@ _EMERGENCY = """
 _CALENDAR = """
 # -- The calendar --------------------------------------------------------------
 # All of it is on without a line here, unless something is missing for an entry:
-# 'strongroom schedule' says what. These are the times; change those that do not suit you.
+# 'strongroom schedule' says what. These are the times; change those that do not suit you,
+# or write 'false'.
 
 #[calendar]
 #time_zone = "Europe/Berlin"    # of all schedules, those of the policies too
@@ -189,15 +190,15 @@ _REST = """
 
 def _calendar() -> str:
     """Return the built-in entries of the calendar, each with its reason."""
+    described = fields_of(CalendarSettings)
     return _CALENDAR + "".join(
-        f"\n{_comment(entry)}\n#[calendar.{name}]\n#schedule = {toml_value(entry.schedule)}\n"
+        f"\n{_comment(described[name].description)}\n#{name} = {toml_value(entry.schedule)}\n"
         for name, entry in CalendarSettings().entries().items()
     )
 
 
-def _comment(entry: EntrySettings) -> str:
-    reason = (type(entry).__doc__ or "").partition("\n\n")[0].replace("`", "'")
-    return fill(reason, width=78, initial_indent="# ", subsequent_indent="# ")
+def _comment(reason: str) -> str:
+    return fill(reason.replace("`", "'"), width=78, initial_indent="# ", subsequent_indent="# ")
 
 
 def default_config_text(

@@ -50,7 +50,7 @@ def watched(settings: Settings) -> Watched:
         channels=frozenset({BY_MAIL, *settings.channels}),
         calendar=calendar(settings),
         configured_at=_set_up_at(settings),
-        key_zone=settings.calendar.zone_of(settings.calendar.key_proof.time_zone),
+        key_zone=settings.calendar.time_zone,
         rooms=tuple(_rooms(settings, host)),
         certificates={
             f"{name} on {host}": path for name, path in _certificates(settings) if path is not None
@@ -104,16 +104,10 @@ def limits(settings: Settings, *, threshold_age: float | None = None) -> Limits:
     found = settings.alerts
     return Limits(
         threshold_age=found.threshold_age if threshold_age is None else threshold_age,
-        compared=found.compared,
-        size_factor=found.size_factor,
-        duration_factor=found.duration_factor,
         key_age=found.key_age,
         notice=found.notice,
         free_percent=found.free_percent,
-        mass_change=mass_change.Limits(
-            mass_change_percent=settings.calendar.drift.mass_change_percent,
-            mass_change_least=settings.calendar.drift.mass_change_least,
-        ),
+        mass_change=mass_change.Limits(mass_change_percent=settings.drift.mass_change_percent),
     )
 
 

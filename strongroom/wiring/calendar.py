@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import to_builtins
 
 from strongroom.config import Settings
-from strongroom.config.calendar import EntrySettings
+from strongroom.config.calendar import Entry
 from strongroom.config.policies import PolicySettings
 from strongroom.config.remarks import opens
 from strongroom.errors import ConfigError
@@ -24,7 +24,9 @@ from strongroom.wiring.drills import drill_options
 from strongroom.words import nearest, plural
 
 DAY = 86_400.0
-
+SAMPLE = 0.1
+"""How much a verification reads besides at random, as a part of the regular work: nobody can know before what
+that is."""
 
 EMERGENCY = "emergency"
 
@@ -44,15 +46,15 @@ def entries_named(name: str, settings: Settings) -> list[Scheduled]:
     return found
 
 
-def _entry(name: str, kind: RunKind, found: EntrySettings, settings: Settings, **more: Any) -> Scheduled:
+def _entry(name: str, kind: RunKind, found: Entry, settings: Settings, **more: Any) -> Scheduled:
     """Return a built-in entry with its times. What it lacks is said unless somebody switched it off."""
-    if found.enabled is False:
-        more["needs"] = f"switched off by calendar.{name}.enabled"
-    zone = settings.calendar.zone_of(found.time_zone)
+    if found.off:
+        more["needs"] = f"switched off by calendar.{name}"
+    zone = settings.calendar.time_zone
     return Scheduled(name=name, kind=kind, schedule=found.schedule, time_zone=zone, **more)
 
 
-def _daily(found: EntrySettings) -> str:
+def _daily(found: Entry) -> str:
     """Return an entry's time of day, every day: what it asks for is asked again until it is done."""
     minute, hour, *_ = found.schedule.split()
     return f"{minute} {hour} * * *"
@@ -98,20 +100,20 @@ def _repair(settings: Settings) -> Iterator[Scheduled]:
 
 def verification_entry(settings: Settings) -> Scheduled:
     """Return the entry that reads every replica again."""
-    found = settings.calendar.verification
+    terms = settings.verification
     return _entry(
         "verification",
         RunKind.SCRUB,
-        found,
+        settings.calendar.verification,
         settings,
         options={
-            "span": found.span_days * DAY,
-            "rate": found.rate,
-            "sample": found.sample,
+            "span": terms.span_days * DAY,
+            "rate": terms.rate,
+            "sample": SAMPLE,
             "offline": sorted(name for name, policy in settings.policies.items() if policy.offline),
             "media": sorted(media(settings)),
         },
-        reason=f"reads every replica once in {plural(found.span_days, 'day')}, and has damage repaired",
+        reason=f"reads every replica once in {plural(terms.span_days, 'day')}, and has damage repaired",
     )
 
 
@@ -217,7 +219,7 @@ def _drift(settings: Settings) -> Iterator[Scheduled]:
         for name, policy in settings.policies.items()
         if policy.kind == "full" and not policy.offline and settings.sources[policy.source].kind != "raft"
     }
-    opened = [name for name, policy in full.items() if found.enabled or opens(settings, policy.recipients)]
+    opened = [name for name, policy in full.items() if found.written or opens(settings, policy.recipients)]
     needs = "" if opened else "this host opens the backups of no policy that backs up values"
     yield _entry(
         "drift",
@@ -226,8 +228,7 @@ def _drift(settings: Settings) -> Iterator[Scheduled]:
         settings,
         options={
             "policies": opened,
-            "mass_change_percent": found.mass_change_percent,
-            "mass_change_least": found.mass_change_least,
+            "mass_change_percent": settings.drift.mass_change_percent,
         },
         reason="finds out what changed in the sources, and freezes deletion if that is much",
         needs=needs if full else "no policy backs up values",
@@ -273,12 +274,12 @@ def _drill(
     )
 
 
-def _no_drill(entry: EntrySettings, settings: Settings) -> str:
+def _no_drill(entry: Entry, settings: Settings) -> str:
     """Say why nothing can be rehearsed here; nothing if it can."""
     policy = settings.policies.get(settings.drilled)
     if policy is None:
         return "no policy backs up values"
-    if not entry.enabled and not opens(settings, policy.recipients):
+    if not entry.written and not opens(settings, policy.recipients):
         return f"this host opens none of the keys of '{settings.drilled}'"
     return ""
 

@@ -19,7 +19,7 @@ from strongroom.wiring.channels import ping_of
 def hooks(settings: Settings) -> dict[str, Hooks]:
     """Return what is called around the runs of each policy, and of each entry of the calendar."""
     found = {f"policy {name}": policy.hooks for name, policy in settings.policies.items()}
-    found |= {name: entry.hooks for name, entry in settings.calendar.entries().items()}
+    found |= settings.hooks
     called = {name: _hooks(own) for name, own in found.items() if own is not None and own.named()}
     for name, policy in settings.policies.items():
         if policy.ping is not None:
@@ -30,7 +30,7 @@ def hooks(settings: Settings) -> dict[str, Hooks]:
 
 def absent_programs(settings: Settings) -> Iterator[str]:
     """Yield the hooks whose program is none on this host. They are called on hosts with control workers."""
-    for key, hook in settings.hooks().items():
+    for key, hook in settings.calls.items():
         if hook.command and not os.access(hook.command[0], os.X_OK):
             where, program = ".".join(map(str, key)), hook.command[0]
             yield (

@@ -66,7 +66,7 @@ def retention(settings: Settings, targets: Mapping[str, Target]) -> dict[str, Re
             keep=_keep_rules(policy, settings),
             legal_hold=policy.legal_hold or "",
             offline=policy.offline,
-            grace_days=settings.calendar.prune.grace_days,
+            grace_days=settings.prune.grace_days,
         )
         for name, policy in settings.policies.items()
     }

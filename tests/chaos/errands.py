@@ -41,7 +41,7 @@ short_retention_reason = "a storm"
 minimum_retention_count = 1
 keep = { last = 1 }
 """
-_PRUNE: Final = "\n[calendar.prune]\ngrace_days = 0\n"
+_PRUNE: Final = "\n[prune]\ngrace_days = 0\n"
 _DESTINATION: Final = '\n[sources.spare]\nkind = "local"\npath = "{path}"\n'
 _APPROVALS: Final = """
 [approvals]

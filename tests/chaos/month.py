@@ -96,9 +96,9 @@ KEPT: Final = (
 _POLICIES: Final = """
 [calendar]
 time_zone = "Europe/Berlin"
-[calendar.verification]
+[verification]
 span_days = 10
-[calendar.prune]
+[prune]
 grace_days = 2
 
 [policies.daily-metadata]

@@ -360,7 +360,7 @@ def test_a_cluster_that_was_killed_is_told(well: Machine) -> None:
 
 def test_a_rehearsal_that_was_due_and_not_begun_is_told(well: Machine) -> None:
     with well.path("strongroom.toml").open("a") as file:
-        file.write('[drill]\npolicy = "full"\n[calendar.full-drill]\nenabled = true\n')
+        file.write('[drill]\npolicy = "full"\n[calendar]\nfull-drill = "0 7 3 1,4,7,10 *"\n')
     with sqlite3.connect(well.state / "state.db") as state:
         state.execute("UPDATE catalog SET created_at = '2020-01-01T00:00:00Z' WHERE policy = 'full'")
         state.execute("UPDATE runs SET created_at = 1577836800 WHERE policy = 'full'")

@@ -163,7 +163,7 @@ def test_what_means_no_hold_is_refused(house: Machine) -> None:
 
 def test_what_was_marked_long_enough_ago_is_deleted_and_the_bytes_are_told(house: Machine) -> None:
     config = house.path("strongroom.toml")
-    config.write_text(config.read_text() + "[calendar.prune]\ngrace_days = 0\n")
+    config.write_text(config.read_text() + "[prune]\ngrace_days = 0\n")
     new, old = by_policy(house)["names"]
     house.ok("backups", "prune")
     targets = house.ok("backups", "prune", "--json").document["targets"]

@@ -67,9 +67,9 @@ def test_an_entry_with_nothing_to_do_says_so_and_fails_no_script(configured: Mac
 
 def test_a_hook_without_its_program_is_a_remark_of_the_check_and_no_problem(configured: Machine) -> None:
     file = configured.path("strongroom.toml")
-    hooks = 'hooks.before = {{ command = ["{}"] }}\n'
+    hooks = 'before = {{ command = ["{}"] }}\n'
     for program, remarked in (("/nowhere/quiesce", 1), ("/bin/true", 0)):
-        file.write_text(file.read_text().partition("[calendar.repair]")[0] + "[calendar.repair]\n")
+        file.write_text(file.read_text().partition("[hooks.repair]")[0] + "[hooks.repair]\n")
         file.write_text(file.read_text() + hooks.format(program))
         remarks = configured.ok("check", "config", "--json").document["remarks"]
         assert len([one for one in remarks if program in one]) == remarked, remarks
@@ -139,8 +139,8 @@ def test_an_entry_that_the_calendar_has_not_is_named_with_the_nearest(configured
     assert "Did you mean 'repair'?" in refused.err
 
 
-def test_times_are_by_the_clock_of_the_entrys_zone(configured: Machine) -> None:
-    schedule_minutely(configured, "[calendar.repair]", 'schedule = "0 2 15 1 *"', 'time_zone = "Asia/Tokyo"')
+def test_times_are_by_the_clock_of_the_calendars_zone(configured: Machine) -> None:
+    schedule_minutely(configured, "[calendar]", 'repair = "0 2 15 1 *"', 'time_zone = "Asia/Tokyo"')
     assert "-01-15 02:00 JST" in configured.ok("schedule").out
     assert entries(configured)["repair"]["next_due"].endswith("-01-14T17:00:00Z")
 

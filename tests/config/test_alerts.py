@@ -37,7 +37,6 @@ def test_lengths_of_time_are_written_as_people_write_them(place: Place) -> None:
         ('[alerts]\nthreshold_age = "2 CANARY"', "alerts.threshold_age"),
         ('[alerts]\nthreshold_age = "0h"', "alerts.threshold_age"),
         ('[alerts]\nthreshold_age = "999999999w"', "alerts.threshold_age"),
-        ("[alerts]\nsize_factor = 1", "alerts.size_factor"),
         ('[mail]\nhost = "smtps://CANARY@host"', "mail.host"),
         ('[mail]\nusername = "x"', "mail.password_file"),
         ('[mail]\npassword_file = "x"', "mail.username"),

@@ -366,8 +366,8 @@ TOGETHER = {
         'time_zone = "Europe/Berlin"',
     ),
     "time zone that is a directory of zones": (
-        '[calendar.repair]\ntime_zone = "Europe"\n',
-        "calendar.repair.time_zone",
+        '[calendar]\ntime_zone = "Europe"\n',
+        "calendar.time_zone",
         "no such time zone",
         'time_zone = "Europe/Berlin"',
     ),
@@ -452,8 +452,8 @@ TOGETHER = {
         "Five fields",
     ),
     "hook that calls nothing": (
-        '[calendar.health.hooks]\nafter = { timeout = "5s" }\n',
-        "calendar.health.hooks.after",
+        '[hooks.health]\nafter = { timeout = "5s" }\n',
+        "hooks.health.after",
         "calls not exactly one thing",
         "url_file",
     ),
@@ -518,11 +518,65 @@ TOGETHER = {
         "there is nothing to try",
         "Add read",
     ),
+    "hook of an entry that there is not": (
+        '[hooks.helth]\nafter = { url = "https://ops.example.org" }\n',
+        "hooks.helth",
+        "no such entry",
+        "health",
+    ),
     "bad cron of the drill": (
-        policy(FULL) + '[calendar.full-drill]\nschedule = "@monthly"\n',
-        "calendar.full-drill.schedule",
+        policy(FULL) + '[calendar]\nfull-drill = "@monthly"\n',
+        "calendar.full-drill",
         "not five fields",
-        "Five fields",
+        'full-drill = "0 3 * * 0"',
+    ),
+    "entry that is switched on": (
+        "[calendar]\nfull-drill = true\n",
+        "calendar.full-drill",
+        "wrong type",
+        'full-drill = "0 5 1 * *"',
+    ),
+    "entry as a table": (
+        '[calendar.drift]\nschedule = "0 12 * * *"\n',
+        "calendar.drift",
+        "is one line now",
+        'drift = "0 12 * * *" under [calendar]',
+    ),
+    "entry that a table switched off": (
+        "[calendar.full-drill]\nenabled = false\n",
+        "calendar.full-drill",
+        "is one line now",
+        "full-drill = false under [calendar]",
+    ),
+    "entry with the bounds of its work": (
+        "[calendar.verification]\nspan_days = 90\nrate = 5000000\n",
+        "calendar.verification",
+        "is one line now",
+        "span_days = 90 under [verification]; rate = 5000000 under [verification]",
+    ),
+    "entry with a grace": (
+        "[calendar.prune]\ngrace_days = 14\n",
+        "calendar.prune",
+        "is one line now",
+        "grace_days = 14 under [prune]",
+    ),
+    "entry with hooks and a zone of its own": (
+        '[calendar.repair]\ntime_zone = "UTC"\nhooks = { after = { url = "https://ops.example.org" } }\n',
+        "calendar.repair",
+        "is one line now",
+        "time_zone under [calendar], for all entries; its hooks under [hooks.repair]",
+    ),
+    "factor that is fixed": (
+        "[alerts]\nsize_factor = 1.5\n",
+        "alerts.size_factor",
+        "was replaced",
+        "fixed now",
+    ),
+    "certificate of one service": (
+        '[page]\ncertificate_file = "/c.pem"\n',
+        "page.certificate_file",
+        "was replaced",
+        "[listen]",
     ),
     "two targets on one directory": (
         directory("a", "x") + directory("b", "./y/../x"),
@@ -982,23 +1036,28 @@ def test_a_secret_that_others_may_use_is_refused(place: Place, text: str, key: s
     assert place.problems(text) == []
 
 
+SERVED = ("flower", "metrics", "page")
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
-        ('host = "10.0.0.7"', "host"),
-        ('host = "10.0.0.7"\nplain = true', None),
-        ('host = "::1"', None),
-        ('certificate_file = "gone.pem"', "certificate_file"),
-        ('key_file = "key.pem"', "key_file"),
+        ('[listen]\nhost = "10.0.0.7"', "listen.host"),
+        ('[listen]\nhost = "10.0.0.7"\nplain = true', None),
+        ('[listen]\nhost = "::1"', None),
+        ('[listen]\ncertificate_file = "gone.pem"', "listen.certificate_file"),
+        ('[listen]\nkey_file = "key.pem"', "listen.key_file"),
+        *((f'[{section}]\nhost = "10.0.0.7"', f"{section}.host") for section in SERVED),
+        *((f'[{section}]\nhost = "10.0.0.7"\n[listen]\nplain = true', None) for section in SERVED),
+        *((f'[{section}]\nhost = "::1"', None) for section in SERVED),
     ],
 )
-@pytest.mark.parametrize("section", ["flower", "metrics", "page"])
 def test_nothing_is_served_where_others_could_read_the_token_or_the_password(
-    place: Place, section: str, text: str, key: str | None
+    place: Place, text: str, key: str | None
 ) -> None:
     (place.path / "key.pem").touch(mode=0o600)
-    found = [one.key for one in place.problems(f"[{section}]\n{text}\n")]
-    assert found == ([f"{section}.{key}"] if key else [])
+    found = [one.key for one in place.problems(f"{text}\n")]
+    assert found == ([key] if key else [])
 
 
 def test_a_directory_is_no_secret(place: Place) -> None:
@@ -1185,13 +1244,18 @@ def test_what_a_login_has_no_use_for_is_told_in_one_order(place: Place) -> None:
     ]
 
 
-@pytest.mark.parametrize("section", ["policies.p", "calendar.repair", "calendar.full-drill"])
-def test_a_schedule_with_a_number_beyond_all_measure_is_refused(place: Place, section: str) -> None:
-    table = "" if section == "policies.p" else f"[{section}]\n"
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("", "policies.p.schedule"),
+        ("[calendar]\n", "calendar.repair"),
+        ("[calendar]\n", "calendar.full-drill"),
+    ],
+)
+def test_a_schedule_with_a_number_beyond_all_measure_is_refused(place: Place, table: str, key: str) -> None:
+    found = place.problems(policy(META) + f'{table}{key.rpartition(".")[2]} = "{HUGE} 3 * * 0"\n')
 
-    found = place.problems(policy(META) + f'{table}schedule = "{HUGE} 3 * * 0"\n')
-
-    assert (f"{section}.schedule", "bad number") in [(problem.key, problem.what) for problem in found]
+    assert (key, "bad number") in [(problem.key, problem.what) for problem in found]
 
 
 def test_a_wrong_state_directory_hides_nothing_else(place: Place) -> None:

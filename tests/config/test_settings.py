@@ -21,6 +21,7 @@ from strongroom.config import (
     find_config,
     load_settings,
 )
+from strongroom.config.calendar import Entry
 from strongroom.config.policies import KeepSettings
 from strongroom.model import Depth, Selection
 from tests.config.loading import Place, problems_from
@@ -93,9 +94,8 @@ targets = ["eu", "us"]
 
 [calendar]
 time_zone = "Europe/Berlin"
-
-[calendar.full-drill]
-schedule = "0 5 1 * *"
+full-drill = "0 5 1 * *"
+drift = false
 
 [drill]
 policy = "weekly-critical"
@@ -147,7 +147,10 @@ def test_a_full_example_is_read_as_written(place: Place) -> None:
     assert settings.schedules == {"weekly-critical": ("0 3 * * 0", "Europe/Berlin")}
     assert settings.drill.objective_seconds.full == 900
     assert settings.calendar.full_drill.schedule == "0 5 1 * *"
-    assert settings.calendar.zone_of(settings.calendar.full_drill.time_zone) == "Europe/Berlin"
+    assert settings.calendar.full_drill.written
+    assert settings.calendar.drift == Entry("0 6 * * *", written=True, off=True)
+    assert settings.calendar.repair == Entry("17 * * * *")
+    assert settings.calendar.zone_of(None) == "Europe/Berlin"
     assert settings.trust.signers == ("sr1:" + "ab" * 32,)
     assert settings.workers.seal == 4
     assert settings.limits.container_bytes == 16 * 1024 * 1024
@@ -392,9 +395,12 @@ def test_the_environment_overrides_single_settings(place: Place) -> None:
 
 
 def test_the_environment_names_an_entry_of_the_calendar_that_the_file_does_not(place: Place) -> None:
-    settings = place.load("", {"STRONGROOM_CALENDAR__FULL_DRILL__ENABLED": "false"})
+    settings = place.load(
+        "", {"STRONGROOM_CALENDAR__FULL_DRILL": "false", "STRONGROOM_CALENDAR__DRIFT": "0 9 * * *"}
+    )
 
-    assert settings.calendar.full_drill.enabled is False
+    assert settings.calendar.full_drill.off
+    assert settings.calendar.drift == Entry("0 9 * * *", written=True)
 
 
 def test_the_environment_alone_can_set_up_everything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,8 +71,8 @@ recipients = ["recovery"]
 single_recipient_reason = "a test"
 schedule = "0 * * * *"
 hooks.on_error = {{ url = "{hook}/on_error" }}
-[calendar.prune]
-enabled = false
+[calendar]
+prune = false
 [limits]
 max_attempts = 2
 [sentry]

@@ -48,11 +48,9 @@ schedule = "0 * * * *"
 quorum = 1
 regions = 1
 
-[calendar.prune]
-enabled = false
-
-[calendar.verification]
-enabled = false
+[calendar]
+prune = false
+verification = false
 
 [limits]
 max_attempts = 2

@@ -40,9 +40,7 @@ kind = "passphrase"
 
 [calendar]
 time_zone = "Europe/Berlin"
-
-[calendar.drift]
-enabled = false
+drift = false
 """
 
 

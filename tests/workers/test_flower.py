@@ -130,8 +130,8 @@ def with_certificate(state_dir: Path, certificate: Path, key: Path) -> Settings:
     return load_settings(
         {
             "STRONGROOM_STATE_DIR": str(state_dir),
-            "STRONGROOM_FLOWER__CERTIFICATE_FILE": str(certificate),
-            "STRONGROOM_FLOWER__KEY_FILE": str(key),
+            "STRONGROOM_LISTEN__CERTIFICATE_FILE": str(certificate),
+            "STRONGROOM_LISTEN__KEY_FILE": str(key),
         }
     )
 
@@ -155,5 +155,5 @@ def test_a_certificate_that_is_none_is_told_before_flower_starts(tmp_path: Path)
     key.chmod(0o600)
     settings = with_certificate(tmp_path, certificate, key)
     certificate.write_text("no certificate")
-    with pytest.raises(ConfigError, match=r"flower\.certificate_file"):
+    with pytest.raises(ConfigError, match=r"listen\.certificate_file"):
         flower.environment(settings)

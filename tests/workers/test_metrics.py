@@ -21,7 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from strongroom.config import load_settings
-from strongroom.config.model import MetricsSettings
+from strongroom.config.model import Served
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
 from tests.workers.cluster import RunningCluster, free_port, until
@@ -53,7 +53,14 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
     }
 
 
-def serving(settings: MetricsSettings) -> Iterator[str]:
+def here(certificate: Path | None = None, key: Path | None = None, *, port: int = 0) -> Served:
+    """Return a free address of this host, or that of a port."""
+    return Served(
+        host="127.0.0.1", port=port or free_port(), certificate_file=certificate, key_file=key, plain=False
+    )
+
+
+def serving(settings: Served) -> Iterator[str]:
     """Serve one fixed answer in a thread."""
 
     def app(_environ: object, start: object) -> list[bytes]:
@@ -65,7 +72,7 @@ def serving(settings: MetricsSettings) -> Iterator[str]:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield metrics_server.address(settings).removesuffix("/metrics")
+            yield http_server.address(settings)
         finally:
             server.shutdown()
             thread.join()
@@ -73,7 +80,7 @@ def serving(settings: MetricsSettings) -> Iterator[str]:
 
 @pytest.fixture
 def plain() -> Iterator[str]:
-    yield from serving(MetricsSettings(port=free_port()))
+    yield from serving(here())
 
 
 @pytest.mark.parametrize(
@@ -161,9 +168,9 @@ def test_a_client_that_sends_a_byte_now_and_then_is_cut_off(
     monkeypatch.setattr(http_server._Handler, "timeout", 60.0)
     monkeypatch.setattr(http_server, "PATIENCE", 0.1)
     certificate, key = make_certificate(tmp_path)
-    settings = MetricsSettings(port=free_port())
+    settings = here()
     if encrypted:
-        settings = MetricsSettings(port=free_port(), certificate_file=certificate, key_file=key)
+        settings = here(certificate, key)
     for url in serving(settings):
         with socket.create_connection(where(url)) as slow:
             slow.settimeout(5)  # well below the time that a client may rest
@@ -185,7 +192,7 @@ def test_a_fault_is_told_in_words_and_by_its_class_alone(caplog: pytest.LogCaptu
 
 def test_tls_is_served_and_a_renewed_certificate_is_taken_on(tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    settings = MetricsSettings(port=free_port(), certificate_file=certificate, key_file=key)
+    settings = here(certificate, key)
     for url in serving(settings):
         for _ in range(2):
             context = ssl.create_default_context(cafile=str(certificate))
@@ -197,11 +204,11 @@ def test_an_address_in_use_and_a_certificate_without_key_are_refused_in_words(tm
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use"):
-            http_server.server(MetricsSettings(port=port), lambda *_: [], section="metrics")
+            http_server.server(here(port=port), lambda *_: [], section="metrics")
     broken = tmp_path / "broken.pem"
     broken.write_text("no certificate")
-    settings = MetricsSettings(port=free_port(), certificate_file=broken)
-    with pytest.raises(ConfigError, match=r"metrics\.certificate_file .*broken\.pem"):
+    settings = here(broken)
+    with pytest.raises(ConfigError, match=r"listen\.certificate_file .*broken\.pem"):
         http_server.server(settings, lambda *_: [], section="metrics")
 
 

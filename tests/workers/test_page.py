@@ -71,7 +71,9 @@ class Place:
 def served(settings: Settings) -> Iterator[Place]:
     """Serve in a thread, as the process does."""
     exporter = Exporter(LiveSettings.fixed(settings))
-    with http_server.server(settings.page, Site(settings, exporter).answer, section="page") as server:
+    with http_server.server(
+        settings.served(settings.page), Site(settings, exporter).answer, section="page"
+    ) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -280,8 +282,9 @@ def test_the_cookie_is_for_this_place_alone_and_no_page_is_kept_or_runs_a_script
 
 def test_over_tls_the_cookie_never_goes_without(place: Place, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    page = replace(place.settings.page, port=free_port(), certificate_file=certificate, key_file=key)
-    with served(replace(place.settings, page=page)) as own:
+    page = replace(place.settings.page, port=free_port())
+    listen = replace(place.settings.listen, certificate_file=certificate, key_file=key)
+    with served(replace(place.settings, page=page, listen=listen)) as own:
         someone = Visitor(own.port, context=ssl.create_default_context(cafile=str(certificate)))
         assert someone.log_in(own.password).status == HTTPStatus.SEE_OTHER
         assert someone.cookie.startswith("__Host-")

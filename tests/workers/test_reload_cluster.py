@@ -19,8 +19,8 @@ recipients = ["recovery"]
 single_recipient_reason = "a test"
 schedule = "* * * * *"
 
-[calendar.health]
-hooks.after = {{ command = ["/bin/sh", "-c", "env > {note}"] }}
+[hooks.health]
+after = {{ command = ["/bin/sh", "-c", "env > {note}"] }}
 """
 
 

@@ -6,34 +6,32 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from strongroom.config.calendar import EntrySettings
 from strongroom.config.checks.context import Context, Finding
 from strongroom.config.model import Settings
-from strongroom.config.policies import PolicySettings
 from strongroom.config.problems import KeyPath
 
-_RIGHT = 'Five fields (minute hour day month weekday), for example: schedule = "0 3 * * 0"'
+_RIGHT = 'Five fields (minute hour day month weekday), for example: {} = "0 3 * * 0"'
 _NO_ZONE = "this machine knows no such time zone"
 _RIGHT_ZONE = 'A name of the IANA database, for example: time_zone = "Europe/Berlin"'
 
 
 def check(context: Context) -> Iterator[Finding]:
     """Yield schedules that are none."""
-    for key, found in _sections(context.settings):
-        what = _wrong_with(found.schedule) if found.schedule else None
-        if what:
-            yield Finding((*key, "schedule"), what, _RIGHT)
-        if found.time_zone and not _is_zone(found.time_zone):
-            yield Finding((*key, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
+    for key, schedule in _schedules(context.settings):
+        if schedule and (what := _wrong_with(schedule)):
+            yield Finding(key, what, _RIGHT.format(key[-1]))
+    for name, policy in context.settings.policies.items():
+        if policy.time_zone and not _is_zone(policy.time_zone):
+            yield Finding(("policies", name, "time_zone"), _NO_ZONE, _RIGHT_ZONE)
     if not _is_zone(context.settings.calendar.time_zone):
         yield Finding(("calendar", "time_zone"), _NO_ZONE, _RIGHT_ZONE)
 
 
-def _sections(settings: Settings) -> Iterator[tuple[KeyPath, PolicySettings | EntrySettings]]:
+def _schedules(settings: Settings) -> Iterator[tuple[KeyPath, str | None]]:
     for name, policy in settings.policies.items():
-        yield ("policies", name), policy
+        yield ("policies", name, "schedule"), policy.schedule
     for name, entry in settings.calendar.entries().items():
-        yield ("calendar", name), entry
+        yield ("calendar", name), entry.schedule
 
 
 def _is_zone(name: str) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 from strongroom.config.base import Section
 from strongroom.config.checks.context import Context, Finding
 from strongroom.config.keys import HpkeKey
-from strongroom.config.model import ListenSettings, Settings
+from strongroom.config.model import Settings
 from strongroom.config.problems import KeyPath
 from strongroom.system.host import is_loopback
 
@@ -24,14 +24,8 @@ def check(context: Context) -> Iterator[Finding]:
     yield from _broker(context.settings)
     yield from _state(context.settings)
     yield from _sentry(context.settings)
-    served: dict[str, tuple[ListenSettings, str]] = {
-        "flower": (context.settings.flower, "password"),
-        "metrics": (context.settings.metrics, "token"),
-        "page": (context.settings.page, "password"),
-    }
-    for section, (found, shown) in served.items():
-        if not context.is_bad(section) and found != type(found)():  # type: ignore[call-arg]
-            yield from _served(section, found, shown=shown)
+    if not context.is_bad("listen"):
+        yield from _listening(context)
 
 
 def secret_files(settings: Settings) -> dict[KeyPath, Path]:
@@ -40,14 +34,12 @@ def secret_files(settings: Settings) -> dict[KeyPath, Path]:
         ("broker", "password_file"): settings.broker.password_file,
         ("state", "password_file"): settings.state.password_file,
         ("flower", "password_file"): settings.flower.password_file,
-        ("flower", "key_file"): settings.flower.key_file,
+        ("listen", "key_file"): settings.listen.key_file,
         ("mail", "password_file"): settings.mail.password_file,
         ("metrics", "token_file"): settings.metrics.token_file,
-        ("metrics", "key_file"): settings.metrics.key_file,
         ("page", "password_file"): settings.page.password_file,
-        ("page", "key_file"): settings.page.key_file,
     }
-    sections: dict[KeyPath, Section] = {**settings.hooks()}
+    sections: dict[KeyPath, Section] = {**settings.calls}
     for table in ("channels", "keys", "vaults", "sources", "targets"):
         sections |= {(table, name): entry for name, entry in getattr(settings, table).items()}
     stores = {("access_logs", name, "store"): log.store for name, log in settings.access_logs.items()}
@@ -150,12 +142,23 @@ def _address(key: KeyPath, url: str, schemes: tuple[str, ...], right: str) -> It
         yield Finding(key, "not an address of the right kind", right)
 
 
-def _served(section: str, found: ListenSettings, *, shown: str) -> Iterator[Finding]:
-    if found.certificate_file is None:
-        if found.key_file is not None:
-            yield Finding((section, "key_file"), "has no effect without a certificate", "Give both.")
-        if not found.plain and not is_loopback(found.host):
-            right = f"Give {section}.certificate_file, or set {section}.plain on a network of your own."
-            yield Finding((section, "host"), f"would show the {shown} to the network", right)
-    elif why := missing(found.certificate_file):
-        yield Finding((section, "certificate_file"), why, "Name the file of the certificate (PEM).")
+_TLS = "Give listen.certificate_file, or set listen.plain on a network of your own."
+
+
+def _listening(context: Context) -> Iterator[Finding]:
+    """Yield certificates that are none, and addresses at which others could read a login or a token."""
+    shared = context.settings.listen
+    if shared.certificate_file is not None:
+        if why := missing(shared.certificate_file):
+            yield Finding(("listen", "certificate_file"), why, "Name the file of the certificate (PEM).")
+        return
+    if shared.key_file is not None:
+        yield Finding(("listen", "key_file"), "has no effect without a certificate", "Give both.")
+    if shared.plain:
+        return
+    if not is_loopback(shared.host):
+        yield Finding(("listen", "host"), "would show passwords and the token to the network", _TLS)
+    for section, shown in (("flower", "password"), ("metrics", "token"), ("page", "password")):
+        host = getattr(context.settings, section).host
+        if not context.is_bad(section) and host is not None and not is_loopback(host):
+            yield Finding((section, "host"), f"would show the {shown} to the network", _TLS)

@@ -422,7 +422,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         "verification",
         "Not every replica on this target was read again within its span: damage there may not be known yet.",
         "'strongroom schedule' says when verification ran last. A target that is back is caught up with; "
-        "otherwise raise calendar.verification.rate, or its span.",
+        "otherwise raise verification.rate, or its span.",
         about="target",
         error=VerificationOverdue,
     ),

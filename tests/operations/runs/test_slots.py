@@ -331,7 +331,7 @@ def test_a_pause_holds_for_the_parts_of_an_entry_and_for_no_longer_name(world: W
 
 
 def test_an_entry_that_is_off_is_not_run(world: World) -> None:
-    entry = msgspec.structs.replace(DAILY[0], needs="switched off by calendar.x.enabled")
+    entry = msgspec.structs.replace(DAILY[0], needs="switched off by calendar.x")
     assert open_due(world.services(), [entry], now=NOON) == []
     with pytest.raises(UsageError, match="is off: switched off"):
         run_now(world.services(), [entry])

@@ -53,7 +53,7 @@ COMMANDS = {
     "backups prune": Command(
         _prune_arguments,
         "prune:prune_backups",
-        "What no rule keeps is marked on every target, and deleted calendar.prune.grace_days later: until\n"
+        "What no rule keeps is marked on every target, and deleted prune.grace_days later: until\n"
         "then 'strongroom backups undelete' keeps it. 'strongroom schedule run prune' has the prune workers "
         "do it.\n"
         "A policy's keep, minimum_retention_days and minimum_retention_count say what stays. The newest\n"

@@ -50,10 +50,10 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
     broker = settings.broker.url or "the embedded broker"
     lines = [f"The cluster is up ({', '.join(processes)}) and does what {broker} brings. Ctrl-C stops it."]
     if arguments.flower:
-        where, file = http_server.address(settings.flower), flower.password_file(settings)
+        where, file = http_server.address(settings.served(settings.flower)), flower.password_file(settings)
         lines.append(f"Flower: {where}; user '{settings.flower.user}', its password: cat {quote(str(file))}")
     if arguments.metrics:
-        where, file = metrics_server.address(settings.metrics), metrics_server.token_file(settings)
+        where, file = metrics_server.address(settings), metrics_server.token_file(settings)
         lines.append(f"Metrics: {where}; the token: cat {quote(str(file))}")
     if arguments.page:
         where, file = page_server.address(settings), page_server.password_file(settings)
