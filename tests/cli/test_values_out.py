@@ -94,9 +94,8 @@ REVEALING = {
 
 EXITS = {
     "strongroom.operations.restore.restore:restore": {
-        "strongroom/cli/commands/restore/perform.py",  # asks by the plan
         "strongroom/cli/commands/restore/to_file.py",  # asks for the export
-        "strongroom/operations/restore/step.py",  # asks by the run's plan
+        "strongroom/operations/restore/step.py",  # asks by the plan
         "strongroom/operations/restore/take_back.py",  # an undo, which asks
         "strongroom/operations/drills/steps.py",  # its place goes with it
         "strongroom/operations/rehearsal/local.py",  # its place goes with it

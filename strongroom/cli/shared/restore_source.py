@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from strongroom.cli.shared import (
@@ -31,14 +31,13 @@ from strongroom.keys import Opener
 from strongroom.model import Entry, Secret, Selection
 from strongroom.operations.archive.coverage import ESCROW, Asked, limits_of
 from strongroom.operations.archive.failover import InOnePlace, Replicated
-from strongroom.operations.archive.filled import Filled, Names
 from strongroom.operations.archive.maker import maker_of_backup
 from strongroom.operations.archive.open import Backup
-from strongroom.operations.archive.salvage import Before, Lost, Salvaged
+from strongroom.operations.archive.salvage import Before, Salvaged
 from strongroom.operations.archive.select_backup import Choice, Chooser
 from strongroom.operations.archive.shortfall import Earlier
 from strongroom.operations.errors import NewestUnseen, NotCovered
-from strongroom.operations.restore.restore import chosen
+from strongroom.operations.restore.restorable import Restorable
 from strongroom.operations.restore.version import at_version, holds, no_version
 from strongroom.sources.errors import SecretNotFound
 from strongroom.sources.select import matches
@@ -53,72 +52,37 @@ LOOK_BACK = 20
 """Backups that are opened to find one secret: names are sealed, so looking takes the key."""
 
 
-class RestoreSource:
-    """A backup that a trusted signer made, or what an old file holds."""
+class RestoreSource(Restorable):
+    """What a person chose to restore from: of one secret, older backups are looked in too."""
 
     def __init__(
         self,
         name: str,
         openers: list[Opener],
         backup: Salvaged | None,
-        secrets: list[Secret],
+        secrets: Sequence[Secret] = (),
         *,
         older: _OlderBackups | None = None,
         earlier: Callable[[], Earlier] | None = None,
         incidents: Callable[[], Mapping[str, Incident]] | None = None,
     ) -> None:
-        self.name = name
-        self.openers = openers
-        self._backup = backup
-        self.read = [] if backup is None else [backup]
-        self._secrets = secrets
+        super().__init__(name, openers, backup, secrets, earlier=earlier)
         self._older = older
-        self._making = earlier
         self._incidents = incidents
-        self._filled: Filled | None = None
-
-    @property
-    def manifest(self) -> Manifest | None:
-        return self._backup.manifest if self._backup else None
-
-    @property
-    def readers(self) -> Manifest | None:
-        """The manifest with those who can open the backup now."""
-        return self._backup.readers() if self._backup is not None else None
 
     @property
     def source(self) -> str:
         """Where the secrets are from, as the backup says."""
-        return self._backup.manifest.source if self._backup is not None else options.LOCAL
-
-    @property
-    def versions(self) -> int:
-        if self._backup is not None:
-            return self._backup.manifest.counts.versions
-        return sum(len(secret.versions) for secret in self._secrets)
-
-    @property
-    def total(self) -> int:
-        return self._backup.manifest.counts.secrets if self._backup else len(self._secrets)
-
-    def unlock(self) -> None:
-        """Open what all of it is sealed under, so that a wrong key is told before anything is begun."""
-        if self._backup is not None:
-            self._backup.unlock()
-
-    @cached_property
-    def earlier(self) -> Earlier | None:
-        """The backups before it, where it is one of several."""
-        return self._making() if self._making is not None else None
+        return self.backup.manifest.source if self.backup is not None else options.LOCAL
 
     def leaked(self, request_names: Sequence[str], selection: Selection) -> list[Leaked]:
         """Return what incidents have as known to others of what would be restored."""
-        if self._backup is None or self._incidents is None:
+        if self.backup is None or self._incidents is None:
             return []
         if not (incidents := self._incidents()):
             return []
-        filled = self._filled
-        manifests = [self._backup.manifest]
+        filled = self.filled
+        manifests = [self.backup.manifest]
         manifests += [filled.opened(one).manifest for one in filled.backups] if filled is not None else []
         found: list[Leaked] = resolve("strongroom.operations.incident.leaked:leaked_values")(
             incidents,
@@ -133,54 +97,11 @@ class RestoreSource:
 
     def _as_restored(self, name: str) -> tuple[Secret, Manifest] | None:
         """Return a secret as it would be restored, and the backup that it is from."""
-        assert self._backup is not None
-        earlier = self._filled.backup_of(name) if self._filled is not None else ""
-        backup = self._filled.opened(earlier) if self._filled is not None and earlier else self._backup
+        assert self.backup is not None
+        earlier = self.filled.backup_of(name) if self.filled is not None else ""
+        backup = self.filled.opened(earlier) if self.filled is not None and earlier else self.backup
         secret = backup.find(name)
         return None if secret is None else (secret, backup.source_of(name))
-
-    def fill(self, names: Names | None = None) -> Filled | None:
-        """Take what it lacks from earlier backups; what from which, if that is known already."""
-        if self.earlier is not None and self._backup is not None:
-            self._filled = Filled(self._backup, self.earlier, names)
-            self._filled.open_all()
-        return self._filled
-
-    def backup_of(self, name: str) -> str:
-        """Return the earlier backup that a secret is taken from, if it is."""
-        filled = self._filled.backup_of(name) if self._filled is not None else ""
-        return filled or (self._backup.backup_of(name) if self._backup is not None else "")
-
-    def stands_in(self, name: str) -> bool:
-        """Tell whether a secret is from an earlier backup because its part of this one is lost."""
-        return self._backup is not None and self._backup.stands_in(name)
-
-    def taken_from(self) -> list[Manifest]:
-        """Return the earlier backups that something is taken from, so far."""
-        filled = [self._filled.opened(one).manifest for one in self._filled.backups] if self._filled else []
-        salvaged = self._backup.earlier() if self._backup is not None else []
-        return [*filled, *(one for one in salvaged if one not in filled)]
-
-    @property
-    def lost(self) -> Lost | None:
-        """What of the backup could not be read so far, and what came from earlier ones instead."""
-        return next((lost for one in self.read if (lost := one.lost) is not None), None)
-
-    def loss(self) -> StrongroomError | None:
-        """Return how whatever hands it out ends if something of it is lost."""
-        return next((error for one in self.read if (error := one.error()) is not None), None)
-
-    def select(self, selection: Selection) -> Iterator[Secret]:
-        if self._filled is not None:
-            return (secret for secret in self._filled.secrets() if matches(selection, secret))
-        if self._backup is not None:
-            return chosen(self._backup, selection=selection)
-        return (secret for secret in self._secrets if matches(selection, secret))
-
-    def find_or_none(self, name: str) -> Secret | None:
-        if self._backup is not None:
-            return self._backup.find(name)
-        return next((secret for secret in self._secrets if secret.name == name), None)
 
     def find(self, name: str, version: int | None = None) -> Secret:
         """Return one secret: of the newest backup that has it, unless one was named.
@@ -203,7 +124,7 @@ class RestoreSource:
             raise no_version(first, version, where=f"{self.name[0].upper()}{self.name[1:]}")
         raise SecretNotFound(
             f"{self.name} holds no secret '{name}'{self._looked()}.",
-            hint=f"{near_name(name, self._backup)}Names are case-sensitive, and complete. See them with "
+            hint=f"{near_name(name, self.backup)}Names are case-sensitive, and complete. See them with "
             "'strongroom list --from-target TARGET' or '--backup-file FILE'.",
         )
 
@@ -214,7 +135,7 @@ class RestoreSource:
             found = backup.find(name)
             if found is not None and holds(found, version):
                 older.tell(choice)
-                self._backup = backup
+                self.backup = backup
                 self.read.append(backup)
                 self.name = f"backup {backup.manifest.backup_id}"
                 return found

@@ -31,6 +31,8 @@ from strongroom.words import plural, verb
 MOST = 10_000
 """Names that are held in memory of each kind; the file has all of them."""
 JOURNAL, NAMES, LOSSES, LOCK = "restore.json", "not-restored.jsonl", "losses.json", "restore.lock"
+RUN: Final = "run.json"
+"""The record of the run, where no database has it."""
 LEFT: Final = "left"
 MOVED: Final = "moved"
 
@@ -298,7 +300,7 @@ class Account:
             for record in records(folder):
                 key_file(record).unlink(missing_ok=True)
                 record.unlink()
-            for name in (JOURNAL, NAMES, LOSSES, LOCK):
+            for name in (JOURNAL, NAMES, LOSSES, RUN, LOCK):
                 (folder / name).unlink(missing_ok=True)
             folder.rmdir()
 

@@ -47,7 +47,7 @@ from strongroom.operations.restore.undo import seal_record_key, undo_into
 from strongroom.operations.services import Services
 from strongroom.state.records import Run, Step
 from strongroom.system.undo import on_failure
-from strongroom.timestamps import rfc3339
+from strongroom.timestamps import rfc3339, stamp
 
 
 def fix_backup(run: Run, step: Step, services: Services) -> FixedBackup:
@@ -112,12 +112,12 @@ def restore_step(run: Run, step: Step, services: Services) -> RunRestored:
     )
     account = Account(folder, journal, earlier=earlier, recorder=recorder)
     account.begin()
-    work.began(account, earlier)
     before = traces_of([folder])
     begun = bool(before or account.tried)
     with on_failure(lambda: account.end(STOPPED if begun else DONE)):
         if (why := _no_way_back(folder, account, recorder)) is not None:
             work.accept_no_way_back(why)
+    work.began(account, earlier)
     with on_failure(lambda: account.end(STOPPED)), work.counting("restoring") as advance:
         restore(
             partial(work.planned, backup, entries),
@@ -201,4 +201,18 @@ def compare_step(run: Run, step: Step, services: Services) -> Compared:
         differ=differ,
         seconds=max(0.0, services.store.clock() - run.created_at),
         objective=objective_of(options, run.spec.selection),
+    )
+
+
+def whole_plan(head: RestorePlan) -> StagedPlan:
+    """Return what a run remembers of a plan that is in one piece, and that no stage keeps."""
+    return StagedPlan(
+        digest=head.digest,
+        made_at=stamp(time.time()),
+        backup=head.backup,
+        destination=head.destination,
+        counts=head.totals,
+        head="",
+        pieces=("",),
+        waves=(1,),
     )

@@ -15,7 +15,7 @@ from strongroom.cli.commands.recovery.backups import know_backups
 from strongroom.cli.commands.recovery.forked_step import PIPED, Ended
 from strongroom.cli.commands.recovery.secure import note_lost
 from strongroom.cli.commands.recovery.tools import RecoveryTools
-from strongroom.cli.commands.restore.perform import Came, RestoreJob
+from strongroom.cli.commands.restore.perform import Came, RestoreAnswer
 from strongroom.cli.commands.restore.restore import restore_for
 from strongroom.cli.commands.runs.runs import require_end
 from strongroom.cli.shared import trust
@@ -235,7 +235,7 @@ def _came(arguments: Namespace, output: Output) -> Came:
     return restore_for(arguments, output, partial(_settled, output=output))
 
 
-def _settled(job: RestoreJob, *, output: Output) -> Came:
+def _settled(job: RestoreAnswer, *, output: Output) -> Came:
     outcome = job.settle()
     if outcome is not None and not isinstance(outcome, StrongroomError):
         raise outcome

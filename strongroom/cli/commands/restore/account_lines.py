@@ -19,6 +19,24 @@ SUCH_AS = 5
 """Secrets that are named for each thing that cannot be reproduced."""
 
 
+WOULD = {
+    Action.CREATE: "would be created",
+    Action.FINISH: "would be finished: an interrupted restore began to write them",
+    Action.CHANGE: "would be changed to what the backup has",
+    Action.SAME: "already as in the backup",
+    Action.MOVED: "changed since the plan was made and would be left",
+    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace them)",
+    Action.CANNOT: "could not be restored",
+    Action.MISSING: "not in it, and in earlier backups (--fill-from-earlier restores them too)",
+    Action.LOST: "lost: the values are damaged, and no earlier backup has one",
+}
+
+
+ONE = WOULD | {
+    Action.LEAVE: "{differ} and would be left (--overwrite-existing would replace it)",
+}
+
+
 def how_ended(done: Restored, stopped: BaseException | None) -> str:
     """Return the word that the record has for an end."""
     if stopped is not None:

@@ -24,7 +24,6 @@ from strongroom.model import Secret, Selection
 from strongroom.operations.errors import NothingSelected
 from strongroom.operations.restore.plan import (
     IN_PLACE,
-    Note,
     PlanEntry,
     Relocation,
     RestorePlan,
@@ -136,16 +135,10 @@ class PlanOut:
             with placed(self.path, replace=self._replace) as file:
                 yield file
 
-    def noting(self, file: BinaryIO, note: Note) -> Note:
-        """Return what writes each entry down before it is told."""
-        if self.path is None:
-            return note
-
-        def keep(entry: PlanEntry) -> None:
+    def write(self, file: BinaryIO, entry: PlanEntry) -> None:
+        """Write an entry down."""
+        if self.path is not None:
             file.write(encode_entry(entry))
-            note(entry)
-
-        return keep
 
     def end(self, file: BinaryIO, head: RestorePlan) -> None:
         """Write the signed head."""

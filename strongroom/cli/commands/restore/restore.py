@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from strongroom.cli.commands.restore.perform import RestoreJob
+from strongroom.cli.commands.restore.attended_restore import AttendedRestore
+from strongroom.cli.commands.restore.perform import RestoreAnswer
 from strongroom.cli.commands.restore.request import Request, by_options, by_plan
 from strongroom.cli.shared import options
 from strongroom.cli.shared import restore_source as origins
@@ -34,10 +35,10 @@ def restore_secrets(arguments: Namespace, output: Output) -> None:
             )
             return
         _confirm(arguments, request)
-        _perform(arguments, output, installation, request, tell=RestoreJob.answer)
+        _perform(arguments, output, installation, request, tell=RestoreAnswer.answer)
 
 
-def restore_for(arguments: Namespace, output: Output, tell: Callable[[RestoreJob], T]) -> T:
+def restore_for(arguments: Namespace, output: Output, tell: Callable[[RestoreAnswer], T]) -> T:
     """Restore, or plan to, for whoever tells what came of it in another way."""
     installation = place.find()
     with _requested(arguments, output, installation) as request:
@@ -50,16 +51,15 @@ def _perform(
     installation: Place,
     request: Request,
     *,
-    tell: Callable[[RestoreJob], T],
+    tell: Callable[[RestoreAnswer], T],
 ) -> T:
     with origins.open_restore_source(arguments, output, installation) as origin:
-        job = RestoreJob(arguments, output, installation, origin, request)
-        job.do()
-        if job.stopped is None and not job.done.total and origin.loss() is None:
-            raise request.nothing(job.elsewhere)
-        if arguments.verify_after_restore and not job.dry:
-            job.verify()
-        return tell(job)
+        restored = AttendedRestore(arguments, output, installation, origin, request)
+        restored.do()
+        answer = RestoreAnswer(restored)
+        if restored.stopped is None and not restored.done.total and origin.loss() is None:
+            raise request.nothing(answer.elsewhere)
+        return tell(answer)
 
 
 def _requested(arguments: Namespace, output: Output, installation: Place) -> AbstractContextManager[Request]:
@@ -92,13 +92,13 @@ def restore_secret(arguments: Namespace, output: Output) -> None:
             "renames."
         )
     with origins.open_restore_source(arguments, output, installation) as origin:
-        job = RestoreJob(arguments, output, installation, origin, request)
+        restored = AttendedRestore(arguments, output, installation, origin, request)
         origin.find(arguments.secret_name, request.version)  # what no backup has has begun nothing
-        if not (request.overwrite or job.dry) and job.differs():
+        if not (request.overwrite or restored.dry) and restored.differs():
             raise WouldOverwrite(
                 f"'{arguments.to}' has another value or other metadata for "
                 f"'{request.relocation.there(arguments.secret_name)}'.",
                 hint="Nothing was changed. With --overwrite-existing it is replaced, and kept as a version.",
             )
-        job.do()
-        job.answer()
+        restored.do()
+        RestoreAnswer(restored).answer()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from shlex import quote
 from typing import Any
+
+import msgspec
 
 from strongroom.cli.commands.restore.account_lines import (
     PlanLines,
@@ -29,18 +30,22 @@ from strongroom.cli.terminal.place import Place
 from strongroom.cli.terminal.progress import counting
 from strongroom.config import load_settings
 from strongroom.errors import SourceError, StrongroomError, UsageError, name_of
-from strongroom.model import ApprovalAction, Selection
+from strongroom.model import COMMAND, ApprovalAction, Selection
 from strongroom.operations.archive.open import Backup
 from strongroom.operations.errors import RightMissing, RunDegraded
 from strongroom.operations.evidence import access_log as evidence_access_log
+from strongroom.operations.restore.facts import StagedPlan, UndoOptions
 from strongroom.operations.restore.journal import Account, Journal, Restored, journals, parts_of
-from strongroom.operations.restore.plan import Action, PlanEntry
+from strongroom.operations.restore.plan import Action, PlanEntry, RestorePlan
 from strongroom.operations.restore.record import key_file, records
-from strongroom.operations.restore.take_back import Undoable, decided, undoable
+from strongroom.operations.restore.restore import Progress
+from strongroom.operations.restore.step import whole_plan
+from strongroom.operations.restore.take_back import TakeBack, Undoable, undoable
 from strongroom.operations.restore.undo import UndoSealer
 from strongroom.operations.restore.undoing import Undoing, about
+from strongroom.operations.runs.lone_run import LoneStore, drive_alone, lone_services
+from strongroom.state.records import Run, RunKind, Spec
 from strongroom.system.errors import Conflict
-from strongroom.timestamps import unique
 
 
 def undo_restore(arguments: Namespace, output: Output) -> None:
@@ -56,7 +61,7 @@ def undo_restore(arguments: Namespace, output: Output) -> None:
     selection = options.selection_of(arguments.filter_tag, arguments.include, arguments.exclude)
     approved = "" if arguments.dry_run else _require_approved(here, what, selection)
     with ExitStack() as opened:
-        undoing = _Undo(arguments, output, here, what, opened=opened, selection=selection)
+        undoing = AttendedUndo(arguments, output, here, what, opened=opened, selection=selection)
         undoing.do()
         if undoing.is_over:
             approval.end_approval(here, approved)
@@ -91,8 +96,11 @@ def _refuse_unfinished_run(run: str) -> None:
         )
 
 
-class _Undo:
-    """One undo of the command line, and what is told of it."""
+class AttendedUndo:
+    """One undo of the command line: what its run works with, and what is told of it.
+
+    The run is the one that a cluster performs (:mod:`strongroom.operations.restore.undo_job`), driven here.
+    """
 
     def __init__(
         self,
@@ -110,20 +118,67 @@ class _Undo:
         self._openers = identities.identities_of(arguments, output, here)
         self._every = output.json or arguments.all_names
         self._planned = PlanLines(_WOULD, every=self._every)
-        self._folder = here.state_dir / "undo" / unique(time.time())
+        self._entries: list[PlanEntry] = []
         self._done = Restored()
+        self._totals: TakeBack | None = None
         self._stopped: BaseException | None = None
-        self._undoing = Undoing(
-            what,
-            sources.destination_of(what.journal.to, here),
-            self._folder,
-            open_file=self._open,
-            sealer=self._sealer,
-            to=what.journal.to,
-            goes_on=" ".join([f"strongroom restore undo {quote(what.run)}", *self._typed()]),
-            selection=selection,
+        self._confirmed = self._began = False
+        self._undone: Undoing | None = None
+        self._folder = here.state_dir / "undo"
+        self.destination = sources.destination_of(what.journal.to, here)
+        self.goes_on = " ".join([f"strongroom restore undo {quote(what.run)}", *self._typed()])
+
+    # -- the run ------------------------------------------------------------------
+
+    def do(self) -> None:
+        """Undo, or find out what that would do. What stops it is kept for :meth:`answer`."""
+        dry = self._arguments.dry_run
+        store = LoneStore(lambda run: self._here.state_dir / "undo" / run)
+        asked = UndoOptions(undoes=self._what.run, destination=self._what.journal.to, only_plan=dry)
+        spec = Spec(
+            kind=RunKind.UNDO,
+            policy=COMMAND,
+            options=msgspec.to_builtins(asked),
         )
-        self._totals = self._undoing.take_back()
+        services = lone_services(
+            store, spec, state_dir=self._here.state_dir, undoing=lambda run, _services: self._at(run)
+        )
+        try:
+            _, error = drive_alone(store, spec, services)
+            if error is not None:
+                raise error
+        except BaseException as stopped:
+            if not self._began:
+                raise
+            self._stopped = stopped
+        if self._began and self._account.folder is None:
+            self._output.note(f"note: this undo is not on record: {self._folder} cannot be written")
+        self._done = self._account.counts if self._began else self._done
+
+    def _at(self, run: Run) -> AttendedUndo:
+        self._folder = self._here.state_dir / "undo" / run.id
+        return self
+
+    # -- what the steps of the run ask ----------------------------------------------
+
+    def fixed(self) -> str:
+        return self._what.run
+
+    @contextmanager
+    def undoing(self) -> Iterator[Undoing]:
+        if self._undone is None:
+            self._undone = Undoing(
+                self._what,
+                self.destination,
+                self._folder,
+                open_file=self._open,
+                sealer=self._sealer,
+                to=self._what.journal.to,
+                goes_on=self.goes_on,
+                selection=self._selection,
+            )
+            self._totals = self._undone.take_back()
+        yield self._undone
 
     def _open(self, file: Path) -> Backup:
         """Open an undo file: one that a trusted installation signed, as any other backup."""
@@ -140,33 +195,34 @@ class _Undo:
         manifest = next((backup.manifest for backup in self._files.values()), None)
         return undo_sealer(self._openers, manifest, self._output, self._here)
 
-    # -- performing ----------------------------------------------------------------
+    def keeper(self, secrets: int) -> AttendedUndo:
+        return self
 
-    def do(self) -> None:
-        """Undo, or find out what that would do. What stops it is kept for :meth:`answer`."""
-        entries: list[PlanEntry] = []
+    def add(self, entry: PlanEntry) -> None:
+        """Hold an entry of the plan for the answer, and, if something is done with it, for that."""
+        self._planned.add(entry)
+        if entry.action is not Action.SAME:
+            self._entries.append(entry)
 
-        def note(entry: PlanEntry) -> None:
-            self._planned.add(entry)
-            if entry.action is not Action.SAME:
-                entries.append(entry)
+    def finish(self, head: RestorePlan) -> StagedPlan:
+        self._done = head.totals
+        return whole_plan(head)
 
-        planned = self._undoing.plan(note)
-        if self._arguments.dry_run:
-            self._done = planned
-            return
-        self._confirm(planned)
-        try:
-            with counting(self._output, "undoing", self._totals.total) as advance:
-                self._undoing.perform(decided(entries), progress=advance)
-        except BaseException as stopped:  # noqa: BLE001 - whatever it is, what was done by then is told
-            self._stopped = stopped
-        if self._account.folder is None:
-            self._output.note(f"note: this undo is not on record: {self._folder} cannot be written")
-        self._done = self._account.counts
+    def plan(self) -> StagedPlan | None:
+        """Say once what will be done, and what cannot be, before anything is written elsewhere."""
+        if not self._confirmed:
+            self._confirm(self._done)
+            self._confirmed = True
+        return None
+
+    def entries(self, plan: StagedPlan | None) -> Iterable[PlanEntry]:
+        return self._entries
+
+    def counting(self, doing: str) -> AbstractContextManager[Progress]:
+        self._began = True
+        return counting(self._output, doing, self._total)
 
     def _confirm(self, planned: Restored) -> None:
-        """Say what will be done, and what cannot be, before anything is written elsewhere."""
         if self._what.journal.to == options.LOCAL or not (planned.written or planned.not_done):
             return
         counts = (
@@ -178,9 +234,19 @@ class _Undo:
         into = f"Restore {self._what.run} into '{self._what.journal.to}' will be undone"
         prompts.confirm(f"{into}: {said}", force=self._arguments.force)
 
+    # -- telling -------------------------------------------------------------------
+
     @property
     def _account(self) -> Account:
-        return self._undoing.account
+        return self._undone.account if self._undone is not None else Account()
+
+    @property
+    def _total(self) -> int:
+        return self._totals.total if self._totals is not None else 0
+
+    @property
+    def _already(self) -> int:
+        return self._totals.already if self._totals is not None else 0
 
     @property
     def is_over(self) -> bool:
@@ -197,8 +263,6 @@ class _Undo:
             given = getattr(self._arguments, option)
             yield from (f"--{option.replace('_', '-')} {quote(each)}" for each in given)
         yield from typed_keys(self._arguments)
-
-    # -- telling -------------------------------------------------------------------
 
     def answer(self) -> None:
         """Tell what came of it, put that on record, and raise what it comes to."""
@@ -255,7 +319,7 @@ class _Undo:
             "unchanged": done.unchanged,
             "left": done.left,
             "not_done": done.not_done,
-            "already": self._totals.already,
+            "already": self._already,
             "left_names": account.left,
             "not_done_names": account.not_done,
             "stays": account.stays,
@@ -276,9 +340,9 @@ class _Undo:
         if self._stopped is not None:
             begun = "This undo was stopped before its end. "
         yield f"{begun}Restore {what.run} of {what.journal.started_at}, into '{what.journal.to}':"
-        if self._totals.already:
-            yield f"  {plural(self._totals.already, 'secret')} undone before"
-        elif not self._totals.total:
+        if self._already:
+            yield f"  {plural(self._already, 'secret')} undone before"
+        elif not self._total:
             wrote = "nothing" if self._selection == Selection() else "none of these secrets"
             yield f"  it wrote {wrote}, so there is nothing to undo"
         yield from self._planned.lines() if self._arguments.dry_run else self._done_lines()

@@ -1,0 +1,408 @@
+"""A restore that a person attends: what its run works with, who is asked meanwhile, and what came of it.
+
+The run is the one that a cluster performs (:mod:`strongroom.operations.restore.job`), driven in this process.
+Its record lies in the folder of what undoes it, so it needs no database, broker or configuration.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from strongroom.cli.commands.restore.account_lines import ONE, WOULD, PlanLines, typed_keys
+from strongroom.cli.commands.restore.request import PlanOut, Request
+from strongroom.cli.shared import approval, estimate, options, sources
+from strongroom.cli.shared.backup_selection import report_shortfall
+from strongroom.cli.shared.restore_source import RestoreSource
+from strongroom.cli.shared.undo_seal import undo_sealer
+from strongroom.cli.terminal import prompts
+from strongroom.cli.terminal.output import Output, in_line
+from strongroom.cli.terminal.place import Place
+from strongroom.cli.terminal.progress import counting
+from strongroom.container.errors import DAMAGE
+from strongroom.errors import StrongroomError, UsageError
+from strongroom.model import COMMAND, Secret
+from strongroom.operations.archive.filled import Filled
+from strongroom.operations.archive.shortfall import Missing, Shortfall
+from strongroom.operations.errors import LeakedValue, PlanMismatch
+from strongroom.operations.restore.facts import Compared, RestoreOptions, StagedPlan, facts_of
+from strongroom.operations.restore.journal import Account, Interrupted, Restored, continue_with
+from strongroom.operations.restore.plan import (
+    FIRST,
+    TELLS,
+    PlanEntry,
+    RestorePlan,
+    manifest_digest,
+    require_fitting,
+)
+from strongroom.operations.restore.plan_file import PlanFile
+from strongroom.operations.restore.restorable import Restorable
+from strongroom.operations.restore.restore import Progress, plan_restore
+from strongroom.operations.restore.step import whole_plan
+from strongroom.operations.restore.undo import UndoSealer
+from strongroom.operations.runs.lone_run import LoneStore, drive_alone, lone_services
+from strongroom.sources import Destination
+from strongroom.sources.memory import MemoryStore
+from strongroom.state.records import Run, RunKind, Spec
+from strongroom.system import person
+
+if TYPE_CHECKING:
+    from strongroom.operations.incident.leaked import Leaked
+
+WORTH_SAYING = 10.0
+"""Seconds: below, nobody wonders."""
+
+
+class AttendedRestore:
+    """One restore into the local store, or wherever a person said."""
+
+    def __init__(
+        self,
+        arguments: Namespace,
+        output: Output,
+        here: Place,
+        backup: RestoreSource,
+        request: Request,
+    ) -> None:
+        file: Path | None = arguments.to_file
+        self.to: str = arguments.to if file is None else str(file)
+        self.destination: Destination = (
+            sources.destination_of(self.to, here) if file is None else MemoryStore(name=self.to)
+        )
+        self.arguments, self.output, self.here = arguments, output, here
+        self.backup, self.request = backup, request
+        self.plan_out = PlanOut(arguments, output, here)
+        self.dry = arguments.dry_run or self.plan_out.path is not None
+        self.every_name = output.json or getattr(arguments, "all_names", False)
+        self.lines = PlanLines(WOULD if arguments.secret_name is None else ONE, every=self.every_name)
+        self.head: RestorePlan | None = request.plan.head if request.plan is not None else None
+        self.done = Restored()
+        self.compared: Compared | None = None
+        self.stopped: BaseException | None = None
+        self.account = Account()
+        self.earlier: Sequence[Interrupted] = ()
+        self.can_be_undone = True
+        self.filled: Filled | None = None
+        self.lacks: Shortfall | None = None
+        self.leaked: list[Leaked] = []
+        self._whole: bool = getattr(arguments, "full_restore", False)
+        self._opened = ExitStack()
+        self._plan_file: BinaryIO | None = None
+        self._unlocked = self._approved = self._begun = False
+        self._to_approve = self.head
+        self._sealer: UndoSealer | None = None
+        self._run = ""
+
+    @property
+    def undo(self) -> Path:
+        """Where restores are on record."""
+        return self.here.state_dir / "undo"
+
+    @property
+    def record(self) -> Path:
+        """Where this one is."""
+        return self.undo / self._run
+
+    @property
+    def goes_on(self) -> str:
+        return command_that_goes_on(self.arguments, self.backup.id, to=self.to)
+
+    # -- before and after the run ----------------------------------------------------------
+
+    def differs(self) -> bool:
+        """Say whether the destination has something else for what is asked for."""
+        relocation = self.request.relocation
+        choose = lambda: self.secrets(self.backup)  # noqa: E731 - anew each time
+        return plan_restore(choose, self.destination, overwrite=False, relocation=relocation).left > 0
+
+    def do(self) -> None:
+        """Restore, or find out what that would do. What stops it is kept, and what was done by then."""
+        if self.request.plan is not None:
+            require_fitting(self.request.plan.head, self.backup.manifest, self.destination)
+        self._compare_with_earlier()
+        self._tell_leaked()
+        run: Run | None = None
+        try:
+            with self._opened:
+                run, error = self._drive()
+                if error is not None:
+                    raise error
+        except BaseException as stopped:
+            if self.dry or not self._begun:
+                raise
+            self.stopped = stopped
+        if self.dry:
+            return
+        self.done = self.account.counts
+        if self.stopped is not None and self.account.folder is not None:
+            continue_with(self.earlier, self.record)
+        restored = run is not None and facts_of(run).restore is not None
+        if self.head is not None and restored and not self.done.not_done:
+            approval.end_approval(self.here, self.head.id)
+
+    def _drive(self) -> tuple[Run, Exception | None]:
+        store = LoneStore(lambda run: self.undo / run)
+        manifest, request = self.backup.manifest, self.request
+        asked = RestoreOptions(
+            destination=self.to,
+            names=request.names,
+            overwrite=request.overwrite,
+            requester=person.who(),
+            first=self._first(),
+            relocation=request.relocation,
+            secret_version=request.version,
+            planned=self.dry or request.plan is not None or approval.has_rules(self.here),
+            compare=getattr(self.arguments, "verify_after_restore", False),
+            only_plan=self.dry,
+        )
+        spec = Spec(
+            kind=RunKind.RESTORE,
+            policy=(manifest.policy if manifest is not None else "") or COMMAND,
+            source=self.backup.source,
+            selection=request.selection,
+            backup=self.backup.id,
+            options=msgspec.to_builtins(asked),
+        )
+        services = lone_services(
+            store, spec, state_dir=self.here.state_dir, restoring=lambda run, _services: self._at(run)
+        )
+        run, error = drive_alone(store, spec, services)
+        self.compared = facts_of(run).restore_compare
+        return run, error
+
+    def _at(self, run: Run) -> AttendedRestore:
+        self._run = run.id
+        return self
+
+    def _first(self) -> tuple[str, ...]:
+        """Return the tags of critical secrets. A configuration that is wrong keeps nobody from a restore."""
+        section = self.here.tables.get("restore")
+        first = section.get("first") if isinstance(section, Mapping) else None
+        return tuple(map(str, first)) if isinstance(first, list) else FIRST
+
+    def _compare_with_earlier(self) -> None:
+        """Say what the backup lacks of those before it, and take that from them if that is asked for.
+
+        What a plan lacks was seen when it was made.
+        """
+        if self.head is not None:
+            self.filled = self._fill_by_plan(self.head)
+            return
+        if (earlier := self.backup.earlier) is None:
+            return
+        self.backup.unlock()
+        self.lacks = found = earlier.shortfall()
+        if found.missing and getattr(self.arguments, "fill_from_earlier", False):
+            with suppress(*DAMAGE):  # what it lacks is said as a number, and what is lost of it comes back
+                self.filled = self.backup.fill()
+        fillable = hasattr(self.arguments, "fill_from_earlier")
+        report_shortfall(found, self.output, filled=self.filled is not None, fillable=fillable)
+
+    def _fill_by_plan(self, head: RestorePlan) -> Filled | None:
+        """Take from earlier backups what a plan says, if they are those that it was made from."""
+        plan = self.request.plan
+        if plan is None or not head.earlier:
+            return None
+        taken = self.backup.fill(lambda: _taken_by(plan))
+        for one in head.earlier:
+            if taken is None or manifest_digest(taken.opened(one.backup).manifest) != one.manifest:
+                raise PlanMismatch(
+                    f"The plan takes secrets from backup {one.backup}, and this is another one."
+                )
+        return taken
+
+    def _tell_leaked(self) -> None:
+        """Say which values an incident has as known to others before they come back, and ask for a yes."""
+        self.leaked = self.backup.leaked(self.request.names, self.request.selection)
+        for one in self.leaked:
+            self.output.warn(f"{one.words}.")
+        certain = [one for one in self.leaked if not one.sealed]
+        if not certain:
+            return
+        if not self.dry:
+            prompts.confirm("Values that others know will be restored", force=self.arguments.force)
+        change = f"strongroom incident rotate {certain[0].incident}"
+        after = "Nothing was restored yet. After a restore" if self.dry else "What was restored stays. Now"
+        hint = f"{after} change them where they are used: {change}"
+        self.output.end_with(LeakedValue(f"{certain[0].words}.", hint=hint))
+
+    # -- what the steps of the run ask ----------------------------------------------------
+
+    def fixed(self) -> str:
+        manifest = self.backup.manifest
+        if manifest is None and self.plan_out.path is not None:
+            raise UsageError("An old file can be restored, and no plan can be made of it.", hint=_OLD_FILE)
+        return manifest_digest(manifest) if manifest is not None else ""
+
+    def open(self) -> RestoreSource:
+        if not (self.dry or self._unlocked):
+            self._unlocked = True
+            self.backup.unlock()  # what does not open has begun nothing
+            if self._whole:
+                self._say_how_long()
+        return self.backup
+
+    def _say_how_long(self) -> None:
+        """Say beforehand how long everything may take: who sees nothing move ends it half-way."""
+        planned = Restored(created=self.backup.total, versions=self.backup.versions)
+        estimated = self.estimate(planned)
+        if estimated.seconds is not None and estimated.seconds >= WORTH_SAYING:
+            self.output.note(f"{estimated.describe(self.to, planned)}. What is there already takes less.")
+
+    def estimate(self, planned: Restored) -> estimate.Estimate:
+        """Estimate how long so much takes."""
+        return estimate.estimate(self.destination, planned, undo=self.undo, to=self.to)
+
+    def secrets(self, backup: Restorable) -> Iterator[Secret]:
+        return self.request.secrets_of(self.backup)
+
+    def planned(self, backup: Restorable, entries: Iterable[PlanEntry] | None) -> Iterator[Secret]:
+        return self.secrets(backup)
+
+    def shortfall(self) -> Shortfall | None:
+        return self.lacks
+
+    def missing(self) -> Iterable[Missing]:
+        found, earlier = self.lacks, self.backup.earlier
+        if earlier is None or found is None or self.filled or not (found.by_name and found.missing):
+            return ()
+        return earlier.missing()
+
+    def made_before(self) -> RestorePlan | None:
+        """Return the plan in the file; where it is only looked at, tell what of it has moved since."""
+        plan = self.request.plan
+        if plan is not None and self.dry:
+            self.done = plan_restore(
+                lambda: self.secrets(self.backup),
+                self.destination,
+                overwrite=self.request.overwrite,
+                relocation=self.request.relocation,
+                plan=plan.entries(),
+                note=self.lines.add,
+                newest_only=self.request.version is not None,
+            )
+        return plan.head if plan is not None else None
+
+    def keeper(self, backup: Restorable) -> AttendedRestore:
+        if self.request.plan is None:
+            self._plan_file = self._opened.enter_context(self.plan_out.opened())
+            self._advance = self._opened.enter_context(counting(self.output, "comparing", backup.total))
+        return self
+
+    def add(self, entry: PlanEntry) -> None:
+        """Write an entry of the plan down, then hold it for the answer."""
+        assert self._plan_file is not None
+        self.plan_out.write(self._plan_file, entry)
+        if self.dry:
+            self.lines.add(entry)
+        self._advance(1)
+
+    def finish(self, head: RestorePlan) -> StagedPlan:
+        if self._plan_file is not None:
+            self.plan_out.end(self._plan_file, head)
+            self.done = head.totals
+        self._to_approve = head
+        self.head = head if self.dry else self.head
+        return whole_plan(head)
+
+    def plan(self) -> StagedPlan | None:
+        """Have a person told, once, who else has to approve this, where the configuration asks for that."""
+        if self._to_approve is not None and not self._approved:
+            manifest = self.backup.manifest
+            policy = manifest.policy if manifest is not None else ""
+            kept = self.request.plan is not None
+            approval.require_plan_approved(self.here, self._to_approve, policy=policy, kept=kept)
+            self._approved = True
+        return None
+
+    def entries(self, plan: StagedPlan | None, piece: int) -> Iterable[PlanEntry] | None:
+        return self.request.plan.entries() if self.request.plan is not None else None
+
+    def folder(self, piece: int) -> Path:
+        return self.record
+
+    def sealer(self, backup: Restorable) -> UndoSealer:
+        self._sealer = undo_sealer(backup.openers, backup.readers, self.output, self.here)
+        return self._sealer
+
+    def began(self, account: Account, earlier: Sequence[Interrupted]) -> None:
+        self.account, self.earlier, self._begun = account, earlier, True
+
+    def accept_no_way_back(self, why: StrongroomError) -> None:
+        """Have a person agree before what nobody could undo is begun."""
+        self.can_be_undone = False
+        said = f"This restore could not be undone: {why.message.rstrip('.')}"
+        if self.request.overwrite:
+            raise type(why)(f"{said}. So it overwrites nothing.", hint=why.hint)
+        prompts.confirm(said, force=self.arguments.force)
+        self.output.warn(f"this restore cannot be undone: {why.message}")
+
+    def counting(self, doing: str) -> AbstractContextManager[Progress]:
+        if doing == "restoring" and self._sealer is not None:
+            for name, error in self._sealer.absent.items():
+                self.output.note(f"note: what undoes this is not sealed to {in_line(name)}: {error.message}")
+        return counting(self.output, doing, self.backup.total)
+
+
+def _taken_by(plan: PlanFile) -> Iterator[tuple[str, str]]:
+    """Yield what a plan takes from earlier backups."""
+    return ((one.name, one.backup) for one in plan.entries() if one.backup and one.action not in TELLS)
+
+
+# -- commands to type ------------------------------------------------------------------------
+
+
+def command_that_goes_on(given: Namespace, backup: str, *, to: str) -> str:
+    """Return the command that restores what this one does not: the same, from just this backup."""
+    words = ["strongroom", given.command_name]
+    if given.plan is not None:
+        words.append(f"--plan {quote(str(given.plan.absolute()))}")
+    words += where_from(given)
+    if given.backup_file is None and given.plan is None:
+        words.append(f"--backup {quote(backup)}")
+    if name := given.secret_name:
+        words.append(f"--secret-name {quote(name)}")
+        words += [f"--version {given.version}"] if given.version is not None else []
+    switches = _SWITCHES if given.plan is None else _BESIDE_PLAN
+    words += [f"--{name.replace('_', '-')}" for name in switches if getattr(given, name, False)]
+    for option in ("filter_tag", "include", "exclude", "signer"):
+        words += [f"--{option.replace('_', '-')} {quote(each)}" for each in getattr(given, option, [])]
+    if given.relocate is not None:
+        words.append(f"--relocate {quote(given.relocate)}")
+    return " ".join([*words, *keys_and_place(given, to=to if given.plan is None else options.LOCAL)])
+
+
+def where_from(given: Namespace) -> Iterator[str]:
+    """Yield the typed options for where the backup is. A folder is named by its whole path."""
+    if given.backup_file is not None:
+        yield f"--backup-file {quote(str(given.backup_file.absolute()))}"
+        return
+    named = [given.from_target] if isinstance(given.from_target, str) else list(given.from_target or ())
+    places = (str(Path(one).absolute()) if Path(one).is_dir() else one for one in named)
+    yield from (f"--from-target {quote(place)}" for place in places)
+
+
+def keys_and_place(given: Namespace, *, to: str) -> Iterator[str]:
+    """Yield the typed options for what opens, and for where to."""
+    yield from typed_keys(given)
+    if to != options.LOCAL:
+        yield f"--to {quote(to)}"
+
+
+_SWITCHES = (
+    "full_restore",
+    "partial",
+    "use_quarantined",
+    "overwrite_existing",
+    "legacy",
+    "force",
+    "fill_from_earlier",
+)
+_BESIDE_PLAN = ("use_quarantined", "force")
+_OLD_FILE = "Leave --plan-out out: --dry-run alone says what would be done."

@@ -1,0 +1,142 @@
+"""A run that one process drives alone goes on and ends as it does with the store of an installation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from strongroom.errors import SourceError
+from strongroom.model import COMMAND, prepare
+from strongroom.operations.restore.facts import RestoreOptions
+from strongroom.operations.runs import decide, hooks, job, lone_run, report, steps, waiting
+from strongroom.operations.runs import drive as driving
+from strongroom.operations.runs.drive import drive
+from strongroom.operations.runs.job import Action, Ending, Job, Result
+from strongroom.operations.runs.lone_run import RECORD, LoneRecord, LoneStore, drive_alone, lone_services
+from strongroom.operations.runs.submit import submit
+from strongroom.operations.services import Limits, Services
+from strongroom.state.errors import RecordRefused
+from strongroom.state.records import Pool, Run, RunKind, RunState, Spec, Step, StepKind, Tally, Verdict
+from tests.operations.world import make_world
+
+SPEC = Spec(
+    kind=RunKind.RESTORE, policy=COMMAND, options=msgspec.to_builtins(RestoreOptions(destination="x"))
+)
+
+
+DONE = Ending(RunState.DONE)
+
+
+class Did(Struct, frozen=True, kw_only=True):
+    piece: int
+
+
+prepare(Did)
+
+
+class Three(Job):
+    """Plans, restores three pieces in two waves, compares; fails where it is told to."""
+
+    first = Step(StepKind.PLAN)
+
+    def __init__(self, fails: str = "", outcome: Ending | Exception = DONE) -> None:
+        self.fails, self.ends = fails, outcome
+        self.did: list[str] = []
+        self.actions: Mapping[StepKind, Action[Any]] = {  # type: ignore[misc]
+            StepKind.PLAN: Action(self._do, Did, Pool.CONTROL),
+            StepKind.RESTORE: Action(self._do, Did, Pool.RECOVER),
+            StepKind.RESTORE_COMPARE: Action(self._do, Did, Pool.RECOVER, tolerated=True),
+        }
+
+    def _do(self, _run: Run, step: Step, _services: Services) -> Did:
+        self.did.append(str(step))
+        if str(step) == self.fails:
+            raise SourceError("CANARY it does not answer")
+        return Did(piece=step.piece)
+
+    def decide(self, run: Run, tally: Tally, step: Step, result: Result) -> Verdict:
+        done = tally.of(StepKind.RESTORE)
+        if step.kind is StepKind.PLAN:
+            return Verdict(follow=(Step(StepKind.RESTORE, 0), Step(StepKind.RESTORE, 1)))
+        if tally.unsettled(StepKind.RESTORE):
+            return Verdict()
+        if step.kind is StepKind.RESTORE_COMPARE:
+            return Verdict(follow=(Step(StepKind.REPORT),), facts={"compared": result is not None})
+        third = Step(StepKind.RESTORE, 2) if done < 3 else Step(StepKind.RESTORE_COMPARE)
+        return Verdict(follow=(third,), facts={"pieces": done})
+
+    def outcome(self, run: Run, services: Services) -> Ending:
+        if isinstance(self.ends, Exception):
+            raise self.ends
+        return self.ends
+
+
+@pytest.fixture
+def with_job(monkeypatch: pytest.MonkeyPatch) -> Callable[[Job], None]:
+    def put(one: Job) -> None:
+        for module in (job, decide, report, steps, driving, hooks, lone_run, waiting):
+            monkeypatch.setattr(module, "job_of", lambda kind: one)
+
+    return put
+
+
+CASES = {
+    "all is well": Three,
+    "the plan fails": lambda: Three("plan"),
+    "a piece fails": lambda: Three("restore/1"),
+    "the last piece fails": lambda: Three("restore/2"),
+    "what it can do without fails": lambda: Three("restore-compare"),
+    "it is degraded": lambda: Three(outcome=Ending(RunState.DEGRADED, "SourceError: some")),
+    "its record does not fit": lambda: Three(outcome=RecordRefused("it is another one")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_ends_as_with_the_store_of_an_installation(
+    case: str, tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
+    ends = []
+    for alone in (True, False):
+        one = CASES[case]()
+        with_job(one)
+        if alone:
+            store = LoneStore()
+            run, _ = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+            rows = store.rows(run.id)
+        else:
+            services = make_world(tmp_path / "world").services(limits=Limits(attempts=1))
+            run = drive(*submit(services, SPEC), services, processes=1)
+            rows = services.store.rows(run.id)
+        told = {name: value for name, value in run.facts.items() if not name.startswith("record")}
+        facts = msgspec.json.decode(msgspec.json.encode(told))  # as it lies in either record
+        became = [(str(row.step), row.state, row.error) for row in rows]
+        ends.append((run.state, run.error, facts, one.did, became))
+    assert ends[0] == ends[1]
+
+
+def test_what_a_step_failed_of_is_handed_on_as_it_was_raised(
+    tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
+    with_job(Three("restore/0"))
+    store = LoneStore()
+    run, error = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    assert run.state is RunState.FAILED
+    assert isinstance(error, SourceError)
+    assert error.message == "CANARY it does not answer"
+
+
+def test_its_record_lies_in_its_folder_as_long_as_there_is_one(
+    tmp_path: Path, with_job: Callable[[Job], None]
+) -> None:
+    with_job(Three())
+    store = LoneStore(lambda run: tmp_path)
+    run, _ = drive_alone(store, SPEC, lone_services(store, SPEC, state_dir=tmp_path))
+    kept = msgspec.json.decode((tmp_path / RECORD).read_bytes(), type=LoneRecord)
+    assert (kept.run.id, kept.run.state) == (run.id, RunState.DONE)
+    assert (tmp_path / RECORD).stat().st_mode & 0o077 == 0
+    assert [str(row.step) for row in kept.steps if row.step.kind is StepKind.REPORT] == ["report"]
