@@ -180,3 +180,15 @@ def test_an_undo_that_goes_on_prints_the_command_with_what_was_typed(machine: Ma
     assert "nobody can tell whether it was changed since" in " ".join(done.out.split())
     assert "changed since, and left" not in done.out
     assert f"strongroom restore undo {run} --exclude 'S*'" in done.out
+
+
+def test_a_restore_and_its_undo_are_runs_that_are_shown_without_a_database(machine: Machine) -> None:
+    run = restored(machine)
+    undone = undo(machine, run)["undo_by"].split()[3]
+    for file in machine.state.glob("state.db*"):
+        file.unlink()
+    told = machine.ok("runs", "show", run, "--json").document
+    assert (told["id"], told["kind"], told["state"]) == (run, "restore", "done")
+    assert (told["restore"]["restore"]["created"], told["restore"]["restore"]["changed"]) == (1, 1)
+    assert told["undo_by"] == f"strongroom restore undo {run}"
+    assert f"undo run {undone}: done" in machine.ok("runs", "show", undone).out

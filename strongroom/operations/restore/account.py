@@ -69,7 +69,8 @@ def _undo(run: Run, facts: RestoreFacts) -> str | None:
     """Return the command that takes back what a run wrote, if it wrote something."""
     done = facts.restore if run.state.final else None
     wrote = done is not None and (done.created or done.changed or done.removed)
-    return f"strongroom restore undo {run.id} --cluster" if wrote else None
+    by_the_cluster = " --cluster" if run.spec.targets else ""
+    return f"strongroom restore undo {run.id}{by_the_cluster}" if wrote else None
 
 
 def _going(run: Run, progress: Progress) -> Iterator[tuple[str, object]]:

@@ -237,6 +237,13 @@ class LoneStore:
                 write_whole(folder / RECORD, msgspec.json.encode(record), replace=True)
 
 
+def lone_record(folder: Path) -> LoneRecord | None:
+    """Return the record of a lone run that lies in a folder; ``None`` if there is none that can be read."""
+    with suppress(OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode((folder / RECORD).read_bytes(), type=LoneRecord)
+    return None
+
+
 def lone_services(store: LoneStore, spec: Spec, *, state_dir: Path, **more: Any) -> Services:
     """Return what the steps of a lone run work with: no target, no source, no rule but those given.
 

@@ -148,7 +148,7 @@ class AttendedRestore:
 
     def _drive(self) -> tuple[Run, Exception | None]:
         store = LoneStore(lambda run: self.undo / run)
-        manifest, request = self.backup.manifest, self.request
+        request = self.request
         asked = RestoreOptions(
             destination=self.to,
             names=request.names,
@@ -163,7 +163,7 @@ class AttendedRestore:
         )
         spec = Spec(
             kind=RunKind.RESTORE,
-            policy=(manifest.policy if manifest is not None else "") or COMMAND,
+            policy=COMMAND,
             source=self.backup.source,
             selection=request.selection,
             backup=self.backup.id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from pathlib import Path
 
 from strongroom.cli.commands.runs import render_policies
 from strongroom.cli.errors import RunEnded
@@ -20,6 +21,8 @@ from strongroom.operations.facts.gather import on_record
 from strongroom.operations.runs import submit
 from strongroom.operations.runs.abandoned import take_up
 from strongroom.operations.runs.drive import end
+from strongroom.operations.runs.job import job_of
+from strongroom.operations.runs.lone_run import LoneRecord, lone_record
 from strongroom.operations.verification.description import coverage_document, describe
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.state.store import RunStore
@@ -28,6 +31,9 @@ from strongroom.wiring.alerts import limits, watched
 
 
 def show_run(arguments: Namespace, output: Output) -> None:
+    if (alone := lone_record(load_settings().state_dir / "undo" / Path(arguments.id).name)) is not None:
+        _show_lone(alone, output)
+        return
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
     rows = render_run.rows_of(store, run)
@@ -36,6 +42,14 @@ def show_run(arguments: Namespace, output: Output) -> None:
     output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
     if arguments.follow:
         require_end(run)
+
+
+def _show_lone(found: LoneRecord, output: Output) -> None:
+    """Show a run that one process drove: what a person restored, or undid, on this host."""
+    run, rows = found.run, list(found.steps)
+    to_do = "" if run.state.final else f"{job_of(run.spec.kind).again(run)}"
+    document = render_run.as_document(run, rows, abandoned=bool(to_do))
+    output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
 
 
 def require_end(run: Run) -> None:
