@@ -14,7 +14,7 @@ from strongroom.container.wrapping import WrappingKey
 from strongroom.errors import ConfigError
 from strongroom.keys import Opener, Recipient
 from strongroom.operations.approval_rules import ApprovalRules
-from strongroom.operations.keep_rules import RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.listing import InProcessListing, Lister
 from strongroom.operations.rotator import Rotator
 from strongroom.operations.scheduled import Hooks
@@ -120,7 +120,7 @@ class Services:
     limits: Limits = Limits()
     approvals: ApprovalRules = field(default_factory=ApprovalRules)
     span: float = 30 * 86_400.0
-    retention: Callable[[], Mapping[str, RetentionPolicy]] = dict
+    retention: Callable[[], Mapping[str, ConfiguredPolicy]] = dict
     installation: Callable[[], str] = str
     listing: Lister = InProcessListing
     hands_out: bool = True

@@ -73,7 +73,7 @@ class FilesSource(Source):
         return self._source().list(with_tags=with_tags)
 
     def parts(self, most: int) -> Sequence[Listable]:
-        """Return its parts, if what it is has any; see :class:`~strongroom.sources.Divisible`."""
+        """Return its parts, if what it is has any; see :meth:`~strongroom.sources.Source.parts`."""
         source = self._source()
         return source.parts(most)
 

@@ -11,8 +11,7 @@ from strongroom.config import PolicySettings, Settings
 from strongroom.config.failure_domains import home_of, is_lost_with
 from strongroom.errors import ConfigError
 from strongroom.keys import Recipient
-from strongroom.operations.facts.watched import ConfiguredPolicy
-from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.run_integrity import pin_target
 from strongroom.operations.services import Pinned
 from strongroom.schedule import zone
@@ -58,20 +57,6 @@ def _index_recipients(
     return tuple(keys.recipient(key, settings, ask) for key in settings.index.recipients) or recipients
 
 
-def retention(settings: Settings, targets: Mapping[str, Target]) -> dict[str, RetentionPolicy]:
-    """Return each policy's rules for keeping its backups. No key service is asked."""
-    return {
-        name: RetentionPolicy(
-            spec=_spec(name, policy, settings, targets, ()),
-            keep=_keep_rules(policy, settings),
-            legal_hold=policy.legal_hold or "",
-            offline=policy.offline,
-            grace_days=settings.prune.grace_days,
-        )
-        for name, policy in settings.policies.items()
-    }
-
-
 def configured(settings: Settings, targets: Mapping[str, Target]) -> dict[str, ConfiguredPolicy]:
     """Return each policy as it is configured, but for its recipients. No key service is asked."""
     return {
@@ -80,6 +65,9 @@ def configured(settings: Settings, targets: Mapping[str, Target]) -> dict[str, C
             schedule=policy.schedule,
             time_zone=settings.calendar.zone_of(policy.time_zone),
             offline=policy.offline,
+            keep=_keep_rules(policy, settings),
+            legal_hold=policy.legal_hold or "",
+            grace_days=settings.prune.grace_days,
         )
         for name, policy in settings.policies.items()
     }

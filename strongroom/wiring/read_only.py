@@ -19,7 +19,7 @@ from strongroom.container.certificate import CertifiedSigner
 from strongroom.errors import ConfigError, StrongroomError
 from strongroom.keys import clusterkeys, roles
 from strongroom.keys.keyring import Keyring
-from strongroom.operations.facts.watched import ConfiguredPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.services import Pinned, Services
 from strongroom.state import schema_check
 from strongroom.state.engine import Database
@@ -57,7 +57,7 @@ def looking_services(settings: Settings, *, ask: Ask | None = None) -> Services:
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
-        retention=cache(lambda: policies.retention(settings, targets)),
+        retention=cache(lambda: policies.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask)),
         work_key=b"",
         digest_key=_if_there(folder, "digest"),

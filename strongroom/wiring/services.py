@@ -63,7 +63,7 @@ def build_services(settings: Settings, *, role: str, ask: Ask | None = None) -> 
         signer_fingerprints=signers.fingerprints(settings, folder / "roles"),
         span=settings.verification.span_days * 86_400.0,
         installation=lambda: roles.installation_fingerprint(folder / "roles"),
-        retention=cache(lambda: policies.retention(settings, targets)),
+        retention=cache(lambda: policies.configured(settings, targets)),
         identities=cache(lambda: keys.identities(settings, ask) if role in OPENS else ()),
         work_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "work"),
         digest_key=b"" if role == SUBMIT else clusterkeys.load_or_create(folder, "digest"),

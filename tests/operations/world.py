@@ -13,7 +13,7 @@ from strongroom.container.signing import Signer
 from strongroom.keys.keyfile import KeyFileIdentity
 from strongroom.model import Depth, Secret, SecretBytes, Version
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.run_integrity import pin_recipient, pin_target
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Limits, Pinned, Services
@@ -82,7 +82,7 @@ class World:
             signer_fingerprints=frozenset({self.installation.fingerprint}),
             installation=lambda: self.installation.fingerprint,
             retention=lambda: {
-                self.spec.policy: RetentionPolicy(spec=self.spec, keep=self.keep, grace_days=self.grace_days)
+                self.spec.policy: ConfiguredPolicy(spec=self.spec, keep=self.keep, grace_days=self.grace_days)
             },
             identities=lambda: (self.identity,),
             work_key=self.work_key,

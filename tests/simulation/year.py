@@ -26,7 +26,7 @@ from unittest.mock import patch
 from strongroom.operations import run_integrity, scheduled
 from strongroom.operations.facts import freshness
 from strongroom.operations.judge import runs as judge_runs
-from strongroom.operations.keep_rules import RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.runs import steps, submit, waiting
 from strongroom.operations.scheduled import Scheduled
 from strongroom.operations.services import Limits, Pinned, Services
@@ -372,9 +372,9 @@ class Year:
             retention=self._retention,
         )
 
-    def _retention(self) -> dict[str, RetentionPolicy]:
+    def _retention(self) -> dict[str, ConfiguredPolicy]:
         return {
-            name: RetentionPolicy(spec=policy.spec, keep=policy.keep)
+            name: ConfiguredPolicy(spec=policy.spec, keep=policy.keep)
             for name, policy in self.installation.policies.items()
         }
 

@@ -22,7 +22,7 @@ from strongroom.operations.approval.record import put_accepted
 from strongroom.operations.approval.request import command_request
 from strongroom.operations.approval.require import require_approval
 from strongroom.operations.errors import ApprovalNeeded, NotApproved
-from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.services import Services
 from strongroom.state.records import RecipientPin
 from strongroom.system.atomic_file import write_whole
@@ -48,7 +48,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     legal_hold: str = ""
 
     @classmethod
-    def of(cls, policy: RetentionPolicy) -> Kept:
+    def of(cls, policy: ConfiguredPolicy) -> Kept:
         counts = {name: getattr(policy.keep, name) for name in _COUNTS}
         return cls(
             everything=policy.keep.keep_everything,
@@ -136,7 +136,7 @@ def _pins(services: Services, policy: str) -> Sequence[RecipientPin]:
     return ()
 
 
-def approved_retention(services: Services) -> Mapping[str, RetentionPolicy]:
+def approved_retention(services: Services) -> Mapping[str, ConfiguredPolicy]:
     """Return for how long each policy's backups are kept: as was in force, until people approve less."""
     configured = services.retention()
     if not any(_asks(services, ApprovalAction.RETENTION, name) for name in configured):
@@ -154,8 +154,8 @@ def approved_retention(services: Services) -> Mapping[str, RetentionPolicy]:
 
 
 def _in_force(
-    services: Services, name: str, policy: RetentionPolicy, known: Mapping[str, Kept]
-) -> RetentionPolicy:
+    services: Services, name: str, policy: ConfiguredPolicy, known: Mapping[str, Kept]
+) -> ConfiguredPolicy:
     wanted, former = Kept.of(policy), known.get(name)
     shorter = wanted.lacks(former) if former else ()
     if former is None or not shorter or not _asks(services, ApprovalAction.RETENTION, name):
@@ -167,7 +167,7 @@ def _in_force(
     return _longer(policy, wanted, former)
 
 
-def _longer(policy: RetentionPolicy, wanted: Kept, former: Kept) -> RetentionPolicy:
+def _longer(policy: ConfiguredPolicy, wanted: Kept, former: Kept) -> ConfiguredPolicy:
     """Return a policy that keeps all that either of two keeps."""
     counts = {name: max(getattr(wanted, name), getattr(former, name)) for name in _COUNTS}
     if former.everything:

@@ -24,7 +24,8 @@ from strongroom.operations.facts.targets import (
     newest_unrecorded,
     when,
 )
-from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
+from strongroom.operations.facts.watched import Watched
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.shredding import record as shredding_record
 from strongroom.state.records import CatalogEntry, Replica, RunKind

@@ -9,41 +9,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from strongroom.errors import StrongroomError
-from strongroom.model import Depth
 from strongroom.operations.evidence.ledger_check import OnTarget as HeadsOnTarget
 from strongroom.operations.facts.records import LateEntry
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.scheduled import Scheduled
-from strongroom.state.records import RunKind, Spec
+from strongroom.state.records import RunKind
 from strongroom.state.store import RunStore
 from strongroom.targets import Target
-
-
-class ConfiguredPolicy(Struct, frozen=True, kw_only=True):
-    """A policy as this host's own configuration has it.
-
-    ``spec`` says what makes a backup of it whole. ``offline``: its targets are media that lie in a safe.
-    ``unpinned`` are those of its keys whose key services did not say which key it is, with why: where they
-    were asked, ``spec.recipients`` are the others.
-    """
-
-    spec: Spec
-    schedule: str | None = None
-    time_zone: str = "UTC"
-    offline: bool = False
-    unpinned: Mapping[str, StrongroomError] = {}
-
-    @property
-    def name(self) -> str:
-        return self.spec.policy
-
-    @property
-    def targets(self) -> tuple[str, ...]:
-        return tuple(pin.name for pin in self.spec.targets)
-
-    @property
-    def depth(self) -> Depth:
-        return self.spec.depth
 
 
 class WatchedDrill(Struct, frozen=True, kw_only=True):

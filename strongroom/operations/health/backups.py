@@ -13,11 +13,11 @@ from strongroom.operations.archive.quarantine import all_quarantined
 from strongroom.operations.backup.quorum import missing_from_quorum
 from strongroom.operations.errors import BackupQuarantined, QuorumNotMet, RunDegraded
 from strongroom.operations.facts.records import Limits
-from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, good, remark, wrong
 from strongroom.operations.health.keys import History, history, judge, judge_ages, labels_of
 from strongroom.operations.health.replica import ACCESS, ENCRYPTION, INTEGRITY, Means, Wanted
 from strongroom.operations.health.replicas import Seen, inspect_replicas
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
 from strongroom.state.records import CatalogEntry

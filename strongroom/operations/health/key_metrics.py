@@ -11,7 +11,7 @@ from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.backup.verify import reaches
 from strongroom.operations.facts.records import Facts
-from strongroom.operations.facts.watched import ConfiguredPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry, Replica, RunCount, RunKind, RunState

@@ -17,10 +17,10 @@ from strongroom.keys.key_names import stanza_key
 from strongroom.operations.archive.incidents import incidents_on_record
 from strongroom.operations.errors import KeysOutOfPolicy
 from strongroom.operations.facts.records import Dated, Limits
-from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, State, good, remark, unknown, wrong
 from strongroom.operations.health.replica import ENCRYPTION
 from strongroom.operations.judge.keys import aging, proven
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.health import events
 from strongroom.operations.key_management.proofs import ProofsOnRecord, read_proofs
 from strongroom.operations.key_management.usage import Opens, opens_with, pinned_key

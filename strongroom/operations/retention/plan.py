@@ -28,7 +28,7 @@ from strongroom.operations.archive.quarantine import quarantined_on_record
 from strongroom.operations.archive.remove_backup import locks_end, objects_of
 from strongroom.operations.archive.select_backup import AHEAD, Chooser, Holder, made_at
 from strongroom.operations.backup.quorum import missing_from_quorum
-from strongroom.operations.keep_rules import RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.layout import manifest_name
 from strongroom.operations.retention.needed import needed_backups
 from strongroom.operations.retention.rules import Candidate, Judgement, Rule, judge
@@ -305,7 +305,7 @@ def _verified(terms: Spec, rows: Iterable[Replica], whole: Sequence[str]) -> Dep
 
 
 def _held(
-    candidates: Iterable[Candidate], held: holds.Holds, policies: Mapping[str, RetentionPolicy]
+    candidates: Iterable[Candidate], held: holds.Holds, policies: Mapping[str, ConfiguredPolicy]
 ) -> Iterator[tuple[str, str]]:
     for one in candidates:
         policy = policies.get(one.policy)

@@ -30,9 +30,10 @@ from strongroom.operations.evidence.ledger_check import compare_with_heads
 from strongroom.operations.evidence.ledger_heads import publish
 from strongroom.operations.facts.record import BEAT, FAILED_OWN, REFUSED
 from strongroom.operations.facts.records import Limits
-from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
+from strongroom.operations.facts.watched import Watched
 from strongroom.operations.incident.open_case import open_case
 from strongroom.operations.incident.steps import close, waive
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management import proofs
 from strongroom.operations.key_management.health import answer_challenge, confirm, make_challenge
 from strongroom.operations.key_management.scheduled_check import check as check_keys

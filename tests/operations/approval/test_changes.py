@@ -16,7 +16,7 @@ from strongroom.operations.approval import record
 from strongroom.operations.approval.changes import CONFIGURATION, approved_retention
 from strongroom.operations.approval_rules import ApprovalRule
 from strongroom.operations.backup.job import submit_backup
-from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.layout import INDEXES
 from strongroom.operations.rotation.rotate import RotateOptions
 from strongroom.operations.rotation.submit import submit_rotation
@@ -168,7 +168,7 @@ KEEP = KeepRules(daily=30, monthly=12, minimum_days=365)
 def keeping(office: Office, keep: KeepRules, **changed: object) -> Services:
     services = office.services(rules=(RULE,))
     given: dict[str, object] = {"spec": office.world.spec, "keep": keep, **changed}
-    policy = RetentionPolicy(**given)  # type: ignore[arg-type]
+    policy = ConfiguredPolicy(**given)  # type: ignore[arg-type]
     return office.world.services(
         approvals=services.approvals, store=services.store, retention=lambda: {POLICY: policy}
     )
@@ -219,7 +219,7 @@ def test_what_was_in_force_is_remembered_on_the_host_and_no_row_changes_it(offic
     emptied = office.world.services(
         approvals=services.approvals,
         store=other.services().store,
-        retention=lambda: {POLICY: RetentionPolicy(spec=office.world.spec, keep=shorter)},
+        retention=lambda: {POLICY: ConfiguredPolicy(spec=office.world.spec, keep=shorter)},
     )
     assert approved_retention(emptied)[POLICY].keep.daily == 30
     file = emptied.state_dir / "approvals" / "settings" / "retention"

@@ -21,7 +21,8 @@ from strongroom.operations.drills.report import STEPS, DrillReport
 from strongroom.operations.drills.words import DRILLS, verdict
 from strongroom.operations.drills.words import STEPS as WORDS
 from strongroom.operations.facts import record
-from strongroom.operations.facts.watched import ConfiguredPolicy, Watched, WatchedDrill
+from strongroom.operations.facts.watched import Watched, WatchedDrill
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive, end
 from strongroom.operations.runs.steps import perform

@@ -21,11 +21,11 @@ from strongroom.model import Depth
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.errors import BackupQuarantined, KeysOutOfPolicy
 from strongroom.operations.facts.records import Limits
-from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, State, worst_error
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
 from strongroom.operations.health.keys import History, judge_ages
 from strongroom.operations.health.replica import ACCESS, CHECKS, ENCRYPTION, INTEGRITY, Means
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import FAILED, PROVEN, QUARTER, ProofsOnRecord
 from strongroom.operations.key_management.usage import pinned_key
 from strongroom.operations.run_integrity import pin_recipient

@@ -17,12 +17,13 @@ from strongroom.operations.drills.facts import DrillOptions
 from strongroom.operations.drills.job import submit_drill
 from strongroom.operations.facts.gather import gather
 from strongroom.operations.facts.records import Facts, LateEntry, Limits
-from strongroom.operations.facts.watched import ConfiguredPolicy, Watched
+from strongroom.operations.facts.watched import Watched
 from strongroom.operations.findings import Finding, State
 from strongroom.operations.health import calendar
 from strongroom.operations.health.backups import retained_backups
 from strongroom.operations.health.key_metrics import Metrics, metrics
 from strongroom.operations.judge.judgement import judge
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.key_management.proofs import DAY
 from strongroom.operations.recovery_objective import Scope
 from strongroom.operations.runs.drive import drive

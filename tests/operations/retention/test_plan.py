@@ -25,7 +25,7 @@ from strongroom.operations.archive import holds
 from strongroom.operations.archive.open import manifest_bytes
 from strongroom.operations.archive.quarantine import quarantine
 from strongroom.operations.backup.verify_job import submit_verify
-from strongroom.operations.keep_rules import KeepRules, RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy, KeepRules
 from strongroom.operations.layout import containers_prefix, manifest_name
 from strongroom.operations.retention.plan import RetentionPlan, plan_retention
 from strongroom.operations.retention.rules import Rule
@@ -213,7 +213,7 @@ def test_another_installations_backups_are_kept_though_it_is_trusted_and_replace
 
 def test_backups_of_a_policy_that_is_no_more_are_kept(world: World) -> None:
     old, new = world.back_up().id, world.back_up().id
-    renamed = {"other": RetentionPolicy(spec=world.spec, keep=ONE)}
+    renamed = {"other": ConfiguredPolicy(spec=world.spec, keep=ONE)}
     assert rules(plan(world, world.services(retention=lambda: renamed))) == {new: "foreign", old: "foreign"}
 
 
@@ -238,7 +238,7 @@ def test_holds_legal_holds_quarantine_and_runs_keep_a_backup(world: World) -> No
     found = {one.backup: one.judgement for one in plan(world).backups}
     assert (found[held].rule, "case 4711" in found[held].why) == (Rule.HOLD, True)
     assert (found[aside].rule, "seen abroad" in found[aside].why) == (Rule.NEEDED, True)
-    policy = RetentionPolicy(spec=world.spec, keep=ONE, legal_hold="audit of 2027")
+    policy = ConfiguredPolicy(spec=world.spec, keep=ONE, legal_hold="audit of 2027")
     frozen = plan(world, world.services(retention=lambda: {POLICY: policy}))
     assert set(rules(frozen).values()) == {"hold"}
     assert not frozen.dropped

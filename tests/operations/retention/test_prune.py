@@ -23,7 +23,7 @@ from strongroom.operations.archive.deletions import (
 )
 from strongroom.operations.archive.inventory import look_over
 from strongroom.operations.backup.repair_job import degraded, submit_repair
-from strongroom.operations.keep_rules import RetentionPolicy
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.retention.delete import Left
 from strongroom.operations.retention.orphans import find_orphans
 from strongroom.operations.retention.plan import plan_retention
@@ -378,7 +378,7 @@ def test_a_medium_in_its_safe_makes_no_prune_fall_short(stocked: Stocked) -> Non
     services = with_medium.services()
     policies = dict(services.retention())
     spec = structs.replace(world.spec, policy="emergency", targets=(pin_target("medium", medium),))
-    policies["emergency"] = RetentionPolicy(spec=spec, keep=ONE, offline=True, grace_days=0)
+    policies["emergency"] = ConfiguredPolicy(spec=spec, keep=ONE, offline=True, grace_days=0)
     for _ in range(2):
         done(prune(with_medium.services(retention=lambda: policies)))
     assert about(world.targets["us"], old) == []

@@ -29,7 +29,6 @@ from strongroom.errors import StrongroomError, UsageError
 from strongroom.keys import Opener
 from strongroom.model import Depth
 from strongroom.operations.facts.records import Facts
-from strongroom.operations.facts.watched import ConfiguredPolicy
 from strongroom.operations.findings import Finding, State, worst_error, worst_first
 from strongroom.operations.health import files as health_files
 from strongroom.operations.health.backups import check, newest_of, nothing_seen, retained_backups
@@ -38,6 +37,7 @@ from strongroom.operations.health.key_metrics import Metrics
 from strongroom.operations.health.replica import INTEGRITY, Entering, Means
 from strongroom.operations.judge import sheets
 from strongroom.operations.judge.judgement import judge
+from strongroom.operations.keep_rules import ConfiguredPolicy
 from strongroom.operations.services import Services
 from strongroom.state.records import CatalogEntry
 from strongroom.targets import Target

@@ -25,7 +25,7 @@ from strongroom.operations.runs.job import read_facts
 from strongroom.operations.services import Services
 from strongroom.sheet import Lines, Sheet, Table
 from strongroom.state.records import Run
-from strongroom.wiring.policies import retention
+from strongroom.wiring.policies import configured
 from strongroom.words import nearest
 
 
@@ -48,9 +48,9 @@ def prune_backups(arguments: Namespace, output: Output) -> Answer:
 
 def _unapproved(settings: Settings, services: Services, policies: Collection[str]) -> Iterator[str]:
     """Say which policies keep their backups for longer than configured: people have to approve less first."""
-    configured, in_force = retention(settings, services.targets), services.retention()
+    own, in_force = configured(settings, services.targets), services.retention()
     for name in policies:
-        if name in in_force and in_force[name] != configured[name]:
+        if name in in_force and in_force[name] != own[name]:
             yield (
                 f"policy '{name}' keeps its backups as long as before: less has to be approved first "
                 "('strongroom approvals list')"
