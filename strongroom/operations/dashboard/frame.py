@@ -83,6 +83,10 @@ class Shown(Struct, frozen=True, kw_only=True):
     looked_at: float | None = None
     flower: str = ""
 
+    def alert(self, kind: str, subject: str) -> Finding | None:
+        """Return how something is judged, if it is wrong."""
+        return next((one for one in self.alerts if (one.kind, one.subject) == (kind, subject)), None)
+
 
 def document(page: Sheet, shown: Shown, *, here: str = "") -> bytes:
     """Return a whole page. ``here`` is the page of the menu that it belongs to."""

@@ -108,13 +108,12 @@ def _checks(shown: Shown) -> Iterator[tuple[str, Content]]:
 
 
 def _key(one: Dated, shown: Shown) -> tuple[Content, ...]:
-    age = max(0.0, shown.facts.now - one.at)
-    old = age > shown.limits.key_age
-    soon = not old and age > shown.limits.key_age - shown.limits.notice
-    due = Cell("rotate it", Mood.BAD) if old else Cell("rotate it soon", Mood.WARN) if soon else "-"
-    return (marked(one.name, bad=old), moment(one.at), about(age), due)
+    alert = shown.alert("key.aging", one.name)
+    old = alert is not None and alert.severity is Severity.CRITICAL
+    due = Cell("rotate it", Mood.BAD) if old else Cell("rotate it soon", Mood.WARN) if alert else "-"
+    return (marked(one.name, bad=old), moment(one.at), about(max(0.0, shown.facts.now - one.at)), due)
 
 
 def _certificate(one: Dated, shown: Shown) -> tuple[Content, ...]:
-    bad = one.at - shown.facts.now < shown.limits.notice
+    bad = shown.alert("certificate.ending", one.name) is not None
     return (marked(one.name, bad=bad), moment(one.at), Cell("renew it", Mood.WARN) if bad else "-")

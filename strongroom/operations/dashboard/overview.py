@@ -13,7 +13,6 @@ from strongroom.operations.findings import Severity
 from strongroom.operations.verification.description import percent
 from strongroom.schedule import next_slot
 from strongroom.sheet import Cell, Content, Mood, Pairs, Part, Share, Sheet, Table, marked
-from strongroom.state.records import RunState
 from strongroom.words import plural
 
 
@@ -54,7 +53,7 @@ def _policy(policy: Policy, targets: Sequence[str], shown: Shown) -> tuple[Conte
     cells = (_cell(lies.get(name), name, shown) for name in targets)
     name = Cell(policy.name, link=f"/backups?policy={quoted(policy.name)}")
     newest = next(iter(policy.runs), None)
-    bad = found.overdue or (newest is not None and newest.state is RunState.FAILED)
+    bad = found.overdue or shown.alert("backup.failed", policy.name) is not None
     run = _newest_run(policy, newest, found, facts.now)
     return (marked(name, bad=bad), _verified(found), run, _replicas(policy), *cells)
 

@@ -59,8 +59,6 @@ FEWEST = 3
 """From so many backups on a median says something."""
 SHORT = 60.0
 """Seconds that a run may always take: what is quick is soon three times as long."""
-HEAD_DUE = 2 * DAY
-"""For how long an event may be under no signed head. Workers put one an hour if something happened."""
 
 
 class Kind(Struct, frozen=True, kw_only=True):

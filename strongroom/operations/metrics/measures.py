@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from strongroom.model import COMMAND, EVERY_POLICY, Depth
 from strongroom.operations.facts.freshness import ENDED_WHOLE, judge
-from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy, Ran
-from strongroom.operations.findings import Finding
+from strongroom.operations.facts.records import Dated, Drilled, Facts, Limits, OnTarget, Place, Policy
+from strongroom.operations.findings import Finding, State
+from strongroom.operations.judge.judgement import alerts
+from strongroom.operations.judge.judgement import judge as judge_all
 from strongroom.operations.judge.kinds import KINDS
-from strongroom.operations.judge.runs import rotations
 from strongroom.operations.runs.steps import pools
 from strongroom.operations.verification.coverage import Coverage
 from strongroom.state.records import Pool, RunCount, RunKind, RunState, StepState
@@ -123,23 +124,19 @@ def _quorum(policy: Policy, _seen: Observed) -> float:
     return bool(policy.on_targets) and policy.lacks is None
 
 
-def _state_of(runs: Iterable[Ran], state: RunState, *, besides: Iterable[str] = ()) -> bool:
-    """Tell whether the newest run that ended did so in a state."""
-    newest = next((ran for ran in runs if ran.state in ENDED), None)
-    return newest is not None and newest.state is state and newest.run not in besides
+def _judged(kind: str) -> Callable[[Observed], Iterator[Sample]]:
+    """Return what says of each policy whether it is judged to be wrong."""
+
+    def samples(seen: Observed) -> Iterator[Sample]:
+        wrong = {one.policy for one in alerts(seen.facts, seen.limits) if one.kind == kind}
+        yield from (((policy.name,), float(policy.name in wrong)) for policy in _known(seen))
+
+    return samples
 
 
-def _degraded(policy: Policy, _seen: Observed) -> float:
-    return _state_of(policy.runs, RunState.DEGRADED, besides=policy.mended)
-
-
-def _failed(policy: Policy, _seen: Observed) -> float:
-    return _state_of(policy.runs, RunState.FAILED)
-
-
-def _rotation_failed(seen: Observed) -> Iterator[Sample]:
-    wrong = {one.policy for one in rotations(seen.facts, seen.limits) if one.is_alert}
-    yield from (((policy.name,), float(policy.name in wrong)) for policy in _known(seen))
+def _unproven(seen: Observed) -> float:
+    found = judge_all(seen.facts, seen.limits)
+    return float(sum(one.kind == "key.unproven" and one.state is State.WRONG for one in found))
 
 
 # -- replicas ----------------------------------------------------------------------
@@ -370,17 +367,23 @@ MEASURES: Final[tuple[Measure, ...]] = (
     Measure(
         "strongroom_backup_degraded",
         "gauge",
-        "1 if the newest run ended degraded and no repair has mended its backup.",
+        "1 if the newest backup is less than its policy asks for.",
         POLICY,
-        _of_policy(_degraded),
+        _judged("backup.degraded"),
     ),
-    Measure("strongroom_backup_failed", "gauge", "1 if the newest run failed.", POLICY, _of_policy(_failed)),
+    Measure(
+        "strongroom_backup_failed",
+        "gauge",
+        "1 if every run that ended since the newest whole backup failed.",
+        POLICY,
+        _judged("backup.failed"),
+    ),
     Measure(
         "strongroom_rotation_failed",
         "gauge",
         "1 if the newest rotation of the policy's backups failed, is incomplete, or waits for a week.",
         POLICY,
-        _rotation_failed,
+        _judged("rotation.failed"),
     ),
     Measure(
         "strongroom_replica_good",
@@ -530,7 +533,7 @@ MEASURES: Final[tuple[Measure, ...]] = (
         "gauge",
         "Keys that failed their newest trial, or were not proven in time.",
         (),
-        _alone(lambda seen: float(sum(one.wrong for one in seen.facts.keys.proofs))),
+        _alone(_unproven),
     ),
     Measure(
         "strongroom_alerts",
