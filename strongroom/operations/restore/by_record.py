@@ -56,8 +56,8 @@ class RecordedRestore:
 
     def __init__(self, run: Run, services: Services) -> None:
         self._run, self._services, self._options = run, services, options_of(run)
-        if not self._options.planned or self._options.only_plan:
-            raise RecordRefused(f"run {run.id} is no restore by a plan, which a cluster does no other than")
+        if not (self._options.planned and self._options.compare) or self._options.only_plan:
+            raise RecordRefused(f"run {run.id} is to do without a plan, its approval or the comparison")
         self.goes_on = f"strongroom runs retry {run.id}"
 
     @property
@@ -143,6 +143,8 @@ class RecordedUndo:
 
     def __init__(self, run: Run, services: Services) -> None:
         self._run, self._services, self._options = run, services, undo_options_of(run)
+        if self._options.only_plan:
+            raise RecordRefused(f"run {run.id} is to undo nothing")
         self.goes_on = f"strongroom runs retry {run.id}"
 
     @property

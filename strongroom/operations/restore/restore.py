@@ -96,7 +96,6 @@ def plan_restore(
     plan: Iterable[PlanEntry] | None = None,
     first: Sequence[str] = FIRST,
     note: Note | None = None,
-    rights: bool = True,
     guard: Guard | None = None,
     tried: frozenset[str] = frozenset(),
     newest_only: bool = False,
@@ -107,9 +106,9 @@ def plan_restore(
         relocation: what is chosen of what ``choose`` gives, and what it is called at the destination.
         plan: as for :func:`restore`; what of it has moved is told.
         first: as for :func:`restore`.
-        note: is told of each secret, also of those that cannot be read there: they are not raised then.
-        rights: whether to ask the destination, if there is a ``note``, for every right that writing takes,
-            and what it would refuse or could not reproduce.
+        note: is told of each secret, also of those that cannot be read there, which are not raised then. The
+            destination is asked for every right that writing takes, and what it would refuse or could not
+            reproduce.
         newest_only: as for :func:`restore`.
     """
     total = Restored()
@@ -130,7 +129,7 @@ def plan_restore(
             newest_only=newest_only,
         )
         if note is not None:
-            writing = [change.secret for change in batch.changes] if rights else []
+            writing = [change.secret for change in batch.changes]
             foreseen = _foreseen(writing, destination, made)
             refused |= {name: SourceError(each.refusal) for name, each in foreseen.items() if each.refusal}
             refused |= without_right([s for s in writing if s.name not in refused], destination)

@@ -662,3 +662,25 @@ def test_what_rots_after_a_run_was_planned_is_left_out_and_not_replaced_by_somet
     assert "was damaged after the plan was made" in str(ended.error)
     with pytest.raises(MissingPiece):
         require_whole(ended)
+
+
+@pytest.mark.parametrize("without", [{"planned": False}, {"compare": False}, {"only_plan": True}], ids=str)
+def test_a_cluster_does_without_no_plan_and_no_comparison_though_the_run_says_so(
+    tmp_path: Path, without: dict[str, bool]
+) -> None:
+    world = make_world(tmp_path, secrets=made_up(5))
+    there = MemoryStore(name="there")
+    services = world.services(destinations={"there": there})
+    backup = world.back_up().id
+    run = finish(submit_restore(services, backup=backup, options=replace(OVER, **without)), services)
+    assert run.state is RunState.FAILED
+    assert "RecordRefused" in (run.error or "")
+    assert list(there.list()) == []
+
+
+def test_nor_is_an_undo_done_that_is_to_undo_nothing(tmp_path: Path) -> None:
+    world = make_world(tmp_path, secrets=made_up(5))
+    services = world.services(destinations={"there": MemoryStore(name="there")})
+    restored = finish(submit_restore(services, backup=world.back_up().id, options=OVER), services)
+    run = finish(submit_undo(services, options=UndoOptions(undoes=restored.id, only_plan=True)), services)
+    assert (run.state, "RecordRefused" in (run.error or "")) == (RunState.FAILED, True)
