@@ -28,7 +28,6 @@ def test_the_beat_schedule_imports_the_configuration_readers_of_schedules_and_na
     assert beyond == {
         "celery.schedules",
         "strongroom.config",
-        "strongroom.config.calendar",
         "strongroom.schedule",
         "workers",
     }
