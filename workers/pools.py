@@ -19,7 +19,7 @@ from workers import names
 HARD_GRACE: Final = 60.0
 
 
-class Pool(Struct, frozen=True, kw_only=True):
+class WorkerPool(Struct, frozen=True, kw_only=True):
     """One pool. ``limit`` is how long one task may take, in seconds.
 
     Prefork: a task past it is interrupted, and its process killed a minute later. Threads
@@ -56,16 +56,16 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-POOLS: Final[Mapping[str, Pool]] = {
+POOLS: Final[Mapping[str, WorkerPool]] = {
     pool.role: pool
     for pool in (
-        Pool(role=names.CONTROL, kind="prefork", concurrency=2, limit=1800.0),
-        Pool(role=names.SEAL, kind="prefork", concurrency=_cores(), limit=900.0),
-        Pool(role=names.TRANSFER, kind="threads", concurrency=8, limit=900.0),
-        Pool(role=names.VERIFY, kind="prefork", concurrency=_cores(), limit=900.0),
-        Pool(role=names.DRILL, kind="prefork", concurrency=1, limit=4 * 3600.0),
-        Pool(role=names.PRUNE, kind="prefork", concurrency=1, limit=4 * 3600.0),
-        Pool(role=names.RECOVER, kind="prefork", concurrency=_cores(), limit=4 * 3600.0, always=False),
+        WorkerPool(role=names.CONTROL, kind="prefork", concurrency=2, limit=1800.0),
+        WorkerPool(role=names.SEAL, kind="prefork", concurrency=_cores(), limit=900.0),
+        WorkerPool(role=names.TRANSFER, kind="threads", concurrency=8, limit=900.0),
+        WorkerPool(role=names.VERIFY, kind="prefork", concurrency=_cores(), limit=900.0),
+        WorkerPool(role=names.DRILL, kind="prefork", concurrency=1, limit=4 * 3600.0),
+        WorkerPool(role=names.PRUNE, kind="prefork", concurrency=1, limit=4 * 3600.0),
+        WorkerPool(role=names.RECOVER, kind="prefork", concurrency=_cores(), limit=4 * 3600.0, always=False),
     )
 }
 """``recover`` holds identities and destination credentials, and is normally stopped."""

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from strongroom.config.fields import AbsolutePath, Name, PublicKey, Text
-from strongroom.config.kinds import Kind
+from strongroom.config.kinds import KindSection
 from strongroom.config.shared import KEY_KIND, AwsEndpoint, AwsProfile, VaultName
 
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
 
 
-class PassphraseKey(Kind, frozen=True, kw_only=True):
+class PassphraseKey(KindSection, frozen=True, kw_only=True):
     """Anyone who knows the passphrase can open."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
@@ -39,7 +39,7 @@ class PassphraseKey(Kind, frozen=True, kw_only=True):
     ] = None
 
 
-class KeyFileKey(Kind, frozen=True, kw_only=True):
+class KeyFileKey(KindSection, frozen=True, kw_only=True):
     """Anyone who has the key file (`strongroom keys new --algorithm AES256`) can open."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("file",)
@@ -54,7 +54,7 @@ class KeyFileKey(Kind, frozen=True, kw_only=True):
     ]
 
 
-class HpkeKey(Kind, frozen=True, kw_only=True):
+class HpkeKey(KindSection, frozen=True, kw_only=True):
     """Anyone who has the private half (`strongroom keys new`) can open; sealing needs the public half."""
 
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("identity_file",)
@@ -80,7 +80,7 @@ class HpkeKey(Kind, frozen=True, kw_only=True):
     ] = None
 
 
-class Pkcs11Key(Kind, frozen=True, kw_only=True):
+class Pkcs11Key(KindSection, frozen=True, kw_only=True):
     """A key in a hardware security module (PKCS#11); it never leaves it."""
 
     LIBRARY: ClassVar[str | None] = "python-pkcs11"
@@ -136,7 +136,7 @@ class Pkcs11Key(Kind, frozen=True, kw_only=True):
     ] = None
 
 
-class TransitKey(Kind, frozen=True, kw_only=True):
+class TransitKey(KindSection, frozen=True, kw_only=True):
     """A key of Vault's transit engine. Anyone who may use it there can open."""
 
     LIBRARY: ClassVar[str | None] = "hvac"
@@ -150,7 +150,7 @@ class TransitKey(Kind, frozen=True, kw_only=True):
         return f"{self.mount.strip('/')}//{self.key}" if log == "vault" else ""
 
 
-class KmsKey(Kind, frozen=True, kw_only=True):
+class KmsKey(KindSection, frozen=True, kw_only=True):
     """A key of AWS KMS, of one region: name one for each region that might be lost."""
 
     LIBRARY: ClassVar[str | None] = "boto3"
@@ -173,7 +173,7 @@ class KmsKey(Kind, frozen=True, kw_only=True):
         return self.key_id if log == "cloudtrail" else ""
 
 
-class QuorumKey(Kind, frozen=True, kw_only=True):
+class QuorumKey(KindSection, frozen=True, kw_only=True):
     """Any k of n custodians, each with a share on paper, can open together."""
 
     LIBRARY: ClassVar[str | None] = "shamir-mnemonic"
@@ -188,7 +188,7 @@ class QuorumKey(Kind, frozen=True, kw_only=True):
     ]
 
 
-class AllOfKey(Kind, frozen=True, kw_only=True):
+class AllOfKey(KindSection, frozen=True, kw_only=True):
     """Several keys of which every one is needed; in place of each there may be spares."""
 
     kind: Annotated[Literal["all-of"], KEY_KIND]

@@ -17,7 +17,7 @@ from strongroom.config.schema import toml_value
 from strongroom.config.vaults import VaultSettings
 
 Vaults = Mapping[str, VaultSettings]
-Step = tuple[str, str]
+ToType = tuple[str, str]
 """A command to type, and what it is for."""
 
 
@@ -37,7 +37,7 @@ class Unfit(NamedTuple):
     right: str
 
 
-class Kind(Section, frozen=True, kw_only=True):
+class KindSection(Section, frozen=True, kw_only=True):
     """A section that has a ``kind``. ``LIBRARY`` is the distribution that such a thing needs."""
 
     LIBRARY: ClassVar[str | None] = None
@@ -56,7 +56,7 @@ class Kind(Section, frozen=True, kw_only=True):
         return iter(())
 
 
-class PlaceKind(Kind, frozen=True, kw_only=True):
+class PlaceKind(KindSection, frozen=True, kw_only=True):
     """A source or a target.
 
     ``MADE_BY`` names the function, as ``module:function``, that makes one of its name, its settings and all
@@ -92,11 +92,11 @@ class SourceKind(PlaceKind, frozen=True, kw_only=True):
         """Return what is meant by ``kind:place``; nothing if this kind is not meant. Raises ValueError."""
         return None
 
-    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+    def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
         """Yield what to type so that it can be read, and has something to read."""
         return iter(())
 
-    def filling(self, vaults: Vaults, policies: Mapping[str, PolicySettings]) -> Iterator[Step]:
+    def filling(self, vaults: Vaults, policies: Mapping[str, PolicySettings]) -> Iterator[ToType]:
         """Yield how it is read and filled, and how what a policy asks for is tagged in it."""
         yield from self.setting_up(vaults)
         for name, policy in policies.items() if self.TAG else ():
@@ -112,7 +112,7 @@ class TargetKind(PlaceKind, frozen=True, kw_only=True):
     """
 
     REMOTE: ClassVar[bool] = True
-    RIGHTS: ClassVar[Step | None] = None
+    RIGHTS: ClassVar[ToType | None] = None
     MORE: ClassVar[Mapping[str, str]] = {}
 
     @classmethod

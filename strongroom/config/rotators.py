@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from strongroom.config.fields import Duration, Name, Text
-from strongroom.config.kinds import Kind
+from strongroom.config.kinds import KindSection
 from strongroom.config.shared import VaultName
 
 ROTATOR_KIND = Meta(description="Which kind of rotator this is.")
@@ -38,7 +38,7 @@ _Command = Annotated[
 ]
 
 
-class RotatorSection(Kind, frozen=True, kw_only=True):
+class RotatorSection(KindSection, frozen=True, kw_only=True):
     """Which secrets a rotator is for, and what every kind has. The first that fits a secret is used."""
 
     source: Annotated[

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from msgspec import Meta
 
 from strongroom.config.fields import AbsolutePath, Text
-from strongroom.config.kinds import OwnSource, SourceKind, Step, Vaults, said_besides, table
+from strongroom.config.kinds import OwnSource, SourceKind, ToType, Vaults, said_besides, table
 from strongroom.config.shared import (
     SOURCE_KIND,
     AwsCredentialsFile,
@@ -45,7 +45,7 @@ class LocalSource(SourceKind, frozen=True, kw_only=True):
             return None
         return OwnSource("local", table("sources.local", {"kind": "local"}))
 
-    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+    def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
         yield "strongroom set NAME", "store a secret; 'strongroom secrets import FILE' stores many"
 
 
@@ -153,7 +153,7 @@ class VaultSource(SourceKind, frozen=True, kw_only=True):
         tags = 'tag_metadata = ["priority"]     # custom metadata that counts as tags\n'
         return OwnSource("vault", f"# {_OF_VAULT} the token needs\n{server}\n{source}{tags}", cls.EXAMPLE)
 
-    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+    def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
         write = "bao policy write strongroom-backup ops/vault/backup-read.hcl"
         yield write, "the rights; or 'vault policy …'"
         login = "bao token create -orphan -period=768h -policy=strongroom-backup -field=token"
@@ -238,7 +238,7 @@ class AwsSource(SourceKind, frozen=True, kw_only=True):
             return None
         return OwnSource("aws", table("sources.aws", {"kind": "aws", "region": place}), cls.EXAMPLE)
 
-    def setting_up(self, vaults: Vaults) -> Iterator[Step]:
+    def setting_up(self, vaults: Vaults) -> Iterator[ToType]:
         yield "less ops/aws/secrets-manager/backup.json", "the rights to grant"
 
 

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from strongroom.config.base import KIB
 from strongroom.config.fields import AbsolutePath, Size, Text, Url
-from strongroom.config.kinds import Step, TargetKind, Unfit, Vaults, in_log, said_besides, server, spelt
+from strongroom.config.kinds import TargetKind, ToType, Unfit, Vaults, in_log, said_besides, server, spelt
 from strongroom.config.shared import (
     TARGET_KIND,
     AwsCredentialsFile,
@@ -71,7 +71,7 @@ class S3TargetSettings(TargetKind, frozen=True, kw_only=True):
     MADE_BY: ClassVar[str] = "strongroom.wiring.aws_adapters:s3_target"
     LIBRARY: ClassVar[str | None] = "boto3"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("credentials_file",)
-    RIGHTS: ClassVar[Step | None] = (
+    RIGHTS: ClassVar[ToType | None] = (
         "less ops/aws/README.md",
         "the rights of the credentials of a bucket, and its settings",
     )
@@ -172,7 +172,7 @@ class AzureTargetSettings(TargetKind, frozen=True, kw_only=True):
     MADE_BY: ClassVar[str] = "strongroom.wiring.azure_adapters:azure_target"
     LIBRARY: ClassVar[str | None] = "azure-storage-blob"
     SECRET_FILES: ClassVar[tuple[str, ...]] = ("credential_file",)
-    RIGHTS: ClassVar[Step | None] = (
+    RIGHTS: ClassVar[ToType | None] = (
         "less ops/azure/README.md",
         "the rights of the credential of a container, and its settings",
     )
