@@ -154,7 +154,7 @@ def test_a_tired_person_gets_from_a_lost_region_and_a_leaked_key_to_the_closing_
     assert "region-a is gone for good" in " ".join(body["left_to_do"])
     assert any("check' says" in line and "targets" in line for line in body["left_to_do"])
     [readers] = [one for one in body["steps"][0]["proofs"] if one["check"] == "who read them"]
-    assert [line.partition(", ")[2][:24] for line in readers["said"]] == ["validate opened: 1 time,"]
+    assert [line.partition(", ")[2][:29] for line in readers["said"]] == ["check secrets opened: 1 time,"]
     checked = machine.ok("reports", "check", report, "--json").document
     assert checked["checked"] == [report.with_suffix(".html").name]
     for file in (*recorded(machine), report, report.with_suffix(".html")):
