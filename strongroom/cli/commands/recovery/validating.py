@@ -121,10 +121,13 @@ def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
     return tuple(all_findings(*look_at_production(arguments, output)))
 
 
+_NOT_WELL: Final = (State.WRONG, State.WARNING, State.UNKNOWN)
+
+
 def _health(at: RecoveryTools) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
     done = at.apart.run(_areas, tuple[Looked, ...], typed=["check"])
-    wrong = [one for one in done.answer or () if one.state is State.WRONG]
+    wrong = [one for one in done.answer or () if one.state in _NOT_WELL]
     checks = ", ".join(dict.fromkeys(one.check for one in wrong))
     if done.answer is None:
         said = f"it could not be read ({done.code})"
