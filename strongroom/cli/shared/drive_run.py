@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import StrongroomError
 from strongroom.operations import recorded_errors
@@ -24,17 +27,15 @@ def end_abandoned(policy: str, services: Services, output: Output) -> None:
         output.note(f"run {run.id} was abandoned, for its process is gone; it is {run.state.value} now")
 
 
-def finish(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> None:
+def finish(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> Answer:
     """Drive a run to its end here, and answer with what came of it.
 
     Raises:
-        StrongroomError: what the run failed of, or falls short of.
+        StrongroomError: what the run failed of.
     """
     run = drive_here(run_id, tickets, services, output)
-    require_good(run)
-    rows = render_run.rows_of(services.store, run)
-    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
-    require_whole(run)
+    lack = lack_of(run)
+    return replace(render_run.answer_run(run, render_run.rows_of(services.store, run)), error=lack)
 
 
 def drive_here(run_id: str, tickets: list[Ticket], services: Services, output: Output) -> Run:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from strongroom.cli.shared import recipient_names
-from strongroom.cli.terminal.output import fields, plural, size
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import plural, size
 from strongroom.durations import measured
 from strongroom.errors import StrongroomError, TargetError, by_name
 from strongroom.operations import recorded_errors
 from strongroom.operations.errors import ApprovalNeeded
 from strongroom.operations.runs.job import RunAccount, job_of
+from strongroom.sheet import Lines, Pairs, Part, Sheet
 from strongroom.state.errors import RecordRefused
 from strongroom.state.records import (
     RecipientPin,
@@ -79,21 +81,40 @@ def steps(rows: list[StepRow]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def lines_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[str]:
-    """Yield a run as lines for people. ``abandoned``: what to do about one that nobody works on."""
-    yield f"{run.spec.kind.value} run {run.id}: {_standing(run, rows, abandoned=bool(abandoned))}"
-    yield from (f"  {line}" for line in fields(_pairs(run, rows)))
+def answer_runs(runs: Sequence[Run], store: RunStore) -> Answer:
+    """Answer with runs, one after the other."""
+    shown = [(run, rows_of(store, run)) for run in runs]
+    return Answer(
+        record={"runs": [as_document(run, rows) for run, rows in shown]},
+        sheet=Sheet(parts=[part for run, rows in shown for part in parts_of(run, rows)]),
+    )
+
+
+def answer_run(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Answer:
+    """Answer with a run. ``abandoned``: what to do about one that nobody works on."""
+    return Answer(
+        record=as_document(run, rows, abandoned=bool(abandoned)),
+        sheet=Sheet(parts=list(parts_of(run, rows, abandoned=abandoned))),
+    )
+
+
+def parts_of(run: Run, rows: list[StepRow], *, abandoned: str = "") -> Iterator[Part]:
+    """Yield a run for people: how it stands, and which steps had trouble."""
+    pairs = list(_pairs(run, rows))
     if abandoned:
-        means = job_of(run.spec.kind).left_behind(run, rows)
-        yield from (f"  {line}" for line in fields([("means", means), ("to do", abandoned)]))
+        pairs += [("means", job_of(run.spec.kind).left_behind(run, rows)), ("to do", abandoned)]
     elif run.state is RunState.FAILED:  # the lines before it name the cause
-        to_do = f"remove the cause, then {job_of(run.spec.kind).again(run)}"
-        yield from (f"  {line}" for line in fields([("to do", to_do)]))
-    for row in rows:
-        if row.error and row.state is not StepState.DONE and not waits_for_people([row]):
-            happened, _ = recorded_errors.apart(row.error)
-            tries = plural(row.attempts, "attempt")
-            yield f"  {row.step} ({row.state}, {tries}): {happened}"
+        pairs.append(("to do", f"remove the cause, then {job_of(run.spec.kind).again(run)}"))
+    standing = _standing(run, rows, abandoned=bool(abandoned))
+    yield Pairs(pairs, f"{run.spec.kind.value} run {run.id}: {standing}")
+    yield Lines(
+        [
+            f"{row.step} ({row.state}, {plural(row.attempts, 'attempt')}): "
+            f"{recorded_errors.apart(row.error)[0]}"
+            for row in rows
+            if row.error and row.state is not StepState.DONE and not waits_for_people([row])
+        ]
+    )
 
 
 def _standing(run: Run, rows: list[StepRow], *, abandoned: bool) -> str:

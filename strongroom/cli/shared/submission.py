@@ -4,33 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import follow
-from strongroom.cli.shared.drive_run import require_whole
+from strongroom.cli.shared.drive_run import lack_of_all
 from strongroom.cli.shared.services import run_store
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import PolicySettings, Settings
 from strongroom.container.errors import MissingPiece
 from strongroom.errors import ConfigError
+from strongroom.sheet import Lines, Sheet
 from strongroom.words import nearest
 
 if TYPE_CHECKING:
     from strongroom.api.submission import Submission
 
 
-def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> None:
+def answer_submission(submitted: Submission, output: Output, *, wait: bool) -> Answer:
     """Say how to follow a run that was handed to the cluster, or wait for its end and tell that."""
-    if not wait:
-        words = [
-            f"Submitted: run {submitted.run} is on record.",
-            f"Follow it: strongroom runs show {submitted.run} --follow",
-        ]
-        output.answer({"id": submitted.id, "run": submitted.run}, words)
-        return
-    run = follow(output, submitted.run)
-    rows = render_run.rows_of(run_store(), run)
-    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
-    require_whole(run)
+    if wait:
+        run = follow(output, submitted.run)
+        return replace(
+            render_run.answer_run(run, render_run.rows_of(run_store(), run)), error=lack_of_all([run])
+        )
+    said = f"Submitted: run {submitted.run} is on record."
+    how = Lines([f"Follow it: strongroom runs show {submitted.run} --follow"])
+    record = {"id": submitted.id, "run": submitted.run}
+    return Answer(record=record, sheet=Sheet(verdict=said, parts=[how]))
 
 
 def known_backup(backup: str, settings: Settings) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec import Struct
 
-from strongroom.cli.shared.render_run import as_document, lines_of
+from strongroom.cli.shared.render_run import as_document, parts_of
 from strongroom.operations.jobs import JOBS
 from strongroom.operations.runs.decide import decide
 from strongroom.operations.runs.drive import drive
@@ -33,6 +33,7 @@ from strongroom.operations.runs.job import (
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.runs.submit import retry, submit
 from strongroom.operations.services import Services
+from strongroom.sheet import Sheet
 from strongroom.state.records import (
     Pool,
     Run,
@@ -139,16 +140,16 @@ def test_a_new_job_runs_to_its_end(tmp_path: Path, tiny: RunKind) -> None:
 def test_a_new_job_tells_its_own_runs(tmp_path: Path, tiny: RunKind) -> None:
     services, run = run_tiny(tmp_path, tiny)
     rows = services.store.rows(run.id)
-    assert any(line.split() == ["counted", "3"] for line in lines_of(run, rows))
+    assert any(line.split() == ["counted", "3"] for line in told(run, rows))
     assert as_document(run, rows)["counted"] is True
-    assert any("nothing was counted for good" in line for line in lines_of(run, rows, abandoned="go on"))
+    assert any("nothing was counted for good" in line for line in told(run, rows, abandoned="go on"))
 
 
 def test_a_run_whose_facts_are_odd_is_told_of_all_the_same(tmp_path: Path, tiny: RunKind) -> None:
     services, run = run_tiny(tmp_path, tiny)
     odd = msgspec.structs.replace(run, facts={"counted": "CANARY-three"})
     rows = services.store.rows(run.id)
-    assert next(lines_of(odd, rows)) == f"restore run {run.id}: done"
+    assert told(odd, rows)[0] == f"restore run {run.id}: done"
     assert "counted" not in as_document(odd, rows)
 
 
@@ -221,3 +222,7 @@ def test_the_engine_names_no_kind_of_run_and_no_step_but_its_own() -> None:
     files = sorted((ROOT / "runs").glob("*.py"))
     assert len(files) > 10
     assert set().union(*map(kinds_named_in, files)) == {"StepKind.HOOK", "StepKind.PLAN", "StepKind.REPORT"}
+
+
+def told(run: Run, rows: list[StepRow], *, abandoned: str = "") -> list[str]:
+    return Sheet(parts=list(parts_of(run, rows, abandoned=abandoned))).text().splitlines()

@@ -10,13 +10,14 @@ import pytest
 from msgspec import structs
 
 from strongroom.cli.shared import await_run
-from strongroom.cli.shared.render_run import as_document, lines_of
+from strongroom.cli.shared.render_run import as_document, parts_of
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import StrongroomError
 from strongroom.operations.backup.job import submit_backup
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.steps import perform
 from strongroom.operations.services import Limits
+from strongroom.sheet import Sheet
 from strongroom.state.records import Run, RunState, StepKind, StepRow, StepState, Tally, Ticket
 from strongroom.system.errors import TargetFull, TargetReadOnly
 from strongroom.targets import Target
@@ -206,7 +207,12 @@ def test_what_a_run_waits_for_is_shown_while_it_does(world: World) -> None:
     def watch(ticket: Ticket) -> None:
         found, rows = services.store.load(run), services.store.rows(run)
         if any(row.waits_since for row in rows):
-            seen.append((as_document(found, rows)["waiting"], list(lines_of(found, rows))))
+            seen.append(
+                (
+                    as_document(found, rows)["waiting"],
+                    Sheet(parts=list(parts_of(found, rows))).text().splitlines(),
+                )
+            )
 
     ended = drive(run, tickets, services, processes=1, watch=watch)
     document, lines = seen[0]

@@ -9,6 +9,7 @@ from strongroom.cli.shared.drive_run import end_abandoned, finish
 from strongroom.cli.shared.options import LOCAL
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.errors import ConfigError, UsageError
@@ -29,7 +30,7 @@ _NOT_BESIDE = (
 )
 
 
-def back_up(arguments: Namespace, output: Output) -> None:
+def back_up(arguments: Namespace, output: Output) -> Answer:
     """Run a policy's backup to its end and say what came of it."""
     refuse_beside_policy(arguments)
     settings = load_settings()
@@ -48,7 +49,7 @@ def back_up(arguments: Namespace, output: Output) -> None:
         approval.require_medium_approved(place.find(), arguments.policy, policy.targets, services)
     end_abandoned(arguments.policy, services, output)
     run, tickets = submit_backup(services, policy=arguments.policy)
-    finish(run, tickets, services, output)
+    return finish(run, tickets, services, output)
 
 
 def refuse_beside_policy(arguments: Namespace) -> None:

@@ -16,6 +16,7 @@ from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.role_keys import installation_fingerprints, list_role_keys
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place, prompts
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import PolicySettings, Settings, load_settings
 from strongroom.errors import ConfigError, StrongroomError, UsageError
@@ -27,6 +28,7 @@ from strongroom.operations.emergency.medium import Standing, State, absent, furn
 from strongroom.operations.errors import BackupOverdue, RunDegraded
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import Run
 from strongroom.targets.errors import TargetUnavailable
 from strongroom.timestamps import for_people, if_any
@@ -57,8 +59,9 @@ def make_emergency_backup(arguments: Namespace, output: Output) -> None:
     run = _back_up(arguments.policy, services, output)
     names = _furnish_or_explain(run, settings, services)
     rows = render_run.rows_of(services.store, run)
-    document = {**render_run.as_document(run, rows), "beside": names}
-    output.answer(document, [*render_run.lines_of(run, rows), *_lines(names)])
+    record = {**render_run.as_document(run, rows), "beside": names}
+    parts = [*render_run.parts_of(run, rows), Lines(list(_lines(names)))]
+    output.give(Answer(record=record, sheet=Sheet(parts=parts)))
     require_whole(run)
 
 

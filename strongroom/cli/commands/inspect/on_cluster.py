@@ -6,6 +6,7 @@ from argparse import Namespace
 
 from strongroom.cli.shared.options import refuse_beside
 from strongroom.cli.shared.submission import answer_submission, known_backup
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.model import Depth
@@ -16,10 +17,12 @@ _OF_THIS_HOST = (
 )
 
 
-def verify_there(arguments: Namespace, output: Output) -> None:
+def verify_there(arguments: Namespace, output: Output) -> Answer:
     refuse_beside(arguments, _OF_THIS_HOST, "--cluster")
     backup = known_backup(str(arguments.file), load_settings())
     depth = arguments.depth or Depth.DIGEST
     from tasks.verify import verify_backup
 
-    answer_submission(verify_backup.delay(backup=backup, depth=depth.value), output, wait=arguments.follow)
+    return answer_submission(
+        verify_backup.delay(backup=backup, depth=depth.value), output, wait=arguments.follow
+    )

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from strongroom.api.submission import Submission
 
 
-def run_drill(arguments: Namespace, output: Output) -> Answer | None:
+def run_drill(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     policy = arguments.policy or drilled_policy(settings, arguments.action)
     services = open_services(settings, output=output)
@@ -47,8 +47,7 @@ def run_drill(arguments: Namespace, output: Output) -> Answer | None:
     if arguments.cluster:
         submitted = _submitted(policy, arguments, settings)
         if not arguments.follow:
-            answer_submission(submitted, output, wait=False)
-            return None
+            return answer_submission(submitted, output, wait=False)
         run = follow(output, submitted.id)
     else:
         asked = drill_options(settings, arguments.action, **_asked(arguments))

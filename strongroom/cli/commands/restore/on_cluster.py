@@ -7,6 +7,7 @@ from typing import Any
 
 from strongroom.cli.shared.options import LOCAL, pairs, refuse_beside
 from strongroom.cli.shared.submission import answer_submission, known_backup, known_policy
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import Settings, load_settings
 from strongroom.errors import UsageError
@@ -103,6 +104,6 @@ def undo_there(arguments: Namespace, output: Output) -> None:
     _submit(undo_restore, asked, output, wait=arguments.follow)
 
 
-def _submit(task: Any, asked: dict[str, Any], output: Output, *, wait: bool) -> None:
+def _submit(task: Any, asked: dict[str, Any], output: Output, *, wait: bool) -> Answer:
     output.note(f"The recover workers do this, and normally do not run: '{START}'.")
-    answer_submission(task.delay(**asked), output, wait=wait)
+    return answer_submission(task.delay(**asked), output, wait=wait)

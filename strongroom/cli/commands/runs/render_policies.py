@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from strongroom.cli.terminal.output import table
 from strongroom.durations import about
 from strongroom.model import Depth
 from strongroom.operations.facts.freshness import Freshness, judge
 from strongroom.operations.facts.records import Facts, Limits, OnTarget, Policy
+from strongroom.sheet import Table
 from strongroom.timestamps import for_people, if_any
 
-HEAD = ("POLICY", "VERIFIED BACKUP", "AGE", "REPLICAS", "READ BACK TO", "LOCKED UNTIL")
+HEAD = ("Policy", "Verified backup", "Age", "Replicas", "Read back to", "Locked until")
 
 
-def lines_of(facts: Facts, limits: Limits) -> list[str]:
-    """Return a table with a line for each policy; nothing if there is none."""
-    rows = [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies]
-    return table(HEAD, rows) if rows else []
+def table_of(facts: Facts, limits: Limits) -> Table:
+    """Return a table with a row for each policy."""
+    return Table(HEAD, [_row(policy, _judged(policy, facts, limits)) for policy in facts.policies])
 
 
 def as_document(facts: Facts, limits: Limits) -> list[dict[str, Any]]:

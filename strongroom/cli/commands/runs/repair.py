@@ -5,11 +5,14 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from strongroom.cli.shared import options, render_run
-from strongroom.cli.shared.drive_run import require_all_whole
+from strongroom.cli.shared.drive_run import lack_of_all
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.shared.submission import answer_submission, known_backup
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.errors import StrongroomError, UsageError
@@ -18,6 +21,7 @@ from strongroom.operations.backup.repair_job import degraded, submit_repair
 from strongroom.operations.runs.drive import drive
 from strongroom.operations.services import Services
 from strongroom.operations.shredding.record import shredded_backups
+from strongroom.sheet import Sheet
 from strongroom.state.records import Run
 
 NOTHING = (
@@ -33,23 +37,19 @@ NOTHING_AT_ALL = (
 SHOWN = 20
 
 
-def repair_backups(arguments: Namespace, output: Output) -> None:
+def repair_backups(arguments: Namespace, output: Output) -> Answer:
     if arguments.backup and (arguments.target or arguments.all):
         raise UsageError("BACKUP names one backup, --target and --all mean all there is: give one of them.")
     services = open_services()
     wanted = [arguments.backup] if arguments.backup else _wanting(arguments, services, output)
     runs = [_one(backup, services, output) for backup in wanted]
-    lines = [
-        line for run in runs for line in render_run.lines_of(run, render_run.rows_of(services.store, run))
-    ]
-    document = {
-        "runs": [render_run.as_document(run, render_run.rows_of(services.store, run)) for run in runs]
-    }
-    output.answer(document, lines or [NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING])
-    require_all_whole(runs)
+    if not runs:
+        nothing = NOTHING_AT_ALL if arguments.target or arguments.all else NOTHING
+        return Answer(record={"runs": []}, sheet=Sheet(verdict=nothing))
+    return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
 
 
-def repair_there(arguments: Namespace, output: Output) -> None:
+def repair_there(arguments: Namespace, output: Output) -> Answer:
     """Have the cluster restore a backup's bad replicas."""
     options.refuse_beside(arguments, ("target", "all"), "--cluster")
     if arguments.backup is None:
@@ -57,7 +57,7 @@ def repair_there(arguments: Namespace, output: Output) -> None:
     backup = known_backup(arguments.backup, load_settings())
     from tasks.repair import repair_backup
 
-    answer_submission(repair_backup.delay(backup=backup), output, wait=arguments.follow)
+    return answer_submission(repair_backup.delay(backup=backup), output, wait=arguments.follow)
 
 
 def _wanting(arguments: Namespace, services: Services, output: Output) -> list[str]:

@@ -6,15 +6,18 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from strongroom.cli.commands.runs import render_policies
 from strongroom.cli.errors import RunEnded
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs, follow, nobody_drives
-from strongroom.cli.shared.drive_run import finish, require_whole
+from strongroom.cli.shared.drive_run import finish, lack_of_all
 from strongroom.cli.shared.services import open_services, run_store
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
-from strongroom.errors import UsageError
+from strongroom.errors import StrongroomError, UsageError
 from strongroom.model import COMMAND
 from strongroom.operations.errors import BackupOverdue, RunFailed
 from strongroom.operations.facts.gather import on_record
@@ -24,47 +27,47 @@ from strongroom.operations.runs.drive import end
 from strongroom.operations.runs.job import job_of
 from strongroom.operations.runs.lone_run import LoneRecord, lone_record
 from strongroom.operations.verification.description import coverage_document, describe
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.state.records import Run, RunState, StepKind
 from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people, if_any
 from strongroom.wiring.alerts import limits, watched
 
 
-def show_run(arguments: Namespace, output: Output) -> None:
+def show_run(arguments: Namespace, output: Output) -> Answer:
     if (alone := lone_record(load_settings().state_dir / "undo" / Path(arguments.id).name)) is not None:
-        _show_lone(alone, output)
-        return
+        return _show_lone(alone)
     store = run_store()
     run = follow(output, arguments.id) if arguments.follow else store.find(arguments.id)
-    rows = render_run.rows_of(store, run)
     to_do = _to_do(run, store)
-    document = render_run.as_document(run, rows, abandoned=bool(to_do))
-    output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
-    if arguments.follow:
-        require_end(run)
+    lack = _lack_of_end(run) if arguments.follow else None
+    return replace(render_run.answer_run(run, render_run.rows_of(store, run), abandoned=to_do), error=lack)
 
 
-def _show_lone(found: LoneRecord, output: Output) -> None:
+def _show_lone(found: LoneRecord) -> Answer:
     """Show a run that one process drove: what a person restored, or undid, on this host."""
-    run, rows = found.run, list(found.steps)
-    to_do = "" if run.state.final else f"{job_of(run.spec.kind).again(run)}"
-    document = render_run.as_document(run, rows, abandoned=bool(to_do))
-    output.answer(document, render_run.lines_of(run, rows, abandoned=to_do))
+    to_do = "" if found.run.state.final else f"{job_of(found.run.spec.kind).again(found.run)}"
+    return render_run.answer_run(found.run, list(found.steps), abandoned=to_do)
 
 
 def require_end(run: Run) -> None:
     """Return if a run that was followed did all that it was to do."""
+    if (lack := _lack_of_end(run)) is not None:
+        raise lack
+
+
+def _lack_of_end(run: Run) -> StrongroomError | None:
     if to_do := _to_do(run, run_store()):
-        raise RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
-    require_whole(run)
+        return RunFailed(f"run {run.id} is worked on by nobody: its process is gone", hint=to_do)
+    return lack_of_all([run])
 
 
-def list_runs(arguments: Namespace, output: Output) -> None:
+def list_runs(arguments: Namespace, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
     store = run_store()
     runs = store.runs(arguments.limit)
     gone = {run.id for run in runs if nobody_drives(run, store)}
-    head = ("RUN", "KIND", "POLICY", "STATE", "BEGAN", "SECONDS")
+    head = ("Run", "Kind", "Policy", "State", "Began", "Seconds")
     rows = [
         (
             run.id,
@@ -80,20 +83,23 @@ def list_runs(arguments: Namespace, output: Output) -> None:
     facts = on_record(watched(settings), bounds, store, now=now)
     found = facts.verification
     assert found is not None  # the calendar has it, if only switched off
-    document = {
-        "policies": render_policies.as_document(facts, bounds),
-        "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
-        "verification": coverage_document(found, now=now),
-    }
-    lines = table(head, rows) if rows else ["There has been no run yet."]
-    if policies := render_policies.lines_of(facts, bounds):
-        lines = [*policies, "", *lines]
-    output.answer(
-        document, [*lines, "", *(f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now))]
+    late = ", ".join(render_policies.overdue(facts, bounds))
+    hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
+    return Answer(
+        record={
+            "policies": render_policies.as_document(facts, bounds),
+            "runs": [render_run.as_document(run, [], abandoned=run.id in gone) for run in runs],
+            "verification": coverage_document(found, now=now),
+        },
+        sheet=Sheet(
+            parts=[
+                render_policies.table_of(facts, bounds),
+                Table(head, rows, nothing="There has been no run yet."),
+                Lines([f"{line[:1].upper()}{line[1:]}." for line in describe(found, now=now)]),
+            ]
+        ),
+        error=BackupOverdue(f"overdue: {late}", hint=hint) if late else None,
     )
-    if late := render_policies.overdue(facts, bounds):
-        hint = "'strongroom schedule' says why. At once: 'strongroom backup --policy NAME'."
-        output.end_with(BackupOverdue(f"overdue: {', '.join(late)}", hint=hint))
 
 
 def _stands(run: Run, store: RunStore, *, gone: bool) -> str:
@@ -122,23 +128,24 @@ def _to_do(run: Run, store: RunStore) -> str:
     return f"'strongroom runs retry {run.id}' goes on with it; {cancel}."
 
 
-def cancel_run(arguments: Namespace, output: Output) -> None:
+def cancel_run(arguments: Namespace, output: Output) -> Answer:
     services = open_services()
     found = services.store.find(arguments.id)
     run = services.store.cancel(found.id)
     if not run.state.final:
         # The sweep is a step like any other; done here it needs no cluster.
         run = end(run.id, services, take_up(run.id, services))
-    rows = render_run.rows_of(services.store, run)
-    output.answer(render_run.as_document(run, rows), render_run.lines_of(run, rows))
-    if found.state.final or run.state is not RunState.CANCELLED:
-        raise RunEnded(
-            f"run {run.id} had ended already, {run.state.value}, {if_any(run.finished_at)}: "
-            "nothing was cancelled"
-        )
+    ended = RunEnded(
+        f"run {run.id} had ended already, {run.state.value}, {if_any(run.finished_at)}: nothing was cancelled"
+    )
+    cancelled = not found.state.final and run.state is RunState.CANCELLED
+    return replace(
+        render_run.answer_run(run, render_run.rows_of(services.store, run)),
+        error=None if cancelled else ended,
+    )
 
 
-def retry_run(arguments: Namespace, output: Output) -> None:
+def retry_run(arguments: Namespace, output: Output) -> Answer:
     settings = load_settings()
     services = open_services(settings)
     run = services.store.find(arguments.id)
@@ -147,10 +154,8 @@ def retry_run(arguments: Namespace, output: Output) -> None:
     elif run.spec.policy == COMMAND:
         raise UsageError(f"Run {run.id} wrote a file that is gone with its process.", hint=_REPEAT)
     if arguments.here or not cluster_runs(settings):
-        finish(run.id, take_up(run.id, services), services, output)
-        return
+        return finish(run.id, take_up(run.id, services), services, output)
     # Its steps are ready, or their leases end: the cluster's next reconcile takes and sends them.
-    words = [
-        f"Run {run.id} is taken up again by the cluster. Follow it: strongroom runs show {run.id} --follow"
-    ]
-    output.answer({"id": run.id, "state": run.state}, words)
+    said = f"Run {run.id} is taken up again by the cluster."
+    about = f"Follow it: strongroom runs show {run.id} --follow"
+    return Answer(record={"id": run.id, "state": run.state}, sheet=Sheet(verdict=said, about=about))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from msgspec.structs import replace
 
 from strongroom.cli.shared import render_run
 from strongroom.cli.shared.await_run import cluster_runs
-from strongroom.cli.shared.drive_run import require_all_whole
+from strongroom.cli.shared.drive_run import lack_of_all
 from strongroom.cli.shared.follow_run import by_ticket, showing_progress
 from strongroom.cli.shared.services import existing_run_store, open_services, run_store
 from strongroom.cli.shared.submission import answer_submission
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.durations import measured
 from strongroom.errors import UsageError
@@ -23,6 +26,7 @@ from strongroom.operations.runs.drive import drive
 from strongroom.operations.runs.submit import run_now
 from strongroom.operations.scheduled import Scheduled
 from strongroom.schedule import by_the_clock_of
+from strongroom.sheet import Lines, Sheet, Table
 from strongroom.state.records import Pause, Run
 from strongroom.system.person import who
 from strongroom.timestamps import if_any
@@ -30,24 +34,20 @@ from strongroom.wiring.calendar import calendar, entries_named
 from strongroom.wiring.read_only import looking_services
 
 
-def show_calendar(arguments: Namespace, output: Output) -> None:
+def show_calendar(arguments: Namespace, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
     entries = calendar(settings)
     if existing_run_store(settings) is None:
         found = planned(entries, now=now)
     else:
         found = overview(looking_services(settings), entries, now=now)
-    output.answer({"entries": [_as_document(one) for one in found]}, _lines(found))
-    late = [one for one in found if one.state is State.OVERDUE]
-    if late:
-        names = ", ".join(one.entry.name for one in late)
-        output.end_with(BackupOverdue(f"overdue: {names}", hint="Each says why, above."))
-
-
-def _lines(found: list[EntryStatus]) -> Iterator[str]:
-    yield from table(("entry", "last", "came to", "next", "state"), map(_row, found))
-    said = [one for one in found if one.why]
-    yield from ("", *map(_why, said)) if said else ()
+    late = ", ".join(one.entry.name for one in found if one.state is State.OVERDUE)
+    table = Table(("Entry", "Last", "Came to", "Next", "State"), list(map(_row, found)))
+    return Answer(
+        record={"entries": [_as_document(one) for one in found]},
+        sheet=Sheet(parts=[table, Lines([_why(one) for one in found if one.why])]),
+        error=BackupOverdue(f"overdue: {late}", hint="Each says why, above.") if late else None,
+    )
 
 
 def _why(found: EntryStatus) -> str:
@@ -101,38 +101,35 @@ def _as_document(found: EntryStatus) -> dict[str, Any]:
     }
 
 
-def run_entry(arguments: Namespace, output: Output) -> None:
+def run_entry(arguments: Namespace, output: Output) -> Answer:
     """Run an entry now: by the cluster, if there is one, else in this process."""
     settings = load_settings()
     entries = entries_named(arguments.entry, settings)
     try:
         if not arguments.here and cluster_runs(settings):
-            _submit(arguments.entry, output, wait=arguments.follow)
-        else:
-            _run_here(entries, output)
+            return _submit(arguments.entry, output, wait=arguments.follow)
+        return _run_here(entries, output)
     except NothingToDo as nothing:  # a script that has everything repaired is to go on where all is whole
-        output.answer({"runs": []}, [nothing.message, nothing.hint or ""])
+        sheet = Sheet(verdict=nothing.message, about=nothing.hint or "")
+        return Answer(record={"runs": []}, sheet=sheet)
 
 
-def _submit(entry: str, output: Output, *, wait: bool) -> None:
+def _submit(entry: str, output: Output, *, wait: bool) -> Answer:
     from tasks.schedule import run_entry as task
 
-    answer_submission(task.delay(entry=entry), output, wait=wait)
+    return answer_submission(task.delay(entry=entry), output, wait=wait)
 
 
-def _run_here(entries: Sequence[Scheduled], output: Output) -> None:
+def _run_here(entries: Sequence[Scheduled], output: Output) -> Answer:
     services = open_services()
     runs = []
     for run, tickets in run_now(services, entries):
         with showing_progress(output, services.store) as watch:
             runs.append(drive(run, tickets, services, watch=by_ticket(watch)))
-    shown = [(run, render_run.rows_of(services.store, run)) for run in runs]
-    lines = [line for run, rows in shown for line in render_run.lines_of(run, rows)]
-    output.answer({"runs": [render_run.as_document(run, rows) for run, rows in shown]}, lines)
-    require_all_whole(runs)
+    return replace(render_run.answer_runs(runs, services.store), error=lack_of_all(runs))
 
 
-def pause_entry(arguments: Namespace, output: Output) -> None:
+def pause_entry(arguments: Namespace, output: Output) -> Answer:
     settings, now = load_settings(), time.time()
     entry = entries_named(arguments.entry, settings)[0]
     until = arguments.until
@@ -141,13 +138,14 @@ def pause_entry(arguments: Namespace, output: Output) -> None:
     store = run_store()
     store.pause(Pause(entry=arguments.entry, reason=arguments.reason, by=who(), since=now, until=until))
     ends = f"until {_moment(until, entry.time_zone)}" if until else "until 'strongroom schedule resume'"
-    words = [f"'{arguments.entry}' is paused {ends}. What came due meanwhile is made up for then, once."]
-    output.answer({"entry": arguments.entry, "until": if_any(until)}, words)
+    said = f"'{arguments.entry}' is paused {ends}. What came due meanwhile is made up for then, once."
+    record = {"entry": arguments.entry, "until": if_any(until)}
+    return Answer(record=record, sheet=Sheet(verdict=said))
 
 
-def resume_entry(arguments: Namespace, output: Output) -> None:
+def resume_entry(arguments: Namespace, output: Output) -> Answer:
     name = arguments.entry
     entries_named(name, load_settings())
     if not run_store().resume(name, reason=arguments.reason, by=who()):
         raise UsageError(f"'{name}' is not paused.", hint="'strongroom schedule' shows what is.")
-    output.answer({"entry": name}, [f"'{name}' runs again at its times."])
+    return Answer(record={"entry": name}, sheet=Sheet(verdict=f"'{name}' runs again at its times."))

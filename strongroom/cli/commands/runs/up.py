@@ -10,9 +10,11 @@ from shlex import quote
 from typing import Any, Final
 
 from strongroom.cli.shared.cluster_logs import log_to
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, in_line
 from strongroom.config import Settings, load_settings
 from strongroom.durations import measured
+from strongroom.sheet import Lines, Sheet
 from strongroom.state.records import StepKind
 from strongroom.timestamps import for_people
 from strongroom.wiring.calendar import calendar
@@ -59,7 +61,7 @@ def _ready(cluster: Cluster, settings: Settings, arguments: Namespace, output: O
         where, file = page_server.address(settings), page_server.password_file(settings)
         lines.append(f"Page: {where}; user '{settings.page.user}', its password: cat {quote(str(file))}")
     lines.append(_next(settings))
-    output.answer({"ready": True, "processes": processes}, lines)
+    output.give(Answer(record={"ready": True, "processes": processes}, sheet=Sheet(parts=[Lines(lines)])))
     output.settle()
 
 
