@@ -60,6 +60,9 @@ def _usual_modules() -> list[str]:
         *modules,
         "strongroom.cli.main",
         "alembic.command",
+        "azure.storage.blob",
+        "boto3",
+        "psycopg",
         "sqlalchemy.dialects.sqlite",
         "strongroom.state.store",
     ]
