@@ -51,7 +51,7 @@ people = ["alice@example.org", "bob@example.org", "carol@example.org"]
 @contextmanager
 def cluster(machine: Machine) -> Iterator[None]:
     """Run a cluster, and kill all of it at the end as kill -9 does."""
-    with up(machine, "--with-recover") as running:
+    with up(machine, "--with-recover", forked=True) as running:
         yield
         for pid in (running.process.pid, *descendants(running.process.pid)):
             with suppress(ProcessLookupError):

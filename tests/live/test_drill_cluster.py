@@ -87,7 +87,7 @@ def test_a_failover_drill_passes_while_the_server_of_the_region_is_dead(
             credentials=credentials_file(tmp_path / "aws"),
         )
     )
-    with up(machine):
+    with up(machine, forked=True):
         machine.ok("backup", "--cluster", "--policy", "weekly", "--follow")
         mounts = set(openbao.data("sys/mounts"))
         own_ministack.server.kill()

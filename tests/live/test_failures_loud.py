@@ -14,8 +14,9 @@ import pytest
 
 from tests.cli.program import Machine
 from tests.live.openbao import OpenBao
-from tests.workers.cluster import free_port, until
-from tests.workers.sentry import Sink, sentry
+from tests.process import free_port
+from tests.workers.cluster import until
+from tests.workers.sentry import Sink
 from tests.workers.up_command import up
 from workers import flower, paths
 
@@ -65,7 +66,7 @@ port = {port}
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    with sentry() as server:
+    with Sink() as server:
         yield server
 
 
@@ -82,7 +83,7 @@ def test_each_failed_backup_is_a_failure_everywhere_and_all_are_one_alert(
         CONFIG.format(address=own_openbao.address, token=tmp_path / "token", dsn=sink.dsn, port=port)
     )
     own_openbao.kill()
-    with up(machine, "--flower") as running:  # the slot of the last hour is due at once
+    with up(machine, "--flower", forked=True) as running:  # the slot of the last hour is due at once
         for _ in range(times - 1):
             machine.ok("backup", "--cluster", "--policy", "hourly")
         until(lambda: len(failures(machine, port)) == times, what="Flower's failures", seconds=150)

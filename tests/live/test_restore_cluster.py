@@ -56,7 +56,7 @@ def keys() -> list[str]:
 
 def killed(machine: Machine, run: str, *, more_than: int) -> int:
     """Start the cluster, kill all of it once a run has done more, and return how many secrets that were."""
-    with up(machine, "--with-recover") as running:
+    with up(machine, "--with-recover", forked=True) as running:
         until(lambda: done(machine, run) > more_than, what="more secrets")
         for pid in (running.process.pid, *descendants(running.process.pid)):
             with suppress(ProcessLookupError):
@@ -86,7 +86,7 @@ def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_i
     machine.path("strongroom.toml").write_text(
         CONFIG.format(address=openbao.address, token=tmp_path / "token", mount=mount)
     )
-    with up(machine, "--with-recover"):
+    with up(machine, "--with-recover", forked=True):
         backup = machine.ok("backup", "--cluster", "--policy", "weekly", "--follow", "--json").document["id"]
         openbao.unmount(mount)
         openbao.mount("clustered")
@@ -102,7 +102,7 @@ def test_a_restore_whose_cluster_is_killed_again_and_again_ends_as_planned_and_i
     refused = machine.run("restore", "undo", run, "--identity", "recovery.key", "--force")
     assert refused.failed_with(UsageError)
     assert "has not ended" in refused.err
-    with up(machine, "--with-recover"):
+    with up(machine, "--with-recover", forked=True):
         ended = machine.ok("runs", "show", run, "--follow", "--json").document
         assert ended["restore"]["restore_compare"]["same"] >= COUNT
         assert ended["restore"]["plan"]["counts"]["created"] == ended["restore"]["restore"]["created"]

@@ -121,3 +121,11 @@ def _become(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code if isinstance(code, int) else 1)
+
+
+if __name__ == "__main__":  # the command line, whose 'up' forks
+    sys.path.pop(0)
+    prepare()
+    from strongroom.cli.main import main
+
+    sys.exit(main())

@@ -135,7 +135,7 @@ def test_a_silent_scheduler_a_forged_message_and_a_dead_host_are_received_from_o
     assert (new, over) == ({"backup.overdue:never", "beat.silent"}, set())
     assert site.people.switch.posts[-1].path.endswith("/fail")
 
-    with up(site.machine):
+    with up(site.machine, forked=True):
         site.backed_up("never")
         until(lambda: beats(site), what="beat again")
         assert site.look() == (set(), {"backup.overdue:never", "beat.silent"}, {"message.refused:control"})
@@ -158,7 +158,7 @@ def kill_host(pid: int) -> None:
 def test_the_workers_notify_by_themselves_within_the_first_minutes_after_the_start(site: Site) -> None:
     site.configure("daily")
     site.machine.ok("backup", "--policy", "daily", "--force")
-    with up(site.machine):
+    with up(site.machine, forked=True):
         with closing(Redis(unix_socket_path=str(paths.broker_socket(site.machine.state)))) as broker:
             broker.lpush(names.CONTROL, "CANARY, no message")
         until(lambda: site.people.hook.posts, what="the message of the workers", seconds=200)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cli.program import Machine, command
 from tests.workers.cluster import until
+
+FORKED = str(Path(__file__).with_name("forked.py"))
 
 
 class Running:
@@ -27,12 +30,17 @@ class Running:
 
 
 @contextmanager
-def up(machine: Machine, *words: str, wait: bool = True) -> Iterator[Running]:
-    """Run the cluster inside the block, from the moment when it says that it is up."""
+def up(machine: Machine, *words: str, wait: bool = True, forked: bool = False) -> Iterator[Running]:
+    """Run the cluster inside the block, from the moment when it says that it is up.
+
+    Args:
+        forked: where the test is about what the cluster does, and not about how it starts: it forks its
+            processes, see :mod:`tests.workers.forked`.
+    """
     out, err = machine.path("up.out"), machine.path("up.err")
     with out.open("wb") as answers, err.open("wb") as errors:
         process = subprocess.Popen(
-            command("up", *words),
+            [sys.executable, FORKED, "up", *words] if forked else command("up", *words),
             cwd=machine.home,
             env=machine.env,
             stdin=subprocess.DEVNULL,
