@@ -51,9 +51,9 @@ from tests.chaos.storm import Storm
 from tests.chaos.wall_clock import WallClock
 from tests.chaos.weather import Action, Undo
 from tests.chaos.weather import begin as act
-from tests.process import ROOT
+from tests.process import ROOT, free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import RunningCluster, free_port
+from tests.workers.cluster import RunningCluster
 from workers import names
 
 START: Final = datetime(2027, 3, 20, 1, 0, tzinfo=UTC)

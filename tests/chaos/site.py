@@ -21,9 +21,9 @@ from tests.chaos.errands import Errands
 from tests.chaos.place import POLICY, REGIONS, Place, made_up, make_place
 from tests.chaos.wall_clock import WallClock
 from tests.postgres import PostgresServer
-from tests.process import ROOT
+from tests.process import ROOT, free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import RunningCluster, free_port
+from tests.workers.cluster import RunningCluster
 
 POOLS: Final = ("control", "seal", "transfer", "verify")
 MARKER: Final = b"Strongroom keeps backups in this directory. Do not change it by hand.\n"

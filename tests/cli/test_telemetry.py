@@ -43,5 +43,5 @@ def test_an_expected_error_is_not_reported(machine: Machine, sink: Sink) -> None
 
 
 def test_a_sink_that_is_gone_changes_nothing(machine: Machine, sink: Sink) -> None:
-    sink.server_close()
+    sink.close()
     assert run(machine, sink, "list") == UNEXPECTED

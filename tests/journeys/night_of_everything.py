@@ -32,9 +32,10 @@ from tests.journeys.house import on_paper
 from tests.live.ministack import CREDENTIALS, MiniStack
 from tests.live.openbao import Answered, OpenBao, dev_server
 from tests.operations.alerts.people import People, reachable
-from tests.workers.cluster import descendants, free_port, until
-from tests.workers.collector import Collector, collecting
-from tests.workers.sentry import Sink, sentry
+from tests.process import free_port
+from tests.workers.cluster import descendants, until
+from tests.workers.collector import Collector
+from tests.workers.sentry import Sink
 from tests.workers.visitor import Visitor
 from workers import names
 from workers.status import read as read_status
@@ -521,8 +522,8 @@ def run(root: Path) -> list[str]:
             vault=undo.enter_context(dev_server()),
             clouds=clouds,
             people=undo.enter_context(reachable()),
-            sink=undo.enter_context(sentry()),
-            traces=undo.enter_context(collecting()),
+            sink=undo.enter_context(Sink()),
+            traces=undo.enter_context(Collector()),
             said=root / "told.md",
             ports={name: free_port() for name in ("flower", "page", "metrics")},
         )

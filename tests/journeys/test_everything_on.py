@@ -23,9 +23,10 @@ from tests.cli.conftest import stock
 from tests.cli.program import ROOT, Machine
 from tests.operations.alerts.people import People, reachable
 from tests.operations.alerts.receiver import Receiver
-from tests.workers.cluster import free_port, until
-from tests.workers.collector import Collector, collecting
-from tests.workers.sentry import Sink, sentry
+from tests.process import free_port
+from tests.workers.cluster import until
+from tests.workers.collector import Collector
+from tests.workers.sentry import Sink
 from tests.workers.up_command import up
 from tests.workers.visitor import Visitor
 from workers import flower, metrics_server, names, page_server, paths, status
@@ -209,8 +210,8 @@ def house(tmp_path: Path) -> Iterator[House]:
             machine=stock(Machine(tmp_path / "machine", env={"PYTHONPATH": f"{HASTE}{os.pathsep}{ROOT}"})),
             people=stack.enter_context(reachable()),
             hook=stack.enter_context(Receiver()),
-            sentry=stack.enter_context(sentry()),
-            collector=stack.enter_context(collecting()),
+            sentry=stack.enter_context(Sink()),
+            collector=stack.enter_context(Collector()),
             flower=free_port(),
             page=free_port(),
             metrics=free_port(),

@@ -28,8 +28,8 @@ from tests.leaks.wiretap import Wiretap
 from tests.operations.alerts.mail_server import MailServer
 from tests.operations.alerts.receiver import Receiver
 from tests.workers.cluster import RunningCluster, until
-from tests.workers.collector import Collector, collecting
-from tests.workers.sentry import Sink, sentry
+from tests.workers.collector import Collector
+from tests.workers.sentry import Sink
 from workers import paths
 
 SECONDS = 300.0
@@ -106,8 +106,8 @@ def _begin(root: Path, undo: ExitStack) -> Story:
     saboteur = shutil.copytree(SABOTEUR, root / SABOTEUR.name)
     # The repository too: Python looks for the saboteur before it has put that on its path.
     path = os.pathsep.join(map(str, (saboteur, SABOTEUR.parents[2])))
-    collector = undo.enter_context(collecting())
-    sink = undo.enter_context(sentry())
+    collector = undo.enter_context(Collector())
+    sink = undo.enter_context(Sink())
     mail, hook = undo.enter_context(MailServer()), undo.enter_context(Receiver())
     more = {
         "PYTHONPATH": path,

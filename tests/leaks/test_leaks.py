@@ -176,7 +176,7 @@ def a_name_of_a_file(story: Story) -> None:
 
 
 def an_error_that_quotes_it(story: Story) -> None:
-    story.sentry.bodies.append(f"ValueError: {VALUE.decode()}")
+    story.sentry.posts.append(Post(path="/", headers={}, body=b"ValueError: " + VALUE))
 
 
 def an_alert_about_it(story: Story) -> None:

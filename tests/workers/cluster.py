@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from tests.process import free_port
 from workers import status
 
 PATIENCE = 60.0
@@ -27,13 +27,6 @@ def until(condition: Callable[[], T | None], *, what: str, seconds: float = PATI
             return found
         assert time.monotonic() < end, f"waited in vain for {what}"
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def descendants(pid: int) -> set[int]:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.workers.cluster import descendants, free_port, until
+from tests.process import free_port
+from tests.workers.cluster import descendants, until
 
 SCRIPT = Path(sys.executable).parent / "strongroom"
 ROOT = Path(__file__).resolve().parents[2]

@@ -24,7 +24,8 @@ from strongroom.config import load_settings
 from strongroom.config.model import Served
 from strongroom.errors import ConfigError
 from tests.live.certificates import make_certificate
-from tests.workers.cluster import RunningCluster, free_port, until
+from tests.process import free_port
+from tests.workers.cluster import RunningCluster, until
 from workers import http_server, metrics_server, names, paths
 from workers.http_server import AT_ONCE
 from workers.metrics_server import _answer

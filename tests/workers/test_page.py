@@ -29,9 +29,9 @@ from strongroom.state.store import RunStore
 from strongroom.timestamps import for_people
 from tests.cli.program import PASSPHRASE, Machine
 from tests.live.certificates import make_certificate
-from tests.process import installed
+from tests.process import free_port, installed
 from tests.workers.browser import Browser, browsing
-from tests.workers.cluster import RunningCluster, free_port, until
+from tests.workers.cluster import RunningCluster, until
 from tests.workers.visitor import Visitor
 from workers import flower, http_server, page_server, paths
 from workers.exporter import Exporter

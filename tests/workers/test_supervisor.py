@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
+from tests.process import free_port
 from tests.redis_server import RedisServer
-from tests.workers.cluster import RunningCluster, descendants, free_port, is_alive, until
+from tests.workers.cluster import RunningCluster, descendants, is_alive, until
 from workers import paths, status
 from workers.process import backoff
 

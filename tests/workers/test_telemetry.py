@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.workers.cluster import until
-from tests.workers.sentry import Sink, sentry
+from tests.workers.sentry import Sink
 from workers.redact import HIDDEN
 from workers.telemetry import scrub, start
 
@@ -19,7 +19,7 @@ CANARY = "CANARY-7f3a91"
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    with sentry() as server:
+    with Sink() as server:
         yield server
 
 

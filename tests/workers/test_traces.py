@@ -13,14 +13,14 @@ from strongroom.config import load_settings
 from strongroom.operations.runs.trace import trace_id
 from strongroom.state.store import RunStore
 from tests.operations.world import make_world
-from tests.workers.cluster import free_port
-from tests.workers.collector import Collector, collecting
+from tests.process import free_port
+from tests.workers.collector import Collector
 from workers import traces
 
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    with collecting() as server:
+    with Collector() as server:
         yield server
 
 

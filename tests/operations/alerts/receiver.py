@@ -30,16 +30,18 @@ class Receiver:
 
     Args:
         context: to speak TLS.
-        status: what each post is answered with; 0: with nothing, until the block ends.
+        status: what each post is answered with; 0: with nothing, until ``over`` is set.
+        location: where an answer says that it is to be posted instead.
     """
 
     context: ssl.SSLContext | None = None
     status: int = 200
+    location: str = ""
     posts: list[Post] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
         owner = self
-        self.over = threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
@@ -50,6 +52,8 @@ class Receiver:
                     owner.over.wait()
                     return
                 self.send_response(owner.status)
+                if owner.location:
+                    self.send_header("Location", owner.location)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -67,6 +71,10 @@ class Receiver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no more."""
         self.over.set()
         self._server.shutdown()
         self._server.server_close()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from strongroom.operations.runs.submit import open_due, retry
 from strongroom.operations.scheduled import Hook, Hooks, Scheduled
 from strongroom.operations.services import Checked, Services
 from strongroom.state.records import Run, RunKind, RunState, StepKind
+from tests.operations.alerts.receiver import Receiver
 from tests.operations.world import POLICY, World, make_world
 from tests.workers.cluster import is_alive
 
@@ -143,50 +142,14 @@ def test_the_hooks_of_an_entry_of_the_calendar_are_found_by_the_slot_of_the_run(
 # -- URLs ------------------------------------------------------------------------
 
 
-class Server:
-    """A server that notes what it is sent, and answers with a status."""
-
-    def __init__(self) -> None:
-        self.status, self.location, self.bodies = 204, "", list[dict[str, str]]()
-        self.hangs = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                outer.bodies.append(json.loads(body) | {"path": self.path})
-                if outer.status == 0:
-                    outer.hangs.wait(60)
-                    return
-                self.send_response(outer.status)
-                if outer.location:
-                    self.send_header("Location", outer.location)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/CANARY-token?a=b"
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-
-    def close(self) -> None:
-        self.hangs.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
+def server() -> Iterator[Receiver]:
+    with Receiver(status=204) as made:
+        yield made
 
 
-def calling(server: Server, *, timeout: float = 60.0) -> Hook:
-    return Hook(url=lambda: server.url, timeout=timeout)
+def calling(server: Receiver, *, timeout: float = 60.0) -> Hook:
+    return Hook(url=lambda: f"{server.url}?a=b", timeout=timeout)
 
 
 def failure(services: Services) -> str:
@@ -195,29 +158,29 @@ def failure(services: Services) -> str:
     return str(event.detail["error"])
 
 
-def test_a_url_gets_a_small_json(world: World, server: Server) -> None:
+def test_a_url_gets_a_small_json(world: World, server: Receiver) -> None:
     run = backed_up(world, before=calling(server), after=calling(server))
-    before, after = server.bodies
-    assert (before["when"], before["state"], before["path"]) == ("before", "active", "/CANARY-token?a=b")
+    assert server.paths == ["?a=b", "?a=b"]
+    before, after = (post.document for post in server.posts)
+    assert (before["when"], before["state"]) == ("before", "active")
     assert (after["when"], after["state"], after["run"], after["entry"]) == ("after", "done", run.id, BACKUPS)
     assert world.services().store.events(kind=FAILED) == []
 
 
-def test_a_redirect_is_not_followed(world: World, server: Server) -> None:
-    other = Server()
-    try:
+def test_a_redirect_is_not_followed(world: World, server: Receiver) -> None:
+    with Receiver() as other:
         server.status, server.location = 307, other.url
         backed_up(world, after=calling(server))
         assert "status 307, a redirect, which is not followed" in failure(world.services())
-        assert other.bodies == []
-    finally:
-        other.close()
+        assert other.posts == []
 
 
-def test_a_url_that_does_not_answer_is_waited_for_so_long_and_no_longer(world: World, server: Server) -> None:
+def test_a_url_that_does_not_answer_is_waited_for_so_long_and_no_longer(
+    world: World, server: Receiver
+) -> None:
     server.status = 0
     run = backed_up(world, before=calling(server, timeout=0.5))
-    server.hangs.set()
+    server.over.set()
     assert run.state is RunState.FAILED
     assert "CANARY" not in (run.error or "")
     assert "HookFailed" in (run.error or "")
