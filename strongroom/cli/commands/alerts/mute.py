@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections.abc import Iterator
-from typing import Any
+
+from msgspec import to_builtins
 
 from strongroom.cli.shared.services import run_store
-from strongroom.cli.terminal.output import Output, table
+from strongroom.cli.terminal.answer import Answer
+from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.errors import UsageError
 from strongroom.operations import muted
 from strongroom.operations.alerts.notify import gather_and_judge
 from strongroom.operations.judge.kinds import KINDS
-from strongroom.operations.muted import Silence
+from strongroom.sheet import Sheet, Table
 from strongroom.state.store import RunStore
 from strongroom.system.person import who
 from strongroom.timestamps import for_people, rfc3339
@@ -24,7 +25,7 @@ MOST = 255
 """How long the key of an alert is at most."""
 
 
-def acknowledge_alert(arguments: Namespace, output: Output) -> None:
+def acknowledge_alert(arguments: Namespace, _output: Output) -> Answer:
     settings, store = load_settings(), run_store()
     severity, weight = _badness(arguments.key, store)
     if not severity:
@@ -41,10 +42,8 @@ def acknowledge_alert(arguments: Namespace, output: Output) -> None:
     muted.acknowledge(
         store, arguments.key, severity=severity, weight=weight, by=who(), reason=arguments.reason
     )
-    output.answer(
-        {"acknowledged": arguments.key},
-        [f"'{arguments.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."],
-    )
+    said = f"'{arguments.key}' is acknowledged: it is not repeated unless it becomes worse or comes back."
+    return Answer(record={"acknowledged": arguments.key}, sheet=Sheet(verdict=said))
 
 
 def _badness(key: str, store: RunStore) -> tuple[str, int]:
@@ -54,7 +53,7 @@ def _badness(key: str, store: RunStore) -> tuple[str, int]:
     return (worst.severity, worst.weight) if worst else ("", 0)
 
 
-def add_silence(arguments: Namespace, output: Output) -> None:
+def add_silence(arguments: Namespace, _output: Output) -> Answer:
     pattern, now = arguments.pattern, time.time()
     kind = pattern.partition(":")[0]
     if len(pattern) > MOST or (kind not in KINDS and not set(kind) & set("*?[")):
@@ -68,39 +67,25 @@ def add_silence(arguments: Namespace, output: Output) -> None:
         )
     name = muted.put_silence(run_store(), pattern, until=arguments.until, by=who(), reason=arguments.reason)
     until = for_people(arguments.until)
-    output.answer(
-        {"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
-        [
-            f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over.",
-            f"End it before: strongroom alerts silence end {name}",
-        ],
+    said = f"Silenced until {until}: {pattern}. Nobody is notified of these alerts, nor that they are over."
+    return Answer(
+        record={"id": name, "pattern": pattern, "until": rfc3339(arguments.until)},
+        sheet=Sheet(verdict=said, about=f"End it before: strongroom alerts silence end {name}"),
     )
 
 
-def list_silences(arguments: Namespace, output: Output) -> None:
-    del arguments
+def list_silences(_arguments: Namespace, _output: Output) -> Answer:
     found = muted.read_muted(run_store(), now=time.time()).silences
-    documents = [_as_document(one) for one in found]
-    output.answer({"silences": documents}, _lines(found) if found else ["Nothing is silenced."])
-
-
-def _lines(found: tuple[Silence, ...]) -> Iterator[str]:
+    head = ("ID", "Alerts", "Until", "By", "Reason")
     rows = [(one.id, one.pattern, for_people(one.until), one.by, one.reason) for one in found]
-    yield from table(("ID", "ALERTS", "UNTIL", "BY", "REASON"), rows)
+    dated = (to_builtins(one) | {"since": rfc3339(one.since), "until": rfc3339(one.until)} for one in found)
+    return Answer(
+        record={"silences": list(dated)},
+        sheet=Sheet(parts=[Table(head, rows, nothing="Nothing is silenced.")]),
+    )
 
 
-def _as_document(one: Silence) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "pattern": one.pattern,
-        "since": rfc3339(one.since),
-        "until": rfc3339(one.until),
-        "by": one.by,
-        "reason": one.reason,
-    }
-
-
-def end_one_silence(arguments: Namespace, output: Output) -> None:
+def end_one_silence(arguments: Namespace, _output: Output) -> Answer:
     store = run_store()
     found = {one.id: one for one in muted.read_muted(store, now=time.time()).silences}
     if arguments.id not in found:
@@ -109,6 +94,5 @@ def end_one_silence(arguments: Namespace, output: Output) -> None:
             hint="Nothing was changed. See: strongroom alerts silence list",
         )
     muted.end_silence(store, found[arguments.id], by=who())
-    output.answer(
-        {"ended": arguments.id}, [f"Ended: {found[arguments.id].pattern}. The next check tells of it again."]
-    )
+    said = f"Ended: {found[arguments.id].pattern}. The next check tells of it again."
+    return Answer(record={"ended": arguments.id}, sheet=Sheet(verdict=said))

@@ -6,11 +6,13 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output
 from strongroom.config import load_settings
 from strongroom.config.live import LiveSettings
 from strongroom.errors import UsageError
 from strongroom.operations.metrics.exposition import as_text
+from strongroom.sheet import Lines, Sheet
 from strongroom.system import files
 from strongroom.system.atomic_file import translated
 from workers import metrics_server
@@ -20,12 +22,12 @@ SUFFIX = ".prom"
 READABLE = 0o644
 
 
-def hand_out(arguments: Namespace, output: Output) -> None:
+def hand_out(arguments: Namespace, output: Output) -> Answer | None:
     file = arguments.textfile
     if arguments.serve:
         live = LiveSettings.load()
         metrics_server.serve(live, on_ready=lambda: _ready(live, output))
-        return
+        return None
     if file and file.suffix != SUFFIX:
         raise UsageError(f"node_exporter reads only files whose names end in {SUFFIX}.")
     if file:
@@ -33,9 +35,9 @@ def hand_out(arguments: Namespace, output: Output) -> None:
     text = _gathered()
     if file:
         _write(file, text)
-        output.answer({"written": str(file)}, [f"The metrics are in {file}."])
-    else:
-        output.answer({"metrics": text.decode()}, text.decode().splitlines())
+        return Answer(record={"written": str(file)}, sheet=Sheet(verdict=f"The metrics are in {file}."))
+    shown = Sheet(parts=[Lines(text.decode().splitlines())])
+    return Answer(record={"metrics": text.decode()}, sheet=shown)
 
 
 def _gathered() -> bytes:
