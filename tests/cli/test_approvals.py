@@ -59,7 +59,8 @@ def careful(machine: Machine, furnish: Furnish, people: dict[str, Person]) -> Ma
 def needed(done: Done) -> str:
     """Return what is to be approved, as the command says it."""
     assert done.failed_with(ApprovalNeeded), done
-    found = re.search(r"'strongroom approvals approve (\S+)', typed by each of them", done.err)
+    told = " ".join(done.err.split())  # a long name breaks the line
+    found = re.search(r"'strongroom approvals approve (\S+)', typed by each of them", told)
     assert found, done.err
     return found[1]
 
