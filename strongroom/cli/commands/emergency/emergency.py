@@ -89,18 +89,20 @@ def _standing(name: str, settings: Settings, services: Services) -> Standing:
 
 def _status(status: Standing, services: Services, output: Output) -> None:
     remind(services, status)
-    document = {
-        "policy": status.policy,
-        "state": status.state,
-        "due_at": if_any(status.due_at),
-        "newest": status.backup or None,
-        "absent": dict(status.absent),
-    }
-    output.answer(document, _standing_lines(status))
-    if status.state is State.OVERDUE:
-        raise BackupOverdue(
-            f"The emergency backup '{status.policy}' is overdue since {for_people(status.due_at or 0)}."
+    late = f"The emergency backup '{status.policy}' is overdue since {for_people(status.due_at or 0)}."
+    output.give(
+        Answer(
+            record={
+                "policy": status.policy,
+                "state": status.state,
+                "due_at": if_any(status.due_at),
+                "newest": status.backup or None,
+                "absent": status.absent,
+            },
+            sheet=Sheet(parts=[Lines(list(_standing_lines(status)))]),
+            error=BackupOverdue(late) if status.state is State.OVERDUE else None,
         )
+    )
 
 
 def _standing_lines(status: Standing) -> Iterator[str]:

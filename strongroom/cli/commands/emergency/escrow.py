@@ -9,6 +9,7 @@ from strongroom.cli.shared.backup_argument import open_objects
 from strongroom.cli.shared.opening import explain_wrong_key, open_trusted, read_signer
 from strongroom.cli.shared.services import open_services
 from strongroom.cli.terminal import place
+from strongroom.cli.terminal.answer import Answer
 from strongroom.cli.terminal.output import Output, plural
 from strongroom.config import load_settings
 from strongroom.container.errors import WrongKey
@@ -16,17 +17,15 @@ from strongroom.errors import UsageError
 from strongroom.model import ApprovalAction
 from strongroom.operations.backup.single_file import backup_to_file
 from strongroom.operations.emergency.escrow import gather, put_back
+from strongroom.sheet import Lines, Sheet
 from strongroom.system.atomic_file import refuse_existing
 
 
-def seal_or_open(arguments: Namespace, output: Output) -> None:
-    if arguments.open:
-        _open(arguments, output)
-    else:
-        _seal(arguments, output)
+def seal_or_open(arguments: Namespace, output: Output) -> Answer:
+    return _open(arguments, output) if arguments.open else _seal(arguments, output)
 
 
-def _seal(arguments: Namespace, output: Output) -> None:
+def _seal(arguments: Namespace, output: Output) -> Answer:
     if arguments.identity:
         raise UsageError("--identity opens; to seal, give --recipient.")
     installation = place.find()
@@ -53,16 +52,15 @@ def _seal(arguments: Namespace, output: Output) -> None:
     signer = read_signer(arguments.file)
     kept = sorted(entry.name for entry in source.list())
     opens = "; ".join(recipient.describes for recipient in manifest.recipients)
-    words = [
-        f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}:",
-        *(f"  {name}" for name in kept),
-        f"Installation: {signer}",
-        "Keep it apart from this machine, with that line. It holds the keys, not the store's database.",
-    ]
-    output.answer({"file": str(arguments.file), "holds": kept, "signer": signer, "opens_for": opens}, words)
+    said = f"{arguments.file} holds {plural(len(kept), 'file')} of this installation, sealed to {opens}"
+    keep = "Keep it apart from this machine, with that line. It holds the keys, not the store's database."
+    return Answer(
+        record={"file": arguments.file, "holds": kept, "signer": signer, "opens_for": opens},
+        sheet=Sheet(parts=[Lines(kept, said, style="list"), Lines([f"Installation: {signer}", keep])]),
+    )
 
 
-def _open(arguments: Namespace, output: Output) -> None:
+def _open(arguments: Namespace, output: Output) -> Answer:
     if arguments.recipient:
         raise UsageError("--recipient seals; to open, give --identity or --passphrase-file.")
     installation = place.find()
@@ -73,8 +71,6 @@ def _open(arguments: Namespace, output: Output) -> None:
             written = put_back(backup.secrets(), installation.state_dir)
         except WrongKey as error:
             raise explain_wrong_key(error) from None
-    words = [
-        f"{plural(len(written), 'file')} brought back under {installation.state_dir}.",
-        *(f"  {path}" for path in written),
-    ]
-    output.answer({"written": [str(path) for path in written]}, words)
+    said = f"{plural(len(written), 'file')} brought back under {installation.state_dir}"
+    sheet = Sheet(parts=[Lines(written, said, style="list")])
+    return Answer(record={"written": written}, sheet=sheet)
