@@ -51,7 +51,7 @@ READS: Final[dict[str, Reading]] = {
     "backups rebuild": Reading(Trust.ASKS_FOR_A_NAME, Aside.SHOWS),
     **dict.fromkeys(("recover", "check machine", "emergency escrow"), _NAMED),
     "keys replace": Reading(Trust.ASKS_FOR_A_NAME, Aside.TENDS),
-    **dict.fromkeys(("drill", "restore undo", "check backups", "check", "runs retry"), _OWN),
+    **dict.fromkeys(("drill", "restore undo", "check backups", "check", "check all", "runs retry"), _OWN),
     **dict.fromkeys(("up", "schedule", "alerts", "alerts send", "metrics"), _OWN),
     **dict.fromkeys(
         (

@@ -77,6 +77,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
     },
     "Watch": {
         "check": Entry("health", "check the whole installation, or one part of it"),
+        "check all": Entry("health", "make every look, one after the other, with one verdict"),
         "check storage": Entry("setup", "prove each target with a real write, read and refusal"),
         "check rights": Entry("setup", "say which rights are missing, and which are too many"),
         "check machine": Entry("readiness", "check whether this machine could recover now"),

@@ -60,7 +60,7 @@ GIVE_NONE: Final[dict[str, tuple[str, ...]]] = {
     ),
     "a backup is read, and nothing of it is shown or written": (
         *("backups verify", "check machine"),
-        *("check backups", "check", "check keys"),
+        *("check backups", "check", "check all", "check keys"),
     ),
     "what it restores goes with the place that it makes, and where that stays it ends with an error": (
         *("drill local", "drill"),

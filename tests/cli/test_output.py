@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from strongroom.cli.table import COMMANDS
+from strongroom.cli.table import COMMANDS, PROCEDURES
 from strongroom.cli.terminal.output import Output
 from strongroom.errors import UsageError
 from tests.cli.program import PASSPHRASE, ROOT, Machine, command
@@ -223,7 +223,7 @@ def test_a_command_that_goes_on_running_gives_its_document_once_and_at_once(
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_completion_knows_every_command(machine: Machine, shell: str) -> None:
     script = machine.ok("completion", shell).out
-    assert all(name in script for name in COMMANDS)
+    assert all(word in script for name in (*COMMANDS, *PROCEDURES) for word in name.split())
     assert "--include-values" in script
 
 
@@ -235,4 +235,4 @@ def test_bash_completes_a_command(machine: Machine, tmp_path: Path) -> None:
         "$(complete -p strongroom | sed 's/.*-F \\([^ ]*\\) .*/\\1/'); echo ${COMPREPLY[@]}"
     )
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=60)
-    assert done.stdout.split() == ["backups", "verify"], done
+    assert done.stdout.split() == ["verify-backup"], done

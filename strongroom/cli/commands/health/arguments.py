@@ -19,7 +19,7 @@ CHECKS = {
 }
 
 
-def _backup_health_check_arguments(parser: ArgumentParser) -> None:
+def _backups_arguments(parser: ArgumentParser) -> None:
     for name, what in CHECKS.items():
         parser.add_argument(
             f"--check-{name}", dest="checks", action="append_const", const=name, default=[], help=what
@@ -44,15 +44,26 @@ def _backup_health_check_arguments(parser: ArgumentParser) -> None:
     options.add_further_opening_arguments(parser)
 
 
-def _health_advanced_arguments(parser: ArgumentParser) -> None:
+def _installation_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--days", metavar="N", type=limit, default=30, help="the window of the key metrics (default: 30)"
     )
 
 
+def _no_arguments(_: ArgumentParser) -> None:
+    """Take nothing."""
+
+
 COMMANDS = {
+    "check all": Command(
+        _no_arguments,
+        "everything:check_all",
+        "It reads the newest backups whole and the live secrets, and writes a test object on each target:\n"
+        "before a drill or an audit, not each night. What needs a passphrase asks for it. The exit code is\n"
+        "that of the first look that is not well.",
+    ),
     "check backups": Command(
-        _backup_health_check_arguments,
+        _backups_arguments,
         "health:check_backups",
         "Checks the newest backup of each policy, on all targets at once, without a broker. Without\n"
         "--check-… it runs all three checks. It records the result for each replica, as backups verify\n"
@@ -60,7 +71,7 @@ COMMANDS = {
         "Otherwise it is that of the worst finding.",
     ),
     "check": Command(
-        _health_advanced_arguments,
+        _installation_arguments,
         "health:check_installation",
         "Checks configuration, state, ledger, store, cluster, targets, runs, slots, backups, drills, keys,\n"
         "media, disks, files and clock. It asks each target whether it answers, reads no container and\n"
