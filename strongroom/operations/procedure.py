@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from strongroom.errors import StrongroomError
 
 S = TypeVar("S", bound=StrEnum)
-S_contra = TypeVar("S_contra", bound=StrEnum, contravariant=True)
 
 
 class AfterFailure(Struct, frozen=True, kw_only=True):
@@ -26,40 +25,41 @@ class AfterFailure(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
-class Procedure(Protocol[S]):
+class Procedure(Generic[S]):
     """The steps of one case, by its record."""
 
     def next_step(self, left: Collection[S]) -> S | None:
         """Return the step that is next, but for those that were left open; ``None`` once there is none."""
-        ...
+        raise NotImplementedError
 
     def why_needless(self, step: S) -> str:
-        """Say why a step has nothing to do; empty if it has."""
-        ...
+        """Say why a step has nothing to do; empty if it has, or if the record says so already."""
+        return ""
 
     def pass_over(self, step: S, why: str) -> None:
         """Put on record that a step has nothing to do."""
-        ...
 
     def perform(self, step: S) -> StrongroomError | None:
         """Do a step, and put on record what came of it; return what it is not done for."""
-        ...
+        raise NotImplementedError
 
     def waive(self, step: S, reason: str) -> None:
         """Put on record that a step is left as it is, and why."""
-        ...
+        raise NotImplementedError
 
 
-class Guide(Protocol[S_contra]):
-    """Whoever leads through the steps: it says what happens, and decides about what fails."""
+class Guide(Generic[S]):
+    """Whoever leads through the steps: it says what happens, and decides about what fails. This one says
+    nothing, and leaves what fails open."""
 
-    def begins(self, step: S_contra) -> None: ...
+    def begins(self, step: S) -> None: ...
 
-    def needless(self, step: S_contra, why: str) -> None: ...
+    def needless(self, step: S, why: str) -> None: ...
 
-    def ended(self, step: S_contra, error: StrongroomError | None) -> None: ...
+    def ended(self, step: S, error: StrongroomError | None) -> None: ...
 
-    def after_failure(self, step: S_contra, error: StrongroomError) -> AfterFailure: ...
+    def after_failure(self, step: S, error: StrongroomError) -> AfterFailure:
+        return AfterFailure()
 
 
 def lead(procedure: Procedure[S], guide: Guide[S]) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from strongroom.errors import StrongroomError
 from strongroom.operations.errors import StepIncomplete
-from strongroom.operations.procedure import AfterFailure, lead
+from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
 
 
 class Stage(StrEnum):
@@ -16,7 +16,7 @@ class Stage(StrEnum):
     THIRD = "third"
 
 
-class Recorded:
+class Recorded(Procedure[Stage]):
     """A procedure whose record is in memory; ``fails`` says how often each step fails before it is done."""
 
     def __init__(self, *, fails: dict[Stage, int], needless: Collection[Stage] = ()) -> None:
@@ -43,7 +43,7 @@ class Recorded:
         self.settled[step] = f"waived: {reason}"
 
 
-class Answering:
+class Answering(Guide[Stage]):
     """Answers, one after the other, what is done about what fails, and notes what happened."""
 
     def __init__(self, *answers: AfterFailure) -> None:

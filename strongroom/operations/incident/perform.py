@@ -12,6 +12,7 @@ from strongroom.operations.incident import isolate, readers, reseal, rotate
 from strongroom.operations.incident.exposed import Unchanged
 from strongroom.operations.incident.report import write_report
 from strongroom.operations.incident.steps import record_outcome, waive
+from strongroom.operations.procedure import Procedure
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
 
@@ -19,7 +20,7 @@ _TOLD = 2
 """Things not done that an error names; what it stands under names all."""
 
 
-class IncidentSteps:
+class IncidentSteps(Procedure[Step]):
     """The steps of an incident on this host. ``missed`` says which targets lack its newest entry, and why.
 
     Args:
@@ -58,12 +59,6 @@ class IncidentSteps:
         """Return the next one that is neither done nor waived, nor has nothing to do."""
         still = (one.step for one in steps_of(self.incident) if not one.settled)
         return next((step for step in still if step in self._steps and step not in left), None)
-
-    def why_needless(self, step: Step) -> str:
-        return ""  # the record says so already: such a step is never next
-
-    def pass_over(self, step: Step, why: str) -> None:
-        raise NotImplementedError
 
     def perform(self, step: Step) -> StrongroomError | None:
         """Do a step and put on record what came of it; return what it is not done for."""

@@ -38,7 +38,7 @@ from strongroom.operations.incident.exposed import (
 )
 from strongroom.operations.incident.perform import IncidentSteps
 from strongroom.operations.incident.steps import Recorded, find_incident, require_open, waive
-from strongroom.operations.procedure import AfterFailure
+from strongroom.operations.procedure import AfterFailure, Guide
 from strongroom.operations.rotators.records import RotationPlan
 from strongroom.operations.runs.drive import Watch
 from strongroom.operations.services import Services
@@ -74,20 +74,11 @@ def _watching(services: Services, output: Output) -> Iterator[Watch | None]:
         yield by_ticket(watch)
 
 
-class Unattended:
+class Unattended(Guide[Step]):
     """Goes on with the other steps where one fails; what failed is raised in the end."""
 
     def __init__(self) -> None:
         self.failed: list[StrongroomError] = []
-
-    def begins(self, step: Step) -> None:
-        pass
-
-    def needless(self, step: Step, why: str) -> None:
-        pass
-
-    def ended(self, step: Step, error: StrongroomError | None) -> None:
-        pass
 
     def after_failure(self, step: Step, error: StrongroomError) -> AfterFailure:
         self.failed.append(error)

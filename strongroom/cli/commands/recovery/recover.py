@@ -23,7 +23,7 @@ from strongroom.config import Settings
 from strongroom.errors import StrongroomError
 from strongroom.operations.archive.recoveries import FOLDER, STEPS, About, Step
 from strongroom.operations.errors import RunDegraded
-from strongroom.operations.procedure import AfterFailure, lead
+from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.recovery import words
 from strongroom.operations.recovery.decide import next_step, took_seconds, why_unneeded
 from strongroom.operations.recovery.places import REPORTS, Journal
@@ -77,7 +77,7 @@ def _greet(at: RecoveryTools) -> None:
     at.screen.call("primary", "secondary")
 
 
-class _Recovery:
+class _Recovery(Procedure[Step]):
     """The steps of a recovery, by its record."""
 
     def __init__(self, at: RecoveryTools) -> None:
@@ -106,7 +106,7 @@ class _Recovery:
         self._record.left(f"{words.STEPS[step]}: skipped ({reason}).")
 
 
-class _Leading:
+class _Leading(Guide[Step]):
     """Leads whoever recovers through the steps, and notifies others."""
 
     def __init__(self, at: RecoveryTools, settings: Settings | None) -> None:

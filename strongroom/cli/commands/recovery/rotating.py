@@ -29,7 +29,7 @@ from strongroom.operations.errors import ConfirmationRequired, StepIncomplete
 from strongroom.operations.incident.exposed import compromised_names
 from strongroom.operations.incident.report import write_report
 from strongroom.operations.incident.steps import find_incident, require_open, waive
-from strongroom.operations.procedure import AfterFailure, lead
+from strongroom.operations.procedure import AfterFailure, Guide, Procedure, lead
 from strongroom.operations.services import Services
 from strongroom.system.person import who
 
@@ -67,7 +67,7 @@ class _SaidNo(Exception):
         self.error = error
 
 
-class _Apart:
+class _Apart(Procedure[Of]):
     """The steps of an incident, each done in a process of its own."""
 
     def __init__(self, at: RecoveryTools, opened: Ended[Incident]) -> None:
@@ -78,12 +78,6 @@ class _Apart:
 
     def next_step(self, left: Collection[Of]) -> Of | None:
         return next((one.step for one in steps_of(self.incident) if not one.settled), None)
-
-    def why_needless(self, step: Of) -> str:
-        return ""  # the record says so already: such a step is never next
-
-    def pass_over(self, step: Of, why: str) -> None:
-        raise NotImplementedError
 
     def perform(self, step: Of) -> StrongroomError | None:
         """Do a step, or tell of the first try of one that was made when the incident was opened."""
@@ -139,17 +133,11 @@ class _Apart:
         return ran.failure(by_hand)
 
 
-class _Leading:
+class _Leading(Guide[Of]):
     """Leads whoever recovers through the steps of the incident."""
 
     def __init__(self, at: RecoveryTools, steps: _Apart) -> None:
         self._tools, self._steps = at, steps
-
-    def begins(self, step: Of) -> None:
-        pass
-
-    def needless(self, step: Of, why: str) -> None:
-        pass
 
     def ended(self, step: Of, error: StrongroomError | None) -> None:
         if error is None:

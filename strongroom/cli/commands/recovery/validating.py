@@ -121,13 +121,16 @@ def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
     return tuple(all_findings(*look_at_production(arguments, output)))
 
 
-_NOT_WELL: Final = (State.WRONG, State.WARNING, State.UNKNOWN)
+def _is_left(one: Looked) -> bool:
+    """Tell whether it is left to do after a loss. Of warnings that is a lost region; the others were there
+    before."""
+    return one.state in (State.WRONG, State.UNKNOWN) or one.kind == "target.away"
 
 
 def _health(at: RecoveryTools) -> None:
     """Look at the whole installation. After a loss much is still wrong there, and no reason to stop here."""
     done = at.apart.run(_areas, tuple[Looked, ...], typed=["check"])
-    wrong = [one for one in done.answer or () if one.state in _NOT_WELL]
+    wrong = [one for one in done.answer or () if _is_left(one)]
     checks = ", ".join(dict.fromkeys(one.check for one in wrong))
     if done.answer is None:
         said = f"it could not be read ({done.code})"
