@@ -124,7 +124,8 @@ def _findings(arguments: Namespace, output: Output) -> tuple[Finding, ...]:
 def _is_left(one: Looked) -> bool:
     """Tell whether it is left to do after a loss. Of warnings that is a lost region; the others were there
     before."""
-    return one.state in (State.WRONG, State.UNKNOWN) or one.kind == "target.away"
+    away = one.kind == "target.away" and one.state is not State.GOOD
+    return one.state is State.WRONG or away
 
 
 def _health(at: RecoveryTools) -> None:
