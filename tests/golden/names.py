@@ -11,7 +11,7 @@ HOME: Final = "/home/golden/machine"
 """What the home is called, as long as its path: tables stay as wide as they were."""
 MEASURED: Final = (
     (re.compile(r"\b\d[\d,]*(\.\d+ ?m?s| ms)\b"), "0.0 s"),
-    (re.compile(r"\b(0\.0 s|TOOK) {2,}"), r"\1  "),
+    (re.compile(r"\b(0\.0 s|TOOK|WRAP|UNWRAP) {2,}"), r"\1  "),
     (
         re.compile(
             r'("[a-z_]*(?:seconds|_ms)"|"took"|"least"|"open"|"restore"|"compare"|"teardown"|"total"): [\d.]+'

@@ -37,7 +37,7 @@ class Listed(Struct, frozen=True, kw_only=True):
 
 def list_targets(watched: Watched, names: Iterable[str]) -> dict[str, Listed]:
     """List targets, several at once: a dead region must not delay the others."""
-    wanted = list(names)
+    wanted = sorted(names)
     with ThreadPoolExecutor(AT_ONCE) as threads:
         return dict(
             zip(wanted, threads.map(lambda name: _listed(watched.targets[name]), wanted), strict=True)
