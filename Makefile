@@ -19,7 +19,7 @@ TESTS ?=
 CORES ?= -n 4 --dist loadfile --no-loadscope-reorder
 
 export PYTHON
-# Where it is set, as in many containers, each process of the tests would compile all of them anew.
+# Where it is set, as in many containers, each process of the tests would compile all of them again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
