@@ -150,9 +150,11 @@ class Site:
 
     def alerts(self) -> dict[str, str]:
         done = self.machine.run("alerts", "send", "--json")
-        return {
-            one["kind"]: one["what"] for one in done.document["alerts"] if one["kind"].startswith("access.")
-        }
+        told: dict[str, str] = {}
+        for alert in done.document["alerts"]:
+            if alert["kind"].startswith("access."):
+                told[alert["kind"]] = f"{told.get(alert['kind'], '')}{alert['what']}\n"
+        return told
 
 
 @pytest.fixture
@@ -171,19 +173,21 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 def test_a_stolen_copy_and_a_key_used_past_us_are_told_and_what_we_do_is_not(site: Site) -> None:
     site.look()
-    assert set(site.alerts()) == {"access.changed"}, "the administrator's own work on policy and mount"
+    told = site.alerts()
+    assert set(told) == {"access.unrecorded"}, "the administrator's own work on policy and mount"
+    assert "transit/decrypt" not in told["access.unrecorded"]
     assert "backups verify" in site.machine.ok("ledger", "search", "--what", "access.read").out
     name, content = site.steal()
     assert content
     site.use_key()
     site.look()
     found = site.alerts()
-    assert set(found) == {"access.unrecorded", "access.key-used", "access.changed"}
+    assert set(found) == {"access.unrecorded"}
     assert site.machine.run("alerts", "send").failed_with(UnrecordedAccess)
     for word in ("CANARY-thief", "127.0.0.1", f"access/{name}", "'bucket'"):
         assert word in found["access.unrecorded"]
     for word in ("token, from 127.0.0.1", "transit/decrypt/backup", "'vault'"):
-        assert word in found["access.key-used"]
+        assert word in found["access.unrecorded"]
     searched = site.machine.ok("ledger", "search", "--who", "thief", "--from", "127.0.0.1").out
     assert f"access/{name}" in searched
     backup = name.split("/")[2]
