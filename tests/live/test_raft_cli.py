@@ -304,5 +304,5 @@ def test_another_cluster_has_to_be_meant_and_is_sealed_then(server: RaftServer, 
 def test_the_parts_of_a_snapshot_are_not_restored_as_if_they_were_secrets(machine: Machine) -> None:
     done = machine.run("restore", "--backup-file", "full.sr", "--full-restore")
     assert done.code == UsageError.exit_code
-    assert "restore-snapshot" in done.err
+    assert "strongroom restore snapshot" in done.err
     assert machine.ok("list", "--json").document["secrets"] == []
